@@ -1,0 +1,356 @@
+"""What the commands do, for Python: check, plan, run, and stylise one picture."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import joblib
+import numpy as np
+from PIL import Image, ImageOps
+
+from nstpipe.clip import ClipTask, frame_store, run_clip
+from nstpipe.config import Job, Pipeline, load_pipeline
+from nstpipe.config.models import Optimizer, Style
+from nstpipe.errors import EXIT_DONE, EXIT_SOME_FAILED, InputError, ItemError, UsageError
+from nstpipe.events import Emit, Event, ItemFailed, JobPlanned, Noticed, OutputDone, RunFinished
+from nstpipe.execute import execute
+from nstpipe.files import ensure_writable
+from nstpipe.journal import Journal
+from nstpipe.media.frame import resized, working_size
+from nstpipe.media.inputs import InputFile, find_inputs
+from nstpipe.media.pictures import picture_size, read_picture
+from nstpipe.media.video import VideoInfo, probe, try_encode
+from nstpipe.plan import Clip, Found, plan_job
+from nstpipe.style.device import choose_device
+from nstpipe.style.engine import Engine, EngineSettings, StylePicture, pixels_of, tensor_of
+from nstpipe.style.weights import load_weights, weights_sha256
+
+CORES_A_WORKER = 8
+"""On a CPU one frame's optimisation keeps about so many cores busy; more cores are better spent on more clips."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came of a run.
+
+    Attributes:
+        exit_code: 0 all done, 2 finished but some inputs failed.
+        outputs: made in this run.
+        already_done: outputs that an earlier run had finished.
+        failures: pictures and videos that could not be done, with the reasons.
+        seconds: that the run took.
+    """
+
+    exit_code: int
+    outputs: tuple[OutputDone, ...]
+    already_done: tuple[Path, ...]
+    failures: tuple[ItemFailed, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do.
+
+    Attributes:
+        clips: done and not done, in the order of the pipeline.
+        failures: inputs that cannot be used.
+    """
+
+    clips: tuple[Clip, ...]
+    failures: tuple[ItemFailed, ...]
+
+
+def _ignore(_: Event) -> None:
+    return None
+
+
+def run(
+    pipeline: str | Path | Pipeline,
+    *,
+    jobs: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    workers: int | None = None,
+    device: str | None = None,
+    on_event: Emit = _ignore,
+) -> RunResult:
+    """Do all that is not done yet; what `nstpipe run` does.
+
+    Args:
+        pipeline: a pipeline.yaml's path, or a pipeline already loaded.
+        jobs: names of the jobs to do; all of them if empty.
+        overrides: ``key.path=value``, as for ``--set``.
+        workers: processes, instead of the pipeline's own number.
+        device: instead of the pipeline's own.
+        on_event: called with each event as it happens.
+
+    Raises:
+        ConfigError: the YAML is wrong.
+        InputError: no input at all could be used.
+        MachineError: weights, device or ffmpeg are missing.
+        OutputError: an output or the work folder cannot be written.
+        UsageError: there is no job of that name.
+    """
+    began = time.monotonic()
+    settings = _loaded(pipeline, jobs, overrides, workers, device)
+    choose_device(settings.device)
+    load_weights(settings.weights)
+    with closing(Journal(settings.work)) as journal:
+        plan = _plan(settings, journal)
+        for failure in plan.failures:
+            on_event(failure)
+        if not plan.clips:
+            raise InputError("nothing usable in the inputs.", "See the reasons above.")
+        for folder in {clip.found.file.output.parent for clip in plan.clips}:
+            ensure_writable(folder)
+        failures = list(plan.failures)
+        failures += _encode_failures(settings, plan, on_event)
+        failed = {failure.path for failure in failures}
+        todo = [clip for clip in plan.clips if not clip.is_done and str(clip.found.file.path) not in failed]
+        for job in settings.jobs:
+            on_event(_job_planned(job, plan, todo, settings.work))
+        for clip in todo:
+            for notice in _notices(clip):
+                on_event(notice)
+        outputs: list[OutputDone] = []
+        tasks = [
+            ClipTask(clip, settings.work, settings.device, settings.precision, settings.weights, settings.seed)
+            for clip in todo
+        ]
+        for result in execute(run_clip, tasks, workers=_workers(settings), emit=on_event):
+            if isinstance(result, OutputDone):
+                journal.record(Path(result.output), result.job, result.fingerprint, result.sha256, result.frames)
+                outputs.append(result)
+            else:
+                failures.append(result)
+            on_event(result)
+    already_done = tuple(clip.found.file.output for clip in plan.clips if clip.is_done)
+    if failures and not outputs and not already_done:
+        raise InputError("nothing could be made of the inputs.", "See the reasons above.")
+    finished = RunFinished(
+        exit_code=EXIT_SOME_FAILED if failures else EXIT_DONE,
+        outputs_made=len(outputs),
+        outputs_already_done=len(already_done),
+        items_failed=len(failures),
+        seconds=time.monotonic() - began,
+    )
+    on_event(finished)
+    return RunResult(finished.exit_code, tuple(outputs), already_done, tuple(failures), finished.seconds)
+
+
+def plan(pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrides: Sequence[str] = ()) -> Plan:
+    """What `run` would do, with the reasons; see `run` for arguments and errors."""
+    settings = _loaded(pipeline, jobs, overrides, None, None)
+    with closing(Journal(settings.work)) as journal:
+        return _plan(settings, journal)
+
+
+def _loaded(
+    pipeline: str | Path | Pipeline, jobs: Sequence[str], overrides: Sequence[str], workers: int | None, device: str | None
+) -> Pipeline:
+    if isinstance(pipeline, Pipeline):
+        loaded = pipeline
+    else:
+        extra = [*([f"workers={workers}"] if workers is not None else []), *([f"device={device}"] if device else [])]
+        loaded = load_pipeline(Path(pipeline), [*overrides, *extra])
+    known = [job.name for job in loaded.jobs]
+    for name in jobs:
+        if name not in known:
+            raise UsageError(f"--job {name}: there is no such job; the file has {', '.join(known)}.")
+    chosen = tuple(job for job in loaded.jobs if not jobs or job.name in jobs)
+    return loaded.model_copy(update={"jobs": chosen})
+
+
+def _plan(pipeline: Pipeline, journal: Journal) -> Plan:
+    weights = weights_sha256(pipeline.weights)
+    clips: list[Clip] = []
+    failures: list[ItemFailed] = []
+    for job in pipeline.jobs:
+        try:
+            files = find_inputs(job)
+            pictures = {path: _picture_digest(path, key, journal) for path, key in _pictures_of(job)}
+        except ItemError as error:
+            failures.append(_failed(job, job.input, error))
+            continue
+        found: list[Found] = []
+        for file in files:
+            try:
+                found.append(_look(file, journal))
+            except ItemError as error:
+                failures.append(_failed(job, file.path, error))
+        finished = {file.output: record for file in files if (record := journal.finished(file.output)) is not None}
+        clips += plan_job(
+            job, found, finished, seed=pipeline.seed, weights_sha256=weights, picture_sha256=pictures
+        )
+    return Plan(tuple(clips), tuple(failures))
+
+
+def _pictures_of(job: Job) -> Iterator[tuple[Path, str]]:
+    for index, image in enumerate(job.style.images):
+        yield image.path, f"style.images[{index}]"
+    if isinstance(job.init, Path):
+        yield job.init, "init"
+
+
+def _picture_digest(path: Path, key: str, journal: Journal) -> str:
+    try:
+        read_picture(path)
+    except ItemError as error:
+        raise ItemError(f"{key}: {error.problem}", error.next_step or "Give the path of a picture.") from error
+    return journal.digest(path)
+
+
+def _look(file: InputFile, journal: Journal) -> Found:
+    try:
+        sha256 = journal.digest(file.path)
+    except OSError as error:
+        raise ItemError(f"{file.path} cannot be read: {error.strerror}.") from error
+    if file.is_video:
+        video = probe(file.path)
+        return Found(file, sha256, (video.width, video.height), video)
+    return Found(file, sha256, picture_size(file.path), None)
+
+
+def _failed(job: Job, path: Path, error: ItemError) -> ItemFailed:
+    return ItemFailed(job=job.name, path=str(path), reason=error.problem, next_step=error.next_step)
+
+
+def _encode_failures(pipeline: Pipeline, plan: Plan, on_event: Emit) -> list[ItemFailed]:
+    """Try the codec, container and sound of each video that will be encoded."""
+    failures = []
+    for clip in plan.clips:
+        if clip.is_done or clip.found.video is None:
+            continue
+        job = clip.job
+        try:
+            try_encode(
+                pipeline.work,
+                clip.found.file.output.suffix,
+                clip.found.video,
+                clip.size,
+                job.encode,
+                copy_audio=job.audio == "copy",
+                keep_metadata=job.metadata == "keep",
+            )
+        except ItemError as error:
+            failure = _failed(job, clip.found.file.path, error)
+            on_event(failure)
+            failures.append(failure)
+    return failures
+
+
+def _job_planned(job: Job, plan: Plan, todo: Sequence[Clip], work: Path) -> JobPlanned:
+    clips = [clip for clip in plan.clips if clip.job.name == job.name]
+    frames_left = work_left = 0
+    for clip in todo:
+        if clip.job.name != job.name:
+            continue
+        last = frame_store(work, clip).last() if clip.found.video is not None else None
+        first_frame_index = 0 if last is None else last[0] + 1
+        frames_left += clip.frame_count - first_frame_index
+        work_left += clip.most_evaluations(first_frame_index) * clip.size[0] * clip.size[1]
+    return JobPlanned(
+        job=job.name,
+        outputs=len(clips),
+        outputs_done=sum(clip.is_done for clip in clips),
+        frames=sum(clip.frame_count for clip in clips),
+        frames_left=frames_left,
+        work_left=work_left,
+    )
+
+
+def _notices(clip: Clip) -> Iterator[Noticed]:
+    video = clip.found.video
+    if video is not None and not video.matrix_is_tagged:
+        name = {"bt709": "BT.709", "smpte170m": "BT.601"}.get(video.matrix, video.matrix)
+        message = f"{video.path.name} does not say its colour matrix; {name} is taken, as players do at its size"
+        yield Noticed(job=clip.job.name, message=message)
+
+
+def _workers(pipeline: Pipeline) -> int:
+    if pipeline.workers != "auto":
+        return pipeline.workers
+    if choose_device(pipeline.device).type != "cpu":
+        return 1  # one process fills a GPU; several would share its memory
+    return max(1, int(joblib.cpu_count()) // CORES_A_WORKER)
+
+
+def stylize(
+    content: Image.Image,
+    style: Image.Image | Sequence[Image.Image],
+    *,
+    size: int | str = 512,
+    strength: float = 1.0,
+    scale: float = 1.0,
+    iterations: int = 200,
+    init: str = "matched",
+    weights: str | Path = "bundled",
+    device: str = "auto",
+    seed: int = 0,
+    on_progress: Callable[[int, float], None] | None = None,
+) -> Image.Image:
+    """Repaint one picture.
+
+    Args:
+        content: what to repaint; any mode, turned upright by its EXIF.
+        style: the painting, or several of equal weight.
+        size: longest side of the result in pixels, or ``native``.
+        strength: 1.0 is the tuned default; more is more style.
+        scale: size of the brush strokes relative to the picture.
+        iterations: at most; it stops earlier when nothing changes any more.
+        init: matched, content, noise or blank.
+        weights: bundled, torchvision or a path.
+        device: auto, cpu, cuda or cuda:N.
+        seed: of the noise.
+        on_progress: called with the iterations done and the loss.
+
+    Returns:
+        A picture in RGB.
+
+    Raises:
+        UsageError: `init`, `size` or the list of styles is unusable.
+        ItemError: the picture is too small for VGG19 at this size.
+        MachineError: weights or device are missing.
+    """
+    styles = [style] if isinstance(style, Image.Image) else list(style)
+    if not styles:
+        raise UsageError("stylize: style is empty; give one picture or more.")
+    if init not in ("matched", "content", "noise", "blank"):
+        raise UsageError(f"stylize: found init={init!r}; allowed are matched, content, noise and blank.")
+    if size != "native" and not isinstance(size, int):
+        raise UsageError(f"stylize: found size={size!r}; allowed are a number of pixels and 'native'.")
+    style_defaults, optimizer = Style.model_fields["layers"].default, Optimizer(first=iterations)
+    engine = Engine(
+        EngineSettings(
+            weights=weights,
+            device=device,
+            precision="auto",
+            pooling="max",
+            padding="replicate",
+            content_layers=(("relu4_2", 1.0),),
+            style_layers=tuple(style_defaults.items()),
+            strength=strength,
+            style_scale=scale,
+            total_variation=1.0,
+        ),
+        [StylePicture(np.asarray(picture.convert("RGB")), 1.0) for picture in styles],
+    )
+    pixels = np.asarray(ImageOps.exif_transpose(content).convert("RGB"))
+    pixels = resized(pixels, working_size((pixels.shape[1], pixels.shape[0]), size))
+    original = tensor_of(pixels)
+    start = engine.first_start(original, init, seed)
+    result = start
+    for iterate in engine.stylise(
+        original, start, optimizer=optimizer.name, most=optimizer.first, tolerance=optimizer.tolerance
+    ):
+        result = iterate.image
+        if on_progress is not None:
+            on_progress(iterate.evaluations, iterate.loss)
+    return Image.fromarray(pixels_of(result))
+
+
+__all__ = ["Plan", "RunResult", "VideoInfo", "plan", "run", "stylize"]

@@ -1,0 +1,250 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from nstpipe import __version__
+from nstpipe.errors import (
+    EXIT_BUG,
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_SOME_FAILED,
+    EXIT_TERMINATED,
+    InputError,
+    MachineError,
+    NstpipeError,
+    UsageError,
+)
+
+app = typer.Typer(
+    name="nstpipe",
+    help="Repaint videos and folders of pictures in the style of a painting.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+File = Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline.yaml.", show_default=False)]
+JobNames = Annotated[list[str], typer.Option("--job", metavar="NAME", help="Do this job only; may be repeated.")]
+Overrides = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in jobs.street.size=256; may be repeated."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout; text for people on stderr.")]
+
+
+def _console(as_json: bool = False) -> Console:
+    return Console(stderr=as_json)
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"nstpipe {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Repaint videos and folders of pictures in the style of a painting.
+
+    Example: nstpipe run pipeline.yaml
+    """
+
+
+@app.command()
+def run(
+    pipeline: File,
+    job: JobNames = [],  # noqa: B006  # typer reads the default and never changes it
+    set_: Overrides = [],  # noqa: B006
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes, instead of the file's own number.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N, instead of the file's own.")] = None,
+    as_json: AsJson = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but failures.")] = False,
+) -> None:
+    """Do all that is not done yet; safe to run again at any time.
+
+    Example: nstpipe run pipeline.yaml --job street --set jobs.street.size=256
+    """
+    from nstpipe import api
+    from nstpipe.events import Event
+    from nstpipe.report.progress import progress
+
+    with progress(_console(as_json), quiet=quiet) as reporter:
+
+        def on_event(event: Event) -> None:
+            reporter(event)
+            if as_json:
+                _print_json(event.as_json())
+
+        result = api.run(pipeline, jobs=job, overrides=set_, workers=workers, device=device, on_event=on_event)
+    raise typer.Exit(result.exit_code)
+
+
+@app.command()
+def plan(
+    pipeline: File,
+    job: JobNames = [],  # noqa: B006
+    set_: Overrides = [],  # noqa: B006
+    as_json: AsJson = False,
+) -> None:
+    """Say what `run` would do, and why, without doing it.
+
+    Example: nstpipe plan pipeline.yaml
+    """
+    from nstpipe import api
+
+    planned = api.plan(pipeline, jobs=job, overrides=set_)
+    if as_json:
+        for clip in planned.clips:
+            _print_json(
+                {
+                    "job": clip.job.name,
+                    "path": str(clip.found.file.path),
+                    "output": str(clip.found.file.output),
+                    "frames": clip.frame_count,
+                    "width": clip.size[0],
+                    "height": clip.size[1],
+                    "done": clip.is_done,
+                    "reason": clip.reason,
+                }
+            )
+    table = Table("job", "input", "frames", "size", "state")
+    for clip in planned.clips:
+        width, height = clip.size
+        state = "done" if clip.is_done else f"to do: {clip.reason}"
+        table.add_row(clip.job.name, clip.found.file.path.name, str(clip.frame_count), f"{width}x{height}", state)
+    for failure in planned.failures:
+        table.add_row(failure.job, Path(failure.path).name, "–", "–", f"cannot be used: {failure.reason}")
+    _console(as_json).print(table)
+    _leave_for(len(planned.clips), len(planned.failures))
+
+
+@app.command()
+def validate(pipeline: File, set_: Overrides = []) -> None:  # noqa: B006
+    """Check the file, and that every input can be opened; run nothing.
+
+    Example: nstpipe validate pipeline.yaml
+    """
+    from nstpipe import api
+
+    planned = api.plan(pipeline, overrides=set_)
+    console = _console()
+    for failure in planned.failures:
+        hint = f" {failure.next_step}" if failure.next_step else ""
+        console.print(f"{failure.job}: {failure.reason}{hint}", markup=False, highlight=False, soft_wrap=True)
+    if not planned.failures:
+        frames = sum(clip.frame_count for clip in planned.clips)
+        console.print(f"{pipeline} is right: {len(planned.clips)} inputs with {frames} frames can be opened.", highlight=False)
+    _leave_for(len(planned.clips), len(planned.failures))
+
+
+def _leave_for(usable: int, failed: int) -> NoReturn:
+    if failed and not usable:
+        raise InputError("nothing usable in the inputs.")
+    raise typer.Exit(EXIT_SOME_FAILED if failed else EXIT_DONE)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of pipeline.yaml, for editors.
+
+    Example: nstpipe schema > pipeline.schema.json
+    """
+    from nstpipe.config import json_schema
+
+    sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what this machine has, what is missing, and how to get it.
+
+    Example: nstpipe doctor
+    """
+    from dataclasses import asdict
+
+    from nstpipe.doctor import examine
+
+    findings = examine(Path())
+    if as_json:
+        for finding in findings:
+            _print_json(asdict(finding))
+    table = Table("", "found", "to do")
+    for finding in findings:
+        table.add_row(finding.topic, finding.found, finding.remedy)
+    _console(as_json).print(table)
+    missing = [finding.topic for finding in findings if finding.is_needed]
+    if missing:
+        raise MachineError(f"this machine lacks what nstpipe needs: {', '.join(missing)}.", "See the table above.")
+
+
+class _Terminated(BaseException):
+    """SIGTERM was received."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise _Terminated
+
+
+def _usage_error_types() -> tuple[type[Exception], ...]:
+    """What typer raises for a wrong command line: its own since 0.20, click's before."""
+    return tuple(
+        kind for kind in typer.BadParameter.__mro__ if kind.__name__ in ("UsageError", "ClickException", "TyperException")
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and leave with its exit code."""
+    sys.exit(_exit_code(arguments))
+
+
+def _exit_code(arguments: Sequence[str] | None) -> int:
+    signal.signal(signal.SIGTERM, _terminate)
+    errors = Console(stderr=True)
+
+    def say(text: str) -> None:
+        errors.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    try:
+        code: Any = app(args=arguments, prog_name="nstpipe", standalone_mode=False)
+        return int(code or EXIT_DONE)
+    except NstpipeError as error:
+        say(f"nstpipe: {error}")
+        return error.exit_code
+    except _usage_error_types() as error:
+        message = getattr(error, "format_message", lambda: str(error))()
+        say(f"nstpipe: {message}\n  Try `nstpipe --help`.")
+        return UsageError.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        say("nstpipe: interrupted; what is finished is kept, and `nstpipe run` goes on from there.")
+        return EXIT_INTERRUPTED
+    except _Terminated:
+        say("nstpipe: terminated; what is finished is kept, and `nstpipe run` goes on from there.")
+        return EXIT_TERMINATED
+    except BrokenPipeError:
+        return EXIT_DONE  # the reader of our output, `head` say, has seen enough
+    except Exception:
+        say(traceback.format_exc())
+        say(f"nstpipe {__version__}: this is a bug. Please report it with the text above.")
+        return EXIT_BUG

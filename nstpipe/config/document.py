@@ -1,0 +1,218 @@
+"""A YAML text as values that know where they stand, with the environment filled in."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import yaml
+
+from nstpipe.errors import Problem
+
+MOST_CHARACTERS = 1_000_000
+"""No pipeline is longer; a longer file is something else."""
+
+MOST_VALUES = 100_000
+"""Aliases may repeat values; nested ones can do so exponentially."""
+
+DEEPEST = 50
+"""Levels of nesting; the format needs 6."""
+
+
+@dataclass(frozen=True)
+class Located:
+    """A value and its place.
+
+    Attributes:
+        value: a scalar, a list of Located, or a dict of Located by key.
+        key: path of the key as written, such as ``defaults.size``.
+        line: counted from 1; None for a value that came from the command line.
+    """
+
+    value: Any
+    key: str
+    line: int | None
+
+    def plain(self) -> Any:
+        """The value without its places."""
+        if isinstance(self.value, dict):
+            return {name: child.plain() for name, child in self.value.items()}
+        if isinstance(self.value, list):
+            return [child.plain() for child in self.value]
+        return self.value
+
+    def children(self) -> Iterator[tuple[str | int, Located]]:
+        """Name or index, and value, of all that is directly below."""
+        if isinstance(self.value, dict):
+            yield from self.value.items()
+        elif isinstance(self.value, list):
+            yield from enumerate(self.value)
+
+    def moved(self, key: str) -> Located:
+        """The same value as seen from another key; the lines stay."""
+        value: Any = self.value
+        if isinstance(value, dict):
+            value = {name: child.moved(below(key, name)) for name, child in value.items()}
+        elif isinstance(value, list):
+            value = [child.moved(below(key, index)) for index, child in enumerate(value)]
+        return replace(self, value=value, key=key)
+
+
+def below(key: str, child: str | int) -> str:
+    """The key's path with one step more: ``jobs[0]``, ``jobs[0].size``."""
+    if isinstance(child, int):
+        return f"{key}[{child}]"
+    return f"{key}.{child}" if key else child
+
+
+class DocumentError(Exception):
+    """The text is no usable document; `problems` says why."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+
+def parse(text: str, environment: Mapping[str, str] = os.environ, *, key: str = "", first_line: int | None = 1) -> Located:
+    """Parse one YAML document.
+
+    Keys that start with ``x-`` are the user's own and are left out.
+
+    Args:
+        text: the document.
+        environment: what ``${VAR}`` is filled in from.
+        key: path of the key whose value the document is, for a value of the command line.
+        first_line: number of the text's first line; None if it does not come from a file.
+
+    Raises:
+        DocumentError: with every problem found.
+    """
+    if len(text) > MOST_CHARACTERS:
+        raise DocumentError(
+            Problem(key, f"has {len(text)} characters, at most {MOST_CHARACTERS} are read; is this the right file?")
+        )
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            raise DocumentError(Problem(key, "is empty; see `nstpipe schema` or the README for what goes in", first_line))
+        builder = _Builder(loader, environment, first_line)
+        located = builder.build(node, key, depth=0)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + first_line if mark is not None and first_line is not None else first_line
+        raise DocumentError(Problem(key, _syntax_message(error), line)) from error
+    except yaml.YAMLError as error:  # characters that YAML does not allow
+        raise DocumentError(Problem(key, f"is not YAML: {str(error).splitlines()[0]}", first_line)) from error
+    except RecursionError as error:
+        raise DocumentError(Problem(key, f"is nested more than {DEEPEST} levels deep", first_line)) from error
+    finally:
+        loader.dispose()
+    if builder.problems:
+        raise DocumentError(*builder.problems)
+    return located
+
+
+def _syntax_message(error: yaml.MarkedYAMLError) -> str:
+    problem = error.problem or error.context or "cannot be read"
+    mark = error.problem_mark
+    if "'\\t'" in problem or (mark is not None and mark.buffer and mark.buffer[mark.pointer : mark.pointer + 1] == "\t"):
+        return "found a tab; YAML is indented with spaces only: replace the tab with spaces"
+    return f"is not YAML: {problem}"
+
+
+_VARIABLE = re.compile(r"\$\$|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::(?P<kind>[-?])(?P<rest>[^}]*))?\}|(?P<stray>\$\{)")
+
+
+@dataclass
+class _Builder:
+    loader: yaml.SafeLoader
+    environment: Mapping[str, str]
+    first_line: int | None
+    problems: list[Problem] = field(default_factory=list)
+    values: int = 0
+
+    def line(self, node: yaml.Node) -> int | None:
+        return node.start_mark.line + self.first_line if self.first_line is not None else None
+
+    def build(self, node: yaml.Node, key: str, depth: int) -> Located:
+        self.values += 1
+        if self.values > MOST_VALUES:
+            raise DocumentError(Problem(key, f"has more than {MOST_VALUES} values once its aliases are filled in", self.line(node)))
+        if depth > DEEPEST:
+            raise DocumentError(Problem(key, f"is nested more than {DEEPEST} levels deep", self.line(node)))
+        if isinstance(node, yaml.MappingNode):
+            return Located(self.mapping(node, key, depth), key, self.line(node))
+        if isinstance(node, yaml.SequenceNode):
+            children = [self.build(child, below(key, index), depth + 1) for index, child in enumerate(node.value)]
+            return Located(children, key, self.line(node))
+        return Located(self.scalar(node, key), key, self.line(node))
+
+    def mapping(self, node: yaml.MappingNode, key: str, depth: int) -> dict[str, Located]:
+        own: dict[str, Located] = {}
+        merged: dict[str, Located] = {}
+        for name_node, value_node in node.value:
+            if name_node.tag == "tag:yaml.org,2002:merge":
+                for part in value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]:
+                    if not isinstance(part, yaml.MappingNode):
+                        self.problems.append(Problem(below(key, "<<"), "should be an alias of a mapping", self.line(part)))
+                        continue
+                    for name, child in self.mapping(part, key, depth + 1).items():
+                        merged.setdefault(name, child)
+                continue
+            if not isinstance(name_node, yaml.ScalarNode):
+                self.problems.append(Problem(key, "has a key that is not text", self.line(name_node)))
+                continue
+            name = str(name_node.value)
+            if name.startswith("x-"):
+                continue
+            child_key = below(key, name)
+            if name in own:
+                first = own[name].line
+                said = f"is given twice, first on line {first}" if first is not None else "is given twice"
+                self.problems.append(Problem(child_key, f"{said}; keep one", self.line(name_node)))
+                continue
+            # The key's own line is what a reader looks for; a block below it starts on a later line.
+            own[name] = replace(self.build(value_node, child_key, depth + 1), line=self.line(name_node))
+        return {**merged, **own}
+
+    def scalar(self, node: yaml.Node, key: str) -> Any:
+        text = self.filled(str(node.value), key, node)
+        if text != node.value and node.style is None:
+            # Unquoted, so ${SIZE} may become a number; in quotes it stays text.
+            tag = self.loader.resolve(yaml.ScalarNode, text, (True, False))
+            node = yaml.ScalarNode(tag, text, node.start_mark, node.end_mark)
+        elif text != node.value:
+            node = yaml.ScalarNode(node.tag, text, node.start_mark, node.end_mark)
+        try:
+            return self.loader.construct_object(node)  # type: ignore[no-untyped-call]
+        except ValueError:
+            self.problems.append(Problem(key, f"found {text}, which is no valid date or number", self.line(node)))
+            return None
+
+    def filled(self, text: str, key: str, node: yaml.Node) -> str:
+        def value_of(match: re.Match[str]) -> str:
+            if match[0] == "$$":
+                return "$"
+            line = self.line(node)
+            if match["stray"]:
+                form = "${VAR}, ${VAR:-default} or ${VAR:?message}"
+                self.problems.append(Problem(key, f"has a ${{ that is not of the form {form}; write $$ for a plain $", line))
+                return match[0]
+            name, kind, rest = match["name"], match["kind"], match["rest"]
+            value = self.environment.get(name)
+            if kind == "-":
+                return value or rest
+            if kind == "?" and not value:
+                self.problems.append(Problem(key, f"needs the environment variable {name}: {rest or 'it is not set'}", line))
+                return match[0]
+            if value is None:
+                message = f"needs the environment variable {name}, which is not set; set it, or write ${{{name}:-default}}"
+                self.problems.append(Problem(key, message, line))
+                return match[0]
+            return value
+
+        return _VARIABLE.sub(value_of, text)

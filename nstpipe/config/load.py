@@ -1,0 +1,225 @@
+"""From a file and the command line's overrides to a checked `Pipeline`."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from nstpipe.config.document import DocumentError, Located, below, parse
+from nstpipe.config.messages import problems_of
+from nstpipe.config.models import VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES, Job, Pipeline
+from nstpipe.errors import ConfigError, Problem
+
+MOST_JOBS = 10_000
+"""A matrix multiplies; more jobs than this is a slip."""
+
+
+def load_pipeline(path: Path, overrides: Sequence[str] = (), environment: Mapping[str, str] = os.environ) -> Pipeline:
+    """Read, fill in, merge and check a pipeline.yaml.
+
+    Args:
+        path: the file. Relative paths in it are relative to its folder.
+        overrides: ``key.path=value``, such as ``jobs.street.size=256``, ``jobs.*.size=256`` or ``device=cpu``.
+        environment: what ``${VAR}`` is filled in from.
+
+    Raises:
+        ConfigError: with every problem that could be found.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(path, (Problem("", f"cannot be read: {error.strerror}. Give the path of a pipeline.yaml"),)) from error
+    except UnicodeDecodeError as error:
+        message = f"is not text in UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}); save it as UTF-8"
+        raise ConfigError(path, (Problem("", message),)) from error
+    try:
+        document = _overridden(parse(text, environment), overrides, environment)
+        document = _expanded(document)
+        pipeline = _validated(document, path)
+    except DocumentError as error:
+        raise ConfigError(path, tuple(dict.fromkeys(error.problems))) from error
+    return pipeline
+
+
+def _overridden(document: Located, overrides: Sequence[str], environment: Mapping[str, str]) -> Located:
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals or not name.strip():
+            raise DocumentError(Problem(f"--set {override}", "should be key.path=value, such as jobs.street.size=256"))
+        value = parse(text or "''", environment, key=f"--set {name}", first_line=None)
+        document = _set(document, _steps(name.strip()), value, name)
+    return document
+
+
+def _steps(name: str) -> list[str | int]:
+    steps: list[str | int] = []
+    for part in name.split("."):
+        head, *indices = re.split(r"\[(\d+)\]", part)
+        steps.append(head)
+        steps += [int(index) for index in indices if index]
+    return steps
+
+
+def _set(place: Located, steps: Sequence[str | int], value: Located, name: str) -> Located:
+    if not steps:
+        return value
+    step, rest = steps[0], steps[1:]
+    nothing = Located(None, value.key, None)
+    if isinstance(place.value, list):
+        chosen = [index for index, child in enumerate(place.value) if step in ("*", index) or _name_of(child) == step]
+        if not chosen:
+            names = [_name_of(child) or index for index, child in enumerate(place.value)]
+            raise DocumentError(Problem(f"--set {name}", f"found {step!r}; allowed are * and {', '.join(map(str, names))}"))
+        items = [_set(child, rest, value, name) if index in chosen else child for index, child in enumerate(place.value)]
+        return replace(place, value=items)
+    if isinstance(step, int):
+        raise DocumentError(Problem(f"--set {name}", f"[{step}] counts the entries of a list, but there is none"))
+    if isinstance(place.value, dict):
+        return replace(place, value={**place.value, step: _set(place.value.get(step, nothing), rest, value, name)})
+    # A short form, such as a style's path, gives way to the mapping that the override speaks of.
+    short = {"images": Located([place], place.key, place.line)} if isinstance(place.value, str) else {}
+    return replace(place, value={**short, step: _set(nothing, rest, value, name)})
+
+
+def _name_of(job: Located) -> str | None:
+    name = job.value.get("name") if isinstance(job.value, dict) else None
+    return name.value if name is not None and isinstance(name.value, str) else None
+
+
+def _expanded(document: Located) -> Located:
+    """Fill `defaults` into every job, and make one job for each combination of a `matrix`."""
+    if not isinstance(document.value, dict):
+        message = "should be a mapping with version and jobs; see the README for an example"
+        raise DocumentError(Problem("", message, document.line))
+    top = dict(document.value)
+    defaults = top.pop("defaults", None)
+    if defaults is not None and not isinstance(defaults.value, dict):
+        raise DocumentError(Problem("defaults", "should be a mapping of job keys, such as size: 512", defaults.line))
+    jobs = top.get("jobs")
+    if jobs is None or not isinstance(jobs.value, list):
+        return replace(document, value=top)
+    expanded: list[Located] = []
+    for job in jobs.value:
+        merged = _merged(defaults, job) if defaults is not None and isinstance(job.value, dict) else job
+        expanded += _combinations(merged)
+        if len(expanded) > MOST_JOBS:
+            raise DocumentError(Problem(below(job.key, "matrix"), f"makes more than {MOST_JOBS} jobs", job.line))
+    top["jobs"] = replace(jobs, value=expanded)
+    return replace(document, value=top)
+
+
+_SHORT_FORMS = ("style",)
+"""Keys of a job that may be a path instead of a mapping; `defaults` and job are merged in the long form."""
+
+
+def _merged(defaults: Located, job: Located) -> Located:
+    if not isinstance(defaults.value, dict) or not isinstance(job.value, dict):
+        return job
+    merged = dict(defaults.value)
+    for name, own in job.value.items():
+        default = merged.get(name)
+        if default is not None:
+            if name in _SHORT_FORMS:
+                default, own = _long_form(default), _long_form(own)
+            own = _merged(default, own)
+        merged[name] = own
+    return replace(job, value=merged)
+
+
+def _long_form(style: Located) -> Located:
+    if not isinstance(style.value, str):
+        return style
+    return replace(style, value={"images": replace(style, value=[style])})
+
+
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_-]*)\}")
+
+
+def _combinations(job: Located) -> list[Located]:
+    if not isinstance(job.value, dict) or "matrix" not in job.value:
+        return [job]
+    rest = {name: child for name, child in job.value.items() if name != "matrix"}
+    matrix = job.value["matrix"]
+    usable = isinstance(matrix.value, dict) and all(
+        isinstance(values.value, list) and values.value and not any(isinstance(value.value, (dict, list)) for value in values.value)
+        for values in matrix.value.values()
+    )
+    if not usable or not matrix.value:
+        message = "should map each key to a list of its values, such as style: [starry_night, night_cafe]"
+        raise DocumentError(Problem(matrix.key, message, matrix.line))
+    keys = list(matrix.value)
+    combinations = itertools.product(*(matrix.value[key].value for key in keys))
+    return [
+        replace(job, value={name: _filled(child, dict(zip(keys, values, strict=True))) for name, child in rest.items()})
+        for values in combinations
+    ]
+
+
+def _filled(place: Located, values: Mapping[str, Located]) -> Located:
+    """Replace ``{key}``; a text that is nothing but one placeholder takes the value with its type."""
+    if isinstance(place.value, dict):
+        return replace(place, value={name: _filled(child, values) for name, child in place.value.items()})
+    if isinstance(place.value, list):
+        return replace(place, value=[_filled(child, values) for child in place.value])
+    if not isinstance(place.value, str):
+        return place
+    whole = _PLACEHOLDER.fullmatch(place.value)
+    if whole and whole[1] in values:
+        return replace(place, value=values[whole[1]].value)
+
+    def value_of(match: re.Match[str]) -> str:
+        if match[1] not in values:
+            raise DocumentError(Problem(place.key, f"has {match[0]}, but matrix has only {', '.join(values)}", place.line))
+        return str(values[match[1]].value)
+
+    return replace(place, value=_PLACEHOLDER.sub(value_of, place.value))
+
+
+def _validated(document: Located, path: Path) -> Pipeline:
+    try:
+        pipeline = Pipeline.model_validate(document.plain(), context={"folder": path.absolute().parent})
+    except ValidationError as error:
+        raise DocumentError(*problems_of(error, document)) from error
+    problems = list(_conflicts(pipeline, document))
+    if problems:
+        raise DocumentError(*problems)
+    return pipeline
+
+
+def _conflicts(pipeline: Pipeline, document: Located) -> list[Problem]:
+    """What is wrong between keys that are each right by themselves."""
+    problems: list[Problem] = []
+    first_by_name: dict[str, Job] = {}
+    first_by_output: dict[Path, Job] = {}
+    for job, place in zip(pipeline.jobs, document.value["jobs"].value, strict=True):
+
+        def add(key: str, message: str, place: Located = place) -> None:
+            found: Any = place
+            for step in key.split("."):
+                found = found.value.get(step, found) if isinstance(found.value, dict) else found
+            problems.append(Problem(found.key if found is not place else below(place.key, key), message, found.line))
+
+        if job.name in first_by_name:
+            add("name", f"found {job.name} twice; every job needs a name of its own")
+        if job.output in first_by_output:
+            add("output", f"is also the output of the job {first_by_output[job.output].name}; give each job its own")
+        first_by_name.setdefault(job.name, job)
+        first_by_output.setdefault(job.output, job)
+        suffix = job.output.suffix.lower()
+        if suffix in VIDEO_CODECS_BY_SUFFIX:
+            if job.encode.codec not in VIDEO_CODECS_BY_SUFFIX[suffix]:
+                allowed = ", ".join(VIDEO_CODECS_BY_SUFFIX[suffix])
+                add("encode.codec", f"found {job.encode.codec}, which {suffix} is not written with; allowed: {allowed}")
+        elif suffix in VIDEO_SUFFIXES:
+            allowed = ", ".join(VIDEO_CODECS_BY_SUFFIX)
+            add("output", f"found {suffix}, which is read but not written; allowed for a video: {allowed}")
+        if job.output == job.input or job.input in job.output.parents:
+            add("output", "lies inside the input; give a place outside it, or results would become inputs")
+    return problems

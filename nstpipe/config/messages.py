@@ -1,0 +1,190 @@
+"""pydantic's findings in words that say what was found, what is allowed and what was meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from nstpipe.config.document import Located
+from nstpipe.config.models import PLANNED, Job, Pipeline, Style, StyleImage
+from nstpipe.errors import Problem
+
+
+def problems_of(error: ValidationError, document: Located) -> list[Problem]:
+    """One problem for each key that is wrong, in the order of the file."""
+    by_place: dict[tuple[str | int, ...], list[ErrorDetails]] = {}
+    for detail in error.errors(include_url=False):
+        # pydantic also counts a list's faulty entries as absent; the entries' own faults are said already.
+        if detail["type"] == "too_short" and detail["input"]:
+            continue
+        by_place.setdefault(_place(detail, document), []).append(detail)
+    problems = [_problem(place, details, document) for place, details in by_place.items()]
+    unique = dict.fromkeys(problems)
+    return sorted(unique, key=lambda problem: problem.line or 0)
+
+
+def _place(detail: ErrorDetails, document: Located) -> tuple[str | int, ...]:
+    """The detail's path without the names that pydantic gives to a union's members."""
+    place: list[str | int] = []
+    here: Located | None = document
+    for step in detail["loc"]:
+        children = dict(here.children()) if here is not None else {}
+        if step in children:
+            here = children[step]
+            place.append(step)
+        elif here is not None and isinstance(here.value, str) and step in ("images", "path"):
+            continue  # the short form of a style stands for style.images[0].path
+        elif detail["type"] == "missing" and step == detail["loc"][-1]:
+            place.append(step)
+    return tuple(place)
+
+
+def _problem(place: tuple[str | int, ...], details: Sequence[ErrorDetails], document: Located) -> Problem:
+    here, exists = document, True
+    for step in place:
+        children = dict(here.children())
+        if step not in children:
+            exists = False
+            break
+        here = children[step]
+    kinds = {detail["type"] for detail in details}
+    if "missing" in kinds:
+        key = _named(place, document)
+        return Problem(key, "is required, but missing", here.line)
+    key = here.key if here.key.startswith(("--set", "defaults")) else _named(place, document)
+    planned = _planned(place, here.value if exists else None)
+    if planned:
+        return Problem(key, planned, here.line)
+    if "extra_forbidden" in kinds:
+        return Problem(key, _unknown_key(place), here.line)
+    if any(detail["loc"][-1] == "[key]" for detail in details):
+        return Problem(key, _unknown_name(str(place[-1]), _choices(details[0])), here.line)
+    allowed = list(dict.fromkeys(_allowed(detail) for detail in details))
+    choices = [choice for detail in details for choice in _choices(detail)]
+    message = f"found {_found(here)}; should be {' or '.join(allowed)}"
+    meant = difflib.get_close_matches(str(here.value), choices, n=1)
+    if meant and meant[0] != here.value:
+        message += f". Did you mean {meant[0]}?"
+    return Problem(key, message, here.line)
+
+
+def _named(place: Sequence[str | int], document: Located) -> str:
+    """A job goes by its name where it has one: ``jobs.street.size``."""
+    key = ""
+    here: Located | None = document
+    for step in place:
+        here = dict(here.children()).get(step) if here is not None else None
+        name = here.value.get("name") if here is not None and isinstance(here.value, dict) else None
+        if isinstance(step, int) and key == "jobs" and name is not None and isinstance(name.value, str):
+            key = f"jobs.{name.value}"
+        else:
+            key = f"{key}[{step}]" if isinstance(step, int) else f"{key}.{step}".lstrip(".")
+    return key
+
+
+def _planned(place: tuple[str | int, ...], value: Any) -> str | None:
+    if len(place) < 3 or place[0] != "jobs":
+        return None
+    name = ".".join(map(str, place[2:4]))
+    for key, values in PLANNED.items():
+        if name == key or name.startswith(f"{key}."):
+            if values is None:
+                return "is not supported yet; leave it out"
+            if value in values:
+                return f"found {value}, which is not supported yet; leave it out"
+    return None
+
+
+def _unknown_key(place: tuple[str | int, ...]) -> str:
+    known = list(_model_at(place[:-1]).model_fields)
+    if place[:-1] == ():
+        known.append("defaults")
+    elif len(place) == 3 and place[0] == "jobs":
+        known += ["matrix", *(key for key in PLANNED if "." not in key)]
+    meant = difflib.get_close_matches(str(place[-1]), known, n=1, cutoff=0.6)
+    hint = f"did you mean {meant[0]}?" if meant else f"known here: {', '.join(dict.fromkeys(known))}."
+    return f"is no key that nstpipe knows; {hint} A key of your own starts with x-"
+
+
+def _unknown_name(name: str, known: Sequence[str]) -> str:
+    meant = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    return f"found {name}, which is no layer of VGG19; did you mean {' or '.join(meant) or known[0]}?"
+
+
+def _model_at(place: Iterable[str | int]) -> type[BaseModel]:
+    model: type[BaseModel] = Pipeline
+    for step in place:
+        if step == "jobs":
+            model = Job
+        elif step == "images" and model is Style:
+            model = StyleImage
+        elif isinstance(step, str):
+            annotation = model.model_fields[step].annotation if step in model.model_fields else None
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                model = annotation
+    return model
+
+
+def _found(here: Located) -> str:
+    value = here.value
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    if isinstance(value, str):
+        shown = value if len(value) <= 60 else value[:57] + "..."
+        return f"the text {shown!r}"
+    return str(value)
+
+
+def _choices(detail: ErrorDetails) -> list[str]:
+    context = detail.get("ctx", {})
+    if detail["type"] == "one_of":
+        return [str(choice) for choice in context["allowed"]]
+    if detail["type"] == "literal_error":
+        return [choice.strip("' ") for choice in str(context["expected"]).replace(" or ", ", ").split(", ")]
+    return []
+
+
+_PHRASES = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "dict_type": "a mapping",
+    "model_type": "a path or a mapping",
+    "tuple_type": "a list",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "too_short": "a list of at least {min_length}",
+    "finite_number": "a finite number",
+}
+
+_PATTERNS = {
+    r"^(auto|cpu|cuda(:\d+)?)$": "auto, cpu, cuda or cuda:N",
+    r"^[A-Za-z0-9_-]+$": "letters, digits, - and _ only",
+    r"^[a-z0-9]+$": "small letters and digits only",
+}
+
+
+def _allowed(detail: ErrorDetails) -> str:
+    context = detail.get("ctx", {})
+    choices = _choices(detail)
+    if choices:
+        return " or ".join((", ".join(choices[:-1]), choices[-1])) if len(choices) > 1 else choices[0]
+    if detail["type"] == "string_pattern_mismatch":
+        return _PATTERNS[context["pattern"]]
+    if detail["type"] in _PHRASES:
+        return _PHRASES[detail["type"]].format(**context)
+    return detail["msg"].removeprefix("should be ").removeprefix("Input should be ")

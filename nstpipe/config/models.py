@@ -1,0 +1,249 @@
+"""What a pipeline.yaml may say: every key, its default, its range and its meaning, in one place.
+
+Values are checked strictly (``"512"`` is no number) and never change afterwards.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
+
+VIDEO_CODECS_BY_SUFFIX: dict[str, tuple[str, ...]] = {
+    ".mp4": ("libx264", "libx265", "libsvtav1"),
+    ".mov": ("libx264", "libx265", "prores"),
+    ".mkv": ("libx264", "libx265", "libsvtav1", "ffv1", "prores"),
+    ".webm": ("libsvtav1",),
+}
+"""Containers that are written, and the codecs each takes."""
+
+CODECS = tuple(dict.fromkeys(codec for codecs in VIDEO_CODECS_BY_SUFFIX.values() for codec in codecs))
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv")
+
+SMALLEST_SIZE = 32
+"""Pixels on the longest side; below it relu5_1 has no pixel left for a common aspect ratio."""
+
+LARGEST_SIZE = 16384
+"""Pixels on the longest side; the largest side that JPEG's and WebP's common decoders take."""
+
+LAYER_NAMES: tuple[str, ...] = tuple(
+    name
+    for block, convolutions in enumerate((2, 2, 4, 4, 4), start=1)
+    for name in (
+        *(f"{kind}{block}_{number}" for number in range(1, convolutions + 1) for kind in ("conv", "relu")),
+        f"pool{block}",
+    )
+)
+"""VGG19's layers, from the picture on; `nstpipe.style.vgg` has their shapes."""
+
+PLANNED: dict[str, frozenset[str] | None] = {
+    "color": frozenset({"content"}),
+    "shots": frozenset({"auto"}),
+    "temporal.init": frozenset({"warped"}),
+    "temporal.weight": None,
+    "temporal.lags": None,
+    "temporal.passes": None,
+}
+"""Keys of a job that the format has but this version cannot do: their planned values, or None for the whole key.
+
+They are refused, never ignored."""
+
+Pooling = Literal["max", "average"]
+Padding = Literal["replicate", "zeros"]
+
+
+def _absolute(value: Any, info: Any) -> Any:
+    """Paths in the YAML are relative to the YAML file."""
+    if not isinstance(value, str):
+        raise PydanticCustomError("path_type", "should be a path, in quotes if it looks like a number")
+    if not value.strip():
+        raise PydanticCustomError("path_empty", "should be a path, but is empty")
+    folder: Path = (info.context or {}).get("folder", Path())
+    return folder / Path(value).expanduser()
+
+
+FilePath = Annotated[
+    Path,
+    BeforeValidator(_absolute),
+    WithJsonSchema({"type": "string", "minLength": 1, "description": "relative to the YAML file"}),
+]
+
+
+def _keyword_or_path(*keywords: str) -> Any:
+    def check(value: Any, info: Any) -> Any:
+        return value if value in keywords else _absolute(value, info)
+
+    return BeforeValidator(check)
+
+
+def _layer_weights(value: dict[str, float]) -> dict[str, float]:
+    if not value:
+        raise PydanticCustomError("layers_empty", "should name at least one layer, such as relu4_2: 1")
+    return value
+
+
+def _one_of(*allowed: str) -> Any:
+    """A check with the message of a `Literal`, for values that are computed."""
+
+    def check(value: str) -> str:
+        if value not in allowed:
+            raise PydanticCustomError("one_of", "should be one of {allowed}", {"allowed": list(allowed)})
+        return value
+
+    return AfterValidator(check)
+
+
+LayerName = Annotated[str, _one_of(*LAYER_NAMES), WithJsonSchema({"type": "string", "enum": list(LAYER_NAMES)})]
+PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+LayerWeights = Annotated[dict[LayerName, PositiveNumber], AfterValidator(_layer_weights)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class StyleImage(_Model):
+    """One picture whose style is wanted."""
+
+    path: FilePath = Field(description="The painting.")
+    weight: PositiveNumber = Field(default=1.0, description="Its share, beside the other pictures' weights.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+
+class Style(_Model):
+    """The style to paint in."""
+
+    images: Annotated[tuple[StyleImage, ...], Field(strict=False, min_length=1)] = Field(
+        description="One or more paintings; paths, or path and weight."
+    )
+    strength: PositiveNumber = Field(default=1.0, description="1.0 is the tuned default; more is more style.")
+    scale: Annotated[float, Field(ge=0.1, le=4)] = Field(
+        default=1.0, description="Size of the brush strokes relative to the frame."
+    )
+    layers: LayerWeights = Field(
+        default={"relu1_1": 1, "relu2_1": 1, "relu3_1": 1, "relu4_1": 1, "relu5_1": 1},
+        description="VGG19's layers whose Gram matrices describe the style, each with its weight.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"images": [value]} if isinstance(value, str) else value
+
+
+class Content(_Model):
+    """What is kept of the input."""
+
+    layers: LayerWeights = Field(
+        default={"relu4_2": 1}, description="VGG19's layers that describe the content, each with its weight."
+    )
+
+
+class Optimizer(_Model):
+    """How the picture is optimised."""
+
+    name: Literal["lbfgs", "adam"] = Field(default="lbfgs", description="L-BFGS needs far fewer iterations than Adam.")
+    first: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=200, description="Most iterations for the first frame of a clip, and for a picture of a folder."
+    )
+    next: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=30, description="Most iterations for each later frame of a clip."
+    )
+    tolerance: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.001, description="Stop when the loss falls by less than this share an iteration; 0 never stops early."
+    )
+
+
+class Temporal(_Model):
+    """What ties the frames of a clip together."""
+
+    init: Literal["previous", "content"] = Field(
+        default="previous", description="Where a later frame starts: from the previous result, or like a first frame."
+    )
+
+
+class Encode(_Model):
+    """How a video is encoded."""
+
+    codec: Annotated[str, _one_of(*CODECS), WithJsonSchema({"type": "string", "enum": list(CODECS)})] = Field(
+        default="libx264", description="The encoder, by ffmpeg's name."
+    )
+    crf: Annotated[int, Field(ge=0, le=63)] | None = Field(
+        default=None, description="Constant rate factor: lower is better and larger. Default: 18, for libsvtav1 25."
+    )
+    preset: str | None = Field(default=None, pattern=r"^[a-z0-9]+$", description="The encoder's preset.")
+    pix_fmt: str | None = Field(
+        default=None, pattern=r"^[a-z0-9]+$", description="The pixel format. Default: yuv420p, for prores yuv422p10le."
+    )
+
+
+class Job(_Model):
+    """One input, one style, one output."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = Field(description="Unique; letters, digits, - and _.")
+    input: FilePath = Field(description="A video, a folder of pictures, or a glob of either.")
+    output: FilePath = Field(description="A video for one video, a folder for a folder or a glob.")
+    style: Style = Field(description="A painting's path, or the settings in full.")
+    size: Annotated[int, Field(ge=SMALLEST_SIZE, le=LARGEST_SIZE)] | Literal["native"] = Field(
+        default=512, description="Longest side in pixels; `native` keeps the input's own."
+    )
+    include: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = Field(
+        default=None, description="Which files of the input folder, as globs. Default: every picture in it."
+    )
+    exclude: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        default=(), description="Which files of the input folder to leave out, as globs."
+    )
+    content: Content = Content()
+    color: Literal["style"] = Field(default="style", description="Whose colours the result has.")
+    init: Annotated[
+        Literal["matched", "content", "noise", "blank"] | FilePath, _keyword_or_path("matched", "content", "noise", "blank")
+    ] = Field(
+        default="matched",
+        description="Where the first frame of a clip starts: matched (the content in the style's colours), content, "
+        "noise, blank, or the path of a picture.",
+    )
+    total_variation: Share = Field(default=1.0, description="How much neighbouring pixels are held alike; 0 for not at all.")
+    pooling: Pooling = Field(default="max", description="VGG19's pooling.")
+    padding: Padding = Field(
+        default="replicate", description="What VGG19 sees beyond the edge; zeros leave a visible frame around the picture."
+    )
+    optimizer: Optimizer = Optimizer()
+    temporal: Temporal = Temporal()
+    shots: Literal["none"] = Field(default="none", description="How a video is split at its cuts.")
+    encode: Encode = Encode()
+    audio: Literal["copy", "none"] = Field(default="copy", description="Copy the sound of a video, or leave it out.")
+    metadata: Literal["keep", "strip"] = Field(
+        default="keep", description="Keep EXIF, GPS, ICC, XMP and a video's tags, or write none."
+    )
+
+
+class Pipeline(_Model):
+    """A whole pipeline.yaml."""
+
+    version: Literal[1] = Field(description="Version of the file's format.")
+    work: FilePath = Field(
+        default=".nstpipe", validate_default=True, description="Folder of the journal and of unfinished work."
+    )
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = Field(
+        default="auto", description="auto, cpu, cuda or cuda:N. auto takes a GPU where there is one."
+    )
+    precision: Literal["auto", "bfloat16", "float32"] = Field(
+        default="auto", description="auto takes bfloat16 where the device computes in it natively."
+    )
+    workers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
+        default="auto", description="Processes on this machine."
+    )
+    weights: Annotated[
+        Literal["bundled", "torchvision"] | FilePath, _keyword_or_path("bundled", "torchvision")
+    ] = Field(default="bundled", description="VGG19's weights: bundled, torchvision, or the path of a state dict.")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(default=0, description="Seed of all that is random.")
+    jobs: Annotated[tuple[Job, ...], Field(strict=False, min_length=1)] = Field(description="What is to be done.")

@@ -1,0 +1,141 @@
+"""What happens in a run, as values: written by clips, read by whoever shows or records it.
+
+Every event says when it happened (seconds since 1970, `at`), so that it means the same when it is read later.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """The root. `as_json` gives the event's name and fields, for one line of ``--json``."""
+
+    at: float = field(default_factory=time.time)
+
+    def as_json(self) -> dict[str, Any]:
+        """``{"event": "FrameDone", ...}``, with nothing but JSON's own types."""
+        return {"event": type(self).__name__, **asdict(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobPlanned(Event):
+    """A job's work is known.
+
+    Attributes:
+        job: its name.
+        outputs: files that it makes.
+        outputs_done: of these, those that are done already.
+        frames: in the whole job.
+        frames_left: of these, those still to be stylised.
+        work_left: most iterations times pixels that they may take.
+    """
+
+    job: str
+    outputs: int
+    outputs_done: int
+    frames: int
+    frames_left: int
+    work_left: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipStarted(Event):
+    """Work on a clip begins, or goes on where an earlier run stopped."""
+
+    job: str
+    path: str
+    first_frame_index: int
+    frames: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameProgressed(Event):
+    """An optimisation is under way; sent a few times a second at most."""
+
+    job: str
+    path: str
+    frame_index: int
+    evaluations: int
+    most_evaluations: int
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameDone(Event):
+    """A frame is stylised and on the disk.
+
+    Attributes:
+        seconds: from the frame's decoding to its file.
+        evaluations: iterations spent.
+        most_evaluations: iterations that it might have taken.
+        pixels: of the frame, width times height.
+        loss: the last one's total loss.
+        content_loss: its content part, weighted.
+        style_loss: its style part, weighted.
+    """
+
+    job: str
+    path: str
+    frame_index: int
+    seconds: float
+    evaluations: int
+    most_evaluations: int
+    pixels: int
+    loss: float
+    content_loss: float
+    style_loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputDone(Event):
+    """A result is complete, checked and has its final name."""
+
+    job: str
+    path: str
+    output: str
+    frames: int
+    seconds: float
+    fingerprint: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemFailed(Event):
+    """A picture or video could not be done; the others go on."""
+
+    job: str
+    path: str
+    reason: str
+    next_step: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noticed(Event):
+    """Something that the user should know, and that stops nothing."""
+
+    job: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFinished(Event):
+    """The end.
+
+    Attributes:
+        exit_code: as in the README's table.
+    """
+
+    exit_code: int
+    outputs_made: int
+    outputs_already_done: int
+    items_failed: int
+    seconds: float
+
+
+Emit = Callable[[Event], None]

@@ -1,0 +1,103 @@
+"""Files that are whole or not there at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nstpipe.errors import OutputError
+
+
+def partial_path(path: Path) -> Path:
+    """Where `path` grows until it is complete: hidden, beside it, with its suffix.
+
+    The name is always the same, so what a killed run left behind is overwritten by the next one.
+    """
+    return path.with_name(f".{path.stem}.partial{path.suffix}")
+
+
+@contextmanager
+def completed(path: Path) -> Iterator[Path]:
+    """Give a hidden path to write to; on success it becomes `path`, on any error it is removed.
+
+    Raises:
+        OutputError: the folder cannot be made or the file cannot be renamed.
+    """
+    ensure_folder(path.parent)
+    partial = partial_path(path)
+    try:
+        yield partial
+        complete(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def complete(partial: Path, path: Path) -> None:
+    """Rename a file that is fully written.
+
+    The content is on the disk before the name is, so a power cut leaves either nothing or the whole file.
+
+    Raises:
+        OutputError: the file cannot be renamed.
+    """
+    try:
+        _sync(partial)
+        partial.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return  # Windows has no way to sync a folder
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def ensure_folder(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        OutputError: it cannot be made, or it is a file.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"the folder {folder} cannot be made: {error.strerror}.", "Give another place, or free this one."
+        ) from error
+
+
+def ensure_writable(folder: Path) -> None:
+    """Make a folder and see that files can be written in it.
+
+    Raises:
+        OutputError: with what stands in the way.
+    """
+    ensure_folder(folder)
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"the folder {folder} cannot be written to: {error.strerror}.",
+            "Change its permissions, or give another place.",
+        ) from error
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's content, in hexadecimal digits."""
+    with path.open("rb") as file:
+        # hashlib.file_digest does the same, from Python 3.11 on.
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

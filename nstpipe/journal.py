@@ -1,0 +1,119 @@
+"""The record of what is finished, in the work folder."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from nstpipe.errors import OutputError
+from nstpipe.files import ensure_writable, sha256_of
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE output (
+    path TEXT PRIMARY KEY,
+    job TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    modified_ns INTEGER NOT NULL,
+    frames INTEGER NOT NULL,
+    finished_at REAL NOT NULL
+);
+CREATE TABLE digest (
+    path TEXT PRIMARY KEY,
+    size_bytes INTEGER NOT NULL,
+    modified_ns INTEGER NOT NULL,
+    sha256 TEXT NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True)
+class FinishedOutput:
+    """What the journal knows of a finished file.
+
+    Attributes:
+        fingerprint: of all that decided the result.
+        intact: whether the file is still there with the content that was written.
+    """
+
+    fingerprint: str
+    intact: bool
+
+
+class Journal:
+    """SQLite in the work folder. The parent process is its only writer.
+
+    Raises:
+        OutputError: the work folder cannot be written to, or its journal is of a newer version or damaged.
+    """
+
+    def __init__(self, work: Path) -> None:
+        ensure_writable(work)
+        self.path = work / "journal.sqlite"
+        try:
+            self._connection = sqlite3.connect(self.path, isolation_level=None)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                self._connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        except sqlite3.Error as error:
+            raise OutputError(
+                f"the journal {self.path} cannot be used: {error}.",
+                "Remove it; outputs that are done will then be made again.",
+            ) from error
+        if version > SCHEMA_VERSION:
+            raise OutputError(
+                f"the journal {self.path} has version {version}, this nstpipe knows versions up to {SCHEMA_VERSION}.",
+                "Use the newer nstpipe, or another work folder.",
+            )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    def finished(self, output: Path) -> FinishedOutput | None:
+        """What is known of an output; None if it was never finished."""
+        query = "SELECT fingerprint, sha256, size_bytes, modified_ns FROM output WHERE path = ?"
+        with closing(self._connection.execute(query, (str(output),))) as cursor:
+            row = cursor.fetchone()
+        if row is None:
+            return None
+        fingerprint, sha256, size_bytes, modified_ns = row
+        try:
+            status = output.stat()
+            unchanged = (status.st_size, status.st_mtime_ns) == (size_bytes, modified_ns)
+            # A copied or touched file has another time; only its content tells.
+            intact = unchanged or (status.st_size == size_bytes and sha256_of(output) == sha256)
+        except OSError:
+            intact = False
+        return FinishedOutput(fingerprint, intact)
+
+    def record(self, output: Path, job: str, fingerprint: str, sha256: str, frames: int) -> None:
+        """Remember a finished output."""
+        status = output.stat()
+        row = (str(output), job, fingerprint, sha256, status.st_size, status.st_mtime_ns, frames, time.time())
+        self._connection.execute("INSERT OR REPLACE INTO output VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+
+    def digest(self, path: Path) -> str:
+        """sha256 of an input; computed again only when its size or time has changed.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        status = path.stat()
+        key = (str(path), status.st_size, status.st_mtime_ns)
+        query = "SELECT sha256 FROM digest WHERE path = ? AND size_bytes = ? AND modified_ns = ?"
+        with closing(self._connection.execute(query, key)) as cursor:
+            row = cursor.fetchone()
+        if row is not None:
+            return str(row[0])
+        sha256 = sha256_of(path)
+        self._connection.execute("INSERT OR REPLACE INTO digest VALUES (?, ?, ?, ?)", (*key, sha256))
+        return sha256

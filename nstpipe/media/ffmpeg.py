@@ -1,0 +1,148 @@
+"""The ffmpeg program: where it is, and how it is run so that it can neither hang nor fail unseen."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import ffmpeg as graphs
+
+from nstpipe.errors import ItemError, MachineError
+
+STDERR_TAIL_CHARACTERS = 600
+"""How much of ffmpeg's own words an error repeats: its last lines name the cause."""
+
+
+@functools.cache
+def executable() -> str:
+    """Path of the ffmpeg program: the system's, else the one that imageio-ffmpeg carries.
+
+    Raises:
+        MachineError: there is none.
+    """
+    found = shutil.which("ffmpeg")
+    if found:
+        return found
+    try:
+        import imageio_ffmpeg
+
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except (ImportError, RuntimeError) as error:
+        raise MachineError(
+            "ffmpeg was not found, neither on the PATH nor in the package imageio-ffmpeg.",
+            "Install ffmpeg with the system's package manager, or `pip install --force-reinstall imageio-ffmpeg`.",
+        ) from error
+
+
+@functools.cache
+def version() -> str:
+    """The version that the program gives of itself."""
+    first_line = subprocess.run([executable(), "-version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]
+    return first_line.removeprefix("ffmpeg version ").split(" ")[0]
+
+
+@functools.cache
+def encoders() -> frozenset[str]:
+    """Names of the encoders that the program was built with."""
+    listing = subprocess.run([executable(), "-hide_banner", "-encoders"], capture_output=True, text=True, check=True).stdout
+    return frozenset(line.split()[1] for line in listing.splitlines() if line.startswith(" ") and len(line.split()) > 1)
+
+
+def local(path: Path) -> str:
+    """A path as ffmpeg takes it whatever its characters: never an option, never another protocol."""
+    return f"file:{path.absolute()}"
+
+
+LOCAL_ONLY: dict[str, Any] = {"protocol_whitelist": "file,pipe"}
+"""Input option: a playlist or a crafted file reaches no network."""
+
+
+class Process:
+    """A running ffmpeg, its messages in a file, deaf to the terminal's Ctrl-C.
+
+    Args:
+        graph: the output node of an ffmpeg-python graph.
+        source: what the process works on, for error messages.
+        stdin: whether it is written to.
+        stdout: whether it is read from.
+    """
+
+    def __init__(self, graph: Any, source: Path, *, stdin: bool = False, stdout: bool = False) -> None:
+        command: Sequence[str] = graphs.compile(
+            graph.global_args("-hide_banner", "-loglevel", "warning", *(() if stdin else ("-nostdin",))),
+            cmd=executable(),
+            overwrite_output=True,
+        )
+        self.source = source
+        # A pipe that nobody empties would fill and hang the process; a file does not.
+        self._messages: IO[bytes] = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
+            stderr=self._messages,
+            # Ctrl-C goes to a terminal's whole process group; nstpipe itself decides what ends when.
+            start_new_session=os.name != "nt",
+        )
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        """Where the process reads from."""
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        """What the process writes to."""
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    def messages(self) -> str:
+        """The end of what the process said."""
+        self._messages.seek(0)
+        return self._messages.read().decode(errors="replace").strip()[-STDERR_TAIL_CHARACTERS:]
+
+    def finish(self) -> None:
+        """Wait for the end.
+
+        Raises:
+            ItemError: the process failed; with its last words.
+        """
+        if self._process.stdin is not None:
+            try:
+                self._process.stdin.close()
+            except BrokenPipeError:
+                pass  # it has ended already; its exit code says how
+        code = self._process.wait()
+        if code != 0:
+            raise self.failure(f"exit code {code}")
+
+    def failure(self, what: str) -> ItemError:
+        """The error to raise when the process ends otherwise than it should."""
+        said = self.messages()
+        return ItemError(f"{self.source}: ffmpeg ended with {what}" + (f". It said: {said}" if said else "."))
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM if os.name == "nt" else signal.SIGKILL)
+            self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except BrokenPipeError:
+                    pass
+        self._messages.close()

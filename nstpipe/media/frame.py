@@ -1,0 +1,124 @@
+"""What passes between sources, the engine and sinks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+"""height x width x 3, RGB, sRGB's or the video's own transfer curve, full range 0 to 255."""
+
+
+@dataclass(frozen=True, eq=False)
+class PictureMetadata:
+    """All of a picture file that is not its colours.
+
+    Attributes:
+        format: Pillow's name of the file's format, such as ``JPEG``.
+        exif: the EXIF block; its orientation is 1, for the pixels are upright.
+        icc: the colour profile.
+        xmp: the XMP packet.
+        dots_per_inch: horizontal and vertical.
+        alpha: height x width, 0 to 255, upright, at the file's own size.
+    """
+
+    format: str
+    exif: bytes | None = None
+    icc: bytes | None = None
+    xmp: bytes | None = None
+    dots_per_inch: tuple[float, float] | None = None
+    alpha: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One picture, upright and with square pixels.
+
+    Attributes:
+        pixels: at the source's own size.
+        frame_index: from 0, in the source.
+        time: seconds, exact; None for a picture of a folder.
+        metadata: of a picture of a folder.
+    """
+
+    pixels: Pixels
+    frame_index: int
+    time: Fraction | None = None
+    metadata: PictureMetadata | None = None
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.dtype != np.uint8:
+            raise ValueError(f"pixels should be height x width x 3 in uint8, found {self.pixels.shape} {self.pixels.dtype}")
+
+    def __repr__(self) -> str:
+        height, width, _ = self.pixels.shape
+        return f"Frame(frame_index={self.frame_index}, time={self.time}, {width}x{height})"
+
+
+class Source(Protocol):
+    """Frames in order: a video, or a folder of pictures."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def frame_count(self) -> int: ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels of the first frame, upright and with square pixels."""
+
+    def read(self, first_frame_index: int, end_frame_index: int) -> Iterator[Frame]:
+        """The frames from the first one up to, not including, the end.
+
+        Raises:
+            ItemError: a frame cannot be read. Those before it have been given.
+        """
+
+
+class Sink(Protocol):
+    """Takes stylised frames in order; what it writes gets its final name in `finish` and not before."""
+
+    def write(self, pixels: Pixels, frame: Frame) -> None:
+        """Take the stylised pixels of an original frame."""
+
+    def finish(self) -> Any:
+        """Complete, check and name what was written."""
+
+    def abandon(self) -> None:
+        """Remove what was written; harmless after `finish`."""
+
+
+def working_size(size: tuple[int, int], longest: int | str, *, even: bool = False) -> tuple[int, int]:
+    """Width and height in which a frame is stylised.
+
+    Args:
+        size: width and height of the original, in pixels.
+        longest: the longest side wanted, or ``native``.
+        even: round both sides to even numbers, as the pixel formats of most videos need.
+    """
+    width, height = size
+    scale = 1.0 if longest == "native" else int(longest) / max(size)
+    step = 2 if even else 1
+    return tuple(max(step, round(side * scale / step) * step) for side in (width, height))  # type: ignore[return-value]
+
+
+def resized(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """Resize to a width and height, without aliasing when smaller and without steps when larger.
+
+    Args:
+        pixels: height x width, or height x width x channels; uint8 or float32.
+        size: width and height wanted, in pixels.
+    """
+    height, width = pixels.shape[:2]
+    if (width, height) == size:
+        return pixels
+    smaller = size[0] <= width and size[1] <= height
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)

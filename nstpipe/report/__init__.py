@@ -1,0 +1,1 @@
+"""What people and machines are shown of a run. Reads events, decides nothing."""

@@ -1,0 +1,71 @@
+"""Moving the colours of one picture to those of another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ColorStatistics:
+    """How colours are spread.
+
+    Attributes:
+        mean: 3, float64: mean of R, G and B, 0 to 1.
+        covariance: 3 x 3, float64.
+    """
+
+    mean: Tensor
+    covariance: Tensor
+
+
+def color_statistics(image: Tensor) -> ColorStatistics:
+    """Mean and covariance of a picture's RGB values, 1 x 3 x height x width, 0 to 1."""
+    # 3 x 3 matrices: float64 costs nothing and keeps a grey picture's nearly singular covariance usable.
+    colors = image[0].flatten(1).double()
+    return ColorStatistics(colors.mean(dim=1), torch.cov(colors, correction=0))
+
+
+def mixed_statistics(parts: Sequence[ColorStatistics], weights: Sequence[float]) -> ColorStatistics:
+    """Statistics of colours drawn from several pictures, each as often as its weight (positive) says."""
+    shares = [weight / sum(weights) for weight in weights]
+    mean = sum((share * part.mean for share, part in zip(shares, parts, strict=True)), torch.zeros(3).double())
+    covariance = torch.zeros(3, 3).double()
+    for share, part in zip(shares, parts, strict=True):
+        apart = part.mean - mean
+        covariance += share * (part.covariance + torch.outer(apart, apart))
+    return ColorStatistics(mean, covariance)
+
+
+def match_color(image: Tensor, target: ColorStatistics) -> Tensor:
+    """Give `image` the mean and covariance of `target`.
+
+    The map is the linear one that moves the colours least: the Monge-Kantorovich solution between two normal
+    distributions (Pitié and Kokaram, 2007, "The linear Monge-Kantorovitch linear colour mapping").
+
+    Args:
+        image: 1 x 3 x height x width, RGB, 0 to 1.
+        target: the statistics wanted.
+
+    Returns:
+        Like `image`, float32, held within 0 to 1.
+    """
+    source = color_statistics(image)
+    source_root, source_inverse_root = _roots(source.covariance)
+    middle, _ = _roots(source_root @ target.covariance @ source_root)
+    transport = source_inverse_root @ middle @ source_inverse_root
+    moved = transport @ (image[0].flatten(1).double() - source.mean[:, None]) + target.mean[:, None]
+    return moved.reshape(image.shape).clamp(0, 1).float()
+
+
+def _roots(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """The symmetric square root of a covariance, and its inverse with the smallest variance held above noise."""
+    values, vectors = torch.linalg.eigh(matrix)
+    # One step of an 8-bit picture has this variance; what varies less is noise and is not stretched.
+    noise = (1 / 255) ** 2 / 12
+    root = vectors @ torch.diag(values.clamp_min(0).sqrt()) @ vectors.T
+    inverse_root = vectors @ torch.diag(values.clamp_min(noise).rsqrt()) @ vectors.T
+    return root, inverse_root

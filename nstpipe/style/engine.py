@@ -1,0 +1,183 @@
+"""The engine: weights, network and style in one place, ready for any number of frames."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nstpipe.config.models import Padding, Pooling
+from nstpipe.errors import ItemError
+from nstpipe.media.frame import Pixels, resized
+from nstpipe.style.color import color_statistics, match_color, mixed_statistics
+from nstpipe.style.device import choose_device, choose_precision
+from nstpipe.style.losses import gram
+from nstpipe.style.objective import Balance, Objective, activations_of
+from nstpipe.style.optimise import Iterate, iterates
+from nstpipe.style.vgg import VGG19
+from nstpipe.style.weights import Weights, load_weights
+
+STYLE_STRENGTH = 10.0
+"""What `strength: 1` multiplies the style's loss with. Chosen by eye, on the samples at 256 to 512 pixels."""
+
+TOTAL_VARIATION = 1.0
+"""What `total_variation: 1` multiplies the total variation with."""
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """All that decides what an engine does; equal settings are served by one engine.
+
+    Attributes:
+        weights: bundled, torchvision or a path.
+        device: auto, cpu, cuda or cuda:N.
+        precision: auto, bfloat16 or float32.
+        pooling: of VGG19.
+        padding: of VGG19's first convolution.
+        content_layers: names and weights.
+        style_layers: names and weights.
+        strength: of the style; 1 is the tuned default.
+        style_scale: the style pictures' longest side over the frame's.
+        total_variation: 1 is the tuned default, 0 is none.
+    """
+
+    weights: str | Path
+    device: str
+    precision: str
+    pooling: Pooling
+    padding: Padding
+    content_layers: tuple[tuple[str, float], ...]
+    style_layers: tuple[tuple[str, float], ...]
+    strength: float
+    style_scale: float
+    total_variation: float
+
+
+@dataclass(frozen=True, eq=False)
+class StylePicture:
+    """A painting and its share.
+
+    Attributes:
+        pixels: height x width x 3, uint8, RGB.
+        weight: its share, beside the other pictures' weights.
+    """
+
+    pixels: Pixels
+    weight: float
+
+
+@functools.lru_cache(maxsize=2)
+def _weights(spec: str | Path) -> Weights:
+    return load_weights(spec)
+
+
+class Engine:
+    """Stylises frames.
+
+    Raises:
+        MachineError: weights or device are not to be had.
+    """
+
+    def __init__(self, settings: EngineSettings, styles: Sequence[StylePicture]) -> None:
+        self.settings = settings
+        self.styles = tuple(styles)
+        self.device = choose_device(settings.device)
+        self.precision = choose_precision(settings.precision, self.device)
+        weights = _weights(settings.weights)
+        self.preprocessing = weights.preprocessing
+        self.balance = Balance(
+            content=dict(settings.content_layers),
+            style=dict(settings.style_layers),
+            style_strength=STYLE_STRENGTH * settings.strength,
+            total_variation=TOTAL_VARIATION * settings.total_variation,
+        )
+        network = VGG19(weights.state, self.balance.layers, pooling=settings.pooling, padding=settings.padding)
+        self.network = network.to(self.device, self.precision).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        parts = [color_statistics(tensor_of(style.pixels)) for style in self.styles]
+        self._style_colors = mixed_statistics(parts, [style.weight for style in self.styles])
+        self._targets: tuple[int, Mapping[str, Tensor]] | None = None
+
+    def first_start(self, content: Tensor, init: str | Path, seed: int) -> Tensor:
+        """Where the first frame of a clip starts.
+
+        Args:
+            content: 1 x 3 x height x width, RGB, 0 to 1.
+            init: matched, content, noise, blank; a picture of one's own is read by the caller.
+            seed: of the noise.
+        """
+        if init == "matched":
+            return match_color(content, self._style_colors)
+        if init == "noise":
+            generator = torch.Generator().manual_seed(seed)
+            return torch.rand(content.shape, generator=generator)
+        if init == "blank":
+            return self._style_colors.mean.float().reshape(1, 3, 1, 1).expand_as(content)
+        return content
+
+    def stylise(self, content: Tensor, start: Tensor, *, optimizer: str, most: int, tolerance: float) -> Iterator[Iterate]:
+        """Optimise one frame; see `nstpipe.style.optimise.iterates`.
+
+        Args:
+            content: 1 x 3 x height x width, RGB, 0 to 1, float32.
+            start: of the same shape.
+            optimizer: lbfgs or adam.
+            most: iterations at most.
+            tolerance: the fall of the loss at which it stops.
+
+        Raises:
+            ItemError: the frame is too small for the layers asked for, or the loss is not finite.
+        """
+        objective = self.objective(content.to(self.device))
+        return iterates(objective, start.to(self.device), name=optimizer, most=most, tolerance=tolerance)
+
+    def objective(self, content: Tensor) -> Objective:
+        """The loss to minimise for a frame."""
+        height, width = content.shape[-2:]
+        smallest = self.network.smallest_side
+        if min(height, width) < smallest:
+            raise ItemError(
+                f"the frame is {width}x{height} pixels when stylised; the layers asked for need {smallest} on the shorter side",
+                "Give a larger size, or layers of earlier blocks.",
+            )
+        style_targets = self._style_targets(max(height, width))
+        with torch.no_grad():
+            activations = activations_of(self.network, self.preprocessing, content)
+        content_targets = {layer: activations[layer] for layer in self.balance.content}
+        return Objective(self.network, self.preprocessing, self.balance, content_targets, style_targets)
+
+    def _style_targets(self, longest: int) -> Mapping[str, Tensor]:
+        """Weighted means of the style pictures' Gram matrices, at the size that gives the wanted strokes."""
+        if self._targets is not None and self._targets[0] == longest:
+            return self._targets[1]
+        targets: dict[str, Tensor] = {}
+        total = sum(style.weight for style in self.styles)
+        for style in self.styles:
+            height, width = style.pixels.shape[:2]
+            scale = self.settings.style_scale * longest / max(height, width)
+            # However small the strokes are wanted, the deepest layer must still see something.
+            scale = max(scale, self.network.smallest_side / min(height, width))
+            pixels = resized(style.pixels, (round(width * scale), round(height * scale)))
+            with torch.no_grad():
+                activations = activations_of(self.network, self.preprocessing, tensor_of(pixels).to(self.device))
+                for layer in self.balance.style:
+                    share = style.weight / total * gram(activations[layer])
+                    targets[layer] = targets[layer] + share if layer in targets else share
+        self._targets = (longest, targets)
+        return targets
+
+
+def tensor_of(pixels: NDArray[np.uint8]) -> Tensor:
+    """From height x width x 3, 0 to 255, to 1 x 3 x height x width, float32, 0 to 1."""
+    return torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None].contiguous()
+
+
+def pixels_of(image: Tensor) -> Pixels:
+    """Back to height x width x 3, rounded, not cut off: cutting would darken by half a level."""
+    scaled = (image[0].clamp(0, 1) * 255).round().to(torch.uint8)
+    return scaled.permute(1, 2, 0).contiguous().cpu().numpy()

@@ -1,0 +1,113 @@
+"""The distances of neural style transfer, as pure functions of activations (Gatys, Ecker, Bethge 2016, section 2).
+
+Each is normalised by the size of its target, so that one number means the same at any picture size, for any layer,
+pooling and weights. The paper divides by constants instead.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def content_distance(activation: Tensor, target: Tensor) -> Tensor:
+    """Σ(F − P)² / ΣP², for activations F of the picture and P of the content (equation 1, normalised).
+
+    Args:
+        activation: 1 x channels x height x width.
+        target: of the same shape.
+
+    Returns:
+        A float32 scalar: 0 when equal, 1 when the picture has no activation at all.
+    """
+    target = target.float()
+    # The paper halves the sum; here it is divided by the target's energy.
+    return (activation.float() - target).square().sum() / target.square().sum().clamp_min(_TINY)
+
+
+def gram(activation: Tensor) -> Tensor:
+    """G = F Fᵀ / (height · width), for F the activation with its positions in one row a channel (equation 3).
+
+    The paper does not divide; dividing makes the Gram of a texture independent of the picture's size.
+
+    Args:
+        activation: 1 x channels x height x width, any floating type; fastest in channels_last memory.
+
+    Returns:
+        channels x channels, symmetric and positive semi-definite; float32, or float64 for a float64 activation.
+    """
+    matrix: Tensor = _Gram.apply(activation)  # type: ignore[no-untyped-call]
+    return matrix
+
+
+class _Gram(torch.autograd.Function):
+    """The Gram matrix, with the one matrix product that its gradient needs instead of autograd's two."""
+
+    @staticmethod
+    def forward(ctx: Any, activation: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(activation)
+        positions = _positions(activation)
+        # Products run in the activation's own precision, on as many positions as one product of 16-bit types
+        # sums without harm; those sums are added in float32, where neither range nor small differences are lost.
+        wide = torch.promote_types(activation.dtype, torch.float32)
+        whole = len(positions) // _POSITIONS_A_PRODUCT * _POSITIONS_A_PRODUCT
+        chunks = positions[:whole].unflatten(0, (-1, _POSITIONS_A_PRODUCT))
+        rest = positions[whole:]
+        matrix = (rest.T @ rest).to(wide)
+        if whole:
+            matrix += torch.bmm(chunks.transpose(1, 2), chunks).to(wide).sum(0)
+        return matrix / len(positions)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        (activation,) = ctx.saved_tensors
+        positions = _positions(activation)
+        # d tr(Sᵀ FᵀF) = tr((S + Sᵀ) Fᵀ dF), the paper's equation 6 before its chain rule.
+        symmetric = ((gradient + gradient.T) / len(positions)).to(activation.dtype)
+        _, channels, height, width = activation.shape
+        return (positions @ symmetric).reshape(1, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _positions(activation: Tensor) -> Tensor:
+    """height · width x channels; a view of channels_last memory."""
+    return activation[0].permute(1, 2, 0).flatten(0, 1)
+
+
+_POSITIONS_A_PRODUCT = 1024
+"""A bfloat16 product rounds its sums to 8 bits; over many sums of this length the roundings cancel."""
+
+
+def gram_distance(matrix: Tensor, target: Tensor) -> Tensor:
+    """Σ(G − A)² / ΣA², for Gram matrices G of the picture and A of the style (equation 4, normalised).
+
+    Args:
+        matrix: channels x channels.
+        target: of the same shape.
+
+    Returns:
+        A float32 scalar: 0 when equal, 1 when the picture has no activation at all.
+    """
+    # The paper divides by 4 N² M² (channels, positions); here the target's energy takes that place.
+    return (matrix - target).square().sum() / target.square().sum().clamp_min(_TINY)
+
+
+def total_variation(image: Tensor) -> Tensor:
+    """Mean squared difference between neighbours, horizontally plus vertically (Mahendran and Vedaldi 2015, β = 2).
+
+    Args:
+        image: 1 x 3 x height x width, RGB.
+
+    Returns:
+        A scalar: 0 for a picture of one colour, 2 for a checkerboard of 0 and 1.
+    """
+    horizontal = (image[..., :, 1:] - image[..., :, :-1]).square().mean()
+    vertical = (image[..., 1:, :] - image[..., :-1, :]).square().mean()
+    return torch.add(horizontal, vertical)
+
+
+_TINY = 1e-12
+"""Keeps a target without any energy (a black layer) from dividing by zero."""

@@ -1,0 +1,90 @@
+"""What is minimised: how far a picture is from its content and from its style."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nstpipe.style.losses import content_distance, gram, gram_distance, total_variation
+from nstpipe.style.vgg import VGG19
+from nstpipe.style.weights import Preprocessing
+
+
+@dataclass(frozen=True)
+class Balance:
+    """How much each part of the loss counts.
+
+    Attributes:
+        content: layers of the content, each with its weight.
+        style: layers of the style, each with its weight.
+        style_strength: times the mean over the style's layers.
+        total_variation: times the picture's total variation.
+    """
+
+    content: Mapping[str, float]
+    style: Mapping[str, float]
+    style_strength: float
+    total_variation: float
+
+    @property
+    def layers(self) -> frozenset[str]:
+        """All the layers whose activations are needed."""
+        return frozenset(self.content) | frozenset(self.style)
+
+
+@dataclass(frozen=True, eq=False)
+class Losses:
+    """The loss of one picture and its parts, each a scalar tensor; the parts are weighted and add up to the total."""
+
+    total: Tensor
+    content: Tensor
+    style: Tensor
+    total_variation: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """The loss of a picture, as a function of its pixels (equation 7 of the paper, plus total variation).
+
+    Attributes:
+        network: VGG19, frozen.
+        preprocessing: what the network's weights want to see.
+        balance: how much each part counts.
+        content_targets: the content's activations by layer.
+        style_targets: the style's Gram matrices by layer, float32.
+    """
+
+    network: VGG19
+    preprocessing: Preprocessing
+    balance: Balance
+    content_targets: Mapping[str, Tensor]
+    style_targets: Mapping[str, Tensor]
+
+    def __call__(self, image: Tensor) -> Losses:
+        """The losses of a picture, 1 x 3 x height x width, float32, RGB, 0 to 1; differentiable."""
+        activations = activations_of(self.network, self.preprocessing, image)
+        zero = image.new_zeros(())
+        content = zero
+        content_weights = self.balance.content
+        for layer, weight in content_weights.items():
+            share = weight / sum(content_weights.values())
+            content = content + share * content_distance(activations[layer], self.content_targets[layer])
+        style = zero
+        style_weights = self.balance.style
+        for layer, weight in style_weights.items():
+            share = weight / sum(style_weights.values())
+            style = style + share * gram_distance(gram(activations[layer]), self.style_targets[layer])
+        style = self.balance.style_strength * style
+        variation = self.balance.total_variation * total_variation(image) if self.balance.total_variation else zero
+        return Losses(content + style + variation, content, style, variation)
+
+
+def activations_of(network: VGG19, preprocessing: Preprocessing, image: Tensor) -> dict[str, Tensor]:
+    """Activations of an RGB picture from 0 to 1, in the network's own precision and memory layout."""
+    weight = next(network.parameters())
+    # Off the mean in float32: bfloat16 has 8 bits, and they should not be spent on the mean.
+    wanted = preprocessing(image).to(weight.dtype)
+    return network(wanted.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]

@@ -1,0 +1,94 @@
+"""The optimisers, as iterators of iterates: who asks for the next one decides what to show, keep or stop."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nstpipe.config.models import Optimizer
+from nstpipe.errors import ItemError
+from nstpipe.style.objective import Losses
+
+LBFGS_HISTORY = 20
+"""Pairs of steps kept. More cost memory and time at large sizes and gained nothing that could be measured."""
+
+ADAM_LEARNING_RATE = 0.02
+"""In units of the picture's range, 0 to 1."""
+
+TOLERANCE_WINDOW = 8
+"""Iterations over which the fall of the loss is averaged: single L-BFGS steps may go up."""
+
+
+@dataclass(frozen=True, eq=False)
+class Iterate:
+    """One step of an optimisation.
+
+    Attributes:
+        evaluations: evaluations of loss and gradient so far.
+        loss: total loss of the picture before this step.
+        content_loss: its weighted content part.
+        style_loss: its weighted style part.
+        image: the picture after this step, 1 x 3 x height x width, RGB, float32; it may leave 0 to 1 by a little.
+            It is the optimiser's own memory: copy what is to be kept.
+    """
+
+    evaluations: int
+    loss: float
+    content_loss: float
+    style_loss: float
+    image: Tensor
+
+
+def iterates(
+    objective: Callable[[Tensor], Losses], start: Tensor, *, name: str, most: int, tolerance: float
+) -> Iterator[Iterate]:
+    """Minimise `objective` from `start`.
+
+    Args:
+        objective: loss of a picture; differentiable.
+        start: 1 x 3 x height x width, RGB, 0 to 1, float32; not changed.
+        name: ``lbfgs`` (Liu and Nocedal 1989, without a line search, as in the paper's own code) or ``adam``.
+        most: iterations at most; each evaluates the objective once.
+        tolerance: stop when the loss falls by less than this share an iteration; 0 never stops early.
+
+    Raises:
+        ItemError: the loss is not finite.
+    """
+    image = start.detach().clone().contiguous().requires_grad_(True)
+    optimizer: torch.optim.Optimizer
+    if name == "lbfgs":
+        optimizer = torch.optim.LBFGS([image], max_iter=1, history_size=LBFGS_HISTORY, tolerance_grad=0, tolerance_change=0)
+    else:
+        optimizer = torch.optim.Adam([image], lr=ADAM_LEARNING_RATE)
+    latest: list[Losses] = []
+
+    def closure() -> Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        losses = objective(image)
+        losses.total.backward()  # type: ignore[no-untyped-call]
+        # L-BFGS works on flat views, which a channels_last gradient does not have.
+        image.grad = image.grad.contiguous() if image.grad is not None else None
+        latest[:] = [losses]
+        return losses.total
+
+    recent: deque[float] = deque(maxlen=TOLERANCE_WINDOW + 1)
+    for evaluations in range(1, most + 1):
+        optimizer.step(closure)  # type: ignore[arg-type]
+        losses = latest[0]
+        total, content, style = (float(part.detach()) for part in (losses.total, losses.content, losses.style))
+        if not math.isfinite(total):
+            raise ItemError(
+                f"the loss became {total} after {evaluations} iterations of {name}",
+                "Try `optimizer: {name: adam}`, a smaller style.strength, or `precision: float32`.",
+            )
+        yield Iterate(evaluations, total, content, style, image.detach())
+        recent.append(total)
+        if len(recent) > TOLERANCE_WINDOW and recent[0] - recent[-1] < tolerance * TOLERANCE_WINDOW * recent[0]:
+            return
+
+

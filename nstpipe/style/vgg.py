@@ -1,0 +1,117 @@
+"""VGG19's convolutional part (Simonyan and Zisserman, 2015, configuration E), by the names of its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nstpipe.config.models import Padding, Pooling
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One row of the layer table.
+
+    Attributes:
+        name: such as ``relu4_2``: second rectifier of the fourth block.
+        kind: what the layer does.
+        in_channels: channels that come in.
+        out_channels: channels that go out.
+        index: where torchvision's ``vgg19().features`` has this layer; the key of its weights in a state dict.
+    """
+
+    name: str
+    kind: Literal["conv", "relu", "pool"]
+    in_channels: int
+    out_channels: int
+    index: int
+
+
+def _layer_table() -> tuple[Layer, ...]:
+    convolutions_and_channels = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
+    table: list[Layer] = []
+    in_channels = 3
+    for block, (convolutions, channels) in enumerate(convolutions_and_channels, start=1):
+        for number in range(1, convolutions + 1):
+            table.append(Layer(f"conv{block}_{number}", "conv", in_channels, channels, len(table)))
+            table.append(Layer(f"relu{block}_{number}", "relu", channels, channels, len(table)))
+            in_channels = channels
+        table.append(Layer(f"pool{block}", "pool", channels, channels, len(table)))
+    return tuple(table)
+
+
+LAYERS = _layer_table()
+
+
+class VGG19(nn.Module):
+    """The frozen layers up to the last one that is asked for.
+
+    Args:
+        state: ``conv1_1.weight``, ``conv1_1.bias``, … in float32 (`nstpipe.style.weights`).
+        layers: names of the layers whose activations are wanted.
+        pooling: the paper found average pooling to give slightly better pictures; maximum is what VGG19 was trained with.
+        padding: how the first convolution sees beyond the picture. Zeros, as in training, leave a visible frame around
+            the result; ``replicate`` repeats the edge instead, and is enough in the first convolution alone.
+    """
+
+    def __init__(
+        self, state: Mapping[str, Tensor], layers: Iterable[str], *, pooling: Pooling = "max", padding: Padding = "replicate"
+    ) -> None:
+        super().__init__()
+        self.wanted = frozenset(layers)
+        last = max(layer.index for layer in LAYERS if layer.name in self.wanted)
+        self.table = LAYERS[: last + 1]
+        self.pooling = pooling
+        self.padding = padding
+        for layer in self.table:
+            if layer.kind == "conv":
+                convolution = nn.Conv2d(layer.in_channels, layer.out_channels, kernel_size=3, padding=1)
+                convolution.load_state_dict(
+                    {"weight": state[f"{layer.name}.weight"], "bias": state[f"{layer.name}.bias"]}
+                )
+                self.add_module(layer.name, convolution)
+        self.requires_grad_(False)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Activations by layer name.
+
+        Args:
+            image: 1 x 3 x height x width, already in the channel order and range that the weights want.
+
+        Returns:
+            For each wanted layer, 1 x channels x height' x width'; a pooling halves height and width, rounding down.
+        """
+        activations: dict[str, Tensor] = {}
+        x = image
+        for layer in self.table:
+            if layer.kind == "conv":
+                convolution = self.get_submodule(layer.name)
+                if layer.index == 0 and self.padding == "replicate":
+                    x = functional.pad(x, (1, 1, 1, 1), mode="replicate")
+                    x = functional.conv2d(x, convolution.weight, convolution.bias)
+                else:
+                    x = convolution(x)
+            elif layer.kind == "relu":
+                # In place saves a quarter of the memory; the convolution's own output is kept only if it was asked for.
+                keep = layer.name.replace("relu", "conv") in self.wanted
+                x = functional.relu(x, inplace=not keep)
+            else:
+                pool = functional.max_pool2d if self.pooling == "max" else functional.avg_pool2d
+                x = pool(x, kernel_size=2)
+            if layer.name in self.wanted:
+                activations[layer.name] = x
+        return activations
+
+    @property
+    def smallest_side(self) -> int:
+        """The smallest height or width in pixels whose last activation still has a pixel."""
+        return int(2 ** sum(layer.kind == "pool" for layer in self.table))
+
+
+LAYER_NAMES: tuple[str, ...] = tuple(layer.name for layer in LAYERS)
+

