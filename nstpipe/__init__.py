@@ -1,8 +1,8 @@
 """nstpipe repaints videos and folders of pictures in the style of a painting.
 
-    import nstpipe
-    result = nstpipe.run("pipeline.yaml")
-    picture = nstpipe.stylize(content, style, size=512)
+import nstpipe
+result = nstpipe.run("pipeline.yaml")
+picture = nstpipe.stylize(content, style, size=512)
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -12,7 +13,7 @@ import joblib
 import numpy as np
 from PIL import Image, ImageOps
 
-from nstpipe.clip import ClipTask, frame_store, run_clip
+from nstpipe.clip import ClipTask, failed, finish_output, frames_done, run_clip
 from nstpipe.config import Job, Pipeline, load_pipeline
 from nstpipe.config.models import Optimizer, Style
 from nstpipe.errors import EXIT_DONE, EXIT_SOME_FAILED, InputError, ItemError, UsageError
@@ -23,8 +24,9 @@ from nstpipe.journal import Journal
 from nstpipe.media.frame import resized, working_size
 from nstpipe.media.inputs import InputFile, find_inputs
 from nstpipe.media.pictures import picture_size, read_picture
-from nstpipe.media.video import VideoInfo, probe, try_encode
-from nstpipe.plan import Clip, Found, plan_job
+from nstpipe.media.video import VideoInfo, VideoSource, probe, try_encode
+from nstpipe.motion.shots import DETECTOR_VERSION, shot_starts
+from nstpipe.plan import Found, Output, plan_job
 from nstpipe.style.device import choose_device
 from nstpipe.style.engine import Engine, EngineSettings, StylePicture, pixels_of, tensor_of
 from nstpipe.style.weights import load_weights, weights_sha256
@@ -57,11 +59,11 @@ class Plan:
     """What a run would do.
 
     Attributes:
-        clips: done and not done, in the order of the pipeline.
+        outputs: done and not done, in the order of the pipeline.
         failures: inputs that cannot be used.
     """
 
-    clips: tuple[Clip, ...]
+    outputs: tuple[Output, ...]
     failures: tuple[ItemFailed, ...]
 
 
@@ -103,32 +105,28 @@ def run(
         plan = _plan(settings, journal)
         for failure in plan.failures:
             on_event(failure)
-        if not plan.clips:
+        if not plan.outputs:
             raise InputError("nothing usable in the inputs.", "See the reasons above.")
-        for folder in {clip.found.file.output.parent for clip in plan.clips}:
+        for folder in {output.path.parent for output in plan.outputs if not output.is_done}:
             ensure_writable(folder)
         failures = list(plan.failures)
         failures += _encode_failures(settings, plan, on_event)
-        failed = {failure.path for failure in failures}
-        todo = [clip for clip in plan.clips if not clip.is_done and str(clip.found.file.path) not in failed]
+        failed_paths = {failure.path for failure in failures}
+        todo = [output for output in plan.outputs if not output.is_done and str(output.found.file.path) not in failed_paths]
         for job in settings.jobs:
             on_event(_job_planned(job, plan, todo, settings.work))
-        for clip in todo:
-            for notice in _notices(clip):
+        for output in todo:
+            for notice in _notices(output):
                 on_event(notice)
         outputs: list[OutputDone] = []
-        tasks = [
-            ClipTask(clip, settings.work, settings.device, settings.precision, settings.weights, settings.seed)
-            for clip in todo
-        ]
-        for result in execute(run_clip, tasks, workers=_workers(settings), emit=on_event):
+        for result in _made(settings, todo, on_event):
             if isinstance(result, OutputDone):
                 journal.record(Path(result.output), result.job, result.fingerprint, result.sha256, result.frames)
                 outputs.append(result)
             else:
                 failures.append(result)
             on_event(result)
-    already_done = tuple(clip.found.file.output for clip in plan.clips if clip.is_done)
+    already_done = tuple(output.path for output in plan.outputs if output.is_done)
     if failures and not outputs and not already_done:
         raise InputError("nothing could be made of the inputs.", "See the reasons above.")
     finished = RunFinished(
@@ -140,6 +138,60 @@ def run(
     )
     on_event(finished)
     return RunResult(finished.exit_code, tuple(outputs), already_done, tuple(failures), finished.seconds)
+
+
+def _made(pipeline: Pipeline, todo: Sequence[Output], emit: Emit) -> Iterator[OutputDone | ItemFailed]:
+    """Stylise the clips of all outputs; each output is finished as soon as its last clip is."""
+    tasks = [
+        ClipTask(output, clip, pipeline.work, pipeline.device, pipeline.precision, pipeline.weights, pipeline.seed)
+        for output in todo
+        for clip in output.clips
+    ]
+    clips_left = {output.path: len(output.clips) for output in todo}
+    failed_outputs: set[Path] = set()
+    for result in execute(run_clip, tasks, workers=_workers(pipeline), emit=emit):
+        output = result.task.output
+        clips_left[output.path] -= 1
+        if result.failure is not None and output.path not in failed_outputs:
+            failed_outputs.add(output.path)
+            yield result.failure
+        if clips_left[output.path] == 0 and output.path not in failed_outputs:
+            yield finish_output(output, pipeline.work)
+
+
+def check(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = ()) -> tuple[int, tuple[ItemFailed, ...]]:
+    """Open every input to the end of its head, and every picture to its last line; write nothing.
+
+    Args:
+        pipeline: a pipeline.yaml's path, or a pipeline already loaded.
+        overrides: ``key.path=value``, as for ``--set``.
+
+    Returns:
+        How many inputs can be used, and what is wrong with the others.
+
+    Raises:
+        ConfigError: the YAML is wrong.
+    """
+    usable = 0
+    failures: list[ItemFailed] = []
+    for job in _loaded(pipeline, (), overrides, None, None).jobs:
+        try:
+            for path, key in _pictures_of(job):
+                _check_picture(path, key)
+            files = find_inputs(job)
+        except ItemError as error:
+            failures.append(failed(job, job.input, error))
+            continue
+        for file in files:
+            try:
+                if file.is_video:
+                    probe(file.path)
+                else:
+                    read_picture(file.path)
+                usable += 1
+            except ItemError as error:
+                failures.append(failed(job, file.path, error))
+    return usable, tuple(failures)
 
 
 def plan(pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrides: Sequence[str] = ()) -> Plan:
@@ -167,26 +219,26 @@ def _loaded(
 
 def _plan(pipeline: Pipeline, journal: Journal) -> Plan:
     weights = weights_sha256(pipeline.weights)
-    clips: list[Clip] = []
+    outputs: list[Output] = []
     failures: list[ItemFailed] = []
     for job in pipeline.jobs:
         try:
+            for path, key in _pictures_of(job):
+                _check_picture(path, key)
+            pictures = {path: journal.digest(path) for path, _ in _pictures_of(job)}
             files = find_inputs(job)
-            pictures = {path: _picture_digest(path, key, journal) for path, key in _pictures_of(job)}
         except ItemError as error:
-            failures.append(_failed(job, job.input, error))
+            failures.append(failed(job, job.input, error))
             continue
         found: list[Found] = []
         for file in files:
             try:
-                found.append(_look(file, journal))
+                found.append(_look(file, job, journal))
             except ItemError as error:
-                failures.append(_failed(job, file.path, error))
+                failures.append(failed(job, file.path, error))
         finished = {file.output: record for file in files if (record := journal.finished(file.output)) is not None}
-        clips += plan_job(
-            job, found, finished, seed=pipeline.seed, weights_sha256=weights, picture_sha256=pictures
-        )
-    return Plan(tuple(clips), tuple(failures))
+        outputs += plan_job(job, found, finished, seed=pipeline.seed, weights_sha256=weights, picture_sha256=pictures)
+    return Plan(tuple(outputs), tuple(failures))
 
 
 def _pictures_of(job: Job) -> Iterator[tuple[Path, str]]:
@@ -196,79 +248,88 @@ def _pictures_of(job: Job) -> Iterator[tuple[Path, str]]:
         yield job.init, "init"
 
 
-def _picture_digest(path: Path, key: str, journal: Journal) -> str:
+def _check_picture(path: Path, key: str) -> None:
     try:
         read_picture(path)
     except ItemError as error:
         raise ItemError(f"{key}: {error.problem}", error.next_step or "Give the path of a picture.") from error
-    return journal.digest(path)
 
 
-def _look(file: InputFile, journal: Journal) -> Found:
+def _look(file: InputFile, job: Job, journal: Journal) -> Found:
     try:
         sha256 = journal.digest(file.path)
     except OSError as error:
         raise ItemError(f"{file.path} cannot be read: {error.strerror}.") from error
-    if file.is_video:
-        video = probe(file.path)
-        return Found(file, sha256, (video.width, video.height), video)
-    return Found(file, sha256, picture_size(file.path), None)
+    if not file.is_video:
+        return Found(file, sha256, picture_size(file.path))
+    video = probe(file.path)
+    starts: tuple[int, ...] = (0,)
+    if job.shots == "auto":
+        found = journal.cached(f"shots/{DETECTOR_VERSION}", sha256, lambda: json.dumps(_shots(video)))
+        starts = tuple(json.loads(found))
+    return Found(file, sha256, (video.width, video.height), video, starts)
 
 
-def _failed(job: Job, path: Path, error: ItemError) -> ItemFailed:
-    return ItemFailed(job=job.name, path=str(path), reason=error.problem, next_step=error.next_step)
+def _shots(video: VideoInfo) -> tuple[int, ...]:
+    frames = VideoSource(video).read(0, len(video.ticks))
+    return shot_starts((frame.pixels for frame in frames), video.average_rate)
 
 
 def _encode_failures(pipeline: Pipeline, plan: Plan, on_event: Emit) -> list[ItemFailed]:
     """Try the codec, container and sound of each video that will be encoded."""
     failures = []
-    for clip in plan.clips:
-        if clip.is_done or clip.found.video is None:
+    for output in plan.outputs:
+        if output.is_done or output.found.video is None:
             continue
-        job = clip.job
+        job = output.job
         try:
             try_encode(
                 pipeline.work,
-                clip.found.file.output.suffix,
-                clip.found.video,
-                clip.size,
+                output.path.suffix,
+                output.found.video,
+                output.size,
                 job.encode,
                 copy_audio=job.audio == "copy",
                 keep_metadata=job.metadata == "keep",
             )
         except ItemError as error:
-            failure = _failed(job, clip.found.file.path, error)
+            failure = failed(job, output.found.file.path, error)
             on_event(failure)
             failures.append(failure)
     return failures
 
 
-def _job_planned(job: Job, plan: Plan, todo: Sequence[Clip], work: Path) -> JobPlanned:
-    clips = [clip for clip in plan.clips if clip.job.name == job.name]
+def _job_planned(job: Job, plan: Plan, todo: Sequence[Output], work: Path) -> JobPlanned:
+    outputs = [output for output in plan.outputs if output.job.name == job.name]
     frames_left = work_left = 0
-    for clip in todo:
-        if clip.job.name != job.name:
+    for output in todo:
+        if output.job.name != job.name:
             continue
-        last = frame_store(work, clip).last() if clip.found.video is not None else None
-        first_frame_index = 0 if last is None else last[0] + 1
-        frames_left += clip.frame_count - first_frame_index
-        work_left += clip.most_evaluations(first_frame_index) * clip.size[0] * clip.size[1]
+        for clip in output.clips:
+            done = frames_done(work, output, clip)
+            frames_left += clip.frame_count - done
+            work_left += output.most_evaluations(clip, done) * output.size[0] * output.size[1]
     return JobPlanned(
         job=job.name,
-        outputs=len(clips),
-        outputs_done=sum(clip.is_done for clip in clips),
-        frames=sum(clip.frame_count for clip in clips),
+        outputs=len(outputs),
+        outputs_done=sum(output.is_done for output in outputs),
+        frames=sum(output.found.frame_count for output in outputs),
         frames_left=frames_left,
         work_left=work_left,
     )
 
 
-def _notices(clip: Clip) -> Iterator[Noticed]:
-    video = clip.found.video
+def _notices(output: Output) -> Iterator[Noticed]:
+    video = output.found.video
     if video is not None and not video.matrix_is_tagged:
         name = {"bt709": "BT.709", "smpte170m": "BT.601"}.get(video.matrix, video.matrix)
         message = f"{video.path.name} does not say its colour matrix; {name} is taken, as players do at its size"
-        yield Noticed(job=clip.job.name, message=message)
+        yield Noticed(job=output.job.name, message=message)
+    if len(output.clips) > 1:
+        at = ", ".join(str(clip.first_frame_index) for clip in output.clips[1:])
+        yield Noticed(
+            job=output.job.name, message=f"{output.found.file.path.name} has {len(output.clips)} shots; cuts at frame {at}"
+        )
 
 
 def _workers(pipeline: Pipeline) -> int:
@@ -353,4 +414,4 @@ def stylize(
     return Image.fromarray(pixels_of(result))
 
 
-__all__ = ["Plan", "RunResult", "VideoInfo", "plan", "run", "stylize"]
+__all__ = ["Plan", "RunResult", "check", "plan", "run", "stylize"]

@@ -116,28 +116,30 @@ def plan(
 
     planned = api.plan(pipeline, jobs=job, overrides=set_)
     if as_json:
-        for clip in planned.clips:
+        for output in planned.outputs:
             _print_json(
                 {
-                    "job": clip.job.name,
-                    "path": str(clip.found.file.path),
-                    "output": str(clip.found.file.output),
-                    "frames": clip.frame_count,
-                    "width": clip.size[0],
-                    "height": clip.size[1],
-                    "done": clip.is_done,
-                    "reason": clip.reason,
+                    "job": output.job.name,
+                    "path": str(output.found.file.path),
+                    "output": str(output.path),
+                    "frames": output.found.frame_count,
+                    "first_frame_indices": list(output.found.shot_starts),
+                    "width": output.size[0],
+                    "height": output.size[1],
+                    "done": output.is_done,
+                    "reason": output.reason,
                 }
             )
-    table = Table("job", "input", "frames", "size", "state")
-    for clip in planned.clips:
-        width, height = clip.size
-        state = "done" if clip.is_done else f"to do: {clip.reason}"
-        table.add_row(clip.job.name, clip.found.file.path.name, str(clip.frame_count), f"{width}x{height}", state)
+    table = Table("job", "input", "clips", "frames", "size", "state")
+    for output in planned.outputs:
+        width, height = output.size
+        state = "done" if output.is_done else f"to do: {output.reason}"
+        clips, frames = str(len(output.clips)), str(output.found.frame_count)
+        table.add_row(output.job.name, output.found.file.path.name, clips, frames, f"{width}x{height}", state)
     for failure in planned.failures:
-        table.add_row(failure.job, Path(failure.path).name, "–", "–", f"cannot be used: {failure.reason}")
+        table.add_row(failure.job, Path(failure.path).name, "–", "–", "–", f"cannot be used: {failure.reason}")
     _console(as_json).print(table)
-    _leave_for(len(planned.clips), len(planned.failures))
+    _leave_for(len(planned.outputs), len(planned.failures))
 
 
 @app.command()
@@ -148,15 +150,14 @@ def validate(pipeline: File, set_: Overrides = []) -> None:  # noqa: B006
     """
     from nstpipe import api
 
-    planned = api.plan(pipeline, overrides=set_)
+    usable, failures = api.check(pipeline, overrides=set_)
     console = _console()
-    for failure in planned.failures:
+    for failure in failures:
         hint = f" {failure.next_step}" if failure.next_step else ""
         console.print(f"{failure.job}: {failure.reason}{hint}", markup=False, highlight=False, soft_wrap=True)
-    if not planned.failures:
-        frames = sum(clip.frame_count for clip in planned.clips)
-        console.print(f"{pipeline} is right: {len(planned.clips)} inputs with {frames} frames can be opened.", highlight=False)
-    _leave_for(len(planned.clips), len(planned.failures))
+    if not failures:
+        console.print(f"{pipeline} is right, and all its {usable} inputs can be opened.", highlight=False, soft_wrap=True)
+    _leave_for(usable, len(failures))
 
 
 def _leave_for(usable: int, failed: int) -> NoReturn:
@@ -233,7 +234,8 @@ def _exit_code(arguments: Sequence[str] | None) -> int:
         say(f"nstpipe: {error}")
         return error.exit_code
     except _usage_error_types() as error:
-        message = getattr(error, "format_message", lambda: str(error))()
+        format_message = getattr(error, "format_message", error.__str__)
+        message = format_message()
         say(f"nstpipe: {message}\n  Try `nstpipe --help`.")
         return UsageError.exit_code
     except (KeyboardInterrupt, typer.Abort):

@@ -15,16 +15,22 @@ from nstpipe.config.models import Job
 from nstpipe.errors import ItemError
 from nstpipe.events import ClipStarted, Emit, FrameDone, FrameProgressed, ItemFailed, OutputDone
 from nstpipe.files import sha256_of
-from nstpipe.media.frame import Frame, Source, resized
+from nstpipe.media.frame import Frame, Pixels, Source, resized
 from nstpipe.media.framestore import FrameStore
 from nstpipe.media.pictures import PictureSink, PictureSource, read_picture
 from nstpipe.media.video import VideoInfo, VideoSink, VideoSource
-from nstpipe.plan import Clip
-from nstpipe.style.engine import Engine, EngineSettings, StylePicture, pixels_of, tensor_of
+from nstpipe.motion.flow import motion_between, warp
+from nstpipe.plan import Clip, Output
+from nstpipe.style.color import color_statistics, match_color
+from nstpipe.style.engine import Engine, EngineSettings, StylePicture, pixels_of, tensor_of, tensor_of_floats
+from nstpipe.style.objective import Anchor
 from nstpipe.style.optimise import Iterate
 
 PROGRESS_INTERVAL_SECONDS = 0.25
 """Between two events of one optimisation; people read no faster."""
+
+COLLAPSED_RELIABILITY = 0.1
+"""Where less of a frame than this has been seen before, as in a dissolve, it starts afresh."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,7 @@ class ClipTask:
     """A clip and what the whole run has in common; can be sent to another process.
 
     Attributes:
+        output: whose clip it is.
         clip: what to do.
         work: folder of unfinished work.
         device: as in pipeline.yaml.
@@ -40,6 +47,7 @@ class ClipTask:
         seed: likewise.
     """
 
+    output: Output
     clip: Clip
     work: Path
     device: str
@@ -48,145 +56,245 @@ class ClipTask:
     seed: int
 
 
+@dataclass(frozen=True)
+class ClipResult:
+    """What came of a clip.
+
+    Attributes:
+        task: what was to be done.
+        failure: why it was not; None if it was.
+    """
+
+    task: ClipTask
+    failure: ItemFailed | None = None
+
+
 def frame_store(work: Path, clip: Clip) -> FrameStore:
     """Where a clip's finished frames wait for the others."""
-    return FrameStore(work / "clips" / clip.frames_fingerprint[:20])
+    return FrameStore(work / "clips" / clip.fingerprint[:20])
 
 
-def run_clip(task: ClipTask, emit: Emit) -> OutputDone | ItemFailed:
-    """Stylise a clip and write its output. What is wrong with the clip itself comes back as a value.
+def frames_done(work: Path, output: Output, clip: Clip) -> int:
+    """How many of a clip's frames are finished and waiting."""
+    last = frame_store(work, clip).last() if output.found.video is not None else None
+    return 0 if last is None else last[0] + 1 - clip.first_frame_index
+
+
+def run_clip(task: ClipTask, emit: Emit) -> ClipResult:
+    """Stylise the frames of a clip that are not done yet. What is wrong with the clip itself comes back as a value.
 
     Raises:
         NstpipeError: something that would stop every clip, such as a missing device or a full output folder.
     """
-    clip = task.clip
-    began = time.monotonic()
     try:
-        if clip.found.video is not None:
-            _run_video(task, clip.found.video, emit)
+        if task.output.found.video is not None:
+            _run_shot(task, task.output.found.video, emit)
         else:
             _run_picture(task, emit)
-        output = clip.found.file.output
-        return OutputDone(
-            job=clip.job.name,
-            path=str(clip.found.file.path),
-            output=str(output),
-            frames=clip.frame_count,
-            seconds=time.monotonic() - began,
-            fingerprint=clip.fingerprint,
-            sha256=sha256_of(output),
-        )
     except ItemError as error:
-        return ItemFailed(
-            job=clip.job.name, path=str(clip.found.file.path), reason=error.problem, next_step=error.next_step
-        )
+        return ClipResult(task, failed(task.output.job, task.output.found.file.path, error))
+    return ClipResult(task)
 
 
-def _run_video(task: ClipTask, info: VideoInfo, emit: Emit) -> None:
-    clip, job = task.clip, task.clip.job
-    source, store = VideoSource(info), frame_store(task.work, clip)
+def failed(job: Job, path: Path, error: ItemError) -> ItemFailed:
+    """The value that an item's error becomes."""
+    return ItemFailed(job=job.name, path=str(path), reason=error.problem, next_step=error.next_step)
+
+
+def _run_shot(task: ClipTask, info: VideoInfo, emit: Emit) -> None:
+    store = frame_store(task.work, task.clip)
     last = store.last()
-    first_frame_index = 0 if last is None else last[0] + 1
+    next_frame_index = task.clip.first_frame_index if last is None else last[0] + 1
     state = None if last is None else torch.from_numpy(last[1])
-    emit(_started(clip, first_frame_index))
-    if first_frame_index < clip.frame_count:
-        for frame, image in _stylised(task, source, first_frame_index, state, emit):
-            store.save(frame.frame_index, pixels_of(image), image.cpu().numpy())
-    with VideoSink(
-        clip.found.file.output,
-        info,
-        clip.size,
-        job.encode,
-        copy_audio=job.audio == "copy",
-        keep_metadata=job.metadata == "keep",
-        frame_count=clip.frame_count,
-    ) as sink:
-        for frame_index, pixels in enumerate(store.frames(0, clip.frame_count)):
-            sink.write(pixels, Frame(pixels, frame_index))
-        sink.finish()
-    store.remove()
+    emit(_started(task, next_frame_index))
+    if next_frame_index < task.clip.end_frame_index:
+        for frame, image in _stylised(task, VideoSource(info), next_frame_index, state, emit):
+            store.save(frame.frame_index, pixels_of(image), image.numpy())
 
 
 def _run_picture(task: ClipTask, emit: Emit) -> None:
-    clip = task.clip
-    source = PictureSource(clip.found.file.path.parent, [clip.found.file.path])
-    sink = PictureSink([clip.found.file.output], keep_metadata=clip.job.metadata == "keep")
-    emit(_started(clip, 0))
-    for frame, image in _stylised(task, source, 0, None, emit):
+    path = task.output.found.file.path
+    sink = PictureSink([task.output.path], keep_metadata=task.output.job.metadata == "keep")
+    emit(_started(task, 0))
+    for frame, image in _stylised(task, PictureSource(path.parent, [path]), 0, None, emit):
         sink.write(pixels_of(image), frame)
 
 
-def _started(clip: Clip, first_frame_index: int) -> ClipStarted:
+def _started(task: ClipTask, next_frame_index: int) -> ClipStarted:
     return ClipStarted(
-        job=clip.job.name,
-        path=str(clip.found.file.path),
-        first_frame_index=first_frame_index,
-        frames=clip.frame_count,
-        reason=clip.reason,
+        job=task.output.job.name,
+        path=str(task.output.found.file.path),
+        first_frame_index=task.clip.first_frame_index,
+        next_frame_index=next_frame_index,
+        end_frame_index=task.clip.end_frame_index,
+        reason=task.output.reason,
     )
 
 
+def finish_output(output: Output, work: Path) -> OutputDone | ItemFailed:
+    """Make the file of an output whose clips are all done.
+
+    Raises:
+        OutputError: it cannot be given its name.
+    """
+    began = time.monotonic()
+    try:
+        if output.found.video is not None:
+            _encode(output, output.found.video, work)
+    except ItemError as error:
+        return failed(output.job, output.found.file.path, error)
+    return OutputDone(
+        job=output.job.name,
+        path=str(output.found.file.path),
+        output=str(output.path),
+        frames=output.found.frame_count,
+        encode_seconds=time.monotonic() - began,
+        fingerprint=output.fingerprint,
+        sha256=sha256_of(output.path),
+    )
+
+
+def _encode(output: Output, info: VideoInfo, work: Path) -> None:
+    job = output.job
+    with VideoSink(
+        output.path,
+        info,
+        output.size,
+        job.encode,
+        copy_audio=job.audio == "copy",
+        keep_metadata=job.metadata == "keep",
+        frame_count=output.found.frame_count,
+    ) as sink:
+        for clip in output.clips:
+            stored = frame_store(work, clip).frames(clip.first_frame_index, clip.end_frame_index)
+            for frame_index, pixels in enumerate(stored, start=clip.first_frame_index):
+                sink.write(pixels, Frame(pixels, frame_index))
+        sink.finish()
+    for clip in output.clips:
+        frame_store(work, clip).remove()
+
+
+@dataclass(frozen=True, eq=False)
+class _Painted:
+    """A frame that is done.
+
+    Attributes:
+        pixels: the original, height x width x 3, at the working size.
+        state: the result, 1 x 3 x height x width, float32, 0 to 1.
+    """
+
+    pixels: Pixels
+    state: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Start:
+    """Where a frame's optimisation begins.
+
+    Attributes:
+        image: 1 x 3 x height x width, float32, 0 to 1.
+        most: iterations at most.
+        anchor: what the frame holds on to, if anything.
+    """
+
+    image: Tensor
+    most: int
+    anchor: Anchor | None = None
+
+
 def _stylised(
-    task: ClipTask, source: Source, first_frame_index: int, state: Tensor | None, emit: Emit
+    task: ClipTask, source: Source, next_frame_index: int, state: Tensor | None, emit: Emit
 ) -> Iterator[tuple[Frame, Tensor]]:
     """Frames with their stylised pictures, 1 x 3 x height x width, float32, 0 to 1.
 
     Args:
         task: the clip.
         source: of the frames.
-        first_frame_index: to begin with.
+        next_frame_index: to begin with.
         state: the stylised picture before that one; None at the clip's beginning.
         emit: takes the events.
     """
-    clip, job = task.clip, task.clip.job
+    job, size = task.output.job, task.output.size
     engine = _engine(engine_settings(task), tuple((image.path, image.weight) for image in job.style.images))
+    painted: _Painted | None = None
+    # The flow needs the original of the frame before, also when an earlier run has painted that one.
+    first_read = next_frame_index if state is None else next_frame_index - 1
     began = time.monotonic()
-    for frame in source.read(first_frame_index, clip.frame_count):
-        content = tensor_of(resized(frame.pixels, clip.size))
-        is_first = state is None
-        if state is None or job.temporal.init == "content":
-            start = _first_start(engine, content, job, task.seed)
-        else:
-            start = state
-        most = job.optimizer.first if is_first else job.optimizer.next
-        iterate: Iterate | None = None
-        shown = time.monotonic()
-        optimisation = engine.stylise(
-            content, start, optimizer=job.optimizer.name, most=most, tolerance=job.optimizer.tolerance
-        )
-        for iterate in optimisation:
-            if time.monotonic() - shown > PROGRESS_INTERVAL_SECONDS:
-                shown = time.monotonic()
-                emit(
-                    FrameProgressed(
-                        job=job.name,
-                        path=str(source.path),
-                        frame_index=frame.frame_index,
-                        evaluations=iterate.evaluations,
-                        most_evaluations=most,
-                        loss=iterate.loss,
-                    )
-                )
-        assert iterate is not None, "the config allows no optimisation without an iteration"
+    for frame in source.read(first_read, task.clip.end_frame_index):
+        pixels = resized(frame.pixels, size)
+        if frame.frame_index < next_frame_index and state is not None:
+            painted = _Painted(pixels, state)
+            continue
+        content = tensor_of(pixels)
+        start = _start(engine, content, pixels, painted, job, task.seed)
+        last = _optimised(engine, content, start, frame, task, emit)
         # The state stays in float32 and within the range of a picture; what is beyond cannot be shown.
-        state = iterate.image.clamp(0, 1).cpu()
-        yield frame, state
-        width, height = clip.size
+        painted = _Painted(pixels, last.image.clamp(0, 1).cpu())
+        yield frame, painted.state
         emit(
             FrameDone(
                 job=job.name,
-                path=str(source.path),
+                path=str(task.output.found.file.path),
                 frame_index=frame.frame_index,
                 seconds=time.monotonic() - began,
-                evaluations=iterate.evaluations,
-                most_evaluations=most,
-                pixels=width * height,
-                loss=iterate.loss,
-                content_loss=iterate.content_loss,
-                style_loss=iterate.style_loss,
+                evaluations=last.evaluations,
+                most_evaluations=start.most,
+                pixels=size[0] * size[1],
+                loss=last.loss,
+                content_loss=last.content_loss,
+                style_loss=last.style_loss,
             )
         )
         began = time.monotonic()
+
+
+def _optimised(engine: Engine, content: Tensor, start: _Start, frame: Frame, task: ClipTask, emit: Emit) -> Iterate:
+    """The last iterate of one frame."""
+    optimizer = task.output.job.optimizer
+    last: Iterate | None = None
+    shown = time.monotonic()
+    for last in engine.stylise(
+        content,
+        start.image,
+        optimizer=optimizer.name,
+        most=start.most,
+        tolerance=optimizer.tolerance,
+        anchor=start.anchor,
+    ):
+        if time.monotonic() - shown > PROGRESS_INTERVAL_SECONDS:
+            shown = time.monotonic()
+            emit(
+                FrameProgressed(
+                    job=task.output.job.name,
+                    path=str(task.output.found.file.path),
+                    frame_index=frame.frame_index,
+                    evaluations=last.evaluations,
+                    most_evaluations=start.most,
+                    loss=last.loss,
+                )
+            )
+    assert last is not None, "the config allows no optimisation without an iteration"
+    return last
+
+
+def _start(engine: Engine, content: Tensor, pixels: Pixels, before: _Painted | None, job: Job, seed: int) -> _Start:
+    """Where a frame starts: afresh, from the result before it, or from that result moved along the flow."""
+    optimizer, temporal = job.optimizer, job.temporal
+    if before is None:
+        return _Start(_first_start(engine, content, job, seed), optimizer.first)
+    if temporal.init == "content":
+        return _Start(_first_start(engine, content, job, seed), optimizer.next)
+    if temporal.init == "previous":
+        return _Start(before.state, optimizer.next)
+    motion = motion_between(before.pixels, pixels)
+    if motion.reliability.mean() < COLLAPSED_RELIABILITY:
+        return _Start(_first_start(engine, content, job, seed), optimizer.first)
+    moved = tensor_of_floats(warp(before.state[0].permute(1, 2, 0).numpy(), motion.backward))
+    reliability = torch.from_numpy(motion.reliability)
+    # What was hidden until now starts in the colours of what is painted already; as plain content it would look bare.
+    filled = match_color(content, color_statistics(moved, reliability), color_statistics(content, reliability))
+    image = reliability * moved + (1 - reliability) * filled
+    return _Start(image, optimizer.next, Anchor(moved, reliability))
 
 
 def _first_start(engine: Engine, content: Tensor, job: Job, seed: int) -> Tensor:
@@ -198,7 +306,7 @@ def _first_start(engine: Engine, content: Tensor, job: Job, seed: int) -> Tensor
 
 def engine_settings(task: ClipTask) -> EngineSettings:
     """What of a task decides the engine."""
-    job = task.clip.job
+    job = task.output.job
     return EngineSettings(
         weights=task.weights,
         device=task.device,
@@ -210,6 +318,7 @@ def engine_settings(task: ClipTask) -> EngineSettings:
         strength=job.style.strength,
         style_scale=job.style.scale,
         total_variation=job.total_variation,
+        temporal=job.temporal.weight,
     )
 
 

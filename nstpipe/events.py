@@ -45,12 +45,19 @@ class JobPlanned(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ClipStarted(Event):
-    """Work on a clip begins, or goes on where an earlier run stopped."""
+    """Work on a clip begins, or goes on where an earlier run stopped.
+
+    Attributes:
+        first_frame_index: of the clip, from 0 in the file.
+        next_frame_index: the first one that is not done yet.
+        end_frame_index: the first one that is no longer part of the clip.
+    """
 
     job: str
     path: str
     first_frame_index: int
-    frames: int
+    next_frame_index: int
+    end_frame_index: int
     reason: str
 
 
@@ -94,13 +101,17 @@ class FrameDone(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class OutputDone(Event):
-    """A result is complete, checked and has its final name."""
+    """A result is complete, checked and has its final name.
+
+    Attributes:
+        encode_seconds: for putting its frames together.
+    """
 
     job: str
     path: str
     output: str
     frames: int
-    seconds: float
+    encode_seconds: float
     fingerprint: str
     sha256: str
 

@@ -18,9 +18,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def execute(
-    function: Callable[[Task, Emit], Result], tasks: Sequence[Task], *, workers: int, emit: Emit
-) -> Iterator[Result]:
+def execute(function: Callable[[Task, Emit], Result], tasks: Sequence[Task], *, workers: int, emit: Emit) -> Iterator[Result]:
     """Results as they come, in any order; events go to `emit` meanwhile.
 
     Args:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nstpipe.errors import OutputError
@@ -25,15 +25,18 @@ def completed(path: Path) -> Iterator[Path]:
     """Give a hidden path to write to; on success it becomes `path`, on any error it is removed.
 
     Raises:
-        OutputError: the folder cannot be made or the file cannot be renamed.
+        OutputError: the folder cannot be made, or the file cannot be written or renamed.
     """
     ensure_folder(path.parent)
     partial = partial_path(path)
     try:
         yield partial
         complete(partial, path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # the error that is on its way says more
+            partial.unlink(missing_ok=True)
 
 
 def complete(partial: Path, path: Path) -> None:

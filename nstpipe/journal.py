@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +25,11 @@ CREATE TABLE output (
     frames INTEGER NOT NULL,
     finished_at REAL NOT NULL
 );
-CREATE TABLE digest (
-    path TEXT PRIMARY KEY,
-    size_bytes INTEGER NOT NULL,
-    modified_ns INTEGER NOT NULL,
-    sha256 TEXT NOT NULL
+CREATE TABLE lookup (
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (kind, key)
 );
 """
 
@@ -101,6 +102,16 @@ class Journal:
         row = (str(output), job, fingerprint, sha256, status.st_size, status.st_mtime_ns, frames, time.time())
         self._connection.execute("INSERT OR REPLACE INTO output VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
+    def cached(self, kind: str, key: str, compute: Callable[[], str]) -> str:
+        """A value that is costly to find and never changes: computed once for each kind and key."""
+        with closing(self._connection.execute("SELECT value FROM lookup WHERE kind = ? AND key = ?", (kind, key))) as cursor:
+            row = cursor.fetchone()
+        if row is not None:
+            return str(row[0])
+        value = compute()
+        self._connection.execute("INSERT OR REPLACE INTO lookup VALUES (?, ?, ?)", (kind, key, value))
+        return value
+
     def digest(self, path: Path) -> str:
         """sha256 of an input; computed again only when its size or time has changed.
 
@@ -108,12 +119,4 @@ class Journal:
             OSError: the file cannot be read.
         """
         status = path.stat()
-        key = (str(path), status.st_size, status.st_mtime_ns)
-        query = "SELECT sha256 FROM digest WHERE path = ? AND size_bytes = ? AND modified_ns = ?"
-        with closing(self._connection.execute(query, key)) as cursor:
-            row = cursor.fetchone()
-        if row is not None:
-            return str(row[0])
-        sha256 = sha256_of(path)
-        self._connection.execute("INSERT OR REPLACE INTO digest VALUES (?, ?, ?, ?)", (*key, sha256))
-        return sha256
+        return self.cached("sha256", f"{path}|{status.st_size}|{status.st_mtime_ns}", lambda: sha256_of(path))

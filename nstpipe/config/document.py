@@ -15,8 +15,11 @@ from nstpipe.errors import Problem
 MOST_CHARACTERS = 1_000_000
 """No pipeline is longer; a longer file is something else."""
 
-MOST_VALUES = 100_000
-"""Aliases may repeat values; nested ones can do so exponentially."""
+MOST_VALUES = 200_000
+"""Keys and values together. Aliases may repeat them; nested ones can do so exponentially."""
+
+LONGEST_NUMBER = 1_000
+"""Bits of a whole number; Python refuses to print much longer ones."""
 
 DEEPEST = 50
 """Levels of nesting; the format needs 6."""
@@ -51,14 +54,14 @@ class Located:
         elif isinstance(self.value, list):
             yield from enumerate(self.value)
 
-    def moved(self, key: str) -> Located:
-        """The same value as seen from another key; the lines stay."""
-        value: Any = self.value
-        if isinstance(value, dict):
-            value = {name: child.moved(below(key, name)) for name, child in value.items()}
-        elif isinstance(value, list):
-            value = [child.moved(below(key, index)) for index, child in enumerate(value)]
-        return replace(self, value=value, key=key)
+    def child(self, step: str | int) -> Located | None:
+        """What is directly below under that name or index, if anything is."""
+        if isinstance(self.value, dict):
+            return self.value.get(step)
+        if isinstance(self.value, list) and isinstance(step, int) and step < len(self.value):
+            child: Located = self.value[step]
+            return child
+        return None
 
 
 def below(key: str, child: str | int) -> str:
@@ -66,6 +69,17 @@ def below(key: str, child: str | int) -> str:
     if isinstance(child, int):
         return f"{key}[{child}]"
     return f"{key}.{child}" if key else child
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's, but 1e-3 is a number, as it is in YAML 1.2 and in Python."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
 
 
 class DocumentError(Exception):
@@ -94,7 +108,12 @@ def parse(text: str, environment: Mapping[str, str] = os.environ, *, key: str = 
         raise DocumentError(
             Problem(key, f"has {len(text)} characters, at most {MOST_CHARACTERS} are read; is this the right file?")
         )
-    loader = yaml.SafeLoader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + first_line if first_line is not None else None
+        message = f"has a character that YAML does not allow, U+{error.character:04X}; is this the right file?"
+        raise DocumentError(Problem(key, message, line)) from error
     try:
         node = loader.get_single_node()
         if node is None:
@@ -105,8 +124,6 @@ def parse(text: str, environment: Mapping[str, str] = os.environ, *, key: str = 
         mark = error.problem_mark or error.context_mark
         line = mark.line + first_line if mark is not None and first_line is not None else first_line
         raise DocumentError(Problem(key, _syntax_message(error), line)) from error
-    except yaml.YAMLError as error:  # characters that YAML does not allow
-        raise DocumentError(Problem(key, f"is not YAML: {str(error).splitlines()[0]}", first_line)) from error
     except RecursionError as error:
         raise DocumentError(Problem(key, f"is nested more than {DEEPEST} levels deep", first_line)) from error
     finally:
@@ -117,19 +134,24 @@ def parse(text: str, environment: Mapping[str, str] = os.environ, *, key: str = 
 
 
 def _syntax_message(error: yaml.MarkedYAMLError) -> str:
-    problem = error.problem or error.context or "cannot be read"
+    problem = ", ".join(part for part in (error.context, error.problem) if part) or "cannot be read"
     mark = error.problem_mark
     if "'\\t'" in problem or (mark is not None and mark.buffer and mark.buffer[mark.pointer : mark.pointer + 1] == "\t"):
         return "found a tab; YAML is indented with spaces only: replace the tab with spaces"
     return f"is not YAML: {problem}"
 
 
-_VARIABLE = re.compile(r"\$\$|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::(?P<kind>[-?])(?P<rest>[^}]*))?\}|(?P<stray>\$\{)")
+_VARIABLE = re.compile(
+    r"\$\$|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::(?P<kind>[-?])(?P<rest>(?:(?!\$\{)[^}])*))?\}|(?P<stray>\$\{)"
+)
+
+_UNUSABLE = re.compile("[\0\ud800-\udfff]")
+"""Escapes can write what no path and no UTF-8 text may have."""
 
 
 @dataclass
 class _Builder:
-    loader: yaml.SafeLoader
+    loader: _Loader
     environment: Mapping[str, str]
     first_line: int | None
     problems: list[Problem] = field(default_factory=list)
@@ -138,12 +160,17 @@ class _Builder:
     def line(self, node: yaml.Node) -> int | None:
         return node.start_mark.line + self.first_line if self.first_line is not None else None
 
-    def build(self, node: yaml.Node, key: str, depth: int) -> Located:
+    def count(self, node: yaml.Node, key: str, depth: int) -> None:
         self.values += 1
         if self.values > MOST_VALUES:
-            raise DocumentError(Problem(key, f"has more than {MOST_VALUES} values once its aliases are filled in", self.line(node)))
+            raise DocumentError(
+                Problem(key, f"has more than {MOST_VALUES} values once its aliases are filled in", self.line(node))
+            )
         if depth > DEEPEST:
             raise DocumentError(Problem(key, f"is nested more than {DEEPEST} levels deep", self.line(node)))
+
+    def build(self, node: yaml.Node, key: str, depth: int) -> Located:
+        self.count(node, key, depth)
         if isinstance(node, yaml.MappingNode):
             return Located(self.mapping(node, key, depth), key, self.line(node))
         if isinstance(node, yaml.SequenceNode):
@@ -155,8 +182,10 @@ class _Builder:
         own: dict[str, Located] = {}
         merged: dict[str, Located] = {}
         for name_node, value_node in node.value:
+            self.count(name_node, key, depth)
             if name_node.tag == "tag:yaml.org,2002:merge":
                 for part in value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]:
+                    self.count(part, key, depth)
                     if not isinstance(part, yaml.MappingNode):
                         self.problems.append(Problem(below(key, "<<"), "should be an alias of a mapping", self.line(part)))
                         continue
@@ -167,6 +196,11 @@ class _Builder:
                 self.problems.append(Problem(key, "has a key that is not text", self.line(name_node)))
                 continue
             name = str(name_node.value)
+            if _UNUSABLE.search(name):
+                self.problems.append(
+                    Problem(key, f"has a key with a character that is no text: {name!r}", self.line(name_node))
+                )
+                continue
             if name.startswith("x-"):
                 continue
             child_key = below(key, name)
@@ -181,17 +215,30 @@ class _Builder:
 
     def scalar(self, node: yaml.Node, key: str) -> Any:
         text = self.filled(str(node.value), key, node)
-        if text != node.value and node.style is None:
-            # Unquoted, so ${SIZE} may become a number; in quotes it stays text.
-            tag = self.loader.resolve(yaml.ScalarNode, text, (True, False))
-            node = yaml.ScalarNode(tag, text, node.start_mark, node.end_mark)
-        elif text != node.value:
-            node = yaml.ScalarNode(node.tag, text, node.start_mark, node.end_mark)
-        try:
-            return self.loader.construct_object(node)  # type: ignore[no-untyped-call]
-        except ValueError:
-            self.problems.append(Problem(key, f"found {text}, which is no valid date or number", self.line(node)))
+        self.values += len(text) // 100  # a long text that aliases repeat costs as much as many short ones
+        if _UNUSABLE.search(text):
+            self.problems.append(
+                Problem(key, "has a character that is no text, such as \\0 or half of a pair", self.line(node))
+            )
             return None
+        tag = node.tag
+        if text != node.value and node.style is None:  # type: ignore[attr-defined]
+            # Unquoted, so ${SIZE} may become a number; in quotes it stays text.
+            tag = self.loader.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
+        # Always a node of its own: to the loader one that failed before is "recursive" when an alias repeats it.
+        node = yaml.ScalarNode(tag, text, node.start_mark, node.end_mark)
+        try:
+            value = self.loader.construct_object(node)  # type: ignore[no-untyped-call]
+            usable = not isinstance(value, int) or value.bit_length() <= LONGEST_NUMBER
+        except (ValueError, ArithmeticError, LookupError, AttributeError):  # what PyYAML lets through, such as !!bool maybe
+            usable = False
+        if not usable:
+            shown = text if len(text) <= 60 else text[:57] + "..."
+            self.problems.append(
+                Problem(key, f"found {shown!r}, which is no valid date, number, true or false", self.line(node))
+            )
+            return None
+        return value
 
     def filled(self, text: str, key: str, node: yaml.Node) -> str:
         def value_of(match: re.Match[str]) -> str:
@@ -205,7 +252,7 @@ class _Builder:
             name, kind, rest = match["name"], match["kind"], match["rest"]
             value = self.environment.get(name)
             if kind == "-":
-                return value or rest
+                return value or rest.replace("$$", "$")
             if kind == "?" and not value:
                 self.problems.append(Problem(key, f"needs the environment variable {name}: {rest or 'it is not set'}", line))
                 return match[0]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
-from nstpipe.config.document import DocumentError, Located, below, parse
+from nstpipe.config.document import MOST_CHARACTERS, DocumentError, Located, below, parse
 from nstpipe.config.messages import problems_of
 from nstpipe.config.models import VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES, Job, Pipeline
 from nstpipe.errors import ConfigError, Problem
@@ -33,9 +33,16 @@ def load_pipeline(path: Path, overrides: Sequence[str] = (), environment: Mappin
         ConfigError: with every problem that could be found.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(4 * MOST_CHARACTERS + 1)  # what UTF-8 needs at most; a video given by mistake is far longer
+        if len(content) > 4 * MOST_CHARACTERS:
+            message = f"has more than {4 * MOST_CHARACTERS} bytes, which no pipeline has; is this the right file?"
+            raise ConfigError(path, (Problem("", message),))
+        text = content.decode("utf-8-sig")
     except OSError as error:
-        raise ConfigError(path, (Problem("", f"cannot be read: {error.strerror}. Give the path of a pipeline.yaml"),)) from error
+        raise ConfigError(
+            path, (Problem("", f"cannot be read: {error.strerror}. Give the path of a pipeline.yaml"),)
+        ) from error
     except UnicodeDecodeError as error:
         message = f"is not text in UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}); save it as UTF-8"
         raise ConfigError(path, (Problem("", message),)) from error
@@ -44,26 +51,30 @@ def load_pipeline(path: Path, overrides: Sequence[str] = (), environment: Mappin
         document = _expanded(document)
         pipeline = _validated(document, path)
     except DocumentError as error:
-        raise ConfigError(path, tuple(dict.fromkeys(error.problems))) from error
+        problems = sorted(dict.fromkeys(error.problems), key=lambda problem: problem.line or 0)
+        raise ConfigError(path, tuple(problems)) from error
     return pipeline
 
 
 def _overridden(document: Located, overrides: Sequence[str], environment: Mapping[str, str]) -> Located:
     for override in overrides:
-        name, equals, text = override.partition("=")
-        if not equals or not name.strip():
+        name, equals, text = (part.strip() for part in override.partition("="))
+        steps = _steps(name)
+        if not equals or not steps:
             raise DocumentError(Problem(f"--set {override}", "should be key.path=value, such as jobs.street.size=256"))
         value = parse(text or "''", environment, key=f"--set {name}", first_line=None)
-        document = _set(document, _steps(name.strip()), value, name)
+        document = _set(document, steps, value, name)
     return document
 
 
 def _steps(name: str) -> list[str | int]:
+    """``jobs[0].size`` as jobs, 0, size; nothing if it has not that form."""
     steps: list[str | int] = []
     for part in name.split("."):
-        head, *indices = re.split(r"\[(\d+)\]", part)
-        steps.append(head)
-        steps += [int(index) for index in indices if index]
+        match = re.fullmatch(r"([^\[\]]+)((?:\[[0-9]{1,9}\])*)", part)
+        if match is None:
+            return []
+        steps += [match[1], *map(int, re.findall("[0-9]+", match[2]))]
     return steps
 
 
@@ -81,11 +92,13 @@ def _set(place: Located, steps: Sequence[str | int], value: Located, name: str) 
         return replace(place, value=items)
     if isinstance(step, int):
         raise DocumentError(Problem(f"--set {name}", f"[{step}] counts the entries of a list, but there is none"))
-    if isinstance(place.value, dict):
-        return replace(place, value={**place.value, step: _set(place.value.get(step, nothing), rest, value, name)})
+    if step.startswith("x-"):
+        return place  # the user's own, which nothing reads
     # A short form, such as a style's path, gives way to the mapping that the override speaks of.
-    short = {"images": Located([place], place.key, place.line)} if isinstance(place.value, str) else {}
-    return replace(place, value={**short, step: _set(nothing, rest, value, name)})
+    known = {} if place.value is None else _long_form(place).value
+    if not isinstance(known, dict):
+        raise DocumentError(Problem(f"--set {name}", f"{place.key} is no mapping, so it has no {step}"))
+    return replace(place, value={**known, step: _set(known.get(step, nothing), rest, value, name)})
 
 
 def _name_of(job: Located) -> str | None:
@@ -110,13 +123,9 @@ def _expanded(document: Located) -> Located:
         merged = _merged(defaults, job) if defaults is not None and isinstance(job.value, dict) else job
         expanded += _combinations(merged)
         if len(expanded) > MOST_JOBS:
-            raise DocumentError(Problem(below(job.key, "matrix"), f"makes more than {MOST_JOBS} jobs", job.line))
+            raise DocumentError(Problem(jobs.key, f"are more than {MOST_JOBS}, with what each matrix makes", jobs.line))
     top["jobs"] = replace(jobs, value=expanded)
     return replace(document, value=top)
-
-
-_SHORT_FORMS = ("style",)
-"""Keys of a job that may be a path instead of a mapping; `defaults` and job are merged in the long form."""
 
 
 def _merged(defaults: Located, job: Located) -> Located:
@@ -126,17 +135,19 @@ def _merged(defaults: Located, job: Located) -> Located:
     for name, own in job.value.items():
         default = merged.get(name)
         if default is not None:
-            if name in _SHORT_FORMS:
-                default, own = _long_form(default), _long_form(own)
-            own = _merged(default, own)
+            own = _merged(_long_form(default), _long_form(own))
         merged[name] = own
     return replace(job, value=merged)
 
 
-def _long_form(style: Located) -> Located:
-    if not isinstance(style.value, str):
-        return style
-    return replace(style, value={"images": replace(style, value=[style])})
+def _long_form(place: Located) -> Located:
+    """A style's path, or that of one of its pictures, as the mapping that it is short for; anything else as it is."""
+    if isinstance(place.value, str) and re.search(r"\.style$", place.key):
+        picture = replace(place, key=f"{place.key}.images[0]")
+        return replace(place, value={"images": replace(place, value=[picture])})
+    if isinstance(place.value, str) and re.search(r"\.style\.images\[\d+\]$", place.key):
+        return replace(place, value={"path": place})
+    return place
 
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_-]*)\}")
@@ -148,12 +159,17 @@ def _combinations(job: Located) -> list[Located]:
     rest = {name: child for name, child in job.value.items() if name != "matrix"}
     matrix = job.value["matrix"]
     usable = isinstance(matrix.value, dict) and all(
-        isinstance(values.value, list) and values.value and not any(isinstance(value.value, (dict, list)) for value in values.value)
+        isinstance(values.value, list)
+        and values.value
+        and not any(isinstance(value.value, (dict, list)) for value in values.value)
         for values in matrix.value.values()
     )
     if not usable or not matrix.value:
         message = "should map each key to a list of its values, such as style: [starry_night, night_cafe]"
         raise DocumentError(Problem(matrix.key, message, matrix.line))
+    made = math.prod(len(values.value) for values in matrix.value.values())
+    if made > MOST_JOBS:
+        raise DocumentError(Problem(matrix.key, f"makes {made} jobs, at most {MOST_JOBS} are allowed", matrix.line))
     keys = list(matrix.value)
     combinations = itertools.product(*(matrix.value[key].value for key in keys))
     return [
@@ -196,22 +212,28 @@ def _validated(document: Located, path: Path) -> Pipeline:
 def _conflicts(pipeline: Pipeline, document: Located) -> list[Problem]:
     """What is wrong between keys that are each right by themselves."""
     problems: list[Problem] = []
+    seen: set[tuple[str, int | None, str]] = set()
     first_by_name: dict[str, Job] = {}
     first_by_output: dict[Path, Job] = {}
     for job, place in zip(pipeline.jobs, document.value["jobs"].value, strict=True):
 
-        def add(key: str, message: str, place: Located = place) -> None:
-            found: Any = place
+        def add(key: str, message: str, job: Job = job, place: Located = place) -> None:
+            found = place
             for step in key.split("."):
-                found = found.value.get(step, found) if isinstance(found.value, dict) else found
-            problems.append(Problem(found.key if found is not place else below(place.key, key), message, found.line))
+                found = found.child(step) or found
+            said = below(place.key, key) if found is place else found.key
+            if (said, found.line, message) not in seen:  # a matrix would say it once for each combination
+                seen.add((said, found.line, message))
+                said = f"jobs.{job.name}{said[len(place.key) :]}" if said.startswith(f"{place.key}.") else said
+                problems.append(Problem(said, message, found.line))
 
+        source, output = (Path(os.path.normpath(path)) for path in (job.input, job.output))
         if job.name in first_by_name:
             add("name", f"found {job.name} twice; every job needs a name of its own")
-        if job.output in first_by_output:
-            add("output", f"is also the output of the job {first_by_output[job.output].name}; give each job its own")
+        if output in first_by_output:
+            add("output", f"is also the output of the job {first_by_output[output].name}; give each job its own")
         first_by_name.setdefault(job.name, job)
-        first_by_output.setdefault(job.output, job)
+        first_by_output.setdefault(output, job)
         suffix = job.output.suffix.lower()
         if suffix in VIDEO_CODECS_BY_SUFFIX:
             if job.encode.codec not in VIDEO_CODECS_BY_SUFFIX[suffix]:
@@ -220,6 +242,6 @@ def _conflicts(pipeline: Pipeline, document: Located) -> list[Problem]:
         elif suffix in VIDEO_SUFFIXES:
             allowed = ", ".join(VIDEO_CODECS_BY_SUFFIX)
             add("output", f"found {suffix}, which is read but not written; allowed for a video: {allowed}")
-        if job.output == job.input or job.input in job.output.parents:
+        if source == output or source in output.parents:
             add("output", "lies inside the input; give a place outside it, or results would become inputs")
     return problems

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from nstpipe.config.document import Located
+from nstpipe.config.document import Located, below
 from nstpipe.config.models import PLANNED, Job, Pipeline, Style, StyleImage
 from nstpipe.errors import Problem
 
@@ -22,9 +22,12 @@ def problems_of(error: ValidationError, document: Located) -> list[Problem]:
         if detail["type"] == "too_short" and detail["input"]:
             continue
         by_place.setdefault(_place(detail, document), []).append(detail)
-    problems = [_problem(place, details, document) for place, details in by_place.items()]
-    unique = dict.fromkeys(problems)
-    return sorted(unique, key=lambda problem: problem.line or 0)
+    problems: dict[tuple[str, int | None, str], Problem] = {}
+    for place, details in by_place.items():
+        written, problem = _problem(place, details, document)
+        # `defaults` and a matrix bring one key of the file into many jobs; it is wrong once.
+        problems.setdefault((written, problem.line, problem.message), problem)
+    return sorted(problems.values(), key=lambda problem: problem.line or 0)
 
 
 def _place(detail: ErrorDetails, document: Located) -> tuple[str | int, ...]:
@@ -32,9 +35,9 @@ def _place(detail: ErrorDetails, document: Located) -> tuple[str | int, ...]:
     place: list[str | int] = []
     here: Located | None = document
     for step in detail["loc"]:
-        children = dict(here.children()) if here is not None else {}
-        if step in children:
-            here = children[step]
+        child = here.child(step) if here is not None else None
+        if child is not None:
+            here = child
             place.append(step)
         elif here is not None and isinstance(here.value, str) and step in ("images", "path"):
             continue  # the short form of a style stands for style.images[0].path
@@ -43,33 +46,38 @@ def _place(detail: ErrorDetails, document: Located) -> tuple[str | int, ...]:
     return tuple(place)
 
 
-def _problem(place: tuple[str | int, ...], details: Sequence[ErrorDetails], document: Located) -> Problem:
-    here, exists = document, True
+def _problem(place: tuple[str | int, ...], details: Sequence[ErrorDetails], document: Located) -> tuple[str, Problem]:
+    """The key as it stands in the file, and the problem, in which a job goes by its name."""
+    here, missing = document, ""
     for step in place:
-        children = dict(here.children())
-        if step not in children:
-            exists = False
+        child = here.child(step)
+        if child is None:
+            missing = str(step)
             break
-        here = children[step]
+        here = child
+    written = below(here.key, missing) if missing else here.key
+    key = written if written.startswith(("--set", "defaults")) else _named(place, document)
+    return written, Problem(key, _message(place, details, here), here.line)
+
+
+def _message(place: tuple[str | int, ...], details: Sequence[ErrorDetails], here: Located) -> str:
     kinds = {detail["type"] for detail in details}
     if "missing" in kinds:
-        key = _named(place, document)
-        return Problem(key, "is required, but missing", here.line)
-    key = here.key if here.key.startswith(("--set", "defaults")) else _named(place, document)
-    planned = _planned(place, here.value if exists else None)
+        return "is required, but missing"
+    planned = _planned(place, here.value)
     if planned:
-        return Problem(key, planned, here.line)
+        return planned
     if "extra_forbidden" in kinds:
-        return Problem(key, _unknown_key(place), here.line)
+        return _unknown_key(place)
     if any(detail["loc"][-1] == "[key]" for detail in details):
-        return Problem(key, _unknown_name(str(place[-1]), _choices(details[0])), here.line)
+        return _unknown_name(str(place[-1]), _choices(details[0]))
     allowed = list(dict.fromkeys(_allowed(detail) for detail in details))
     choices = [choice for detail in details for choice in _choices(detail)]
     message = f"found {_found(here)}; should be {' or '.join(allowed)}"
     meant = difflib.get_close_matches(str(here.value), choices, n=1)
     if meant and meant[0] != here.value:
         message += f". Did you mean {meant[0]}?"
-    return Problem(key, message, here.line)
+    return message
 
 
 def _named(place: Sequence[str | int], document: Located) -> str:
@@ -77,12 +85,12 @@ def _named(place: Sequence[str | int], document: Located) -> str:
     key = ""
     here: Located | None = document
     for step in place:
-        here = dict(here.children()).get(step) if here is not None else None
-        name = here.value.get("name") if here is not None and isinstance(here.value, dict) else None
-        if isinstance(step, int) and key == "jobs" and name is not None and isinstance(name.value, str):
-            key = f"jobs.{name.value}"
+        here = here.child(step) if here is not None else None
+        name = here.child("name") if here is not None else None
+        if key == "jobs" and here is not None:
+            key = f"jobs.{name.value}" if name is not None and isinstance(name.value, str) else here.key
         else:
-            key = f"{key}[{step}]" if isinstance(step, int) else f"{key}.{step}".lstrip(".")
+            key = below(key, step)
     return key
 
 
@@ -94,7 +102,7 @@ def _planned(place: tuple[str | int, ...], value: Any) -> str | None:
         if name == key or name.startswith(f"{key}."):
             if values is None:
                 return "is not supported yet; leave it out"
-            if value in values:
+            if isinstance(value, str) and value in values:
                 return f"found {value}, which is not supported yet; leave it out"
     return None
 
@@ -140,9 +148,12 @@ def _found(here: Located) -> str:
     if isinstance(value, list):
         return f"a list of {len(value)}"
     if isinstance(value, str):
-        shown = value if len(value) <= 60 else value[:57] + "..."
-        return f"the text {shown!r}"
-    return str(value)
+        return f"the text {_short(value)!r}"
+    return _short(str(value))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _choices(detail: ErrorDetails) -> list[str]:
@@ -159,20 +170,20 @@ _PHRASES = {
     "int_from_float": "a whole number",
     "float_type": "a number",
     "bool_type": "true or false",
-    "string_type": "text",
+    "string_type": "text, in quotes if it looks like something else",
     "dict_type": "a mapping",
-    "model_type": "a path or a mapping",
+    "model_type": "a mapping",
     "tuple_type": "a list",
-    "greater_than": "more than {gt}",
+    "greater_than": "more than {gt:g}",
     "greater_than_equal": "at least {ge}",
-    "less_than": "less than {lt}",
+    "less_than": "less than {lt:g}",
     "less_than_equal": "at most {le}",
     "too_short": "a list of at least {min_length}",
     "finite_number": "a finite number",
 }
 
 _PATTERNS = {
-    r"^(auto|cpu|cuda(:\d+)?)$": "auto, cpu, cuda or cuda:N",
+    r"^(auto|cpu|cuda(:[0-9]+)?)$": "auto, cpu, cuda or cuda:N",
     r"^[A-Za-z0-9_-]+$": "letters, digits, - and _ only",
     r"^[a-z0-9]+$": "small letters and digits only",
 }
@@ -185,6 +196,8 @@ def _allowed(detail: ErrorDetails) -> str:
         return " or ".join((", ".join(choices[:-1]), choices[-1])) if len(choices) > 1 else choices[0]
     if detail["type"] == "string_pattern_mismatch":
         return _PATTERNS[context["pattern"]]
+    if detail["type"] == "model_type" and context["class_name"] in (Style.__name__, StyleImage.__name__):
+        return "a path or a mapping"
     if detail["type"] in _PHRASES:
         return _PHRASES[detail["type"]].format(**context)
     return detail["msg"].removeprefix("should be ").removeprefix("Input should be ")

@@ -42,9 +42,6 @@ LAYER_NAMES: tuple[str, ...] = tuple(
 
 PLANNED: dict[str, frozenset[str] | None] = {
     "color": frozenset({"content"}),
-    "shots": frozenset({"auto"}),
-    "temporal.init": frozenset({"warped"}),
-    "temporal.weight": None,
     "temporal.lags": None,
     "temporal.passes": None,
 }
@@ -63,7 +60,10 @@ def _absolute(value: Any, info: Any) -> Any:
     if not value.strip():
         raise PydanticCustomError("path_empty", "should be a path, but is empty")
     folder: Path = (info.context or {}).get("folder", Path())
-    return folder / Path(value).expanduser()
+    try:
+        return folder / Path(value).expanduser()
+    except RuntimeError as error:
+        raise PydanticCustomError("path_home", "should be a path; one that starts with ~ needs a user's home") from error
 
 
 FilePath = Annotated[
@@ -82,7 +82,14 @@ def _keyword_or_path(*keywords: str) -> Any:
 
 def _layer_weights(value: dict[str, float]) -> dict[str, float]:
     if not value:
-        raise PydanticCustomError("layers_empty", "should name at least one layer, such as relu4_2: 1")
+        raise PydanticCustomError("layers_empty", "should be a mapping of at least one layer, such as relu4_2: 1")
+    return value
+
+
+def _whole_number(value: Any) -> Any:
+    """Python, and so a `Literal`, takes true and 1.0 for 1."""
+    if type(value) is not int:
+        raise PydanticCustomError("version_type", "should be the whole number 1")
     return value
 
 
@@ -166,8 +173,13 @@ class Optimizer(_Model):
 class Temporal(_Model):
     """What ties the frames of a clip together."""
 
-    init: Literal["previous", "content"] = Field(
-        default="previous", description="Where a later frame starts: from the previous result, or like a first frame."
+    init: Literal["warped", "previous", "content"] = Field(
+        default="warped",
+        description="Where a later frame starts: from the previous result moved along the optical flow, from the "
+        "previous result as it is, or like a first frame.",
+    )
+    weight: Share = Field(
+        default=1.0, description="How firmly a frame holds on to the moved previous result; 0 for not at all."
     )
 
 
@@ -218,7 +230,9 @@ class Job(_Model):
     )
     optimizer: Optimizer = Optimizer()
     temporal: Temporal = Temporal()
-    shots: Literal["none"] = Field(default="none", description="How a video is split at its cuts.")
+    shots: Literal["auto", "none"] = Field(
+        default="auto", description="auto splits a video at its cuts, and each shot starts afresh; none does not."
+    )
     encode: Encode = Encode()
     audio: Literal["copy", "none"] = Field(default="copy", description="Copy the sound of a video, or leave it out.")
     metadata: Literal["keep", "strip"] = Field(
@@ -229,11 +243,11 @@ class Job(_Model):
 class Pipeline(_Model):
     """A whole pipeline.yaml."""
 
-    version: Literal[1] = Field(description="Version of the file's format.")
+    version: Annotated[Literal[1], BeforeValidator(_whole_number)] = Field(description="Version of the file's format.")
     work: FilePath = Field(
         default=".nstpipe", validate_default=True, description="Folder of the journal and of unfinished work."
     )
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = Field(
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")] = Field(
         default="auto", description="auto, cpu, cuda or cuda:N. auto takes a GPU where there is one."
     )
     precision: Literal["auto", "bfloat16", "float32"] = Field(
@@ -242,8 +256,8 @@ class Pipeline(_Model):
     workers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         default="auto", description="Processes on this machine."
     )
-    weights: Annotated[
-        Literal["bundled", "torchvision"] | FilePath, _keyword_or_path("bundled", "torchvision")
-    ] = Field(default="bundled", description="VGG19's weights: bundled, torchvision, or the path of a state dict.")
+    weights: Annotated[Literal["bundled", "torchvision"] | FilePath, _keyword_or_path("bundled", "torchvision")] = Field(
+        default="bundled", description="VGG19's weights: bundled, torchvision, or the path of a state dict."
+    )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(default=0, description="Seed of all that is random.")
     jobs: Annotated[tuple[Job, ...], Field(strict=False, min_length=1)] = Field(description="What is to be done.")

@@ -8,12 +8,22 @@ from nstpipe.config.models import Pipeline
 
 SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
 
+_PLACEHOLDER = {
+    "type": "string",
+    "pattern": r"\$\{|\{[A-Za-z_][A-Za-z0-9_-]*\}",
+    "description": "${VAR} from the environment, or {key} of the job's matrix.",
+}
+
 
 def json_schema() -> dict[str, Any]:
     """The schema of a file as it is written: with short forms, `defaults`, `matrix` and the user's own x- keys."""
     schema = Pipeline.model_json_schema()
     definitions = schema["$defs"]
+    # `defaults` and the job may each give a part of a style; only what they make together has to be whole.
+    del definitions["Style"]["required"]
     for definition in (schema, *definitions.values()):
+        for key, value in definition["properties"].items():
+            definition["properties"][key] = _fillable(value)
         if definition.get("additionalProperties") is False:
             definition["patternProperties"] = {"^x-": True}
     for name, field in (("Style", "images"), ("StyleImage", "path")):
@@ -27,6 +37,7 @@ def json_schema() -> dict[str, Any]:
         "type": "object",
         "minProperties": 1,
         "additionalProperties": {"type": "array", "minItems": 1, "items": {"type": ["string", "number", "boolean"]}},
+        "patternProperties": {"^x-": True},
         "description": "One job for each combination of these values; {key} stands for the value in the job's texts.",
     }
     required = job.pop("required")
@@ -35,3 +46,22 @@ def json_schema() -> dict[str, Any]:
     definitions["Job"] = {**job, "required": [key for key in required if key == "name"]}
     schema["properties"]["defaults"] = {"$ref": "#/$defs/JobDefaults"}
     return {"$schema": SCHEMA_ID, "title": "pipeline.yaml", **{key: value for key, value in schema.items() if key != "title"}}
+
+
+def _fillable(value: dict[str, Any]) -> dict[str, Any]:
+    """The schema of one key's value, with the placeholders that may stand where it allows no free text."""
+    if "properties" in value or "$ref" in value:
+        return value
+    if value.get("type") == "array":
+        return {**value, "items": _fillable(value["items"])}
+    if value.get("type") == "object":  # layers, by name
+        names = {"anyOf": [value["propertyNames"], {"pattern": "^x-"}]}
+        values = _fillable(value["additionalProperties"])
+        return {**value, "propertyNames": names, "additionalProperties": values, "patternProperties": {"^x-": True}}
+    if "anyOf" in value:
+        return {**value, "anyOf": [*value["anyOf"], _PLACEHOLDER]}
+    if value.get("type") == "string" and not value.keys() & {"enum", "const", "pattern"}:
+        return value
+    about = {key: part for key, part in value.items() if key in ("title", "description", "default")}
+    rule = {key: part for key, part in value.items() if key not in about}
+    return {**about, "anyOf": [rule, _PLACEHOLDER]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,17 @@ from nstpipe.errors import ItemError, MachineError
 
 STDERR_TAIL_CHARACTERS = 600
 """How much of ffmpeg's own words an error repeats: its last lines name the cause."""
+
+_CONSEQUENCES = (
+    "Could not open encoder before EOF",
+    "Error sending frames to consumers",
+    "Nothing was written into output file",
+    "Task finished with error code",
+    "Terminating thread with return code",
+)
+"""What ffmpeg's threads say after the line that names the cause, and push it out of sight with."""
+
+_ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
 
 
 @functools.cache
@@ -106,9 +118,13 @@ class Process:
         return self._process.stdout
 
     def messages(self) -> str:
-        """The end of what the process said."""
+        """The end of what the process said, in whole lines where there are several."""
         self._messages.seek(0)
-        return self._messages.read().decode(errors="replace").strip()[-STDERR_TAIL_CHARACTERS:]
+        said = _ADDRESS.sub("", self._messages.read().decode(errors="replace"))
+        lines = [line for line in said.strip().splitlines() if not any(words in line for words in _CONSEQUENCES)]
+        while len(lines) > 1 and len("\n".join(lines)) > STDERR_TAIL_CHARACTERS:
+            del lines[0]
+        return "\n".join(lines)[-STDERR_TAIL_CHARACTERS:]
 
     def finish(self) -> None:
         """Wait for the end.

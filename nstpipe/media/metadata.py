@@ -9,6 +9,7 @@ ORIENTATION_TAG = 0x0112
 UPRIGHT = 1
 
 _EXIF_HEADER = b"Exif\x00\x00"
+_TIFF_LONG = 4
 
 
 def upright_exif(exif: bytes) -> bytes:
@@ -31,17 +32,29 @@ def upright_exif(exif: bytes) -> bytes:
         (entries,) = struct.unpack_from(f"{order}H", exif, start + directory)
         for index in range(entries):
             place = start + directory + 2 + 12 * index
-            (tag,) = struct.unpack_from(f"{order}H", exif, place)
+            tag, kind, _, _ = struct.unpack_from(f"{order}HHII", exif, place)
             if tag == ORIENTATION_TAG:
-                value = struct.pack(f"{order}H", UPRIGHT)
-                return exif[: place + 8] + value + exif[place + 10 :]
+                value = struct.pack(f"{order}I" if kind == _TIFF_LONG else f"{order}H", UPRIGHT)
+                return exif[: place + 8] + value + exif[place + 8 + len(value) :]
     except struct.error:
         return exif
     return exif
 
 
-_XMP_WIDTHS = ("FullPanoWidthPixels", "CroppedAreaImageWidthPixels", "CroppedAreaLeftPixels")
-_XMP_HEIGHTS = ("FullPanoHeightPixels", "CroppedAreaImageHeightPixels", "CroppedAreaTopPixels")
+_XMP_WIDTHS = (
+    "FullPanoWidthPixels",
+    "CroppedAreaImageWidthPixels",
+    "CroppedAreaLeftPixels",
+    "LargestValidInteriorRectLeft",
+    "LargestValidInteriorRectWidth",
+)
+_XMP_HEIGHTS = (
+    "FullPanoHeightPixels",
+    "CroppedAreaImageHeightPixels",
+    "CroppedAreaTopPixels",
+    "LargestValidInteriorRectTop",
+    "LargestValidInteriorRectHeight",
+)
 
 
 def adapted_xmp(xmp: bytes, scale_x: float, scale_y: float) -> bytes:
@@ -59,5 +72,5 @@ def adapted_xmp(xmp: bytes, scale_x: float, scale_y: float) -> bytes:
 
 def _replaced(xmp: bytes, prefix: str, names: tuple[str, ...], change: object) -> bytes:
     assert callable(change)
-    pattern = rf"(<?{prefix}:(?:{'|'.join(names)})(?:\s*=\s*[\"']|>\s*))(\d+(?:\.\d+)?)"
+    pattern = rf"(<?{prefix}:(?:{'|'.join(names)})(?:\s*=\s*[\"']|>\s*))(\d{{1,15}}(?:\.\d+)?)(?![\d.])"
     return re.sub(pattern.encode(), lambda match: match[1] + str(change(float(match[2]))).encode(), xmp)

@@ -13,6 +13,7 @@ from typing import IO, Literal
 import av
 import ffmpeg as graphs
 import numpy as np
+from av.stream import Disposition
 
 from nstpipe.config.models import Encode
 from nstpipe.errors import ItemError
@@ -30,6 +31,9 @@ _TRANSFERS = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 13: "iec619
 
 HD_HEIGHT = 720
 """An untagged picture of this height or more is taken for BT.709, a smaller one for BT.601, as players do."""
+
+SEEKABLE_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
+"""Containers with an index, in which a seek is exact; others are decoded from their beginning."""
 
 H273_FULL_RANGE = 2
 """FFmpeg's number for colour values that use all of 0 to 255."""
@@ -76,7 +80,7 @@ def probe(path: Path) -> VideoInfo:
     """
     try:
         with av.open(local(path), options={"protocol_whitelist": "file"}) as container:
-            streams = [stream for stream in container.streams.video if "attached_pic" not in str(stream.disposition)]
+            streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
             if not streams:
                 raise ItemError(f"{path} has no video stream.", "Give a video, or a folder of pictures.")
             stream = streams[0]
@@ -104,7 +108,13 @@ def probe(path: Path) -> VideoInfo:
                 transfer=_TRANSFERS.get(int(first.color_trc)),
                 audio_streams=len(container.streams.audio),
             )
+    except FileNotFoundError as error:
+        raise ItemError(f"{path} does not exist.") from error
+    except IsADirectoryError as error:
+        raise ItemError(f"{path} is a folder, not a video.") from error
     except av.FFmpegError as error:
+        if path.is_file() and path.stat().st_size == 0:
+            raise ItemError(f"{path} is empty (0 bytes).", "Copy the video again.") from error
         reason = error.strerror or str(error)
         raise ItemError(f"{path} is no video that can be read: {reason}.", "Play it to see whether it is whole.") from error
     except OSError as error:
@@ -114,10 +124,13 @@ def probe(path: Path) -> VideoInfo:
 def _ticks(container: av.container.InputContainer, stream: av.VideoStream) -> tuple[int, ...]:
     """Times of all frames, from the packets; by decoding if the packets do not say."""
     packets = [packet for packet in container.demux(stream) if packet.size]
-    promised = stream.frames
-    if len(packets) < promised:
+    promised, held = stream.frames, sum(not packet.is_corrupt for packet in packets)
+    if container.format.name == "avi":
+        # AVI promises moments, one a tick, and leaves some of them empty where the rate varies.
+        held = 1 + max((packet.dts for packet in packets if packet.dts is not None and not packet.is_corrupt), default=-1)
+    if held < promised:
         raise ItemError(
-            f"{stream.container.name} is cut short: it promises {promised} frames and holds {len(packets)}.".replace("file:", ""),
+            f"{stream.container.name} is cut short: it promises {promised} frames and holds {held}.".replace("file:", ""),
             "Get the whole file.",
         )
     shown = [packet.pts for packet in packets if not packet.is_discard]
@@ -156,9 +169,11 @@ class VideoSource:
     def read(self, first_frame_index: int, end_frame_index: int) -> Iterator[Frame]:
         """See `Source.read`."""
         info = self.info
-        stream = graphs.input(local(info.path), **LOCAL_ONLY)
+        skip, seek = self._seek(first_frame_index)
+        stream = graphs.input(local(info.path), **LOCAL_ONLY, **seek)
         # ffmpeg turns the picture upright by itself. The matrix is given, for swscale takes BT.601 where none is tagged.
-        video = stream.video.filter(
+        # V leaves cover pictures out, as the probe did.
+        video = stream["V"].filter(
             "scale",
             info.width,
             info.height,
@@ -171,7 +186,7 @@ class VideoSource:
         graph = graphs.output(video, "pipe:1", format="rawvideo", pix_fmt="rgb24", fps_mode="passthrough")
         frame_bytes = info.width * info.height * 3
         with Process(graph, info.path, stdout=True) as process:
-            for frame_index in range(end_frame_index):
+            for frame_index in range(first_frame_index - skip, end_frame_index):
                 content = _read_exactly(process.stdout, frame_bytes)
                 if len(content) < frame_bytes:
                     process.finish()
@@ -179,6 +194,18 @@ class VideoSource:
                 if frame_index >= first_frame_index:
                     pixels = np.frombuffer(content, np.uint8).reshape(info.height, info.width, 3)
                     yield Frame(pixels, frame_index, info.ticks[frame_index] * info.time_base)
+            if end_frame_index == self.frame_count and process.stdout.read(1):
+                raise process.failure(f"more than the {self.frame_count} frames that were planned")
+
+    def _seek(self, first_frame_index: int) -> tuple[int, dict[str, object]]:
+        """How many frames before the first one will be decoded and thrown away, and ffmpeg's options to get there."""
+        if first_frame_index == 0 or self.path.suffix.lower() not in SEEKABLE_SUFFIXES:
+            return first_frame_index, {}
+        # ffmpeg goes to the key frame before and drops what is earlier than the time: half-way between two frames is
+        # safe from rounding. The time counts from zero, not from the file's own start, as ffmpeg's default would.
+        ticks = self.info.ticks
+        half_way = Fraction(ticks[first_frame_index - 1] + ticks[first_frame_index], 2) * self.info.time_base
+        return 0, {"ss": f"{float(half_way):.6f}", "seek_timestamp": 1}
 
 
 def _read_exactly(pipe: IO[bytes], count: int) -> bytes:
@@ -192,6 +219,7 @@ def _read_exactly(pipe: IO[bytes], count: int) -> bytes:
 
 
 _DEFAULT_CRF = {"libx264": 18, "libx265": 18, "libsvtav1": 25}
+_NO_STREAM = "a:999?"
 _ENCODER = {"prores": "prores_ks"}
 """ffmpeg has several ProRes encoders; ks is the one that keeps 10 bits and alpha."""
 
@@ -226,7 +254,7 @@ class VideoSink:
         self.path = path
         self._info = info
         self._frame_count = frame_count
-        self._written = 0
+        self._written: list[int] = []
         self._partial = partial_path(path)
         graph = self._graph(size, encode, copy_audio, keep_metadata, seconds_of_sound)
         self._process = Process(graph, path, stdin=True)
@@ -268,7 +296,8 @@ class VideoSink:
         )
         limit = {} if seconds_of_sound is None else {"t": seconds_of_sound}
         original = graphs.input(local(info.path), **LOCAL_ONLY, **limit)
-        streams = [video]
+        # A stream there is none of: ffmpeg-python leaves an input out that nothing is taken from, and with it its tags.
+        streams = [video, original["a?" if copy_audio else _NO_STREAM]]
         options: dict[str, object] = {
             "vcodec": _ENCODER.get(encode.codec, encode.codec),
             "fps_mode": "passthrough",
@@ -276,10 +305,8 @@ class VideoSink:
             "enc_time_base": f"{info.time_base.numerator}/{info.time_base.denominator}",
             "map_metadata": "1" if keep_metadata else "-1",
             "map_chapters": "1" if keep_metadata else "-1",
+            "acodec": "copy",
         }
-        if copy_audio and info.audio_streams:
-            streams.append(original["a"])
-            options["acodec"] = "copy"
         crf = encode.crf if encode.crf is not None else _DEFAULT_CRF.get(encode.codec)
         if crf is not None and encode.codec in _DEFAULT_CRF:
             options["crf"] = crf
@@ -300,13 +327,13 @@ class VideoSink:
             ItemError: the encoder has failed.
         """
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-        picture.pts = self._info.ticks[frame.frame_index]
+        picture.pts = tick = self._info.ticks[frame.frame_index]
         picture.time_base = self._info.time_base
         try:
             self._container.mux(self._stream.encode(picture))
         except (BrokenPipeError, av.FFmpegError) as error:
             raise self._failure() from error
-        self._written += 1
+        self._written.append(tick)
 
     def finish(self) -> VideoInfo:
         """Close the file, look into it, and give it its name.
@@ -324,12 +351,12 @@ class VideoSink:
             raise self._failure() from error
         self._process.finish()
         found = probe(self._partial)
-        if not self._frame_count == self._written == len(found.ticks):
+        if not self._frame_count == len(self._written) == len(found.ticks):
             raise ItemError(
-                f"{self.path}: {self._frame_count} frames planned, {self._written} written and {len(found.ticks)} found in "
+                f"{self.path}: {self._frame_count} frames planned, {len(self._written)} written and {len(found.ticks)} found in "
                 "the encoded file."
             )
-        for tick, original_tick in zip(found.ticks, self._info.ticks, strict=True):
+        for tick, original_tick in zip(found.ticks, self._written, strict=True):
             apart = abs(tick * found.time_base - original_tick * self._info.time_base)
             if apart > max(found.time_base, self._info.time_base):
                 raise ItemError(f"{self.path}: a frame stands {float(apart):.4f} s from its time in the encoded file.")

@@ -31,7 +31,8 @@ PLAIN_INTERVAL_SECONDS = 10.0
 class Reporter(Protocol):
     """Takes a run's events."""
 
-    def __call__(self, event: Event) -> None: ...
+    def __call__(self, event: Event) -> None:
+        """Take one event."""
 
     def __enter__(self) -> Reporter: ...
 
@@ -153,9 +154,7 @@ class BarProgress:
         self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._progress.stop()
 
     def __call__(self, event: Event) -> None:
@@ -207,23 +206,23 @@ class LineProgress:
     def __enter__(self) -> LineProgress:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         return None
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
         self._tallies(event)
         if isinstance(event, JobPlanned):
-            self._print(f"{event.job}: {event.frames_left} of {event.frames} frames to do, {event.outputs_done} of "
-                        f"{event.outputs} outputs done")
-        elif isinstance(event, ClipStarted) and event.first_frame_index:
-            self._print(f"{event.job}: {event.path} goes on at frame {event.first_frame_index + 1} of {event.frames}")
+            self._print(
+                f"{event.job}: {event.frames_left} of {event.frames} frames to do, {event.outputs_done} of "
+                f"{event.outputs} outputs done"
+            )
+        elif isinstance(event, ClipStarted) and event.next_frame_index > event.first_frame_index:
+            self._print(f"{event.job}: {event.path} goes on at frame {event.next_frame_index + 1}")
         elif isinstance(event, FrameDone):
             self._frame(event)
         elif isinstance(event, OutputDone):
-            self._print(f"{event.job}: made {event.output} ({event.frames} frames, {as_duration(event.seconds)})")
+            self._print(f"{event.job}: made {event.output} ({event.frames} {'frame' if event.frames == 1 else 'frames'})")
         elif isinstance(event, ItemFailed):
             self._print(_failure_line(event))
         elif isinstance(event, Noticed):
@@ -239,8 +238,10 @@ class LineProgress:
         tally = self._tallies.by_job[event.job]
         done = tally.planned.frames - tally.forecast.frames_left
         left = as_duration(tally.forecast.seconds_left(self._tallies.pace()))
-        self._print(f"{event.job}: {done} of {tally.planned.frames} frames, {tally.seconds_a_frame:.1f} s a frame, "
-                    f"{left} left, loss {event.loss:.3f}")
+        self._print(
+            f"{event.job}: {done} of {tally.planned.frames} frames, {tally.seconds_a_frame:.1f} s a frame, "
+            f"{left} left, loss {event.loss:.3f}"
+        )
 
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -262,9 +263,7 @@ class QuietProgress:
     def __enter__(self) -> QuietProgress:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         return None
 
     def __call__(self, event: Event) -> None:

@@ -22,11 +22,19 @@ class ColorStatistics:
     covariance: Tensor
 
 
-def color_statistics(image: Tensor) -> ColorStatistics:
-    """Mean and covariance of a picture's RGB values, 1 x 3 x height x width, 0 to 1."""
+def color_statistics(image: Tensor, weight: Tensor | None = None) -> ColorStatistics:
+    """Mean and covariance of a picture's RGB values.
+
+    Args:
+        image: 1 x 3 x height x width, RGB, 0 to 1.
+        weight: height x width, not negative: how much each pixel counts; None for all alike.
+    """
     # 3 x 3 matrices: float64 costs nothing and keeps a grey picture's nearly singular covariance usable.
     colors = image[0].flatten(1).double()
-    return ColorStatistics(colors.mean(dim=1), torch.cov(colors, correction=0))
+    if weight is None:
+        return ColorStatistics(colors.mean(dim=1), torch.cov(colors, correction=0))
+    shares = weight.flatten().double() / weight.double().sum()
+    return ColorStatistics(colors @ shares, torch.cov(colors, correction=0, aweights=shares))
 
 
 def mixed_statistics(parts: Sequence[ColorStatistics], weights: Sequence[float]) -> ColorStatistics:
@@ -40,7 +48,7 @@ def mixed_statistics(parts: Sequence[ColorStatistics], weights: Sequence[float])
     return ColorStatistics(mean, covariance)
 
 
-def match_color(image: Tensor, target: ColorStatistics) -> Tensor:
+def match_color(image: Tensor, target: ColorStatistics, source: ColorStatistics | None = None) -> Tensor:
     """Give `image` the mean and covariance of `target`.
 
     The map is the linear one that moves the colours least: the Monge-Kantorovich solution between two normal
@@ -49,11 +57,12 @@ def match_color(image: Tensor, target: ColorStatistics) -> Tensor:
     Args:
         image: 1 x 3 x height x width, RGB, 0 to 1.
         target: the statistics wanted.
+        source: the statistics that become those; None for the picture's own.
 
     Returns:
         Like `image`, float32, held within 0 to 1.
     """
-    source = color_statistics(image)
+    source = source or color_statistics(image)
     source_root, source_inverse_root = _roots(source.covariance)
     middle, _ = _roots(source_root @ target.covariance @ source_root)
     transport = source_inverse_root @ middle @ source_inverse_root

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch
 
-from nstpipe.config.models import Pipeline
 from nstpipe.errors import MachineError
 
 FIRST_CUDA_WITH_BFLOAT16 = (8, 0)
@@ -48,12 +49,6 @@ def has_native_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= FIRST_CUDA_WITH_BFLOAT16
     # Older releases of torch cannot say; float32 is right everywhere.
-    get_capabilities = getattr(torch.cpu, "get_capabilities", dict)
+    get_capabilities: Callable[[], Mapping[str, object]] = getattr(torch.cpu, "get_capabilities", dict)
     capabilities = get_capabilities()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "avx10_2", "bf16", "sve_bf16"))
-
-
-def describe(pipeline: Pipeline) -> tuple[str, str]:
-    """Names of device and precision that a pipeline would get here."""
-    device = choose_device(pipeline.device)
-    return str(device), str(choose_precision(pipeline.precision, device)).removeprefix("torch.")

@@ -18,7 +18,7 @@ from nstpipe.media.frame import Pixels, resized
 from nstpipe.style.color import color_statistics, match_color, mixed_statistics
 from nstpipe.style.device import choose_device, choose_precision
 from nstpipe.style.losses import gram
-from nstpipe.style.objective import Balance, Objective, activations_of
+from nstpipe.style.objective import Anchor, Balance, Objective, activations_of
 from nstpipe.style.optimise import Iterate, iterates
 from nstpipe.style.vgg import VGG19
 from nstpipe.style.weights import Weights, load_weights
@@ -28,6 +28,9 @@ STYLE_STRENGTH = 10.0
 
 TOTAL_VARIATION = 1.0
 """What `total_variation: 1` multiplies the total variation with."""
+
+TEMPORAL = 100.0
+"""What `temporal.weight: 1` multiplies the distance from the moved previous result with."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class EngineSettings:
         strength: of the style; 1 is the tuned default.
         style_scale: the style pictures' longest side over the frame's.
         total_variation: 1 is the tuned default, 0 is none.
+        temporal: 1 is the tuned default, 0 is none.
     """
 
     weights: str | Path
@@ -57,6 +61,7 @@ class EngineSettings:
     strength: float
     style_scale: float
     total_variation: float
+    temporal: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +101,7 @@ class Engine:
             style=dict(settings.style_layers),
             style_strength=STYLE_STRENGTH * settings.strength,
             total_variation=TOTAL_VARIATION * settings.total_variation,
+            temporal=TEMPORAL * settings.temporal,
         )
         network = VGG19(weights.state, self.balance.layers, pooling=settings.pooling, padding=settings.padding)
         self.network = network.to(self.device, self.precision).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -120,7 +126,16 @@ class Engine:
             return self._style_colors.mean.float().reshape(1, 3, 1, 1).expand_as(content)
         return content
 
-    def stylise(self, content: Tensor, start: Tensor, *, optimizer: str, most: int, tolerance: float) -> Iterator[Iterate]:
+    def stylise(
+        self,
+        content: Tensor,
+        start: Tensor,
+        *,
+        optimizer: str,
+        most: int,
+        tolerance: float,
+        anchor: Anchor | None = None,
+    ) -> Iterator[Iterate]:
         """Optimise one frame; see `nstpipe.style.optimise.iterates`.
 
         Args:
@@ -129,14 +144,15 @@ class Engine:
             optimizer: lbfgs or adam.
             most: iterations at most.
             tolerance: the fall of the loss at which it stops.
+            anchor: what the frame holds on to; None at a clip's beginning.
 
         Raises:
             ItemError: the frame is too small for the layers asked for, or the loss is not finite.
         """
-        objective = self.objective(content.to(self.device))
+        objective = self.objective(content.to(self.device), anchor)
         return iterates(objective, start.to(self.device), name=optimizer, most=most, tolerance=tolerance)
 
-    def objective(self, content: Tensor) -> Objective:
+    def objective(self, content: Tensor, anchor: Anchor | None = None) -> Objective:
         """The loss to minimise for a frame."""
         height, width = content.shape[-2:]
         smallest = self.network.smallest_side
@@ -149,7 +165,9 @@ class Engine:
         with torch.no_grad():
             activations = activations_of(self.network, self.preprocessing, content)
         content_targets = {layer: activations[layer] for layer in self.balance.content}
-        return Objective(self.network, self.preprocessing, self.balance, content_targets, style_targets)
+        if anchor is not None:
+            anchor = Anchor(anchor.image.to(self.device), anchor.reliability.to(self.device))
+        return Objective(self.network, self.preprocessing, self.balance, content_targets, style_targets, anchor)
 
     def _style_targets(self, longest: int) -> Mapping[str, Tensor]:
         """Weighted means of the style pictures' Gram matrices, at the size that gives the wanted strokes."""
@@ -174,7 +192,12 @@ class Engine:
 
 def tensor_of(pixels: NDArray[np.uint8]) -> Tensor:
     """From height x width x 3, 0 to 255, to 1 x 3 x height x width, float32, 0 to 1."""
-    return torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None].contiguous()
+    return tensor_of_floats(pixels.astype(np.float32) / 255)
+
+
+def tensor_of_floats(picture: NDArray[np.float32]) -> Tensor:
+    """From height x width x 3, 0 to 1, to 1 x 3 x height x width, float32, 0 to 1."""
+    return torch.from_numpy(picture).permute(2, 0, 1)[None].contiguous()
 
 
 def pixels_of(image: Tensor) -> Pixels:

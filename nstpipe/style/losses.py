@@ -73,7 +73,7 @@ class _Gram(torch.autograd.Function):
 
 
 def _positions(activation: Tensor) -> Tensor:
-    """height · width x channels; a view of channels_last memory."""
+    """Activations as height · width rows of channels; a view of channels_last memory."""
     return activation[0].permute(1, 2, 0).flatten(0, 1)
 
 
@@ -107,6 +107,20 @@ def total_variation(image: Tensor) -> Tensor:
     horizontal = (image[..., :, 1:] - image[..., :, :-1]).square().mean()
     vertical = (image[..., 1:, :] - image[..., :-1, :]).square().mean()
     return torch.add(horizontal, vertical)
+
+
+def temporal_distance(image: Tensor, target: Tensor, reliability: Tensor) -> Tensor:
+    """Σ c (x − p)² / (3 · height · width), for a picture x and what it should hold on to, p (Ruder et al. 2016, eq. 7).
+
+    Args:
+        image: 1 x 3 x height x width, RGB.
+        target: of the same shape: the previous result, moved along the flow.
+        reliability: height x width, 0 to 1: c.
+
+    Returns:
+        A scalar: 0 where nothing is reliable or nothing has changed.
+    """
+    return (reliability * (image - target).square()).mean()
 
 
 _TINY = 1e-12

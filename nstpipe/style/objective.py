@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nstpipe.style.losses import content_distance, gram, gram_distance, total_variation
+from nstpipe.style.losses import content_distance, gram, gram_distance, temporal_distance, total_variation
 from nstpipe.style.vgg import VGG19
 from nstpipe.style.weights import Preprocessing
 
@@ -22,12 +22,14 @@ class Balance:
         style: layers of the style, each with its weight.
         style_strength: times the mean over the style's layers.
         total_variation: times the picture's total variation.
+        temporal: times the distance from the moved previous result.
     """
 
     content: Mapping[str, float]
     style: Mapping[str, float]
     style_strength: float
     total_variation: float
+    temporal: float = 0.0
 
     @property
     def layers(self) -> frozenset[str]:
@@ -37,12 +39,30 @@ class Balance:
 
 @dataclass(frozen=True, eq=False)
 class Losses:
-    """The loss of one picture and its parts, each a scalar tensor; the parts are weighted and add up to the total."""
+    """The loss of one picture, each a scalar tensor.
+
+    Attributes:
+        total: all parts together, weighted.
+        content: the content's part, weighted.
+        style: the style's part, weighted.
+    """
 
     total: Tensor
     content: Tensor
     style: Tensor
-    total_variation: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Anchor:
+    """What a frame holds on to.
+
+    Attributes:
+        image: 1 x 3 x height x width, RGB, float32: the previous result, moved to where its parts are now.
+        reliability: height x width, float32, 0 to 1: how far that can be trusted.
+    """
+
+    image: Tensor
+    reliability: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +75,7 @@ class Objective:
         balance: how much each part counts.
         content_targets: the content's activations by layer.
         style_targets: the style's Gram matrices by layer, float32.
+        anchor: what the picture holds on to; None at a clip's beginning.
     """
 
     network: VGG19
@@ -62,6 +83,7 @@ class Objective:
     balance: Balance
     content_targets: Mapping[str, Tensor]
     style_targets: Mapping[str, Tensor]
+    anchor: Anchor | None = None
 
     def __call__(self, image: Tensor) -> Losses:
         """The losses of a picture, 1 x 3 x height x width, float32, RGB, 0 to 1; differentiable."""
@@ -79,7 +101,10 @@ class Objective:
             style = style + share * gram_distance(gram(activations[layer]), self.style_targets[layer])
         style = self.balance.style_strength * style
         variation = self.balance.total_variation * total_variation(image) if self.balance.total_variation else zero
-        return Losses(content + style + variation, content, style, variation)
+        total = content + style + variation
+        if self.anchor is not None and self.balance.temporal:
+            total = total + self.balance.temporal * temporal_distance(image, self.anchor.image, self.anchor.reliability)
+        return Losses(total, content, style)
 
 
 def activations_of(network: VGG19, preprocessing: Preprocessing, image: Tensor) -> dict[str, Tensor]:

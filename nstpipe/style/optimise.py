@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nstpipe.config.models import Optimizer
 from nstpipe.errors import ItemError
 from nstpipe.style.objective import Losses
 
@@ -78,7 +77,7 @@ def iterates(
 
     recent: deque[float] = deque(maxlen=TOLERANCE_WINDOW + 1)
     for evaluations in range(1, most + 1):
-        optimizer.step(closure)  # type: ignore[arg-type]
+        optimizer.step(closure)  # type: ignore[arg-type, no-untyped-call]
         losses = latest[0]
         total, content, style = (float(part.detach()) for part in (losses.total, losses.content, losses.style))
         if not math.isfinite(total):
@@ -90,5 +89,3 @@ def iterates(
         recent.append(total)
         if len(recent) > TOLERANCE_WINDOW and recent[0] - recent[-1] < tolerance * TOLERANCE_WINDOW * recent[0]:
             return
-
-

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -67,14 +66,14 @@ class VGG19(nn.Module):
         last = max(layer.index for layer in LAYERS if layer.name in self.wanted)
         self.table = LAYERS[: last + 1]
         self.pooling = pooling
-        self.padding = padding
+        self.convolutions = nn.ModuleDict()
         for layer in self.table:
             if layer.kind == "conv":
-                convolution = nn.Conv2d(layer.in_channels, layer.out_channels, kernel_size=3, padding=1)
-                convolution.load_state_dict(
-                    {"weight": state[f"{layer.name}.weight"], "bias": state[f"{layer.name}.bias"]}
-                )
-                self.add_module(layer.name, convolution)
+                # Only the first convolution sees beyond the picture; deeper edges are the network's own.
+                edge = padding if layer.index == 0 else "zeros"
+                convolution = nn.Conv2d(layer.in_channels, layer.out_channels, kernel_size=3, padding=1, padding_mode=edge)
+                convolution.load_state_dict({"weight": state[f"{layer.name}.weight"], "bias": state[f"{layer.name}.bias"]})
+                self.convolutions[layer.name] = convolution
         self.requires_grad_(False)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
@@ -90,12 +89,7 @@ class VGG19(nn.Module):
         x = image
         for layer in self.table:
             if layer.kind == "conv":
-                convolution = self.get_submodule(layer.name)
-                if layer.index == 0 and self.padding == "replicate":
-                    x = functional.pad(x, (1, 1, 1, 1), mode="replicate")
-                    x = functional.conv2d(x, convolution.weight, convolution.bias)
-                else:
-                    x = convolution(x)
+                x = self.convolutions[layer.name](x)
             elif layer.kind == "relu":
                 # In place saves a quarter of the memory; the convolution's own output is kept only if it was asked for.
                 keep = layer.name.replace("relu", "conv") in self.wanted
@@ -114,4 +108,3 @@ class VGG19(nn.Module):
 
 
 LAYER_NAMES: tuple[str, ...] = tuple(layer.name for layer in LAYERS)
-

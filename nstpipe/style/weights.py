@@ -96,7 +96,7 @@ def weights_sha256(spec: str | Path) -> str:
         return BUNDLED_SHA256
     if spec == "torchvision":
         # The first eight digits of the file's sha256 are in its name; torch checks the file against them.
-        return _torchvision_entry().url.rpartition("-")[2].removesuffix(".pth")
+        return _hash_in_name(_torchvision_entry().url)
     return hashlib.sha256(_read(Path(spec))).hexdigest()
 
 
@@ -157,6 +157,10 @@ def _torchvision_entry() -> WeightsEnum:
     return VGG19_Weights.IMAGENET1K_V1
 
 
+def _hash_in_name(url: str) -> str:
+    return url.rpartition("-")[2].removesuffix(".pth")
+
+
 def _torchvision(entry: WeightsEnum | None = None) -> Weights:
     entry = entry or _torchvision_entry()
     try:
@@ -167,8 +171,7 @@ def _torchvision(entry: WeightsEnum | None = None) -> Weights:
             f"weights: torchvision: {entry.url} could not be fetched: {error}.",
             f"Put the file into {Path(torch.hub.get_dir()) / 'checkpoints'}, or use `weights: bundled`.",
         ) from error
-    sha256 = entry.url.rpartition("-")[2].removesuffix(".pth")
-    return Weights("torchvision", sha256, TORCHVISION, _checked(content, entry.url))
+    return Weights("torchvision", _hash_in_name(entry.url), TORCHVISION, _checked(content, entry.url))
 
 
 def _from_file(path: Path) -> Weights:

@@ -1,0 +1,106 @@
+"""Optical flow between two frames, where it can be trusted, and pictures moved along it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from nstpipe.media.frame import Pixels
+
+Floats = NDArray[np.float32]
+
+CONSISTENCY_SHARE, CONSISTENCY_FLOOR = 0.01, 0.5
+"""Forward and backward flow may differ by this share of their squared lengths, plus this many squared pixels."""
+
+EDGE_SHARE, EDGE_FLOOR = 0.01, 0.002
+"""A flow that changes faster than this between neighbours is the edge of something that moves by itself."""
+
+MASK_BLUR_SIGMA = 0.8
+"""Pixels; softens the reliability's edge."""
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """How to get from a frame back to the one before.
+
+    Attributes:
+        backward: height x width x 2, float32: for each pixel of the frame, how far right and down in the previous frame
+            the same thing is, in pixels.
+        reliability: height x width, float32: from 0, not to be trusted (uncovered, out of the frame, an edge), to 1.
+    """
+
+    backward: Floats
+    reliability: Floats
+
+
+def motion_between(previous: Pixels, frame: Pixels) -> Motion:
+    """Flow from `frame` back to `previous`, and where it is reliable.
+
+    Dense inverse search (Kroeger et al. 2016) in both directions; the reliability is that of Ruder, Dosovitskiy and
+    Brox 2016, section 4.1 (after Sundaram, Brox and Keutzer 2010).
+
+    Args:
+        previous: height x width x 3, uint8, RGB.
+        frame: of the same shape.
+    """
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    grey_previous, grey = (cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) for pixels in (previous, frame))
+    # No buffer is handed in for the result: its content would be taken for a first guess.
+    backward = search.calc(grey, grey_previous, None)  # type: ignore[call-overload]
+    forward = search.calc(grey_previous, grey, None)  # type: ignore[call-overload]
+    return Motion(backward, reliability(backward, forward))
+
+
+def reliability(backward: Floats, forward: Floats) -> Floats:
+    """Where the backward flow can be trusted, on the grid of the frame it starts from.
+
+    Args:
+        backward: height x width x 2, from the frame to the previous one, in pixels.
+        forward: height x width x 2, from the previous frame to the frame.
+
+    Returns:
+        height x width, float32, 0 to 1.
+    """
+    height, width, _ = backward.shape
+    x, y = _positions(backward)
+    there_and_back = backward + warp(forward, backward)
+    squared_length = (backward**2).sum(axis=2)
+    forward_there = warp(forward, backward)
+    consistent = (there_and_back**2).sum(axis=2) < CONSISTENCY_SHARE * (
+        squared_length + (forward_there**2).sum(axis=2)
+    ) + CONSISTENCY_FLOOR
+    gradients = sum(
+        (np.gradient(backward[:, :, channel], axis=axis) ** 2 for channel in (0, 1) for axis in (0, 1)),
+        start=np.zeros((height, width), np.float32),
+    )
+    smooth = gradients <= EDGE_SHARE * squared_length + EDGE_FLOOR
+    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    mask = (consistent & smooth & inside).astype(np.float32)
+    return cv2.GaussianBlur(mask, (0, 0), MASK_BLUR_SIGMA).clip(0, 1)
+
+
+def warp(picture: Floats, backward: Floats) -> Floats:
+    """Move a picture of the previous frame to where its parts are in the frame.
+
+    Sampled bicubically: each bilinear step between pixels halves the fine detail, and a clip has hundreds of them.
+
+    Args:
+        picture: height x width x channels, float32.
+        backward: height x width x 2, from the frame to the previous one, in pixels.
+
+    Returns:
+        Of the picture's shape, and within its range; beyond the edge its last pixel is repeated.
+    """
+    x, y = _positions(backward)
+    moved = cv2.remap(picture, x, y, interpolation=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    # Bicubic sampling overshoots at edges; frame upon frame that would grow.
+    return moved.clip(picture.min(), picture.max())
+
+
+def _positions(backward: Floats) -> tuple[Floats, Floats]:
+    height, width, _ = backward.shape
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    return x + backward[:, :, 0], y + backward[:, :, 1]

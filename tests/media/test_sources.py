@@ -1,0 +1,142 @@
+"""One contract for all that gives frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nstpipe.media.frame import Frame, Source
+from nstpipe.media.pictures import PictureSource
+from nstpipe.media.video import VideoSource, probe
+
+from .making import FFV1_RGB, HEIGHT, WIDTH, X264, farthest, films, make_video
+
+FRAMES = 6
+
+EXACT = 0
+YCBCR_ROUNDING = 3
+"""Levels: 8-bit Y', Cb and Cr are each off by up to a half, which is 2.1 levels of blue, and codecs at their best add one."""
+MJPEG_LOSS = 6
+"""Levels: JPEG has no lossless setting; its finest quantisers still move flat blocks by a few levels."""
+MPEG4_LOSS = 12
+"""Levels: likewise, and B-frames are quantised more coarsely; two colours of the palette are much farther apart."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of source: how it is made, and how near its pixels come to what was put in."""
+
+    make: Callable[[Path], Source]
+    tolerance: int
+    has_times: bool = True
+    first_time: Fraction = Fraction(0)
+
+
+def video(suffix: str, *options: str, **how: str) -> Callable[[Path], Source]:
+    def make(folder: Path) -> Source:
+        return VideoSource(probe(make_video(folder / f"made{suffix}", films(FRAMES), *options, **how)))  # type: ignore[arg-type]
+
+    return make
+
+
+def folder_of_pictures(folder: Path) -> Source:
+    paths = []
+    for index, picture in enumerate(films(FRAMES)):
+        paths.append(folder / f"{index}.png")
+        Image.fromarray(picture).save(paths[-1])
+    return PictureSource(folder, paths)
+
+
+# AVI holds no colour tags, so its pictures are BT.601 as small untagged ones are; and it holds times of decoding,
+# so with B-frames all is shown one frame later.
+KINDS = {
+    "mp4": Kind(video(".mp4", *X264), YCBCR_ROUNDING),
+    "mp4 with B-frames": Kind(video(".mp4", *X264, "-bf", "3", "-b_strategy", "0"), YCBCR_ROUNDING),
+    "mkv": Kind(video(".mkv", *FFV1_RGB), EXACT),
+    "mov": Kind(video(".mov", "-c:v", "prores_ks", "-pix_fmt", "yuv422p10le"), YCBCR_ROUNDING),
+    "mov in RGB": Kind(video(".mov", "-c:v", "png", "-pix_fmt", "rgb24"), EXACT),
+    "webm": Kind(video(".webm", "-c:v", "libvpx-vp9", "-lossless", "1", "-pix_fmt", "yuv420p"), YCBCR_ROUNDING),
+    "avi": Kind(video(".avi", "-c:v", "ffv1", "-pix_fmt", "yuv444p", matrix="smpte170m"), YCBCR_ROUNDING),
+    "avi with B-frames": Kind(
+        video(".avi", "-c:v", "mpeg4", "-q:v", "1", "-bf", "2", matrix="smpte170m"), MPEG4_LOSS, first_time=Fraction(1, 25)
+    ),
+    "avi, motion JPEG": Kind(
+        video(".avi", "-c:v", "mjpeg", "-q:v", "1", "-pix_fmt", "yuvj444p", matrix="smpte170m", color_range="full"), MJPEG_LOSS
+    ),
+    "pictures": Kind(folder_of_pictures, EXACT, has_times=False),
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    return KINDS[request.param]
+
+
+@pytest.fixture(scope="module")
+def source(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Source:
+    return kind.make(tmp_path_factory.mktemp("source"))
+
+
+def test_it_knows_its_frame_count_and_size(source: Source) -> None:
+    assert source.frame_count == FRAMES
+    assert source.size == (WIDTH, HEIGHT)
+    assert source.path.exists()
+
+
+def test_frames_come_in_order_at_their_exact_times(source: Source, kind: Kind) -> None:
+    frames = list(source.read(0, FRAMES))
+    assert [frame.frame_index for frame in frames] == list(range(FRAMES))
+    expected = [kind.first_time + Fraction(index, 25) if kind.has_times else None for index in range(FRAMES)]
+    assert [frame.time for frame in frames] == expected
+
+
+def test_pixels_are_what_was_put_in(source: Source, kind: Kind) -> None:
+    for frame, put_in in zip(source.read(0, FRAMES), films(FRAMES), strict=True):
+        assert farthest(frame.pixels, put_in) <= kind.tolerance
+
+
+def test_a_middle_range_gives_the_same_frames_as_all(source: Source) -> None:
+    everything = list(source.read(0, FRAMES))
+    middle = list(source.read(2, 4))
+    assert [frame.frame_index for frame in middle] == [2, 3]
+    for frame, same in zip(middle, everything[2:4], strict=True):
+        assert np.array_equal(frame.pixels, same.pixels)
+        assert frame.time == same.time
+
+
+def test_an_empty_range_gives_nothing(source: Source) -> None:
+    assert list(source.read(3, 3)) == []
+
+
+def test_reading_can_stop_early(source: Source) -> None:
+    frames = source.read(0, FRAMES)
+    assert next(frames).frame_index == 0
+    frames.close()  # type: ignore[attr-defined]
+    assert next(source.read(0, FRAMES)).frame_index == 0
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 1), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((1, 4, 4, 3), np.uint8),
+    ],
+    ids=["grey", "alpha", "one channel", "float", "batch"],
+)
+def test_a_frame_refuses_other_pixels(pixels: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="height x width x 3 in uint8"):
+        Frame(pixels, 0)
+
+
+def test_a_frame_says_what_it_is() -> None:
+    frame = Frame(np.zeros((2, 3, 3), np.uint8), 7, Fraction(1, 25))
+    assert repr(frame) == "Frame(frame_index=7, time=1/25, 3x2)"
