@@ -19,7 +19,7 @@ from nstpipe.media.frame import Frame, Pixels, Source, resized
 from nstpipe.media.framestore import FrameStore
 from nstpipe.media.pictures import PictureSink, PictureSource, read_picture
 from nstpipe.media.video import VideoInfo, VideoSink, VideoSource
-from nstpipe.motion.flow import motion_between, warp
+from nstpipe.motion.flow import motion_between, resemblance, warp
 from nstpipe.plan import Clip, Output
 from nstpipe.style.color import color_statistics, match_color
 from nstpipe.style.engine import Engine, EngineSettings, StylePicture, pixels_of, tensor_of, tensor_of_floats
@@ -293,7 +293,9 @@ def _start(engine: Engine, content: Tensor, pixels: Pixels, before: _Painted | N
     reliability = torch.from_numpy(motion.reliability)
     # What was hidden until now starts in the colours of what is painted already; as plain content it would look bare.
     filled = match_color(content, color_statistics(moved, reliability), color_statistics(content, reliability))
-    image = reliability * moved + (1 - reliability) * filled
+    # Paint stays wherever the original still looks the same, even where its flow cannot be trusted.
+    same = torch.from_numpy(resemblance(before.pixels, pixels))
+    image = torch.lerp(torch.lerp(filled, before.state, same), moved, reliability)
     return _Start(image, optimizer.next, Anchor(moved, reliability))
 
 

@@ -55,6 +55,8 @@ Padding = Literal["replicate", "zeros"]
 
 def _absolute(value: Any, info: Any) -> Any:
     """Paths in the YAML are relative to the YAML file."""
+    if isinstance(value, Path):
+        return value  # `_keyword_or_path` was here first
     if not isinstance(value, str):
         raise PydanticCustomError("path_type", "should be a path, in quotes if it looks like a number")
     if not value.strip():

@@ -21,6 +21,9 @@ EDGE_SHARE, EDGE_FLOOR = 0.01, 0.002
 MASK_BLUR_SIGMA = 0.8
 """Pixels; softens the reliability's edge."""
 
+ALIKE_LEVELS, ALIKE_BLUR_SIGMA = 6.0, 2.0
+"""Levels of 255 by which pictures may differ and still look alike, over a neighbourhood of so many pixels."""
+
 
 @dataclass(frozen=True, eq=False)
 class Motion:
@@ -79,7 +82,26 @@ def reliability(backward: Floats, forward: Floats) -> Floats:
     smooth = gradients <= EDGE_SHARE * squared_length + EDGE_FLOOR
     inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
     mask = (consistent & smooth & inside).astype(np.float32)
-    return cv2.GaussianBlur(mask, (0, 0), MASK_BLUR_SIGMA).clip(0, 1)
+    softened: Floats = cv2.GaussianBlur(mask, (0, 0), MASK_BLUR_SIGMA)
+    return softened.clip(0, 1)
+
+
+def resemblance(one: Pixels, other: Pixels) -> Floats:
+    """How far two pictures look alike around each pixel, whatever their flow says.
+
+    Where nothing has texture, a clear or a dark sky, flow means nothing, yet nothing has been uncovered either.
+
+    Args:
+        one: height x width x 3, uint8, RGB.
+        other: of the same shape.
+
+    Returns:
+        height x width, float32: 1 where they are the same, 0.6 where they differ by `ALIKE_LEVELS`, 0 far beyond.
+    """
+    squared = ((one.astype(np.float32) - other.astype(np.float32)) ** 2).mean(axis=2)
+    around = cv2.GaussianBlur(squared, (0, 0), ALIKE_BLUR_SIGMA)
+    alike: Floats = np.exp(-around / np.float32(2 * ALIKE_LEVELS**2))
+    return alike
 
 
 def warp(picture: Floats, backward: Floats) -> Floats:

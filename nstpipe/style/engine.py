@@ -192,7 +192,7 @@ class Engine:
 
 def tensor_of(pixels: NDArray[np.uint8]) -> Tensor:
     """From height x width x 3, 0 to 255, to 1 x 3 x height x width, float32, 0 to 1."""
-    return tensor_of_floats(pixels.astype(np.float32) / 255)
+    return tensor_of_floats(pixels.astype(np.float32) / np.float32(255))
 
 
 def tensor_of_floats(picture: NDArray[np.float32]) -> Tensor:

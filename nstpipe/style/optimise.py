@@ -87,5 +87,6 @@ def iterates(
             )
         yield Iterate(evaluations, total, content, style, image.detach())
         recent.append(total)
-        if len(recent) > TOLERANCE_WINDOW and recent[0] - recent[-1] < tolerance * TOLERANCE_WINDOW * recent[0]:
+        fall_wanted = tolerance * TOLERANCE_WINDOW * recent[0]
+        if tolerance > 0 and len(recent) > TOLERANCE_WINDOW and recent[0] - recent[-1] < fall_wanted:
             return

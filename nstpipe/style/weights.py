@@ -180,12 +180,16 @@ def _from_file(path: Path) -> Weights:
         content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise MachineError(
-            f"weights: {path} is no file of tensors that torch can load safely: {str(error).splitlines()[0]}",
+            f"weights: {path} is no file of tensors that torch can load safely: {_first_line(error)}",
             "Save the model's state_dict() with torch.save and give that file.",
         ) from error
     sha256 = hashlib.sha256(raw).hexdigest()
     preprocessing = CAFFE if sha256.startswith(CAFFE_FILE_SHA256_PREFIX) else TORCHVISION
     return Weights(str(path), sha256, preprocessing, _checked(content, str(path)))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _checked(content: object, origin: str) -> dict[str, Tensor]:

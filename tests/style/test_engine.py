@@ -1,0 +1,152 @@
+"""The engine with its real weights, on pictures small enough for any machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nstpipe.errors import ItemError, MachineError
+from nstpipe.media.frame import resized
+from nstpipe.style.color import color_statistics
+from nstpipe.style.device import choose_device, choose_precision, has_native_bfloat16
+from nstpipe.style.engine import Engine, EngineSettings, StylePicture, pixels_of, tensor_of
+
+SETTINGS = EngineSettings(
+    weights="bundled",
+    device="cpu",
+    precision="float32",
+    pooling="max",
+    padding="replicate",
+    content_layers=(("relu4_2", 1.0),),
+    style_layers=(("relu1_1", 1.0), ("relu2_1", 1.0), ("relu3_1", 1.0), ("relu4_1", 1.0), ("relu5_1", 1.0)),
+    strength=1.0,
+    style_scale=1.0,
+    total_variation=1.0,
+)
+
+BFLOAT16_LOSS = 0.03
+"""Relative: how much worse a picture optimised in bfloat16 may be, its loss measured in float32."""
+
+
+@pytest.fixture(scope="module")
+def content(samples: Path) -> torch.Tensor:
+    with Image.open(samples / "streetview" / "street_03.jpg") as image:
+        return tensor_of(resized(np.asarray(image), (96, 54)))
+
+
+@pytest.fixture(scope="module")
+def style(samples: Path) -> StylePicture:
+    with Image.open(samples / "styles" / "van_gogh_starry_night.jpg") as image:
+        return StylePicture(np.asarray(image.convert("RGB")), 1.0)
+
+
+@pytest.fixture(scope="module")
+def engine(style: StylePicture) -> Engine:
+    return Engine(SETTINGS, [style])
+
+
+def stylised(engine: Engine, content: torch.Tensor, start: torch.Tensor, most: int = 20) -> torch.Tensor:
+    *_, last = engine.stylise(content, start, optimizer="lbfgs", most=most, tolerance=0.0)
+    return last.image
+
+
+def test_loss_falls_and_the_picture_takes_on_style_and_keeps_content(engine: Engine, content: torch.Tensor) -> None:
+    objective = engine.objective(content)
+    result = stylised(engine, content, content)
+    with torch.no_grad():
+        before, after = objective(content), objective(result)
+    assert after.total < before.total / 4
+    assert after.style < before.style / 4
+    # 1 would be a picture without any of the content's activations.
+    assert 0.05 < after.content < 0.9
+
+
+def test_the_content_has_no_content_loss_and_the_style_no_style_loss(engine: Engine, style: StylePicture) -> None:
+    painting = tensor_of(resized(style.pixels, (96, round(96 * style.pixels.shape[0] / style.pixels.shape[1]))))
+    with torch.no_grad():
+        losses = engine.objective(painting)(painting)
+    assert losses.content.item() == 0
+    assert losses.style.item() < 1e-6
+
+
+def test_the_same_run_gives_the_same_bytes(engine: Engine, content: torch.Tensor) -> None:
+    start = engine.first_start(content, "noise", seed=3)
+    assert torch.equal(stylised(engine, content, start, 4), stylised(engine, content, start, 4))
+
+
+def test_matched_start_has_the_styles_colors(engine: Engine, content: torch.Tensor, style: StylePicture) -> None:
+    wanted = color_statistics(tensor_of(style.pixels)).mean
+    found = color_statistics(engine.first_start(content, "matched", 0)).mean
+    # Colours beyond white and black are held back, so the mean is met to a few levels only.
+    assert torch.allclose(found, wanted, atol=0.03)
+
+
+def test_other_starts(engine: Engine, content: torch.Tensor) -> None:
+    assert torch.equal(engine.first_start(content, "content", 0), content)
+    noise = engine.first_start(content, "noise", 1)
+    assert torch.equal(noise, engine.first_start(content, "noise", 1))
+    assert not torch.equal(noise, engine.first_start(content, "noise", 2))
+    blank = engine.first_start(content, "blank", 0)
+    assert torch.equal(blank, blank[:, :, :1, :1].expand_as(blank))
+    assert all(start.shape == content.shape for start in (noise, blank))
+
+
+def test_matched_start_gets_further_than_plain_content(engine: Engine, content: torch.Tensor) -> None:
+    objective = engine.objective(content)
+    with torch.no_grad():
+        from_matched = objective(stylised(engine, content, engine.first_start(content, "matched", 0))).total
+        from_content = objective(stylised(engine, content, content)).total
+    assert from_matched < from_content
+
+
+def test_bfloat16_gets_as_far_as_float32(engine: Engine, content: torch.Tensor, style: StylePicture) -> None:
+    rounded = Engine(replace(SETTINGS, precision="bfloat16"), [style])
+    start = engine.first_start(content, "matched", 0)
+    objective = engine.objective(content)
+    with torch.no_grad():
+        exact = objective(stylised(engine, content, start, 30)).total.item()
+        other = objective(stylised(rounded, content, start, 30)).total.item()
+    assert other < exact * (1 + BFLOAT16_LOSS)
+
+
+def test_two_styles_have_the_weighted_mean_of_their_grams(samples: Path, style: StylePicture, content: torch.Tensor) -> None:
+    with Image.open(samples / "styles" / "van_gogh_night_cafe.jpg") as image:
+        other = StylePicture(np.asarray(image.convert("RGB")), 3.0)
+    alone = [Engine(SETTINGS, [picture]).objective(content).style_targets["relu3_1"] for picture in (style, other)]
+    both = Engine(SETTINGS, [style, other]).objective(content).style_targets["relu3_1"]
+    assert torch.allclose(both, (alone[0] + 3 * alone[1]) / 4, rtol=1e-4, atol=1e-6 * alone[0].max())
+
+
+def test_style_targets_follow_the_scale(style: StylePicture, content: torch.Tensor) -> None:
+    large = Engine(replace(SETTINGS, style_scale=2.0), [style]).objective(content).style_targets["relu3_1"]
+    small = Engine(SETTINGS, [style]).objective(content).style_targets["relu3_1"]
+    assert (large - small).norm() / small.norm() > 0.05
+
+
+def test_a_frame_too_small_for_its_layers_says_what_is_needed(engine: Engine) -> None:
+    with pytest.raises(ItemError, match="the frame is 64x15 pixels when stylised; the layers asked for need 16"):
+        engine.objective(torch.rand(1, 3, 15, 64))
+
+
+def test_pixels_are_rounded_and_not_cut_off() -> None:
+    image = torch.tensor([0.4 / 255, 0.6 / 255, 1.2]).reshape(1, 3, 1, 1)
+    assert pixels_of(image).flatten().tolist() == [0, 1, 255]
+    levels = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    assert np.array_equal(pixels_of(tensor_of(levels)), levels)
+
+
+def test_device_that_is_not_there_is_named() -> None:
+    with pytest.raises(MachineError, match=r"found cuda:77, but this machine has \d+ usable CUDA devices; allowed here: auto, cpu"):
+        choose_device("cuda:77")
+
+
+def test_precision_is_what_was_asked_for_or_what_the_device_does_well() -> None:
+    cpu = torch.device("cpu")
+    assert choose_precision("float32", cpu) == torch.float32
+    assert choose_precision("bfloat16", cpu) == torch.bfloat16
+    assert (choose_precision("auto", cpu) == torch.bfloat16) == has_native_bfloat16(cpu)

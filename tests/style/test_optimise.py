@@ -1,0 +1,83 @@
+"""The optimisers, on a loss whose minimum is known."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from nstpipe.errors import ItemError
+from nstpipe.style.objective import Losses
+from nstpipe.style.optimise import ADAM_LEARNING_RATE, TOLERANCE_WINDOW, Iterate, iterates
+
+TARGET = torch.linspace(0.2, 0.8, 48).reshape(1, 3, 4, 4)
+SCALES = torch.linspace(1, 30, 48).reshape(1, 3, 4, 4)
+
+
+def bowl(image: torch.Tensor) -> Losses:
+    """A long, narrow bowl around TARGET."""
+    total = (SCALES * (image - TARGET).square()).sum()
+    return Losses(total, total / 2, total / 2)
+
+
+def last(name: str, most: int, tolerance: float = 0.0) -> Iterate:
+    *_, iterate = iterates(bowl, torch.full_like(TARGET, 0.5), name=name, most=most, tolerance=tolerance)
+    return iterate
+
+
+# Adam's steps have a constant size, so it ends within about one step of the minimum.
+@pytest.mark.parametrize(("name", "most", "apart"), [("lbfgs", 60, 0.001), ("adam", 400, ADAM_LEARNING_RATE)])
+def test_optimisers_find_the_minimum(name: str, most: int, apart: float) -> None:
+    assert (last(name, most).image - TARGET).abs().max() < apart
+
+
+def test_lbfgs_needs_far_fewer_evaluations_than_adam() -> None:
+    assert last("lbfgs", 30).loss < last("adam", 30).loss / 10
+
+
+@pytest.mark.parametrize("name", ["lbfgs", "adam"])
+def test_each_iterate_costs_one_evaluation(name: str) -> None:
+    calls = 0
+
+    def counted(image: torch.Tensor) -> Losses:
+        nonlocal calls
+        calls += 1
+        return bowl(image)
+
+    found = list(iterates(counted, torch.full_like(TARGET, 0.5), name=name, most=7, tolerance=0.0))
+    assert [iterate.evaluations for iterate in found] == [1, 2, 3, 4, 5, 6, 7]
+    assert calls == 7
+
+
+def test_start_is_left_as_it_was() -> None:
+    start = torch.full_like(TARGET, 0.5)
+    list(iterates(bowl, start, name="lbfgs", most=5, tolerance=0.0))
+    assert torch.equal(start, torch.full_like(TARGET, 0.5))
+
+
+def test_nothing_is_computed_before_it_is_asked_for() -> None:
+    def never(image: torch.Tensor) -> Losses:
+        raise AssertionError("evaluated too early")
+
+    iterates(never, TARGET, name="lbfgs", most=5, tolerance=0.0)
+
+
+def test_tolerance_stops_when_the_loss_stands_still() -> None:
+    def flat(image: torch.Tensor) -> Losses:
+        total = 1 + 0 * image.sum()
+        return Losses(total, total, total)
+
+    found = list(iterates(flat, TARGET, name="lbfgs", most=100, tolerance=0.001))
+    assert len(found) == TOLERANCE_WINDOW + 1
+    assert len(list(iterates(flat, TARGET, name="lbfgs", most=40, tolerance=0.0))) == 40
+
+
+@pytest.mark.parametrize("name", ["lbfgs", "adam"])
+def test_a_loss_that_is_no_number_names_the_optimiser(name: str) -> None:
+    def broken(image: torch.Tensor) -> Losses:
+        total = image.sum() * math.nan
+        return Losses(total, total, total)
+
+    with pytest.raises(ItemError, match=f"the loss became nan after 1 iterations of {name}"):
+        list(iterates(broken, TARGET, name=name, most=5, tolerance=0.0))

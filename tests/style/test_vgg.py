@@ -1,0 +1,91 @@
+"""The layer table, and what the network does at its edges."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nstpipe.config.models import LAYER_NAMES
+from nstpipe.errors import MachineError
+from nstpipe.style.vgg import LAYERS, VGG19
+from nstpipe.style.weights import Weights, _torchvision_entry, load_weights
+
+SAME = 1e-4
+"""Relative: float32 convolutions that sum in another order."""
+
+
+@pytest.fixture(scope="module")
+def weights() -> Weights:
+    return load_weights("bundled")
+
+
+def test_table_has_the_names_that_the_config_allows() -> None:
+    assert tuple(layer.name for layer in LAYERS) == LAYER_NAMES
+
+
+def test_table_has_sixteen_convolutions_with_vgg19s_channels() -> None:
+    convolutions = [layer for layer in LAYERS if layer.kind == "conv"]
+    assert [layer.out_channels for layer in convolutions] == [64] * 2 + [128] * 2 + [256] * 4 + [512] * 8
+    assert [layer.in_channels for layer in convolutions[1:]] == [layer.out_channels for layer in convolutions[:-1]]
+    # Published positions in torchvision's vgg19().features.
+    index = {layer.name: layer.index for layer in LAYERS}
+    assert (index["conv1_1"], index["conv4_2"], index["conv5_1"], index["pool5"]) == (0, 21, 28, 36)
+
+
+def test_table_agrees_with_torchvision() -> None:
+    try:
+        _torchvision_entry()
+    except MachineError as error:
+        pytest.skip(f"torchvision cannot be used here: {error}")
+    from torchvision.models import vgg19
+
+    kinds = {"Conv2d": "conv", "ReLU": "relu", "MaxPool2d": "pool"}
+    assert [kinds[type(module).__name__] for module in vgg19().features] == [layer.kind for layer in LAYERS]
+
+
+def test_network_ends_with_the_last_layer_asked_for(weights: Weights) -> None:
+    network = VGG19(weights.state, ["relu2_1", "relu1_1"])
+    assert network.table[-1].name == "relu2_1"
+    activations = network(torch.rand(1, 3, 20, 30))
+    assert {name: tuple(activation.shape) for name, activation in activations.items()} == {
+        "relu1_1": (1, 64, 20, 30),
+        "relu2_1": (1, 128, 10, 15),
+    }
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_a_convolution_asked_for_is_not_overwritten_by_its_rectifier(weights: Weights) -> None:
+    both = VGG19(weights.state, ["conv2_1", "relu2_1"])(torch.rand(1, 3, 16, 16))
+    assert both["conv2_1"].min() < 0
+    assert torch.equal(both["conv2_1"].clamp_min(0), both["relu2_1"])
+
+
+def test_replicate_padding_shows_no_edge_and_zeros_do(weights: Weights) -> None:
+    flat = torch.full((1, 3, 12, 12), 50.0)
+
+    def edge_against_middle(padding: str) -> float:
+        activation = VGG19(weights.state, ["relu1_1"], padding=padding)(flat)["relu1_1"]  # type: ignore[arg-type]
+        return float((activation[0, :, 0, 0] - activation[0, :, 6, 6]).abs().max() / activation.max())
+
+    assert edge_against_middle("replicate") < SAME
+    assert edge_against_middle("zeros") > 0.1
+
+
+def test_average_pooling_is_the_mean_and_maximum_pooling_the_maximum(weights: Weights) -> None:
+    image = torch.rand(1, 3, 8, 8) * 100
+    before = VGG19(weights.state, ["relu1_2"])(image)["relu1_2"]
+    blocks = before.unfold(2, 2, 2).unfold(3, 2, 2).flatten(4)
+    average = VGG19(weights.state, ["pool1"], pooling="average")(image)["pool1"]
+    largest = VGG19(weights.state, ["pool1"], pooling="max")(image)["pool1"]
+    assert torch.allclose(average, blocks.mean(-1), rtol=SAME, atol=SAME)
+    assert torch.allclose(largest, blocks.amax(-1), rtol=SAME, atol=SAME)
+
+
+@pytest.mark.parametrize(("layer", "pixels"), [("relu1_1", 1), ("relu2_1", 2), ("relu4_2", 8), ("relu5_1", 16)])
+def test_smallest_side_is_the_first_that_works(weights: Weights, layer: str, pixels: int) -> None:
+    network = VGG19(weights.state, [layer])
+    assert network.smallest_side == pixels
+    assert network(torch.rand(1, 3, pixels, pixels))[layer].shape[-2:] == (1, 1)
+    if pixels > 1:
+        with pytest.raises(RuntimeError):
+            network(torch.rand(1, 3, pixels - 1, pixels))
