@@ -111,8 +111,12 @@ def run(
             ensure_writable(folder)
         failures = list(plan.failures)
         failures += _encode_failures(settings, plan, on_event)
-        failed_paths = {failure.path for failure in failures}
-        todo = [output for output in plan.outputs if not output.is_done and str(output.found.file.path) not in failed_paths]
+        unusable = {(failure.job, failure.path) for failure in failures}
+        todo = [
+            output
+            for output in plan.outputs
+            if not output.is_done and (output.job.name, str(output.found.file.path)) not in unusable
+        ]
         for job in settings.jobs:
             on_event(_job_planned(job, plan, todo, settings.work))
         for output in todo:

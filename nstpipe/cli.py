@@ -200,12 +200,16 @@ def doctor(as_json: AsJson = False) -> None:
         raise MachineError(f"this machine lacks what nstpipe needs: {', '.join(missing)}.", "See the table above.")
 
 
-class _Terminated(BaseException):
-    """SIGTERM was received."""
+class _Stopped(BaseException):
+    """A signal was received that asks to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise _Terminated
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise _Stopped(number)
 
 
 def _usage_error_types() -> tuple[type[Exception], ...]:
@@ -217,12 +221,20 @@ def _usage_error_types() -> tuple[type[Exception], ...]:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code."""
-    sys.exit(_exit_code(arguments))
+    sys.exit(exit_code(arguments))
 
 
-def _exit_code(arguments: Sequence[str] | None) -> int:
-    signal.signal(signal.SIGTERM, _terminate)
+def exit_code(arguments: Sequence[str] | None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: without the program's name; None for those of this process.
+
+    Returns:
+        The exit code; see `nstpipe.errors`.
+    """
     errors = Console(stderr=True)
+    handlers = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def say(text: str) -> None:
         errors.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -238,15 +250,17 @@ def _exit_code(arguments: Sequence[str] | None) -> int:
         message = format_message()
         say(f"nstpipe: {message}\n  Try `nstpipe --help`.")
         return UsageError.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        say("nstpipe: interrupted; what is finished is kept, and `nstpipe run` goes on from there.")
-        return EXIT_INTERRUPTED
-    except _Terminated:
-        say("nstpipe: terminated; what is finished is kept, and `nstpipe run` goes on from there.")
-        return EXIT_TERMINATED
+    except _Stopped as stopped:
+        interrupted = stopped.number == signal.SIGINT
+        what = "interrupted" if interrupted else "terminated"
+        say(f"nstpipe: {what}; what is finished is kept, and `nstpipe run` goes on from there.")
+        return EXIT_INTERRUPTED if interrupted else EXIT_TERMINATED
     except BrokenPipeError:
         return EXIT_DONE  # the reader of our output, `head` say, has seen enough
     except Exception:
         say(traceback.format_exc())
         say(f"nstpipe {__version__}: this is a bug. Please report it with the text above.")
         return EXIT_BUG
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

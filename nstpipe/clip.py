@@ -227,7 +227,11 @@ def _stylised(
             continue
         content = tensor_of(pixels)
         start = _start(engine, content, pixels, painted, job, task.seed)
-        last = _optimised(engine, content, start, frame, task, emit)
+        try:
+            last = _optimised(engine, content, start, frame, task, emit)
+        except ItemError as error:
+            place = source.path if frame.time is None else f"{source.path}, frame {frame.frame_index + 1}"
+            raise ItemError(f"{place}: {error.problem}", error.next_step) from error
         # The state stays in float32 and within the range of a picture; what is beyond cannot be shown.
         painted = _Painted(pixels, last.image.clamp(0, 1).cpu())
         yield frame, painted.state

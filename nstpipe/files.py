@@ -11,13 +11,20 @@ from pathlib import Path
 
 from nstpipe.errors import OutputError
 
+LONGEST_NAME_BYTES = 255
+"""What the common file systems take; a name may fit where its hidden one would not."""
+
 
 def partial_path(path: Path) -> Path:
     """Where `path` grows until it is complete: hidden, beside it, with its suffix.
 
     The name is always the same, so what a killed run left behind is overwritten by the next one.
     """
-    return path.with_name(f".{path.stem}.partial{path.suffix}")
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    if len(os.fsencode(partial.name)) > LONGEST_NAME_BYTES:
+        short = hashlib.sha256(os.fsencode(path.stem)).hexdigest()[:32]
+        partial = path.with_name(f".{short}.partial{path.suffix}")
+    return partial
 
 
 @contextmanager

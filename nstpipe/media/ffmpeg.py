@@ -95,7 +95,7 @@ class Process:
         )
         self.source = source
         # A pipe that nobody empties would fill and hang the process; a file does not.
-        self._messages: IO[bytes] = tempfile.TemporaryFile()
+        self._messages: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
@@ -149,9 +149,7 @@ class Process:
     def __enter__(self) -> Process:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM if os.name == "nt" else signal.SIGKILL)
             self._process.wait()

@@ -66,10 +66,12 @@ class Source(Protocol):
     """Frames in order: a video, or a folder of pictures."""
 
     @property
-    def path(self) -> Path: ...
+    def path(self) -> Path:
+        """The video or the folder, or the picture if it is the only one."""
 
     @property
-    def frame_count(self) -> int: ...
+    def frame_count(self) -> int:
+        """How many frames there are."""
 
     @property
     def size(self) -> tuple[int, int]:

@@ -17,6 +17,8 @@ from nstpipe.media.frame import Pixels
 PNG_COMPRESSION = 1
 """Brush strokes hardly compress; more effort costs time and gains a few percent."""
 
+_STATES = f"state_{'[0-9]' * 8}.npy"
+
 
 class FrameStore:
     """A folder with one PNG a finished frame, and one float32 state.
@@ -41,7 +43,7 @@ class FrameStore:
 
         A state that cannot be read counts as not there, and so do the frames it stands for.
         """
-        for path in sorted(self.folder.glob("state_*.npy"), reverse=True):
+        for path in sorted(self.folder.glob(_STATES), reverse=True):
             frame_index = int(path.stem.removeprefix("state_"))
             try:
                 state = np.load(path, allow_pickle=False)
@@ -60,7 +62,7 @@ class FrameStore:
         np.save(content, state, allow_pickle=False)
         with completed(self._state(frame_index)) as partial:
             partial.write_bytes(content.getvalue())
-        for old in self.folder.glob("state_*.npy"):
+        for old in self.folder.glob(_STATES):
             if old != self._state(frame_index):
                 old.unlink(missing_ok=True)
 

@@ -72,11 +72,7 @@ def _in_folder(job: Job) -> list[Path]:
     patterns = job.include or ("**/*",)
     chosen = {path for pattern in patterns for path in _matches(job.input, pattern, "include") if path.is_file()}
     excluded = {path for pattern in job.exclude for path in _matches(job.input, pattern, "exclude")}
-    kept = [
-        path
-        for path in chosen
-        if excluded.isdisjoint((path, *path.parents)) and not _is_hidden(path, job.input)
-    ]
+    kept = [path for path in chosen if excluded.isdisjoint((path, *path.parents)) and not _is_hidden(path, job.input)]
     if job.include is None:
         kept = [path for path in kept if path.suffix.lower() in PICTURE_SUFFIXES]
     if not kept:
@@ -110,7 +106,8 @@ def _by_glob(job: Job) -> tuple[InputFile, ...]:
     parts = job.input.parts
     fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
     root = Path(*parts[:fixed])
-    found = [Path(path) for path in glob.glob(str(job.input), recursive=True)]
+    # Path.glob would take hidden files too.
+    found = [Path(path) for path in glob.glob(str(job.input), recursive=True)]  # noqa: PTH207
     files = [path for path in found if path.is_file() and path.suffix.lower() in PICTURE_SUFFIXES + VIDEO_SUFFIXES]
     if not files:
         raise ItemError(f"input: no video or picture matches {job.input}.", f"Look into {root}.")

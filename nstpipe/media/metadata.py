@@ -13,12 +13,12 @@ _TIFF_LONG = 4
 
 
 def upright_exif(exif: bytes) -> bytes:
-    """The EXIF block with its orientation set to upright and every other byte as it was.
+    r"""The EXIF block with its orientation set to upright and every other byte as it was.
 
     Writing the block anew would be simpler, but breaks maker notes, whose offsets count from the block's start.
 
     Args:
-        exif: as Pillow gives it: ``Exif\\0\\0`` and a TIFF structure (Exif 2.32, section 4.5).
+        exif: as Pillow gives it: ``Exif\0\0`` and a TIFF structure (Exif 2.32, section 4.5).
 
     Returns:
         The block; unchanged where it has no orientation or is damaged.

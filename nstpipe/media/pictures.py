@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from nstpipe.errors import ItemError
 from nstpipe.files import completed
 from nstpipe.media.frame import Frame, PictureMetadata, Pixels, resized
-from nstpipe.media.metadata import ORIENTATION_TAG, adapted_xmp, upright_exif
+from nstpipe.media.metadata import ORIENTATION_TAG, UPRIGHT, adapted_xmp, upright_exif
 
 JPEG_QUALITY = 95
 """Above it files grow fast and nothing visible is gained."""
@@ -100,8 +100,12 @@ def read_picture(path: Path) -> tuple[Pixels, PictureMetadata]:
 
 
 def _orientation(image: Image.Image) -> int:
-    # Pillow turns a TIFF by itself, and gives its size as it is then.
-    return 1 if image.format == "TIFF" else int(image.getexif().get(ORIENTATION_TAG, 1))
+    if image.format == "TIFF":
+        return UPRIGHT  # Pillow turns it by itself, and gives its size as it is then
+    try:
+        return int(image.getexif().get(ORIENTATION_TAG, UPRIGHT))
+    except _PILLOW_ERRORS:
+        return UPRIGHT  # a damaged EXIF block is no reason to refuse the picture
 
 
 def _tiff_exif(image: Image.Image) -> bytes | None:
@@ -123,7 +127,8 @@ def _icc(image: Image.Image) -> bytes | None:
 def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16") or image.mode == "I":
         # Pillow would cut 16 bits off at 255 instead of scaling them.
-        return Image.fromarray((np.asarray(image).astype(np.float32) / 257).round().clip(0, 255).astype(np.uint8)).convert("RGB")
+        levels = (np.asarray(image).astype(np.float32) / 257).round().clip(0, 255)
+        return Image.fromarray(levels.astype(np.uint8)).convert("RGB")
     return image.convert("RGB")
 
 
@@ -139,7 +144,8 @@ def _unreadable(path: Path, error: BaseException) -> ItemError:
         return ItemError(f"{path} is too large: {error}", "Make it smaller.")
     if isinstance(error, UnidentifiedImageError):
         return ItemError(f"{path} is no picture in a format that can be read.", "Open it in a viewer to see what it is.")
-    return ItemError(f"{path} cannot be read: {error}.", "Copy the picture again, or open it in a viewer and save it anew.")
+    reason = getattr(error, "strerror", None) or error
+    return ItemError(f"{path} cannot be read: {reason}.", "Copy the picture again, or open it in a viewer and save it anew.")
 
 
 class PictureSource:
@@ -203,10 +209,10 @@ class PictureSink:
             options |= {"quality": JPEG_QUALITY, "method": 4}
         elif options["format"] == "TIFF":
             options |= {"compression": "tiff_adobe_deflate"}
-        if self._keep_metadata:
-            options |= _kept(metadata, options["format"], frame, (width, height))
         content = io.BytesIO()
         try:
+            if self._keep_metadata:
+                options |= _kept(metadata, options["format"], frame, (width, height))
             image.save(content, **options)
         except _PILLOW_ERRORS as error:
             raise ItemError(f"{path} cannot be written as {options['format']}: {error}.") from error
@@ -236,7 +242,7 @@ def _kept(metadata: PictureMetadata, file_format: str, frame: Frame, size: tuple
         pnginfo.add_itxt("XML:com.adobe.xmp", xmp.decode(errors="replace"))
     if xmp is not None and file_format == "TIFF":
         tags = Image.Exif()
-        tags.load(exif or b"")
+        tags.load(metadata.exif or b"")
         tags[_XMP_TAG] = xmp
         exif = tags
     options = {

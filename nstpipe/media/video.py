@@ -173,15 +173,19 @@ class VideoSource:
         stream = graphs.input(local(info.path), **LOCAL_ONLY, **seek)
         # ffmpeg turns the picture upright by itself. The matrix is given, for swscale takes BT.601 where none is tagged.
         # V leaves cover pictures out, as the probe did.
-        video = stream["V"].filter(
-            "scale",
-            info.width,
-            info.height,
-            flags="bicubic+accurate_rnd+full_chroma_int",
-            in_color_matrix=info.matrix,
-            in_range="full" if info.full_range else "limited",
-            out_range="full",
-        ).filter("format", "rgb24")
+        video = (
+            stream["V"]
+            .filter(
+                "scale",
+                info.width,
+                info.height,
+                flags="bicubic+accurate_rnd+full_chroma_int",
+                in_color_matrix=info.matrix,
+                in_range="full" if info.full_range else "limited",
+                out_range="full",
+            )
+            .filter("format", "rgb24")
+        )
         # passthrough: one picture out for each picture in, none doubled or dropped to keep a rate.
         graph = graphs.output(video, "pipe:1", format="rawvideo", pix_fmt="rgb24", fps_mode="passthrough")
         frame_bytes = info.width * info.height * 3
@@ -353,8 +357,8 @@ class VideoSink:
         found = probe(self._partial)
         if not self._frame_count == len(self._written) == len(found.ticks):
             raise ItemError(
-                f"{self.path}: {self._frame_count} frames planned, {len(self._written)} written and {len(found.ticks)} found in "
-                "the encoded file."
+                f"{self.path}: {self._frame_count} frames planned, {len(self._written)} written and "
+                f"{len(found.ticks)} found in the encoded file."
             )
         for tick, original_tick in zip(found.ticks, self._written, strict=True):
             apart = abs(tick * found.time_base - original_tick * self._info.time_base)
@@ -378,9 +382,7 @@ class VideoSink:
     def __enter__(self) -> VideoSink:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.abandon()
 
 

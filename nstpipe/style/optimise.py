@@ -82,7 +82,7 @@ def iterates(
         total, content, style = (float(part.detach()) for part in (losses.total, losses.content, losses.style))
         if not math.isfinite(total):
             raise ItemError(
-                f"the loss became {total} after {evaluations} iterations of {name}",
+                f"the loss became {total} after {evaluations} iterations of {name}.",
                 "Try `optimizer: {name: adam}`, a smaller style.strength, or `precision: float32`.",
             )
         yield Iterate(evaluations, total, content, style, image.detach())

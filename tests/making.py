@@ -1,0 +1,51 @@
+"""Small real media and pipelines, made by ffmpeg and Pillow."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from nstpipe.media import ffmpeg
+
+
+def make_video(path: Path, *, frames: int = 6, size: str = "64x48", audio: bool = True) -> Path:
+    """A moving test picture at 25 frames a second, with a tone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    seconds = frames / 25
+    video = ["-f", "lavfi", "-i", f"testsrc2=size={size}:rate=25:duration={seconds}"]
+    sound = ["-f", "lavfi", "-i", f"sine=frequency=440:duration={seconds}", "-c:a", "aac"] if audio else []
+    command = [ffmpeg.executable(), "-v", "error", "-y", *video, *sound, "-c:v", "libx264", "-pix_fmt", "yuv420p", str(path)]
+    subprocess.run(command, check=True)
+    return path
+
+
+def make_picture(path: Path, seed: int = 0, size: tuple[int, int] = (72, 54)) -> Path:
+    """A smooth coloured picture."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rough = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    Image.fromarray(rough).resize(size, Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+QUICK: dict[str, Any] = {"size": 48, "optimizer": {"first": 3, "next": 2}}
+"""Settings of a job that takes a moment: a tiny picture, but the real engine with the real weights."""
+
+
+def write_pipeline(folder: Path, *jobs: dict[str, Any], **top: Any) -> Path:
+    """A pipeline.yaml in `folder`, on the CPU in float32, with quick jobs."""
+    make_picture(folder / "style.png", seed=9)
+    content = {
+        "version": 1,
+        "device": "cpu",
+        "precision": "float32",
+        "jobs": [{"style": "style.png", **QUICK, **job} for job in jobs],
+        **top,
+    }
+    path = folder / "pipeline.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path

@@ -1,0 +1,267 @@
+"""The command line as people and machines meet it: exit codes, messages, and never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from nstpipe import __version__
+from nstpipe.cli import exit_code
+from tests.making import make_picture, make_video, write_pipeline
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command gave back."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Said]
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command in this process, as `nstpipe` would."""
+
+    def call(*arguments: object) -> Said:
+        code = exit_code([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.out + captured.err
+        return Said(code, captured.out, captured.err)
+
+    return call
+
+
+def a_picture(folder: Path, **job: object) -> Path:
+    make_picture(folder / "in" / "picture.jpg")
+    return write_pipeline(folder, {"name": "one", "input": "in", "output": "out", **job})
+
+
+def test_run_says_what_it_made(tmp_path: Path, command: Command) -> None:
+    said = command("run", a_picture(tmp_path))
+    assert said.code == 0
+    assert "one: 1 of 1 frames to do, 0 of 1 outputs done" in said.out
+    assert "1 made, 0 done before, 0 failed" in said.out
+    assert "\x1b" not in said.out, "control characters belong on terminals only"
+    again = command("run", tmp_path / "pipeline.yaml")
+    assert (again.code, "Nothing to do: all 1 outputs are done already." in again.out) == (0, True)
+
+
+def test_run_as_json_gives_one_event_a_line(tmp_path: Path, command: Command) -> None:
+    said = command("run", a_picture(tmp_path), "--json")
+    events = [event for line in said.out.splitlines() if (event := json.loads(line))["event"] != "FrameProgressed"]
+    assert [event["event"] for event in events] == ["JobPlanned", "ClipStarted", "FrameDone", "OutputDone", "RunFinished"]
+    assert all(event["at"] > 1.7e9 for event in events)
+    assert events[2]["evaluations"] == 3
+    assert events[-1]["exit_code"] == 0
+    assert "1 made" in said.err
+
+
+def test_quiet_run_says_nothing_but_failures(tmp_path: Path, command: Command) -> None:
+    pipeline = a_picture(tmp_path)
+    assert command("run", pipeline, "--quiet").out == ""
+    (tmp_path / "in" / "empty.jpg").touch()
+    said = command("run", pipeline, "--quiet")
+    assert said.code == 2
+    assert said.out.count("\n") == 1
+    assert "empty.jpg is empty (0 bytes). Copy the picture again." in said.out
+
+
+def test_summary_names_what_failed(tmp_path: Path, command: Command) -> None:
+    pipeline = a_picture(tmp_path)
+    (tmp_path / "in" / "text.jpg").write_text("no picture")
+    said = command("run", pipeline)
+    assert said.code == 2
+    assert "one: failed: " in said.out
+    assert "text.jpg is no picture" in said.out
+    assert "1 made, 0 done before, 1 failed" in said.out
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A wrong input, and what a user must find in the message."""
+
+    name: str
+    job: dict[str, object]
+    code: int
+    words: tuple[str, ...]
+
+
+BAD_INPUTS = [
+    Bad("no such file", {"input": "nowhere.mp4", "output": "out.mp4"}, 65, ("nowhere.mp4 does not exist", "text.mp4")),
+    Bad("text named mp4", {"input": "text.mp4", "output": "out.mp4"}, 65, ("text.mp4 is no video that can be read",)),
+    Bad("no video stream", {"input": "sound.mp4", "output": "out.mp4"}, 65, ("sound.mp4 has no video stream",)),
+    Bad("unreadable style", {"input": "in", "output": "out", "style": "text.mp4"}, 65, ("style.images[0]", "is no picture")),
+    Bad("missing style", {"input": "in", "output": "out", "style": "gone.jpg"}, 65, ("gone.jpg does not exist",)),
+    Bad(
+        "unknown layer",
+        {"input": "in", "output": "out", "style": {"images": ["style.png"], "layers": {"relu3_9": 1}}},
+        78,
+        ("pipeline.yaml:", "relu3_9", "no layer of VGG19", "relu3_"),
+    ),
+    Bad(
+        "unknown codec",
+        {"input": "film.mp4", "output": "out.mp4", "encode": {"codec": "x264"}},
+        78,
+        ("encode.codec", "'x264'", "Did you mean libx264?"),
+    ),
+    Bad("output folder that is a file", {"input": "in", "output": "text.mp4/out"}, 73, ("text.mp4/out cannot be made",)),
+    Bad("video into a folder", {"input": "film.mp4", "output": "out"}, 65, ("should be a video",)),
+    Bad("too small", {"input": "in", "output": "out", "size": 32, "include": ["wide.jpg"]}, 65, ("wide.jpg", "need 16")),
+]
+
+
+@pytest.mark.parametrize("bad", BAD_INPUTS, ids=lambda bad: bad.name)
+def test_bad_input_gets_a_clear_error(tmp_path: Path, command: Command, bad: Bad) -> None:
+    from nstpipe.media import ffmpeg
+
+    make_picture(tmp_path / "in" / "picture.jpg")
+    make_picture(tmp_path / "in" / "wide.jpg", size=(400, 40))
+    (tmp_path / "text.mp4").write_text("this is no video")
+    make_video(tmp_path / "film.mp4", frames=2)
+    sound = [ffmpeg.executable(), "-v", "error", "-i", str(tmp_path / "film.mp4"), "-vn", "-c", "copy"]
+    subprocess.run([*sound, str(tmp_path / "sound.mp4")], check=True)
+    pipeline = write_pipeline(tmp_path, {"name": "bad", **bad.job})
+    said = command("run", pipeline)
+    assert said.code == bad.code
+    for word in bad.words:
+        assert word in said.out + said.err
+    assert "Traceback" not in said.out + said.err
+
+
+BAD_YAML = {
+    "a tab": ("version: 1\njobs:\n\t- name: a\n", (":3:", "found a tab")),
+    "a duplicate key": ("version: 1\nseed: 1\nseed: 2\njobs: []\n", (":3: seed:", "is given twice, first on line 2")),
+    "an unknown key": ("version: 1\nsead: 1\njobs: []\n", (":2: sead:", "did you mean seed?")),
+    "a wrong type": ("version: 1\nseed: many\njobs: []\n", (":2: seed:", "found the text 'many'; should be a whole number")),
+    "an unknown device": ("version: 1\ndevice: gpu\njobs: []\n", (":2: device:", "auto, cpu, cuda or cuda:N")),
+    "nothing": ("", ("is empty",)),
+}
+
+
+@pytest.mark.parametrize("name", BAD_YAML)
+@pytest.mark.parametrize("verb", ["run", "validate", "plan"])
+def test_bad_yaml_gets_file_line_and_key(tmp_path: Path, command: Command, verb: str, name: str) -> None:
+    text, words = BAD_YAML[name]
+    (tmp_path / "pipeline.yaml").write_text(text)
+    said = command(verb, tmp_path / "pipeline.yaml")
+    assert said.code == 78
+    assert said.out == ""
+    assert all(word in said.err for word in ("pipeline.yaml", *words))
+
+
+def test_a_device_that_this_machine_lacks(tmp_path: Path, command: Command) -> None:
+    said = command("run", a_picture(tmp_path), "--device", "cuda:9")
+    assert said.code == 69
+    assert "found cuda:9" in said.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["run"], ["run", "a.yaml", "--fast"], ["paint"], ["run", "a.yaml", "--workers", "none"], ["run", "a.yaml", "--workers", "0"]],
+    ids=" ".join,
+)
+def test_wrong_usage(command: Command, arguments: list[str]) -> None:
+    said = command(*arguments)
+    assert said.code == 64
+    assert "Try `nstpipe --help`" in said.err
+
+
+def test_an_unknown_job_is_wrong_usage(tmp_path: Path, command: Command) -> None:
+    said = command("run", a_picture(tmp_path), "--job", "two")
+    assert (said.code, "the file has one" in said.err) == (64, True)
+
+
+def test_set_overrides_the_file(tmp_path: Path, command: Command) -> None:
+    from PIL import Image
+
+    assert command("run", a_picture(tmp_path), "--set", "jobs.one.size=32").code == 0
+    with Image.open(tmp_path / "out" / "picture.jpg") as image:
+        assert image.size == (32, 24)
+
+
+def test_validate_opens_every_input(tmp_path: Path, command: Command) -> None:
+    pipeline = a_picture(tmp_path)
+    said = command("validate", pipeline)
+    assert (said.code, "is right, and all its 1 inputs can be opened" in said.out) == (0, True)
+    whole = (tmp_path / "in" / "picture.jpg").read_bytes()
+    (tmp_path / "in" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    said = command("validate", pipeline)
+    assert said.code == 2
+    assert "cut.jpg cannot be read" in said.out
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / ".nstpipe").exists()
+
+
+def test_plan_gives_reasons_and_does_nothing(tmp_path: Path, command: Command) -> None:
+    pipeline = a_picture(tmp_path)
+    said = command("plan", pipeline)
+    assert said.code == 0
+    assert "to do: new" in said.out
+    assert not (tmp_path / "out").exists()
+    [planned] = [json.loads(line) for line in command("plan", pipeline, "--json").out.splitlines()]
+    assert (planned["job"], planned["frames"], planned["done"], planned["reason"]) == ("one", 1, False, "new")
+    command("run", pipeline)
+    assert "done" in command("plan", pipeline).out
+
+
+def test_schema_is_the_one_in_the_repository(command: Command) -> None:
+    repository = Path(__file__).parent.parent
+    said = command("schema")
+    assert said.code == 0
+    assert said.out == (repository / "docs" / "pipeline.schema.json").read_text(encoding="utf-8")
+
+
+def test_doctor_looks_at_this_machine(command: Command) -> None:
+    said = command("doctor", "--json")
+    found = {line["topic"]: line for line in map(json.loads, said.out.splitlines())}
+    assert said.code == 0
+    assert {"python", "torch", "cpu", "ffmpeg", "encoders", "weights", "disk", "device: auto"} <= found.keys()
+    assert "bundled, checked" in found["weights"]["found"]
+
+
+def test_version_and_help(command: Command) -> None:
+    assert command("--version").out == f"nstpipe {__version__}\n"
+    assert "Example: nstpipe run pipeline.yaml" in command("run", "--help").out
+    assert command("--help").code == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_a_run_without_losing_finished_frames(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    make_video(tmp_path / "in.mp4", frames=25)
+    job = {"name": "film", "input": "in.mp4", "output": "out/film.mp4", "optimizer": {"first": 5, "next": 5}}
+    pipeline = write_pipeline(tmp_path, job)
+    run = [sys.executable, "-m", "nstpipe", "run", str(pipeline), "--json"]
+    process = subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    frames = 0
+    for line in process.stdout:
+        frames += json.loads(line)["event"] == "FrameDone"
+        if frames == 2:
+            process.send_signal(number)
+            break
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "what is finished is kept" in err
+    assert "Traceback" not in err
+    assert not list(tmp_path.glob("out/*"))
+    stored = list((tmp_path / ".nstpipe" / "clips").glob("*/frame_*.png"))
+    assert len(stored) >= 2
+
+
+def test_help_is_quick(tmp_path: Path) -> None:
+    code = "import sys, nstpipe.cli; nstpipe.cli.exit_code(['--help']); print('torch' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert said.stdout.splitlines()[-1] == "False"

@@ -1,0 +1,169 @@
+"""A file is whole or not there at all."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from nstpipe.errors import OutputError
+from nstpipe.files import complete, completed, ensure_folder, ensure_writable, partial_path, sha256_of
+
+
+def below_a_file(folder: Path) -> Path:
+    """A place that nobody can write to, not even a superuser."""
+    (folder / "file").write_text("in the way")
+    return folder / "file" / "below"
+
+
+def test_the_result_appears_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "result.txt"
+    with completed(path) as partial:
+        partial.write_text("half")
+        assert not path.exists()
+        partial.write_text("whole")
+    assert path.read_text() == "whole"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_failure_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "result.txt"
+    with pytest.raises(error), completed(path) as partial:
+        partial.write_text("half")
+        raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_keeps_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "result.txt"
+    path.write_text("old")
+    with pytest.raises(ValueError), completed(path) as partial:
+        partial.write_text("new")
+        raise ValueError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_success_replaces_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "result.txt"
+    path.write_text("old")
+    with completed(path) as partial:
+        partial.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+def test_what_a_killed_run_left_is_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "result.txt"
+    partial_path(path).write_text("left behind, and longer than the new content")
+    with completed(path) as partial:
+        partial.write_text("new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_nothing_written_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"result\.txt cannot be written: No such file"), completed(tmp_path / "result.txt"):
+        pass
+
+
+def test_a_folder_in_the_place_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "result.txt").mkdir()
+    with pytest.raises(OutputError, match=r"result\.txt cannot be written"), completed(tmp_path / "result.txt") as partial:
+        partial.write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["result.txt"]
+
+
+def test_an_error_of_the_disk_while_writing_is_an_output_error(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OutputError, match=r"result\.txt cannot be written: Is a directory"),
+        completed(tmp_path / "result.txt") as partial,
+    ):
+        partial.mkdir()
+        partial.write_text("not into a folder")
+
+
+def test_a_full_disk_is_an_output_error(tmp_path: Path) -> None:
+    if not Path("/dev/full").is_char_device():
+        pytest.skip("this system has no device that is always full")
+    with (
+        pytest.raises(OutputError, match=r"result\.txt cannot be written: No space left"),
+        completed(tmp_path / "result.txt") as partial,
+    ):
+        partial.symlink_to("/dev/full")
+        partial.write_text("more than fits")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("use", [ensure_folder, ensure_writable])
+def test_a_place_below_a_file_is_refused(tmp_path: Path, use: object) -> None:
+    assert callable(use)
+    place = below_a_file(tmp_path)
+    with pytest.raises(OutputError) as caught:
+        use(place)
+    assert str(place) in caught.value.problem
+    assert "Not a directory" in caught.value.problem
+    assert caught.value.next_step
+
+
+def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path: Path) -> None:
+    below_a_file(tmp_path)
+    with pytest.raises(OutputError, match="file cannot be made: File exists"):
+        ensure_folder(tmp_path / "file")
+
+
+def test_completed_refuses_a_place_below_a_file(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot be made"), completed(below_a_file(tmp_path) / "result.txt"):
+        pytest.fail("the block must not begin")
+
+
+def test_a_folder_that_takes_no_files_is_refused() -> None:
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("this system has no folder in which nobody can make a file")
+    with pytest.raises(OutputError, match="/proc/self/fd cannot be written to"):
+        ensure_writable(Path("/proc/self/fd"))
+
+
+def test_ensure_writable_makes_the_folder_and_leaves_it_empty(tmp_path: Path) -> None:
+    ensure_writable(tmp_path / "new" / "folder")
+    ensure_writable(tmp_path / "new" / "folder")
+    assert list((tmp_path / "new" / "folder").iterdir()) == []
+
+
+def test_complete_names_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"result\.txt cannot be written"):
+        complete(tmp_path / "absent", tmp_path / "result.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "partial"),
+    [
+        ("result.mp4", ".result.partial.mp4"),
+        ("archive.tar.gz", ".archive.tar.partial.gz"),
+        ("bare", ".bare.partial"),
+        ("with space ü.png", ".with space ü.partial.png"),
+    ],
+)
+def test_a_partial_file_is_hidden_beside_its_place_with_its_suffix(name: str, partial: str) -> None:
+    assert partial_path(Path("folder") / name) == Path("folder") / partial
+
+
+@pytest.mark.parametrize("letter", ["a", "ü", "街"])
+def test_the_longest_name_can_be_written(tmp_path: Path, letter: str) -> None:
+    name = letter * ((255 - len(".txt")) // len(letter.encode())) + ".txt"
+    with completed(tmp_path / name) as partial:
+        partial.write_text("whole")
+        assert partial.name.startswith(".")
+        assert partial.name.endswith(".partial.txt")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    other = tmp_path / f"{name[1:-4]}x.txt"
+    assert partial_path(other) != partial_path(tmp_path / name)
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1])
+def test_sha256_of_a_file(tmp_path: Path, size: int) -> None:
+    content = b"x" * size
+    (tmp_path / "file").write_bytes(content)
+    assert sha256_of(tmp_path / "file") == hashlib.sha256(content).hexdigest()
