@@ -169,7 +169,13 @@ def test_a_device_that_this_machine_lacks(tmp_path: Path, command: Command) -> N
 
 @pytest.mark.parametrize(
     "arguments",
-    [["run"], ["run", "a.yaml", "--fast"], ["paint"], ["run", "a.yaml", "--workers", "none"], ["run", "a.yaml", "--workers", "0"]],
+    [
+        ["run"],
+        ["run", "a.yaml", "--fast"],
+        ["paint"],
+        ["run", "a.yaml", "--workers", "none"],
+        ["run", "a.yaml", "--workers", "0"],
+    ],
     ids=" ".join,
 )
 def test_wrong_usage(command: Command, arguments: list[str]) -> None:

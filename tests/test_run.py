@@ -294,9 +294,10 @@ def test_a_still_video_stays_still(tmp_path: Path) -> None:
 
 
 def test_stylize_repaints_one_picture(samples: Path) -> None:
-    with Image.open(samples / "streetview" / "street_01.jpg") as content, Image.open(
-        samples / "styles" / "van_gogh_night_cafe.jpg"
-    ) as style:
+    with (
+        Image.open(samples / "streetview" / "street_01.jpg") as content,
+        Image.open(samples / "styles" / "van_gogh_night_cafe.jpg") as style,
+    ):
         seen: list[tuple[int, float]] = []
         result = nstpipe.stylize(
             content, style, size=96, iterations=12, device="cpu", on_progress=lambda done, loss: seen.append((done, loss))

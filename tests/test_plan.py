@@ -1,0 +1,135 @@
+"""Fingerprints and reasons, without reading a file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from nstpipe.config.models import Job
+from nstpipe.journal import FinishedOutput
+from nstpipe.media.inputs import InputFile
+from nstpipe.media.video import VideoInfo
+from nstpipe.plan import Found, Output, plan_job
+
+STYLE, INPUT, OUTPUT = Path("/style.jpg"), Path("/in.mp4"), Path("/out.mp4")
+
+
+def job(**keys: object) -> Job:
+    content = {"name": "film", "input": str(INPUT), "output": str(OUTPUT), "style": {"images": [str(STYLE)]}, **keys}
+    return Job.model_validate(content, context={"folder": Path("/")})
+
+
+def video(frames: int = 10) -> VideoInfo:
+    return VideoInfo(
+        path=INPUT,
+        width=640,
+        height=360,
+        time_base=Fraction(1, 25),
+        ticks=tuple(range(frames)),
+        average_rate=Fraction(25),
+        matrix="bt709",
+        matrix_is_tagged=True,
+        full_range=False,
+        primaries=None,
+        transfer=None,
+        audio_streams=0,
+    )
+
+
+FOUND = Found(InputFile(INPUT, OUTPUT, is_video=True), "a" * 64, (640, 360), video(), (0, 4))
+
+
+def planned(
+    a_job: Job,
+    found: Found = FOUND,
+    finished: FinishedOutput | None = None,
+    weights: str = "w",
+    style: str = "s",
+    seed: int = 0,
+) -> Output:
+    known = {OUTPUT: finished} if finished is not None else {}
+    [output] = plan_job(a_job, [found], known, seed=seed, weights_sha256=weights, picture_sha256={STYLE: style})
+    return output
+
+
+def test_clips_cover_all_frames_without_gap_or_overlap() -> None:
+    clips = planned(job()).clips
+    assert [(clip.first_frame_index, clip.end_frame_index, clip.frame_count) for clip in clips] == [(0, 4, 4), (4, 10, 6)]
+
+
+def test_size_is_even_for_a_video() -> None:
+    assert planned(job(size=103)).size == (104, 58)
+
+
+def test_a_picture_is_one_clip_of_one_frame() -> None:
+    [clip] = planned(job(), Found(InputFile(Path("/a.jpg"), OUTPUT, is_video=False), "b", (33, 99))).clips
+    assert clip.frame_count == 1
+
+
+def test_first_frames_of_clips_cost_more_than_later_ones() -> None:
+    output = planned(job(optimizer={"first": 100, "next": 10}))
+    first, second = output.clips
+    assert output.most_evaluations(first, frames_done=0) == 100 + 3 * 10
+    assert output.most_evaluations(second, frames_done=2) == 4 * 10
+    assert output.most_evaluations(second, frames_done=6) == 0
+
+
+def test_reasons() -> None:
+    fingerprint = planned(job()).fingerprint
+    assert planned(job()).reason == "new"
+    done = planned(job(), finished=FinishedOutput(fingerprint, intact=True))
+    assert (done.is_done, done.reason) == (True, "")
+    assert "missing or was changed" in planned(job(), finished=FinishedOutput(fingerprint, intact=False)).reason
+    assert "changed since" in planned(job(), finished=FinishedOutput("other", intact=True)).reason
+
+
+CHANGES_OF_FRAMES = [
+    {"size": 300},
+    {"style": {"images": [str(STYLE)], "strength": 2.0}},
+    {"style": {"images": [{"path": str(STYLE), "weight": 2.0}]}},
+    {"content": {"layers": {"relu3_2": 1}}},
+    {"init": "noise"},
+    {"pooling": "average"},
+    {"padding": "zeros"},
+    {"total_variation": 0.0},
+    {"optimizer": {"next": 31}},
+    {"temporal": {"weight": 0.5}},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES_OF_FRAMES, ids=str)
+def test_settings_that_change_frames_change_both_fingerprints(change: dict[str, object]) -> None:
+    plain, other = planned(job()), planned(job(**change))
+    assert plain.fingerprint != other.fingerprint
+    assert all(one.fingerprint != two.fingerprint for one, two in zip(plain.clips, other.clips, strict=True))
+
+
+@pytest.mark.parametrize("change", [{"encode": {"crf": 30}}, {"audio": "none"}, {"metadata": "strip"}], ids=str)
+def test_settings_of_the_file_leave_the_frames_alone(change: dict[str, object]) -> None:
+    plain, other = planned(job()), planned(job(**change))
+    assert plain.fingerprint != other.fingerprint
+    assert plain.clips == other.clips
+
+
+def test_names_and_places_change_nothing() -> None:
+    assert planned(job()).fingerprint == planned(job(name="other", include=["*.jpg"], exclude=["b"])).fingerprint
+
+
+def test_shots_act_through_the_clips_alone() -> None:
+    whole = replace(FOUND, shot_starts=(0,))
+    assert planned(job(shots="none"), whole).fingerprint == planned(job(shots="auto"), whole).fingerprint
+    assert planned(job(), whole).fingerprint != planned(job()).fingerprint
+
+
+@pytest.mark.parametrize(
+    "change", [{"weights": "x"}, {"style": "t"}, {"seed": 1}, {"found": replace(FOUND, sha256="c")}], ids=str
+)
+def test_content_weights_and_seed_change_the_fingerprint(change: dict[str, object]) -> None:
+    assert planned(job()).fingerprint != planned(job(), **change).fingerprint  # type: ignore[arg-type]
+
+
+def test_fingerprints_stay_the_same_from_run_to_run() -> None:
+    assert planned(job()) == planned(job())
