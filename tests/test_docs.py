@@ -52,7 +52,7 @@ def test_design_describes_every_room_in_its_order() -> None:
     assert tuple(described) == ROOMS
 
 
-@pytest.mark.parametrize("document", DOCUMENTS + [REPOSITORY / "CONTRIBUTING.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize("document", [*DOCUMENTS, REPOSITORY / "CONTRIBUTING.md"], ids=lambda path: path.name)
 def test_links_lead_somewhere(document: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8"))
     missing = [target for target in targets if "://" not in target and not (document.parent / target).exists()]

@@ -98,7 +98,7 @@ def test_a_journal_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 
 def test_a_damaged_journal_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "journal.sqlite").write_bytes(b"no database, but long enough to be looked at as one" * 20)
-    with pytest.raises(OutputError, match="cannot be used: .*\n.*Remove it"):
+    with pytest.raises(OutputError, match=r"cannot be used: .*\n.*Remove it"):
         Journal(tmp_path)
 
 

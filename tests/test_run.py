@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from nstpipe.media.video import VideoSource, probe
 from tests.making import make_picture, make_video, write_pipeline
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818
     """Stands for whatever ends a process in the middle of its work."""
 
 
@@ -287,7 +288,7 @@ def test_a_still_video_stays_still(tmp_path: Path) -> None:
     nstpipe.run(write_pipeline(tmp_path, {**job, "optimizer": {"first": 60, "next": 10}}))
     info = probe(tmp_path / "out.mkv")
     frames = [frame.pixels.astype(int) for frame in VideoSource(info).read(0, 5)]
-    changes = [np.abs(later - earlier).mean() for earlier, later in zip(frames, frames[1:], strict=False)]
+    changes = [np.abs(later - earlier).mean() for earlier, later in itertools.pairwise(frames)]
     # The optimisation goes on from frame to frame, so a little changes; less and less of it.
     assert max(changes) < 4
     assert changes[-1] <= changes[0]

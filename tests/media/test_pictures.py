@@ -1,0 +1,522 @@
+"""Pictures: right colours in, all that is not colour kept or stripped, faults said in words."""
+
+from __future__ import annotations
+
+import struct
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, PngImagePlugin
+
+from nstpipe.errors import ItemError
+from nstpipe.media.frame import Frame, PictureMetadata
+from nstpipe.media.pictures import PictureSink, PictureSource, picture_size, read_picture
+
+from .making import HEIGHT, WIDTH, Bytes, blocks, farthest, films
+from .making_exif import LATITUDE, LONGITUDE, MAKER, MAKER_NOTE, exif_block
+
+JPEG_LOSS = 4
+"""Levels in flat blocks at quality 95 and full chroma."""
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+PANORAMA = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description xmlns:GPano="http://ns.google.com/photos/1.0/panorama/" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" '
+    b'tiff:Orientation="%d" GPano:ProjectionType="equirectangular" GPano:FullPanoWidthPixels="%d">'
+    b"<GPano:FullPanoHeightPixels>%d</GPano:FullPanoHeightPixels></rdf:Description></rdf:RDF></x:xmpmeta>"
+)
+
+
+def made(path: Path, picture: Bytes | Image.Image, **options: object) -> Path:
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    if path.suffix in (".jpg", ".jpeg"):
+        options = {"quality": 100, "subsampling": 0, **options}
+    if path.suffix == ".webp":
+        options = {"lossless": True, "exact": True, **options}
+    image.save(path, **options)  # type: ignore[arg-type]
+    return path
+
+
+def passed_through(path: Path, result: Path, *, keep: bool = True, size: tuple[int, int] | None = None) -> Path:
+    """Read a picture and write flat grey in its place."""
+    frame = next(PictureSource(path.parent, [path]).read(0, 1))
+    width, height = size or (frame.pixels.shape[1], frame.pixels.shape[0])
+    PictureSink([result], keep_metadata=keep).write(np.full((height, width, 3), 128, np.uint8), frame)
+    return result
+
+
+def info_of(path: Path) -> dict[str, object]:
+    with Image.open(path) as image:
+        image.load()
+        return dict(image.info)
+
+
+# Metadata.
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_is_the_same_to_the_byte_but_for_its_orientation(
+    tmp_path: Path, orientation: int, suffix: str, order: str
+) -> None:
+    original = made(tmp_path / f"original{suffix}", blocks(), exif=exif_block(orientation, order=order))
+    result = passed_through(original, tmp_path / f"result{suffix}")
+    exif = info_of(result)["exif"]
+    assert isinstance(exif, bytes)
+    # WebP has the block without the six bytes that name it.
+    assert exif.removeprefix(b"Exif\x00\x00") == exif_block(1, order=order).removeprefix(b"Exif\x00\x00")
+    with Image.open(result) as image:
+        assert image.getexif().get_ifd(0x8769)[0x927C] == MAKER_NOTE
+
+
+def place_of(path: Path) -> tuple[object, ...]:
+    with Image.open(path) as image:
+        exif = image.getexif()
+        place = exif.get_ifd(0x8825)
+        return exif[0x010F], exif.get_ifd(0x8769)[0x927C], place[1], place[2], place[3], place[4]
+
+
+PLACE = (
+    MAKER.decode().strip("\x00"),
+    MAKER_NOTE,
+    "N",
+    tuple(top / bottom for top, bottom in LATITUDE),
+    "E",
+    tuple(top / bottom for top, bottom in LONGITUDE),
+)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize(
+    ("suffix", "result_suffix"), [(".tif", ".tif"), (".tif", ".jpg"), (".jpg", ".tif"), (".jpg", ".png"), (".png", ".webp")]
+)
+def test_the_place_survives_any_format(tmp_path: Path, suffix: str, result_suffix: str, orientation: int) -> None:
+    original = made(tmp_path / f"original{suffix}", blocks(), exif=exif_block(orientation))
+    assert place_of(original) == PLACE, "the made picture is as it should be"
+    result = passed_through(original, tmp_path / f"result{result_suffix}")
+    assert place_of(result) == PLACE
+    upright = (HEIGHT, WIDTH) if orientation == 6 else (WIDTH, HEIGHT)
+    assert picture_size(result) == upright
+    assert read_picture(result)[0].shape[:2] == upright[::-1]
+
+
+def asymmetric() -> Bytes:
+    """No turn or mirror of it is like another."""
+    picture = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
+    picture[:16, :32] = (200, 40, 40)
+    picture[:16, 32:] = (40, 180, 60)
+    picture[32:, :16] = (50, 60, 200)
+    return picture
+
+
+STORED: dict[int, Callable[[Bytes], Bytes]] = {
+    1: lambda upright: upright,
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: lambda upright: np.rot90(upright),
+    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
+    8: lambda upright: np.rot90(upright, -1),
+}
+"""How an upright picture is stored, for each value of Exif 2.32's Orientation.
+
+The 0th row is 1 top, 2 top, 3 bottom, 4 bottom, 5 left, 6 right, 7 right, 8 left side; the 0th column 1 left, 2 right,
+3 right, 4 left, 5 top, 6 top, 7 bottom, 8 bottom."""
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+@pytest.mark.parametrize("orientation", STORED)
+def test_each_orientation_is_applied_once(tmp_path: Path, orientation: int, suffix: str) -> None:
+    upright = asymmetric()
+    stored = np.ascontiguousarray(STORED[orientation](upright))
+    path = made(tmp_path / f"turned{suffix}", stored, exif=exif_block(orientation))
+    pixels, _ = read_picture(path)
+    assert farthest(pixels, upright) <= (JPEG_LOSS if suffix == ".jpg" else 0)
+    assert picture_size(path) == (WIDTH, HEIGHT)
+    again, _ = read_picture(passed_through(path, tmp_path / f"result{suffix}"))
+    assert again.shape == upright.shape
+    with Image.open(tmp_path / f"result{suffix}") as image:
+        assert image.getexif().get(0x0112, 1) == 1
+
+
+def xmp_of(path: Path) -> bytes:
+    xmp = info_of(path)["xmp"]
+    assert isinstance(xmp, bytes)
+    return xmp
+
+
+def made_with_xmp(path: Path, picture: Bytes, xmp: bytes, **options: object) -> Path:
+    if path.suffix == ".png":
+        pnginfo = PngImagePlugin.PngInfo()
+        pnginfo.add_itxt("XML:com.adobe.xmp", xmp.decode())
+        return made(path, picture, pnginfo=pnginfo, **options)
+    if path.suffix == ".tif":
+        return made(path, picture, tiffinfo={700: xmp}, **options)
+    return made(path, picture, xmp=xmp, **options)
+
+
+FORMATS = [".jpg", ".png", ".tif", ".webp"]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_panorama_s_sizes_follow_the_resize(tmp_path: Path, suffix: str) -> None:
+    original = made_with_xmp(tmp_path / f"original{suffix}", blocks(), PANORAMA % (1, 4 * WIDTH, 4 * HEIGHT))
+    result = passed_through(original, tmp_path / f"result{suffix}", size=(WIDTH // 2, HEIGHT // 2))
+    assert xmp_of(result) == PANORAMA % (1, 2 * WIDTH, 2 * HEIGHT)
+    same = passed_through(original, tmp_path / f"same{suffix}")
+    assert xmp_of(same) == PANORAMA % (1, 4 * WIDTH, 4 * HEIGHT)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_an_orientation_that_only_xmp_has_is_applied_once(tmp_path: Path, suffix: str) -> None:
+    stored = np.ascontiguousarray(STORED[6](asymmetric()))
+    original = made_with_xmp(tmp_path / f"original{suffix}", stored, PANORAMA % (6, WIDTH, HEIGHT))
+    pixels, _ = read_picture(original)
+    assert farthest(pixels, asymmetric()) <= (JPEG_LOSS if suffix == ".jpg" else 0)
+    result = passed_through(original, tmp_path / f"result{suffix}")
+    assert xmp_of(result) == PANORAMA % (1, WIDTH, HEIGHT)
+    assert picture_size(result) == (WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_the_colour_profile_is_kept(tmp_path: Path, suffix: str) -> None:
+    original = made(tmp_path / f"original{suffix}", blocks(), icc_profile=SRGB)
+    result = passed_through(original, tmp_path / f"result{suffix}")
+    assert info_of(result)["icc_profile"] == SRGB
+
+
+def test_a_profile_of_other_than_rgb_is_not_put_beside_rgb(tmp_path: Path) -> None:
+    grey_profile = SRGB[:16] + b"GRAY" + SRGB[20:]
+    original = made(tmp_path / "original.jpg", Image.fromarray(blocks()).convert("L"), icc_profile=grey_profile)
+    assert info_of(original)["icc_profile"] == grey_profile
+    result = passed_through(original, tmp_path / "result.jpg")
+    assert "icc_profile" not in info_of(result)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_the_resolution_is_kept(tmp_path: Path, suffix: str) -> None:
+    original = made(tmp_path / f"original{suffix}", blocks(), dpi=(300, 150))
+    result = passed_through(original, tmp_path / f"result{suffix}")
+    # PNG counts whole pixels a metre.
+    assert info_of(result)["dpi"] == pytest.approx((300, 150), abs=0.02)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_strip_writes_none_of_it(tmp_path: Path, suffix: str) -> None:
+    xmp = PANORAMA % (6, 4 * WIDTH, 4 * HEIGHT)
+    if suffix == ".tif":
+        exif = Image.Exif()
+        exif.load(exif_block(6))
+        exif[700] = xmp
+        original = made(tmp_path / "original.tif", asymmetric(), exif=exif, icc_profile=SRGB, dpi=(300, 300))
+    else:
+        exif_bytes = exif_block(6)
+        original = made_with_xmp(
+            tmp_path / f"original{suffix}", asymmetric(), xmp, exif=exif_bytes, icc_profile=SRGB, dpi=(300, 300)
+        )
+    for word in (b"Streetview Inc", b"GPano"):
+        assert word in original.read_bytes()
+    result = passed_through(original, tmp_path / f"result{suffix}", keep=False)
+    content = result.read_bytes()
+    for word in (b"Streetview Inc", b"GPano", b"sRGB", b"xmpmeta", b"Exif", b"acsp"):
+        assert word not in content
+    assert {"exif", "xmp", "icc_profile"}.isdisjoint(info_of(result))
+    assert picture_size(result) == (HEIGHT, WIDTH)
+
+
+DAMAGED_BLOCKS: dict[str, tuple[int, int, bool]] = {
+    "no TIFF header": (6, 0, False),
+    "a text where a number belongs": (16, 0, True),
+    "a text that says it is a fraction": (18, 5, True),
+    "a directory out of bounds": (10, 255, False),
+}
+"""Offset and value of a byte of the block, and whether the orientation can still be read."""
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("damage", DAMAGED_BLOCKS)
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_a_damaged_exif_block_does_not_cost_the_picture(tmp_path: Path, suffix: str, damage: str) -> None:
+    place, value, turned = DAMAGED_BLOCKS[damage]
+    block = bytearray(exif_block(6))
+    assert block[place] != value
+    block[place] = value
+    path = made(tmp_path / f"damaged{suffix}", blocks(), exif=bytes(block))
+    pixels, _ = read_picture(path)
+    assert pixels.shape[:2] == ((WIDTH, HEIGHT) if turned else (HEIGHT, WIDTH))
+    result = passed_through(path, tmp_path / f"result{suffix}")
+    assert picture_size(result) == pixels.shape[1::-1]
+
+
+# Alpha.
+
+
+def transparent() -> Image.Image:
+    image = Image.fromarray(blocks()).convert("RGBA")
+    alpha = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    alpha[:, :32] = 60
+    image.putalpha(Image.fromarray(alpha))
+    return image
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
+def test_alpha_is_kept(tmp_path: Path, suffix: str) -> None:
+    original = made(tmp_path / f"original{suffix}", transparent())
+    pixels, metadata = read_picture(original)
+    assert farthest(pixels, blocks()) == 0
+    assert metadata.alpha is not None
+    result = passed_through(original, tmp_path / f"result{suffix}")
+    with Image.open(result) as image:
+        assert image.mode == "RGBA"
+        alpha = np.asarray(image.getchannel("A"))
+    assert set(alpha[:, :32].flat) == {60}
+    assert set(alpha[:, 32:].flat) == {255}
+
+
+def test_alpha_is_turned_and_resized_with_the_picture(tmp_path: Path) -> None:
+    stored = transparent().transpose(Image.Transpose.ROTATE_90)
+    original = made(tmp_path / "original.png", stored, exif=exif_block(6))
+    result = passed_through(original, tmp_path / "result.png", size=(WIDTH // 2, HEIGHT // 2))
+    with Image.open(result) as image:
+        alpha = np.asarray(image.getchannel("A"))
+    assert alpha.shape == (HEIGHT // 2, WIDTH // 2)
+    assert (alpha[12, 2], alpha[12, 29]) == (60, 255)
+
+
+def test_alpha_is_left_out_where_the_format_has_none(tmp_path: Path) -> None:
+    original = made(tmp_path / "original.png", transparent())
+    with Image.open(passed_through(original, tmp_path / "result.jpg")) as image:
+        assert (image.format, image.mode) == ("JPEG", "RGB")
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_an_opaque_picture_stays_without_alpha(tmp_path: Path, suffix: str) -> None:
+    original = made(tmp_path / f"original{suffix}", blocks())
+    assert read_picture(original)[1].alpha is None
+    with Image.open(passed_through(original, tmp_path / f"result{suffix}")) as image:
+        assert image.mode == "RGB"
+
+
+# Modes.
+
+
+def grey_levels() -> Bytes:
+    return blocks()[..., 1]
+
+
+def sixteen_bits(levels: Bytes) -> Image.Image:
+    """16 bits of the same brightness: 255 is 65535, so each level counts 257."""
+    return Image.fromarray(levels.astype(np.uint16) * 257)
+
+
+def cmyk(rgb: Bytes) -> Image.Image:
+    """Ink is what light is not; no black ink is needed."""
+    inks = np.concatenate([255 - rgb, np.zeros_like(rgb[..., :1])], axis=2)
+    return Image.fromarray(inks, "CMYK")
+
+
+def in_grey(levels: Bytes) -> Bytes:
+    return np.repeat(levels[..., None], 3, axis=2)
+
+
+MODES: dict[str, tuple[str, Callable[[], Image.Image], Callable[[], Bytes], int]] = {
+    "palette": (".png", lambda: Image.fromarray(blocks()).quantize(16, dither=Image.Dither.NONE), blocks, 0),
+    "grey": (".png", lambda: Image.fromarray(grey_levels()), lambda: in_grey(grey_levels()), 0),
+    "grey JPEG": (".jpg", lambda: Image.fromarray(grey_levels()), lambda: in_grey(grey_levels()), JPEG_LOSS),
+    "16-bit grey PNG": (".png", lambda: sixteen_bits(grey_levels()), lambda: in_grey(grey_levels()), 0),
+    "16-bit grey TIFF": (".tif", lambda: sixteen_bits(grey_levels()), lambda: in_grey(grey_levels()), 0),
+    "grey with alpha": (
+        ".png",
+        lambda: Image.merge("LA", [Image.fromarray(grey_levels()), Image.fromarray(grey_levels())]),
+        lambda: in_grey(grey_levels()),
+        0,
+    ),
+    "one bit": (
+        ".png",
+        lambda: Image.fromarray(grey_levels() > 128),
+        lambda: in_grey(np.where(grey_levels() > 128, 255, 0).astype(np.uint8)),
+        0,
+    ),
+    "CMYK JPEG": (".jpg", lambda: cmyk(blocks()), blocks, JPEG_LOSS),
+    "CMYK TIFF": (".tif", lambda: cmyk(blocks()), blocks, 0),
+    "alpha": (".png", transparent, blocks, 0),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_each_mode_is_read_in_its_colours(tmp_path: Path, mode: str) -> None:
+    suffix, make, expected, tolerance = MODES[mode]
+    path = made(tmp_path / f"picture{suffix}", make())
+    pixels, _ = read_picture(path)
+    assert pixels.dtype == np.uint8
+    assert farthest(pixels, expected()) <= tolerance
+    assert Image.open(passed_through(path, tmp_path / f"result{suffix}")).size == (WIDTH, HEIGHT)
+
+
+def test_a_palette_with_a_transparent_entry(tmp_path: Path) -> None:
+    image = Image.fromarray(blocks()).quantize(16, dither=Image.Dither.NONE)
+    clear = image.getpixel((0, 0))
+    path = made(tmp_path / "picture.png", image, transparency=clear)
+    pixels, metadata = read_picture(path)
+    assert farthest(pixels, blocks()) == 0
+    assert metadata.alpha is not None
+    assert (metadata.alpha[0, 0], metadata.alpha[0, 20]) == (0, 255)
+
+
+def test_16_bit_grey_with_a_transparent_level(tmp_path: Path) -> None:
+    path = made(tmp_path / "picture.png", sixteen_bits(grey_levels()), transparency=int(grey_levels()[0, 0]) * 257)
+    pixels, _ = read_picture(path)
+    assert farthest(pixels, in_grey(grey_levels())) == 0
+
+
+# Faults.
+
+
+def empty(folder: Path) -> Path:
+    path = folder / "empty.jpg"
+    path.touch()
+    return path
+
+
+def cut_jpeg(folder: Path) -> Path:
+    path = made(folder / "cut.jpg", np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8))
+    path.write_bytes(path.read_bytes()[:3000])
+    return path
+
+
+def cut_png(folder: Path) -> Path:
+    path = made(folder / "cut.png", np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8))
+    path.write_bytes(path.read_bytes()[:3000])
+    return path
+
+
+def text(folder: Path) -> Path:
+    path = folder / "text.jpg"
+    path.write_text("This is a letter, not a picture.")
+    return path
+
+
+def a_folder(folder: Path) -> Path:
+    path = folder / "folder.jpg"
+    path.mkdir()
+    return path
+
+
+def missing(folder: Path) -> Path:
+    return folder / "missing.jpg"
+
+
+def below_a_file(folder: Path) -> Path:
+    return text(folder) / "picture.jpg"
+
+
+def giant(folder: Path) -> Path:
+    """A PNG of a few bytes that says it has 10^10 pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    path = folder / "giant.png"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\x00" * 1000)) + chunk(b"IEND", b"")
+    )
+    return path
+
+
+FAULTS: dict[Callable[[Path], Path], str] = {
+    empty: "is empty (0 bytes)",
+    cut_jpeg: "truncated",
+    cut_png: "truncated",
+    text: "is no picture in a format that can be read",
+    a_folder: "Is a directory",
+    missing: "does not exist",
+    below_a_file: "Not a directory",
+    giant: "is too large",
+}
+
+
+@pytest.mark.parametrize("make", FAULTS, ids=lambda make: make.__name__)
+def test_the_error_names_the_file_and_the_reason(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    path = make(tmp_path)
+    began = time.monotonic()
+    with pytest.raises(ItemError) as caught:
+        read_picture(path)
+    assert str(path) in caught.value.problem
+    assert FAULTS[make] in caught.value.problem
+    assert "Errno" not in caught.value.problem
+    assert "<_io" not in caught.value.problem
+    assert time.monotonic() - began < SECONDS_TO_SEE_A_FAULT
+
+
+SECONDS_TO_SEE_A_FAULT = 5
+"""Decoding 10^10 pixels would take minutes and 30 GB."""
+
+
+@pytest.mark.parametrize("make", [empty, text, missing, giant], ids=lambda make: make.__name__)
+def test_the_head_alone_shows_some_faults(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    with pytest.raises(ItemError):
+        picture_size(make(tmp_path))
+
+
+def test_the_pictures_before_a_broken_one_are_given(tmp_path: Path) -> None:
+    paths = [made(tmp_path / "1.png", blocks()), made(tmp_path / "2.png", blocks(1)), text(tmp_path)]
+    read = PictureSource(tmp_path, paths).read(0, 3)
+    assert [next(read).frame_index, next(read).frame_index] == [0, 1]
+    with pytest.raises(ItemError, match=r"text\.jpg"):
+        next(read)
+
+
+def test_a_source_of_one_picture_is_called_by_its_name(tmp_path: Path) -> None:
+    path = made(tmp_path / "one.png", blocks())
+    assert PictureSource(tmp_path, [path]).path == path
+    assert PictureSource(tmp_path, [path, path]).path == tmp_path
+
+
+def test_a_picture_that_reads_back_otherwise_gets_no_name(tmp_path: Path) -> None:
+    """An EXIF block whose orientation could not be reset would show the picture on its side."""
+    pixels = films(1)[0]
+    metadata = PictureMetadata("JPEG", exif=exif_block(6))
+    with pytest.raises(ItemError, match="read back as 48x64"):
+        PictureSink([tmp_path / "result.jpg"], keep_metadata=True).write(pixels, Frame(pixels, 0, metadata=metadata))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "metadata"),
+    [
+        ("result.jpg", PictureMetadata("JPEG", xmp=b"x" * 70_000)),
+        ("result.jpg", PictureMetadata("PNG", exif=exif_block(1) + b"x" * 70_000)),
+    ],
+    ids=["XMP", "EXIF"],
+)
+def test_metadata_that_the_format_cannot_hold_is_an_item_error(tmp_path: Path, name: str, metadata: PictureMetadata) -> None:
+    pixels = films(1)[0]
+    with pytest.raises(ItemError, match=r"cannot be written as JPEG: .* too long"):
+        PictureSink([tmp_path / name], keep_metadata=True).write(pixels, Frame(pixels, 0, metadata=metadata))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_damaged_pictures_raise_nothing_but_item_errors(tmp_path: Path) -> None:
+    """A fixed sample of damage; Pillow raises a dozen kinds of errors."""
+    random = np.random.default_rng(1)
+    for suffix in FORMATS:
+        content = made(tmp_path / f"whole{suffix}", blocks(), exif=exif_block(6)).read_bytes()
+        path = tmp_path / f"damaged{suffix}"
+        for _ in range(40):
+            damaged = np.frombuffer(content, np.uint8).copy()
+            places = random.integers(0, min(len(damaged), 600), 6)
+            damaged[places] = random.integers(0, 256, 6)
+            path.write_bytes(damaged.tobytes())
+            try:
+                pixels, _ = read_picture(path)
+            except ItemError as error:
+                assert str(path) in error.problem
+            else:
+                assert pixels.ndim == 3
