@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nstpipe.errors import ItemError
 from nstpipe.files import completed, ensure_folder
 from nstpipe.media.frame import Pixels
+from nstpipe.media.pictures import PILLOW_ERRORS
 
 PNG_COMPRESSION = 1
 """Brush strokes hardly compress; more effort costs time and gains a few percent."""
@@ -67,10 +69,22 @@ class FrameStore:
                 old.unlink(missing_ok=True)
 
     def frames(self, first_frame_index: int, end_frame_index: int) -> Iterator[Pixels]:
-        """The finished frames from the first one up to, not including, the end."""
+        """The finished frames from the first one up to, not including, the end.
+
+        Raises:
+            ItemError: one of them is missing or damaged; all of them are removed, so that the next run makes them anew.
+        """
         for frame_index in range(first_frame_index, end_frame_index):
-            with Image.open(self._frame(frame_index)) as image:
-                yield np.asarray(image.convert("RGB"))
+            try:
+                with Image.open(self._frame(frame_index)) as image:
+                    pixels = np.asarray(image.convert("RGB"))
+            except PILLOW_ERRORS as error:
+                self.remove()
+                raise ItemError(
+                    f"{self._frame(frame_index)}, a finished frame that waited to be encoded, cannot be read: {error}.",
+                    "Run again: the frames of this clip are then made anew.",
+                ) from error
+            yield pixels
 
     def remove(self) -> None:
         """Delete all of it."""

@@ -23,7 +23,7 @@ JPEG_QUALITY = 95
 _FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}
 """Pillow's format for each suffix: a result is what its name says, whatever the original was."""
 
-_PILLOW_ERRORS = (
+PILLOW_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -68,7 +68,7 @@ def picture_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             width, height = image.size
             return (height, width) if _orientation(image) in (5, 6, 7, 8) else (width, height)
-    except _PILLOW_ERRORS as error:
+    except PILLOW_ERRORS as error:
         raise _unreadable(path, error) from error
 
 
@@ -95,7 +95,7 @@ def read_picture(path: Path) -> tuple[Pixels, PictureMetadata]:
                 alpha=np.asarray(alpha) if alpha is not None else None,
             )
             return np.asarray(_as_rgb(upright)), metadata
-    except _PILLOW_ERRORS as error:
+    except PILLOW_ERRORS as error:
         raise _unreadable(path, error) from error
 
 
@@ -104,7 +104,7 @@ def _orientation(image: Image.Image) -> int:
         return UPRIGHT  # Pillow turns it by itself, and gives its size as it is then
     try:
         return int(image.getexif().get(ORIENTATION_TAG, UPRIGHT))
-    except _PILLOW_ERRORS:
+    except PILLOW_ERRORS:
         return UPRIGHT  # a damaged EXIF block is no reason to refuse the picture
 
 
@@ -214,7 +214,7 @@ class PictureSink:
             if self._keep_metadata:
                 options |= _kept(metadata, options["format"], frame, (width, height))
             image.save(content, **options)
-        except _PILLOW_ERRORS as error:
+        except PILLOW_ERRORS as error:
             raise ItemError(f"{path} cannot be written as {options['format']}: {error}.") from error
         with completed(path) as partial:
             partial.write_bytes(content.getvalue())

@@ -123,17 +123,23 @@ def probe(path: Path) -> VideoInfo:
 
 def _ticks(container: av.container.InputContainer, stream: av.VideoStream) -> tuple[int, ...]:
     """Times of all frames, from the packets; by decoding if the packets do not say."""
-    packets = [packet for packet in container.demux(stream) if packet.size]
-    promised, held = stream.frames, sum(not packet.is_corrupt for packet in packets)
+    shown: list[int | None] = []
+    held, last_moment = 0, -1
+    # One packet at a time: together they are as large as the file.
+    for packet in container.demux(stream):
+        if not packet.size:
+            continue
+        if not packet.is_corrupt:
+            held += 1
+            last_moment = max(last_moment, packet.dts if packet.dts is not None else -1)
+        if not packet.is_discard:
+            shown.append(packet.pts)
     if container.format.name == "avi":
         # AVI promises moments, one a tick, and leaves some of them empty where the rate varies.
-        held = 1 + max((packet.dts for packet in packets if packet.dts is not None and not packet.is_corrupt), default=-1)
-    if held < promised:
-        raise ItemError(
-            f"{stream.container.name} is cut short: it promises {promised} frames and holds {held}.".replace("file:", ""),
-            "Get the whole file.",
-        )
-    shown = [packet.pts for packet in packets if not packet.is_discard]
+        held = 1 + last_moment
+    if held < stream.frames:
+        name = stream.container.name.removeprefix("file:")
+        raise ItemError(f"{name} is cut short: it promises {stream.frames} frames and holds {held}.", "Get the whole file.")
     if None not in shown and len(set(shown)) == len(shown):
         return tuple(sorted(pts for pts in shown if pts is not None))
     container.seek(0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nstpipe.errors import OutputError
+from nstpipe.errors import ItemError, OutputError
 from nstpipe.files import partial_path
 from nstpipe.media.framestore import FrameStore
 
@@ -131,3 +131,14 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="file"):
         filled(tmp_path / "file" / "clip", 1)
+
+
+def test_a_damaged_frame_is_named_and_the_clip_is_made_anew(tmp_path: Path) -> None:
+    store = FrameStore(tmp_path / "clip")
+    pixels = np.zeros((4, 6, 3), np.uint8)
+    for frame_index in range(3):
+        store.save(frame_index, pixels, np.zeros((1, 3, 4, 6), np.float32))
+    (tmp_path / "clip" / "frame_00000001.png").write_bytes(b"damaged")
+    with pytest.raises(ItemError, match=r"frame_00000001\.png.*cannot be read"):
+        list(store.frames(0, 3))
+    assert store.last() is None
