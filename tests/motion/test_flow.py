@@ -59,7 +59,8 @@ def test_warping_stays_within_the_pictures_range() -> None:
 
 
 def test_a_slide_is_found_to_a_fraction_of_a_pixel(street: Pixels) -> None:
-    motion = motion_between(window(street, 100, 300), window(street, 105, 297))
+    # The ground: in a cloudy sky both directions may agree on the same wrong flow.
+    motion = motion_between(window(street, 200, 400), window(street, 205, 397))
     # The camera went 5 right and 3 up, so things were 5 further right and 3 further up before.
     apart = np.hypot(motion.backward[:, :, 0] - 5, motion.backward[:, :, 1] + 3)
     assert np.median(middle(apart)) < END_POINT_ERROR
