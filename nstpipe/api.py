@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import joblib
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image, ImageOps
 
 from nstpipe.clip import ClipTask, failed, finish_output, frames_done, run_clip
 from nstpipe.config import Job, Pipeline, load_pipeline
-from nstpipe.config.models import Optimizer, Style
+from nstpipe.config.models import Color, Optimizer, Style
 from nstpipe.errors import EXIT_DONE, EXIT_SOME_FAILED, InputError, ItemError, UsageError
 from nstpipe.events import Emit, Event, ItemFailed, JobPlanned, Noticed, OutputDone, RunFinished
 from nstpipe.execute import execute
@@ -351,6 +352,7 @@ def stylize(
     size: int | str = 512,
     strength: float = 1.0,
     scale: float = 1.0,
+    color: Color = "style",
     iterations: int = 200,
     init: str = "matched",
     weights: str | Path = "bundled",
@@ -366,6 +368,7 @@ def stylize(
         size: longest side of the result in pixels, or ``native``.
         strength: 1.0 is the tuned default; more is more style.
         scale: size of the brush strokes relative to the picture.
+        color: whose colours the result has: style, content, or matched (the painting takes the content's first).
         iterations: at most; it stops earlier when nothing changes any more.
         init: matched, content, noise or blank.
         weights: bundled, torchvision or a path.
@@ -386,6 +389,8 @@ def stylize(
         raise UsageError("stylize: style is empty; give one picture or more.")
     if init not in ("matched", "content", "noise", "blank"):
         raise UsageError(f"stylize: found init={init!r}; allowed are matched, content, noise and blank.")
+    if color not in get_args(Color):
+        raise UsageError(f"stylize: found color={color!r}; allowed are {', '.join(get_args(Color))}.")
     if size != "native" and not isinstance(size, int):
         raise UsageError(f"stylize: found size={size!r}; allowed are a number of pixels and 'native'.")
     style_defaults, optimizer = Style.model_fields["layers"].default, Optimizer(first=iterations)
@@ -401,21 +406,22 @@ def stylize(
             strength=strength,
             style_scale=scale,
             total_variation=1.0,
+            color=color,
         ),
         [StylePicture(np.asarray(picture.convert("RGB")), 1.0) for picture in styles],
     )
     pixels = np.asarray(ImageOps.exif_transpose(content).convert("RGB"))
     pixels = resized(pixels, working_size((pixels.shape[1], pixels.shape[0]), size))
     original = tensor_of(pixels)
-    start = engine.first_start(original, init, seed)
+    look = engine.look(original)
+    seen = look.seen(original)
+    start = look.first_start(seen, init, seed)
     result = start
-    for iterate in engine.stylise(
-        original, start, optimizer=optimizer.name, most=optimizer.first, tolerance=optimizer.tolerance
-    ):
+    for iterate in look.stylise(seen, start, optimizer=optimizer.name, most=optimizer.first, tolerance=optimizer.tolerance):
         result = iterate.image
         if on_progress is not None:
             on_progress(iterate.evaluations, iterate.loss)
-    return Image.fromarray(pixels_of(result))
+    return Image.fromarray(pixels_of(look.shown(result.cpu(), original)))
 
 
 __all__ = ["Plan", "RunResult", "check", "plan", "run", "stylize"]

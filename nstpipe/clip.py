@@ -17,12 +17,13 @@ from nstpipe.events import ClipStarted, Emit, FrameDone, FrameProgressed, ItemFa
 from nstpipe.files import sha256_of
 from nstpipe.media.frame import Frame, Pixels, Source, resized
 from nstpipe.media.framestore import FrameStore
+from nstpipe.media.metadata import is_full_panorama
 from nstpipe.media.pictures import PictureSink, PictureSource, read_picture
 from nstpipe.media.video import VideoInfo, VideoSink, VideoSource
 from nstpipe.motion.flow import motion_between, resemblance, warp
 from nstpipe.plan import Clip, Output
 from nstpipe.style.color import color_statistics, match_color
-from nstpipe.style.engine import Engine, EngineSettings, StylePicture, pixels_of, tensor_of, tensor_of_floats
+from nstpipe.style.engine import Engine, EngineSettings, Look, StylePicture, pixels_of, tensor_of, tensor_of_floats
 from nstpipe.style.objective import Anchor
 from nstpipe.style.optimise import Iterate
 
@@ -108,16 +109,16 @@ def _run_shot(task: ClipTask, info: VideoInfo, emit: Emit) -> None:
     state = None if last is None else torch.from_numpy(last[1])
     emit(_started(task, next_frame_index))
     if next_frame_index < task.clip.end_frame_index:
-        for frame, image in _stylised(task, VideoSource(info), next_frame_index, state, emit):
-            store.save(frame.frame_index, pixels_of(image), image.numpy())
+        for frame, pixels, image in _stylised(task, VideoSource(info), next_frame_index, state, emit):
+            store.save(frame.frame_index, pixels, image.numpy())
 
 
 def _run_picture(task: ClipTask, emit: Emit) -> None:
     path = task.output.found.file.path
     sink = PictureSink([task.output.path], keep_metadata=task.output.job.metadata == "keep")
     emit(_started(task, 0))
-    for frame, image in _stylised(task, PictureSource(path.parent, [path]), 0, None, emit):
-        sink.write(pixels_of(image), frame)
+    for frame, pixels, _ in _stylised(task, PictureSource(path.parent, [path]), 0, None, emit):
+        sink.write(pixels, frame)
 
 
 def _started(task: ClipTask, next_frame_index: int) -> ClipStarted:
@@ -204,8 +205,8 @@ class _Start:
 
 def _stylised(
     task: ClipTask, source: Source, next_frame_index: int, state: Tensor | None, emit: Emit
-) -> Iterator[tuple[Frame, Tensor]]:
-    """Frames with their stylised pictures, 1 x 3 x height x width, float32, 0 to 1.
+) -> Iterator[tuple[Frame, Pixels, Tensor]]:
+    """Frames with their results, as they are shown and as the state that the next one needs.
 
     Args:
         task: the clip.
@@ -216,6 +217,7 @@ def _stylised(
     """
     job, size = task.output.job, task.output.size
     engine = _engine(engine_settings(task), tuple((image.path, image.weight) for image in job.style.images))
+    look = _look(engine, source, task.clip, size)
     painted: _Painted | None = None
     # The flow needs the original of the frame before, also when an earlier run has painted that one.
     first_read = next_frame_index if state is None else next_frame_index - 1
@@ -226,15 +228,16 @@ def _stylised(
             painted = _Painted(pixels, state)
             continue
         content = tensor_of(pixels)
-        start = _start(engine, content, pixels, painted, job, task.seed)
+        seen = look.seen(content)
+        start = _start(look, seen, pixels, painted, job, task.seed)
         try:
-            last = _optimised(engine, content, start, frame, task, emit)
+            last = _optimised(look, seen, start, frame, task, emit)
         except ItemError as error:
             place = source.path if frame.time is None else f"{source.path}, frame {frame.frame_index + 1}"
             raise ItemError(f"{place}: {error.problem}", error.next_step) from error
         # The state stays in float32 and within the range of a picture; what is beyond cannot be shown.
         painted = _Painted(pixels, last.image.clamp(0, 1).cpu())
-        yield frame, painted.state
+        yield frame, pixels_of(look.shown(painted.state, content)), painted.state
         emit(
             FrameDone(
                 job=job.name,
@@ -252,18 +255,27 @@ def _stylised(
         began = time.monotonic()
 
 
-def _optimised(engine: Engine, content: Tensor, start: _Start, frame: Frame, task: ClipTask, emit: Emit) -> Iterate:
+def _look(engine: Engine, source: Source, clip: Clip, size: tuple[int, int]) -> Look:
+    """The style for a clip; if it takes on colours, those of the clip's first frame, also when going on in the middle."""
+    if engine.settings.color == "style":
+        return engine.look(None)
+    first = next(iter(source.read(clip.first_frame_index, clip.first_frame_index + 1)))
+    return engine.look(tensor_of(resized(first.pixels, size)))
+
+
+def _optimised(look: Look, content: Tensor, start: _Start, frame: Frame, task: ClipTask, emit: Emit) -> Iterate:
     """The last iterate of one frame."""
     optimizer = task.output.job.optimizer
     last: Iterate | None = None
     shown = time.monotonic()
-    for last in engine.stylise(
+    for last in look.stylise(
         content,
         start.image,
         optimizer=optimizer.name,
         most=start.most,
         tolerance=optimizer.tolerance,
         anchor=start.anchor,
+        wrapped=_is_wrapped(task.output.job, frame),
     ):
         if time.monotonic() - shown > PROGRESS_INTERVAL_SECONDS:
             shown = time.monotonic()
@@ -281,18 +293,24 @@ def _optimised(engine: Engine, content: Tensor, start: _Start, frame: Frame, tas
     return last
 
 
-def _start(engine: Engine, content: Tensor, pixels: Pixels, before: _Painted | None, job: Job, seed: int) -> _Start:
+def _is_wrapped(job: Job, frame: Frame) -> bool:
+    if job.panorama == "auto":
+        return frame.metadata is not None and is_full_panorama(frame.metadata.xmp)
+    return job.panorama == "wrapped"
+
+
+def _start(look: Look, content: Tensor, pixels: Pixels, before: _Painted | None, job: Job, seed: int) -> _Start:
     """Where a frame starts: afresh, from the result before it, or from that result moved along the flow."""
     optimizer, temporal = job.optimizer, job.temporal
     if before is None:
-        return _Start(_first_start(engine, content, job, seed), optimizer.first)
+        return _Start(_first_start(look, content, job, seed), optimizer.first)
     if temporal.init == "content":
-        return _Start(_first_start(engine, content, job, seed), optimizer.next)
+        return _Start(_first_start(look, content, job, seed), optimizer.next)
     if temporal.init == "previous":
         return _Start(before.state, optimizer.next)
     motion = motion_between(before.pixels, pixels)
     if motion.reliability.mean() < COLLAPSED_RELIABILITY:
-        return _Start(_first_start(engine, content, job, seed), optimizer.first)
+        return _Start(_first_start(look, content, job, seed), optimizer.first)
     moved = tensor_of_floats(warp(before.state[0].permute(1, 2, 0).numpy(), motion.backward))
     reliability = torch.from_numpy(motion.reliability)
     # What was hidden until now starts in the colours of what is painted already; as plain content it would look bare.
@@ -303,11 +321,11 @@ def _start(engine: Engine, content: Tensor, pixels: Pixels, before: _Painted | N
     return _Start(image, optimizer.next, Anchor(moved, reliability))
 
 
-def _first_start(engine: Engine, content: Tensor, job: Job, seed: int) -> Tensor:
+def _first_start(look: Look, content: Tensor, job: Job, seed: int) -> Tensor:
     if isinstance(job.init, Path):
         pixels, _ = read_picture(job.init)
-        return tensor_of(resized(pixels, (content.shape[3], content.shape[2])))
-    return engine.first_start(content, job.init, seed)
+        return look.seen(tensor_of(resized(pixels, (content.shape[3], content.shape[2]))))
+    return look.first_start(content, job.init, seed)
 
 
 def engine_settings(task: ClipTask) -> EngineSettings:
@@ -325,6 +343,7 @@ def engine_settings(task: ClipTask) -> EngineSettings:
         style_scale=job.style.scale,
         total_variation=job.total_variation,
         temporal=job.temporal.weight,
+        color=job.color,
     )
 
 

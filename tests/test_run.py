@@ -271,6 +271,23 @@ def test_every_temporal_start_works(tmp_path: Path, init: str) -> None:
     assert nstpipe.run(video_job(tmp_path, frames=3, temporal={"init": init})).exit_code == 0
 
 
+@pytest.mark.parametrize("color", ["content", "matched"])
+def test_colors_of_a_broken_off_clip_go_on_with_its_first_frame(tmp_path: Path, color: str) -> None:
+    for name in ("whole", "broken"):
+        (tmp_path / name).mkdir()
+        video_job(tmp_path / name, frames=3, color=color)
+    nstpipe.run(tmp_path / "whole" / "pipeline.yaml")
+
+    def stop(event: Event) -> None:
+        if isinstance(event, FrameDone) and event.frame_index == 1:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        nstpipe.run(tmp_path / "broken" / "pipeline.yaml", on_event=stop)
+    nstpipe.run(tmp_path / "broken" / "pipeline.yaml")
+    assert content_of(tmp_path / "broken" / "out") == content_of(tmp_path / "whole" / "out")
+
+
 @pytest.mark.parametrize("init", ["matched", "content", "noise", "blank", "style.png"])
 def test_every_first_start_works(tmp_path: Path, init: str) -> None:
     assert nstpipe.run(folder_job(tmp_path, pictures=1, init=init)).exit_code == 0

@@ -41,7 +41,6 @@ LAYER_NAMES: tuple[str, ...] = tuple(
 """VGG19's layers, from the picture on; `nstpipe.style.vgg` has their shapes."""
 
 PLANNED: dict[str, frozenset[str] | None] = {
-    "color": frozenset({"content"}),
     "temporal.lags": None,
     "temporal.passes": None,
 }
@@ -49,6 +48,7 @@ PLANNED: dict[str, frozenset[str] | None] = {
 
 They are refused, never ignored."""
 
+Color = Literal["style", "content", "matched"]
 Pooling = Literal["max", "average"]
 Padding = Literal["replicate", "zeros"]
 
@@ -217,7 +217,11 @@ class Job(_Model):
         default=(), description="Which files of the input folder to leave out, as globs."
     )
     content: Content = Content()
-    color: Literal["style"] = Field(default="style", description="Whose colours the result has.")
+    color: Color = Field(
+        default="style",
+        description="Whose colours the result has: the style's; the content's, with only luminance painted anew; or "
+        "matched: the paintings take the content's colours first.",
+    )
     init: Annotated[
         Literal["matched", "content", "noise", "blank"] | FilePath, _keyword_or_path("matched", "content", "noise", "blank")
     ] = Field(
@@ -226,6 +230,10 @@ class Job(_Model):
         "noise, blank, or the path of a picture.",
     )
     total_variation: Share = Field(default=1.0, description="How much neighbouring pixels are held alike; 0 for not at all.")
+    panorama: Literal["auto", "wrapped", "flat"] = Field(
+        default="auto",
+        description="Whether left and right edge belong together: auto asks the picture's XMP for a full 360°.",
+    )
     pooling: Pooling = Field(default="max", description="VGG19's pooling.")
     padding: Padding = Field(
         default="replicate", description="What VGG19 sees beyond the edge; zeros leave a visible frame around the picture."

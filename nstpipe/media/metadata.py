@@ -74,3 +74,15 @@ def _replaced(xmp: bytes, prefix: str, names: tuple[str, ...], change: object) -
     assert callable(change)
     pattern = rf"(<?{prefix}:(?:{'|'.join(names)})(?:\s*=\s*[\"']|>\s*))(\d{{1,15}}(?:\.\d+)?)(?![\d.])"
     return re.sub(pattern.encode(), lambda match: match[1] + str(change(float(match[2]))).encode(), xmp)
+
+
+def is_full_panorama(xmp: bytes | None) -> bool:
+    """Whether an XMP packet says that the picture goes all the way round (GPano: equirectangular and not cropped)."""
+    if xmp is None or not re.search(rb"GPano:ProjectionType\s*(?:=\s*[\"']|>\s*)equirectangular", xmp):
+        return False
+    widths = {
+        name: re.search(rf"GPano:{name}\s*(?:=\s*[\"']|>\s*)(\d+)".encode(), xmp)
+        for name in ("FullPanoWidthPixels", "CroppedAreaImageWidthPixels")
+    }
+    full, cropped = widths.values()
+    return full is None or cropped is None or full[1] == cropped[1]

@@ -70,6 +70,54 @@ def match_color(image: Tensor, target: ColorStatistics, source: ColorStatistics 
     return moved.reshape(image.shape).clamp(0, 1).float()
 
 
+LUMA = (0.2126, 0.7152, 0.0722)
+"""Shares of R, G and B in luminance (ITU-R BT.709, whose primaries sRGB has)."""
+
+
+def luminance(image: Tensor) -> Tensor:
+    """1 x 1 x height x width, 0 to 1, of a picture 1 x 3 x height x width; on its gamma-corrected values."""
+    shares = image.new_tensor(LUMA).reshape(1, 3, 1, 1)
+    return (image * shares).sum(dim=1, keepdim=True)
+
+
+def luminance_matched(image: Tensor, reference: ColorStatistics) -> Tensor:
+    """The grey of a picture, with the mean and spread that the luminance of the reference colours has.
+
+    Args:
+        image: 1 x 3 x height x width, RGB, 0 to 1.
+        reference: whose luminance is wanted.
+
+    Returns:
+        1 x 3 x height x width, three equal channels, held within 0 to 1.
+    """
+    shares = torch.tensor(LUMA).double()
+    wanted_mean = shares @ reference.mean
+    wanted_spread = (shares @ reference.covariance @ shares).clamp_min(0).sqrt()
+    grey = luminance(image).double()
+    spread = grey.std(correction=0).clamp_min(1 / 255)
+    moved = (grey - grey.mean()) / spread * wanted_spread + wanted_mean
+    return moved.clamp(0, 1).float().expand_as(image)
+
+
+def with_colors_of(grey: Tensor, content: Tensor) -> Tensor:
+    """A picture with the luminance of one and the colours of another.
+
+    Args:
+        grey: 1 x 3 x height x width; its luminance counts.
+        content: 1 x 3 x height x width, RGB, 0 to 1; how its channels differ from its luminance counts.
+
+    Returns:
+        RGB, 0 to 1. Where a colour does not go with its new luminance, it is paled just enough to fit, so that the
+        luminance stays right.
+    """
+    wanted = luminance(grey).clamp(0, 1)
+    color = content - luminance(content)
+    # The largest share of the colour that keeps each channel within 0 to 1.
+    above, below = color.clamp_min(1e-6), (-color).clamp_min(1e-6)
+    fits = torch.minimum((1 - wanted) / above, wanted / below).amin(dim=1, keepdim=True).clamp(0, 1)
+    return (wanted + fits * color).clamp(0, 1)
+
+
 def _roots(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """The symmetric square root of a covariance, and its inverse with the smallest variance held above noise."""
     values, vectors = torch.linalg.eigh(matrix)

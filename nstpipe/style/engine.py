@@ -12,13 +12,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nstpipe.config.models import Padding, Pooling
+from nstpipe.config.models import Color, Padding, Pooling
 from nstpipe.errors import ItemError
 from nstpipe.media.frame import Pixels, resized
-from nstpipe.style.color import color_statistics, match_color, mixed_statistics
+from nstpipe.style.color import (
+    ColorStatistics,
+    color_statistics,
+    luminance,
+    luminance_matched,
+    match_color,
+    mixed_statistics,
+    with_colors_of,
+)
 from nstpipe.style.device import choose_device, choose_precision
 from nstpipe.style.losses import gram
-from nstpipe.style.objective import Anchor, Balance, Objective, activations_of
+from nstpipe.style.objective import Anchor, Balance, Objective, View
 from nstpipe.style.optimise import Iterate, iterates
 from nstpipe.style.vgg import VGG19
 from nstpipe.style.weights import Weights, load_weights
@@ -28,6 +36,9 @@ STYLE_STRENGTH = 10.0
 
 TOTAL_VARIATION = 10.0
 """What `total_variation: 1` multiplies the total variation with. Takes the grain off without softening strokes, by eye."""
+
+WRAP_PIXELS = 64
+"""How far a panorama is continued beyond its edges. What VGG19 sees from further away hardly counts."""
 
 TEMPORAL = 100.0
 """What `temporal.weight: 1` multiplies the distance from the moved previous result with."""
@@ -49,6 +60,7 @@ class EngineSettings:
         style_scale: the style pictures' longest side over the frame's.
         total_variation: 1 is the tuned default, 0 is none.
         temporal: 1 is the tuned default, 0 is none.
+        color: whose colours the result has; see `Look`.
     """
 
     weights: str | Path
@@ -62,6 +74,7 @@ class EngineSettings:
     style_scale: float
     total_variation: float
     temporal: float = 0.0
+    color: Color = "style"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +96,7 @@ def _weights(spec: str | Path) -> Weights:
 
 
 class Engine:
-    """Stylises frames.
+    """Weights, network and paintings; `look` gives the style as one clip sees it.
 
     Raises:
         MachineError: weights or device are not to be had.
@@ -105,25 +118,71 @@ class Engine:
         )
         network = VGG19(weights.state, self.balance.layers, pooling=settings.pooling, padding=settings.padding)
         self.network = network.to(self.device, self.precision).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        parts = [color_statistics(tensor_of(style.pixels)) for style in self.styles]
-        self._style_colors = mixed_statistics(parts, [style.weight for style in self.styles])
+        self._shared_look: Look | None = None
+
+    def look(self, first_content: Tensor | None) -> Look:
+        """The style for a clip.
+
+        Args:
+            first_content: of the clip's first frame, 1 x 3 x height x width, RGB, 0 to 1. The colours that the style is
+                adapted to, where it is, are this frame's for the whole clip: they must not drift. With
+                ``color: style`` it is not needed.
+        """
+        if self.settings.color != "style" and first_content is not None:
+            return Look(self, color_statistics(first_content))
+        if self._shared_look is None:
+            self._shared_look = Look(self, None)
+        return self._shared_look
+
+
+class Look:
+    """The style as the frames of one clip see it; pictures of one clip each share it where colours are the style's.
+
+    With ``color: content``, the style is transferred in luminance alone, and the result takes its colours from the frame
+    (Gatys, Bethge, Hertzmann, Shechtman 2016, "Preserving Color in Neural Artistic Style Transfer", section 3). With
+    ``color: matched``, the paintings take the clip's colours before their style is measured (the same paper, section 2).
+
+    Args:
+        engine: with the paintings.
+        reference: colours of the clip's first frame; None if the style keeps its own.
+    """
+
+    def __init__(self, engine: Engine, reference: ColorStatistics | None) -> None:
+        self._engine = engine
+        self._in_luminance = reference is not None and engine.settings.color == "content"
+        self._pictures = [self._adapted(tensor_of(style.pixels), reference) for style in engine.styles]
+        weights = [style.weight for style in engine.styles]
+        self._colors = mixed_statistics([color_statistics(picture) for picture in self._pictures], weights)
         self._targets: tuple[int, Mapping[str, Tensor]] | None = None
+
+    def _adapted(self, painting: Tensor, reference: ColorStatistics | None) -> Tensor:
+        if reference is None:
+            return painting
+        return luminance_matched(painting, reference) if self._in_luminance else match_color(painting, reference)
+
+    def seen(self, content: Tensor) -> Tensor:
+        """A frame as it is compared with the style: grey where only luminance is transferred."""
+        return luminance(content).expand_as(content) if self._in_luminance else content
+
+    def shown(self, image: Tensor, content: Tensor) -> Tensor:
+        """A result as people see it, 0 to 1: with the frame's own colours where only luminance was transferred."""
+        return with_colors_of(image, content) if self._in_luminance else image.clamp(0, 1)
 
     def first_start(self, content: Tensor, init: str | Path, seed: int) -> Tensor:
         """Where the first frame of a clip starts.
 
         Args:
-            content: 1 x 3 x height x width, RGB, 0 to 1.
+            content: as `seen`, 1 x 3 x height x width, 0 to 1.
             init: matched, content, noise, blank; a picture of one's own is read by the caller.
             seed: of the noise.
         """
         if init == "matched":
-            return match_color(content, self._style_colors)
+            return match_color(content, self._colors)
         if init == "noise":
             generator = torch.Generator().manual_seed(seed)
             return torch.rand(content.shape, generator=generator)
         if init == "blank":
-            return self._style_colors.mean.float().reshape(1, 3, 1, 1).expand_as(content)
+            return self._colors.mean.float().reshape(1, 3, 1, 1).expand_as(content)
         return content
 
     def stylise(
@@ -135,56 +194,62 @@ class Engine:
         most: int,
         tolerance: float,
         anchor: Anchor | None = None,
+        wrapped: bool = False,
     ) -> Iterator[Iterate]:
         """Optimise one frame; see `nstpipe.style.optimise.iterates`.
 
         Args:
-            content: 1 x 3 x height x width, RGB, 0 to 1, float32.
+            content: as `seen`, 1 x 3 x height x width, 0 to 1, float32.
             start: of the same shape.
             optimizer: lbfgs or adam.
             most: iterations at most.
             tolerance: the fall of the loss at which it stops.
             anchor: what the frame holds on to; None at a clip's beginning.
+            wrapped: whether the left edge continues the right one, as in a 360° panorama.
 
         Raises:
             ItemError: the frame is too small for the layers asked for, or the loss is not finite.
         """
-        objective = self.objective(content.to(self.device), anchor)
-        return iterates(objective, start.to(self.device), name=optimizer, most=most, tolerance=tolerance)
+        device = self._engine.device
+        objective = self.objective(content.to(device), anchor, wrapped=wrapped)
+        return iterates(objective, start.to(device), name=optimizer, most=most, tolerance=tolerance)
 
-    def objective(self, content: Tensor, anchor: Anchor | None = None) -> Objective:
-        """The loss to minimise for a frame."""
+    def objective(self, content: Tensor, anchor: Anchor | None = None, *, wrapped: bool = False) -> Objective:
+        """The loss to minimise for a frame; see `stylise`."""
+        engine = self._engine
         height, width = content.shape[-2:]
-        smallest = self.network.smallest_side
+        smallest = engine.network.smallest_side
         if min(height, width) < smallest:
             raise ItemError(
                 f"the frame is {width}x{height} pixels when stylised; the layers asked for need {smallest} on the "
                 "shorter side.",
                 "Give a larger size, or layers of earlier blocks.",
             )
-        style_targets = self._style_targets(max(height, width))
+        view = View(engine.network, engine.preprocessing, wrap_pixels=min(WRAP_PIXELS, width) if wrapped else 0)
         with torch.no_grad():
-            activations = activations_of(self.network, self.preprocessing, content)
-        content_targets = {layer: activations[layer] for layer in self.balance.content}
+            activations = view(content)
+        content_targets = {layer: activations[layer] for layer in engine.balance.content}
         if anchor is not None:
-            anchor = Anchor(anchor.image.to(self.device), anchor.reliability.to(self.device))
-        return Objective(self.network, self.preprocessing, self.balance, content_targets, style_targets, anchor)
+            anchor = Anchor(anchor.image.to(engine.device), anchor.reliability.to(engine.device))
+        return Objective(view, engine.balance, content_targets, self._style_targets(max(height, width)), anchor)
 
     def _style_targets(self, longest: int) -> Mapping[str, Tensor]:
-        """Weighted means of the style pictures' Gram matrices, at the size that gives the wanted strokes."""
+        """Weighted means of the paintings' Gram matrices, at the size that gives the wanted strokes."""
         if self._targets is not None and self._targets[0] == longest:
             return self._targets[1]
+        engine = self._engine
+        view = View(engine.network, engine.preprocessing)
         targets: dict[str, Tensor] = {}
-        total = sum(style.weight for style in self.styles)
-        for style in self.styles:
-            height, width = style.pixels.shape[:2]
-            scale = self.settings.style_scale * longest / max(height, width)
+        total = sum(style.weight for style in engine.styles)
+        for style, picture in zip(engine.styles, self._pictures, strict=True):
+            height, width = picture.shape[-2:]
+            scale = engine.settings.style_scale * longest / max(height, width)
             # However small the strokes are wanted, the deepest layer must still see something.
-            scale = max(scale, self.network.smallest_side / min(height, width))
-            pixels = resized(style.pixels, (round(width * scale), round(height * scale)))
+            scale = max(scale, engine.network.smallest_side / min(height, width))
+            pixels = resized(picture[0].permute(1, 2, 0).numpy(), (round(width * scale), round(height * scale)))
             with torch.no_grad():
-                activations = activations_of(self.network, self.preprocessing, tensor_of(pixels).to(self.device))
-                for layer in self.balance.style:
+                activations = view(tensor_of_floats(pixels.clip(0, 1)).to(engine.device))
+                for layer in engine.balance.style:
                     share = style.weight / total * gram(activations[layer])
                     targets[layer] = targets[layer] + share if layer in targets else share
         self._targets = (longest, targets)

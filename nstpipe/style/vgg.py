@@ -47,6 +47,16 @@ def _layer_table() -> tuple[Layer, ...]:
 LAYERS = _layer_table()
 
 
+def pixels_a_position(layer_name: str) -> int:
+    """How many pixels of the picture, across and down, one position of a layer stands for: 1, 2, 4 and so on."""
+    poolings = 0
+    for layer in LAYERS:
+        poolings += layer.kind == "pool"
+        if layer.name == layer_name:
+            return int(2**poolings)
+    raise ValueError(f"{layer_name} is no layer of VGG19")
+
+
 class VGG19(nn.Module):
     """The frozen layers up to the last one that is asked for.
 
@@ -105,6 +115,3 @@ class VGG19(nn.Module):
     def smallest_side(self) -> int:
         """The smallest height or width in pixels whose last activation still has a pixel."""
         return int(2 ** sum(layer.kind == "pool" for layer in self.table))
-
-
-LAYER_NAMES: tuple[str, ...] = tuple(layer.name for layer in LAYERS)

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nstpipe.style.color import ColorStatistics, color_statistics, match_color, mixed_statistics
+from nstpipe.style.color import (
+    ColorStatistics,
+    color_statistics,
+    luminance,
+    luminance_matched,
+    match_color,
+    mixed_statistics,
+    with_colors_of,
+)
 
 CLOSE = 1e-3
 """Of the range 0 to 1: a quarter of a level of an 8-bit picture."""
@@ -68,3 +76,31 @@ def test_a_picture_of_little_weight_hardly_counts() -> None:
     one = ColorStatistics(torch.zeros(3).double(), torch.eye(3).double())
     other = ColorStatistics(torch.ones(3).double(), torch.eye(3).double())
     assert mixed_statistics([one, other], [999.0, 1.0]).mean.tolist() == pytest.approx([0.001] * 3)
+
+
+def test_luminance_of_white_is_one_and_green_is_brighter_than_blue() -> None:
+    white, green, blue = (torch.tensor(color).reshape(1, 3, 1, 1) for color in ([1.0, 1, 1], [0.0, 1, 0], [0.0, 0, 1]))
+    assert luminance(white).item() == pytest.approx(1)
+    assert luminance(green) > 5 * luminance(blue)
+
+
+def test_matched_luminance_has_the_references_mean_and_spread() -> None:
+    reference = noise(0.6, 0.05, 1)
+    result = luminance_matched(noise(0.3, 0.1, 2), color_statistics(reference))
+    assert torch.equal(result[:, 0], result[:, 1])
+    assert result.mean().item() == pytest.approx(luminance(reference).mean().item(), abs=CLOSE)
+    assert result[:, 0].std().item() == pytest.approx(luminance(reference).std().item(), abs=CLOSE)
+
+
+def test_colors_of_the_content_with_its_own_luminance_are_the_content() -> None:
+    image = noise(0.5, 0.1, 3)
+    assert torch.allclose(with_colors_of(image, image), image, atol=CLOSE)
+
+
+def test_a_color_that_does_not_fit_is_paled_and_its_luminance_stays() -> None:
+    red = torch.tensor([1.0, 0, 0]).reshape(1, 3, 1, 1)
+    bright = torch.full((1, 3, 1, 1), 0.9)
+    result = with_colors_of(bright, red)
+    assert luminance(result).item() == pytest.approx(0.9, abs=CLOSE)
+    assert 0 <= result.min() <= result.max() <= 1
+    assert result[0, 0] > result[0, 1]

@@ -12,9 +12,9 @@ from PIL import Image
 
 from nstpipe.errors import ItemError, MachineError
 from nstpipe.media.frame import resized
-from nstpipe.style.color import color_statistics
+from nstpipe.style.color import color_statistics, luminance
 from nstpipe.style.device import choose_device, choose_precision, has_native_bfloat16
-from nstpipe.style.engine import Engine, EngineSettings, StylePicture, pixels_of, tensor_of
+from nstpipe.style.engine import Engine, EngineSettings, Look, StylePicture, pixels_of, tensor_of, tensor_of_floats
 
 SETTINGS = EngineSettings(
     weights="bundled",
@@ -50,13 +50,17 @@ def engine(style: StylePicture) -> Engine:
     return Engine(SETTINGS, [style])
 
 
-def stylised(engine: Engine, content: torch.Tensor, start: torch.Tensor, most: int = 20) -> torch.Tensor:
-    *_, last = engine.stylise(content, start, optimizer="lbfgs", most=most, tolerance=0.0)
+def stylised_by(look: Look, content: torch.Tensor, start: torch.Tensor, most: int = 20) -> torch.Tensor:
+    *_, last = look.stylise(content, start, optimizer="lbfgs", most=most, tolerance=0.0)
     return last.image
 
 
+def stylised(engine: Engine, content: torch.Tensor, start: torch.Tensor, most: int = 20) -> torch.Tensor:
+    return stylised_by(engine.look(content), content, start, most)
+
+
 def test_loss_falls_and_the_picture_takes_on_style_and_keeps_content(engine: Engine, content: torch.Tensor) -> None:
-    objective = engine.objective(content)
+    objective = engine.look(content).objective(content)
     result = stylised(engine, content, content)
     with torch.no_grad():
         before, after = objective(content), objective(result)
@@ -67,47 +71,49 @@ def test_loss_falls_and_the_picture_takes_on_style_and_keeps_content(engine: Eng
 
 
 def test_the_content_has_no_content_loss_and_the_style_no_style_loss(engine: Engine, style: StylePicture) -> None:
-    painting = tensor_of(resized(style.pixels, (96, round(96 * style.pixels.shape[0] / style.pixels.shape[1]))))
+    height, width, _ = style.pixels.shape
+    exact = style.pixels.astype(np.float32) / np.float32(255)
+    painting = tensor_of_floats(resized(exact, (96, round(96 * height / width))))
     with torch.no_grad():
-        losses = engine.objective(painting)(painting)
+        losses = engine.look(painting).objective(painting)(painting)
     assert losses.content.item() == 0
     assert losses.style.item() < 1e-6
 
 
 def test_the_same_run_gives_the_same_bytes(engine: Engine, content: torch.Tensor) -> None:
-    start = engine.first_start(content, "noise", seed=3)
+    start = engine.look(content).first_start(content, "noise", seed=3)
     assert torch.equal(stylised(engine, content, start, 4), stylised(engine, content, start, 4))
 
 
 def test_matched_start_has_the_styles_colors(engine: Engine, content: torch.Tensor, style: StylePicture) -> None:
     wanted = color_statistics(tensor_of(style.pixels)).mean
-    found = color_statistics(engine.first_start(content, "matched", 0)).mean
+    found = color_statistics(engine.look(content).first_start(content, "matched", 0)).mean
     # Colours beyond white and black are held back, so the mean is met to a few levels only.
     assert torch.allclose(found, wanted, atol=0.03)
 
 
 def test_other_starts(engine: Engine, content: torch.Tensor) -> None:
-    assert torch.equal(engine.first_start(content, "content", 0), content)
-    noise = engine.first_start(content, "noise", 1)
-    assert torch.equal(noise, engine.first_start(content, "noise", 1))
-    assert not torch.equal(noise, engine.first_start(content, "noise", 2))
-    blank = engine.first_start(content, "blank", 0)
+    assert torch.equal(engine.look(content).first_start(content, "content", 0), content)
+    noise = engine.look(content).first_start(content, "noise", 1)
+    assert torch.equal(noise, engine.look(content).first_start(content, "noise", 1))
+    assert not torch.equal(noise, engine.look(content).first_start(content, "noise", 2))
+    blank = engine.look(content).first_start(content, "blank", 0)
     assert torch.equal(blank, blank[:, :, :1, :1].expand_as(blank))
     assert all(start.shape == content.shape for start in (noise, blank))
 
 
 def test_matched_start_gets_further_than_plain_content(engine: Engine, content: torch.Tensor) -> None:
-    objective = engine.objective(content)
+    objective = engine.look(content).objective(content)
     with torch.no_grad():
-        from_matched = objective(stylised(engine, content, engine.first_start(content, "matched", 0))).total
+        from_matched = objective(stylised(engine, content, engine.look(content).first_start(content, "matched", 0))).total
         from_content = objective(stylised(engine, content, content)).total
     assert from_matched < from_content
 
 
 def test_bfloat16_gets_as_far_as_float32(engine: Engine, content: torch.Tensor, style: StylePicture) -> None:
     rounded = Engine(replace(SETTINGS, precision="bfloat16"), [style])
-    start = engine.first_start(content, "matched", 0)
-    objective = engine.objective(content)
+    start = engine.look(content).first_start(content, "matched", 0)
+    objective = engine.look(content).objective(content)
     with torch.no_grad():
         exact = objective(stylised(engine, content, start, 30)).total.item()
         other = objective(stylised(rounded, content, start, 30)).total.item()
@@ -117,20 +123,81 @@ def test_bfloat16_gets_as_far_as_float32(engine: Engine, content: torch.Tensor, 
 def test_two_styles_have_the_weighted_mean_of_their_grams(samples: Path, style: StylePicture, content: torch.Tensor) -> None:
     with Image.open(samples / "styles" / "van_gogh_night_cafe.jpg") as image:
         other = StylePicture(np.asarray(image.convert("RGB")), 3.0)
-    alone = [Engine(SETTINGS, [picture]).objective(content).style_targets["relu3_1"] for picture in (style, other)]
-    both = Engine(SETTINGS, [style, other]).objective(content).style_targets["relu3_1"]
+    alone = [
+        Engine(SETTINGS, [picture]).look(content).objective(content).style_targets["relu3_1"] for picture in (style, other)
+    ]
+    both = Engine(SETTINGS, [style, other]).look(content).objective(content).style_targets["relu3_1"]
     assert torch.allclose(both, (alone[0] + 3 * alone[1]) / 4, rtol=1e-4, atol=1e-6 * alone[0].max())
 
 
 def test_style_targets_follow_the_scale(style: StylePicture, content: torch.Tensor) -> None:
-    large = Engine(replace(SETTINGS, style_scale=2.0), [style]).objective(content).style_targets["relu3_1"]
-    small = Engine(SETTINGS, [style]).objective(content).style_targets["relu3_1"]
+    large = Engine(replace(SETTINGS, style_scale=2.0), [style]).look(content).objective(content).style_targets["relu3_1"]
+    small = Engine(SETTINGS, [style]).look(content).objective(content).style_targets["relu3_1"]
     assert (large - small).norm() / small.norm() > 0.05
+
+
+def test_content_colors_are_kept_and_its_luminance_is_painted(content: torch.Tensor, style: StylePicture) -> None:
+    look = Engine(replace(SETTINGS, color="content"), [style]).look(content)
+    seen = look.seen(content)
+    assert torch.equal(seen[:, 0], seen[:, 2])
+    *_, last = look.stylise(seen, look.first_start(seen, "matched", 0), optimizer="lbfgs", most=20, tolerance=0.0)
+    shown = look.shown(last.image, content)
+    assert torch.allclose(luminance(shown), luminance(last.image).clamp(0, 1), atol=1e-5)
+    hues = content - luminance(content), shown - luminance(shown)
+    # Colours are only paled, never turned: the two point the same way.
+    agreement = torch.nn.functional.cosine_similarity(*hues, dim=1)[hues[0].norm(dim=1) > 0.05]
+    assert agreement.quantile(0.05) > 0.99
+    assert (luminance(shown) - luminance(content)).abs().mean() > 0.02
+    # The painting's luminance was brought to the frame's, so a dark painting does not darken the frame.
+    assert abs(float(luminance(shown).mean() - luminance(content).mean())) < 0.06
+
+
+def test_matched_paintings_have_the_contents_colors(content: torch.Tensor, style: StylePicture) -> None:
+    look = Engine(replace(SETTINGS, color="matched"), [style]).look(content)
+    result = stylised_by(look, content, look.first_start(content, "matched", 0))
+    wanted, found = color_statistics(content).mean, color_statistics(look.shown(result, content)).mean
+    assert torch.allclose(found, wanted, atol=0.06)
+
+
+def seam_and_neighbours(image: torch.Tensor) -> tuple[float, float]:
+    """Mean step between right and left edge, and between neighbouring columns elsewhere."""
+    across = (image[..., 0] - image[..., -1]).abs().mean()
+    elsewhere = (image[..., 1:] - image[..., :-1]).abs().mean()
+    return float(across), float(elsewhere)
+
+
+def test_a_panorama_has_no_seam_and_a_flat_picture_has_one(samples: Path, engine: Engine) -> None:
+    with Image.open(samples / "streetview" / "street_08_360.jpg") as image:
+        panorama = tensor_of(resized(np.asarray(image), (128, 64)))
+    look = engine.look(panorama)
+    start = look.first_start(panorama, "matched", 0)
+    seams = {}
+    for wrapped in (True, False):
+        *_, last = look.stylise(panorama, start, optimizer="lbfgs", most=40, tolerance=0.0, wrapped=wrapped)
+        across, elsewhere = seam_and_neighbours(last.image)
+        seams[wrapped] = across / elsewhere
+    # Wrapped, the seam is a pair of columns like any other.
+    assert seams[True] < 1.25
+    assert seams[False] > seams[True] * 1.2
+
+
+def test_turning_a_panorama_turns_its_result(samples: Path, engine: Engine) -> None:
+    with Image.open(samples / "streetview" / "street_08_360.jpg") as image:
+        panorama = tensor_of(resized(np.asarray(image), (128, 64)))
+    look = engine.look(panorama)
+    objective = look.objective(panorama, wrapped=True)
+    # By a multiple of 16 pixels, so that pooling cuts the picture at the same places.
+    turned = look.objective(panorama.roll(32, dims=3), wrapped=True)
+    start = look.first_start(panorama, "noise", 1)
+    with torch.no_grad():
+        here, there = objective(start), turned(start.roll(32, dims=3))
+    # What lies further away than the continuation reaches is seen through another edge: a little differs.
+    assert there.total.item() == pytest.approx(here.total.item(), rel=0.01)
 
 
 def test_a_frame_too_small_for_its_layers_says_what_is_needed(engine: Engine) -> None:
     with pytest.raises(ItemError, match="the frame is 64x15 pixels when stylised; the layers asked for need 16"):
-        engine.objective(torch.rand(1, 3, 15, 64))
+        engine.look(torch.rand(1, 3, 15, 64)).objective(torch.rand(1, 3, 15, 64))
 
 
 def test_pixels_are_rounded_and_not_cut_off() -> None:
