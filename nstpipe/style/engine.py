@@ -24,10 +24,10 @@ from nstpipe.style.color import (
     mixed_statistics,
     with_colors_of,
 )
-from nstpipe.style.device import choose_device, choose_precision
-from nstpipe.style.losses import gram
+from nstpipe.style.device import choose_device, choose_precision, free_bytes
 from nstpipe.style.objective import Anchor, Balance, Objective, View
 from nstpipe.style.optimise import Iterate, iterates
+from nstpipe.style.tiles import MARGIN_PIXELS, TiledObjective, measure
 from nstpipe.style.vgg import VGG19
 from nstpipe.style.weights import Weights, load_weights
 
@@ -39,6 +39,15 @@ TOTAL_VARIATION = 10.0
 
 WRAP_PIXELS = 64
 """How far a panorama is continued beyond its edges. What VGG19 sees from further away hardly counts."""
+
+BYTES_A_PIXEL = 1800
+"""Memory that the activations of a pixel and their gradients take in bfloat16, measured from 0.6 to 1.8 megapixels."""
+
+USABLE_SHARE = 0.6
+"""Of the free memory; the rest is for the picture itself, the optimiser's history and others."""
+
+SMALLEST_TILE, LARGEST_TILE = 256, 2048
+"""Pixels. Below, most of the work would go into margins; above, nothing is gained."""
 
 TEMPORAL = 100.0
 """What `temporal.weight: 1` multiplies the distance from the moved previous result with."""
@@ -134,6 +143,21 @@ class Engine:
             self._shared_look = Look(self, None)
         return self._shared_look
 
+    def tile_side(self, height: int, width: int) -> int | None:
+        """Side of the tiles, in pixels, in which a frame of this size is optimised; None if it fits into memory whole.
+
+        Decided from the memory that is free now. Sides are powers of two, so that a little more or less of it does not
+        change the tiles, and with them the last digits of a result.
+        """
+        bytes_a_pixel = BYTES_A_PIXEL * (1 if self.precision == torch.bfloat16 else 2)
+        free = free_bytes(self.device) * USABLE_SHARE
+        if height * width * bytes_a_pixel <= free:
+            return None
+        side = LARGEST_TILE
+        while side > SMALLEST_TILE and (side + 2 * MARGIN_PIXELS) ** 2 * bytes_a_pixel > free:
+            side //= 2
+        return side
+
 
 class Look:
     """The style as the frames of one clip see it; pictures of one clip each share it where colours are the style's.
@@ -214,7 +238,7 @@ class Look:
         objective = self.objective(content.to(device), anchor, wrapped=wrapped)
         return iterates(objective, start.to(device), name=optimizer, most=most, tolerance=tolerance)
 
-    def objective(self, content: Tensor, anchor: Anchor | None = None, *, wrapped: bool = False) -> Objective:
+    def objective(self, content: Tensor, anchor: Anchor | None = None, *, wrapped: bool = False) -> Objective | TiledObjective:
         """The loss to minimise for a frame; see `stylise`."""
         engine = self._engine
         height, width = content.shape[-2:]
@@ -225,13 +249,20 @@ class Look:
                 "shorter side.",
                 "Give a larger size, or layers of earlier blocks.",
             )
-        view = View(engine.network, engine.preprocessing, wrap_pixels=min(WRAP_PIXELS, width) if wrapped else 0)
-        with torch.no_grad():
-            activations = view(content)
-        content_targets = {layer: activations[layer] for layer in engine.balance.content}
+        wrap_pixels = min(WRAP_PIXELS, width) // smallest * smallest if wrapped else 0
+        view = View(engine.network, engine.preprocessing, wrap_pixels)
         if anchor is not None:
             anchor = Anchor(anchor.image.to(engine.device), anchor.reliability.to(engine.device))
-        return Objective(view, engine.balance, content_targets, self._style_targets(max(height, width)), anchor)
+        style_targets = self._style_targets(max(height, width))
+        layers = frozenset(engine.balance.content)
+        side = engine.tile_side(height, width + 2 * wrap_pixels)
+        if side is not None:
+            measured = measure(view, content, side, grams=frozenset(), activations=layers)
+            return TiledObjective(view, engine.balance, measured.activations, style_targets, anchor, side)
+        with torch.no_grad():
+            activations = view(content)
+        content_targets = {layer: activations[layer] for layer in layers}
+        return Objective(view, engine.balance, content_targets, style_targets, anchor)
 
     def _style_targets(self, longest: int) -> Mapping[str, Tensor]:
         """Weighted means of the paintings' Gram matrices, at the size that gives the wanted strokes."""
@@ -247,11 +278,12 @@ class Look:
             # However small the strokes are wanted, the deepest layer must still see something.
             scale = max(scale, engine.network.smallest_side / min(height, width))
             pixels = resized(picture[0].permute(1, 2, 0).numpy(), (round(width * scale), round(height * scale)))
-            with torch.no_grad():
-                activations = view(tensor_of_floats(pixels.clip(0, 1)).to(engine.device))
-                for layer in engine.balance.style:
-                    share = style.weight / total * gram(activations[layer])
-                    targets[layer] = targets[layer] + share if layer in targets else share
+            painting = tensor_of_floats(pixels.clip(0, 1)).to(engine.device)
+            side = engine.tile_side(*painting.shape[-2:]) or max(painting.shape[-2:])
+            measured = measure(view, painting, side, grams=frozenset(engine.balance.style), activations=frozenset())
+            for layer, matrix in measured.grams.items():
+                share = style.weight / total * matrix
+                targets[layer] = targets[layer] + share if layer in targets else share
         self._targets = (longest, targets)
         return targets
 

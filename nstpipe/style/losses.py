@@ -13,19 +13,21 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
-def content_distance(activation: Tensor, target: Tensor) -> Tensor:
+def content_distance(activation: Tensor, target: Tensor, energy: Tensor | None = None) -> Tensor:
     """Σ(F − P)² / ΣP², for activations F of the picture and P of the content (equation 1, normalised).
 
     Args:
         activation: 1 x channels x height x width.
         target: of the same shape.
+        energy: ΣP² of a whole picture, of which these are a part; None if they are all of it.
 
     Returns:
         A float32 scalar: 0 when equal, 1 when the picture has no activation at all.
     """
     target = target.float()
+    energy = target.square().sum() if energy is None else energy
     # The paper halves the sum; here it is divided by the target's energy.
-    return (activation.float() - target).square().sum() / target.square().sum().clamp_min(_TINY)
+    return (activation.float() - target).square().sum() / energy.clamp_min(_TINY)
 
 
 def gram(activation: Tensor) -> Tensor:

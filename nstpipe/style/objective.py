@@ -36,6 +36,14 @@ class Balance:
         """All the layers whose activations are needed."""
         return frozenset(self.content) | frozenset(self.style)
 
+    def content_shares(self) -> dict[str, float]:
+        """What each content layer's distance counts; they add up to 1."""
+        return {layer: weight / sum(self.content.values()) for layer, weight in self.content.items()}
+
+    def style_shares(self) -> dict[str, float]:
+        """What each style layer's distance counts; they add up to the strength."""
+        return {layer: self.style_strength * weight / sum(self.style.values()) for layer, weight in self.style.items()}
+
 
 @dataclass(frozen=True, eq=False)
 class Losses:
@@ -72,33 +80,36 @@ class View:
     Attributes:
         network: frozen.
         preprocessing: what the network's weights want to see.
-        wrap_pixels: how far the picture is continued beyond its left and right edge by what is at the other one; 0 for
-            a flat picture.
+        wrap_pixels: how far the picture is continued beyond its left and right edge by what is at the other one, a
+            multiple of the network's `smallest_side`; 0 for a flat picture.
     """
 
     network: VGG19
     preprocessing: Preprocessing
     wrap_pixels: int = 0
 
-    def __call__(self, image: Tensor) -> dict[str, Tensor]:
+    def continued(self, image: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """A picture with its continuation, and the first and end of the columns that are the picture's own."""
+        width = image.shape[-1]
+        wrap = self.wrap_pixels
+        if not wrap:
+            return image, (0, width)
+        return torch.cat([image[..., -wrap:], image, image[..., :wrap]], dim=-1), (wrap, wrap + width)
+
+    def activations(self, image: Tensor) -> dict[str, Tensor]:
         """Activations of an RGB picture from 0 to 1, in the network's own precision and memory layout."""
         weight = next(self.network.parameters())
         # Off the mean in float32: bfloat16 has 8 bits, and they should not be spent on the mean.
         wanted = self.preprocessing(image).to(weight.dtype)
-        wrap = self.wrap_pixels // self.network.smallest_side * self.network.smallest_side
-        if not wrap:
-            return self._activations(wanted)
-        width = image.shape[-1]
-        around = torch.cat([wanted[..., -wrap:], wanted, wanted[..., :wrap]], dim=-1)
-        # The continuation is cut off again, so that each place of the picture counts once.
-        cropped: dict[str, Tensor] = {}
-        for layer, activation in self._activations(around).items():
-            step = pixels_a_position(layer)
-            cropped[layer] = activation[..., wrap // step : (wrap + width) // step]
-        return cropped
-
-    def _activations(self, wanted: Tensor) -> dict[str, Tensor]:
         return self.network(wanted.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
+
+    def __call__(self, image: Tensor) -> dict[str, Tensor]:
+        """Activations of a picture, each place of it counted once, whatever continues it."""
+        around, (first, end) = self.continued(image)
+        return {
+            layer: activation[..., first // pixels_a_position(layer) : end // pixels_a_position(layer)]
+            for layer, activation in self.activations(around).items()
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,23 +133,34 @@ class Objective:
     def __call__(self, image: Tensor) -> Losses:
         """The losses of a picture, 1 x 3 x height x width, float32, RGB, 0 to 1; differentiable."""
         activations = self.view(image)
-        zero = image.new_zeros(())
-        content = zero
-        content_weights = self.balance.content
-        for layer, weight in content_weights.items():
-            share = weight / sum(content_weights.values())
+        content = image.new_zeros(())
+        for layer, share in self.balance.content_shares().items():
             content = content + share * content_distance(activations[layer], self.content_targets[layer])
-        style = zero
-        style_weights = self.balance.style
-        for layer, weight in style_weights.items():
-            share = weight / sum(style_weights.values())
+        style = image.new_zeros(())
+        for layer, share in self.balance.style_shares().items():
             style = style + share * gram_distance(gram(activations[layer]), self.style_targets[layer])
-        style = self.balance.style_strength * style
-        variation = zero
-        if self.balance.total_variation:
-            seam = image[..., :1] if self.view.wrap_pixels else image[..., :0]
-            variation = self.balance.total_variation * total_variation(torch.cat([image, seam], dim=-1))
-        total = content + style + variation
-        if self.anchor is not None and self.balance.temporal:
-            total = total + self.balance.temporal * temporal_distance(image, self.anchor.image, self.anchor.reliability)
-        return Losses(total, content, style)
+        wrapped = self.view.wrap_pixels > 0
+        return picture_losses(image, content + style, content, style, self.balance, self.anchor, wrapped=wrapped)
+
+
+def picture_losses(
+    image: Tensor, seen: Tensor, content: Tensor, style: Tensor, balance: Balance, anchor: Anchor | None, *, wrapped: bool
+) -> Losses:
+    """Add to what VGG19 sees what is measured on the pixels themselves.
+
+    Args:
+        image: 1 x 3 x height x width, RGB.
+        seen: content and style loss together, differentiable.
+        content: content loss, weighted.
+        style: style loss, weighted.
+        balance: how much each part counts.
+        anchor: what the picture holds on to.
+        wrapped: whether the left edge continues the right one.
+    """
+    total = seen
+    if balance.total_variation:
+        seam = image[..., :1] if wrapped else image[..., :0]
+        total = total + balance.total_variation * total_variation(torch.cat([image, seam], dim=-1))
+    if anchor is not None and balance.temporal:
+        total = total + balance.temporal * temporal_distance(image, anchor.image, anchor.reliability)
+    return Losses(total, content, style)

@@ -14,7 +14,12 @@ from nstpipe.errors import ItemError
 from nstpipe.style.objective import Losses
 
 LBFGS_HISTORY = 20
-"""Pairs of steps kept. More cost memory and time at large sizes and gained nothing that could be measured."""
+"""Pairs of steps kept. 100 gained nothing over 20 on two pairs of pictures at 256 pixels, and 5 lost 1 % of the loss."""
+
+LBFGS_HISTORY_BYTES = 2 * 10**9
+"""What the steps kept may take of memory; large pictures keep fewer of them."""
+
+LBFGS_SHORTEST_HISTORY = 3
 
 ADAM_LEARNING_RATE = 0.02
 """In units of the picture's range, 0 to 1."""
@@ -61,7 +66,9 @@ def iterates(
     image = start.detach().clone().contiguous().requires_grad_(True)
     optimizer: torch.optim.Optimizer
     if name == "lbfgs":
-        optimizer = torch.optim.LBFGS([image], max_iter=1, history_size=LBFGS_HISTORY, tolerance_grad=0, tolerance_change=0)
+        pair_bytes = 2 * image.numel() * image.element_size()
+        history = max(LBFGS_SHORTEST_HISTORY, min(LBFGS_HISTORY, LBFGS_HISTORY_BYTES // pair_bytes))
+        optimizer = torch.optim.LBFGS([image], max_iter=1, history_size=history, tolerance_grad=0, tolerance_change=0)
     else:
         optimizer = torch.optim.Adam([image], lr=ADAM_LEARNING_RATE)
     latest: list[Losses] = []

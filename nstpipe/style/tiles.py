@@ -1,0 +1,248 @@
+"""Pictures too large for memory, tile by tile, with the same result as in one piece.
+
+The Gram matrix of a picture is the mean over its positions, so it can be summed over tiles. A first pass over the tiles
+finds the Gram matrices and with them the loss and its derivative after each Gram; a second pass finds each tile's share
+of the gradient. Each tile is seen with a margin as wide as VGG19's view, and only what lies inside counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from nstpipe.style.losses import content_distance, gram, gram_distance
+from nstpipe.style.objective import Anchor, Balance, Losses, View, picture_losses
+from nstpipe.style.vgg import pixels_a_position
+
+GRID_PIXELS = 16
+"""Tiles begin at multiples of it, so that every pooling cuts them as it cuts the whole picture."""
+
+MARGIN_PIXELS = 144
+"""How far a position of relu5_4 sees: the convolutions reach 2 + 4 + 16 + 32 + 64 pixels, the poolings 15 more."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A part of a picture, in pixels.
+
+    Attributes:
+        top, bottom, left, right: of what counts; the ends are not part of it.
+        outer: the same four of what is looked at, with the margins.
+    """
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+    outer: tuple[int, int, int, int]
+
+    def cut(self, picture: Tensor) -> Tensor:
+        """What is looked at, of 1 x channels x height x width."""
+        top, bottom, left, right = self.outer
+        return picture[..., top:bottom, left:right]
+
+    def counted(self, layer: str, activation: Tensor) -> Tensor:
+        """What counts, of the activation of what is looked at."""
+        step = pixels_a_position(layer)
+        top, _, left, _ = self.outer
+        rows = slice((self.top - top) // step, self.bottom // step - top // step)
+        columns = slice((self.left - left) // step, self.right // step - left // step)
+        return activation[..., rows, columns]
+
+    def place(self, layer: str) -> tuple[slice, slice]:
+        """Where that lies in the activation of the whole picture."""
+        step = pixels_a_position(layer)
+        return slice(self.top // step, self.bottom // step), slice(self.left // step, self.right // step)
+
+
+def tiles_of(height: int, width: int, side: int, columns: tuple[int, int] | None = None) -> Iterator[Tile]:
+    """Tiles that together count every pixel once.
+
+    Args:
+        height: of the picture, in pixels.
+        width: likewise.
+        side: of a tile without its margins, a multiple of `GRID_PIXELS`.
+        columns: first and end of the columns that count, the first a multiple of `GRID_PIXELS`; None for all.
+    """
+    first, end = columns or (0, width)
+    for top in range(0, height, side):
+        bottom = min(top + side, height)
+        for left in range(first, end, side):
+            right = min(left + side, end)
+            outer = (
+                max(0, top - MARGIN_PIXELS),
+                min(height, bottom + MARGIN_PIXELS),
+                max(0, left - MARGIN_PIXELS),
+                min(width, right + MARGIN_PIXELS),
+            )
+            yield Tile(top, bottom, left, right, outer)
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What a picture's layers hold.
+
+    Attributes:
+        grams: channels x channels, float32, by layer.
+        activations: of the whole picture, by layer.
+    """
+
+    grams: Mapping[str, Tensor]
+    activations: Mapping[str, Tensor]
+
+
+@torch.no_grad()
+def measure(view: View, image: Tensor, side: int, *, grams: frozenset[str], activations: frozenset[str]) -> Measured:
+    """Look at a picture tile by tile.
+
+    Args:
+        view: how VGG19 sees it.
+        image: 1 x 3 x height x width, RGB, 0 to 1.
+        side: of a tile, in pixels.
+        grams: layers whose Gram matrices are wanted.
+        activations: layers whose activations are wanted.
+    """
+    around, columns = view.continued(image)
+    height, width = around.shape[-2:]
+    sums: dict[str, Tensor] = {}
+    positions: dict[str, int] = {}
+    whole: dict[str, Tensor] = {}
+    for tile in tiles_of(height, width, side, columns):
+        for layer, activation in view.activations(tile.cut(around)).items():
+            counted = tile.counted(layer, activation)
+            count = counted.shape[-1] * counted.shape[-2]
+            if layer in grams and count:
+                share = gram(counted) * count
+                sums[layer] = sums[layer] + share if layer in sums else share
+                positions[layer] = positions.get(layer, 0) + count
+            if layer in activations:
+                if layer not in whole:
+                    step = pixels_a_position(layer)
+                    shape = (1, counted.shape[1], height // step, width // step)
+                    whole[layer] = counted.new_empty(shape).contiguous(memory_format=torch.channels_last)
+                rows, places = tile.place(layer)
+                whole[layer][..., rows, places] = counted
+    return Measured({layer: total / positions[layer] for layer, total in sums.items()}, whole)
+
+
+@dataclass(frozen=True, eq=False)
+class TiledObjective:
+    """`nstpipe.style.objective.Objective`, in the memory of a tile.
+
+    Attributes:
+        view: how VGG19 sees the picture.
+        balance: how much each part counts.
+        content_targets: the content's activations by layer, with the panorama's continuation if there is one.
+        style_targets: the style's Gram matrices by layer.
+        anchor: what the picture holds on to.
+        side: of a tile, in pixels.
+    """
+
+    view: View
+    balance: Balance
+    content_targets: Mapping[str, Tensor]
+    style_targets: Mapping[str, Tensor]
+    anchor: Anchor | None
+    side: int
+
+    def __call__(self, image: Tensor) -> Losses:
+        """The losses of a picture; see `Objective`."""
+        around, columns = self.view.continued(image)
+        height, width = around.shape[-2:]
+        tiles = tuple(tiles_of(height, width, self.side, columns))
+        energies = self._energies(columns)
+        style, content, slopes, positions = self._losses(around.detach(), tiles, energies)
+        seen = style + content
+        if torch.is_grad_enabled():
+            gradient = torch.zeros_like(around)
+            for tile in tiles:
+                part = tile.cut(around.detach()).clone().requires_grad_(True)
+                self._share(part, tile, slopes, positions, energies).backward()  # type: ignore[no-untyped-call]
+                assert part.grad is not None
+                tile.cut(gradient).add_(part.grad)
+            seen = _Known.apply(around, seen, gradient)
+        return picture_losses(image, seen, content, style, self.balance, self.anchor, wrapped=self.view.wrap_pixels > 0)
+
+    def _energies(self, columns: tuple[int, int]) -> dict[str, Tensor]:
+        """ΣP² of the content's layers, where it counts."""
+        energies: dict[str, Tensor] = {}
+        for layer, target in self.content_targets.items():
+            step = pixels_a_position(layer)
+            counted = target[..., columns[0] // step : columns[1] // step]
+            energies[layer] = counted.float().square().sum()
+        return energies
+
+    @torch.no_grad()
+    def _losses(
+        self, around: Tensor, tiles: tuple[Tile, ...], energies: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor], dict[str, int]]:
+        """Style and content loss, the derivative after each Gram, and each layer's positions."""
+        sums: dict[str, Tensor] = {}
+        positions: dict[str, int] = {}
+        content = around.new_zeros(())
+        for tile in tiles:
+            activations = self.view.activations(tile.cut(around))
+            content = content + self._content(activations, tile, energies)
+            for layer in self.balance.style:
+                counted = tile.counted(layer, activations[layer])
+                count = counted.shape[-1] * counted.shape[-2]
+                if count:
+                    share = gram(counted) * count
+                    sums[layer] = sums[layer] + share if layer in sums else share
+                    positions[layer] = positions.get(layer, 0) + count
+        style = around.new_zeros(())
+        slopes: dict[str, Tensor] = {}
+        for layer, share_of_layer in self.balance.style_shares().items():
+            with torch.enable_grad():
+                matrix = (sums[layer] / positions[layer]).requires_grad_(True)
+                distance = share_of_layer * gram_distance(matrix, self.style_targets[layer])
+                (slopes[layer],) = torch.autograd.grad(distance, matrix)
+            style = style + distance.detach()
+        return style, content, slopes, positions
+
+    def _share(
+        self,
+        part: Tensor,
+        tile: Tile,
+        slopes: Mapping[str, Tensor],
+        positions: Mapping[str, int],
+        energies: Mapping[str, Tensor],
+    ) -> Tensor:
+        """A scalar whose gradient is the tile's share of the loss's."""
+        activations = self.view.activations(part)
+        share = self._content(activations, tile, energies)
+        for layer, slope in slopes.items():
+            counted = tile.counted(layer, activations[layer])
+            count = counted.shape[-1] * counted.shape[-2]
+            if count:
+                share = share + (gram(counted) * slope).sum() * (count / positions[layer])
+        return share
+
+    def _content(self, activations: Mapping[str, Tensor], tile: Tile, energies: Mapping[str, Tensor]) -> Tensor:
+        total = next(iter(energies.values())).new_zeros(())
+        for layer, share_of_layer in self.balance.content_shares().items():
+            rows, places = tile.place(layer)
+            target = self.content_targets[layer][..., rows, places]
+            distance = content_distance(tile.counted(layer, activations[layer]), target, energies[layer])
+            total = total + share_of_layer * distance
+        return total
+
+
+class _Known(torch.autograd.Function):
+    """A value whose gradient is known already."""
+
+    @staticmethod
+    def forward(ctx: Any, picture: Tensor, value: Tensor, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(gradient)
+        return value.clone()
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (gradient,) = ctx.saved_tensors
+        return upstream * gradient, None, None

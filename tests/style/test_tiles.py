@@ -1,0 +1,137 @@
+"""Tiles give what the whole gives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from nstpipe.config.models import LAYER_NAMES
+from nstpipe.media.frame import resized
+from nstpipe.style import engine as module
+from nstpipe.style.engine import Engine, Look, StylePicture, tensor_of
+from nstpipe.style.objective import Anchor, Objective, View
+from nstpipe.style.tiles import GRID_PIXELS, MARGIN_PIXELS, TiledObjective, measure, tiles_of
+from nstpipe.style.vgg import VGG19, pixels_a_position
+from nstpipe.style.weights import load_weights
+
+from .test_engine import SETTINGS
+
+SAME = 1e-3
+"""Relative: the sums run over other pieces, in float32."""
+
+
+@given(
+    height=st.integers(1, 200),
+    width=st.integers(1, 200),
+    side=st.sampled_from([16, 32, 64]),
+    layer=st.sampled_from(["relu1_1", "relu3_1", "relu5_1"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_tiles_count_every_position_of_every_layer_once(height: int, width: int, side: int, layer: str) -> None:
+    step = pixels_a_position(layer)
+    counted = torch.zeros(1, 1, height // step, width // step)
+    for tile in tiles_of(height, width, side):
+        rows, columns = tile.place(layer)
+        counted[..., rows, columns] += 1
+        top, bottom, left, right = tile.outer
+        seen = torch.zeros(1, 1, (bottom - top) // step, (right - left) // step)
+        assert tile.counted(layer, seen).shape == counted[..., rows, columns].shape
+    assert (counted == 1).all()
+
+
+def test_margin_is_as_wide_as_the_deepest_layer_sees() -> None:
+    # A pixel that far away must not change what a position holds; so far as the margin reaches, it may.
+    network = VGG19(load_weights("bundled").state, [LAYER_NAMES[-2]])
+    image = torch.rand(1, 3, 16, 640, requires_grad=True) * 100
+    image.retain_grad()
+    activation = network(image)["relu5_4"]
+    activation[..., 20].sum().backward()
+    assert image.grad is not None
+    touched = image.grad.abs().sum(dim=(0, 1, 2)).nonzero().flatten()
+    assert 20 * 16 - int(touched.min()) <= MARGIN_PIXELS
+    assert int(touched.max()) - (20 * 16 + 15) <= MARGIN_PIXELS
+    assert MARGIN_PIXELS % GRID_PIXELS == 0
+
+
+@pytest.fixture(scope="module")
+def content(samples: Path) -> torch.Tensor:
+    with Image.open(samples / "streetview" / "street_06.jpg") as image:
+        return tensor_of(resized(np.asarray(image), (410, 203)))
+
+
+@pytest.fixture(scope="module")
+def look(samples: Path) -> Look:
+    with Image.open(samples / "styles" / "van_gogh_starry_night.jpg") as image:
+        style = StylePicture(np.asarray(image.convert("RGB")), 1.0)
+    return Engine(replace(SETTINGS, temporal=1.0), [style]).look(None)
+
+
+def both_objectives(
+    look: Look, content: torch.Tensor, monkeypatch: pytest.MonkeyPatch, *, wrapped: bool
+) -> tuple[Objective, TiledObjective]:
+    """The same loss, in one piece and in tiles of 64 pixels."""
+    generator = torch.Generator().manual_seed(1)
+    anchor = Anchor(torch.rand(content.shape, generator=generator), torch.rand(content.shape[-2:], generator=generator))
+    whole = look.objective(content, anchor, wrapped=wrapped)
+    monkeypatch.setattr(Engine, "tile_side", lambda engine, height, width: 64)
+    tiled = look.objective(content, anchor, wrapped=wrapped)
+    assert isinstance(whole, Objective)
+    assert isinstance(tiled, TiledObjective)
+    return whole, tiled
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["flat", "panorama"])
+def test_loss_and_gradient_are_those_of_the_whole(
+    look: Look, content: torch.Tensor, monkeypatch: pytest.MonkeyPatch, wrapped: bool
+) -> None:
+    whole, tiled = both_objectives(look, content, monkeypatch, wrapped=wrapped)
+    start = look.first_start(content, "noise", 5)
+    results = []
+    for objective in (whole, tiled):
+        image = start.clone().requires_grad_(True)
+        losses = objective(image)
+        losses.total.backward()  # type: ignore[no-untyped-call]
+        assert image.grad is not None
+        results.append((losses, image.grad))
+    (expected, expected_gradient), (found, gradient) = results
+    assert found.total.item() == pytest.approx(expected.total.item(), rel=SAME)
+    assert found.content.item() == pytest.approx(expected.content.item(), rel=SAME)
+    assert found.style.item() == pytest.approx(expected.style.item(), rel=SAME)
+    assert ((gradient - expected_gradient).norm() / expected_gradient.norm()).item() < SAME
+
+
+def test_without_gradient_the_loss_is_the_same(look: Look, content: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, tiled = both_objectives(look, content, monkeypatch, wrapped=False)
+    with torch.no_grad():
+        assert tiled(content).total.item() == pytest.approx(whole(content).total.item(), rel=SAME)
+
+
+def test_measured_layers_are_those_of_the_whole(content: torch.Tensor) -> None:
+    weights = load_weights("bundled")
+    view = View(VGG19(weights.state, ["relu2_1", "relu4_2"]), weights.preprocessing)
+    layers = frozenset({"relu2_1", "relu4_2"})
+    tiled = measure(view, content, 48, grams=layers, activations=layers)
+    whole = measure(view, content, 4096, grams=layers, activations=layers)
+    for layer in layers:
+        assert torch.allclose(tiled.activations[layer], whole.activations[layer], rtol=SAME, atol=1e-2)
+        assert ((tiled.grams[layer] - whole.grams[layer]).norm() / whole.grams[layer].norm()).item() < SAME
+
+
+def test_tiles_are_chosen_from_free_memory(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = look._engine
+    sides = []
+    for free_gigabytes in (1000, 16, 4, 0.5):
+        monkeypatch.setattr(module, "free_bytes", lambda device, free=free_gigabytes: int(free * 1e9))
+        sides.append(engine.tile_side(4000, 6000))
+    assert sides[0] is None
+    chosen = [side for side in sides[1:] if side is not None]
+    assert len(chosen) == 3
+    assert chosen == sorted(chosen, reverse=True)
+    assert chosen[-1] == module.SMALLEST_TILE
