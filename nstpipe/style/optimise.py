@@ -21,6 +21,9 @@ LBFGS_HISTORY_BYTES = 2 * 10**9
 
 LBFGS_SHORTEST_HISTORY = 3
 
+DIVERGED = 2.0
+"""A loss of so many times the start's is no step on the way, as L-BFGS takes them, but a history gone wrong."""
+
 ADAM_LEARNING_RATE = 0.02
 """In units of the picture's range, 0 to 1."""
 
@@ -64,14 +67,9 @@ def iterates(
         ItemError: the loss is not finite.
     """
     image = start.detach().clone().contiguous().requires_grad_(True)
-    optimizer: torch.optim.Optimizer
-    if name == "lbfgs":
-        pair_bytes = 2 * image.numel() * image.element_size()
-        history = max(LBFGS_SHORTEST_HISTORY, min(LBFGS_HISTORY, LBFGS_HISTORY_BYTES // pair_bytes))
-        optimizer = torch.optim.LBFGS([image], max_iter=1, history_size=history, tolerance_grad=0, tolerance_change=0)
-    else:
-        optimizer = torch.optim.Adam([image], lr=ADAM_LEARNING_RATE)
+    optimizer = _optimizer(name, image)
     latest: list[Losses] = []
+    best, best_image = math.inf, image.detach().clone()
 
     def closure() -> Tensor:
         optimizer.zero_grad(set_to_none=True)
@@ -80,8 +78,11 @@ def iterates(
         # L-BFGS works on flat views, which a channels_last gradient does not have.
         image.grad = image.grad.contiguous() if image.grad is not None else None
         latest[:] = [losses]
+        if float(losses.total.detach()) < best:
+            best_image.copy_(image.detach())
         return losses.total
 
+    first: float | None = None
     recent: deque[float] = deque(maxlen=TOLERANCE_WINDOW + 1)
     for evaluations in range(1, most + 1):
         optimizer.step(closure)  # type: ignore[arg-type, no-untyped-call]
@@ -92,8 +93,23 @@ def iterates(
                 f"the loss became {total} after {evaluations} iterations of {name}.",
                 "Try `optimizer: {name: adam}`, a smaller style.strength, or `precision: float32`.",
             )
+        first = total if first is None else first
+        best = min(best, total)
+        if name == "lbfgs" and total > DIVERGED * first:
+            # Its history no longer describes the loss: forget it, and go on from the best picture so far.
+            with torch.no_grad():
+                image.copy_(best_image)
+            optimizer = _optimizer(name, image)
         yield Iterate(evaluations, total, content, style, image.detach())
         recent.append(total)
         fall_wanted = tolerance * TOLERANCE_WINDOW * recent[0]
         if tolerance > 0 and len(recent) > TOLERANCE_WINDOW and recent[0] - recent[-1] < fall_wanted:
             return
+
+
+def _optimizer(name: str, image: Tensor) -> torch.optim.Optimizer:
+    if name == "adam":
+        return torch.optim.Adam([image], lr=ADAM_LEARNING_RATE)
+    pair_bytes = 2 * image.numel() * image.element_size()
+    history = max(LBFGS_SHORTEST_HISTORY, min(LBFGS_HISTORY, LBFGS_HISTORY_BYTES // pair_bytes))
+    return torch.optim.LBFGS([image], max_iter=1, history_size=history, tolerance_grad=0, tolerance_change=0)

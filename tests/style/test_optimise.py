@@ -81,3 +81,20 @@ def test_a_loss_that_is_no_number_names_the_optimiser(name: str) -> None:
 
     with pytest.raises(ItemError, match=f"the loss became nan after 1 iterations of {name}"):
         list(iterates(broken, TARGET, name=name, most=5, tolerance=0.0))
+
+
+def test_an_optimiser_gone_wrong_goes_on_from_the_best_picture() -> None:
+    calls = 0
+
+    def cliff(image: torch.Tensor) -> Losses:
+        """The bowl, but one evaluation lies: its gradient throws L-BFGS far away."""
+        nonlocal calls
+        calls += 1
+        total = bowl(image).total * (1000 if calls == 6 else 1)
+        return Losses(total, total / 2, total / 2)
+
+    losses = [iterate.loss for iterate in iterates(cliff, torch.full_like(TARGET, 0.5), name="lbfgs", most=60, tolerance=0.0)]
+    assert losses[5] > 2 * losses[4]
+    # It begins again where it was best, and still arrives.
+    assert losses[6] == pytest.approx(min(losses[:5]))
+    assert losses[-1] < losses[4] / 100
