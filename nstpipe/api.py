@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import get_args
 
@@ -22,15 +23,29 @@ from nstpipe.events import Emit, Event, ItemFailed, JobPlanned, Noticed, OutputD
 from nstpipe.execute import execute
 from nstpipe.files import ensure_writable
 from nstpipe.journal import Journal
-from nstpipe.media.frame import resized, working_size
+from nstpipe.media.frame import in_eight_bits, resized, working_size
 from nstpipe.media.inputs import InputFile, find_inputs
 from nstpipe.media.pictures import picture_size, read_picture
-from nstpipe.media.video import VideoInfo, VideoSource, probe, try_encode
+from nstpipe.media.video import (
+    SURVEY_VERSION,
+    Loss,
+    Survey,
+    VideoInfo,
+    VideoSource,
+    left_behind,
+    probe,
+    survey,
+    surveyed,
+    try_output,
+)
 from nstpipe.motion.shots import DETECTOR_VERSION, shot_starts
 from nstpipe.plan import Found, Output, plan_job
 from nstpipe.style.device import choose_device
 from nstpipe.style.engine import Engine, EngineSettings, StylePicture, pixels_of, tensor_of
 from nstpipe.style.weights import load_weights, weights_sha256
+
+LARGEST_RATE_DENOMINATOR = 1001
+"""Of the common rates: 30000/1001 and its kin."""
 
 CORES_A_WORKER = 8
 """On a CPU one frame's optimisation keeps about so many cores busy; more cores are better spent on more clips."""
@@ -113,6 +128,11 @@ def run(
         failures = list(plan.failures)
         failures += _encode_failures(settings, plan, on_event)
         unusable = {(failure.job, failure.path) for failure in failures}
+        # What decodes of a damaged video is done; that something is missing is said all the same, in every run.
+        losses = [loss for output in plan.outputs for loss in _losses(output, unusable)]
+        for loss in losses:
+            on_event(loss)
+        failures += losses
         todo = [
             output
             for output in plan.outputs
@@ -190,7 +210,8 @@ def check(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = ()) -> 
         for file in files:
             try:
                 if file.is_video:
-                    probe(file.path)
+                    video = probe(file.path, _rate_of(job))
+                    failures += [_damaged(job, video, video.loss)] if video.loss is not None else []
                 else:
                     read_picture(file.path)
                 usable += 1
@@ -267,7 +288,9 @@ def _look(file: InputFile, job: Job, journal: Journal) -> Found:
         raise ItemError(f"{file.path} cannot be read: {error.strerror}.") from error
     if not file.is_video:
         return Found(file, sha256, picture_size(file.path))
-    video = probe(file.path)
+    video = probe(file.path, _rate_of(job))
+    kept = journal.cached(f"survey/{SURVEY_VERSION}", sha256, lambda: survey(video).as_json())
+    video = surveyed(video, Survey.from_json(kept))
     starts: tuple[int, ...] = (0,)
     if job.shots == "auto":
         found = journal.cached(f"shots/{DETECTOR_VERSION}", sha256, lambda: json.dumps(_shots(video)))
@@ -277,7 +300,12 @@ def _look(file: InputFile, job: Job, journal: Journal) -> Found:
 
 def _shots(video: VideoInfo) -> tuple[int, ...]:
     frames = VideoSource(video).read(0, len(video.ticks))
-    return shot_starts((frame.pixels for frame in frames), video.average_rate)
+    return shot_starts((in_eight_bits(frame.pixels) for frame in frames), video.average_rate)
+
+
+def _rate_of(job: Job) -> Fraction:
+    """Of numbered pictures; a decimal such as 29.97 is not held exactly by a float."""
+    return Fraction(job.rate).limit_denominator(LARGEST_RATE_DENOMINATOR)
 
 
 def _encode_failures(pipeline: Pipeline, plan: Plan, on_event: Emit) -> list[ItemFailed]:
@@ -288,9 +316,9 @@ def _encode_failures(pipeline: Pipeline, plan: Plan, on_event: Emit) -> list[Ite
             continue
         job = output.job
         try:
-            try_encode(
+            try_output(
                 pipeline.work,
-                output.path.suffix,
+                output.path,
                 output.found.video,
                 output.size,
                 job.encode,
@@ -324,17 +352,41 @@ def _job_planned(job: Job, plan: Plan, todo: Sequence[Output], work: Path) -> Jo
     )
 
 
+def _losses(output: Output, unusable: set[tuple[str, str]]) -> Iterator[ItemFailed]:
+    video = output.found.video
+    if video is not None and video.loss is not None and (output.job.name, str(video.path)) not in unusable:
+        yield _damaged(output.job, video, video.loss)
+
+
+def _damaged(job: Job, video: VideoInfo, loss: Loss) -> ItemFailed:
+    problem = f"{video.path} is damaged: {loss}. What decodes of it, {len(video.ticks)} frames, is done"
+    return failed(job, video.path, ItemError(f"{problem}.", "Get the whole file."))
+
+
 def _notices(output: Output) -> Iterator[Noticed]:
     video = output.found.video
-    if video is not None and not video.matrix_is_tagged:
-        name = {"bt709": "BT.709", "smpte170m": "BT.601"}.get(video.matrix, video.matrix)
-        message = f"{video.path.name} does not say its colour matrix; {name} is taken, as players do at its size"
-        yield Noticed(job=output.job.name, message=message)
+    if video is not None:
+        yield from (Noticed(job=output.job.name, message=message) for message in _video_notices(output, video))
     if len(output.clips) > 1:
         at = ", ".join(str(clip.first_frame_index) for clip in output.clips[1:])
         yield Noticed(
             job=output.job.name, message=f"{output.found.file.path.name} has {len(output.clips)} shots; cuts at frame {at}"
         )
+
+
+def _video_notices(output: Output, video: VideoInfo) -> Iterator[str]:
+    name = video.path.name
+    if not video.matrix_is_tagged:
+        matrix = {"bt709": "BT.709", "smpte170m": "BT.601"}.get(video.matrix, video.matrix)
+        yield f"{name} does not say its colour matrix; {matrix} is taken, as players do at its size"
+    if video.interlaced:
+        yield f"{name} is interlaced; each frame becomes one whole picture (bwdif)"
+    if video.hdr is not None:
+        yield f"{name} is in {video.hdr}; it is brought to the range of a standard picture in BT.709"
+    if video.complaint:
+        yield f"{name} has errors, though no frame is missing; some may look damaged. The decoder said: {video.complaint}"
+    for sentence in left_behind(video, output.path, copy_audio=output.job.audio == "copy"):
+        yield f"{name}: {sentence}"
 
 
 def _workers(pipeline: Pipeline) -> int:

@@ -15,11 +15,11 @@ from nstpipe.config.models import Job
 from nstpipe.errors import ItemError
 from nstpipe.events import ClipStarted, Emit, FrameDone, FrameProgressed, ItemFailed, OutputDone
 from nstpipe.files import sha256_of
-from nstpipe.media.frame import Frame, Pixels, Source, resized
+from nstpipe.media.frame import Frame, Pixels, Source, in_eight_bits, resized
 from nstpipe.media.framestore import FrameStore
 from nstpipe.media.metadata import is_full_panorama
 from nstpipe.media.pictures import PictureSink, PictureSource, read_picture
-from nstpipe.media.video import VideoInfo, VideoSink, VideoSource
+from nstpipe.media.video import VideoInfo, VideoSource, bits_of, video_sink
 from nstpipe.motion.flow import motion_between, resemblance, warp
 from nstpipe.plan import Clip, Output
 from nstpipe.style.color import color_statistics, match_color
@@ -157,7 +157,7 @@ def finish_output(output: Output, work: Path) -> OutputDone | ItemFailed:
 
 def _encode(output: Output, info: VideoInfo, work: Path) -> None:
     job = output.job
-    with VideoSink(
+    with video_sink(
         output.path,
         info,
         output.size,
@@ -225,10 +225,12 @@ def _stylised(
     for frame in source.read(first_read, task.clip.end_frame_index):
         pixels = resized(frame.pixels, size)
         if frame.frame_index < next_frame_index and state is not None:
-            painted = _Painted(pixels, state)
+            painted = _Painted(in_eight_bits(pixels), state)
             continue
         content = tensor_of(pixels)
         seen = look.seen(content)
+        # Flow is measured on 8 bits, which is all that its tools take.
+        pixels = in_eight_bits(pixels)
         start = _start(look, seen, pixels, painted, job, task.seed)
         try:
             last = _optimised(look, seen, start, frame, task, emit)
@@ -237,7 +239,7 @@ def _stylised(
             raise ItemError(f"{place}: {error.problem}", error.next_step) from error
         # The state stays in float32 and within the range of a picture; what is beyond cannot be shown.
         painted = _Painted(pixels, last.image.clamp(0, 1).cpu())
-        yield frame, pixels_of(look.shown(painted.state, content)), painted.state
+        yield frame, pixels_of(look.shown(painted.state, content), _bits_shown(task, frame)), painted.state
         emit(
             FrameDone(
                 job=job.name,
@@ -253,6 +255,14 @@ def _stylised(
             )
         )
         began = time.monotonic()
+
+
+def _bits_shown(task: ClipTask, frame: Frame) -> int:
+    """How finely a result is rounded: a picture as its original, a video as it will be encoded."""
+    video = task.output.found.video
+    if video is None:
+        return 8 * frame.pixels.itemsize
+    return bits_of(task.output.job.encode, video, task.output.path)
 
 
 def _look(engine: Engine, source: Source, clip: Clip, size: tuple[int, int]) -> Look:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from nstpipe.errors import OutputError
@@ -103,11 +106,63 @@ def ensure_writable(folder: Path) -> None:
         ) from error
 
 
+_NUMBER = re.compile(r"%(?:0(\d+))?d")
+"""The one directive of a pattern: ``%d``, or with leading zeros ``%05d``."""
+
+NUMBERED_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
+
+
+def is_numbered(path: Path) -> bool:
+    """Whether a path stands for numbered pictures, such as ``frame_%05d.png``, rather than for a file of that name."""
+    name = path.name
+    numbers_one = len(_NUMBER.findall(name)) == 1 == name.count("%")
+    return numbers_one and path.suffix.lower() in NUMBERED_SUFFIXES and not path.exists()
+
+
+def numbered_files(path: Path) -> dict[int, Path]:
+    """The files that a pattern stands for, by number."""
+    before, digits, after = _NUMBER.split(path.name)
+    wanted = re.compile(re.escape(before) + rf"(\d{{{digits or 1},}})" + re.escape(after))
+    found = (wanted.fullmatch(file.name) for file in path.parent.iterdir()) if path.parent.is_dir() else ()
+    numbers = {int(match[1]): path.with_name(match[0]) for match in found if match is not None}
+    return {number: file for number, file in numbers.items() if path.name % number == file.name}
+
+
+def _parts(path: Path) -> list[Path]:
+    return [file for _, file in sorted(numbered_files(path).items())] if is_numbered(path) else [path]
+
+
+@dataclass(frozen=True)
+class FileState:
+    """What tells without reading it whether a file, or one of numbered files, has changed.
+
+    Attributes:
+        size_bytes: of all together.
+        modified_ns: the latest.
+    """
+
+    size_bytes: int
+    modified_ns: int
+
+
+def state_of(path: Path) -> FileState:
+    """Size and time of a file, or of numbered files.
+
+    Raises:
+        OSError: it does not exist.
+    """
+    states = [part.stat() for part in _parts(path)]
+    if not states:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    return FileState(sum(state.st_size for state in states), max(state.st_mtime_ns for state in states))
+
+
 def sha256_of(path: Path) -> str:
-    """The sha256 of a file's content, in hexadecimal digits."""
-    with path.open("rb") as file:
-        # hashlib.file_digest does the same, from Python 3.11 on.
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
+    """The sha256 of a file's content, or of that of numbered files one after the other, in hexadecimal digits."""
+    # hashlib.file_digest does the same, from Python 3.11 on.
+    digest = hashlib.sha256()
+    for part in _parts(path):
+        with part.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()

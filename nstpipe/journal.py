@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nstpipe.errors import OutputError
-from nstpipe.files import ensure_writable, sha256_of
+from nstpipe.files import ensure_writable, sha256_of, state_of
 
 SCHEMA_VERSION = 1
 
@@ -88,18 +88,18 @@ class Journal:
             return None
         fingerprint, sha256, size_bytes, modified_ns = row
         try:
-            status = output.stat()
-            unchanged = (status.st_size, status.st_mtime_ns) == (size_bytes, modified_ns)
+            state = state_of(output)
+            unchanged = (state.size_bytes, state.modified_ns) == (size_bytes, modified_ns)
             # A copied or touched file has another time; only its content tells.
-            intact = unchanged or (status.st_size == size_bytes and sha256_of(output) == sha256)
+            intact = unchanged or (state.size_bytes == size_bytes and sha256_of(output) == sha256)
         except OSError:
             intact = False
         return FinishedOutput(fingerprint, intact)
 
     def record(self, output: Path, job: str, fingerprint: str, sha256: str, frames: int) -> None:
         """Remember a finished output."""
-        status = output.stat()
-        row = (str(output), job, fingerprint, sha256, status.st_size, status.st_mtime_ns, frames, time.time())
+        state = state_of(output)
+        row = (str(output), job, fingerprint, sha256, state.size_bytes, state.modified_ns, frames, time.time())
         self._connection.execute("INSERT OR REPLACE INTO output VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def cached(self, kind: str, key: str, compute: Callable[[], str]) -> str:
@@ -118,5 +118,5 @@ class Journal:
         Raises:
             OSError: the file cannot be read.
         """
-        status = path.stat()
-        return self.cached("sha256", f"{path}|{status.st_size}|{status.st_mtime_ns}", lambda: sha256_of(path))
+        state = state_of(path)
+        return self.cached("sha256", f"{path}|{state.size_bytes}|{state.modified_ns}", lambda: sha256_of(path))

@@ -16,7 +16,7 @@ from nstpipe.media.inputs import InputFile
 from nstpipe.media.video import VideoInfo
 from nstpipe.style import ALGORITHM_VERSION
 
-_KEYS_OF_THE_OUTPUT = frozenset({"encode", "audio", "metadata"})
+_KEYS_OF_THE_OUTPUT = frozenset({"encode", "audio", "metadata", "rate"})
 """Keys of a job that change the file, but not the stylised frames in it."""
 
 _KEYS_THAT_CHANGE_NO_FRAME = frozenset({"name", "input", "output", "include", "exclude", "shots"})

@@ -244,6 +244,9 @@ class Job(_Model):
         default="auto", description="auto splits a video at its cuts, and each shot starts afresh; none does not."
     )
     encode: Encode = Encode()
+    rate: Annotated[float, Field(ge=0.01, le=1000)] = Field(
+        default=25.0, description="Frames a second of numbered pictures, such as frame_%05d.png; a video has its own."
+    )
     audio: Literal["copy", "none"] = Field(default="copy", description="Copy the sound of a video, or leave it out.")
     metadata: Literal["keep", "strip"] = Field(
         default="keep", description="Keep EXIF, GPS, ICC, XMP and a video's tags, or write none."

@@ -68,6 +68,13 @@ def encoders() -> frozenset[str]:
     return frozenset(line.split()[1] for line in listing.splitlines() if line.startswith(" ") and len(line.split()) > 1)
 
 
+@functools.cache
+def filters() -> frozenset[str]:
+    """Names of the filters that the program was built with."""
+    listing = subprocess.run([executable(), "-hide_banner", "-filters"], capture_output=True, text=True, check=True).stdout
+    return frozenset(line.split()[1] for line in listing.splitlines() if "->" in line and len(line.split()) > 2)
+
+
 def local(path: Path) -> str:
     """A path as ffmpeg takes it whatever its characters: never an option, never another protocol."""
     return f"file:{path.absolute()}"
@@ -85,11 +92,14 @@ class Process:
         source: what the process works on, for error messages.
         stdin: whether it is written to.
         stdout: whether it is read from.
+        loglevel: ffmpeg's name of the least that is said.
     """
 
-    def __init__(self, graph: Any, source: Path, *, stdin: bool = False, stdout: bool = False) -> None:
+    def __init__(
+        self, graph: Any, source: Path, *, stdin: bool = False, stdout: bool = False, loglevel: str = "warning"
+    ) -> None:
         command: Sequence[str] = graphs.compile(
-            graph.global_args("-hide_banner", "-loglevel", "warning", *(() if stdin else ("-nostdin",))),
+            graph.global_args("-hide_banner", "-loglevel", loglevel, *(() if stdin else ("-nostdin",))),
             cmd=executable(),
             overwrite_output=True,
         )

@@ -12,8 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
-"""height x width x 3, RGB, sRGB's or the video's own transfer curve, full range 0 to 255."""
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+"""height x width x 3, RGB, sRGB's or the video's own transfer curve, full range: 0 to 255, or 0 to 65535.
+
+Two bytes a value hold what has more than 8 bits in its file; 8-bit material stays in one byte."""
+
+SIXTEEN_BIT_STEP = 257
+"""What one level of 8 bits counts in 16, so that 255 becomes 65535."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +59,9 @@ class Frame:
     metadata: PictureMetadata | None = None
 
     def __post_init__(self) -> None:
-        if self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.dtype != np.uint8:
-            raise ValueError(f"pixels should be height x width x 3 in uint8, found {self.pixels.shape} {self.pixels.dtype}")
+        if self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.dtype not in (np.uint8, np.uint16):
+            found = f"{self.pixels.shape} {self.pixels.dtype}"
+            raise ValueError(f"pixels should be height x width x 3 in uint8 or uint16, found {found}")
 
     def __repr__(self) -> str:
         height, width, _ = self.pixels.shape
@@ -116,7 +122,7 @@ def resized(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     """Resize to a width and height, without aliasing when smaller and without steps when larger.
 
     Args:
-        pixels: height x width, or height x width x channels; uint8 or float32.
+        pixels: height x width, or height x width x channels; uint8, uint16 or float32.
         size: width and height wanted, in pixels.
     """
     height, width = pixels.shape[:2]
@@ -124,3 +130,17 @@ def resized(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
         return pixels
     smaller = size[0] <= width and size[1] <= height
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
+
+
+def in_eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Pixels of either depth in one byte a value, rounded."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    return ((pixels.astype(np.uint32) + SIXTEEN_BIT_STEP // 2) // SIXTEEN_BIT_STEP).astype(np.uint8)
+
+
+def in_sixteen_bits(pixels: NDArray[Any]) -> NDArray[np.uint16]:
+    """Pixels of either depth in two bytes a value."""
+    if pixels.dtype == np.uint16:
+        return pixels
+    return pixels.astype(np.uint16) * np.uint16(SIXTEEN_BIT_STEP)

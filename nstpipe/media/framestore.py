@@ -13,7 +13,8 @@ from PIL import Image
 
 from nstpipe.errors import ItemError
 from nstpipe.files import completed, ensure_folder
-from nstpipe.media.frame import Pixels
+from nstpipe.media.deep import deep_pixels, encoded_png, is_deep
+from nstpipe.media.frame import Pixels, in_sixteen_bits
 from nstpipe.media.pictures import PILLOW_ERRORS
 
 PNG_COMPRESSION = 1
@@ -59,7 +60,11 @@ class FrameStore:
         """Keep a finished frame, then the state that says so; older states are removed."""
         ensure_folder(self.folder)
         with completed(self._frame(frame_index)) as partial:
-            Image.fromarray(pixels).save(partial, format="PNG", compress_level=PNG_COMPRESSION)
+            # Pillow has no RGB of 16 bits.
+            if pixels.itemsize > 1:
+                partial.write_bytes(encoded_png(in_sixteen_bits(pixels), PNG_COMPRESSION))
+            else:
+                Image.fromarray(pixels).save(partial, format="PNG", compress_level=PNG_COMPRESSION)
         content = io.BytesIO()
         np.save(content, state, allow_pickle=False)
         with completed(self._state(frame_index)) as partial:
@@ -76,8 +81,9 @@ class FrameStore:
         """
         for frame_index in range(first_frame_index, end_frame_index):
             try:
-                with Image.open(self._frame(frame_index)) as image:
-                    pixels = np.asarray(image.convert("RGB"))
+                path = self._frame(frame_index)
+                with Image.open(path) as image:
+                    pixels: Pixels = deep_pixels(path)[0] if is_deep(path, image) else np.asarray(image.convert("RGB"))
             except PILLOW_ERRORS as error:
                 self.remove()
                 raise ItemError(

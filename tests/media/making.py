@@ -11,7 +11,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from nstpipe.config.models import Encode
 from nstpipe.media.ffmpeg import executable
+from nstpipe.media.frame import working_size
+from nstpipe.media.video import VideoInfo, VideoSink, VideoSource, probe, survey, surveyed
 
 Bytes = NDArray[np.uint8]
 
@@ -52,7 +55,8 @@ def middles(pixels: Bytes) -> NDArray[np.int16]:
     """The middle 4 x 4 pixels of each block, where neither filters nor chroma of the neighbours reach."""
     height, width, _ = pixels.shape
     inside = (np.arange(height) % BLOCK // 4 % 3 != 0)[:, None] & (np.arange(width) % BLOCK // 4 % 3 != 0)[None, :]
-    return pixels[inside].astype(np.int16)
+    levels = pixels / 257 if pixels.dtype == np.uint16 else pixels
+    return np.round(levels[inside]).astype(np.int16)
 
 
 def farthest(one: Bytes, other: Bytes) -> int:
@@ -111,6 +115,26 @@ def make_video(
 def sine(seconds: float = 1.0, *options: str) -> tuple[str, ...]:
     """Arguments of an input that is a tone."""
     return (*options, "-f", "lavfi", "-i", f"sine=frequency=440:sample_rate=48000:duration={seconds}")
+
+
+def looked_at(path: Path) -> VideoInfo:
+    """What a run knows of a video: after a probe and a survey."""
+    info = probe(path)
+    return surveyed(info, survey(info))
+
+
+def passed_through(original: Path | VideoInfo, result: Path, encode: Encode | None = None, **options: bool) -> VideoInfo:
+    """Decode and encode each frame unchanged."""
+    info = original if isinstance(original, VideoInfo) else probe(original)
+    source = VideoSource(info)
+    settings = {"copy_audio": True, "keep_metadata": True, **options}
+    size = working_size(source.size, "native", even=True)
+    with VideoSink(result, info, size, encode or Encode(), frame_count=source.frame_count, **settings) as sink:
+        for frame in source.read(0, source.frame_count):
+            sink.write(frame.pixels, frame)
+        found = sink.finish()
+    assert isinstance(found, VideoInfo)
+    return found
 
 
 X264 = ("-c:v", "libx264", "-crf", "1", "-pix_fmt", "yuv420p")

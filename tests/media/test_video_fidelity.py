@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from nstpipe.config.models import Encode
-from nstpipe.media.frame import working_size
-from nstpipe.media.video import VideoInfo, VideoSink, VideoSource, probe
+from nstpipe.media.video import VideoSink, VideoSource, probe
 
 from .making import (
     FFV1_RGB,
@@ -26,6 +25,7 @@ from .making import (
     make_video,
     middles,
     packets,
+    passed_through,
     run_ffmpeg,
     shown_times,
     sine,
@@ -33,20 +33,6 @@ from .making import (
 )
 
 FRAMES = 10
-
-
-def passed_through(original: Path, result: Path, encode: Encode | None = None, **options: bool) -> VideoInfo:
-    """Decode and encode each frame unchanged."""
-    info = probe(original)
-    source = VideoSource(info)
-    settings = {"copy_audio": True, "keep_metadata": True, **options}
-    size = working_size(source.size, "native", even=True)
-    with VideoSink(result, info, size, encode or Encode(), frame_count=source.frame_count, **settings) as sink:
-        for frame in source.read(0, source.frame_count):
-            sink.write(frame.pixels, frame)
-        found = sink.finish()
-    assert isinstance(found, VideoInfo)
-    return found
 
 
 RATES = {"25": Fraction(25), "30000/1001": Fraction(30000, 1001), "24000/1001": Fraction(24000, 1001), "12": Fraction(12)}

@@ -1,0 +1,174 @@
+"""What a video carries beside its pictures comes along, or is named."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+
+from nstpipe.config.models import Encode
+from nstpipe.media.video import VideoInfo, left_behind, probe, try_output
+
+from .making import X264, films, make_video, packets, passed_through, run_ffmpeg, shown_times, sine
+
+FRAMES = 30
+SUBTITLES = "1\n00:00:00,200 --> 00:00:00,600\nGood <i>evening</i>\n\n2\n00:00:00,700 --> 00:00:01,000\nGood night\n"
+LINES = [(Fraction(2, 10), "Good"), (Fraction(7, 10), "Good night")]
+FONT = b"this is a font" * 20
+
+
+def rich(folder: Path, suffix: str = ".mkv") -> Path:
+    """Two sounds and two subtitles with languages and dispositions; in Matroska also a font."""
+    text, font = folder / "lines.srt", folder / "letters.ttf"
+    text.write_text(SUBTITLES)
+    font.write_bytes(FONT)
+    made = make_video(folder / "made.mkv", films(FRAMES), *X264)
+    path = folder / f"rich{suffix}"
+    attached = ("-attach", font, "-metadata:s:t", "mimetype=font/ttf") if suffix == ".mkv" else ()
+    run_ffmpeg(
+        *("-i", made, *sine(1.2), "-f", "lavfi", "-i", "sine=frequency=880:sample_rate=48000:duration=1.2"),
+        *("-i", text, "-i", text, *attached),
+        *("-map", "0:v", "-map", "1:a", "-map", "2:a", "-map", "3", "-map", "4", "-c:v", "copy", "-c:a", "aac"),
+        *("-c:s", "mov_text" if suffix == ".mp4" else "subrip"),
+        *("-metadata:s:v:0", "language=swe", "-metadata:s:a:0", "language=deu", "-metadata:s:a:1", "language=fra"),
+        *("-metadata:s:s:0", "language=eng", "-metadata:s:s:1", "language=ita", "-metadata:s:a:1", "title=Commentary"),
+        *("-disposition:a:0", "0", "-disposition:a:1", "default", "-disposition:s:0", "default"),
+        *("-disposition:s:1", "forced" if suffix == ".mkv" else "0", path),
+    )
+    return path
+
+
+def carried(info: VideoInfo) -> list[tuple[str, str, str, tuple[str, ...]]]:
+    return [(stream.kind, stream.codec, stream.language, stream.dispositions) for stream in info.streams]
+
+
+IN_MKV = [
+    ("audio", "aac", "deu", ()),
+    ("audio", "aac", "fra", ("default",)),
+    ("subtitle", "subrip", "eng", ("default",)),
+    ("subtitle", "subrip", "ita", ("forced",)),
+]
+
+
+def test_the_probe_names_all_streams(tmp_path: Path) -> None:
+    info = probe(rich(tmp_path))
+    assert carried(info)[:4] == IN_MKV
+    assert info.language == "swe"
+    attachment = info.streams[4]
+    assert (attachment.kind, attachment.file_name, attachment.media_type) == ("attachment", "letters.ttf", "font/ttf")
+    assert [stream.title for stream in info.streams if stream.kind == "audio"] == ["", "Commentary"]
+
+
+def lines(path: Path) -> list[tuple[Fraction, bytes]]:
+    return [(packet.time, packet.content) for packet in packets(path, "subtitles") if packet.time is not None]
+
+
+def test_all_of_it_goes_from_matroska_to_matroska(tmp_path: Path) -> None:
+    original, result = rich(tmp_path), tmp_path / "result.mkv"
+    found = passed_through(original, result)
+    assert found.streams == probe(original).streams
+    assert found.language == "swe"
+    assert left_behind(probe(original), result, copy_audio=True) == ()
+    for kind in ("audio", "subtitles"):
+        assert packets(result, kind) == packets(original, kind)
+    with av.open(str(result)) as container:
+        [attachment] = container.streams.attachments
+        assert attachment.data == FONT
+
+
+def test_all_of_it_goes_from_mp4_to_mp4(tmp_path: Path) -> None:
+    original, result = rich(tmp_path, ".mp4"), tmp_path / "result.mp4"
+    found = passed_through(original, result)
+    assert carried(found) == carried(probe(original))
+    assert [stream.language for stream in found.streams] == ["deu", "fra", "eng", "ita"]
+    assert found.language == "swe"
+    for kind in ("audio", "subtitles"):
+        assert packets(result, kind) == packets(original, kind)
+
+
+def test_text_is_turned_into_what_mp4_takes_and_a_font_is_named(tmp_path: Path) -> None:
+    original, result = rich(tmp_path), tmp_path / "result.mp4"
+    said = left_behind(probe(original), result, copy_audio=True)
+    assert len(said) == 3
+    assert "subtitle stream 3 (subrip, eng) becomes mov_text" in said[0]
+    assert "attachment stream 5" in said[2]
+    assert "letters.ttf" in said[2]
+    assert ".mp4 does not take it" in said[2]
+    found = passed_through(original, result)
+    assert [stream.codec for stream in found.streams] == ["aac", "aac", "mov_text", "mov_text"]
+    shown = [(time, content[2:]) for time, content in lines(result) if len(content) > 2]
+    for (time, content), (expected_time, words) in zip(shown, LINES, strict=True):
+        assert time == expected_time
+        assert words.encode() in content
+
+
+def test_text_of_mp4_is_turned_into_what_matroska_takes(tmp_path: Path) -> None:
+    original, result = rich(tmp_path, ".mp4"), tmp_path / "result.mkv"
+    found = passed_through(original, result)
+    assert [stream.codec for stream in found.streams] == ["aac", "aac", "subrip", "subrip"]
+    assert [time for time, _ in lines(result)] == [time for time, _ in LINES]
+
+
+def test_a_late_start_keeps_subtitles_at_their_time(tmp_path: Path) -> None:
+    late, result = tmp_path / "late.mkv", tmp_path / "result.mkv"
+    run_ffmpeg("-i", rich(tmp_path), "-map", "0", "-c", "copy", "-output_ts_offset", "1.4", late)
+    passed_through(late, result)
+    assert shown_times(late)[0] == Fraction(14, 10)
+    assert shown_times(result) == shown_times(late)
+    assert lines(result) == lines(late)
+    assert lines(result)[0][0] == Fraction(16, 10)
+
+
+def test_sound_can_be_left_out_alone(tmp_path: Path) -> None:
+    found = passed_through(rich(tmp_path), tmp_path / "result.mkv", copy_audio=False)
+    assert [stream.kind for stream in found.streams] == ["subtitle", "subtitle", "attachment"]
+
+
+def test_strip_keeps_the_streams_and_none_of_their_words(tmp_path: Path) -> None:
+    found = passed_through(rich(tmp_path), tmp_path / "result.mkv", keep_metadata=False)
+    assert [stream.kind for stream in found.streams] == ["audio", "audio", "subtitle", "subtitle", "attachment"]
+    assert {stream.language for stream in found.streams} == {""}
+    assert b"Commentary" not in (tmp_path / "result.mkv").read_bytes()
+
+
+def test_a_cover_is_named_and_left_out(tmp_path: Path) -> None:
+    cover, path = tmp_path / "cover.png", tmp_path / "covered.mp4"
+    run_ffmpeg("-f", "lavfi", "-i", "color=red:size=32x32", "-frames:v", "1", cover)
+    made = make_video(tmp_path / "made.mp4", films(2), *X264)
+    run_ffmpeg("-i", made, "-i", cover, "-map", "0", "-map", "1", "-c", "copy", "-disposition:v:1", "attached_pic", path)
+    [sentence] = left_behind(probe(path), tmp_path / "result.mp4", copy_audio=True)
+    assert "video stream 1" in sentence
+    assert "before it was painted" in sentence
+    assert passed_through(path, tmp_path / "result.mp4").streams == ()
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_the_trial_takes_what_the_whole_takes(tmp_path: Path, suffix: str) -> None:
+    info = probe(rich(tmp_path))
+    result = tmp_path / f"result{suffix}"
+    try_output(tmp_path / "work", result, info, (64, 48), Encode(), copy_audio=True, keep_metadata=True)
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_sound_stays_in_sync_for_an_hour(tmp_path: Path) -> None:
+    """A click at the last second stands where it stood, and so does the picture above it."""
+    seconds = 3600
+    original, result = tmp_path / "hour.mkv", tmp_path / "result.mp4"
+    run_ffmpeg(
+        *("-f", "lavfi", "-i", f"color=gray:size=32x32:rate=30000/1001:duration={seconds}"),
+        *("-f", "lavfi", "-i", f"sine=sample_rate=8000:duration={seconds}"),
+        *("-vf", "select='not(mod(n,60))'", "-fps_mode", "passthrough"),
+        *("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac", "-b:a", "8k", original),
+    )
+    passed_through(original, result, Encode(preset="ultrafast"))
+    assert shown_times(result) == shown_times(original)
+    before, after = packets(original, "audio"), packets(result, "audio")
+    assert [packet.content for packet in after] == [packet.content for packet in before]
+    last_before, last_after = before[-1].time, after[-1].time
+    assert last_before is not None
+    assert last_after is not None
+    assert last_before > seconds - 1
+    one_frame = Fraction(1001, 30000)
+    assert abs(last_after - last_before) < one_frame
