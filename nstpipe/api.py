@@ -25,7 +25,7 @@ from nstpipe.files import ensure_writable
 from nstpipe.journal import Journal
 from nstpipe.media.frame import in_eight_bits, resized, working_size
 from nstpipe.media.inputs import InputFile, find_inputs
-from nstpipe.media.pictures import picture_size, read_picture
+from nstpipe.media.pictures import limit_megapixels, picture_size, read_picture
 from nstpipe.media.video import (
     SURVEY_VERSION,
     Loss,
@@ -168,7 +168,16 @@ def run(
 def _made(pipeline: Pipeline, todo: Sequence[Output], emit: Emit) -> Iterator[OutputDone | ItemFailed]:
     """Stylise the clips of all outputs; each output is finished as soon as its last clip is."""
     tasks = [
-        ClipTask(output, clip, pipeline.work, pipeline.device, pipeline.precision, pipeline.weights, pipeline.seed)
+        ClipTask(
+            output,
+            clip,
+            pipeline.work,
+            pipeline.device,
+            pipeline.precision,
+            pipeline.weights,
+            pipeline.seed,
+            pipeline.max_megapixels,
+        )
         for output in todo
         for clip in output.clips
     ]
@@ -209,15 +218,21 @@ def check(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = ()) -> 
             continue
         for file in files:
             try:
-                if file.is_video:
-                    video = probe(file.path, _rate_of(job))
-                    failures += [_damaged(job, video, video.loss)] if video.loss is not None else []
-                else:
-                    read_picture(file.path)
+                video = _opened(file, job)
+                failures += [_damaged(job, video, video.loss)] if video is not None and video.loss is not None else []
                 usable += 1
             except ItemError as error:
                 failures.append(failed(job, file.path, error))
     return usable, tuple(failures)
+
+
+def _opened(file: InputFile, job: Job) -> VideoInfo | None:
+    if file.problem:
+        raise ItemError(file.problem)
+    if file.is_video:
+        return probe(file.path, _rate_of(job))
+    read_picture(file.path)
+    return None
 
 
 def plan(pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrides: Sequence[str] = ()) -> Plan:
@@ -239,6 +254,7 @@ def _loaded(
     for name in jobs:
         if name not in known:
             raise UsageError(f"--job {name}: there is no such job; the file has {', '.join(known)}.")
+    limit_megapixels(loaded.max_megapixels)
     chosen = tuple(job for job in loaded.jobs if not jobs or job.name in jobs)
     return loaded.model_copy(update={"jobs": chosen})
 
@@ -282,6 +298,8 @@ def _check_picture(path: Path, key: str) -> None:
 
 
 def _look(file: InputFile, job: Job, journal: Journal) -> Found:
+    if file.problem:
+        raise ItemError(file.problem)
     try:
         sha256 = journal.digest(file.path)
     except OSError as error:

@@ -18,7 +18,7 @@ from nstpipe.files import sha256_of
 from nstpipe.media.frame import Frame, Pixels, Source, in_eight_bits, resized
 from nstpipe.media.framestore import FrameStore
 from nstpipe.media.metadata import is_full_panorama
-from nstpipe.media.pictures import PictureSink, PictureSource, read_picture
+from nstpipe.media.pictures import PictureSink, PictureSource, limit_megapixels, read_picture
 from nstpipe.media.video import VideoInfo, VideoSource, bits_of, video_sink
 from nstpipe.motion.flow import motion_between, resemblance, warp
 from nstpipe.plan import Clip, Output
@@ -46,6 +46,7 @@ class ClipTask:
         precision: likewise.
         weights: likewise.
         seed: likewise.
+        max_megapixels: likewise.
     """
 
     output: Output
@@ -55,6 +56,7 @@ class ClipTask:
     precision: str
     weights: str | Path
     seed: int
+    max_megapixels: float
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ def run_clip(task: ClipTask, emit: Emit) -> ClipResult:
     Raises:
         NstpipeError: something that would stop every clip, such as a missing device or a full output folder.
     """
+    limit_megapixels(task.max_megapixels)
     try:
         if task.output.found.video is not None:
             _run_shot(task, task.output.found.video, emit)

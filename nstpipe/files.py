@@ -124,8 +124,8 @@ def numbered_files(path: Path) -> dict[int, Path]:
     before, digits, after = _NUMBER.split(path.name)
     wanted = re.compile(re.escape(before) + rf"(\d{{{digits or 1},}})" + re.escape(after))
     found = (wanted.fullmatch(file.name) for file in path.parent.iterdir()) if path.parent.is_dir() else ()
-    numbers = {int(match[1]): path.with_name(match[0]) for match in found if match is not None}
-    return {number: file for number, file in numbers.items() if path.name % number == file.name}
+    numbers = {match[0]: int(match[1]) for match in found if match is not None}
+    return {number: path.with_name(name) for name, number in numbers.items() if path.name % number == name}
 
 
 def _parts(path: Path) -> list[Path]:

@@ -21,7 +21,10 @@ VIDEO_CODECS_BY_SUFFIX: dict[str, tuple[str, ...]] = {
 
 CODECS = tuple(dict.fromkeys(codec for codecs in VIDEO_CODECS_BY_SUFFIX.values() for codec in codecs))
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
+ANIMATION_SUFFIXES = (".gif", ".webp")
+"""Moving pictures, which are read and written like videos; one of a single frame is a picture."""
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".gif", ".avif", ".heic", ".heif")
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv")
 
 SMALLEST_SIZE = 32
@@ -271,6 +274,9 @@ class Pipeline(_Model):
     )
     weights: Annotated[Literal["bundled", "torchvision"] | FilePath, _keyword_or_path("bundled", "torchvision")] = Field(
         default="bundled", description="VGG19's weights: bundled, torchvision, or the path of a state dict."
+    )
+    max_megapixels: Annotated[float, Field(gt=0, le=1000)] = Field(
+        default=500.0, description="Pictures that claim to be larger are refused: they may be made to fill the memory."
     )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(default=0, description="Seed of all that is random.")
     jobs: Annotated[tuple[Job, ...], Field(strict=False, min_length=1)] = Field(description="What is to be done.")

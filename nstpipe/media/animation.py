@@ -69,6 +69,19 @@ def animation_times(path: Path) -> AnimationTimes | None:
         raise ItemError(f"{path} cannot be read: {error}.", "Copy the animation again.") from error
 
 
+NOT_AGAIN = -1
+"""What ffmpeg's GIF writer takes for an animation that is shown once."""
+
+
+def gif_loops(path: Path) -> int:
+    """How often a GIF is shown again: 0 for ever, -1 not at all."""
+    try:
+        with Image.open(path) as image:
+            return int(image.info.get("loop", NOT_AGAIN))
+    except PILLOW_ERRORS:
+        return 0
+
+
 def animation_frames(path: Path, end_frame_index: int) -> Iterator[Pixels]:
     """The first frames of an animation, as they are shown; each is painted over the one before.
 

@@ -14,7 +14,7 @@ import av
 import ffmpeg as graphs
 import numpy as np
 
-from nstpipe.config.models import Encode
+from nstpipe.config.models import ANIMATION_SUFFIXES, Encode
 from nstpipe.errors import ItemError
 from nstpipe.files import complete, ensure_folder, is_numbered, partial_path
 from nstpipe.media.ffmpeg import LOCAL_ONLY, Process, local
@@ -132,7 +132,7 @@ def bits_of(encode: Encode, info: VideoInfo, path: Path) -> int:
     """
     if is_numbered(path):
         return info.bits
-    if path.suffix.lower() in ANIMATION_ENCODERS:
+    if path.suffix.lower() in ANIMATION_SUFFIXES:
         return 8
     try:
         return max(component.bits for component in av.VideoFormat(pixel_format_of(encode, info)).components)
@@ -203,7 +203,7 @@ class VideoSink:
             "map_metadata": "1" if keep_metadata else "-1",
             "map_chapters": "1" if keep_metadata else "-1",
         }
-        if self._suffix in ANIMATION_ENCODERS:
+        if self._suffix in ANIMATION_SUFFIXES:
             video = _palette_of_its_own(frames) if self._suffix == ".gif" else frames.filter("format", "yuv420p")
             options |= {"vcodec": ANIMATION_ENCODERS[self._suffix], "loop": info.loops or 0}
             options |= {"quality": ANIMATION_QUALITY} if self._suffix == ".webp" else {}
@@ -291,17 +291,29 @@ class VideoSink:
             raise self._failure() from error
         self._process.finish()
         found = probe(self._partial)
-        if not self._frame_count == len(self._written) == len(found.ticks):
+        found_frames = len(found.ticks)
+        if self._suffix == ".webp":
+            # WebP's writer joins a frame with the one before if nobody could tell them apart; both are then shown.
+            found_frames += len(self._written) - len(self._standing(found))
+        if not self._frame_count == len(self._written) == found_frames:
             raise ItemError(
                 f"{self.path}: {self._frame_count} frames planned, {len(self._written)} written and "
                 f"{len(found.ticks)} found in the encoded file."
             )
-        for tick, original_tick in zip(found.ticks, self._written, strict=True):
+        for tick, original_tick in zip(found.ticks, self._standing(found), strict=True):
             apart = abs(tick * found.time_base - original_tick * self._info.time_base)
             if apart > max(found.time_base, self._info.time_base):
                 raise ItemError(f"{self.path}: a frame stands {float(apart):.4f} s from its time in the encoded file.")
         complete(self._partial, self.path)
         return found
+
+    def _standing(self, found: VideoInfo) -> list[int]:
+        """Ticks of the frames written, less those that WebP has joined with others."""
+        if self._suffix != ".webp":
+            return self._written
+        times = {round(tick * found.time_base * 1000) for tick in found.ticks}
+        milliseconds = [round(tick * self._info.time_base * 1000) for tick in self._written]
+        return [tick for tick, time in zip(self._written, milliseconds, strict=True) if times & {time - 1, time, time + 1}]
 
     def _failure(self) -> ItemError:
         try:
@@ -435,7 +447,7 @@ def try_encode(
             seconds_of_sound=TRIAL_SECONDS,
         ) as sink:
             for frame_index in range(len(short.ticks)):
-                sink.write(grey, Frame(grey, frame_index))
+                sink.write(grey + np.uint8(40 * frame_index), Frame(grey, frame_index))
             sink.finish()
     except ItemError as error:
         raise ItemError(

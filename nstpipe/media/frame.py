@@ -28,10 +28,11 @@ class PictureMetadata:
     Attributes:
         format: Pillow's name of the file's format, such as ``JPEG``.
         exif: the EXIF block; its orientation is 1, for the pixels are upright.
-        icc: the colour profile.
+        icc: the colour profile of the pixels, which are sRGB; None if the file has none.
         xmp: the XMP packet.
         dots_per_inch: horizontal and vertical.
-        alpha: height x width, 0 to 255, upright, at the file's own size.
+        alpha: height x width, 0 to 255 or 65535, upright, at the file's own size.
+        xmp_extensions: segments of a JPEG that go on with its XMP packet.
     """
 
     format: str
@@ -39,7 +40,8 @@ class PictureMetadata:
     icc: bytes | None = None
     xmp: bytes | None = None
     dots_per_inch: tuple[float, float] | None = None
-    alpha: NDArray[np.uint8] | None = None
+    alpha: NDArray[Any] | None = None
+    xmp_extensions: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

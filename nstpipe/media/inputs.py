@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nstpipe.config.models import PICTURE_SUFFIXES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES, Job
+from PIL import Image
+
+from nstpipe.config.models import ANIMATION_SUFFIXES, PICTURE_SUFFIXES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES, Job
 from nstpipe.errors import ItemError
+from nstpipe.files import is_numbered
+from nstpipe.media.animation import is_animated_webp
+from nstpipe.media.pictures import PILLOW_ERRORS
 
 
 @dataclass(frozen=True)
@@ -17,14 +24,16 @@ class InputFile:
     """One file to be stylised.
 
     Attributes:
-        path: the file.
+        path: the file; for numbered pictures the pattern of their names.
         output: where its result goes.
-        is_video: else a picture.
+        is_video: or another moving picture; else a picture.
+        problem: why it cannot be read; empty if nothing is known to be wrong.
     """
 
     path: Path
     output: Path
     is_video: bool
+    problem: str = ""
 
 
 def natural_key(text: str) -> tuple[tuple[int, str], ...]:
@@ -41,40 +50,138 @@ def find_inputs(job: Job) -> tuple[InputFile, ...]:
         ItemError: there are none, or they do not fit the job's output.
     """
     if job.input.is_dir():
-        if job.output.suffix.lower() in VIDEO_CODECS_BY_SUFFIX:
-            raise ItemError(f"output: {job.output} should be a folder, for the input is one.")
-        files = _in_folder(job)
-        return tuple(InputFile(path, job.output / path.relative_to(job.input), is_video=False) for path in files)
-    if job.input.is_file():
-        return (_single(job),)
-    if not glob.has_magic(str(job.input)):
+        files = _of_folder(job)
+    elif job.input.is_file() or is_numbered(job.input):
+        files = (_single(job),)
+    elif glob.has_magic(str(job.input)):
+        files = _by_glob(job)
+    else:
         near = sorted(path.name for path in job.input.parent.glob("*")) if job.input.parent.is_dir() else []
         beside = f"In that folder are: {', '.join(near[:8])}" if near else f"The folder {job.input.parent} is missing or empty"
         raise ItemError(f"input: {job.input} does not exist.", f"{beside}.")
-    return _by_glob(job)
+    for file in files:
+        if file.output.resolve() == file.path.resolve():
+            raise ItemError(f"output: {file.output} is the input itself, which would be lost.", "Give another place.")
+    return files
+
+
+def is_moving(path: Path) -> bool | None:
+    """Whether a file holds a video or an animation rather than a picture, by its content; None if that does not say."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError:
+        return None
+    if head.startswith(_PICTURE_HEADS):
+        return False
+    if head.startswith(b"GIF8"):
+        return _has_several_frames(path)
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return is_animated_webp(path)
+    if head[4:8] == b"ftyp":
+        return head[8:12] not in _PICTURE_BRANDS
+    return True if head.startswith(_VIDEO_HEADS) or (head[:4] == b"RIFF" and head[8:12] == b"AVI ") else None
+
+
+_HEAD_BYTES = 12
+_PICTURE_HEADS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*")
+_PICTURE_BRANDS = (b"avif", b"heic", b"heix", b"heim", b"heis", b"mif1")
+"""ISO media files that hold one picture: AVIF and HEIF."""
+_VIDEO_HEADS = (b"\x1aE\xdf\xa3", b"FLV\x01", b"0&\xb2u", b"\x00\x00\x01\xba", b"OggS")
+"""Matroska and WebM, Flash, Windows Media, MPEG program streams, Ogg."""
+
+
+def _has_several_frames(path: Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            return bool(getattr(image, "is_animated", False))
+    except PILLOW_ERRORS:
+        return False
+
+
+def _is_video(path: Path) -> bool:
+    """By content; where that does not say, by suffix."""
+    moving = is_moving(path)
+    return path.suffix.lower() not in PICTURE_SUFFIXES if moving is None else moving
+
+
+def _is_video_output(path: Path) -> bool:
+    return path.suffix.lower() in (*VIDEO_CODECS_BY_SUFFIX, *ANIMATION_SUFFIXES) or is_numbered(path)
 
 
 def _single(job: Job) -> InputFile:
-    suffix = job.input.suffix.lower()
-    is_video = suffix not in PICTURE_SUFFIXES
-    output_suffix = job.output.suffix.lower()
-    if is_video and output_suffix not in VIDEO_CODECS_BY_SUFFIX:
-        allowed = ", ".join(VIDEO_CODECS_BY_SUFFIX)
-        raise ItemError(f"output: {job.output} should be a video, for {job.input.name} is one; allowed: {allowed}.")
-    if not is_video and output_suffix in VIDEO_CODECS_BY_SUFFIX:
+    is_video = is_numbered(job.input) or _is_video(job.input)
+    if is_video and not _is_video_output(job.output):
+        allowed = ", ".join((*VIDEO_CODECS_BY_SUFFIX, *ANIMATION_SUFFIXES))
+        raise ItemError(
+            f"output: {job.output} should be a video, for {job.input.name} is one; allowed: {allowed}, "
+            "or numbered pictures such as frame_%05d.png."
+        )
+    suffix = job.output.suffix.lower()
+    if not is_video and suffix in VIDEO_CODECS_BY_SUFFIX:
         raise ItemError(f"output: {job.output} should be a picture or a folder, for {job.input.name} is a picture.")
-    if not is_video and output_suffix not in PICTURE_SUFFIXES:
+    if not is_video and (suffix not in PICTURE_SUFFIXES or job.output.is_dir()):
         return InputFile(job.input, job.output / job.input.name, is_video=False)
     return InputFile(job.input, job.output, is_video)
 
 
+def _of_folder(job: Job) -> tuple[InputFile, ...]:
+    if job.output.suffix.lower() in VIDEO_CODECS_BY_SUFFIX:
+        raise ItemError(f"output: {job.output} should be a folder, for the input is one.")
+    folder = job.input.resolve()
+    if folder in (job.output.resolve(), *job.output.resolve().parents):
+        raise ItemError(
+            f"output: {job.output} lies inside the input {job.input}, so results would become inputs.",
+            "Give a place outside it.",
+        )
+    files = [_mirrored(path, job, job.input) for path in _in_folder(job)]
+    unreadable = [InputFile(path, job.output, False, problem) for path, problem in _closed_folders(job.input)]
+    return (*_without_collisions(files), *unreadable)
+
+
+def _mirrored(path: Path, job: Job, root: Path) -> InputFile:
+    """A file of a tree, and its place in the output's tree."""
+    output, is_video = job.output / path.relative_to(root), _is_video(path)
+    suffixes = (*VIDEO_CODECS_BY_SUFFIX, *ANIMATION_SUFFIXES)
+    if is_video and output.suffix.lower() not in suffixes:
+        output = output.with_suffix(".mp4")
+    return InputFile(path, output, is_video, _problem(path, root))
+
+
+def _problem(path: Path, root: Path) -> str:
+    target = path.resolve()
+    if path.is_symlink() and not path.exists():
+        return f"{path} is a link to {target}, which does not exist."
+    if root.resolve() not in target.parents:
+        return f"{path} is a link that leaves {root}: it leads to {target}."
+    return "" if os.access(path, os.R_OK) else f"{path} cannot be read: permission denied."
+
+
+def _closed_folders(root: Path) -> list[tuple[Path, str]]:
+    errors: list[OSError] = []
+    for _ in os.walk(root, onerror=errors.append):
+        pass
+    return [(Path(str(error.filename)), f"{error.filename} cannot be looked into: {error.strerror}.") for error in errors]
+
+
+def _without_collisions(files: Sequence[InputFile]) -> tuple[InputFile, ...]:
+    by_output: dict[Path, InputFile] = {}
+    for file in files:
+        if file.output in by_output:
+            both = f"{by_output[file.output].path} and {file.path}"
+            raise ItemError(f"output: {both} would both be written to {file.output}.", "Rename one, or split the job.")
+        by_output[file.output] = file
+    return tuple(files)
+
+
 def _in_folder(job: Job) -> list[Path]:
     patterns = job.include or ("**/*",)
-    chosen = {path for pattern in patterns for path in _matches(job.input, pattern, "include") if path.is_file()}
+    found = {path for pattern in patterns for path in _matches(job.input, pattern, "include")}
+    chosen = {path for path in found if path.is_file() or (path.is_symlink() and not path.exists())}
     excluded = {path for pattern in job.exclude for path in _matches(job.input, pattern, "exclude")}
     kept = [path for path in chosen if excluded.isdisjoint((path, *path.parents)) and not _is_hidden(path, job.input)]
     if job.include is None:
-        kept = [path for path in kept if path.suffix.lower() in PICTURE_SUFFIXES]
+        kept = [path for path in kept if path.suffix.lower() in PICTURE_SUFFIXES or is_moving(path) is False]
     if not kept:
         what = ", ".join(patterns) if job.include else ", ".join(PICTURE_SUFFIXES)
         raise ItemError(f"input: {job.input} holds no picture that matches {what}.", "Look at include and exclude.")
@@ -113,14 +220,22 @@ def _by_glob(job: Job) -> tuple[InputFile, ...]:
         raise ItemError(f"input: no video or picture matches {job.input}.", f"Look into {root}.")
     if job.output.suffix.lower() in VIDEO_CODECS_BY_SUFFIX:
         raise ItemError(f"output: {job.output} should be a folder, for the input is a glob.")
-    inputs: dict[Path, InputFile] = {}
-    for path in _sorted(files, root):
-        output = job.output / path.relative_to(root)
-        is_video = path.suffix.lower() in VIDEO_SUFFIXES
-        if is_video and output.suffix.lower() not in VIDEO_CODECS_BY_SUFFIX:
-            output = output.with_suffix(".mp4")
-        if output in inputs:
-            both = f"{inputs[output].path} and {path}"
-            raise ItemError(f"output: {both} would both be written to {output}.", "Rename one, or split the job.")
-        inputs[output] = InputFile(path, output, is_video)
-    return tuple(inputs.values())
+    inputs = _without_collisions([_mirrored(path, job, root) for path in _sorted(files, root)])
+    wanted = parts[fixed:]
+    for file in inputs:
+        output = file.output.resolve()
+        if root.resolve() in output.parents and _matches_parts(output.relative_to(root.resolve()).parts, wanted):
+            raise ItemError(
+                f"output: {file.output} matches the input {job.input}, so results would become inputs.",
+                "Give a place outside it, or a narrower pattern.",
+            )
+    return inputs
+
+
+def _matches_parts(parts: Sequence[str], patterns: Sequence[str]) -> bool:
+    """Whether a relative path matches a glob; `**` stands for any number of folders."""
+    if not patterns:
+        return not parts
+    if patterns[0] == "**":
+        return any(_matches_parts(parts[skipped:], patterns[1:]) for skipped in range(len(parts) + 1))
+    return bool(parts) and fnmatch.fnmatch(parts[0], patterns[0]) and _matches_parts(parts[1:], patterns[1:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable, Iterator
 
 ORIENTATION_TAG = 0x0112
 UPRIGHT = 1
@@ -41,6 +42,92 @@ def upright_exif(exif: bytes) -> bytes:
     return exif
 
 
+_PIXEL_SIZES = {0x8769: (0xA002, 0xA003), 0: (0x0100, 0x0101)}
+"""Tags that say how large the picture is, by the tag of the directory they stand in; 0 for the first directory."""
+
+_THUMBNAIL_PLACE, _THUMBNAIL_BYTES = 0x0201, 0x0202
+
+MakeThumbnail = Callable[[bytes], bytes | None]
+"""From an embedded thumbnail (JPEG) to the new one, not larger; None if there is none."""
+
+
+def resized_exif(exif: bytes, size: tuple[int, int], thumbnail: MakeThumbnail) -> bytes:
+    """The EXIF block with the new picture's size and thumbnail, and every other byte as it was.
+
+    Args:
+        exif: as for `upright_exif`.
+        size: width and height of the new picture, in pixels.
+        thumbnail: makes the new thumbnail from the old one. The old one, which shows the picture before it was painted,
+            goes in any case.
+
+    Returns:
+        A block of the same length; unchanged where it says neither, or is damaged.
+    """
+    start = len(_EXIF_HEADER) if exif.startswith(_EXIF_HEADER) else 0
+    order = {b"II": "<", b"MM": ">"}.get(exif[start : start + 2])
+    if order is None:
+        return exif
+    block = bytearray(exif)
+    try:
+        (first,) = struct.unpack_from(f"{order}I", block, start + 4)
+        entries, next_place = _entries(block, start, first, order)
+        for directory, tags in _PIXEL_SIZES.items():
+            inside = entries
+            if directory:
+                if directory not in entries:
+                    continue
+                (place,) = struct.unpack_from(f"{order}I", block, entries[directory] + 8)
+                inside, _ = _entries(block, start, place, order)
+            for tag, value in zip(tags, size, strict=True):
+                if tag in inside:
+                    _put(block, inside[tag], value, order)
+        (second,) = struct.unpack_from(f"{order}I", block, next_place)
+        if second:
+            _renew_thumbnail(block, start, second, next_place, order, thumbnail)
+    except (struct.error, IndexError):
+        return exif
+    return bytes(block) if len(block) == len(exif) else exif
+
+
+def _entries(block: bytearray, start: int, directory: int, order: str) -> tuple[dict[int, int], int]:
+    """Where each tag's entry of a directory stands, and where the place of the next directory does."""
+    (count,) = struct.unpack_from(f"{order}H", block, start + directory)
+    places = [start + directory + 2 + 12 * index for index in range(count)]
+    found = {struct.unpack_from(f"{order}H", block, place)[0]: place for place in places}
+    return found, start + directory + 2 + 12 * count
+
+
+def _put(block: bytearray, entry: int, value: int, order: str) -> None:
+    (kind,) = struct.unpack_from(f"{order}H", block, entry + 2)
+    if kind == _TIFF_LONG or value <= _LARGEST_SHORT:
+        struct.pack_into(f"{order}I" if kind == _TIFF_LONG else f"{order}H", block, entry + 8, value)
+
+
+_LARGEST_SHORT = 65_535
+
+
+def _renew_thumbnail(
+    block: bytearray, start: int, directory: int, next_place: int, order: str, thumbnail: MakeThumbnail
+) -> None:
+    entries, _ = _entries(block, start, directory, order)
+    new: bytes | None = None
+    if _THUMBNAIL_PLACE in entries and _THUMBNAIL_BYTES in entries:
+        (place,) = struct.unpack_from(f"{order}I", block, entries[_THUMBNAIL_PLACE] + 8)
+        (length,) = struct.unpack_from(f"{order}I", block, entries[_THUMBNAIL_BYTES] + 8)
+        begin, end = start + place, start + place + length
+        if end > len(block):
+            raise IndexError
+        new = thumbnail(bytes(block[begin:end]))
+        new = new if new is not None and len(new) <= length else None
+        block[begin:end] = (new or b"").ljust(length, b"\x00")
+        if new is not None:
+            struct.pack_into(f"{order}I", block, entries[_THUMBNAIL_BYTES] + 8, len(new))
+    if new is None:
+        struct.pack_into(f"{order}I", block, next_place, 0)
+    elif ORIENTATION_TAG in entries:
+        _put(block, entries[ORIENTATION_TAG], UPRIGHT, order)
+
+
 _XMP_WIDTHS = (
     "FullPanoWidthPixels",
     "CroppedAreaImageWidthPixels",
@@ -57,17 +144,51 @@ _XMP_HEIGHTS = (
 )
 
 
-def adapted_xmp(xmp: bytes, scale_x: float, scale_y: float) -> bytes:
+def adapted_xmp(xmp: bytes, scale_x: float, scale_y: float, size: tuple[int, int] | None = None) -> bytes:
     """The XMP packet with its orientation upright and its panorama's sizes (GPano, Photo Sphere) scaled.
 
     Args:
         xmp: the packet, as attributes or as elements.
         scale_x: new width over old.
         scale_y: new height over old.
+        size: new width and height in pixels, where the packet says how large the picture is.
     """
     xmp = _replaced(xmp, "tiff", ("Orientation",), lambda _: UPRIGHT)
+    if size is not None:
+        width, height = size
+        for prefix, names in (("exif", ("PixelXDimension", "PixelYDimension")), ("tiff", ("ImageWidth", "ImageLength"))):
+            xmp = _replaced(xmp, prefix, names[:1], lambda _: width)
+            xmp = _replaced(xmp, prefix, names[1:], lambda _: height)
     xmp = _replaced(xmp, "GPano", _XMP_WIDTHS, lambda pixels: round(pixels * scale_x))
     return _replaced(xmp, "GPano", _XMP_HEIGHTS, lambda pixels: round(pixels * scale_y))
+
+
+_EXTENSION_HEAD = b"http://ns.adobe.com/xmp/extension/\x00"
+_XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\x00"
+_EXIF_MARKER, _SCAN_MARKER = 0xE1, 0xDA
+
+
+def _segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, begin and end of each segment of a JPEG before its pixels."""
+    place = 2
+    while place + 4 <= len(jpeg) and jpeg[place] == 0xFF and jpeg[place + 1] != _SCAN_MARKER:
+        end = place + 2 + int.from_bytes(jpeg[place + 2 : place + 4], "big")
+        yield jpeg[place + 1], place, end
+        place = end
+
+
+def xmp_extensions(jpeg: bytes) -> tuple[bytes, ...]:
+    """The segments of a JPEG that go on with an XMP packet of more than 64 KB (XMP specification, part 3)."""
+    found = (jpeg[begin:end] for marker, begin, end in _segments(jpeg) if marker == _EXIF_MARKER)
+    return tuple(segment for segment in found if segment[4:].startswith(_EXTENSION_HEAD))
+
+
+def with_xmp_extensions(jpeg: bytes, extensions: tuple[bytes, ...]) -> bytes:
+    """A JPEG with such segments behind its XMP packet; unchanged if it has no packet that they could go on with."""
+    for marker, begin, end in _segments(jpeg):
+        if marker == _EXIF_MARKER and jpeg[begin + 4 :].startswith(_XMP_HEAD):
+            return jpeg[:end] + b"".join(extensions) + jpeg[end:]
+    return jpeg
 
 
 def _replaced(xmp: bytes, prefix: str, names: tuple[str, ...], change: object) -> bytes:

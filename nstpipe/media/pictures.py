@@ -4,24 +4,61 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from nstpipe.errors import ItemError
 from nstpipe.files import completed
-from nstpipe.media.frame import Frame, PictureMetadata, Pixels, resized
-from nstpipe.media.metadata import ORIENTATION_TAG, UPRIGHT, adapted_xmp, upright_exif
+from nstpipe.media.deep import DEEP_FORMATS, deep_pixels, encoded_png, encoded_tiff, is_deep
+from nstpipe.media.frame import Frame, PictureMetadata, Pixels, in_eight_bits, in_sixteen_bits, resized, working_size
+from nstpipe.media.metadata import (
+    ORIENTATION_TAG,
+    UPRIGHT,
+    MakeThumbnail,
+    adapted_xmp,
+    resized_exif,
+    upright_exif,
+    with_xmp_extensions,
+    xmp_extensions,
+)
+from nstpipe.media.profiles import deep_in_srgb, in_srgb
 
 JPEG_QUALITY = 95
 """Above it files grow fast and nothing visible is gained."""
 
-_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"}
+AVIF_QUALITY = 90
+"""Of AVIF and HEIC, whose scale is finer at the top than JPEG's."""
+
+_FORMATS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+    ".gif": "GIF",
+    ".avif": "AVIF",
+    ".heic": "HEIF",
+    ".heif": "HEIF",
+}
 """Pillow's format for each suffix: a result is what its name says, whatever the original was."""
+
+DEFAULT_MEGAPIXELS = 500
+"""A picture may have so many; a 360° panorama has some hundred, and a file that claims more is likely an attack."""
+
+try:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+except ImportError:
+    pass  # HEIC is read where its plugin for Pillow is installed
 
 PILLOW_ERRORS = (
     OSError,
@@ -58,6 +95,16 @@ _TIFF_LAYOUT_TAGS = frozenset(
 """Tags of a TIFF that say how its pixels are stored (TIFF 6.0), or that are kept in another way (resolution, XMP, ICC)."""
 
 
+def limit_megapixels(megapixels: float) -> None:
+    """Refuse pictures that are larger, from now on and in this process, whoever opens them with Pillow."""
+    # Pillow warns from its limit on, and refuses twice as much.
+    Image.MAX_IMAGE_PIXELS = round(megapixels * 500_000)
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+
+limit_megapixels(DEFAULT_MEGAPIXELS)
+
+
 def picture_size(path: Path) -> tuple[int, int]:
     """Width and height in pixels, upright, from the file's head.
 
@@ -68,35 +115,98 @@ def picture_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             width, height = image.size
             return (height, width) if _orientation(image) in (5, 6, 7, 8) else (width, height)
+    except UnidentifiedImageError as error:
+        floats = _read_floats(path)
+        if floats is not None:
+            return floats[0].shape[1], floats[0].shape[0]
+        raise _unreadable(path, error) from error
     except PILLOW_ERRORS as error:
         raise _unreadable(path, error) from error
 
 
 def read_picture(path: Path) -> tuple[Pixels, PictureMetadata]:
-    """A picture's pixels, upright, and its metadata.
+    """A picture's pixels, upright and in sRGB, and its metadata.
 
     Raises:
         ItemError: the file is missing, damaged or no picture.
     """
     try:
         with Image.open(path) as image:
-            file_format = image.format or "PNG"
-            image.load()
-            exif, xmp = image.info.get("exif") or _tiff_exif(image), image.info.get("xmp")
-            turn = _TURNS.get(_orientation(image))
-            upright: Image.Image = image if turn is None else image.transpose(turn)
-            alpha = upright.convert("RGBA").getchannel("A") if upright.has_transparency_data else None
-            metadata = PictureMetadata(
-                format=file_format,
-                exif=upright_exif(exif) if exif else None,
-                icc=_icc(image),
-                xmp=xmp if isinstance(xmp, bytes) else None,
-                dots_per_inch=image.info.get("dpi"),
-                alpha=np.asarray(alpha) if alpha is not None else None,
-            )
-            return np.asarray(_as_rgb(upright)), metadata
+            if is_deep(path, image):
+                return _read_deep(path, image)
+            return _read(path, image)
+    except UnidentifiedImageError as error:
+        floats = _read_floats(path)
+        if floats is not None:
+            return floats
+        raise _unreadable(path, error) from error
     except PILLOW_ERRORS as error:
         raise _unreadable(path, error) from error
+
+
+def _read(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
+    image.load()
+    turn = _TURNS.get(_orientation(image))
+    upright: Image.Image = image if turn is None else image.transpose(turn)
+    alpha = np.asarray(upright.convert("RGBA").getchannel("A")) if upright.has_transparency_data else None
+    pixels, icc = in_srgb(_without_alpha(upright), image.info.get("icc_profile") or None)
+    return np.asarray(pixels), _metadata(path, image, icc, alpha)
+
+
+def _read_deep(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
+    pixels, alpha = deep_pixels(path)
+    orientation = _stored_orientation(image)
+    exif_turn = _TURNS_OF_ARRAYS.get(orientation)
+    if exif_turn is not None:
+        pixels = np.ascontiguousarray(exif_turn(pixels))
+        alpha = None if alpha is None else np.ascontiguousarray(exif_turn(alpha))
+    pixels, icc = deep_in_srgb(pixels, image.info.get("icc_profile") or None)
+    return pixels, _metadata(path, image, icc, alpha)
+
+
+def _read_floats(path: Path) -> tuple[Pixels, PictureMetadata] | None:
+    """A TIFF of three floating-point values a pixel, which Pillow does not know; None if it is something else."""
+    try:
+        if path.stat().st_size == 0 or not is_deep(path, None):
+            return None
+        pixels, alpha = deep_pixels(path)
+    except (OSError, ValueError):
+        return None
+    return pixels, PictureMetadata("TIFF", alpha=alpha)
+
+
+def _metadata(path: Path, image: Image.Image, icc: bytes | None, alpha: NDArray[Any] | None) -> PictureMetadata:
+    exif, xmp = image.info.get("exif") or _tiff_exif(image), image.info.get("xmp")
+    file_format = image.format or "PNG"
+    return PictureMetadata(
+        format=file_format,
+        exif=upright_exif(exif) if exif else None,
+        icc=icc,
+        xmp=xmp if isinstance(xmp, bytes) else None,
+        dots_per_inch=image.info.get("dpi"),
+        alpha=alpha,
+        xmp_extensions=xmp_extensions(path.read_bytes()) if xmp and file_format in ("JPEG", "MPO") else (),
+    )
+
+
+_TURNS_OF_ARRAYS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.swapaxes(0, 1),
+    6: lambda stored: np.rot90(stored, -1),
+    7: lambda stored: stored[::-1, ::-1].swapaxes(0, 1),
+    8: lambda stored: np.rot90(stored),
+}
+"""The same for pixels that Pillow has not decoded."""
+
+
+def _stored_orientation(image: Image.Image) -> int:
+    """Of pixels that Pillow has not decoded: it would have turned those of a TIFF."""
+    try:
+        return int(image.getexif().get(ORIENTATION_TAG, UPRIGHT))
+    except PILLOW_ERRORS:
+        return UPRIGHT
 
 
 def _orientation(image: Image.Image) -> int:
@@ -118,18 +228,15 @@ def _tiff_exif(image: Image.Image) -> bytes | None:
     return exif.tobytes() if len(exif) else None
 
 
-def _icc(image: Image.Image) -> bytes | None:
-    icc: bytes | None = image.info.get("icc_profile")
-    # A profile of CMYK or grey would be wrong beside the RGB that is written; bytes 16 to 19 say of what it is.
-    return icc if icc and icc[16:20] == b"RGB " else None
-
-
-def _as_rgb(image: Image.Image) -> Image.Image:
+def _without_alpha(image: Image.Image) -> Image.Image:
+    """In a mode that colour profiles are made for: grey, RGB or CMYK."""
     if image.mode.startswith("I;16") or image.mode == "I":
         # Pillow would cut 16 bits off at 255 instead of scaling them.
         levels = (np.asarray(image).astype(np.float32) / 257).round().clip(0, 255)
-        return Image.fromarray(levels.astype(np.uint8)).convert("RGB")
-    return image.convert("RGB")
+        return Image.fromarray(levels.astype(np.uint8))
+    if image.mode in ("L", "CMYK"):
+        return image
+    return image.convert("L" if image.mode in ("LA", "1") else "RGB")
 
 
 def _unreadable(path: Path, error: BaseException) -> ItemError:
@@ -141,7 +248,11 @@ def _unreadable(path: Path, error: BaseException) -> ItemError:
     except OSError:
         pass
     if isinstance(error, Image.DecompressionBombError):
-        return ItemError(f"{path} is too large: {error}", "Make it smaller.")
+        allowed = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1_000_000
+        return ItemError(
+            f"{path} is too large: it claims more than the {allowed:g} megapixels that max_megapixels allows.",
+            "Make it smaller, or raise max_megapixels if you trust it.",
+        )
     if isinstance(error, UnidentifiedImageError):
         return ItemError(f"{path} is no picture in a format that can be read.", "Open it in a viewer to see what it is.")
     reason = getattr(error, "strerror", None) or error
@@ -198,29 +309,38 @@ class PictureSink:
         path = self._outputs[frame.frame_index]
         metadata = frame.metadata or PictureMetadata("PNG")
         height, width, _ = pixels.shape
-        image = Image.fromarray(pixels)
-        options: dict[str, Any] = {"format": _FORMATS.get(path.suffix.lower(), metadata.format)}
-        if options["format"] in ("JPEG", "MPO"):
-            # Not optimised: Pillow's buffer for that is too small for a noisy picture.
-            options |= {"format": "JPEG", "quality": JPEG_QUALITY, "subsampling": "4:4:4"}
-        elif metadata.alpha is not None:
-            image.putalpha(Image.fromarray(resized(metadata.alpha, (width, height))))
-        if options["format"] == "WEBP":
-            options |= {"quality": JPEG_QUALITY, "method": 4}
-        elif options["format"] == "TIFF":
-            options |= {"compression": "tiff_adobe_deflate"}
-        content = io.BytesIO()
+        file_format = _FORMATS.get(path.suffix.lower(), metadata.format)
+        file_format = "JPEG" if file_format == "MPO" else file_format
+        if file_format not in DEEP_FORMATS:
+            pixels = in_eight_bits(pixels)
         try:
-            if self._keep_metadata:
-                options |= _kept(metadata, options["format"], frame, (width, height))
-            image.save(content, **options)
+            content = _encoded(pixels, file_format, metadata, self._options(metadata, file_format, frame, pixels))
         except PILLOW_ERRORS as error:
-            raise ItemError(f"{path} cannot be written as {options['format']}: {error}.") from error
+            reason = f"this Pillow does not write {file_format}" if isinstance(error, KeyError) else error
+            raise ItemError(f"{path} cannot be written as {file_format}: {reason}.") from error
+        if self._keep_metadata and file_format == "JPEG":
+            content = with_xmp_extensions(content, metadata.xmp_extensions)
         with completed(path) as partial:
-            partial.write_bytes(content.getvalue())
+            partial.write_bytes(content)
             found = picture_size(partial)
             if found != (width, height):
                 raise ItemError(f"{path}: written as {width}x{height}, read back as {found[0]}x{found[1]}.")
+
+    def _options(self, metadata: PictureMetadata, file_format: str, frame: Frame, pixels: Pixels) -> dict[str, Any]:
+        """Pillow's options."""
+        options: dict[str, Any] = {}
+        if file_format == "JPEG":
+            # Not optimised: Pillow's buffer for that is too small for a noisy picture.
+            options |= {"quality": JPEG_QUALITY, "subsampling": "4:4:4"}
+        elif file_format == "WEBP":
+            options |= {"quality": JPEG_QUALITY, "method": 4}
+        elif file_format in ("AVIF", "HEIF"):
+            options |= {"quality": AVIF_QUALITY, **({"subsampling": "4:4:4"} if file_format == "AVIF" else {"chroma": 444})}
+        elif file_format == "TIFF":
+            options |= {"compression": "tiff_adobe_deflate"}
+        if self._keep_metadata:
+            options |= _kept(metadata, file_format, frame, pixels)
+        return options
 
     def finish(self) -> None:
         """See `Sink.finish`; each picture is finished already."""
@@ -229,11 +349,51 @@ class PictureSink:
         """See `Sink.abandon`; finished pictures stay."""
 
 
-def _kept(metadata: PictureMetadata, file_format: str, frame: Frame, size: tuple[int, int]) -> dict[str, Any]:
-    """Pillow's options for writing the metadata of an original beside pixels of another size."""
+def _encoded(pixels: Pixels, file_format: str, metadata: PictureMetadata, options: dict[str, Any]) -> bytes:
+    height, width, _ = pixels.shape
+    values: NDArray[Any] = pixels
+    if metadata.alpha is not None and file_format in _FORMATS_WITH_ALPHA:
+        alpha = resized(metadata.alpha, (width, height))
+        alpha = in_sixteen_bits(alpha) if pixels.itemsize > 1 else in_eight_bits(alpha)
+        values = np.concatenate([pixels, alpha[..., None]], axis=2)
+    if pixels.itemsize > 1:
+        return encoded_png(values, **options) if file_format == "PNG" else encoded_tiff(values, **options)
+    content = io.BytesIO()
+    Image.fromarray(values).save(content, format=file_format, **options)
+    return content.getvalue()
+
+
+_FORMATS_WITH_ALPHA = ("PNG", "TIFF", "WEBP", "AVIF", "HEIF")
+_THUMBNAIL_QUALITIES = (85, 70, 50, 30, 15)
+"""The new thumbnail must not take more bytes than the old one, and brush strokes compress worse than a sky."""
+
+
+def _thumbnail_of(pixels: Pixels) -> MakeThumbnail:
+    def make(old: bytes) -> bytes | None:
+        try:
+            with Image.open(io.BytesIO(old)) as image:
+                longest = max(image.size)
+        except PILLOW_ERRORS:
+            return None
+        height, width, _ = pixels.shape
+        small = Image.fromarray(in_eight_bits(resized(pixels, working_size((width, height), longest))))
+        for quality in _THUMBNAIL_QUALITIES:
+            content = io.BytesIO()
+            small.save(content, format="JPEG", quality=quality)
+            if len(content.getvalue()) <= len(old):
+                return content.getvalue()
+        return None
+
+    return make
+
+
+def _kept(metadata: PictureMetadata, file_format: str, frame: Frame, pixels: Pixels) -> dict[str, Any]:
+    """Pillow's options for writing the metadata of an original beside its new pixels."""
     height, width, _ = frame.pixels.shape
-    xmp = adapted_xmp(metadata.xmp, size[0] / width, size[1] / height) if metadata.xmp else None
-    exif: bytes | Image.Exif | None = metadata.exif
+    size = pixels.shape[1], pixels.shape[0]
+    xmp = adapted_xmp(metadata.xmp, size[0] / width, size[1] / height, size) if metadata.xmp else None
+    kept_exif = resized_exif(metadata.exif, size, _thumbnail_of(pixels)) if metadata.exif else None
+    exif: bytes | Image.Exif | None = kept_exif
     compression = pnginfo = None
     if exif is not None and file_format == "TIFF":
         compression = "raw"  # libtiff, which compresses, cannot write GPS
@@ -242,7 +402,7 @@ def _kept(metadata: PictureMetadata, file_format: str, frame: Frame, size: tuple
         pnginfo.add_itxt("XML:com.adobe.xmp", xmp.decode(errors="replace"))
     if xmp is not None and file_format == "TIFF":
         tags = Image.Exif()
-        tags.load(metadata.exif or b"")
+        tags.load(kept_exif or b"")
         tags[_XMP_TAG] = xmp
         exif = tags
     options = {

@@ -18,7 +18,7 @@ from av.stream import Disposition
 
 from nstpipe.errors import ItemError
 from nstpipe.files import is_numbered, numbered_files
-from nstpipe.media.animation import AnimationTimes, animation_times
+from nstpipe.media.animation import AnimationTimes, animation_times, gif_loops
 from nstpipe.media.ffmpeg import LOCAL_ONLY, Process, local
 from nstpipe.media.pictures import picture_size
 from nstpipe.media.sequence import DEFAULT_RATE
@@ -145,7 +145,7 @@ class VideoInfo:
         tags: of the file, sorted by name.
         language: of the picture's stream; empty if the file says nothing.
         title: likewise.
-        loops: how often an animation is shown, 0 for ever; None for what is no animation or does not say.
+        loops: how often an animation is shown again, 0 for ever; None for what is no animation.
         first_number: in the name of the first of numbered pictures.
         loss: what is missing; None if it is whole.
         complaint: what a decoder found wrong without losing a frame.
@@ -356,7 +356,7 @@ def _probe_packets(path: Path) -> VideoInfo:
                 tags=tuple(sorted(tags.items())),
                 language=stream.metadata.get("language", ""),
                 title=stream.metadata.get("title", ""),
-                loops=0 if container.format.name == "gif" else None,
+                loops=gif_loops(path) if container.format.name == "gif" else None,
                 loss=loss,
             )
     except FileNotFoundError as error:

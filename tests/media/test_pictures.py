@@ -354,7 +354,7 @@ def test_each_mode_is_read_in_its_colours(tmp_path: Path, mode: str) -> None:
     suffix, make, expected, tolerance = MODES[mode]
     path = made(tmp_path / f"picture{suffix}", make())
     pixels, _ = read_picture(path)
-    assert pixels.dtype == np.uint8
+    assert pixels.dtype == (np.uint16 if mode.startswith("16-bit") else np.uint8)
     assert farthest(pixels, expected()) <= tolerance
     assert Image.open(passed_through(path, tmp_path / f"result{suffix}")).size == (WIDTH, HEIGHT)
 

@@ -1,0 +1,199 @@
+"""GIF, animated WebP and numbered pictures, in and out."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nstpipe.config.models import Encode
+from nstpipe.errors import ItemError
+from nstpipe.files import is_numbered, numbered_files, sha256_of, state_of
+from nstpipe.media.frame import Frame
+from nstpipe.media.sequence import SequenceSink
+from nstpipe.media.video import VideoInfo, VideoSource, bits_of, left_behind, probe, try_output, video_sink
+
+from .making import FFV1_RGB, HEIGHT, WIDTH, X264, blocks, farthest, films, make_video, run_ffmpeg, shown_times, sine
+
+FRAMES = 6
+MILLISECONDS = (40, 100, 40, 250, 60, 40)
+"""How long each frame is shown: whole hundredths of a second, for GIF has no finer."""
+
+
+def animation(path: Path, loops: int = 0) -> Path:
+    first, *others = [Image.fromarray(picture) for picture in films(FRAMES)]
+    first.save(path, save_all=True, append_images=others, duration=list(MILLISECONDS), loop=loops)
+    return path
+
+
+def through(original: Path, result: Path) -> VideoInfo:
+    info = probe(original)
+    source = VideoSource(info)
+    count = source.frame_count
+    with video_sink(result, info, source.size, Encode(), copy_audio=True, keep_metadata=True, frame_count=count) as sink:
+        for frame in source.read(0, count):
+            sink.write(frame.pixels, frame)
+        sink.finish()
+    return probe(result)
+
+
+def times_of(info: VideoInfo) -> list[Fraction]:
+    return [tick * info.time_base for tick in info.ticks]
+
+
+EXPECTED_TIMES = [Fraction(sum(MILLISECONDS[:index]), 1000) for index in range(FRAMES)]
+PALETTE_LOSS = 12
+"""Levels: GIF has 256 colours a frame, each of 8 bits, and WebP quantises chroma at half the size."""
+
+
+@pytest.mark.parametrize("result", [".gif", ".webp", ".mp4", ".mkv"])
+@pytest.mark.parametrize("original", [".gif", ".webp"])
+def test_each_frame_of_an_animation_keeps_its_time(tmp_path: Path, original: str, result: str) -> None:
+    path = animation(tmp_path / f"original{original}")
+    assert times_of(probe(path)) == EXPECTED_TIMES
+    found = through(path, tmp_path / f"result{result}")
+    assert times_of(found) == EXPECTED_TIMES
+    for frame, put_in in zip(VideoSource(found).read(0, FRAMES), films(FRAMES), strict=True):
+        assert farthest(frame.pixels, put_in) <= PALETTE_LOSS
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+@pytest.mark.parametrize("loops", [0, 3])
+def test_how_often_it_is_shown_is_kept(tmp_path: Path, suffix: str, loops: int) -> None:
+    found = through(animation(tmp_path / f"original{suffix}", loops), tmp_path / f"result{suffix}")
+    assert found.loops == loops
+
+
+def test_a_gif_that_is_shown_once_stays_so(tmp_path: Path) -> None:
+    first, *others = [Image.fromarray(picture) for picture in films(FRAMES)]
+    first.save(tmp_path / "once.gif", save_all=True, append_images=others, duration=40)
+    through(tmp_path / "once.gif", tmp_path / "result.gif")
+    with Image.open(tmp_path / "result.gif") as image:
+        assert "loop" not in image.info
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_a_video_becomes_an_animation_and_what_is_lost_is_named(tmp_path: Path, suffix: str) -> None:
+    original = make_video(tmp_path / "film.mp4", films(FRAMES), *X264, "-c:a", "aac", inputs=sine(0.2))
+    result = tmp_path / f"result{suffix}"
+    info = probe(original)
+    try_output(tmp_path / "work", result, info, (64, 48), Encode(), copy_audio=True, keep_metadata=True)
+    [sentence] = left_behind(info, result, copy_audio=True)
+    assert "audio stream 1" in sentence
+    assert left_behind(info, result, copy_audio=False) == ()
+    assert times_of(through(original, result)) == shown_times(original)
+
+
+def test_equal_frames_are_all_there(tmp_path: Path) -> None:
+    """Writers of animations like to leave out a frame that is like the one before."""
+    original = make_video(tmp_path / "still.mkv", [blocks()] * 3, *FFV1_RGB)
+    assert len(through(original, tmp_path / "result.gif").ticks) == 3
+    assert len(through(original, tmp_path / "result.mp4").ticks) == 3
+    joined = through(original, tmp_path / "result.webp")
+    assert times_of(joined)[0] == 0
+
+
+def test_a_rate_that_gif_cannot_show_is_found_by_the_trial(tmp_path: Path) -> None:
+    info = probe(make_video(tmp_path / "fast.mkv", films(FRAMES), *FFV1_RGB, rate="60"))
+    with pytest.raises(ItemError, match=r"shows a frame for 0\.016.* s; a GIF shows none shorter than 0\.02 s"):
+        try_output(tmp_path, tmp_path / "a.gif", info, (64, 48), Encode(), copy_audio=True, keep_metadata=True)
+
+
+# Numbered pictures.
+
+
+def numbered(folder: Path, *numbers: int) -> Path:
+    folder.mkdir(exist_ok=True)
+    for number, picture in zip(numbers, films(len(numbers)), strict=True):
+        Image.fromarray(picture).save(folder / f"frame_{number:04d}.png")
+    return folder / "frame_%04d.png"
+
+
+def test_numbered_pictures_become_a_video_at_the_rate_asked_for(tmp_path: Path) -> None:
+    path = numbered(tmp_path / "in", 7, 8, 9, 10)
+    info = probe(path, Fraction(30000, 1001))
+    assert info.loss is None
+    assert info.first_number == 7
+    assert [frame.time for frame in VideoSource(info).read(0, 4)] == [index * Fraction(1001, 30000) for index in range(4)]
+    assert times_of(through(path, tmp_path / "result.mp4")) == [Fraction(index, 25) for index in range(4)]
+
+
+def test_a_video_becomes_numbered_pictures(tmp_path: Path) -> None:
+    original = make_video(tmp_path / "film.mkv", films(FRAMES), *FFV1_RGB)
+    result = tmp_path / "out" / "frame_%05d.png"
+    through(original, result)
+    assert sorted(path.name for path in result.parent.iterdir()) == [
+        f"frame_{number:05d}.png" for number in range(1, FRAMES + 1)
+    ]
+    for number, put_in in enumerate(films(FRAMES), start=1):
+        assert np.array_equal(np.asarray(Image.open(result.parent / f"frame_{number:05d}.png")), put_in)
+
+
+def test_numbered_pictures_keep_their_numbers(tmp_path: Path) -> None:
+    through(numbered(tmp_path / "in", 9, 10, 12), tmp_path / "out" / "picture_%d.png")
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["picture_10.png", "picture_12.png", "picture_9.png"]
+
+
+def test_a_missing_number_is_a_loss_and_leaves_its_time_empty(tmp_path: Path) -> None:
+    info = probe(numbered(tmp_path / "in", 3, 4, 7))
+    assert info.ticks == (0, 1, 4)
+    assert info.loss is not None
+    assert (info.loss.frames, info.loss.time) == (2, Fraction(2, 25))
+    assert "frame_0005.png does not exist" in info.loss.reason
+
+
+def test_other_numbers_in_the_way_are_found_before_the_work(tmp_path: Path) -> None:
+    path = numbered(tmp_path / "out", 1, 2, 99)
+    info = probe(make_video(tmp_path / "film.mkv", films(2), *FFV1_RGB))
+    with pytest.raises(ItemError, match=r"1 pictures of the pattern .* such as frame_0099\.png"):
+        try_output(tmp_path, path, info, (64, 48), Encode(), copy_audio=True, keep_metadata=True)
+
+
+def test_numbered_pictures_appear_when_all_are_there(tmp_path: Path) -> None:
+    path = tmp_path / "out" / "frame_%03d.png"
+    with SequenceSink(path, (1, 2), (WIDTH, HEIGHT)) as sink:
+        sink.write(blocks(), Frame(blocks(), 0))
+        assert numbered_files(path) == {}
+        with pytest.raises(ItemError, match="2 frames planned, 1 written and 1 found"):
+            sink.finish()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_deep_video_becomes_deep_pictures(tmp_path: Path) -> None:
+    made = tmp_path / "deep.mkv"
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x48:duration=0.08", "-c:v", "ffv1", "-pix_fmt", "yuv444p10le", made)
+    assert bits_of(Encode(), probe(made), tmp_path / "f_%d.png") == 10
+    through(made, tmp_path / "out" / "f_%d.png")
+    assert (tmp_path / "out" / "f_1.png").read_bytes()[24] == 16, "the bit depth of a PNG"
+
+
+def test_a_pattern_is_one_only_where_no_file_has_its_name(tmp_path: Path) -> None:
+    assert is_numbered(tmp_path / "a_%05d.png")
+    assert is_numbered(tmp_path / "a_%d.jpg")
+    for name in ("a.png", "100% a.png", "a_%s.png", "a_%d_%d.png", "a_%05d.mp4", "a_%5.png"):
+        assert not is_numbered(tmp_path / name), name
+    (tmp_path / "a_%d.jpg").touch()
+    assert not is_numbered(tmp_path / "a_%d.jpg")
+
+
+def test_numbers_are_read_as_they_are_written(tmp_path: Path) -> None:
+    for name in ("f_1.png", "f_01.png", "f_001.png", "f_100.png", "f_1000.png", "f_x.png", "g_001.png", "f_001.jpg"):
+        (tmp_path / name).touch()
+    assert sorted(numbered_files(tmp_path / "f_%03d.png")) == [1, 100, 1000]
+    assert sorted(numbered_files(tmp_path / "f_%d.png")) == [1, 100, 1000]
+    assert numbered_files(tmp_path / "f_%d.png")[1].name == "f_1.png"
+    assert numbered_files(tmp_path / "none" / "f_%d.png") == {}
+
+
+def test_a_change_in_one_of_them_is_seen(tmp_path: Path) -> None:
+    path = numbered(tmp_path, 1, 2)
+    before, state = sha256_of(path), state_of(path)
+    Image.fromarray(blocks(5)).save(tmp_path / "frame_0002.png")
+    assert sha256_of(path) != before
+    assert state_of(path) != state
+    with pytest.raises(FileNotFoundError):
+        state_of(tmp_path / "none_%d.png")

@@ -1,0 +1,178 @@
+"""What a picture says of itself is true of the new picture."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from nstpipe.errors import ItemError
+from nstpipe.media.metadata import adapted_xmp, resized_exif, with_xmp_extensions, xmp_extensions
+from nstpipe.media.pictures import DEFAULT_MEGAPIXELS, PictureSink, PictureSource, limit_megapixels, picture_size, read_picture
+
+from .making import HEIGHT, WIDTH, Bytes, blocks
+from .making_exif import MAKER_NOTE, exif_block
+
+RED, GREEN = (200, 40, 40), (40, 180, 60)
+
+
+def flat(colour: tuple[int, int, int], width: int = WIDTH, height: int = HEIGHT) -> Bytes:
+    return np.full((height, width, 3), colour, np.uint8)
+
+
+def jpeg(pixels: Bytes, **options: object) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, format="JPEG", **options)
+    return content.getvalue()
+
+
+def thumbnail_of(path: Path) -> Image.Image | None:
+    """As an independent reader finds it: the second directory of the block."""
+    with Image.open(path) as image:
+        second = image.getexif().get_ifd(ExifTags.IFD.IFD1)
+        block = image.info["exif"].removeprefix(b"Exif\x00\x00")
+    if 0x0201 not in second:
+        return None
+    return Image.open(io.BytesIO(block[second[0x0201] : second[0x0201] + second[0x0202]]))
+
+
+def painted(path: Path, result: Path, pixels: Bytes) -> Path:
+    frame = next(PictureSource(path.parent, [path]).read(0, 1))
+    PictureSink([result], keep_metadata=True).write(pixels, frame)
+    return result
+
+
+THUMBNAIL = jpeg(flat(RED, 32, 24), quality=90)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_the_thumbnail_shows_the_painted_picture(tmp_path: Path, suffix: str, order: str) -> None:
+    path = tmp_path / f"original{suffix}"
+    Image.fromarray(flat(RED)).save(path, exif=exif_block(6, order=order, thumbnail=THUMBNAIL))
+    result = painted(path, tmp_path / f"result{suffix}", flat(GREEN, HEIGHT, WIDTH))
+    thumbnail = thumbnail_of(result)
+    assert thumbnail is not None
+    assert thumbnail.size == (24, 32), "upright, as the new picture is"
+    assert np.abs(np.asarray(thumbnail).astype(int) - GREEN).max() < 12
+    assert THUMBNAIL not in result.read_bytes()
+    with Image.open(result) as image:
+        assert image.getexif().get_ifd(0x8769)[0x927C] == MAKER_NOTE
+
+
+def test_a_thumbnail_that_has_no_room_is_gone_with_its_pixels() -> None:
+    block = exif_block(1, thumbnail=THUMBNAIL)
+    gone = resized_exif(block, (10, 10), lambda old: old + b"more")
+    assert len(gone) == len(block)
+    assert THUMBNAIL not in gone
+    exif = Image.Exif()
+    exif.load(gone)
+    assert exif.get_ifd(ExifTags.IFD.IFD1) == {}
+    assert gone[: len(block) - len(THUMBNAIL) - 30].count(MAKER_NOTE) == 1
+
+
+def test_noise_fits_into_the_room_of_a_thumbnail(tmp_path: Path) -> None:
+    """Brush strokes compress worse than what they replace."""
+    path = tmp_path / "original.jpg"
+    path.write_bytes(jpeg(flat(RED), exif=exif_block(1, thumbnail=THUMBNAIL)))
+    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    result = painted(path, tmp_path / "result.jpg", noise)
+    thumbnail = thumbnail_of(result)
+    assert thumbnail is None or np.abs(np.asarray(thumbnail).astype(int) - RED).mean() > 30
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_size_in_exif_is_the_new_one(tmp_path: Path, order: str) -> None:
+    path = tmp_path / "original.jpg"
+    path.write_bytes(jpeg(flat(RED), exif=exif_block(6, order=order, size=(WIDTH, HEIGHT))))
+    result = painted(path, tmp_path / "result.jpg", flat(GREEN, 24, 32))
+    with Image.open(result) as image:
+        details = image.getexif().get_ifd(0x8769)
+    assert (details[0xA002], details[0xA003]) == (24, 32)
+    expected = exif_block(1, order=order, size=(24, 32))
+    with Image.open(result) as image:
+        assert image.info["exif"] == expected
+
+
+@pytest.mark.parametrize("place", range(0, 120, 7))
+def test_a_damaged_block_keeps_its_length(place: int) -> None:
+    block = bytearray(exif_block(1, thumbnail=THUMBNAIL, size=(WIDTH, HEIGHT)))
+    block[place] = 255 - block[place]
+    assert len(resized_exif(bytes(block), (10, 20), lambda old: None)) == len(block)
+
+
+def test_the_size_in_xmp_is_the_new_one() -> None:
+    xmp = b'<a exif:PixelXDimension="4000" tiff:ImageLength="3000"/><exif:PixelYDimension>3000</exif:PixelYDimension>'
+    new = b'<a exif:PixelXDimension="512" tiff:ImageLength="384"/><exif:PixelYDimension>384</exif:PixelYDimension>'
+    assert adapted_xmp(xmp, 0.128, 0.128, (512, 384)) == new
+    assert adapted_xmp(xmp, 0.128, 0.128) == xmp
+
+
+def extended(folder: Path) -> tuple[Path, bytes]:
+    """A JPEG whose XMP goes on in a second segment, as phones write depth maps."""
+    payload = b"http://ns.adobe.com/xmp/extension/\x00" + b"0" * 32 + bytes(8) + b"<depth/>" * 100
+    segment = b"\xff\xe1" + (len(payload) + 2).to_bytes(2, "big") + payload
+    path = folder / "extended.jpg"
+    path.write_bytes(with_xmp_extensions(jpeg(blocks(), xmp=b"<x:xmpmeta/>"), (segment,)))
+    return path, segment
+
+
+def test_xmp_of_more_than_64_kilobytes_is_kept(tmp_path: Path) -> None:
+    path, segment = extended(tmp_path)
+    assert xmp_extensions(path.read_bytes()) == (segment,)
+    with Image.open(path) as image:
+        image.load()
+    result = painted(path, tmp_path / "result.jpg", blocks(1))
+    assert xmp_extensions(result.read_bytes()) == (segment,)
+    with Image.open(result) as image:
+        image.load()
+        assert image.info["xmp"] == b"<x:xmpmeta/>"
+
+
+def test_a_picture_without_xmp_takes_no_extension() -> None:
+    content = jpeg(blocks())
+    assert with_xmp_extensions(content, (b"\xff\xe1\x00\x02",)) == content
+
+
+# Formats of plugins.
+
+
+@pytest.mark.parametrize(("suffix", "plugin"), [(".avif", "PIL._avif"), (".heic", "pillow_heif")])
+def test_phones_pictures_keep_colour_and_place(tmp_path: Path, suffix: str, plugin: str) -> None:
+    pytest.importorskip(plugin)
+    path = tmp_path / f"original{suffix}"
+    Image.fromarray(blocks()).save(path, exif=exif_block(1), quality=95)
+    pixels, metadata = read_picture(path)
+    assert np.abs(pixels.astype(int) - blocks()).mean() < 4
+    assert metadata.exif is not None
+    result = painted(path, tmp_path / f"result{suffix}", blocks(1))
+    with Image.open(result) as image:
+        assert image.getexif().get_ifd(0x8825)[1] == "N"
+    assert np.abs(read_picture(result)[0].astype(int) - blocks(1)).mean() < 4
+
+
+# The guard.
+
+
+def test_the_guard_follows_the_config(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    Image.fromarray(blocks()).save(path)
+    assert WIDTH * HEIGHT == 3072
+    try:
+        limit_megapixels(0.003)
+        with pytest.raises(ItemError, match=r"more than the 0\.003 megapixels that max_megapixels allows"):
+            read_picture(path)
+        limit_megapixels(0.0031)
+        assert read_picture(path)[0].shape == (HEIGHT, WIDTH, 3)
+    finally:
+        limit_megapixels(DEFAULT_MEGAPIXELS)
+
+
+def test_a_large_panorama_passes_the_guard(tmp_path: Path) -> None:
+    """Pillow alone refuses what has more than 179 megapixels."""
+    path = tmp_path / "panorama.png"
+    Image.new("1", (20_000, 10_000)).save(path)
+    assert picture_size(path) == (20_000, 10_000)
