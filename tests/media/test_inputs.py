@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +10,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from nstpipe.config.models import Job
 from nstpipe.errors import ItemError
-from nstpipe.media.inputs import InputFile, find_inputs, natural_key
+from nstpipe.media.inputs import InputFile, find_inputs, is_moving, natural_key
+
+from .making import FFV1_RGB, blocks, films, make_video
 
 
 def job(given_input: Path | str, output: Path | str, **settings: object) -> Job:
@@ -126,6 +130,102 @@ def test_include_and_exclude(tmp_path: Path, selection: str) -> None:
     assert names(find_inputs(job(folder, tmp_path / "out", **settings)), folder) == expected
 
 
+# Content.
+
+
+def holding(path: Path, content: str) -> Path:
+    """A file whose name and content need not agree."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture, other = Image.fromarray(blocks()), Image.fromarray(blocks(1))
+    if content == "video":
+        make_video(path.parent / "made.mkv", films(2), *FFV1_RGB).rename(path)
+    elif content in ("moving GIF", "moving WEBP"):
+        picture.save(path, format=content.split()[1], save_all=True, append_images=[other], duration=40)
+    else:
+        picture.save(path, format=content)
+    return path
+
+
+CONTENTS = {
+    "video": True,
+    "moving GIF": True,
+    "moving WEBP": True,
+    **dict.fromkeys(("JPEG", "PNG", "TIFF", "WEBP", "GIF", "AVIF"), False),
+}
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.mp4", "a.dat", "a"])
+@pytest.mark.parametrize("content", CONTENTS)
+def test_a_file_is_what_it_holds_whatever_its_name(tmp_path: Path, content: str, name: str) -> None:
+    path = holding(tmp_path / name, content)
+    assert is_moving(path) is CONTENTS[content]
+    output = tmp_path / ("out.mp4" if CONTENTS[content] else "out.png")
+    assert find_inputs(job(path, output)) == (InputFile(path, output, is_video=CONTENTS[content]),)
+
+
+def test_what_content_does_not_say_the_name_does(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("no picture")
+    assert is_moving(tmp_path / "a.jpg") is None
+    assert is_moving(tmp_path / "none") is None
+    [found] = find_inputs(job(tmp_path / "a.jpg", tmp_path / "out.jpg"))
+    assert not found.is_video
+
+
+def test_a_folder_s_pictures_are_found_by_what_they_hold(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    for name, content in {"1": "JPEG", "2.dat": "PNG", "3.mp4": "WEBP", "4.gif": "moving GIF", "5.png": "video"}.items():
+        holding(folder / name, content)
+    files(folder, "6.jpg", "notes.txt")
+    found = find_inputs(job(folder, tmp_path / "out"))
+    assert [(file.path.name, file.output.name, file.is_video) for file in found] == [
+        ("1", "1", False),
+        ("2.dat", "2.dat", False),
+        ("3.mp4", "3.mp4", False),
+        ("4.gif", "4.gif", True),
+        ("5.png", "5.mp4", True),
+        ("6.jpg", "6.jpg", False),
+    ]
+
+
+def test_numbered_pictures_are_one_video(tmp_path: Path) -> None:
+    files(tmp_path / "in", "frame_0001.png", "frame_0002.png")
+    pattern = tmp_path / "in" / "frame_%04d.png"
+    for output in (tmp_path / "out.mp4", tmp_path / "out.gif", tmp_path / "out" / "frame_%04d.png"):
+        assert find_inputs(job(pattern, output)) == (InputFile(pattern, output, is_video=True),)
+
+
+# Links and folders that are closed.
+
+
+def test_links_are_followed_within_the_tree_and_named_where_they_leave_it(tmp_path: Path) -> None:
+    folder = files(tmp_path / "in", "a.png", "deep/b.png")
+    files(tmp_path / "elsewhere", "secret.png")
+    (folder / "c.png").symlink_to(folder / "deep" / "b.png")
+    (folder / "d.png").symlink_to(tmp_path / "elsewhere" / "secret.png")
+    (folder / "e.png").symlink_to(tmp_path / "gone.png")
+    for found in (find_inputs(job(folder, tmp_path / "out")), find_inputs(job(folder / "*.png", tmp_path / "out"))):
+        problems = {file.path.name: file.problem for file in found}
+        assert problems["a.png"] == problems["c.png"] == ""
+        assert "a link that leaves" in problems["d.png"]
+        assert "secret.png" in problems["d.png"]
+    assert "a link to" in problems.get("e.png", "a link to")
+    by_folder = {file.path.name: file.problem for file in find_inputs(job(folder, tmp_path / "out"))}
+    assert "gone.png, which does not exist" in by_folder["e.png"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the administrator can read all")
+def test_what_may_not_be_read_is_named(tmp_path: Path) -> None:
+    folder = files(tmp_path / "in", "a.png", "b.png", "closed/c.png")
+    (folder / "b.png").chmod(0)
+    (folder / "closed").chmod(0)
+    try:
+        problems = {file.path.name: file.problem for file in find_inputs(job(folder, tmp_path / "out"))}
+    finally:
+        (folder / "closed").chmod(0o755)
+    assert "permission denied" in problems["b.png"]
+    assert "cannot be looked into" in problems["closed"]
+
+
 # One file.
 
 
@@ -160,6 +260,12 @@ def test_a_glob_through_folders_mirrors_from_the_first_wildcard(tmp_path: Path) 
     assert names(find_inputs(job(folder / "**" / "*.png", tmp_path / "out")), folder) == [
         *("2/x/a.png", "10/x/a.png", "10/y/a.png", "a.png"),
     ]
+
+
+def test_results_beside_the_inputs_are_fine_where_the_glob_does_not_take_them(tmp_path: Path) -> None:
+    folder = files(tmp_path / "in", "a.png")
+    [found] = find_inputs(job(folder / "*.png", folder / "out"))
+    assert found.output == folder / "out" / "a.png"
 
 
 def test_a_glob_of_videos(tmp_path: Path) -> None:
@@ -198,6 +304,29 @@ def folder_into_a_film(folder: Path) -> Job:
 
 def glob_into_a_film(folder: Path) -> Job:
     return job(files(folder, "a.png") / "*.png", folder / "out.mp4")
+
+
+def results_into_the_inputs(folder: Path) -> Job:
+    return job(files(folder / "in", "a.png") / "**" / "*.png", folder / "in" / "out")
+
+
+def results_beside_the_inputs(folder: Path) -> Job:
+    return job(files(folder / "in", "a.png") / "*.png", folder / "in")
+
+
+def through_a_link(folder: Path) -> Job:
+    files(folder / "in", "a.png", "deep/b.png")
+    (folder / "link").symlink_to(folder / "in" / "deep")
+    return job(folder / "in", folder / "link" / "out")
+
+
+def onto_itself(folder: Path) -> Job:
+    return job(files(folder / "in", "a.png") / "a.png", folder / "in")
+
+
+def video_into_the_same_name(folder: Path) -> Job:
+    holding(folder / "in" / "a.png", "video")
+    return job(files(folder / "in", "a.mp4") / "a.*", folder / "out")
 
 
 def two_into_one(folder: Path) -> Job:
@@ -247,6 +376,11 @@ REFUSED: dict[Callable[[Path], Job], tuple[str, ...]] = {
     picture_into_a_film: ("output: ", "should be a picture or a folder", "a.png"),
     folder_into_a_film: ("output: ", "should be a folder", "out.mp4"),
     glob_into_a_film: ("output: ", "should be a folder", "out.mp4"),
+    results_into_the_inputs: ("output: ", "so results would become inputs"),
+    results_beside_the_inputs: ("output: ", "so results would become inputs"),
+    through_a_link: ("output: ", "lies inside the input"),
+    onto_itself: ("output: ", "is the input itself"),
+    video_into_the_same_name: ("output: ", "a.png", "a.mp4", "would both be written to"),
     two_into_one: ("output: ", "a.avi", "a.mp4", "would both be written to"),
     missing: ("input: ", "film_3.mp4 does not exist", "film_1.mp4, film_2.mp4"),
     missing_folder: ("input: ", "film.mp4 does not exist", "none is missing or empty"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import cv2
@@ -132,8 +133,6 @@ def test_the_result_says_that_it_is_srgb(tmp_path: Path) -> None:
 def test_the_profile_made_here_is_taken_for_what_it_is() -> None:
     """What these tests rest on: an independent reader understands the profiles."""
     for profile, space in ((rgb_profile(), "RGB "), (grey_profile(2.2), "GRAY"), (cmyk_profile(), "CMYK")):
-        import io
-
         assert ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space == space
 
 
