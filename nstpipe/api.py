@@ -263,6 +263,7 @@ def _plan(pipeline: Pipeline, journal: Journal) -> Plan:
     weights = weights_sha256(pipeline.weights)
     outputs: list[Output] = []
     failures: list[ItemFailed] = []
+    taken: dict[Path, InputFile] = {}
     for job in pipeline.jobs:
         try:
             for path, key in _pictures_of(job):
@@ -275,6 +276,7 @@ def _plan(pipeline: Pipeline, journal: Journal) -> Plan:
         found: list[Found] = []
         for file in files:
             try:
+                _see_that_it_is_alone(file, taken)
                 found.append(_look(file, job, journal))
             except ItemError as error:
                 failures.append(failed(job, file.path, error))
@@ -295,6 +297,13 @@ def _check_picture(path: Path, key: str) -> None:
         read_picture(path)
     except ItemError as error:
         raise ItemError(f"{key}: {error.problem}", error.next_step or "Give the path of a picture.") from error
+
+
+def _see_that_it_is_alone(file: InputFile, taken: dict[Path, InputFile]) -> None:
+    """Two jobs whose folders overlap would write the same file one after the other, in every run."""
+    first = taken.setdefault(file.output, file)
+    if first is not file:
+        raise ItemError(f"output: {first.path} and {file.path} would both be written to {file.output}.", "Give another place.")
 
 
 def _look(file: InputFile, job: Job, journal: Journal) -> Found:

@@ -55,6 +55,19 @@ def test_a_broken_item_leaves_the_rest_to_be_done(tmp_path: Path) -> None:
     assert "more than the 1 megapixels that max_megapixels allows" in reasons["c.png"]
 
 
+def test_two_jobs_do_not_write_the_same_file(tmp_path: Path) -> None:
+    make_picture(tmp_path / "in" / "a.png")
+    make_picture(tmp_path / "other" / "in" / "a.png", seed=1)
+    pipeline = write_pipeline(
+        tmp_path,
+        {"name": "one", "input": "in", "output": "out/in"},
+        {"name": "two", "input": "other", "output": "out"},
+    )
+    result = nstpipe.run(pipeline)
+    assert (result.exit_code, len(result.outputs)) == (2, 1)
+    assert "would both be written to" in result.failures[0].reason
+
+
 def test_what_is_left_out_is_named_before_the_work(tmp_path: Path) -> None:
     lines = tmp_path / "lines.srt"
     lines.write_text("1\n00:00:00,000 --> 00:00:00,100\nGood evening\n")

@@ -240,6 +240,7 @@ class VideoSink:
         return (
             frames.filter("scale", flags="bicubic+accurate_rnd+full_chroma_int", out_color_matrix=matrix, out_range="limited")
             .filter("format", pixel_format)
+            .filter("setsar", 1)
             .filter("setparams", range="limited", colorspace=matrix, color_primaries=primaries, color_trc=transfer)
         )
 
