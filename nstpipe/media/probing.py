@@ -60,6 +60,9 @@ HD_HEIGHT = 720
 H273_FULL_RANGE = 2
 """FFmpeg's number for colour values that use all of 0 to 255."""
 
+PLAYLISTS = ("hls", "applehttp", "concat", "dash", "imf", "sdp")
+"""Formats of text that make ffmpeg open whatever they name: not what a folder of footage is trusted to hold."""
+
 FRAMES_LOOKED_AT = 8
 """Decoded to see whether a video is interlaced: some broadcasts mark only part of their frames."""
 
@@ -312,6 +315,11 @@ _RGB: dict[str, Any] = {
 def _probe_packets(path: Path) -> VideoInfo:
     try:
         with av.open(local(path), options={"protocol_whitelist": "file"}) as container:
+            if container.format.name in PLAYLISTS:
+                raise ItemError(
+                    f"{path} is a playlist ({container.format.name}), which names other files; a video is wanted.",
+                    "Give the file that it names.",
+                )
             streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
             if not streams:
                 raise ItemError(f"{path} has no video stream.", "Give a video, or a folder of pictures.")

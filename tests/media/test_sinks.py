@@ -15,7 +15,8 @@ from nstpipe.errors import ItemError, OutputError
 from nstpipe.media.ffmpeg import encoders
 from nstpipe.media.frame import Frame, PictureMetadata
 from nstpipe.media.pictures import PictureSink, read_picture
-from nstpipe.media.video import VideoInfo, VideoSink, VideoSource, probe
+from nstpipe.media.sequence import SequenceSink
+from nstpipe.media.video import VideoInfo, VideoSink, VideoSource, probe, video_sink
 
 from .making import BLOCK, FFV1_RGB, Bytes, farthest, films, make_video
 
@@ -75,6 +76,51 @@ def test_an_abandoned_video_leaves_nothing(tmp_path: Path, original: VideoInfo, 
     # What PyAV closes when it is collected must not raise, into a closed pipe or otherwise.
     del sink
     gc.collect()
+
+
+MOVING = {"a GIF": "result.gif", "an animated WebP": "result.webp", "numbered pictures": "result_%d.png"}
+"""What is no video, but takes frames as one does, and how its names come to be."""
+
+
+def moving_sink(path: Path, info: VideoInfo) -> VideoSink | SequenceSink:
+    size = (WIDTH, HEIGHT)
+    return video_sink(path, info, size, Encode(), copy_audio=True, keep_metadata=True, frame_count=FRAMES)
+
+
+@pytest.mark.parametrize("name", MOVING.values(), ids=MOVING)
+def test_moving_pictures_have_their_names_when_they_are_finished(tmp_path: Path, original: VideoInfo, name: str) -> None:
+    path = tmp_path / "new" / name
+    with moving_sink(path, original) as sink:
+        for frame_index, pixels in enumerate(films(FRAMES, WIDTH, HEIGHT)):
+            sink.write(pixels, Frame(pixels, frame_index))
+            assert not [child for child in path.parent.iterdir() if not child.name.startswith(".")]
+        sink.finish()
+    expected = {path.name % number if "%" in name else path.name for number in range(1, FRAMES + 1)}
+    assert {child.name for child in path.parent.iterdir()} == expected
+    back = list(VideoSource(probe(path)).read(0, FRAMES))
+    assert [frame.time for frame in back] == [tick * original.time_base for tick in original.ticks]
+
+
+@pytest.mark.parametrize("name", MOVING.values(), ids=MOVING)
+def test_abandoned_moving_pictures_leave_nothing(tmp_path: Path, original: VideoInfo, name: str) -> None:
+    pixels = films(1, WIDTH, HEIGHT)[0]
+    sink = moving_sink(tmp_path / name, original)
+    sink.write(pixels, Frame(pixels, 0))
+    sink.abandon()
+    sink.abandon()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", MOVING.values(), ids=MOVING)
+def test_a_missing_moving_picture_is_an_error(tmp_path: Path, original: VideoInfo, name: str) -> None:
+    with (
+        pytest.raises(ItemError, match="4 frames planned, 3 written and 3 found"),
+        moving_sink(tmp_path / name, original) as sink,
+    ):
+        for frame_index, pixels in enumerate(films(FRAMES - 1, WIDTH, HEIGHT)):
+            sink.write(pixels, Frame(pixels, frame_index))
+        sink.finish()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_error_within_the_block_leaves_nothing(tmp_path: Path, original: VideoInfo) -> None:

@@ -133,6 +133,7 @@ def test_a_video_that_shrinks_after_the_probe_is_an_item_error(tmp_path: Path) -
 
 
 HARD_NAMES = [
+    "new\nline.mp4",
     "with spaces.mp4",
     'it\'s "quoted".mp4',
     "100% %03d %s.mp4",
@@ -211,6 +212,16 @@ def test_a_crafted_playlist_reaches_no_network(tmp_path: Path, name: str, listen
     with pytest.raises(ItemError, match=name):
         list(VideoSource(info_of(path)).read(0, 1))
     assert listening.calls == 0
+
+
+@pytest.mark.parametrize("name", PLAYLISTS)
+def test_a_playlist_that_names_another_file_is_refused(tmp_path: Path, name: str) -> None:
+    make_video(tmp_path / "part.ts", films(FRAMES), *X264)
+    path = tmp_path / name
+    path.write_text(PLAYLISTS[name].format(address="part.ts"))
+    with pytest.raises(ItemError, match=name) as caught:
+        probe(path)
+    assert "is a playlist" in caught.value.problem
 
 
 def test_a_call_would_have_been_counted(listening: Listening) -> None:
