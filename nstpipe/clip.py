@@ -131,6 +131,8 @@ def run_clip(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
                 if reason is None:
                     raise
                 return ClipResult(task, replace(failed(output.job, output.found.file.path, reason, output), attempts=attempt))
+            if _is_out_of_memory(error) and _engine.cache_info().currsize:
+                _engine_of(task).take_less_memory()
             said = reason.problem if reason is not None else str(error)
             _wait(output, said, attempt, wait_seconds, emit, stop)
     raise AssertionError("the last try has no wait")
@@ -365,7 +367,7 @@ def _stylised(
         emit: takes the events.
     """
     job, size = task.output.job, task.output.size
-    engine = _engine(engine_settings(task), tuple((image.path, image.weight) for image in job.style.images))
+    engine = _engine_of(task)
     look = _look(engine, source, task.clip, size)
     painted: _Painted | None = None
     # The flow needs the original of the frame before, also when an earlier run has painted that one.
@@ -495,6 +497,10 @@ def engine_settings(task: ClipTask) -> EngineSettings:
         temporal=job.temporal.weight,
         color=job.color,
     )
+
+
+def _engine_of(task: ClipTask) -> Engine:
+    return _engine(engine_settings(task), tuple((image.path, image.weight) for image in task.output.job.style.images))
 
 
 @functools.lru_cache(maxsize=1)
