@@ -266,6 +266,8 @@ class VideoSink:
         self._frame_count = frame_count
         self._written: list[int] = []
         self._partial = partial_path(path)
+        # The ffmpeg of a run that was killed may still be writing: what it writes no longer has this name.
+        self._partial.unlink(missing_ok=True)
         graph = self._graph(size, encode, copy_audio, keep_metadata, seconds_of_sound)
         self._process = Process(graph, path, stdin=True)
         # The frames travel in NUT, the one raw container that carries their exact times through a pipe.
