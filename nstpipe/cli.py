@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -22,11 +25,13 @@ from nstpipe.errors import (
     EXIT_INTERRUPTED,
     EXIT_SOME_FAILED,
     EXIT_TERMINATED,
+    DiskFullError,
     InputError,
     MachineError,
     NstpipeError,
     UsageError,
 )
+from nstpipe.stop import Stop, StopReason
 
 app = typer.Typer(
     name="nstpipe",
@@ -74,6 +79,7 @@ def _main(
 
 @app.command()
 def run(
+    context: typer.Context,
     pipeline: File,
     job: JobNames = [],  # noqa: B006  # typer reads the default and never changes it
     set_: Overrides = [],  # noqa: B006
@@ -81,11 +87,18 @@ def run(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N, instead of the file's own.")] = None,
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but failures.")] = False,
+    until: Annotated[str | None, typer.Option(metavar="HH:MM", help="Stop before this time of the day.")] = None,
+    max_runtime: Annotated[str | None, typer.Option(metavar="TIME", help="Stop within this time, such as 6h or 1h30m.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first item that fails.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for another run on the same work folder.")] = False,
 ) -> None:
     """Do all that is not done yet; safe to run again at any time.
 
-    Example: nstpipe run pipeline.yaml --job street --set jobs.street.size=256
+    Example: nstpipe run pipeline.yaml --job street --until 06:30
     """
+    stop: Stop = context.obj
+    stop.deadline = _deadline(until, max_runtime, time.time())
     from nstpipe import api
     from nstpipe.events import Event
     from nstpipe.report.progress import progress
@@ -97,8 +110,49 @@ def run(
             if as_json:
                 _print_json(event.as_json())
 
-        result = api.run(pipeline, jobs=job, overrides=set_, workers=workers, device=device, on_event=on_event)
+        result = api.run(
+            pipeline,
+            jobs=job,
+            overrides=set_,
+            workers=workers,
+            device=device,
+            retry_failed=retry_failed,
+            fail_fast=fail_fast,
+            wait=wait,
+            stop=stop,
+            on_event=on_event,
+        )
+    if result.stopped in (StopReason.INTERRUPTED, StopReason.TERMINATED):
+        raise _Stopped(signal.SIGINT if result.stopped is StopReason.INTERRUPTED else signal.SIGTERM)
     raise typer.Exit(result.exit_code)
+
+
+def _deadline(until: str | None, max_runtime: str | None, now: float) -> float | None:
+    """Seconds since 1970 at which a run must have ended; None for never.
+
+    Args:
+        until: a time of the day, today's or tomorrow's, whichever comes next.
+        max_runtime: hours, minutes and seconds, as in 1h30m.
+        now: seconds since 1970.
+
+    Raises:
+        UsageError: one of them cannot be understood.
+    """
+    ends = []
+    if until is not None:
+        match = re.fullmatch(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", until)
+        if match is None:
+            raise UsageError(f"--until: found {until}; should be a time of the day from 00:00 to 23:59, such as 06:30.")
+        today = datetime.fromtimestamp(now)
+        end = today.replace(hour=int(match[1]), minute=int(match[2]), second=0, microsecond=0)
+        ends.append((end if end > today else end + timedelta(days=1)).timestamp())
+    if max_runtime is not None:
+        match = re.fullmatch(r"(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?", max_runtime)
+        if match is None or not any(match.groups()):
+            raise UsageError(f"--max-runtime: found {max_runtime}; should be a time such as 6h, 90m, 1h30m or 45s.")
+        hours, minutes, seconds = (int(part or 0) for part in match.groups())
+        ends.append(now + 3600 * hours + 60 * minutes + seconds)
+    return min(ends, default=None)
 
 
 @app.command()
@@ -128,6 +182,7 @@ def plan(
                     "height": output.size[1],
                     "done": output.is_done,
                     "reason": output.reason,
+                    "described": dict(output.described),
                 }
             )
     table = Table("job", "input", "clips", "frames", "size", "state")
@@ -138,8 +193,53 @@ def plan(
         table.add_row(output.job.name, output.found.file.path.name, clips, frames, f"{width}x{height}", state)
     for failure in planned.failures:
         table.add_row(failure.job, Path(failure.path).name, "–", "–", "–", f"cannot be used: {failure.reason}")
-    _console(as_json).print(table)
+    console = _console(as_json)
+    for notice in planned.notices:
+        console.print(notice, markup=False, highlight=False, soft_wrap=True)
+    console.print(table)
+    if planned.bytes_needed:
+        needed, free = api.as_megabytes(planned.bytes_needed), api.as_megabytes(planned.bytes_free)
+        console.print(f"Frames that wait to be encoded need about {needed} of disk; {free} are free.", highlight=False)
+    if planned.bytes_needed > planned.bytes_free:
+        raise DiskFullError("the disk of the work folder is too full for this.", "Free some space, or give a smaller size.")
     _leave_for(len(planned.outputs), len(planned.failures))
+
+
+@app.command()
+def status(
+    pipeline: File,
+    job: JobNames = [],  # noqa: B006
+    set_: Overrides = [],  # noqa: B006
+    as_json: AsJson = False,
+) -> None:
+    """Say what is done, running, failed and left, with the time left; also while a run goes on.
+
+    Example: nstpipe status pipeline.yaml
+    """
+    from dataclasses import asdict
+
+    from nstpipe import api
+    from nstpipe.report.forecast import as_duration
+
+    found = api.status(pipeline, jobs=job, overrides=set_)
+    if as_json:
+        _print_json(asdict(found))
+    table = Table("job", "done", "running" if found.holder else "begun", "failed", "left", "frames", "time left")
+    for line in found.jobs:
+        frames = f"{line.frames_done} of {line.frames}"
+        left = as_duration(line.seconds_left)
+        table.add_row(line.job, str(line.done), str(line.running), str(line.failed), str(line.left), frames, left)
+    console = _console(as_json)
+    console.print(table)
+    for path, reason in found.failures.items():
+        console.print(f"failed: {path}: {reason}", markup=False, highlight=False, soft_wrap=True)
+    if found.holder is not None:
+        console.print(f"A run goes on: {found.holder}.", markup=False, highlight=False, soft_wrap=True)
+    elif not any(line.done + line.running + line.failed + line.left for line in found.jobs):
+        console.print("No run has begun yet: `nstpipe plan` says what one would do.", highlight=False)
+    else:
+        last = f"; the last one ended with exit code {found.exit_code}" if found.exit_code is not None else ""
+        console.print(f"No run goes on{last}.", highlight=False)
 
 
 @app.command()
@@ -208,10 +308,6 @@ class _Stopped(BaseException):
         self.number = number
 
 
-def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    raise _Stopped(number)
-
-
 def _usage_error_types() -> tuple[type[Exception], ...]:
     """What typer raises for a wrong command line: its own since 0.20, click's before."""
     return tuple(
@@ -234,13 +330,22 @@ def exit_code(arguments: Sequence[str] | None) -> int:
         The exit code; see `nstpipe.errors`.
     """
     errors = Console(stderr=True)
-    handlers = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    stop = Stop()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        # The first one lets the frame in hand be finished, the second ends at once.
+        if not stop.is_heeded or stop.reason in (StopReason.INTERRUPTED, StopReason.TERMINATED):
+            raise _Stopped(number)
+        stop.reason = StopReason.INTERRUPTED if number == signal.SIGINT else StopReason.TERMINATED
+        sys.stderr.write("nstpipe: finishing the frame in hand; once more to end at once.\n")
+
+    handlers = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def say(text: str) -> None:
         errors.print(text, markup=False, highlight=False, soft_wrap=True)
 
     try:
-        code: Any = app(args=arguments, prog_name="nstpipe", standalone_mode=False)
+        code: Any = app(args=arguments, prog_name="nstpipe", standalone_mode=False, obj=stop)
         return int(code or EXIT_DONE)
     except NstpipeError as error:
         say(f"nstpipe: {error}")

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from nstpipe.config.models import Job
-from nstpipe.errors import ItemError
-from nstpipe.events import ClipStarted, Emit, FrameDone, FrameProgressed, ItemFailed, OutputDone
-from nstpipe.files import sha256_of
+from nstpipe.errors import DiskFullError, ItemError, NstpipeError, OutputError, TransientError
+from nstpipe.events import ClipStarted, Emit, Event, FrameDone, FrameProgressed, ItemFailed, OutputDone, TriedAgain
+from nstpipe.files import sha256_of, state_of
 from nstpipe.media.frame import Frame, Pixels, Source, in_eight_bits, resized
-from nstpipe.media.framestore import FrameStore
+from nstpipe.media.framestore import DamagedFramesError, FrameStore
 from nstpipe.media.metadata import is_full_panorama
 from nstpipe.media.pictures import PictureSink, PictureSource, limit_megapixels, read_picture
 from nstpipe.media.video import VideoInfo, VideoSource, bits_of, video_sink
 from nstpipe.motion.flow import motion_between, resemblance, warp
-from nstpipe.plan import Clip, Output
+from nstpipe.plan import Clip, Found, Output
+from nstpipe.stop import Stop, Stopped
 from nstpipe.style.color import color_statistics, match_color
 from nstpipe.style.engine import Engine, EngineSettings, Look, StylePicture, pixels_of, tensor_of, tensor_of_floats
 from nstpipe.style.objective import Anchor
@@ -29,6 +31,14 @@ from nstpipe.style.optimise import Iterate
 
 PROGRESS_INTERVAL_SECONDS = 0.25
 """Between two events of one optimisation; people read no faster."""
+
+RETRY_WAITS_SECONDS = (1.0, 4.0, 16.0)
+"""Before the second, third and fourth try of what may go right the next time."""
+
+_TRANSIENT = frozenset(
+    {errno.EIO, errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ENFILE, errno.EMFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT}
+)
+"""Errors of the system that have to do with its state, not with the file."""
 
 COLLAPSED_RELIABILITY = 0.1
 """Where less of a frame than this has been seen before, as in a dissolve, it starts afresh."""
@@ -66,10 +76,14 @@ class ClipResult:
     Attributes:
         task: what was to be done.
         failure: why it was not; None if it was.
+        error: what stands in the way of every clip, such as a full disk; None if nothing does.
+        stopped: whether it ended early because it was asked to.
     """
 
     task: ClipTask
     failure: ItemFailed | None = None
+    error: OutputError | None = None
+    stopped: bool = False
 
 
 def frame_store(work: Path, clip: Clip) -> FrameStore:
@@ -77,43 +91,161 @@ def frame_store(work: Path, clip: Clip) -> FrameStore:
     return FrameStore(work / "clips" / clip.fingerprint[:20])
 
 
-def frames_done(work: Path, output: Output, clip: Clip) -> int:
+def frames_done(work: Path, clip: Clip) -> int:
     """How many of a clip's frames are finished and waiting."""
-    last = frame_store(work, clip).last() if output.found.video is not None else None
-    return 0 if last is None else last[0] + 1 - clip.first_frame_index
+    return frame_store(work, clip).count(clip.first_frame_index, clip.end_frame_index)
 
 
-def run_clip(task: ClipTask, emit: Emit) -> ClipResult:
+def clear_frames(work: Path, output: Output) -> None:
+    """Remove the waiting frames of an output that is made and recorded."""
+    for clip in output.clips:
+        frame_store(work, clip).remove()
+
+
+def run_clip(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
     """Stylise the frames of a clip that are not done yet. What is wrong with the clip itself comes back as a value.
 
+    What may go right the next time is tried again, after a while.
+
     Raises:
-        NstpipeError: something that would stop every clip, such as a missing device or a full output folder.
+        NstpipeError: something that would stop every clip, such as a missing device.
     """
     limit_megapixels(task.max_megapixels)
-    try:
-        if task.output.found.video is not None:
-            _run_shot(task, task.output.found.video, emit)
-        else:
-            _run_picture(task, emit)
-    except ItemError as error:
-        return ClipResult(task, failed(task.output.job, task.output.found.file.path, error))
-    return ClipResult(task)
+    output = task.output
+    for attempt, wait_seconds in enumerate((*RETRY_WAITS_SECONDS, None), start=1):
+        try:
+            if output.found.video is not None:
+                _run_shot(task, output.found.video, _until(task, emit, stop))
+            else:
+                _run_picture(task, _until(task, emit, stop))
+            return ClipResult(task)
+        except Stopped:
+            return ClipResult(task, stopped=True)
+        except (NstpipeError, OSError, MemoryError, RuntimeError) as error:
+            reason = _as_item_error(error, output.found.file.path)
+            if reason is None:
+                if isinstance(error, OutputError) and not is_transient(error):
+                    return ClipResult(task, error=error)
+                if not is_transient(error):
+                    raise
+            if is_transient(error) and stop.reason is not None:
+                return ClipResult(task, stopped=True)  # the same signal may have ended ffmpeg
+            if wait_seconds is None or not is_transient(error):
+                if reason is None:
+                    raise
+                return ClipResult(task, replace(failed(output.job, output.found.file.path, reason, output), attempts=attempt))
+            if _is_out_of_memory(error) and _engine.cache_info().currsize:
+                _engine_of(task).take_less_memory()
+            said = reason.problem if reason is not None else str(error)
+            _wait(output, said, attempt, wait_seconds, emit, stop)
+    raise AssertionError("the last try has no wait")
 
 
-def failed(job: Job, path: Path, error: ItemError) -> ItemFailed:
+def _wait(output: Output, reason: str, attempt: int, seconds: float, emit: Emit, stop: Stop) -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    job, path = output.job.name, str(output.found.file.path)
+    emit(TriedAgain(job=job, path=path, reason=reason, attempt=attempt, wait_seconds=seconds))
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not stop.before():
+        time.sleep(0.1)
+
+
+def _as_item_error(error: BaseException, path: Path) -> ItemError | None:
+    """An error as one of the item, or None if it is not the item's."""
+    if isinstance(error, ItemError):
+        return error
+    if _is_out_of_memory(error):
+        return TransientError(
+            f"{path}: the memory did not suffice.", "Give a smaller size, fewer --workers, or another --device."
+        )
+    if isinstance(error, OSError):
+        return ItemError(f"{path}: {error}.")
+    return None
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+def is_transient(error: BaseException | None, also: Collection[int] = ()) -> bool:
+    """Whether the same may go right the next time: it, or what it came from, is an error of the system's state.
+
+    Args:
+        error: with its causes.
+        also: numbers of the system's errors that count too.
+    """
+    if error is None:
+        return False
+    if isinstance(error, TransientError) or _is_out_of_memory(error):
+        return True
+    if isinstance(error, OSError) and (error.errno in _TRANSIENT or error.errno in also):
+        return True
+    return is_transient(error.__cause__, also)
+
+
+def _until(task: ClipTask, emit: Emit, stop: Stop) -> Emit:
+    """Pass events on, and end the work where a stop is asked for: after a frame, or at once when it is late.
+
+    Raises:
+        Stopped: there.
+    """
+
+    def pass_on(event: Event) -> None:
+        emit(event)
+        if stop.is_late and stop.before():
+            raise Stopped
+        if isinstance(event, FrameDone) and event.frame_index + 1 < task.clip.end_frame_index:
+            seconds_wanted = event.seconds / event.evaluations * task.output.job.optimizer.next
+            if stop.before(seconds_wanted):
+                raise Stopped
+
+    return pass_on
+
+
+def failed(job: Job, path: Path, error: ItemError, output: Output | None = None) -> ItemFailed:
     """The value that an item's error becomes."""
-    return ItemFailed(job=job.name, path=str(path), reason=error.problem, next_step=error.next_step)
+    made = str(output.path) if output is not None else ""
+    return ItemFailed(job=job.name, path=str(path), reason=error.problem, next_step=error.next_step, output=made)
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256_of(path: Path, stamp: tuple[int, int]) -> str:
+    return sha256_of(path)
+
+
+def check_unchanged(found: Found) -> None:
+    """See that an input is still what was planned for.
+
+    Raises:
+        ItemError: it has gone or has another content.
+    """
+    path = found.file.path
+    try:
+        state = state_of(path)
+        stamp = state.size_bytes, state.modified_ns
+        unchanged = found.stamp in (None, stamp) or _sha256_of(path, stamp) == found.sha256
+    except OSError as error:
+        raise ItemError(f"{path} went away while it was worked on: {error.strerror}.", "Put it back and run again.") from error
+    if not unchanged:
+        raise ItemError(f"{path} was changed while it was worked on.", "Run again: its new content is then done.")
 
 
 def _run_shot(task: ClipTask, info: VideoInfo, emit: Emit) -> None:
-    store = frame_store(task.work, task.clip)
-    last = store.last()
-    next_frame_index = task.clip.first_frame_index if last is None else last[0] + 1
-    state = None if last is None else torch.from_numpy(last[1])
-    emit(_started(task, next_frame_index))
-    if next_frame_index < task.clip.end_frame_index:
-        for frame, pixels, image in _stylised(task, VideoSource(info), next_frame_index, state, emit):
-            store.save(frame.frame_index, pixels, image.numpy())
+    clip = task.clip
+    store = frame_store(task.work, clip)
+    gap = store.gap(clip.first_frame_index, clip.end_frame_index)
+    emit(_started(task, clip.end_frame_index if gap is None else gap.first_frame_index))
+    while gap is not None:
+        until_there = replace(task, clip=replace(clip, end_frame_index=gap.end_frame_index))
+        state = None if gap.state is None else torch.from_numpy(gap.state)
+        for frame, pixels, image in _stylised(until_there, VideoSource(info), gap.next_frame_index, state, emit):
+            if frame.frame_index >= gap.first_frame_index:
+                check_unchanged(task.output.found)
+                store.save(frame.frame_index, pixels, image.numpy())
+        gap = store.gap(clip.first_frame_index, clip.end_frame_index)
 
 
 def _run_picture(task: ClipTask, emit: Emit) -> None:
@@ -121,6 +253,7 @@ def _run_picture(task: ClipTask, emit: Emit) -> None:
     sink = PictureSink([task.output.path], keep_metadata=task.output.job.metadata == "keep")
     emit(_started(task, 0))
     for frame, pixels, _ in _stylised(task, PictureSource(path.parent, [path]), 0, None, emit):
+        check_unchanged(task.output.found)
         sink.write(pixels, frame)
 
 
@@ -135,18 +268,35 @@ def _started(task: ClipTask, next_frame_index: int) -> ClipStarted:
     )
 
 
-def finish_output(output: Output, work: Path) -> OutputDone | ItemFailed:
-    """Make the file of an output whose clips are all done.
+def finish_output(output: Output, work: Path, emit: Emit, stop: Stop) -> OutputDone | ItemFailed:
+    """Make the file of an output whose clips are all done. Its frames stay: they go when it is recorded.
 
     Raises:
-        OutputError: it cannot be given its name.
+        Stopped: it was asked to stop.
+        DamagedFramesError: stored frames were damaged, and have been removed: run their clips again.
+        OutputError: it cannot be given its name; a DiskFullError if there is no room.
     """
     began = time.monotonic()
-    try:
-        if output.found.video is not None:
-            _encode(output, output.found.video, work)
-    except ItemError as error:
-        return failed(output.job, output.found.file.path, error)
+    for attempt, wait_seconds in enumerate((*RETRY_WAITS_SECONDS, None), start=1):
+        try:
+            if output.found.video is not None:
+                _encode(output, output.found.video, work, stop)
+            break
+        except DamagedFramesError:
+            raise
+        except (ItemError, OutputError) as error:
+            if "No space left on device" in str(error):
+                raise DiskFullError(error.problem, "Free some space; what is finished is kept.") from error
+            # The folder itself may have been removed, and is then made again.
+            again = is_transient(error, also=(errno.ENOENT,))
+            if again and stop.before():
+                raise Stopped from error
+            if again and wait_seconds is not None:
+                _wait(output, error.problem, attempt, wait_seconds, emit, stop)
+            elif isinstance(error, ItemError):
+                return replace(failed(output.job, output.found.file.path, error, output), attempts=attempt)
+            else:
+                raise
     return OutputDone(
         job=output.job.name,
         path=str(output.found.file.path),
@@ -158,8 +308,9 @@ def finish_output(output: Output, work: Path) -> OutputDone | ItemFailed:
     )
 
 
-def _encode(output: Output, info: VideoInfo, work: Path) -> None:
+def _encode(output: Output, info: VideoInfo, work: Path, stop: Stop) -> None:
     job = output.job
+    check_unchanged(output.found)
     with video_sink(
         output.path,
         info,
@@ -172,10 +323,10 @@ def _encode(output: Output, info: VideoInfo, work: Path) -> None:
         for clip in output.clips:
             stored = frame_store(work, clip).frames(clip.first_frame_index, clip.end_frame_index)
             for frame_index, pixels in enumerate(stored, start=clip.first_frame_index):
+                if stop.before():
+                    raise Stopped
                 sink.write(pixels, Frame(pixels, frame_index))
         sink.finish()
-    for clip in output.clips:
-        frame_store(work, clip).remove()
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,7 +370,7 @@ def _stylised(
         emit: takes the events.
     """
     job, size = task.output.job, task.output.size
-    engine = _engine(engine_settings(task), tuple((image.path, image.weight) for image in job.style.images))
+    engine = _engine_of(task)
     look = _look(engine, source, task.clip, size)
     painted: _Painted | None = None
     # The flow needs the original of the frame before, also when an earlier run has painted that one.
@@ -247,6 +398,7 @@ def _stylised(
             FrameDone(
                 job=job.name,
                 path=str(task.output.found.file.path),
+                first_frame_index=task.clip.first_frame_index,
                 frame_index=frame.frame_index,
                 seconds=time.monotonic() - began,
                 evaluations=last.evaluations,
@@ -358,6 +510,10 @@ def engine_settings(task: ClipTask) -> EngineSettings:
         temporal=job.temporal.weight,
         color=job.color,
     )
+
+
+def _engine_of(task: ClipTask) -> Engine:
+    return _engine(engine_settings(task), tuple((image.path, image.weight) for image in task.output.job.style.images))
 
 
 @functools.lru_cache(maxsize=1)

@@ -2,10 +2,13 @@
 
     NstpipeError                1   a bug, when raised as itself
     ├── ItemError               2   one picture or one video cannot be done; the others go on
+    │   └── TransientError      2   the same, but the next try may go right
     ├── UsageError             64   a command or a function was called wrongly
     ├── InputError             65   nothing usable in the inputs
     ├── MachineError           69   something this machine lacks: ffmpeg, a device, weights
     ├── OutputError            73   the output cannot be written
+    │   └── DiskFullError      73   the same, for there is no room
+    ├── BusyError              75   another run works on the same folder
     └── ConfigError            78   the YAML is wrong
 
 An ``ItemError`` never leaves a run: the clip that meets it turns it into a value (`nstpipe.events.ItemFailed`).
@@ -20,6 +23,7 @@ from pathlib import Path
 EXIT_DONE = 0
 EXIT_BUG = 1
 EXIT_SOME_FAILED = 2
+EXIT_STOPPED = 75
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
@@ -44,6 +48,10 @@ class ItemError(NstpipeError):
     exit_code = EXIT_SOME_FAILED
 
 
+class TransientError(ItemError):
+    """What has nothing to do with the item itself, and may go right at the next try: an ffmpeg that was killed, say."""
+
+
 class UsageError(NstpipeError):
     """A command or function was called wrongly."""
 
@@ -66,6 +74,16 @@ class OutputError(NstpipeError):
     """The output cannot be written."""
 
     exit_code = 73
+
+
+class DiskFullError(OutputError):
+    """There is no room for what is to be written. What is finished is kept."""
+
+
+class BusyError(NstpipeError):
+    """Another run works on the same folder."""
+
+    exit_code = EXIT_STOPPED
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,7 @@ class FrameDone(Event):
     """A frame is stylised and on the disk.
 
     Attributes:
+        first_frame_index: of its clip, from 0 in the file.
         seconds: from the frame's decoding to its file.
         evaluations: iterations spent.
         most_evaluations: iterations that it might have taken.
@@ -89,6 +90,7 @@ class FrameDone(Event):
 
     job: str
     path: str
+    first_frame_index: int
     frame_index: int
     seconds: float
     evaluations: int
@@ -118,12 +120,38 @@ class OutputDone(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ItemFailed(Event):
-    """A picture or video could not be done; the others go on."""
+    """A picture or video could not be done; the others go on.
+
+    Attributes:
+        path: of the input.
+        output: what would have been made; empty where that is not known.
+        attempts: how often it has been tried, in this run and before.
+        tried_now: whether this run has tried it; an earlier failure is not tried again without being asked to.
+    """
 
     job: str
     path: str
     reason: str
     next_step: str = ""
+    output: str = ""
+    attempts: int = 1
+    tried_now: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriedAgain(Event):
+    """Something went wrong that may go right the next time.
+
+    Attributes:
+        attempt: the one that went wrong, from 1.
+        wait_seconds: until the next one.
+    """
+
+    job: str
+    path: str
+    reason: str
+    attempt: int
+    wait_seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +168,8 @@ class RunFinished(Event):
 
     Attributes:
         exit_code: as in the README's table.
+        outputs_left: that were not finished, for the run was stopped before.
+        stopped: why it was stopped; empty if it was not.
     """
 
     exit_code: int
@@ -147,6 +177,8 @@ class RunFinished(Event):
     outputs_already_done: int
     items_failed: int
     seconds: float
+    outputs_left: int = 0
+    stopped: str = ""
 
 
 Emit = Callable[[Event], None]

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import re
+import shutil
+import socket
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from nstpipe.errors import OutputError
+import psutil
+
+from nstpipe.errors import BusyError, DiskFullError, OutputError
 
 LONGEST_NAME_BYTES = 255
 """What the common file systems take; a name may fit where its hidden one would not."""
@@ -35,7 +42,8 @@ def completed(path: Path) -> Iterator[Path]:
     """Give a hidden path to write to; on success it becomes `path`, on any error it is removed.
 
     Raises:
-        OutputError: the folder cannot be made, or the file cannot be written or renamed.
+        OutputError: the folder cannot be made, or the file cannot be written or renamed; a DiskFullError if there is
+            no room.
     """
     ensure_folder(path.parent)
     partial = partial_path(path)
@@ -43,7 +51,7 @@ def completed(path: Path) -> Iterator[Path]:
         yield partial
         complete(partial, path)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+        raise _unwritable(path, error) from error
     finally:
         with suppress(OSError):  # the error that is on its way says more
             partial.unlink(missing_ok=True)
@@ -62,7 +70,14 @@ def complete(partial: Path, path: Path) -> None:
         partial.replace(path)
         _sync(path.parent)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    problem = f"{path} cannot be written: {error.strerror or error}."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFullError(problem, "Free some space; what is finished is kept.")
+    return OutputError(problem)
 
 
 def _sync(path: Path) -> None:
@@ -166,3 +181,123 @@ def sha256_of(path: Path) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def free_bytes(folder: Path) -> int:
+    """Room on the disk that holds a folder, or will hold it once it is made."""
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    return shutil.disk_usage(existing).free
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who works on a folder.
+
+    Attributes:
+        host: name of the machine.
+        process: its number there.
+        process_started: seconds since 1970; tells it from a later process of the same number.
+        since: seconds since 1970.
+    """
+
+    host: str
+    process: int
+    process_started: float
+    since: float
+
+    def is_alive(self) -> bool:
+        """Whether it still works, as far as can be known: of another host nothing is known."""
+        if self.host != socket.gethostname():
+            return True
+        try:
+            started: float = psutil.Process(self.process).create_time()
+        except psutil.Error:
+            return False
+        return abs(started - self.process_started) < SAME_START_SECONDS
+
+    def __str__(self) -> str:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
+        return f"process {self.process} on {self.host}, since {since}"
+
+
+SAME_START_SECONDS = 1.0
+"""Within which two start times of a process are the same one, read twice."""
+
+_LOCK = "lock"
+
+
+def holder_of(folder: Path) -> Holder | None:
+    """Who works on a folder now; None if nobody does."""
+    holder = _read_holder(folder / _LOCK)
+    return holder if holder is not None and holder.is_alive() else None
+
+
+def _read_holder(path: Path) -> Holder | None:
+    try:
+        return Holder(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None  # nobody has written into it, or not yet
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Be the only one to work on a folder.
+
+    The system's own lock decides between runs on this machine, and ends with the process that holds it. The name written
+    into the file decides between machines, where the system's lock may not reach.
+
+    Raises:
+        BusyError: another run holds it, on this machine or on another; with who, and since when.
+        OutputError: the folder cannot be written to.
+    """
+    ensure_writable(folder)
+    path = folder / _LOCK
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        free = _try_lock(descriptor)
+        holder = _read_holder(path)
+        if not free or (holder is not None and holder.is_alive()):
+            raise _busy(folder, holder)
+        process = psutil.Process()
+        own = Holder(socket.gethostname(), process.pid, process.create_time(), time.time())
+        _rewrite(descriptor, json.dumps(asdict(own)).encode())
+        try:
+            yield
+        finally:
+            _rewrite(descriptor, b"")
+    finally:
+        os.close(descriptor)
+
+
+def _busy(folder: Path, holder: Holder | None) -> BusyError:
+    who = str(holder) if holder is not None else "one that has just started"
+    next_step = "Wait for it, give --wait to do so, or give this pipeline a `work` folder of its own."
+    if holder is not None and holder.host != socket.gethostname():
+        next_step += f" If that machine is gone for good, remove {folder / _LOCK}."
+    return BusyError(f"another run works on {folder}: {who}.", next_step)
+
+
+def _rewrite(descriptor: int, content: bytes) -> None:
+    with suppress(OSError):  # the system's lock holds without it
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, content)
+        os.fsync(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    """Take the system's lock on an open file; it ends when the file is closed, by whatever."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            os.lseek(descriptor, 1 << 20, os.SEEK_SET)  # a locked byte cannot be read: not one of the text
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # Where the file system knows no locks, the name in the file must do.
+        return error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+    return True

@@ -1,115 +1,449 @@
-"""The record of what is finished, in the work folder."""
+"""The record of what was planned, started, finished and failed, in the work folder."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import sqlite3
 import time
-from collections.abc import Callable
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 from nstpipe.errors import OutputError
+from nstpipe.events import FrameDone, ItemFailed, JobPlanned, OutputDone
 from nstpipe.files import ensure_writable, sha256_of, state_of
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+State = Literal["planned", "started", "done", "failed"]
 
 _SCHEMA = """
 CREATE TABLE output (
     path TEXT PRIMARY KEY,
     job TEXT NOT NULL,
+    input TEXT NOT NULL,
+    state TEXT NOT NULL,
     fingerprint TEXT NOT NULL,
-    sha256 TEXT NOT NULL,
-    size_bytes INTEGER NOT NULL,
-    modified_ns INTEGER NOT NULL,
+    described TEXT NOT NULL,
     frames INTEGER NOT NULL,
-    finished_at REAL NOT NULL
+    sha256 TEXT NOT NULL DEFAULT '',
+    size_bytes INTEGER NOT NULL DEFAULT 0,
+    modified_ns INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    reason TEXT NOT NULL DEFAULT '',
+    next_step TEXT NOT NULL DEFAULT '',
+    log TEXT NOT NULL DEFAULT '',
+    changed_at REAL NOT NULL,
+    checksum TEXT NOT NULL
+);
+CREATE TABLE clip (
+    path TEXT NOT NULL,
+    first_frame_index INTEGER NOT NULL,
+    end_frame_index INTEGER NOT NULL,
+    started_at REAL,
+    PRIMARY KEY (path, first_frame_index)
+);
+CREATE TABLE frame (
+    run TEXT NOT NULL,
+    job TEXT NOT NULL,
+    path TEXT NOT NULL,
+    first_frame_index INTEGER NOT NULL,
+    frame_index INTEGER NOT NULL,
+    seconds REAL NOT NULL,
+    evaluations INTEGER NOT NULL,
+    most_evaluations INTEGER NOT NULL,
+    pixels INTEGER NOT NULL,
+    loss REAL NOT NULL,
+    finished_at REAL NOT NULL,
+    PRIMARY KEY (job, path, frame_index)
+);
+CREATE TABLE run (
+    id TEXT PRIMARY KEY,
+    workers INTEGER NOT NULL,
+    started_at REAL NOT NULL,
+    planned TEXT NOT NULL DEFAULT '[]',
+    finished_at REAL,
+    exit_code INTEGER
 );
 CREATE TABLE lookup (
     kind TEXT NOT NULL,
     key TEXT NOT NULL,
     value TEXT NOT NULL,
+    checksum TEXT NOT NULL,
     PRIMARY KEY (kind, key)
 );
 """
 
+_FIELDS = (
+    "path", "job", "input", "state", "fingerprint", "described", "frames", "sha256", "size_bytes", "modified_ns",
+    "attempts", "reason", "next_step", "log", "changed_at",
+)  # fmt: skip
+"""Columns of `output` that its checksum covers."""
+
+SECOND_RECORD = "finished.jsonl"
+"""One line for each finished output, from which a lost journal is made anew."""
+
 
 @dataclass(frozen=True)
-class FinishedOutput:
-    """What the journal knows of a finished file.
+class Record:
+    """What the journal knows of an output.
 
     Attributes:
-        fingerprint: of all that decided the result.
-        intact: whether the file is still there with the content that was written.
+        state: how far it has come.
+        fingerprint: of all that decided, or will decide, the result.
+        described: the same in readable form, so that two can be compared.
+        damage: of a finished file: empty if it is as it was written, else ``missing`` or ``changed``.
+        attempts: how often it has been tried, if it failed.
+        reason: why it failed.
+        next_step: what to do about it.
+        log: where the log tells of it.
+        job: whose output it is.
+        path: of the output.
+        input: what it is made of.
+        frames: in the file.
     """
 
+    state: State
     fingerprint: str
-    intact: bool
+    described: Mapping[str, Any] = field(default_factory=dict)
+    damage: Literal["", "missing", "changed"] = ""
+    attempts: int = 0
+    reason: str = ""
+    next_step: str = ""
+    log: str = ""
+    job: str = ""
+    path: str = ""
+    input: str = ""
+    frames: int = 0
+
+
+@dataclass(frozen=True)
+class JobPace:
+    """What the latest run has spent on a job so far.
+
+    Attributes:
+        planned: the job as it was at the run's beginning.
+        frames: done in this run.
+        seconds: spent on them, by all workers together.
+        work: iterations times pixels that they might have taken.
+    """
+
+    planned: JobPlanned
+    frames: int
+    seconds: float
+    work: int
+
+
+@dataclass(frozen=True)
+class LatestRun:
+    """The run that goes on, or the last one.
+
+    Attributes:
+        workers: processes.
+        started_at: seconds since 1970.
+        finished_at: likewise; None while it goes on, or if it was killed.
+        exit_code: likewise.
+        jobs: by name.
+    """
+
+    workers: int
+    started_at: float
+    finished_at: float | None
+    exit_code: int | None
+    jobs: Mapping[str, JobPace]
 
 
 class Journal:
-    """SQLite in the work folder. The parent process is its only writer.
+    """SQLite in the work folder. The parent process of a run, which holds the folder's lock, is its only writer.
+
+    A journal that is damaged is moved aside and made anew from `SECOND_RECORD`; `notices` says so. A row that is damaged
+    counts as not there.
+
+    Args:
+        work: the folder; made if it is missing.
+        repair: whether to replace a damaged journal; only for whoever holds the folder's lock. Others look at what the
+            second record says.
+        read_only: change nothing at all.
 
     Raises:
-        OutputError: the work folder cannot be written to, or its journal is of a newer version or damaged.
+        OutputError: the work folder cannot be written to, or its journal is of a newer version; if only read, also
+            if it is missing or damaged.
     """
 
-    def __init__(self, work: Path) -> None:
-        ensure_writable(work)
+    def __init__(self, work: Path, *, repair: bool = True, read_only: bool = False) -> None:
         self.path = work / "journal.sqlite"
+        self.notices: list[str] = []
+        self._read_only = read_only
+        self._second_record = work / SECOND_RECORD
+        self._aside = self.path
+        if read_only:
+            self._connection = self._opened_to_read()
+            return
+        ensure_writable(work)
         try:
-            self._connection = sqlite3.connect(self.path, isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                self._connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+            self._connection = self._opened()
+        except sqlite3.DatabaseError as error:
+            if repair:
+                self._start_anew(error)
+            else:
+                self._connection = sqlite3.connect(":memory:", isolation_level=None)
+                _create(self._connection)
+            known = self._read_second_record()
+            where = f"is now {self._aside.name}" if repair else "will be made anew by the next run"
+            self.notices.append(
+                f"the journal is damaged ({error}) and {where}; {known} finished outputs are known from {SECOND_RECORD}"
+            )
+
+    def _opened_to_read(self) -> sqlite3.Connection:
+        try:
+            connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+            self._refuse_newer(connection)
         except sqlite3.Error as error:
-            raise OutputError(
-                f"the journal {self.path} cannot be used: {error}.",
-                "Remove it; outputs that are done will then be made again.",
-            ) from error
+            raise OutputError(f"the journal {self.path} cannot be read: {error}.", "`nstpipe run` makes it anew.") from error
+        return connection
+
+    def _opened(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, isolation_level=None)
+        try:
+            version = self._refuse_newer(connection)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            if version < SCHEMA_VERSION:
+                _create(connection)
+            _check(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _refuse_newer(self, connection: sqlite3.Connection) -> int:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > SCHEMA_VERSION:
+            connection.close()
             raise OutputError(
                 f"the journal {self.path} has version {version}, this nstpipe knows versions up to {SCHEMA_VERSION}.",
                 "Use the newer nstpipe, or another work folder.",
             )
+        return int(version)
+
+    def _start_anew(self, error: sqlite3.Error) -> None:
+        """Move a damaged journal aside and make one from the second record."""
+        self._aside = self.path.with_name(f"journal.damaged-{time.strftime('%Y%m%d-%H%M%S')}.sqlite")
+        try:
+            self.path.replace(self._aside)
+            for suffix in ("-wal", "-shm"):
+                Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+            self._connection = self._opened()
+        except (OSError, sqlite3.Error) as again:
+            raise OutputError(
+                f"the journal {self.path} is damaged ({error}) and cannot be replaced: {again}.", "Give another work folder."
+            ) from again
+
+    def _read_second_record(self) -> int:
+        rows = [row for row in _lines(self._second_record) if set(row) == set(_FIELDS)]
+        with self._changing():
+            for row in rows:
+                self._put(row)
+        return len({row["path"] for row in rows})
 
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()
 
-    def finished(self, output: Path) -> FinishedOutput | None:
-        """What is known of an output; None if it was never finished."""
-        query = "SELECT fingerprint, sha256, size_bytes, modified_ns FROM output WHERE path = ?"
-        with closing(self._connection.execute(query, (str(output),))) as cursor:
-            row = cursor.fetchone()
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def _rows(self, query: str, *values: object) -> list[Any]:
+        with closing(self._connection.execute(query, values)) as cursor:
+            return cursor.fetchall()
+
+    def _put(self, row: Mapping[str, Any]) -> None:
+        _put(self._connection, row)
+
+    def _get(self, path: str) -> dict[str, Any] | None:
+        rows = self._rows(f"SELECT {', '.join(_FIELDS)}, checksum FROM output WHERE path = ?", path)
+        return _checked(rows[0]) if rows else None
+
+    def record_of(self, output: Path) -> Record | None:
+        """What is known of an output; None if it was never planned, or if what is known is damaged."""
+        row = self._get(str(output))
         if row is None:
             return None
-        fingerprint, sha256, size_bytes, modified_ns = row
-        try:
-            state = state_of(output)
-            unchanged = (state.size_bytes, state.modified_ns) == (size_bytes, modified_ns)
-            # A copied or touched file has another time; only its content tells.
-            intact = unchanged or (state.size_bytes == size_bytes and sha256_of(output) == sha256)
-        except OSError:
-            intact = False
-        return FinishedOutput(fingerprint, intact)
+        return _as_record(row, _damage(row, output) if row["state"] == "done" else "")
 
-    def record(self, output: Path, job: str, fingerprint: str, sha256: str, frames: int) -> None:
-        """Remember a finished output."""
-        state = state_of(output)
-        row = (str(output), job, fingerprint, sha256, state.size_bytes, state.modified_ns, frames, time.time())
-        self._connection.execute("INSERT OR REPLACE INTO output VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    def records(self) -> Iterator[Record]:
+        """What is known of all outputs, without a look at the files."""
+        for row in self._rows(f"SELECT {', '.join(_FIELDS)}, checksum FROM output ORDER BY path"):
+            checked = _checked(row)
+            if checked is not None:
+                yield _as_record(checked, "")
+
+    def record_plan(
+        self,
+        output: Path,
+        job: str,
+        source: Path,
+        fingerprint: str,
+        described: Mapping[str, Any],
+        clips: Sequence[tuple[int, int]],
+    ) -> None:
+        """Remember an output that will be made, and the first and end frame index of each of its clips."""
+        before = self._get(str(output))
+        same = before is not None and before["fingerprint"] == fingerprint
+        with self._changing():
+            self._put(
+                {
+                    **_NOTHING,
+                    "path": str(output),
+                    "job": job,
+                    "input": str(source),
+                    "state": "planned",
+                    "fingerprint": fingerprint,
+                    "described": json.dumps(described, sort_keys=True),
+                    "frames": clips[-1][1],
+                    "attempts": before["attempts"] if before is not None and same else 0,
+                    "changed_at": time.time(),
+                }
+            )
+            if before is None or not same or before["state"] == "done":
+                self._connection.execute("DELETE FROM frame WHERE path = ? AND job = ?", (str(source), job))
+            self._connection.execute("DELETE FROM clip WHERE path = ?", (str(output),))
+            rows = [(str(output), first, end, None) for first, end in clips]
+            self._connection.executemany("INSERT INTO clip VALUES (?, ?, ?, ?)", rows)
+
+    def record_start(self, output: Path, first_frame_index: int) -> None:
+        """Remember that work on a clip has begun."""
+        row = self._get(str(output))
+        if row is None:
+            return
+        with self._changing():
+            self._put({**row, "state": "started", "changed_at": time.time()})
+            self._connection.execute(
+                "UPDATE clip SET started_at = ? WHERE path = ? AND first_frame_index = ?",
+                (time.time(), str(output), first_frame_index),
+            )
+
+    def record_frame(self, run: str, frame: FrameDone) -> None:
+        """Remember a finished frame."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO frame VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (run, frame.job, frame.path, frame.first_frame_index, frame.frame_index, frame.seconds, frame.evaluations,
+             frame.most_evaluations, frame.pixels, frame.loss, frame.at),
+        )  # fmt: skip
+
+    def record_done(self, done: OutputDone, described: Mapping[str, Any]) -> None:
+        """Remember a finished output, in the journal and in the second record; on disk when this returns.
+
+        Raises:
+            OutputError: the file is gone again, or the second record cannot be written.
+        """
+        try:
+            state = state_of(Path(done.output))
+            row = {
+                **_NOTHING,
+                "path": done.output,
+                "job": done.job,
+                "input": done.path,
+                "state": "done",
+                "fingerprint": done.fingerprint,
+                "described": json.dumps(described, sort_keys=True),
+                "frames": done.frames,
+                "sha256": done.sha256,
+                "size_bytes": state.size_bytes,
+                "modified_ns": state.modified_ns,
+                "changed_at": done.at,
+            }
+            with self._second_record.open("ab") as file:
+                # A line that a power cut left half written must not swallow this one.
+                file.write(b"\n" + json.dumps(row).encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise OutputError(f"{done.output} is made, but cannot be recorded: {error}.") from error
+        with self._changing():
+            self._put(row)
+
+    def record_failure(self, failure: ItemFailed, fingerprint: str, described: Mapping[str, Any], log: str) -> None:
+        """Remember what could not be done.
+
+        Args:
+            failure: what, and why.
+            fingerprint: of what was tried; empty if it failed before there was one.
+            described: the same in readable form.
+            log: where the log tells of it.
+        """
+        with self._changing():
+            self._put(
+                {
+                    **_NOTHING,
+                    "path": failure.output or failure.path,
+                    "job": failure.job,
+                    "input": failure.path,
+                    "state": "failed",
+                    "fingerprint": fingerprint,
+                    "described": json.dumps(described, sort_keys=True),
+                    "attempts": failure.attempts,
+                    "reason": failure.reason,
+                    "next_step": failure.next_step,
+                    "log": log,
+                    "changed_at": failure.at,
+                }
+            )
+
+    def begin_run(self, run: str, workers: int, planned: Sequence[JobPlanned]) -> None:
+        """Remember that a run goes on, for whoever asks how far it is."""
+        jobs = json.dumps([job.as_json() for job in planned])
+        self._connection.execute(
+            "INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?, NULL, NULL)", (run, workers, time.time(), jobs)
+        )
+
+    def end_run(self, run: str, exit_code: int) -> None:
+        """Remember how a run ended."""
+        self._connection.execute("UPDATE run SET finished_at = ?, exit_code = ? WHERE id = ?", (time.time(), exit_code, run))
+
+    def latest_run(self) -> LatestRun | None:
+        """The run that goes on, or the last one; None if there was none."""
+        rows = self._rows(
+            "SELECT id, workers, started_at, planned, finished_at, exit_code FROM run ORDER BY started_at DESC LIMIT 1"
+        )
+        if not rows:
+            return None
+        run, workers, started_at, planned, finished_at, exit_code = rows[0]
+        query = "SELECT job, count(*), sum(seconds), sum(most_evaluations * pixels) FROM frame WHERE run = ? GROUP BY job"
+        spent = {job: (frames, seconds, work) for job, frames, seconds, work in self._rows(query, run)}
+        jobs = {}
+        for event in json.loads(planned):
+            event.pop("event")
+            job = JobPlanned(**event)
+            jobs[job.job] = JobPace(job, *spent.get(job.job, (0, 0.0, 0)))
+        return LatestRun(workers, started_at, finished_at, exit_code, jobs)
+
+    def frames_of(self, source: str, job: str) -> int:
+        """How many frames of an input are recorded as finished."""
+        [(count,)] = self._rows("SELECT count(*) FROM frame WHERE path = ? AND job = ?", source, job)
+        return int(count)
 
     def cached(self, kind: str, key: str, compute: Callable[[], str]) -> str:
         """A value that is costly to find and never changes: computed once for each kind and key."""
-        with closing(self._connection.execute("SELECT value FROM lookup WHERE kind = ? AND key = ?", (kind, key))) as cursor:
-            row = cursor.fetchone()
-        if row is not None:
-            return str(row[0])
+        rows = self._rows("SELECT value, checksum FROM lookup WHERE kind = ? AND key = ?", kind, key)
+        if rows and rows[0][1] == _checksum([kind, key, rows[0][0]]):
+            return str(rows[0][0])
         value = compute()
-        self._connection.execute("INSERT OR REPLACE INTO lookup VALUES (?, ?, ?)", (kind, key, value))
+        if not self._read_only:
+            row = (kind, key, value, _checksum([kind, key, value]))
+            self._connection.execute("INSERT OR REPLACE INTO lookup VALUES (?, ?, ?, ?)", row)
         return value
 
     def digest(self, path: Path) -> str:
@@ -120,3 +454,106 @@ class Journal:
         """
         state = state_of(path)
         return self.cached("sha256", f"{path}|{state.size_bytes}|{state.modified_ns}", lambda: sha256_of(path))
+
+
+_NOTHING = {
+    "sha256": "", "size_bytes": 0, "modified_ns": 0, "attempts": 0, "reason": "", "next_step": "", "log": "", "frames": 0
+}  # fmt: skip
+
+
+def _put(connection: sqlite3.Connection, row: Mapping[str, Any]) -> None:
+    values = [row[name] for name in _FIELDS]
+    marks = ", ".join("?" for _ in range(len(_FIELDS) + 1))
+    query = f"INSERT OR REPLACE INTO output ({', '.join(_FIELDS)}, checksum) VALUES ({marks})"
+    connection.execute(query, (*values, _checksum(values)))
+
+
+def _checksum(values: Sequence[object]) -> str:
+    """SQLite notices damage to its own structure, but not to the values in it."""
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+
+
+def _checked(row: Sequence[Any]) -> dict[str, Any] | None:
+    *values, checksum = row
+    return dict(zip(_FIELDS, values, strict=True)) if checksum == _checksum(values) else None
+
+
+def _as_record(row: Mapping[str, Any], damage: Literal["", "missing", "changed"]) -> Record:
+    return Record(
+        state=row["state"],
+        fingerprint=row["fingerprint"],
+        described=json.loads(row["described"]),
+        damage=damage,
+        attempts=row["attempts"],
+        reason=row["reason"],
+        next_step=row["next_step"],
+        log=row["log"],
+        job=row["job"],
+        path=row["path"],
+        input=row["input"],
+        frames=row["frames"],
+    )
+
+
+def _damage(row: Mapping[str, Any], output: Path) -> Literal["", "missing", "changed"]:
+    try:
+        state = state_of(output)
+        if (state.size_bytes, state.modified_ns) == (row["size_bytes"], row["modified_ns"]):
+            return ""
+        # A copied or touched file has another time; only its content tells.
+        return "" if state.size_bytes == row["size_bytes"] and sha256_of(output) == row["sha256"] else "changed"
+    except FileNotFoundError:
+        return "missing"
+    except OSError:
+        return "changed"
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a file of JSON lines, without what is damaged."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError:
+        return
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            yield value
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise sqlite3.DatabaseError(found)
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    """Make the tables, and bring over what an older version's tables hold."""
+    connection.execute("BEGIN IMMEDIATE")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version < SCHEMA_VERSION:  # else another process was quicker
+        outputs, lookups = _taken_from_1(connection) if version == 1 else ([], [])
+        for statement in _SCHEMA.split(";"):
+            connection.execute(statement)
+        for row in outputs:
+            _put(connection, row)
+        for kind, key, value in lookups:
+            connection.execute("INSERT INTO lookup VALUES (?, ?, ?, ?)", (kind, key, value, _checksum([kind, key, value])))
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("COMMIT")
+
+
+def _taken_from_1(connection: sqlite3.Connection) -> tuple[list[dict[str, Any]], list[tuple[str, str, str]]]:
+    """Version 1 knew finished outputs only, and not by which settings."""
+    names = ("path", "job", "fingerprint", "sha256", "size_bytes", "modified_ns", "frames", "changed_at")
+    query = "SELECT path, job, fingerprint, sha256, size_bytes, modified_ns, frames, finished_at FROM output"
+    rows = connection.execute(query).fetchall()
+    outputs = [
+        {**_NOTHING, "input": "", "state": "done", "described": "{}", **dict(zip(names, row, strict=True))} for row in rows
+    ]
+    lookups = connection.execute("SELECT kind, key, value FROM lookup").fetchall()
+    connection.execute("DROP TABLE output")
+    connection.execute("DROP TABLE lookup")
+    return outputs, lookups

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from nstpipe.config.models import Job
-from nstpipe.journal import FinishedOutput
+from nstpipe.journal import Record
 from nstpipe.media.frame import working_size
 from nstpipe.media.inputs import InputFile
 from nstpipe.media.video import VideoInfo
@@ -33,6 +34,7 @@ class Found:
         size: width and height in pixels, upright.
         video: what a probe found; None for a picture.
         shot_starts: indices of the frames that begin a shot; the first is 0.
+        stamp: size in bytes and time in nanoseconds of the file when it was looked into; None if nobody asks.
     """
 
     file: InputFile
@@ -40,6 +42,7 @@ class Found:
     size: tuple[int, int]
     video: VideoInfo | None = None
     shot_starts: tuple[int, ...] = (0,)
+    stamp: tuple[int, int] | None = None
 
     @property
     def frame_count(self) -> int:
@@ -78,6 +81,8 @@ class Output:
         clips: in the order of the file.
         fingerprint: of all that decides the file.
         reason: why it must be made; empty if it is done.
+        described: what the fingerprint is of, in readable form.
+        failed_before: what is known of an earlier failure that nothing has changed about; None if there was none.
     """
 
     job: Job
@@ -86,6 +91,8 @@ class Output:
     clips: tuple[Clip, ...]
     fingerprint: str
     reason: str
+    described: Mapping[str, Any] = field(default_factory=dict)
+    failed_before: Record | None = None
 
     @property
     def path(self) -> Path:
@@ -107,21 +114,23 @@ class Output:
 def plan_job(
     job: Job,
     found: Iterable[Found],
-    finished: Mapping[Path, FinishedOutput],
+    known: Mapping[Path, Record],
     *,
     seed: int,
     weights_sha256: str,
     picture_sha256: Mapping[Path, str],
+    frames_stored: Callable[[Clip], int],
 ) -> tuple[Output, ...]:
     """The outputs of one job.
 
     Args:
         job: from the pipeline.
         found: its inputs, in order.
-        finished: what the journal knows, by output.
+        known: what the journal knows, by output.
         seed: of the pipeline.
         weights_sha256: what identifies the weights.
         picture_sha256: of the style pictures, and of the picture given for `init`.
+        frames_stored: how many frames of a clip are finished and wait to be encoded.
     """
     settings = job.model_dump(mode="json", exclude=set(_KEYS_THAT_CHANGE_NO_FRAME | _KEYS_OF_THE_OUTPUT))
     for image, dumped in zip(job.style.images, settings["style"]["images"], strict=True):
@@ -131,37 +140,78 @@ def plan_job(
     of_the_output = job.model_dump(mode="json", include=set(_KEYS_OF_THE_OUTPUT))
     outputs = []
     for item in found:
-        bounds = itertools.pairwise((*item.shot_starts, item.frame_count))
-        clips = tuple(
-            Clip(
-                first,
-                end,
-                fingerprint_of(
-                    algorithm=ALGORITHM_VERSION,
-                    input=item.sha256,
-                    frames=[first, end],
-                    settings=settings,
-                    seed=seed,
-                    weights=weights_sha256,
-                ),
-            )
-            for first, end in bounds
-        )
+        of_all_clips: dict[str, Any] = {
+            "algorithm": ALGORITHM_VERSION,
+            "input": item.sha256,
+            "settings": settings,
+            "seed": seed,
+            "weights": weights_sha256,
+        }
+        bounds = list(itertools.pairwise((*item.shot_starts, item.frame_count)))
+        clips = tuple(Clip(first, end, fingerprint_of(frames=[first, end], **of_all_clips)) for first, end in bounds)
         fingerprint = fingerprint_of(clips=[clip.fingerprint for clip in clips], output=of_the_output)
+        described = {**of_all_clips, "output": of_the_output, "clips": [list(bound) for bound in bounds]}
         size = working_size(item.size, job.size, even=item.video is not None)
-        reason = _reason(fingerprint, finished.get(item.file.output))
-        outputs.append(Output(job, item, size, clips, fingerprint, reason))
+        record = known.get(item.file.output)
+        stored = sum(frames_stored(clip) for clip in clips) if item.video is not None else 0
+        reason = _reason(fingerprint, described, record, stored, item.frame_count)
+        failed = record if record is not None and record.state == "failed" and record.fingerprint == fingerprint else None
+        outputs.append(Output(job, item, size, clips, fingerprint, reason, described, failed))
     return tuple(outputs)
 
 
-def _reason(fingerprint: str, finished: FinishedOutput | None) -> str:
-    if finished is None:
-        return "new"
-    if finished.fingerprint != fingerprint:
-        return "input, settings or weights changed since it was made"
-    if not finished.intact:
-        return "output is missing or was changed"
-    return ""
+def _reason(fingerprint: str, described: Mapping[str, Any], record: Record | None, stored: int, frames: int) -> str:
+    unfinished = f"unfinished (frame {stored + 1} of {frames})" if stored < frames else f"unfinished (all {frames} frames done)"
+    if record is None:
+        return unfinished if stored else "new"
+    if record.fingerprint == fingerprint:
+        if record.state == "done":
+            return f"output {record.damage}" if record.damage else ""
+        if record.state == "failed":
+            return f"failed before ({record.attempts} {'try' if record.attempts == 1 else 'tries'}): {record.reason}"
+        return unfinished if stored else "new"
+    if not record.fingerprint:
+        return unfinished if stored else f"failed before: {record.reason}"
+    changes = list(changes_between(record.described, described))
+    said = ", ".join(changes[:CHANGES_NAMED]) or "settings changed since it was made"
+    more = len(changes) - CHANGES_NAMED
+    return f"{said} and {more} more" if more > 0 else said
+
+
+CHANGES_NAMED = 3
+"""More would not be read in a table."""
+
+_NEVER_SHOWN = ("input", "weights", "settings.init")
+"""Hashes; and `init`, which may be one."""
+
+
+def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    """What differs between two descriptions of a result, as ``style.strength changed from 1.0 to 2.0``."""
+    old, new = dict(_flat(before)), dict(_flat(after))
+    if not old:
+        return  # it was recorded before descriptions were
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) == new.get(key):
+            continue
+        name = key.removeprefix("settings.").removeprefix("output.")
+        if key == "clips":
+            yield "cuts changed"
+        elif key in _NEVER_SHOWN or key.endswith(".path"):
+            yield f"{name.removesuffix('.path')} changed"
+        else:
+            yield f"{name} changed from {old.get(key, 'nothing')} to {new.get(key, 'nothing')}"
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, child in value.items():
+        key = f"{prefix}{name}"
+        if isinstance(child, Mapping):
+            yield from _flat(child, f"{key}.")
+        elif isinstance(child, list) and child and isinstance(child[0], Mapping):
+            for index, entry in enumerate(child):
+                yield from _flat(entry, f"{key}[{index}].")
+        else:
+            yield key, child
 
 
 def fingerprint_of(**parts: object) -> str:

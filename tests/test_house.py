@@ -16,6 +16,7 @@ PACKAGE = Path(nstpipe.__file__).parent
 ROOMS = (
     "errors",
     "events",
+    "stop",
     "files",
     "config",
     "media",

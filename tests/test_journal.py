@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from nstpipe.errors import OutputError
+from nstpipe.events import FrameDone, ItemFailed, JobPlanned, OutputDone
 from nstpipe.files import sha256_of
-from nstpipe.journal import SCHEMA_VERSION, Journal
+from nstpipe.journal import SCHEMA_VERSION, SECOND_RECORD, JobPace, Journal
 
 
 @pytest.fixture
@@ -24,42 +25,56 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 def finished_file(journal: Journal, folder: Path) -> Path:
     path = folder / "out.jpg"
     path.write_bytes(b"painted")
-    journal.record(path, "job", "fingerprint", sha256_of(path), frames=1)
+    journal.record_done(done(path), {"settings": {"size": 48}})
     return path
+
+
+def done(path: Path) -> OutputDone:
+    return OutputDone(
+        job="job",
+        path="in.jpg",
+        output=str(path),
+        frames=1,
+        encode_seconds=0.0,
+        fingerprint="fingerprint",
+        sha256=sha256_of(path),
+    )
 
 
 def test_an_output_that_was_never_finished_is_unknown(journal: Journal, tmp_path: Path) -> None:
     (tmp_path / "out.jpg").write_bytes(b"put there by someone else")
-    assert journal.finished(tmp_path / "out.jpg") is None
+    assert journal.record_of(tmp_path / "out.jpg") is None
 
 
 def test_a_finished_output_is_known_with_its_fingerprint(journal: Journal, tmp_path: Path) -> None:
-    known = journal.finished(finished_file(journal, tmp_path))
+    known = journal.record_of(finished_file(journal, tmp_path))
     assert known is not None
-    assert (known.fingerprint, known.intact) == ("fingerprint", True)
+    assert (known.state, known.fingerprint, known.damage) == ("done", "fingerprint", "")
+    assert known.described == {"settings": {"size": 48}}
 
 
 @pytest.mark.parametrize(
-    ("content", "intact"), [(b"painted", True), (b"Painted", False), (b"painted and more", False), (None, False)]
+    ("content", "damage"),
+    [(b"painted", ""), (b"Painted", "changed"), (b"painted and more", "changed"), (None, "missing")],
 )
 def test_a_file_written_again_is_judged_by_its_content(
-    journal: Journal, tmp_path: Path, content: bytes | None, intact: bool
+    journal: Journal, tmp_path: Path, content: bytes | None, damage: str
 ) -> None:
     path = finished_file(journal, tmp_path)
     path.unlink()
     if content is not None:
         path.write_bytes(content)
         os.utime(path, ns=(1, 1))
-    known = journal.finished(path)
+    known = journal.record_of(path)
     assert known is not None
-    assert known.intact == intact
+    assert known.damage == damage
 
 
 def test_what_was_recorded_outlives_the_process(journal: Journal, tmp_path: Path) -> None:
     path = finished_file(journal, tmp_path)
     journal.close()
     again = Journal(tmp_path / "work")
-    assert again.finished(path) is not None
+    assert again.record_of(path) is not None
     again.close()
 
 
@@ -96,10 +111,164 @@ def test_a_journal_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         Journal(tmp_path)
 
 
-def test_a_damaged_journal_says_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "journal.sqlite").write_bytes(b"no database, but long enough to be looked at as one" * 20)
-    with pytest.raises(OutputError, match=r"cannot be used: .*\n.*Remove it"):
-        Journal(tmp_path)
+def plan(journal: Journal, output: Path, fingerprint: str = "f", frames: int = 3) -> None:
+    journal.record_plan(output, "job", Path("in.mp4"), fingerprint, {"seed": 0}, [(0, frames)])
+
+
+def frame(frame_index: int) -> FrameDone:
+    return FrameDone(
+        job="job",
+        path="in.mp4",
+        first_frame_index=0,
+        frame_index=frame_index,
+        seconds=2.0,
+        evaluations=5,
+        most_evaluations=10,
+        pixels=100,
+        loss=1.0,
+        content_loss=0.5,
+        style_loss=0.5,
+    )
+
+
+def test_an_output_goes_from_planned_to_started_to_failed_to_planned(journal: Journal, tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    plan(journal, path)
+    seen = [journal.record_of(path)]
+    journal.record_start(path, 0)
+    seen.append(journal.record_of(path))
+    failure = ItemFailed(job="job", path="in.mp4", reason="no sound", next_step="Copy it.", output=str(path), attempts=4)
+    journal.record_failure(failure, "f", {"seed": 0}, "logs/run.jsonl:7")
+    seen.append(journal.record_of(path))
+    plan(journal, path)
+    seen.append(journal.record_of(path))
+    assert [record.state for record in seen if record is not None] == ["planned", "started", "failed", "planned"]
+    failed, again = seen[2:]
+    assert failed is not None
+    assert again is not None
+    assert (failed.reason, failed.next_step, failed.attempts, failed.log) == ("no sound", "Copy it.", 4, "logs/run.jsonl:7")
+    assert again.attempts == 4, "a new try of the same goes on counting"
+    plan(journal, path, fingerprint="other")
+    other = journal.record_of(path)
+    assert other is not None
+    assert other.attempts == 0
+
+
+def test_frames_are_counted_until_something_changes(journal: Journal, tmp_path: Path) -> None:
+    plan(journal, tmp_path / "out.mp4")
+    for frame_index in (0, 1, 1):
+        journal.record_frame("run", frame(frame_index))
+    assert journal.frames_of("in.mp4", "job") == 2
+    plan(journal, tmp_path / "out.mp4")
+    assert journal.frames_of("in.mp4", "job") == 2
+    plan(journal, tmp_path / "out.mp4", fingerprint="other")
+    assert journal.frames_of("in.mp4", "job") == 0
+
+
+def test_who_only_reads_sees_a_run_that_goes_on(journal: Journal, tmp_path: Path) -> None:
+    planned = JobPlanned(job="job", outputs=1, outputs_done=0, frames=3, frames_left=3, work_left=3000)
+    journal.begin_run("run", 2, [planned])
+    journal.record_frame("run", frame(0))
+    journal.record_frame("an older run", frame(1))
+    reader = Journal(tmp_path / "work", read_only=True)
+    latest = reader.latest_run()
+    assert latest is not None
+    assert (latest.workers, latest.finished_at, latest.exit_code) == (2, None, None)
+    assert latest.jobs["job"] == JobPace(planned, frames=1, seconds=2.0, work=1000)
+    journal.end_run("run", 75)
+    latest = reader.latest_run()
+    assert latest is not None
+    assert latest.exit_code == 75
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        reader.begin_run("other", 1, [])
+    assert reader.cached("kind", "key", lambda: "found") == "found"
+    reader.close()
+
+
+def test_a_journal_of_version_1_is_brought_over(tmp_path: Path) -> None:
+    made = tmp_path / "out.jpg"
+    made.write_bytes(b"painted")
+    connection = sqlite3.connect(tmp_path / "journal.sqlite")
+    connection.executescript(
+        "CREATE TABLE output (path TEXT PRIMARY KEY, job TEXT, fingerprint TEXT, sha256 TEXT, size_bytes INTEGER,"
+        " modified_ns INTEGER, frames INTEGER, finished_at REAL);"
+        "CREATE TABLE lookup (kind TEXT, key TEXT, value TEXT, PRIMARY KEY (kind, key)); PRAGMA user_version = 1;"
+        "INSERT INTO lookup VALUES ('shots/1', 'abc', '[0, 7]');"
+    )
+    row = (str(made), "job", "fingerprint", sha256_of(made), 7, made.stat().st_mtime_ns, 1, 1.7e9)
+    connection.execute("INSERT INTO output VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    connection.commit()
+    connection.close()
+    journal = Journal(tmp_path)
+    known = journal.record_of(made)
+    assert known is not None
+    assert (known.state, known.fingerprint, known.damage) == ("done", "fingerprint", "")
+    assert journal.cached("shots/1", "abc", lambda: pytest.fail("it was known")) == "[0, 7]"
+    journal.close()
+    Journal(tmp_path).close()
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def overwritten(path: Path) -> None:
+    path.write_bytes(b"no database, but long enough to be looked at as one" * 20)
+
+
+@pytest.mark.parametrize("damage", [cut_short, overwritten])
+def test_a_damaged_journal_is_moved_aside_and_finished_outputs_are_still_known(
+    journal: Journal, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    path = finished_file(journal, tmp_path)
+    journal.close()
+    damage(tmp_path / "work" / "journal.sqlite")
+    looking = Journal(tmp_path / "work", repair=False)
+    assert looking.record_of(path) is not None
+    looking.close()
+    assert not list((tmp_path / "work").glob("journal.damaged*")), "only who holds the lock repairs"
+    again = Journal(tmp_path / "work")
+    known = again.record_of(path)
+    assert known is not None
+    assert (known.state, known.fingerprint, known.damage) == ("done", "fingerprint", "")
+    [notice] = again.notices
+    assert "the journal is damaged" in notice
+    assert "1 finished outputs are known" in notice
+    assert len(list((tmp_path / "work").glob("journal.damaged-*.sqlite"))) == 1
+    again.close()
+    sound = Journal(tmp_path / "work")
+    assert sound.notices == []
+    sound.close()
+
+
+def test_the_second_record_stands_half_written_and_damaged_lines(journal: Journal, tmp_path: Path) -> None:
+    path = finished_file(journal, tmp_path)
+    other = tmp_path / "other.jpg"
+    other.write_bytes(b"painted too")
+    second_record = tmp_path / "work" / SECOND_RECORD
+    second_record.write_bytes(second_record.read_bytes() + b'{"path": "half')
+    journal.record_done(done(other), {})
+    journal.close()
+    second_record.write_bytes(b"\xff\x00\n[1]\n{}\n" + second_record.read_bytes())
+    overwritten(tmp_path / "work" / "journal.sqlite")
+    again = Journal(tmp_path / "work")
+    assert [record.path for record in again.records()] == sorted([str(other), str(path)])
+    again.close()
+
+
+def test_a_value_that_was_flipped_on_the_disk_counts_as_not_there(journal: Journal, tmp_path: Path) -> None:
+    path = finished_file(journal, tmp_path)
+    journal.cached("shots/1", "abc", lambda: "[0, 7]")
+    journal.close()
+    connection = sqlite3.connect(tmp_path / "work" / "journal.sqlite")
+    connection.execute("UPDATE output SET frames = 3")
+    connection.execute("UPDATE lookup SET value = '[0, 5]'")
+    connection.commit()
+    connection.close()
+    again = Journal(tmp_path / "work")
+    assert again.record_of(path) is None
+    assert again.cached("shots/1", "abc", lambda: "[0, 7]") == "[0, 7]"
+    again.close()
 
 
 def test_a_work_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nstpipe.config.models import Job
-from nstpipe.journal import FinishedOutput
+from nstpipe.journal import Record, State
 from nstpipe.media.inputs import InputFile
 from nstpipe.media.video import VideoInfo
 from nstpipe.plan import Found, Output, plan_job
@@ -45,13 +46,22 @@ FOUND = Found(InputFile(INPUT, OUTPUT, is_video=True), "a" * 64, (640, 360), vid
 def planned(
     a_job: Job,
     found: Found = FOUND,
-    finished: FinishedOutput | None = None,
+    finished: Record | None = None,
     weights: str = "w",
     style: str = "s",
     seed: int = 0,
+    stored: int = 0,
 ) -> Output:
     known = {OUTPUT: finished} if finished is not None else {}
-    [output] = plan_job(a_job, [found], known, seed=seed, weights_sha256=weights, picture_sha256={STYLE: style})
+    [output] = plan_job(
+        a_job,
+        [found],
+        known,
+        seed=seed,
+        weights_sha256=weights,
+        picture_sha256={STYLE: style},
+        frames_stored=lambda clip: min(stored, clip.end_frame_index) - min(stored, clip.first_frame_index),
+    )
     return output
 
 
@@ -77,13 +87,71 @@ def test_first_frames_of_clips_cost_more_than_later_ones() -> None:
     assert output.most_evaluations(second, frames_done=6) == 0
 
 
-def test_reasons() -> None:
-    fingerprint = planned(job()).fingerprint
-    assert planned(job()).reason == "new"
-    done = planned(job(), finished=FinishedOutput(fingerprint, intact=True))
+def as_recorded(state: State, output: Output, **fields: object) -> Record:
+    described = json.loads(json.dumps(output.described))
+    return replace(Record(state, output.fingerprint, described), **fields)  # type: ignore[arg-type]
+
+
+def test_reasons_of_an_output_that_has_its_settings_still() -> None:
+    plain = planned(job())
+    assert plain.reason == "new"
+    done = planned(job(), finished=as_recorded("done", plain))
     assert (done.is_done, done.reason) == (True, "")
-    assert "missing or was changed" in planned(job(), finished=FinishedOutput(fingerprint, intact=False)).reason
-    assert "changed since" in planned(job(), finished=FinishedOutput("other", intact=True)).reason
+    assert planned(job(), finished=as_recorded("done", plain, damage="missing")).reason == "output missing"
+    assert planned(job(), finished=as_recorded("done", plain, damage="changed")).reason == "output changed"
+    assert planned(job(), finished=as_recorded("planned", plain)).reason == "new"
+    assert planned(job(), finished=as_recorded("started", plain), stored=7).reason == "unfinished (frame 8 of 10)"
+    assert planned(job(), finished=as_recorded("started", plain), stored=10).reason == "unfinished (all 10 frames done)"
+    assert planned(job(), stored=3).reason == "unfinished (frame 4 of 10)", "also when the journal was lost"
+
+
+def test_what_failed_before_says_why_and_is_held_back() -> None:
+    failed = planned(job(), finished=as_recorded("failed", planned(job()), attempts=2, reason="no sound"))
+    assert failed.reason == "failed before (2 tries): no sound"
+    assert failed.failed_before is not None
+    changed = planned(job(size=64), finished=as_recorded("failed", planned(job()), attempts=2, reason="no sound"))
+    assert (changed.reason, changed.failed_before) == ("size changed from 512 to 64", None)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"size": 300}, "size changed from 512 to 300"),
+        ({"style": {"images": [str(STYLE)], "strength": 2.0}}, "style.strength changed from 1.0 to 2.0"),
+        ({"style": {"images": [{"path": str(STYLE), "weight": 2.0}]}}, "style.images[0].weight changed from 1.0 to 2.0"),
+        ({"content": {"layers": {"relu4_2": 2}}}, "content.layers.relu4_2 changed from 1.0 to 2.0"),
+        ({"encode": {"crf": 30}}, "encode.crf changed from None to 30"),
+        ({"audio": "none"}, "audio changed from copy to none"),
+        ({"size": 300, "audio": "none"}, "audio changed from copy to none, size changed from 512 to 300"),
+        (
+            {"size": 300, "audio": "none", "metadata": "strip", "pooling": "average", "init": "noise"},
+            "audio changed from copy to none, metadata changed from keep to strip, init changed and 2 more",
+        ),
+    ],
+    ids=str,
+)
+def test_a_changed_setting_is_named_with_both_values(change: dict[str, object], reason: str) -> None:
+    assert planned(job(**change), finished=as_recorded("done", planned(job()))).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"weights": "x"}, "weights changed"),
+        ({"style": "t"}, "style.images[0] changed"),
+        ({"seed": 1}, "seed changed from 0 to 1"),
+        ({"found": replace(FOUND, sha256="c")}, "input changed"),
+        ({"found": replace(FOUND, shot_starts=(0, 5))}, "cuts changed"),
+    ],
+    ids=str,
+)
+def test_other_changes_are_named(change: dict[str, object], reason: str) -> None:
+    recorded = as_recorded("done", planned(job()))
+    assert planned(job(), finished=recorded, **change).reason == reason  # type: ignore[arg-type]
+
+
+def test_a_record_of_before_settings_were_recorded_says_what_is_known() -> None:
+    assert planned(job(), finished=Record("done", "other")).reason == "settings changed since it was made"
 
 
 CHANGES_OF_FRAMES = [

@@ -172,6 +172,8 @@ class VideoSink:
         self._frame_count = frame_count
         self._written: list[int] = []
         self._partial = partial_path(path)
+        # The ffmpeg of a run that was killed may still be writing: what it writes no longer has this name.
+        self._partial.unlink(missing_ok=True)
         self._suffix = path.suffix.lower()
         self._frame_format = "rgb24" if bits_of(encode, info, path) == 8 else "rgb48le"
         # swscale takes 255 * 256 for white where it makes Y'CbCr of 16 bits.

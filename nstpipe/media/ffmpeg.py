@@ -16,10 +16,13 @@ from typing import IO, Any
 
 import ffmpeg as graphs
 
-from nstpipe.errors import ItemError, MachineError
+from nstpipe.errors import ItemError, MachineError, TransientError
 
 STDERR_TAIL_CHARACTERS = 600
 """How much of ffmpeg's own words an error repeats: its last lines name the cause."""
+
+EXITED_BY_SIGNAL = 255
+"""ffmpeg's exit code for a signal that it has a handler for."""
 
 _CONSEQUENCES = (
     "Could not open encoder before EOF",
@@ -140,7 +143,7 @@ class Process:
         """Wait for the end.
 
         Raises:
-            ItemError: the process failed; with its last words.
+            ItemError: the process failed; with its last words. A TransientError if it was killed.
         """
         if self._process.stdin is not None:
             try:
@@ -148,6 +151,8 @@ class Process:
             except BrokenPipeError:
                 pass  # it has ended already; its exit code says how
         code = self._process.wait()
+        if code < 0 or (code == EXITED_BY_SIGNAL and "received signal" in self.messages()):
+            raise TransientError(self.failure(f"a signal from outside (exit code {code})").problem)
         if code != 0:
             raise self.failure(f"exit code {code}")
 

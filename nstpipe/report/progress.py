@@ -21,6 +21,7 @@ from nstpipe.events import (
     Noticed,
     OutputDone,
     RunFinished,
+    TriedAgain,
 )
 from nstpipe.report.forecast import Forecast, as_duration
 
@@ -122,10 +123,18 @@ class _Tallies:
 
 def _closing_line(finished: RunFinished) -> str:
     made, before, failed = finished.outputs_made, finished.outputs_already_done, finished.items_failed
+    if finished.stopped:
+        said = f"{made} made, {before} done before, {failed} failed, {finished.outputs_left} left, for {finished.stopped}"
+        return f"{said}. `nstpipe run` goes on from here. Exit code {finished.exit_code}."
     if not made and not failed:
         return f"Nothing to do: all {before} outputs are done already."
     said = f"{made} made, {before} done before, {failed} failed, in {as_duration(finished.seconds)}."
     return f"{said} Exit code {finished.exit_code}." if finished.exit_code else said
+
+
+def _try_line(tried: TriedAgain) -> str:
+    after = f" after {as_duration(tried.wait_seconds)}" if tried.wait_seconds else ""
+    return f"{tried.job}: trying again{after} (try {tried.attempt + 1}): {tried.reason}"
 
 
 def _failure_line(failure: ItemFailed) -> str:
@@ -177,6 +186,8 @@ class BarProgress:
             self._console.print(_failure_line(event), style="red", markup=False)
         elif isinstance(event, Noticed):
             self._console.print(f"{event.job}: {event.message}", markup=False)
+        elif isinstance(event, TriedAgain):
+            self._console.print(_try_line(event), markup=False)
         elif isinstance(event, RunFinished):
             self._progress.stop()
             self._tallies.finish(self._console, event)
@@ -227,6 +238,8 @@ class LineProgress:
             self._print(_failure_line(event))
         elif isinstance(event, Noticed):
             self._print(f"{event.job}: {event.message}")
+        elif isinstance(event, TriedAgain):
+            self._print(_try_line(event))
         elif isinstance(event, RunFinished):
             self._tallies.finish(self._console, event)
 

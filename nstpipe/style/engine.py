@@ -128,6 +128,11 @@ class Engine:
         network = VGG19(weights.state, self.balance.layers, pooling=settings.pooling, padding=settings.padding)
         self.network = network.to(self.device, self.precision).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._shared_look: Look | None = None
+        self._usable_share = USABLE_SHARE
+
+    def take_less_memory(self) -> None:
+        """Halve what a frame may take of the free memory: after it did not suffice, the next try has smaller tiles."""
+        self._usable_share /= 2
 
     def look(self, first_content: Tensor | None) -> Look:
         """The style for a clip.
@@ -150,7 +155,7 @@ class Engine:
         change the tiles, and with them the last digits of a result.
         """
         bytes_a_pixel = BYTES_A_PIXEL * (1 if self.precision == torch.bfloat16 else 2)
-        free = free_bytes(self.device) * USABLE_SHARE
+        free = free_bytes(self.device) * self._usable_share
         if height * width * bytes_a_pixel <= free:
             return None
         side = LARGEST_TILE

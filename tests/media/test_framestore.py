@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nstpipe.errors import ItemError, OutputError
+from nstpipe.errors import OutputError
 from nstpipe.files import partial_path
-from nstpipe.media.framestore import FrameStore
+from nstpipe.media.framestore import STATE_INTERVAL, DamagedFramesError, FrameStore, stored_bytes
 
 from .making import films
 
@@ -26,9 +27,17 @@ def filled(folder: Path, count: int, first: int = 0) -> FrameStore:
     return store
 
 
-def test_nothing_is_there_before_the_first_frame(tmp_path: Path) -> None:
+def whole(store: FrameStore, end: int, first: int = 0) -> list[int]:
+    """What is put in and comes back: sums of pixels, which differ from frame to frame."""
+    return [int(pixels.sum()) for pixels in store.frames(first, end)]
+
+
+def test_before_the_first_frame_all_is_missing(tmp_path: Path) -> None:
     store = FrameStore(tmp_path / "clip")
-    assert store.last() is None
+    gap = store.gap(5, 9)
+    assert gap is not None
+    assert (gap.first_frame_index, gap.end_frame_index, gap.next_frame_index, gap.state) == (5, 9, 5, None)
+    assert store.count(5, 9) == 0
     assert not (tmp_path / "clip").exists()
 
 
@@ -38,50 +47,69 @@ def test_frames_come_back_as_they_were(tmp_path: Path) -> None:
         assert np.array_equal(back, put_in)
     (middle,) = store.frames(8, 9)
     assert np.array_equal(middle, films(4)[1])
+    assert (store.count(0, 100), store.count(8, 10), store.gap(7, 11)) == (4, 2, None)
 
 
 def test_the_state_is_the_same_to_the_bit(tmp_path: Path) -> None:
     state = state_of(0)
     state[0, 0, 0, :3] = np.nextafter(np.float32(0.5), np.float32(1)), np.float32(1e-40), np.float32(-0.0)
-    store = FrameStore(tmp_path)
-    store.save(3, films(1)[0], state)
-    last = FrameStore(tmp_path).last()
-    assert last is not None
-    assert last[0] == 3
-    assert last[1].dtype == np.float32
-    assert last[1].tobytes() == state.tobytes()
+    FrameStore(tmp_path).save(3, films(1)[0], state)
+    gap = FrameStore(tmp_path).gap(3, 5)
+    assert gap is not None
+    assert (gap.first_frame_index, gap.next_frame_index) == (4, 4)
+    assert gap.state is not None
+    assert gap.state.dtype == np.float32
+    assert gap.state.tobytes() == state.tobytes()
 
 
-def test_the_last_is_the_newest_and_the_only_state(tmp_path: Path) -> None:
-    store = filled(tmp_path, 3)
-    last = store.last()
-    assert last is not None
-    assert last[0] == 2
-    assert np.array_equal(last[1], state_of(2))
-    assert [path.name for path in tmp_path.glob("state*")] == ["state_00000002.npy"]
-    assert len(list(tmp_path.glob("frame*"))) == 3
+def test_states_take_bounded_room(tmp_path: Path) -> None:
+    count = 2 * STATE_INTERVAL + 5
+    filled(tmp_path, count)
+    kept = sorted(int(path.stem.removeprefix("state_")) for path in tmp_path.glob("state*"))
+    assert kept == [STATE_INTERVAL - 1, 2 * STATE_INTERVAL - 1, count - 2, count - 1]
+    assert len(list(tmp_path.glob("frame*"))) == count
 
 
 def cut(path: Path, bytes_left: int) -> None:
     path.write_bytes(path.read_bytes()[:bytes_left])
 
 
-@pytest.mark.parametrize("bytes_left", [0, 3, 20, 100, 200, -1])
-def test_a_cut_state_counts_as_not_there(tmp_path: Path, bytes_left: int) -> None:
-    store = filled(tmp_path, 1)
-    cut(tmp_path / "state_00000000.npy", bytes_left)
-    assert store.last() is None
+def flip(path: Path, place: float) -> None:
+    content = bytearray(path.read_bytes())
+    content[int(place * (len(content) - 1))] ^= 0x10
+    path.write_bytes(content)
 
 
-def test_a_cut_state_gives_way_to_an_older_whole_one(tmp_path: Path) -> None:
-    filled(tmp_path, 1)
-    older = (tmp_path / "state_00000000.npy").read_bytes()
-    store = filled(tmp_path, 2)
-    (tmp_path / "state_00000000.npy").write_bytes(older)
-    cut(tmp_path / "state_00000001.npy", 100)
-    last = store.last()
-    assert last is not None
-    assert last[0] == 0
+DAMAGES = {
+    "empty": lambda path: cut(path, 0),
+    "cut in the head": lambda path: cut(path, 20),
+    "cut at the end": lambda path: cut(path, -1),
+    "flipped at the start": lambda path: flip(path, 0),
+    "flipped in the middle": lambda path: flip(path, 0.5),
+    "flipped at the end": lambda path: flip(path, 1),
+    "removed": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_state_gives_way_to_the_one_before(tmp_path: Path, damage: str) -> None:
+    store = filled(tmp_path, 3)
+    DAMAGES[damage](tmp_path / "state_00000002.npy")
+    gap = store.gap(0, 5)
+    assert gap is not None
+    # Frame 2 is there, but must be gone through again to have its state.
+    assert (gap.first_frame_index, gap.end_frame_index, gap.next_frame_index) == (3, 5, 2)
+    assert gap.state is not None
+    assert np.array_equal(gap.state, state_of(1))
+
+
+def test_without_any_state_a_clip_is_gone_through_from_its_beginning(tmp_path: Path) -> None:
+    store = filled(tmp_path, 3, first=4)
+    for path in tmp_path.glob("state*"):
+        cut(path, 100)
+    gap = store.gap(4, 9)
+    assert gap is not None
+    assert (gap.first_frame_index, gap.end_frame_index, gap.next_frame_index, gap.state) == (7, 9, 4, None)
 
 
 @pytest.mark.parametrize(
@@ -89,16 +117,39 @@ def test_a_cut_state_gives_way_to_an_older_whole_one(tmp_path: Path) -> None:
     [np.zeros(3, np.float64), np.zeros(3, np.uint8), np.array([{"a": 1}], dtype=object)],
     ids=["double", "8 bit", "pickle"],
 )
-def test_a_state_of_another_kind_counts_as_not_there(tmp_path: Path, content: NDArray[np.generic]) -> None:
+def test_a_state_of_another_kind_counts_as_damaged(tmp_path: Path, content: NDArray[np.generic]) -> None:
     store = filled(tmp_path, 1)
-    np.save(tmp_path / "state_00000000.npy", content, allow_pickle=True)
-    assert store.last() is None
+    path = tmp_path / "state_00000000.npy"
+    np.save(path, content, allow_pickle=True)
+    path.write_bytes(path.read_bytes() + hashlib.sha256(path.read_bytes()).digest())
+    gap = store.gap(0, 2)
+    assert gap is not None
+    assert gap.state is None
 
 
-def test_a_state_without_its_frame_counts_as_not_there(tmp_path: Path) -> None:
-    store = filled(tmp_path, 1)
-    (tmp_path / "frame_00000000.png").unlink()
-    assert store.last() is None
+# The last bytes of a PNG only say that it ends there: without them its pixels are whole.
+@pytest.mark.parametrize("damage", [name for name in DAMAGES if "at the end" not in name])
+def test_a_damaged_frame_is_found_and_only_it_is_missing_then(tmp_path: Path, damage: str) -> None:
+    store = filled(tmp_path, 5)
+    DAMAGES[damage](tmp_path / "frame_00000002.png")
+    with pytest.raises(DamagedFramesError, match=r"frame_00000002\.png.*is missing or damaged"):
+        whole(store, 5)
+    gap = store.gap(0, 5)
+    assert gap is not None
+    assert (gap.first_frame_index, gap.end_frame_index) == (2, 3)
+
+
+def test_a_gap_in_the_middle_begins_at_the_state_before_it(tmp_path: Path) -> None:
+    count = 2 * STATE_INTERVAL
+    store = filled(tmp_path, count)
+    place = STATE_INTERVAL + 9
+    (tmp_path / f"frame_{place:08d}.png").unlink()
+    gap = store.gap(0, count)
+    assert gap is not None
+    assert (gap.first_frame_index, gap.end_frame_index, gap.next_frame_index) == (place, place + 1, STATE_INTERVAL)
+    store.save(place, films(count)[place], state_of(place))
+    assert store.gap(0, count) is None
+    assert len(whole(store, count)) == count
 
 
 def test_partial_and_foreign_files_are_passed_over(tmp_path: Path) -> None:
@@ -108,9 +159,9 @@ def test_partial_and_foreign_files_are_passed_over(tmp_path: Path) -> None:
     partial_path(tmp_path / "frame_00000009.png").write_bytes(b"half")
     (tmp_path / "state_copy.npy").write_bytes(b"what a person left")
     (tmp_path / "Thumbs.db").write_bytes(b"what a system left")
-    last = store.last()
-    assert last is not None
-    assert last[0] == 1
+    gap = store.gap(0, 12)
+    assert gap is not None
+    assert (gap.first_frame_index, gap.end_frame_index, gap.next_frame_index) == (2, 12, 2)
 
 
 def test_what_a_killed_run_left_is_written_over(tmp_path: Path) -> None:
@@ -133,12 +184,15 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
         filled(tmp_path / "file" / "clip", 1)
 
 
-def test_a_damaged_frame_is_named_and_the_clip_is_made_anew(tmp_path: Path) -> None:
-    store = FrameStore(tmp_path / "clip")
-    pixels = np.zeros((4, 6, 3), np.uint8)
-    for frame_index in range(3):
-        store.save(frame_index, pixels, np.zeros((1, 3, 4, 6), np.float32))
-    (tmp_path / "clip" / "frame_00000001.png").write_bytes(b"damaged")
-    with pytest.raises(ItemError, match=r"frame_00000001\.png.*cannot be read"):
-        list(store.frames(0, 3))
-    assert store.last() is None
+def test_the_room_that_is_asked_for_suffices(tmp_path: Path) -> None:
+    frames = STATE_INTERVAL + 8
+    store = FrameStore(tmp_path)
+    noise = np.random.default_rng(0)
+    for frame_index in range(frames):
+        # As in paint, neighbouring pixels are alike, and the rest is grain.
+        smooth = np.linspace(40, 200, 160)[None, :, None] + noise.normal(0, 12, (120, 160, 3))
+        pixels = smooth.clip(0, 255).astype(np.uint8)
+        store.save(frame_index, pixels, noise.random((1, 3, 120, 160), np.float32))
+    used = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert 0.7 < used / stored_bytes(frames, (160, 120)) <= 1
+    assert stored_bytes(0, (160, 120)) == 0

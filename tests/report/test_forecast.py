@@ -18,6 +18,7 @@ def done(seconds: float, most: int) -> FrameDone:
     return FrameDone(
         job="job",
         path="in",
+        first_frame_index=0,
         frame_index=0,
         seconds=seconds,
         evaluations=most // 2,

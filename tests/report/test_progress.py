@@ -15,6 +15,7 @@ def frame(index: int) -> FrameDone:
     return FrameDone(
         job="film",
         path="in.mp4",
+        first_frame_index=0,
         frame_index=index,
         seconds=2.0,
         evaluations=8,

@@ -1,0 +1,65 @@
+"""The log of a run: one JSON object a line, in the work folder."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from nstpipe.events import Event, FrameProgressed
+from nstpipe.files import ensure_folder
+
+LOGS_KEPT = 100
+"""Older ones are removed when a run begins."""
+
+
+class RunLog:
+    """Writes each event but those of an optimisation under way, with its run, job, clip and frame as far as it has them.
+
+    Args:
+        work: the folder in whose `logs` it is written.
+        run: the run's name.
+
+    Raises:
+        OutputError: the folder cannot be made.
+    """
+
+    def __init__(self, work: Path, run: str) -> None:
+        folder = work / "logs"
+        ensure_folder(folder)
+        for old in sorted(folder.glob("*.jsonl"))[: -LOGS_KEPT + 1]:
+            with suppress(OSError):
+                old.unlink()
+        self.path = folder / f"{run}.jsonl"
+        self._run = run
+        self._lines = 0
+        self._file: IO[str] | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Write one event."""
+        if isinstance(event, FrameProgressed):
+            return
+        fields = event.as_json()
+        known = {"clip": fields.get("first_frame_index"), "frame": fields.get("frame_index")}
+        line = {"run": self._run, **fields, **{name: value for name, value in known.items() if value is not None}}
+        with suppress(OSError):  # a full disk must not end a run that could otherwise end well
+            if self._file is None:
+                self._file = self.path.open("a", encoding="utf-8")
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+            self._lines += 1
+
+    @property
+    def place(self) -> str:
+        """Of the latest line, as ``logs/NAME.jsonl:12``, seen from the work folder."""
+        return f"logs/{self.path.name}:{self._lines}"
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()

@@ -1,0 +1,62 @@
+"""The full form of each fault runs with ``pytest -m faults``; a table at the end says what was seen."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .making import ROWS, Night, night_job
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "faults" in (config.getoption("-m") or ""):
+        return
+    long = [item for item in items if item.get_closest_marker("faults")]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in long]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if ROWS:
+        terminalreporter.section("faults")
+        terminalreporter.write_line(f"{'fault':<44}{'times':>6}{'frames lost':>13}{'bytes equal':>13}{'s until going':>15}")
+        for row in ROWS:
+            terminalreporter.write_line(str(row))
+
+
+@pytest.fixture
+def chance(request: pytest.FixtureRequest) -> random.Random:
+    """Random moments, from a seed that is printed; FAULT_SEED gives the same ones again."""
+    seed = int(os.environ.get("FAULT_SEED", time.time_ns() % 1_000_000))
+    print(f"FAULT_SEED={seed}")
+    return random.Random(f"{seed} {request.node.name}")
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Night:
+    """The same night without a fault."""
+    night = night_job(tmp_path_factory.mktemp("whole"))
+    night.finish()
+    return night
+
+
+@pytest.fixture(scope="session")
+def whole_by_two(tmp_path_factory: pytest.TempPathFactory) -> Night:
+    """The same night without a fault, by two workers: other threads round otherwise."""
+    night = night_job(tmp_path_factory.mktemp("whole_by_two"), workers=2)
+    night.finish()
+    return night
+
+
+@pytest.fixture
+def night(tmp_path: Path) -> Iterator[Night]:
+    """A night to be disturbed; nothing of it outlives the test."""
+    made = night_job(tmp_path)
+    yield made
+    made.end()

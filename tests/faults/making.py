@@ -1,0 +1,161 @@
+"""A night's work in small, its processes, and what is left of it after a fault."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from nstpipe.files import partial_path
+from tests.making import make_picture, make_video, write_pipeline
+
+REPOSITORY = Path(__file__).parent.parent.parent
+PATIENCE_SECONDS = 120
+
+
+@dataclass
+class Row:
+    """One line of the table."""
+
+    fault: str
+    times: int = 0
+    frames_lost: int = 0
+    bytes_equal: bool = False
+    seconds: list[float] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        going = f"{max(self.seconds):.1f}" if self.seconds else "–"
+        equal = "yes" if self.bytes_equal else "no"
+        return f"{self.fault:<44}{self.times:>6}{self.frames_lost:>13}{equal:>13}{going:>15}"
+
+
+ROWS: list[Row] = []
+
+
+def row(fault: str) -> Row:
+    ROWS.append(Row(fault))
+    return ROWS[-1]
+
+
+@dataclass
+class Night:
+    """A pipeline of two films and a picture, and the processes that run it."""
+
+    folder: Path
+    pipeline: Path
+    workers: int
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+    frames_announced: set[tuple[str, int]] = field(default_factory=set)
+
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "nstpipe", "run", str(self.pipeline), "--json", "--workers", str(self.workers)]
+        process = subprocess.Popen(
+            [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY
+        )
+        self.processes.append(process)
+        return process
+
+    def events(self, process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
+        """What a process says, as it says it; frames that it calls done are remembered."""
+        assert process.stdout is not None
+        for line in process.stdout:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                return  # it was killed in the middle of a line
+            if event["event"] == "FrameDone":
+                self.frames_announced.add((event["path"], event["frame_index"]))
+            yield event
+
+    def finish(self, *options: str) -> float:
+        """Run to the end, undisturbed; the seconds until it was going."""
+        began = time.monotonic()
+        going = None
+        process = self.start(*options)
+        for event in self.events(process):
+            if going is None and event["event"] in ("FrameDone", "OutputDone", "RunFinished"):
+                going = time.monotonic() - began
+        _, err = process.communicate(timeout=PATIENCE_SECONDS)
+        assert process.returncode == 0, err
+        assert going is not None
+        return going
+
+    def end(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+    def results(self) -> dict[str, str]:
+        """Checksums of all results, and of whatever else lies beside them."""
+        out = self.folder / "out"
+        files = [path for path in sorted(out.rglob("*")) if path.is_file()]
+        return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    def frames_kept(self) -> int:
+        """Frames that are stored, or are in a result that has its name."""
+        stored = len(list((self.folder / "work" / "clips").glob("*/frame_*.png")))
+        made = sum(FRAMES[name] for name in FRAMES if (self.folder / "out" / name).exists())
+        encoded_and_stored = 0
+        if stored:  # a film that has its name may not have been cleared away yet
+            for clip in (self.folder / "work" / "clips").iterdir():
+                count = len(list(clip.glob("frame_*.png")))
+                encoded_and_stored += count if count in made_counts(self.folder) else 0
+        return stored + made - encoded_and_stored
+
+    def frames_lost(self) -> int:
+        """Frames that were called done and are no longer there."""
+        return max(0, len(self.frames_announced) - self.frames_kept())
+
+
+FRAMES = {"films/a.mp4": 7, "films/b.mp4": 5, "picture.png": 1}
+
+
+def made_counts(folder: Path) -> list[int]:
+    return [count for name, count in FRAMES.items() if (folder / "out" / name).exists()]
+
+
+def night_job(folder: Path, workers: int = 1, **top: Any) -> Night:
+    # Frames larger than a pipe holds, so that ffmpeg is there as long as frames are being painted.
+    make_video(folder / "in" / "a.mp4", frames=FRAMES["films/a.mp4"], size="320x240")
+    make_video(folder / "in" / "b.mp4", frames=FRAMES["films/b.mp4"], audio=False)
+    make_picture(folder / "in" / "picture.png")
+    pipeline = write_pipeline(
+        folder,
+        {"name": "films", "input": "in/*.mp4", "output": "out/films"},
+        {"name": "picture", "input": "in/picture.png", "output": "out/picture.png"},
+        **{"work": "work", **top},
+    )
+    return Night(folder, pipeline, workers)
+
+
+def children_named(parent: int, word: str) -> list[psutil.Process]:
+    """Processes below a process whose command holds a word."""
+    try:
+        return [child for child in psutil.Process(parent).children(recursive=True) if word in " ".join(child.cmdline())]
+    except psutil.Error:
+        return []  # one of them ended while it was looked at
+
+
+def flip_a_byte(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place % len(content)] ^= 0x20
+    path.write_bytes(content)
+
+
+def nothing_half_done(folder: Path) -> bool:
+    """Whether no result is left under a hidden name."""
+    return not [path for path in folder.rglob("*") if ".partial" in path.name or path == partial_path(path)]
+
+
+def is_root() -> bool:
+    return os.name != "nt" and os.geteuid() == 0

@@ -1,0 +1,230 @@
+"""What happens to files from outside: full disks, folders that go, bytes that flip."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import nstpipe
+from nstpipe.errors import DiskFullError, OutputError
+from nstpipe.events import Event, FrameDone, ItemFailed, Noticed, OutputDone
+from nstpipe.media.framestore import stored_bytes
+
+from .making import FRAMES, Night, flip_a_byte, night_job, row
+
+
+@contextmanager
+def small_disk(folder: Path, size: str, *options: str) -> Iterator[None]:
+    """A disk of its own for a folder; skips where that cannot be had."""
+    folder.mkdir(exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", ",".join([f"size={size}", *options]), "tmpfs", str(folder)]
+    if sys.platform != "linux" or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no small disk can be mounted here: it takes Linux and a superuser")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+class Broken(Exception):  # noqa: N818
+    """Stands for whatever ends a process."""
+
+
+def broken_off(night: Night, after_frames: int) -> None:
+    """A run that ends in the middle of the first film."""
+    done: list[Event] = []
+
+    def watch(event: Event) -> None:
+        if isinstance(event, FrameDone):
+            done.append(event)
+            if len(done) == after_frames:
+                raise Broken
+
+    with pytest.raises(Broken):
+        nstpipe.run(night.pipeline, on_event=watch)
+
+
+def painted(night: Night) -> tuple[list[tuple[str, int]], list[str]]:
+    """Run to the end; which frames were painted for it, and what was said."""
+    events: list[Event] = []
+    assert nstpipe.run(night.pipeline, on_event=events.append).exit_code == 0
+    frames = [(Path(event.path).name, event.frame_index) for event in events if isinstance(event, FrameDone)]
+    return frames, [event.message for event in events if isinstance(event, Noticed)]
+
+
+def test_a_disk_that_is_full_from_the_beginning_is_refused(tmp_path: Path) -> None:
+    night = night_job(tmp_path)
+    with small_disk(tmp_path / "work", "64k"):
+        assert stored_bytes(FRAMES["films/a.mp4"], (48, 36)) > 64 << 10
+        events: list[Event] = []
+        with pytest.raises(DiskFullError, match=r"has 0\.\d MB free; frames that wait .* need about 0\.1 MB"):
+            nstpipe.run(night.pipeline, on_event=events.append)
+        assert not any(isinstance(event, FrameDone) for event in events)
+
+
+def test_a_disk_that_becomes_full_keeps_what_is_done(tmp_path: Path, whole: Night) -> None:
+    seen = row("full disk")
+    night = night_job(tmp_path)
+    with small_disk(tmp_path / "work", "1m"):
+        ballast = tmp_path / "work" / "ballast"
+        done: list[Event] = []
+
+        def fill(event: Event) -> None:
+            if isinstance(event, FrameDone):
+                done.append(event)
+                if len(done) == 2:
+                    with ballast.open("wb", buffering=0) as file:
+                        try:
+                            while file.write(b"x" * 1024):
+                                pass
+                        except OSError:
+                            pass
+
+        with pytest.raises(DiskFullError, match=r"No space left.* About 0\.\d MB are needed .*, 0\.0 MB are free"):
+            nstpipe.run(night.pipeline, on_event=fill)
+        seen.times = 1
+        seen.frames_lost = len(done) - night.frames_kept()
+        assert (len(done), seen.frames_lost) == (2, 0)
+        ballast.unlink()
+        frames, _ = painted(night)
+        assert ("a.mp4", 0) not in frames
+        assert ("a.mp4", 1) not in frames
+    seen.bytes_equal = night.results() == whole.results()
+    assert seen.bytes_equal
+
+
+def test_an_output_on_a_read_only_disk_ends_the_run_before_its_work(tmp_path: Path) -> None:
+    night = night_job(tmp_path)
+    with small_disk(tmp_path / "out", "1m", "ro"):
+        events: list[Event] = []
+        with pytest.raises(OutputError, match="Read-only file system"):
+            nstpipe.run(night.pipeline, on_event=events.append)
+        assert not any(isinstance(event, FrameDone) for event in events)
+
+
+def test_an_output_folder_that_is_removed_during_the_run_is_made_again(night: Night, whole: Night) -> None:
+    seen = row("output folder removed during the run")
+    removed: list[Path] = []
+
+    def remove(event: Event) -> None:
+        if isinstance(event, OutputDone) and not removed:
+            removed.append(Path(event.output))
+            shutil.rmtree(night.folder / "out")
+
+    assert nstpipe.run(night.pipeline, on_event=remove).exit_code == 0
+    again = nstpipe.run(night.pipeline)
+    assert [output.output for output in again.outputs] == [str(path) for path in removed]
+    seen.times = 1
+    seen.bytes_equal = night.results() == whole.results()
+    assert seen.bytes_equal
+
+
+@pytest.mark.parametrize("fault", ["removed", "changed"])
+def test_an_input_that_goes_or_changes_during_the_run_fails_and_nothing_wrong_is_made(night: Night, fault: str) -> None:
+    source = night.folder / "in" / "a.mp4"
+    original = source.read_bytes()
+
+    def disturb(event: Event) -> None:
+        if isinstance(event, FrameDone) and event.path == str(source) and event.frame_index == 2:
+            if fault == "removed":
+                source.unlink()
+            else:
+                shutil.copy(night.folder / "in" / "b.mp4", source)
+
+    result = nstpipe.run(night.pipeline, on_event=disturb)
+    assert result.exit_code == 2
+    [failure] = result.failures
+    assert f"a.mp4 {'went away' if fault == 'removed' else 'was changed'} while it was worked on" in failure.reason
+    assert set(night.results()) == {"films/b.mp4", "picture.png"}
+    source.write_bytes(original)
+    frames, _ = ([], []) if fault == "removed" else painted(night)
+    assert ("a.mp4", 1) not in frames
+
+
+def frames_of(night: Night) -> list[Path]:
+    return sorted((night.folder / "work" / "clips").glob("*/frame_*.png"))
+
+
+def states_of(night: Night) -> list[Path]:
+    return sorted((night.folder / "work" / "clips").glob("*/state_*.npy"))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "redone"),
+    [
+        ("stored frame, a byte flipped", lambda night, chance: flip_a_byte(frames_of(night)[1], 200), {1}),
+        ("stored frame cut short", lambda night, chance: frames_of(night)[2].write_bytes(b"\x89PNG"), {2}),
+        ("state, a byte flipped", lambda night, chance: flip_a_byte(states_of(night)[-1], chance.randrange(20000)), {3}),
+        ("state cut short", lambda night, chance: states_of(night)[-1].write_bytes(b"\x93NUMPY"), {3}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_damaged_work_is_found_and_only_it_is_made_again(
+    night: Night,
+    whole: Night,
+    chance: random.Random,
+    name: str,
+    damage: Callable[[Night, random.Random], object],
+    redone: set[int],
+) -> None:
+    seen = row(name)
+    broken_off(night, after_frames=4)
+    damage(night, chance)
+    frames, _ = painted(night)
+    seen.times = 1
+    seen.bytes_equal = night.results() == whole.results()
+    again = [frame_index for film, frame_index in frames if film == "a.mp4" and frame_index < 4]
+    # To make a frame again, those since the last whole state are gone through again; here that is the clip's beginning.
+    assert set(again) >= redone
+    assert max(again) == max(redone)
+    assert len([film for film, _ in frames if film == "b.mp4"]) == FRAMES["films/b.mp4"]
+    assert seen.bytes_equal
+
+
+@pytest.mark.parametrize("how", ["cut short", "a byte flipped", "removed"])
+def test_a_damaged_journal_costs_nothing_that_is_made(night: Night, whole: Night, chance: random.Random, how: str) -> None:
+    seen = row(f"journal {how}")
+    nstpipe.run(night.pipeline)
+    journal = night.folder / "work" / "journal.sqlite"
+    for _ in range(1 if how != "a byte flipped" else 5):
+        if how == "cut short":
+            journal.write_bytes(journal.read_bytes()[: chance.randrange(1, journal.stat().st_size)])
+        elif how == "a byte flipped":
+            flip_a_byte(journal, chance.randrange(journal.stat().st_size))
+        else:
+            journal.unlink()
+        frames, _ = painted(night)
+        # Whatever the byte was: a damaged row costs its own output at most.
+        assert len({film for film, _ in frames}) <= (1 if how == "a byte flipped" else 0)
+        seen.times += 1
+        seen.bytes_equal = night.results() == whole.results()
+        assert seen.bytes_equal
+
+
+def test_a_failure_is_remembered_until_something_changes_or_it_is_asked_for(night: Night) -> None:
+    source = night.folder / "in" / "a.mp4"
+    whole_file = source.read_bytes()
+
+    def cut(event: Event) -> None:
+        if isinstance(event, FrameDone) and event.path == str(source):
+            source.unlink(missing_ok=True)
+
+    assert nstpipe.run(night.pipeline, on_event=cut).exit_code == 2
+    source.write_bytes(whole_file)
+    events: list[Event] = []
+    result = nstpipe.run(night.pipeline, on_event=events.append)
+    assert result.exit_code == 2
+    [failure] = [event for event in events if isinstance(event, ItemFailed)]
+    assert (failure.tried_now, failure.attempts) == (False, 1)
+    assert "--retry-failed" in failure.next_step
+    assert not any(isinstance(event, FrameDone) for event in events)
+    [todo] = [output for output in nstpipe.api.plan(night.pipeline).outputs if not output.is_done]
+    assert todo.reason.startswith("failed before (1 try): ")
+    assert nstpipe.run(night.pipeline, retry_failed=True).exit_code == 0

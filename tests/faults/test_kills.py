@@ -1,0 +1,142 @@
+"""SIGKILL, at random moments: the next run goes on, and ends with the bytes of a night without a fault."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from .making import PATIENCE_SECONDS, Night, children_named, night_job, row
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+
+FULL_TIMES = 25
+
+
+def run_and_kill(night: Night, chance: random.Random, latest_seconds: float) -> float | None:
+    """One run, killed after some time of work; how long it took to be going, None if it never was."""
+    began = time.monotonic()
+    process = night.start()
+    going = None
+    for event in night.events(process):
+        if event["event"] in ("FrameDone", "OutputDone", "RunFinished"):
+            going = time.monotonic() - began
+            break
+    time.sleep(chance.uniform(0, latest_seconds))
+    process.kill()
+    for _ in night.events(process):
+        pass
+    process.communicate(timeout=PATIENCE_SECONDS)
+    return going
+
+
+@pytest.mark.parametrize(
+    "times", [2, pytest.param(FULL_TIMES, marks=[pytest.mark.faults, pytest.mark.timeout(1800)])], ids=["short", "full"]
+)
+def test_the_parent_killed(night: Night, whole: Night, chance: random.Random, times: int) -> None:
+    seen = row("SIGKILL of the parent")
+    for _ in range(times):
+        going = run_and_kill(night, chance, latest_seconds=1.5)
+        seen.times += 1
+        seen.seconds += [going] if going is not None else []
+        seen.frames_lost += night.frames_lost()
+    seen.seconds.append(night.finish())
+    seen.bytes_equal = night.results() == whole.results()
+    assert (seen.frames_lost, seen.bytes_equal) == (0, True)
+    assert list((night.folder / "work" / "clips").iterdir()) == []
+
+
+def while_it_runs(
+    night: Night, chance: random.Random, times: int, choose: Callable[[subprocess.Popen[str]], list[psutil.Process]]
+) -> list[float]:
+    """One run; after each frame, some time later, one of the chosen processes is killed, so many times.
+
+    Returns:
+        Seconds from each kill until a clip was begun again.
+    """
+    process = night.start()
+    killed_at: list[float] = []
+    seconds: list[float] = []
+    for event in night.events(process):
+        if event["event"] == "ClipStarted" and len(killed_at) > len(seconds):
+            seconds.append(time.monotonic() - killed_at[-1])
+        if event["event"] != "FrameDone" or len(killed_at) >= times or len(killed_at) > len(seconds):
+            continue
+        time.sleep(chance.uniform(0, 0.2))
+        chosen = choose(process)
+        if chosen:
+            chance.choice(chosen).kill()
+            killed_at.append(time.monotonic())
+    _, err = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 0, err
+    assert killed_at, "nothing was there to be killed"
+    return seconds
+
+
+@pytest.mark.parametrize(
+    "times", [2, pytest.param(FULL_TIMES, marks=[pytest.mark.faults, pytest.mark.timeout(1800)])], ids=["short", "full"]
+)
+def test_workers_killed(tmp_path: Path, whole_by_two: Night, chance: random.Random, times: int) -> None:
+    seen = row("SIGKILL of a worker")
+    rounds = 0
+    while seen.times < times:
+        rounds += 1
+        night = night_job(tmp_path / str(rounds), workers=2)
+        seconds = while_it_runs(
+            night, chance, times - seen.times, lambda process: children_named(process.pid, "nstpipe.execute")
+        )
+        seen.times += max(1, len(seconds))
+        seen.seconds += seconds
+        seen.bytes_equal = night.results() == whole_by_two.results()
+        assert seen.bytes_equal
+
+
+@pytest.mark.parametrize(
+    "times", [2, pytest.param(FULL_TIMES, marks=[pytest.mark.faults, pytest.mark.timeout(1800)])], ids=["short", "full"]
+)
+def test_ffmpeg_killed(tmp_path: Path, whole: Night, chance: random.Random, times: int) -> None:
+    seen = row("SIGKILL of ffmpeg")
+    rounds = 0
+    while seen.times < times:
+        rounds += 1
+        night = night_job(tmp_path / str(rounds))
+        seconds = while_it_runs(night, chance, times - seen.times, lambda process: children_named(process.pid, "ffmpeg"))
+        seen.times += max(1, len(seconds))
+        seen.seconds += seconds
+        seen.bytes_equal = night.results() == whole.results()
+        assert seen.bytes_equal
+
+
+def test_a_clip_that_always_kills_its_worker_is_quarantined(tmp_path: Path) -> None:
+    night = night_job(tmp_path, workers=2)
+    process = night.start()
+    failures = []
+    for event in night.events(process):
+        if event["event"] in ("ClipStarted", "FrameProgressed", "TriedAgain") and event["path"].endswith("a.mp4"):
+            doomed_end = time.monotonic() + 10
+            while time.monotonic() < doomed_end and not (
+                doomed := [
+                    child.ppid()
+                    for child in children_named(process.pid, "a.mp4")
+                    if any("ffmpeg" in part for part in child.cmdline()[:1])
+                ]
+            ):
+                time.sleep(0.02)
+            for worker in doomed:
+                os.kill(worker, signal.SIGKILL)
+        if event["event"] == "ItemFailed":
+            failures.append(event)
+    _, err = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 2, err
+    [failure] = failures
+    assert "a.mp4" in failure["path"]
+    assert "was killed (exit code -9)" in failure["reason"]
+    assert "3 times in a row" in failure["reason"]
+    assert set(night.results()) == {"films/b.mp4", "picture.png"}
