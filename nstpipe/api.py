@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +16,7 @@ import joblib
 import numpy as np
 from PIL import Image, ImageOps
 
-from nstpipe.clip import ClipResult, ClipTask, clear_frames, failed, finish_output, frames_done, run_clip
+from nstpipe.clip import ClipResult, ClipTask, clear_frames, failed, finish_output, frames_done, is_unchanged, run_clip
 from nstpipe.config import Job, Pipeline, load_pipeline
 from nstpipe.config.models import Color, Optimizer, Style
 from nstpipe.errors import (
@@ -220,11 +220,14 @@ class _Run:
     def emit(self, event: Event) -> None:
         """Write an event down, then tell whoever listens."""
         self._log(event)
-        if isinstance(event, FrameDone):
-            self._kills.pop((event.path, event.first_frame_index), None)
-            self._journal.record_frame(self._name, event)
-        elif isinstance(event, ClipStarted):
-            self._journal.record_start(self._by_input[event.job, event.path].path, event.first_frame_index)
+        try:
+            if isinstance(event, FrameDone):
+                self._kills.pop((event.path, event.first_frame_index), None)
+                self._journal.record_frame(self._name, event)
+            elif isinstance(event, ClipStarted):
+                self._journal.record_start(self._by_input[event.job, event.path].path, event.first_frame_index)
+        except OutputError as error:
+            self._give_up(error)
         self._on_event(event)
 
     def _fail(self, failure: ItemFailed, output: Output | None = None) -> None:
@@ -240,7 +243,9 @@ class _Run:
         self._failures.append(failure)
         self.emit(failure)
         if failure.tried_now:
-            fingerprint, described = (output.fingerprint, output.described) if output is not None else ("", {})
+            # What went wrong with an input that has changed since says nothing about what was planned.
+            known = output is not None and is_unchanged(output.found)
+            fingerprint, described = (output.fingerprint, output.described) if output is not None and known else ("", {})
             self._journal.record_failure(failure, fingerprint, described, self._log.place)
 
     def result(self, *, retry_failed: bool, fail_fast: bool) -> RunResult:
@@ -394,9 +399,11 @@ class _Run:
             exit_code = _EXIT_CODES[stopped]
         elif self._failures and nothing:
             exit_code = InputError.exit_code
-        self._journal.end_run(self._name, exit_code)
         if self._error is not None:
+            with suppress(OutputError):
+                self._journal.end_run(self._name, self._error.exit_code)
             raise self._explained(self._error, left)
+        self._journal.end_run(self._name, exit_code)
         if stopped is None and self._failures and nothing:
             raise InputError("nothing could be made of the inputs.", "See the reasons above.")
         finished = RunFinished(

@@ -216,21 +216,27 @@ def _sha256_of(path: Path, stamp: tuple[int, int]) -> str:
     return sha256_of(path)
 
 
-def check_unchanged(found: Found) -> None:
+def is_unchanged(found: Found) -> bool:
+    """Whether an input is still what was planned for."""
+    path = found.file.path
+    try:
+        state = state_of(path)
+        stamp = state.size_bytes, state.modified_ns
+        return found.stamp in (None, stamp) or _sha256_of(path, stamp) == found.sha256
+    except OSError:
+        return False
+
+
+def _check_unchanged(found: Found) -> None:
     """See that an input is still what was planned for.
 
     Raises:
         ItemError: it has gone or has another content.
     """
-    path = found.file.path
-    try:
-        state = state_of(path)
-        stamp = state.size_bytes, state.modified_ns
-        unchanged = found.stamp in (None, stamp) or _sha256_of(path, stamp) == found.sha256
-    except OSError as error:
-        raise ItemError(f"{path} went away while it was worked on: {error.strerror}.", "Put it back and run again.") from error
-    if not unchanged:
-        raise ItemError(f"{path} was changed while it was worked on.", "Run again: its new content is then done.")
+    if not is_unchanged(found):
+        path = found.file.path
+        what, then = ("was changed", "its new content is done then") if path.exists() else ("went away", "put it back first")
+        raise ItemError(f"{path} {what} while it was worked on.", f"Run again; {then}.")
 
 
 def _run_shot(task: ClipTask, info: VideoInfo, emit: Emit) -> None:
@@ -243,7 +249,7 @@ def _run_shot(task: ClipTask, info: VideoInfo, emit: Emit) -> None:
         state = None if gap.state is None else torch.from_numpy(gap.state)
         for frame, pixels, image in _stylised(until_there, VideoSource(info), gap.next_frame_index, state, emit):
             if frame.frame_index >= gap.first_frame_index:
-                check_unchanged(task.output.found)
+                _check_unchanged(task.output.found)
                 store.save(frame.frame_index, pixels, image.numpy())
         gap = store.gap(clip.first_frame_index, clip.end_frame_index)
 
@@ -253,7 +259,7 @@ def _run_picture(task: ClipTask, emit: Emit) -> None:
     sink = PictureSink([task.output.path], keep_metadata=task.output.job.metadata == "keep")
     emit(_started(task, 0))
     for frame, pixels, _ in _stylised(task, PictureSource(path.parent, [path]), 0, None, emit):
-        check_unchanged(task.output.found)
+        _check_unchanged(task.output.found)
         sink.write(pixels, frame)
 
 
@@ -310,7 +316,7 @@ def finish_output(output: Output, work: Path, emit: Emit, stop: Stop) -> OutputD
 
 def _encode(output: Output, info: VideoInfo, work: Path, stop: Stop) -> None:
     job = output.job
-    check_unchanged(output.found)
+    _check_unchanged(output.found)
     with video_sink(
         output.path,
         info,

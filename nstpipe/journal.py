@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from nstpipe.errors import OutputError
+from nstpipe.errors import DiskFullError, OutputError
 from nstpipe.events import FrameDone, ItemFailed, JobPlanned, OutputDone
 from nstpipe.files import ensure_writable, sha256_of, state_of
 
@@ -184,9 +184,14 @@ class Journal:
             self._connection = self._opened_to_read()
             return
         ensure_writable(work)
+        is_new = not self.path.exists()
         try:
             self._connection = self._opened()
+            if is_new and (known := self._read_second_record()):
+                self.notices.append(f"the journal was gone; {known} finished outputs are known from {SECOND_RECORD}")
         except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise _unwritable(self.path, error) from error
             if repair:
                 self._start_anew(error)
             else:
@@ -256,13 +261,20 @@ class Journal:
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
+        """All of it or nothing.
+
+        Raises:
+            OutputError: it cannot be written; a DiskFullError if there is no room.
+        """
         try:
+            self._connection.execute("BEGIN IMMEDIATE")
             yield
             self._connection.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             with suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise _unwritable(self.path, error) from error
             raise
 
     def _rows(self, query: str, *values: object) -> list[Any]:
@@ -337,11 +349,12 @@ class Journal:
 
     def record_frame(self, run: str, frame: FrameDone) -> None:
         """Remember a finished frame."""
-        self._connection.execute(
-            "INSERT OR REPLACE INTO frame VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (run, frame.job, frame.path, frame.first_frame_index, frame.frame_index, frame.seconds, frame.evaluations,
-             frame.most_evaluations, frame.pixels, frame.loss, frame.at),
+        row = (
+            run, frame.job, frame.path, frame.first_frame_index, frame.frame_index, frame.seconds, frame.evaluations,
+            frame.most_evaluations, frame.pixels, frame.loss, frame.at,
         )  # fmt: skip
+        with self._changing():
+            self._connection.execute("INSERT OR REPLACE INTO frame VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def record_done(self, done: OutputDone, described: Mapping[str, Any]) -> None:
         """Remember a finished output, in the journal and in the second record; on disk when this returns.
@@ -405,13 +418,15 @@ class Journal:
     def begin_run(self, run: str, workers: int, planned: Sequence[JobPlanned]) -> None:
         """Remember that a run goes on, for whoever asks how far it is."""
         jobs = json.dumps([job.as_json() for job in planned])
-        self._connection.execute(
-            "INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?, NULL, NULL)", (run, workers, time.time(), jobs)
-        )
+        row = (run, workers, time.time(), jobs)
+        with self._changing():
+            self._connection.execute("INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?, NULL, NULL)", row)
 
     def end_run(self, run: str, exit_code: int) -> None:
         """Remember how a run ended."""
-        self._connection.execute("UPDATE run SET finished_at = ?, exit_code = ? WHERE id = ?", (time.time(), exit_code, run))
+        query = "UPDATE run SET finished_at = ?, exit_code = ? WHERE id = ?"
+        with self._changing():
+            self._connection.execute(query, (time.time(), exit_code, run))
 
     def latest_run(self) -> LatestRun | None:
         """The run that goes on, or the last one; None if there was none."""
@@ -443,7 +458,8 @@ class Journal:
         value = compute()
         if not self._read_only:
             row = (kind, key, value, _checksum([kind, key, value]))
-            self._connection.execute("INSERT OR REPLACE INTO lookup VALUES (?, ?, ?, ?)", row)
+            with self._changing():
+                self._connection.execute("INSERT OR REPLACE INTO lookup VALUES (?, ?, ?, ?)", row)
         return value
 
     def digest(self, path: Path) -> str:
@@ -521,6 +537,21 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(value, dict):
             yield value
+
+
+_NO_DAMAGE = ("full", "locked", "unable to open", "disk I/O")
+"""Words of SQLite for what is no fault of the file; Python 3.10 does not give its numbers."""
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    return not any(words in str(error) for words in _NO_DAMAGE)
+
+
+def _unwritable(path: Path, error: sqlite3.Error) -> OutputError:
+    problem = f"the journal {path} cannot be written: {error}."
+    if "full" in str(error):
+        return DiskFullError(problem, "Free some space; what is finished is kept.")
+    return OutputError(problem, "Look at the disk of the work folder.")
 
 
 def _check(connection: sqlite3.Connection) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -260,11 +261,98 @@ def test_signals_end_a_run_without_losing_finished_frames(tmp_path: Path, number
             break
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
+    assert "finishing the frame in hand" in err
     assert "what is finished is kept" in err
     assert "Traceback" not in err
     assert not list(tmp_path.glob("out/*"))
     stored = list((tmp_path / ".nstpipe" / "clips").glob("*/frame_*.png"))
     assert len(stored) >= 2
+
+
+def test_status_before_during_and_after_a_run(tmp_path: Path, command: Command) -> None:
+    pipeline = a_picture(tmp_path)
+    said = command("status", pipeline)
+    assert (said.code, "No run has begun yet" in said.out) == (0, True)
+    assert not (tmp_path / ".nstpipe").exists()
+    (tmp_path / "in" / "text.jpg").write_text("no picture")
+    assert command("run", pipeline).code == 2
+    said = command("status", pipeline, "--json")
+    [found] = map(json.loads, said.out.splitlines())
+    [job] = found["jobs"]
+    assert {key: job[key] for key in ("done", "running", "failed", "left", "frames", "frames_done")} == {
+        "done": 1, "running": 0, "failed": 1, "left": 0, "frames": 1, "frames_done": 1,
+    }  # fmt: skip
+    assert (found["holder"], found["exit_code"]) == (None, 2)
+    [(path, reason)] = found["failures"].items()
+    assert path.endswith("text.jpg")
+    place = reason.rpartition("(")[2].rstrip(")")
+    log, _, line = place.partition(":")
+    logged = json.loads((tmp_path / ".nstpipe" / log).read_text().splitlines()[int(line) - 1])
+    assert (logged["event"], logged["run"], logged["job"]) == ("ItemFailed", Path(log).stem, "one")
+
+
+def test_status_while_a_run_goes_on(tmp_path: Path, command: Command) -> None:
+    make_video(tmp_path / "in.mp4", frames=5)
+    pipeline = write_pipeline(tmp_path, {"name": "film", "input": "in.mp4", "output": "out/film.mp4"})
+    from nstpipe import api
+    from nstpipe.events import Event, FrameDone
+
+    seen: list[api.Status] = []
+
+    def look(event: Event) -> None:
+        if isinstance(event, FrameDone) and event.frame_index == 2:
+            seen.append(api.status(pipeline))
+
+    api.run(pipeline, on_event=look)
+    [during] = seen
+    [job] = during.jobs
+    assert during.holder is not None
+    assert during.holder.process == os.getpid()
+    assert (job.done, job.running, job.frames, job.frames_done) == (0, 1, 5, 3)
+    assert job.seconds_left is not None
+    assert job.seconds_left > 0
+    log = [json.loads(line) for path in (tmp_path / ".nstpipe" / "logs").iterdir() for line in path.read_text().splitlines()]
+    frames = [(line["job"], line["clip"], line["frame"]) for line in log if line["event"] == "FrameDone"]
+    assert frames == [("film", 0, frame_index) for frame_index in range(5)]
+
+
+def test_fail_fast_stops_at_the_first_failure(tmp_path: Path, command: Command) -> None:
+    pipeline = a_picture(tmp_path)
+    whole = (tmp_path / "in" / "picture.jpg").read_bytes()
+    (tmp_path / "in" / "a_cut.jpg").write_bytes(whole[: len(whole) // 2])
+    said = command("run", pipeline, "--fail-fast")
+    assert said.code == 2
+    assert "--fail-fast" in said.out
+    assert not (tmp_path / "out" / "picture.jpg").exists()
+    assert command("run", pipeline).code == 2
+    assert (tmp_path / "out" / "picture.jpg").exists()
+
+
+@pytest.mark.parametrize(
+    "options", [["--until", "24:00"], ["--until", "6"], ["--max-runtime", "6"], ["--max-runtime", ""]], ids=" ".join
+)
+def test_a_time_that_is_none_is_wrong_usage(tmp_path: Path, command: Command, options: list[str]) -> None:
+    said = command("run", a_picture(tmp_path), *options)
+    assert said.code == 64
+    assert "such as" in said.err
+
+
+def test_deadlines() -> None:
+    from nstpipe.cli import _deadline
+
+    noon = datetime(2030, 5, 4, 12, 0).timestamp()
+    assert _deadline(None, None, noon) is None
+    assert _deadline("18:30", None, noon) == datetime(2030, 5, 4, 18, 30).timestamp()
+    assert _deadline("06:30", None, noon) == datetime(2030, 5, 5, 6, 30).timestamp()
+    assert _deadline(None, "1h30m5s", noon) == noon + 5405
+    assert _deadline("18:30", "10h", noon) == datetime(2030, 5, 4, 18, 30).timestamp()
+
+
+def test_a_run_without_time_stops_at_once(tmp_path: Path, command: Command) -> None:
+    said = command("run", a_picture(tmp_path), "--max-runtime", "0s")
+    assert said.code == 75
+    assert "1 left, for the time is up" in said.out
+    assert not (tmp_path / "out" / "picture.jpg").exists()
 
 
 def test_help_is_quick(tmp_path: Path) -> None:

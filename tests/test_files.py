@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import asdict
 from pathlib import Path
 
+import psutil
 import pytest
 
-from nstpipe.errors import OutputError
-from nstpipe.files import complete, completed, ensure_folder, ensure_writable, partial_path, sha256_of
+from nstpipe.errors import BusyError, DiskFullError, OutputError
+from nstpipe.files import (
+    Holder,
+    complete,
+    completed,
+    ensure_folder,
+    ensure_writable,
+    free_bytes,
+    holder_of,
+    locked,
+    partial_path,
+    sha256_of,
+)
 
 
 def below_a_file(folder: Path) -> Path:
@@ -89,7 +109,7 @@ def test_a_full_disk_is_an_output_error(tmp_path: Path) -> None:
     if not Path("/dev/full").is_char_device():
         pytest.skip("this system has no device that is always full")
     with (
-        pytest.raises(OutputError, match=r"result\.txt cannot be written: No space left"),
+        pytest.raises(DiskFullError, match=r"result\.txt cannot be written: No space left"),
         completed(tmp_path / "result.txt") as partial,
     ):
         partial.symlink_to("/dev/full")
@@ -167,3 +187,81 @@ def test_sha256_of_a_file(tmp_path: Path, size: int) -> None:
     content = b"x" * size
     (tmp_path / "file").write_bytes(content)
     assert sha256_of(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+def written_by(folder: Path, **fields: object) -> Holder:
+    """A lock file as another run left it."""
+    folder.mkdir(exist_ok=True)
+    holder = Holder(**{"host": socket.gethostname(), "process": 1, "process_started": 1.0, "since": 1.7e9, **fields})  # type: ignore[arg-type]
+    (folder / "lock").write_text(json.dumps(asdict(holder)))
+    return holder
+
+
+def test_who_holds_a_folder_is_known_while_it_does(tmp_path: Path) -> None:
+    assert holder_of(tmp_path) is None
+    with locked(tmp_path / "work"):
+        holder = holder_of(tmp_path / "work")
+        assert holder is not None
+        assert (holder.host, holder.process) == (socket.gethostname(), os.getpid())
+        assert holder.process_started == psutil.Process().create_time()
+        assert time.time() - holder.since < 60
+    assert holder_of(tmp_path / "work") is None
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from nstpipe.files import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_process_is_refused_and_told_by_whom_until_the_first_is_killed(tmp_path: Path) -> None:
+    other = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(BusyError, match=f"process {other.pid} on {socket.gethostname()}, since 20") as caught, locked(tmp_path):
+        pytest.fail("two hold it")
+    assert caught.value.exit_code == 75
+    assert "--wait" in caught.value.next_step
+    other.kill()
+    other.communicate()
+    assert holder_of(tmp_path) is None
+    with locked(tmp_path):
+        pass
+
+
+def test_a_lock_of_another_host_is_never_taken_over(tmp_path: Path) -> None:
+    written_by(tmp_path, host="another-host")
+    assert holder_of(tmp_path) is not None
+    with pytest.raises(BusyError, match=r"process 1 on another-host, since 20.*\n.*remove .*lock"), locked(tmp_path):
+        pytest.fail("it was taken over")
+
+
+def test_a_lock_of_a_process_that_is_no_more_is_taken_over(tmp_path: Path) -> None:
+    # The number has been given to another process since, this one, which began at another time.
+    written_by(tmp_path, process=os.getpid())
+    assert holder_of(tmp_path) is None
+    with locked(tmp_path):
+        assert holder_of(tmp_path) is not None
+
+
+def test_a_living_holder_is_respected_where_the_system_has_no_locks(tmp_path: Path) -> None:
+    written_by(tmp_path, process=os.getppid(), process_started=psutil.Process(os.getppid()).create_time())
+    with pytest.raises(BusyError, match=f"process {os.getppid()} on"), locked(tmp_path):
+        pytest.fail("two hold it")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"host": 1}'])
+def test_a_damaged_lock_file_is_no_lock(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "lock").write_bytes(content)
+    assert holder_of(tmp_path) is None
+    with locked(tmp_path):
+        pass
+
+
+def test_free_bytes_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    assert abs(free_bytes(tmp_path / "new" / "folder") - free) < 1 << 30

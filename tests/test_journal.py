@@ -179,7 +179,7 @@ def test_who_only_reads_sees_a_run_that_goes_on(journal: Journal, tmp_path: Path
     latest = reader.latest_run()
     assert latest is not None
     assert latest.exit_code == 75
-    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+    with pytest.raises(OutputError, match="readonly"):
         reader.begin_run("other", 1, [])
     assert reader.cached("kind", "key", lambda: "found") == "found"
     reader.close()
@@ -239,6 +239,28 @@ def test_a_damaged_journal_is_moved_aside_and_finished_outputs_are_still_known(
     sound = Journal(tmp_path / "work")
     assert sound.notices == []
     sound.close()
+
+
+def test_a_journal_that_is_gone_is_made_anew(journal: Journal, tmp_path: Path) -> None:
+    path = finished_file(journal, tmp_path)
+    journal.close()
+    (tmp_path / "work" / "journal.sqlite").unlink()
+    again = Journal(tmp_path / "work")
+    assert again.record_of(path) is not None
+    assert again.notices == ["the journal was gone; 1 finished outputs are known from finished.jsonl"]
+    again.close()
+
+
+def test_a_journal_that_another_process_writes_to_is_no_damaged_one(journal: Journal, tmp_path: Path) -> None:
+    journal.close()
+    other = sqlite3.connect(tmp_path / "work" / "journal.sqlite", isolation_level=None)
+    other.execute("PRAGMA journal_mode = DELETE")
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(OutputError, match="locked"):
+        Journal(tmp_path / "work")
+    other.execute("COMMIT")
+    other.close()
+    assert not list((tmp_path / "work").glob("journal.damaged*"))
 
 
 def test_the_second_record_stands_half_written_and_damaged_lines(journal: Journal, tmp_path: Path) -> None:

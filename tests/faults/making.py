@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from nstpipe.files import partial_path
 from tests.making import make_picture, make_video, write_pipeline
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -140,22 +139,18 @@ def night_job(folder: Path, workers: int = 1, **top: Any) -> Night:
 
 def children_named(parent: int, word: str) -> list[psutil.Process]:
     """Processes below a process whose command holds a word."""
+    found = []
     try:
-        return [child for child in psutil.Process(parent).children(recursive=True) if word in " ".join(child.cmdline())]
+        children = psutil.Process(parent).children(recursive=True)
     except psutil.Error:
-        return []  # one of them ended while it was looked at
+        return []
+    for child in children:
+        with suppress(psutil.Error):  # it has just ended
+            found += [child] if word in " ".join(child.cmdline()) else []
+    return found
 
 
 def flip_a_byte(path: Path, place: int) -> None:
     content = bytearray(path.read_bytes())
     content[place % len(content)] ^= 0x20
     path.write_bytes(content)
-
-
-def nothing_half_done(folder: Path) -> bool:
-    """Whether no result is left under a hidden name."""
-    return not [path for path in folder.rglob("*") if ".partial" in path.name or path == partial_path(path)]
-
-
-def is_root() -> bool:
-    return os.name != "nt" and os.geteuid() == 0
