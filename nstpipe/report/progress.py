@@ -98,7 +98,7 @@ class _Tallies:
         return None if None in left else sum(seconds for seconds in left if seconds is not None)
 
     def table(self) -> Table:
-        table = Table("job", "made", "done before", "failed", "frames", "s a frame", "iterations a frame", "loss")
+        table = Table("job", "made", "before", "failed", "frames", "s/frame", "iterations", "loss")
         for column in table.columns[1:]:
             column.justify = "right"
         for name, tally in self.by_job.items():
