@@ -75,6 +75,7 @@ from nstpipe.style.weights import load_weights, weights_sha256
 
 LARGEST_RATE_DENOMINATOR = 1001
 """Of the common rates: 30000/1001 and its kin."""
+
 KILLS_TOLERATED = 2
 """In a row, without a frame between them: who kills its worker a third time would do so all night."""
 

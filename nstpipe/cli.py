@@ -309,7 +309,7 @@ class _Stopped(BaseException):
 
 
 def _usage_error_types() -> tuple[type[Exception], ...]:
-    """What typer raises for a wrong command line: its own since 0.20, click's before."""
+    """What typer raises for a wrong command line: its own in newer releases, click's in older ones."""
     return tuple(
         kind for kind in typer.BadParameter.__mro__ if kind.__name__ in ("UsageError", "ClickException", "TyperException")
     )

@@ -372,7 +372,7 @@ def video_sink(
 ) -> VideoSink | SequenceSink:
     """What writes a path: a video, an animation, or numbered pictures; see `VideoSink` for the arguments."""
     if is_numbered(path):
-        return SequenceSink(path, _numbers(info, frame_count), size)
+        return SequenceSink(path, _numbers(info, frame_count))
     return VideoSink(path, info, size, encode, copy_audio=copy_audio, keep_metadata=keep_metadata, frame_count=frame_count)
 
 

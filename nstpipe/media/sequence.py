@@ -24,16 +24,14 @@ class SequenceSink:
     Args:
         path: the pattern of their names, such as ``frame_%05d.png``.
         numbers: of the frames, in order.
-        size: width and height of the stylised frames, in pixels.
 
     Raises:
         ItemError: the folder has pictures of this pattern with other numbers, which would be taken for part of the result.
     """
 
-    def __init__(self, path: Path, numbers: tuple[int, ...], size: tuple[int, int]) -> None:
+    def __init__(self, path: Path, numbers: tuple[int, ...]) -> None:
         self.path = path
         self._numbers = numbers
-        self._size = size
         check_free(path, numbers)
         self._folder = partial_path(path).with_suffix("")
         shutil.rmtree(self._folder, ignore_errors=True)

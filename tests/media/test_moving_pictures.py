@@ -16,7 +16,7 @@ from nstpipe.media.frame import Frame
 from nstpipe.media.sequence import SequenceSink
 from nstpipe.media.video import VideoInfo, VideoSource, bits_of, left_behind, probe, try_output, video_sink
 
-from .making import FFV1_RGB, HEIGHT, WIDTH, X264, blocks, farthest, films, make_video, run_ffmpeg, shown_times, sine
+from .making import FFV1_RGB, X264, blocks, farthest, films, make_video, run_ffmpeg, shown_times, sine
 
 FRAMES = 6
 MILLISECONDS = (40, 100, 40, 250, 60, 40)
@@ -155,7 +155,7 @@ def test_other_numbers_in_the_way_are_found_before_the_work(tmp_path: Path) -> N
 
 def test_numbered_pictures_appear_when_all_are_there(tmp_path: Path) -> None:
     path = tmp_path / "out" / "frame_%03d.png"
-    with SequenceSink(path, (1, 2), (WIDTH, HEIGHT)) as sink:
+    with SequenceSink(path, (1, 2)) as sink:
         sink.write(blocks(), Frame(blocks(), 0))
         assert numbered_files(path) == {}
         with pytest.raises(ItemError, match="2 frames planned, 1 written and 1 found"):
