@@ -167,6 +167,7 @@ def plan(
     Example: nstpipe plan pipeline.yaml
     """
     from nstpipe import api
+    from nstpipe.files import as_megabytes
 
     planned = api.plan(pipeline, jobs=job, overrides=set_)
     if as_json:
@@ -198,7 +199,7 @@ def plan(
         console.print(notice, markup=False, highlight=False, soft_wrap=True)
     console.print(table)
     if planned.bytes_needed:
-        needed, free = api.as_megabytes(planned.bytes_needed), api.as_megabytes(planned.bytes_free)
+        needed, free = as_megabytes(planned.bytes_needed), as_megabytes(planned.bytes_free)
         console.print(f"Frames that wait to be encoded need about {needed} of disk; {free} are free.", highlight=False)
     if planned.bytes_needed > planned.bytes_free:
         raise DiskFullError("the disk of the work folder is too full for this.", "Free some space, or give a smaller size.")

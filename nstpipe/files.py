@@ -301,3 +301,8 @@ def _try_lock(descriptor: int) -> bool:
         # Where the file system knows no locks, the name in the file must do.
         return error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
     return True
+
+
+def as_megabytes(count: int) -> str:
+    """A number of bytes for people, such as ``1.5 MB``."""
+    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"

@@ -1,0 +1,237 @@
+"""All inputs of a pipeline, opened and looked at: what there is to do, and what cannot be done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import joblib
+
+from nstpipe.clip import failed, frames_done
+from nstpipe.config import Job, Pipeline
+from nstpipe.errors import (
+    ItemError,
+)
+from nstpipe.events import (
+    ItemFailed,
+)
+from nstpipe.files import free_bytes, state_of
+from nstpipe.journal import Journal
+from nstpipe.media.frame import in_eight_bits
+from nstpipe.media.framestore import stored_bytes
+from nstpipe.media.inputs import InputFile, find_inputs
+from nstpipe.media.pictures import picture_size, read_picture
+from nstpipe.media.video import (
+    SURVEY_VERSION,
+    Loss,
+    Survey,
+    VideoInfo,
+    VideoSource,
+    bits_of,
+    probe,
+    survey,
+    surveyed,
+)
+from nstpipe.motion.shots import DETECTOR_VERSION, shot_starts
+from nstpipe.plan import Found, Output, plan_job
+from nstpipe.style.device import choose_device
+from nstpipe.style.weights import weights_sha256
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do.
+
+    Attributes:
+        outputs: done and not done, in the order of the pipeline.
+        failures: inputs that cannot be used.
+        bytes_needed: on the disk of the work folder, for frames that wait to be encoded.
+        bytes_free: there.
+        notices: of the journal.
+    """
+
+    outputs: tuple[Output, ...]
+    failures: tuple[ItemFailed, ...]
+    bytes_needed: int = 0
+    bytes_free: int = 0
+    notices: tuple[str, ...] = ()
+
+
+CORES_A_WORKER = 8
+"""On a CPU one frame's optimisation keeps about so many cores busy; more cores are better spent on more clips."""
+
+
+LARGEST_RATE_DENOMINATOR = 1001
+"""Of the common rates: 30000/1001 and its kin."""
+
+
+def plan_pipeline(pipeline: Pipeline, journal: Journal) -> Plan:
+    """Open all inputs, and decide what must be done and why.
+
+    Args:
+        pipeline: with the jobs to plan.
+        journal: what earlier runs did; what is measured of the inputs is kept there.
+    """
+    weights = weights_sha256(pipeline.weights)
+    outputs: list[Output] = []
+    failures: list[ItemFailed] = []
+    taken: dict[Path, InputFile] = {}
+    for job in pipeline.jobs:
+        try:
+            for path, key in _pictures_of(job):
+                _check_picture(path, key)
+            pictures = {path: journal.digest(path) for path, _ in _pictures_of(job)}
+            files = find_inputs(job)
+        except ItemError as error:
+            failures.append(failed(job, job.input, error))
+            continue
+        found: list[Found] = []
+        for file in files:
+            try:
+                _see_that_it_is_alone(file, taken)
+                found.append(_look(file, job, journal))
+            except ItemError as error:
+                failures.append(failed(job, file.path, error))
+        known = {file.output: record for file in files if (record := journal.record_of(file.output)) is not None}
+        outputs += plan_job(
+            job,
+            found,
+            known,
+            seed=pipeline.seed,
+            weights_sha256=weights,
+            picture_sha256=pictures,
+            frames_stored=lambda clip: frames_done(pipeline.work, clip),
+        )
+    todo = [output for output in outputs if not output.is_done]
+    return Plan(tuple(outputs), tuple(failures), bytes_needed(todo, pipeline), free_bytes(pipeline.work))
+
+
+def _pictures_of(job: Job) -> Iterator[tuple[Path, str]]:
+    for index, image in enumerate(job.style.images):
+        yield image.path, f"style.images[{index}]"
+    if isinstance(job.init, Path):
+        yield job.init, "init"
+
+
+def _check_picture(path: Path, key: str) -> None:
+    try:
+        read_picture(path)
+    except ItemError as error:
+        raise ItemError(f"{key}: {error.problem}", error.next_step or "Give the path of a picture.") from error
+
+
+def _see_that_it_is_alone(file: InputFile, taken: dict[Path, InputFile]) -> None:
+    """Two jobs whose folders overlap would write the same file one after the other, in every run."""
+    first = taken.setdefault(file.output, file)
+    if first is not file:
+        raise ItemError(f"output: {first.path} and {file.path} would both be written to {file.output}.", "Give another place.")
+
+
+def _look(file: InputFile, job: Job, journal: Journal) -> Found:
+    if file.problem:
+        raise ItemError(file.problem)
+    try:
+        state = state_of(file.path)  # before its content: what changes from here on is noticed
+        stamp = state.size_bytes, state.modified_ns
+        sha256 = journal.digest(file.path)
+    except OSError as error:
+        raise ItemError(f"{file.path} cannot be read: {error.strerror}.") from error
+    if not file.is_video:
+        return Found(file, sha256, picture_size(file.path), stamp=stamp)
+    video = probe(file.path, _rate_of(job))
+    kept = journal.cached(f"survey/{SURVEY_VERSION}", sha256, lambda: survey(video).as_json())
+    video = surveyed(video, Survey.from_json(kept))
+    starts: tuple[int, ...] = (0,)
+    if job.shots == "auto":
+        found = journal.cached(f"shots/{DETECTOR_VERSION}", sha256, lambda: json.dumps(_shots(video)))
+        starts = tuple(json.loads(found))
+    return Found(file, sha256, (video.width, video.height), video, starts, stamp)
+
+
+def _shots(video: VideoInfo) -> tuple[int, ...]:
+    frames = VideoSource(video).read(0, len(video.ticks))
+    return shot_starts((in_eight_bits(frame.pixels) for frame in frames), video.average_rate)
+
+
+def _rate_of(job: Job) -> Fraction:
+    """Of numbered pictures; a decimal such as 29.97 is not held exactly by a float."""
+    return Fraction(job.rate).limit_denominator(LARGEST_RATE_DENOMINATOR)
+
+
+def check_inputs(pipeline: Pipeline) -> tuple[int, tuple[ItemFailed, ...]]:
+    """Open every input to the end of its head, and every picture to its last line; write nothing.
+
+    Returns:
+        How many inputs can be used, and what is wrong with the others.
+    """
+    usable = 0
+    failures: list[ItemFailed] = []
+    for job in pipeline.jobs:
+        try:
+            for path, key in _pictures_of(job):
+                _check_picture(path, key)
+            files = find_inputs(job)
+        except ItemError as error:
+            failures.append(failed(job, job.input, error))
+            continue
+        for file in files:
+            try:
+                video = _opened(file, job)
+                failures += [_damaged(job, video, video.loss)] if video is not None and video.loss is not None else []
+                usable += 1
+            except ItemError as error:
+                failures.append(failed(job, file.path, error))
+    return usable, tuple(failures)
+
+
+def _opened(file: InputFile, job: Job) -> VideoInfo | None:
+    if file.problem:
+        raise ItemError(file.problem)
+    if file.is_video:
+        return probe(file.path, _rate_of(job))
+    read_picture(file.path)
+    return None
+
+
+def losses_of(output: Output) -> Iterator[ItemFailed]:
+    """What is missing from a damaged video whose decodable part is done all the same."""
+    video = output.found.video
+    if video is not None and video.loss is not None:
+        yield _damaged(output.job, video, video.loss)
+
+
+def _damaged(job: Job, video: VideoInfo, loss: Loss) -> ItemFailed:
+    problem = f"{video.path} is damaged: {loss}. What decodes of it, {len(video.ticks)} frames, is done"
+    failure = failed(job, video.path, ItemError(f"{problem}.", "Get the whole file."))
+    # Nothing is left to try: the output is made all the same.
+    return replace(failure, tried_now=False)
+
+
+def bytes_needed(outputs: Sequence[Output], pipeline: Pipeline) -> int:
+    """On the disk of the work folder: as many videos at a time as there are workers wait to be encoded."""
+    needed = [
+        sum(
+            stored_bytes(clip.frame_count - frames_done(pipeline.work, clip), output.size, _bits_of(output))
+            for clip in output.clips
+        )
+        for output in outputs
+        if output.found.video is not None
+    ]
+    return sum(sorted(needed, reverse=True)[: worker_count(pipeline)])
+
+
+def _bits_of(output: Output) -> int:
+    video = output.found.video
+    return 8 if video is None else bits_of(output.job.encode, video, output.path)
+
+
+def worker_count(pipeline: Pipeline) -> int:
+    """Processes that work on clips at the same time."""
+    if pipeline.workers != "auto":
+        return pipeline.workers
+    if choose_device(pipeline.device).type != "cpu":
+        return 1  # one process fills a GPU; several would share its memory
+    return max(1, int(joblib.cpu_count()) // CORES_A_WORKER)
