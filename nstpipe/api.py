@@ -18,6 +18,7 @@ from nstpipe.config import Pipeline, load_pipeline
 from nstpipe.config.models import Color, Optimizer, Style
 from nstpipe.errors import (
     BusyError,
+    InputError,
     UsageError,
 )
 from nstpipe.events import (
@@ -33,6 +34,7 @@ from nstpipe.media.frame import resized, working_size
 from nstpipe.media.pictures import limit_megapixels
 from nstpipe.report.forecast import Forecast
 from nstpipe.report.log import RunLog
+from nstpipe.report.page import REPORT_NAME, write_report
 from nstpipe.stop import Stop
 from nstpipe.style.device import choose_device
 from nstpipe.style.engine import Engine, EngineSettings, StylePicture, pixels_of, tensor_of
@@ -193,6 +195,33 @@ def status(pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrid
     return Status(holder, tuple(found), failures, latest.exit_code if latest is not None and holder is None else None)
 
 
+def report(
+    pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrides: Sequence[str] = (), output: Path | None = None
+) -> Path:
+    """Write the report of the latest run again; see `run` for the other arguments and errors.
+
+    Args:
+        pipeline: a pipeline.yaml's path, or a pipeline already loaded.
+        jobs: names of the jobs to tell of; all of them if empty.
+        overrides: ``key.path=value``, as for ``--set``.
+        output: where; None for ``report.html`` in the work folder.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        InputError: no run has begun yet.
+        OutputError: it cannot be written.
+    """
+    settings = _loaded(pipeline, jobs, overrides, None, None)
+    if not (settings.work / "journal.sqlite").exists():
+        raise InputError(f"{settings.work} knows of no run yet.", "`nstpipe run` writes a report at its end.")
+    path = output if output is not None else settings.work / REPORT_NAME
+    with closing(Journal(settings.work, read_only=True)) as journal:
+        write_report(settings, journal, path)
+    return path
+
+
 def _job_status(job: str, journal: Journal, running: LatestRun | None) -> JobStatus:
     records = [record for record in journal.records() if record.job == job]
     states = [record.state for record in records]
@@ -315,4 +344,4 @@ def stylize(
     return Image.fromarray(pixels_of(look.shown(result.cpu(), original)))
 
 
-__all__ = ["JobStatus", "Plan", "RunResult", "Status", "check", "plan", "run", "status", "stylize"]
+__all__ = ["JobStatus", "Plan", "RunResult", "Status", "check", "plan", "report", "run", "status", "stylize"]
