@@ -452,9 +452,7 @@ class Journal:
                 }
             )
 
-    def begin_run(
-        self, run: str, workers: int, planned: Sequence[JobPlanned], about: Mapping[str, Any] | None = None
-    ) -> None:
+    def begin_run(self, run: str, workers: int, planned: Sequence[JobPlanned], about: Mapping[str, Any] | None = None) -> None:
         """Remember that a run goes on, for whoever asks how far it is.
 
         Args:

@@ -245,8 +245,10 @@ def _job_facts(
         name = _within(original, job.input)
         if not _is_video(record):
             return Shown(name, _within(result, job.output), compare_pictures(original, result))
-        comparison = compare_videos(original, result, Fraction(job.rate).limit_denominator(1001), with_loop=with_loop)
-        return Shown(name, _within(result, job.output), comparison, _video_plots(by_input.get(record.input, []), record.frames))
+        known = by_input.get(record.input, [])
+        rate, cuts = Fraction(job.rate).limit_denominator(1001), sorted({frame.first_frame_index for frame in known})
+        comparison = compare_videos(original, result, rate, cuts, with_loop=with_loop)
+        return Shown(name, _within(result, job.output), comparison, _video_plots(known, record.frames))
 
     shown = pictures.some(done, show)
     begun = [record for record in records if record.state == "started" and by_input.get(record.input)]

@@ -90,13 +90,14 @@ def compare_pictures(original: Path, result: Path) -> Comparison:
     return Comparison(thumbnails[0], thumbnails[1], problem)
 
 
-def compare_videos(original: Path, result: Path, rate: Fraction, *, with_loop: bool) -> Comparison:
+def compare_videos(original: Path, result: Path, rate: Fraction, cuts: Sequence[int], *, with_loop: bool) -> Comparison:
     """Thumbnails of a video's middle frame before and after, and a loop around it.
 
     Args:
         original: what was painted.
         result: what came of it.
         rate: frames a second of numbered pictures.
+        cuts: indices of the frames that begin a shot, as far as they are known; the loop stays within one.
         with_loop: whether a loop is wanted.
     """
     before = after = loop = None
@@ -105,7 +106,7 @@ def compare_videos(original: Path, result: Path, rate: Fraction, *, with_loop: b
     try:
         made = probe(result, rate)
         middle = len(made.ticks) // 2
-        first, end = _around(middle, len(made.ticks)) if with_loop else (middle, middle + 1)
+        first, end = _around(middle, (0, *cuts, len(made.ticks))) if with_loop else (middle, middle + 1)
         frames = [in_eight_bits(frame.pixels) for frame in VideoSource(made).read(first, end)]
         after = as_thumbnail(_reduced(frames[middle - first], LONGEST))
         loop = _loop(frames, made) if len(frames) > 1 else None
@@ -123,10 +124,11 @@ def _said(error: Exception) -> str:
     return error.problem if isinstance(error, ItemError) else str(error)
 
 
-def _around(middle: int, count: int) -> tuple[int, int]:
-    """The first and end index of what a loop shows."""
-    length = min(count, (LOOP_FRAMES - 1) * LOOP_LARGEST_STEP + 1)
-    first = min(max(0, middle - length // 2), count - length)
+def _around(middle: int, bounds: Sequence[int]) -> tuple[int, int]:
+    """The first and end index of what a loop shows, between two of the bounds."""
+    begin, end = max(bound for bound in bounds if bound <= middle), min(bound for bound in bounds if bound > middle)
+    length = min(end - begin, (LOOP_FRAMES - 1) * LOOP_LARGEST_STEP + 1)
+    first = min(max(begin, middle - length // 2), end - length)
     return first, first + length
 
 
