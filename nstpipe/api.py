@@ -233,9 +233,9 @@ def _job_status(job: str, journal: Journal, running: LatestRun | None) -> JobSta
     if running is not None and job in running.jobs:
         pace = running.jobs[job]
         frames_left, work_left = pace.planned.frames_left - pace.frames, pace.planned.work_left - pace.work
-        forecast = Forecast(pace.planned.frames, frames_left, work_left, pace.seconds, pace.work)
+        forecast = Forecast(pace.planned.frames, frames_left, work_left, pace.planned.workers, pace.seconds, pace.work)
         left = forecast.seconds_left()
-        seconds_left = None if left is None else max(0.0, left) / running.workers
+        seconds_left = None if left is None else max(0.0, left)
     return JobStatus(
         job=job,
         done=states.count("done"),

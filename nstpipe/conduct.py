@@ -200,7 +200,7 @@ class Conduct:
             self._journal.record_plan(
                 output.path, output.job.name, output.found.file.path, output.fingerprint, output.described, bounds
             )
-        planned = [_job_planned(job, plan, todo, settings.work) for job in settings.jobs]
+        planned = [_job_planned(job, plan, todo, settings) for job in settings.jobs]
         self._journal.plan_run(self._name, planned)
         for job in planned:
             self.emit(job)
@@ -395,15 +395,16 @@ def _encode_failure(pipeline: Pipeline, output: Output) -> ItemFailed | None:
     return None
 
 
-def _job_planned(job: Job, plan: Plan, todo: Sequence[Output], work: Path) -> JobPlanned:
+def _job_planned(job: Job, plan: Plan, todo: Sequence[Output], settings: Pipeline) -> JobPlanned:
     outputs = [output for output in plan.outputs if output.job.name == job.name]
-    frames_left = work_left = 0
+    frames_left = work_left = clips_left = 0
     for output in todo:
         if output.job.name != job.name:
             continue
         for clip in output.clips:
-            done = frames_done(work, clip) if output.found.video is not None else 0
+            done = frames_done(settings.work, clip) if output.found.video is not None else 0
             frames_left += clip.frame_count - done
+            clips_left += done < clip.frame_count
             work_left += output.most_evaluations(clip, done) * output.size[0] * output.size[1]
     return JobPlanned(
         job=job.name,
@@ -412,6 +413,7 @@ def _job_planned(job: Job, plan: Plan, todo: Sequence[Output], work: Path) -> Jo
         frames=sum(output.found.frame_count for output in outputs),
         frames_left=frames_left,
         work_left=work_left,
+        workers=max(1, min(worker_count(settings), clips_left)),
     )
 
 
