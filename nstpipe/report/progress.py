@@ -28,8 +28,8 @@ from nstpipe.report.forecast import Forecast, as_duration
 PLAIN_INTERVAL_SECONDS = 60.0
 """Between two lines of progress where there is no terminal: a night of them is still read."""
 
-BAR_WIDTH = 24
-"""Characters; the rest of a line of 80 is for numbers."""
+NARROW_COLUMNS = 100
+"""A narrower terminal gets a shorter bar, and no pace."""
 
 
 class Reporter(Protocol):
@@ -159,14 +159,13 @@ class BarProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._tallies = _Tallies()
+        narrow = console.width < NARROW_COLUMNS
+        texts = ("iterations", "loss", *(() if narrow else ("pace",)), "left")
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(BAR_WIDTH),
+            BarColumn(10 if narrow else 24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[iterations]}"),
-            TextColumn("{task.fields[loss]}"),
-            TextColumn("{task.fields[pace]}"),
-            TextColumn("{task.fields[left]}"),
+            *(TextColumn(f"{{task.fields[{name}]}}") for name in texts),
             console=console,
         )
         self._bars: dict[str, TaskID] = {}

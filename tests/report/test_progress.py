@@ -103,16 +103,8 @@ def test_a_night_of_lines_has_one_a_minute(monkeypatch: pytest.MonkeyPatch) -> N
         head = len(written.getvalue().splitlines())
         for second in range(3600):
             clock += 1
-            reporter(
-                FrameProgressed(
-                    job="film",
-                    path="in.mp4",
-                    frame_index=second // 10,
-                    evaluations=second % 10 + 1,
-                    most_evaluations=10,
-                    loss=0.7,
-                )
-            )
+            index, evaluations = divmod(second, 10)
+            reporter(replace(UNDER_WAY, frame_index=index, evaluations=evaluations + 1))
             if evaluations == 9:
                 reporter(replace(frame(index), seconds=10.0))
     lines = written.getvalue().splitlines()[head:]
@@ -148,6 +140,16 @@ def test_several_jobs_have_a_bar_for_all() -> None:
     # Of eight frames five were done before this run; two seconds for each of the two that are left.
     assert re.search(r"all jobs .* 6/8 .*4 s left", last)
     assert re.search(r"film .* 2/4 .* loss 0.500 2.0 s/frame 4 s left", last)
+
+
+def test_bars_fit_into_eighty_columns() -> None:
+    written = io.StringIO()
+    with BarProgress(Console(file=written, force_terminal=True, width=80, color_system=None)) as reporter:
+        for name in ("city-night", "street"):
+            reporter(JobPlanned(job=name, outputs=1, outputs_done=0, frames=750, frames_left=750, work_left=750_000))
+        reporter(replace(frame(0), job="street"))
+        reporter(replace(UNDER_WAY, job="street", evaluations=100, most_evaluations=200))
+    assert re.search(r"street .* 1/750 iteration 100/200 loss 0.700 24 min 58 s left", written.getvalue())
 
 
 def test_a_frame_that_begins_again_is_not_counted_twice() -> None:
