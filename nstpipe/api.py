@@ -33,6 +33,7 @@ from nstpipe.journal import Journal, LatestRun
 from nstpipe.media.frame import resized, working_size
 from nstpipe.media.pictures import limit_megapixels
 from nstpipe.report.forecast import Forecast
+from nstpipe.report.listeners import Listeners
 from nstpipe.report.log import RunLog
 from nstpipe.report.page import REPORT_NAME, write_report
 from nstpipe.stop import Stop
@@ -83,15 +84,16 @@ def run(
         UsageError: there is no job of that name.
     """
     settings = _loaded(pipeline, jobs, overrides, workers, device)
-    choose_device(settings.device)
-    load_weights(settings.weights)
     stop = stop or Stop()
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     with ExitStack() as stack:
-        _take_lock(stack, settings, wait, stop, on_event)
+        listeners = stack.enter_context(Listeners(settings, name, on_event))
+        choose_device(settings.device)
+        load_weights(settings.weights)
+        _take_lock(stack, settings, wait, stop, listeners)
         journal = stack.enter_context(closing(Journal(settings.work)))
         log = stack.enter_context(RunLog(settings.work, name))
-        return Conduct(settings, journal, log, name, stop, on_event).result(retry_failed=retry_failed, fail_fast=fail_fast)
+        return Conduct(settings, journal, log, name, stop, listeners).result(retry_failed=retry_failed, fail_fast=fail_fast)
 
 
 def _take_lock(stack: ExitStack, pipeline: Pipeline, wait: bool, stop: Stop, on_event: Emit) -> None:

@@ -290,14 +290,17 @@ def _leave_for(usable: int, failed: int) -> NoReturn:
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON Schema of pipeline.yaml, for editors.
+def schema(
+    events: Annotated[bool, typer.Option("--events", help="Of the lines that `nstpipe run --json` prints.")] = False,
+) -> None:
+    """Print the JSON Schema of pipeline.yaml, for editors; or of a run's events.
 
     Example: nstpipe schema > pipeline.schema.json
     """
     from nstpipe.config import json_schema
+    from nstpipe.report.schema import events_schema
 
-    sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")
+    sys.stdout.write(json.dumps(events_schema() if events else json_schema(), indent=2) + "\n")
 
 
 @app.command()

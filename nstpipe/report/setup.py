@@ -13,14 +13,12 @@ import yaml
 
 from nstpipe import __version__
 from nstpipe.config import Pipeline
+from nstpipe.config.models import KEYS_THAT_CHANGE_NO_RESULT
 from nstpipe.errors import MachineError
 from nstpipe.media import ffmpeg
 from nstpipe.style import ALGORITHM_VERSION
 from nstpipe.style.device import choose_device, choose_precision
 from nstpipe.style.weights import weights_sha256
-
-KEYS_THAT_CHANGE_NO_RESULT = frozenset[str]()
-"""Keys of a pipeline that only say who is told of a run; they may hold secrets, and are written down nowhere."""
 
 
 @dataclass(frozen=True)
