@@ -279,7 +279,7 @@ def _web_address(value: SecretStr) -> SecretStr:
 
 def _prometheus_file(value: Path) -> Path:
     if value.suffix != ".prom":
-        raise PydanticCustomError("prometheus_suffix", "should end in .prom, or node_exporter will not read it")
+        raise PydanticCustomError("prometheus_suffix", "should be a path that ends in .prom, for node_exporter reads no other")
     return value
 
 

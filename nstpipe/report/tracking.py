@@ -197,11 +197,11 @@ class WeightsAndBiases:
 
     def draw(self, series: str, step: int, values: Mapping[str, float]) -> None:
         """See `Board.draw`."""
-        if series not in self._known:
-            self._known.add(series)
-            self._run.define_metric(f"{series}/step", hidden=True)
-            for name in values:
-                self._run.define_metric(f"{series}/{name}", step_metric=f"{series}/step")
+        series = series.replace(".", "_")  # a dot would make a mapping of the curve in the run's summary
+        for name in ("step", *values):
+            if (metric := f"{series}/{name}") not in self._known:
+                self._known.add(metric)
+                self._run.define_metric(metric, **({"hidden": True} if name == "step" else {"step_metric": f"{series}/step"}))
         self._run.log({f"{series}/step": step, **{f"{series}/{name}": value for name, value in values.items()}})
 
     def end(self, series: str) -> None:
