@@ -190,7 +190,7 @@ class WeightsAndBiases:
                 )
         except Exception as error:
             raise MachineError(
-                f"track.wandb: no run could be begun: {error}.",
+                f"track.wandb: no run could be begun: {str(error).rstrip('.')}.",
                 "Log in with `wandb login`, or set WANDB_MODE=offline and send it later with `wandb sync`.",
             ) from error
         self._known: set[str] = set()

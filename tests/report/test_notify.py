@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -195,6 +196,20 @@ def test_a_run_tells_how_it_ended(tmp_path: Path) -> None:
     assert failed["type"] == "nstpipe.run.failed"
     assert (failed["data"]["items_failed"], failed["data"]["exit_code"]) == (1, 2)
     assert "b.png is no picture" in failed["data"]["failures"][0]["reason"]
+
+
+def test_the_message_in_the_documents_has_the_keys_of_a_real_one(tmp_path: Path) -> None:
+    with serving() as server:
+        (tmp_path / "in").mkdir()
+        (tmp_path / "in" / "b.png").write_text("no picture")
+        nstpipe.run(picture_job(tmp_path, notify={"webhook": server.url}))
+    real = json.loads(server.received[0].body)
+    document = Path(__file__).parent.parent.parent / "docs" / "report.md"
+    [example] = re.findall(r"```json\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
+    told = json.loads(example)
+    assert told.keys() == real.keys()
+    assert list(told["data"]) == list(real["data"])
+    assert told["data"]["failures"][0].keys() == real["data"]["failures"][0].keys()
 
 
 def test_an_error_that_ends_a_run_is_a_failure(tmp_path: Path) -> None:

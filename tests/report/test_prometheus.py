@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from pathlib import Path
@@ -67,6 +68,13 @@ def test_figures_of_a_run_that_ended_well_and_of_one_that_did_not(tmp_path: Path
     assert failed["nstpipe_job_frames_done", "one"] == 2
     success = "nstpipe_last_success_timestamp_seconds", ""
     assert failed[success] == done[success], "the last success stays what it was"
+
+
+def test_the_documents_name_every_metric(tmp_path: Path, parser: ModuleType) -> None:
+    nstpipe.run(picture_job(tmp_path))
+    document = (Path(__file__).parent.parent.parent / "docs" / "report.md").read_text(encoding="utf-8")
+    names = {name for name, _ in samples(parser, tmp_path / "metrics" / "night.prom", tmp_path / ".nstpipe")}
+    assert names == set(re.findall(r"`(nstpipe_\w+)`", document))
 
 
 def test_an_error_has_its_exit_code_and_a_run_that_waits_in_vain_writes_nothing(tmp_path: Path, parser: ModuleType) -> None:
