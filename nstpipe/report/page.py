@@ -36,7 +36,7 @@ def write_report(pipeline: Pipeline, journal: Journal, path: Path, *, picture_se
     """
     html = as_html(gather(pipeline, journal, picture_seconds=picture_seconds))
     with completed(path) as partial:
-        partial.write_text(html, encoding="utf-8")
+        partial.write_bytes(html.encode("utf-8", "replace"))  # a path may hold what no text may
 
 
 def as_html(facts: Facts) -> str:

@@ -72,6 +72,7 @@ class Exporter:
         self._lock = threading.Lock()
         self._end = threading.Event()
         self._ticker: threading.Thread | None = None
+        self._problem = ""
         self._complained = False
 
     def __call__(self, event: Event) -> None:
@@ -84,6 +85,7 @@ class Exporter:
             self._ticker.start()
         if isinstance(event, RunFinished):
             self._exit_code = event.exit_code
+        self._complain()
 
     def finish(self, error: BaseException | None) -> None:
         """Write the last figures; unless another run holds the work folder, and the file with it.
@@ -103,6 +105,7 @@ class Exporter:
         if self._exit_code == EXIT_DONE:
             self._last_success = self._ended
         self._write()
+        self._complain()
 
     def _tick(self) -> None:
         self._write()
@@ -131,15 +134,18 @@ class Exporter:
         partial = self._path.with_name(f"{self._path.name}.partial")
         try:
             ensure_folder(self._path.parent)
-            partial.write_text(text, encoding="utf-8")
+            partial.write_bytes(text.encode("utf-8", "replace"))
             complete(partial, self._path)
         except (OSError, OutputError) as error:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
-            if not self._complained:
-                self._complained = True
-                said = error.problem if isinstance(error, OutputError) else f"{self._path}: {error.strerror}."
-                self._notice(f"figures for Prometheus could not be written: {said}")
+            self._problem = error.problem if isinstance(error, OutputError) else f"{self._path}: {error.strerror}."
+
+    def _complain(self) -> None:
+        """Say once, and not from the thread that writes, what went wrong with the file."""
+        if self._problem and not self._complained:
+            self._complained = True
+            self._notice(f"figures for Prometheus could not be written: {self._problem}")
 
     def _metrics(self) -> Iterator[str]:
         def metric(name: str, described: str, values: list[tuple[dict[str, str], float | None]]) -> Iterator[str]:
