@@ -25,7 +25,7 @@ MOST_COMPARISONS, MOST_LOOPS, MOST_UNFINISHED = 24, 6, 6
 MOST_FAILURES = 200
 """Lines of a report's table; the log has all."""
 
-PICTURE_SECONDS = 20.0
+PICTURE_SECONDS = 10.0
 """After so long no more thumbnails are begun, for the run waits."""
 
 LEVELS = 255

@@ -18,7 +18,7 @@ from nstpipe.cli import exit_code
 from nstpipe.conduct import RunResult
 from nstpipe.config import load_pipeline
 from nstpipe.errors import InputError
-from nstpipe.events import Event, Noticed, RunFinished
+from nstpipe.events import Event, FrameDone, Noticed, RunFinished
 from nstpipe.journal import Journal
 from nstpipe.report import page as report_page
 from nstpipe.report.facts import gather
@@ -188,7 +188,7 @@ def test_an_interrupted_film_shows_how_far_it_is(tmp_path: Path) -> None:
         pass
 
     def kill(event: Event) -> None:
-        if getattr(event, "frame_index", 0) == 2:
+        if isinstance(event, FrameDone) and event.frame_index == 2:
             raise Killed
 
     with pytest.raises(Killed):
