@@ -142,9 +142,16 @@ def painted_frames(
                 loss=last.loss,
                 content_loss=last.content_loss,
                 style_loss=last.style_loss,
+                warping_error=None if start.anchor is None else _warping_error(painted.state, start.anchor),
             )
         )
         began = time.monotonic()
+
+
+def _warping_error(state: Tensor, anchor: Anchor) -> float:
+    """How far a result is from the one before it, moved along the flow; see `FrameDone.warping_error`."""
+    squared = (state - anchor.image).square().mean(dim=1)[0]
+    return float((squared * anchor.reliability).sum() / anchor.reliability.sum())
 
 
 def _bits_shown(task: ClipTask, frame: Frame) -> int:
