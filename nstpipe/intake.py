@@ -81,8 +81,7 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal) -> Plan:
     taken: dict[Path, InputFile] = {}
     for job in pipeline.jobs:
         try:
-            for path, key in _pictures_of(job):
-                _check_picture(path, key)
+            check_pictures(job)
             pictures = {path: journal.digest(path) for path, _ in _pictures_of(job)}
             files = find_inputs(job)
         except ItemError as error:
@@ -116,11 +115,17 @@ def _pictures_of(job: Job) -> Iterator[tuple[Path, str]]:
         yield job.init, "init"
 
 
-def _check_picture(path: Path, key: str) -> None:
-    try:
-        read_picture(path)
-    except ItemError as error:
-        raise ItemError(f"{key}: {error.problem}", error.next_step or "Give the path of a picture.") from error
+def check_pictures(job: Job) -> None:
+    """Read the paintings of a job, and the picture that it starts from if it names one.
+
+    Raises:
+        ItemError: one of them cannot be read.
+    """
+    for path, key in _pictures_of(job):
+        try:
+            read_picture(path)
+        except ItemError as error:
+            raise ItemError(f"{key}: {error.problem}", error.next_step or "Give the path of a picture.") from error
 
 
 def _see_that_it_is_alone(file: InputFile, taken: dict[Path, InputFile]) -> None:
@@ -141,7 +146,7 @@ def _look(file: InputFile, job: Job, journal: Journal) -> Found:
         raise ItemError(f"{file.path} cannot be read: {error.strerror}.") from error
     if not file.is_video:
         return Found(file, sha256, picture_size(file.path), stamp=stamp)
-    video = probe(file.path, _rate_of(job))
+    video = probe(file.path, rate_of(job))
     kept = journal.cached(f"survey/{SURVEY_VERSION}", sha256, lambda: survey(video).as_json())
     video = surveyed(video, Survey.from_json(kept))
     starts: tuple[int, ...] = (0,)
@@ -156,8 +161,8 @@ def _shots(video: VideoInfo) -> tuple[int, ...]:
     return shot_starts((in_eight_bits(frame.pixels) for frame in frames), video.average_rate)
 
 
-def _rate_of(job: Job) -> Fraction:
-    """Of numbered pictures; a decimal such as 29.97 is not held exactly by a float."""
+def rate_of(job: Job) -> Fraction:
+    """Frames a second of numbered pictures; a decimal such as 29.97 is not held exactly by a float."""
     return Fraction(job.rate).limit_denominator(LARGEST_RATE_DENOMINATOR)
 
 
@@ -171,8 +176,7 @@ def check_inputs(pipeline: Pipeline) -> tuple[int, tuple[ItemFailed, ...]]:
     failures: list[ItemFailed] = []
     for job in pipeline.jobs:
         try:
-            for path, key in _pictures_of(job):
-                _check_picture(path, key)
+            check_pictures(job)
             files = find_inputs(job)
         except ItemError as error:
             failures.append(failed(job, job.input, error))
@@ -191,7 +195,7 @@ def _opened(file: InputFile, job: Job) -> VideoInfo | None:
     if file.problem:
         raise ItemError(file.problem)
     if file.is_video:
-        return probe(file.path, _rate_of(job))
+        return probe(file.path, rate_of(job))
     read_picture(file.path)
     return None
 

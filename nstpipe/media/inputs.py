@@ -224,7 +224,7 @@ def _by_glob(job: Job) -> tuple[InputFile, ...]:
     wanted = parts[fixed:]
     for file in inputs:
         output = file.output.resolve()
-        if root.resolve() in output.parents and _matches_parts(output.relative_to(root.resolve()).parts, wanted):
+        if root.resolve() in output.parents and matches_parts(output.relative_to(root.resolve()).parts, wanted):
             raise ItemError(
                 f"output: {file.output} matches the input {job.input}, so results would become inputs.",
                 "Give a place outside it, or a narrower pattern.",
@@ -232,10 +232,10 @@ def _by_glob(job: Job) -> tuple[InputFile, ...]:
     return inputs
 
 
-def _matches_parts(parts: Sequence[str], patterns: Sequence[str]) -> bool:
+def matches_parts(parts: Sequence[str], patterns: Sequence[str]) -> bool:
     """Whether a relative path matches a glob; `**` stands for any number of folders."""
     if not patterns:
         return not parts
     if patterns[0] == "**":
-        return any(_matches_parts(parts[skipped:], patterns[1:]) for skipped in range(len(parts) + 1))
-    return bool(parts) and fnmatch.fnmatch(parts[0], patterns[0]) and _matches_parts(parts[1:], patterns[1:])
+        return any(matches_parts(parts[skipped:], patterns[1:]) for skipped in range(len(parts) + 1))
+    return bool(parts) and fnmatch.fnmatch(parts[0], patterns[0]) and matches_parts(parts[1:], patterns[1:])

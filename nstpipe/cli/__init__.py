@@ -19,6 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from nstpipe import __version__
+from nstpipe.cli.options import AsJson, File, JobNames, Overrides, console_for, print_json
+from nstpipe.cli.preview import preview
 from nstpipe.errors import (
     EXIT_BUG,
     EXIT_DONE,
@@ -40,23 +42,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-File = Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline.yaml.", show_default=False)]
-JobNames = Annotated[list[str], typer.Option("--job", metavar="NAME", help="Do this job only; may be repeated.")]
-Overrides = Annotated[
-    list[str],
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in jobs.street.size=256; may be repeated."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout; text for people on stderr.")]
-
-
-def _console(as_json: bool = False) -> Console:
-    return Console(stderr=as_json)
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value) + "\n")
-    sys.stdout.flush()
 
 
 def _show_version(wanted: bool) -> None:
@@ -103,12 +88,12 @@ def run(
     from nstpipe.events import Event
     from nstpipe.report.progress import progress
 
-    with progress(_console(as_json), quiet=quiet) as reporter:
+    with progress(console_for(as_json), quiet=quiet) as reporter:
 
         def on_event(event: Event) -> None:
             reporter(event)
             if as_json:
-                _print_json(event.as_json())
+                print_json(event.as_json())
 
         result = api.run(
             pipeline,
@@ -172,7 +157,7 @@ def plan(
     planned = api.plan(pipeline, jobs=job, overrides=set_)
     if as_json:
         for output in planned.outputs:
-            _print_json(
+            print_json(
                 {
                     "job": output.job.name,
                     "path": str(output.found.file.path),
@@ -194,7 +179,7 @@ def plan(
         table.add_row(output.job.name, output.found.file.path.name, clips, frames, f"{width}x{height}", state)
     for failure in planned.failures:
         table.add_row(failure.job, Path(failure.path).name, "–", "–", "–", f"cannot be used: {failure.reason}")
-    console = _console(as_json)
+    console = console_for(as_json)
     for notice in planned.notices:
         console.print(notice, markup=False, highlight=False, soft_wrap=True)
     console.print(table)
@@ -224,13 +209,13 @@ def status(
 
     found = api.status(pipeline, jobs=job, overrides=set_)
     if as_json:
-        _print_json(asdict(found))
+        print_json(asdict(found))
     table = Table("job", "done", "running" if found.holder else "begun", "failed", "left", "frames", "time left")
     for line in found.jobs:
         frames = f"{line.frames_done} of {line.frames}"
         left = as_duration(line.seconds_left)
         table.add_row(line.job, str(line.done), str(line.running), str(line.failed), str(line.left), frames, left)
-    console = _console(as_json)
+    console = console_for(as_json)
     console.print(table)
     for path, reason in found.failures.items():
         console.print(f"failed: {path}: {reason}", markup=False, highlight=False, soft_wrap=True)
@@ -252,7 +237,7 @@ def validate(pipeline: File, set_: Overrides = []) -> None:  # noqa: B006
     from nstpipe import api
 
     usable, failures = api.check(pipeline, overrides=set_)
-    console = _console()
+    console = console_for()
     for failure in failures:
         hint = f" {failure.next_step}" if failure.next_step else ""
         console.print(f"{failure.job}: {failure.reason}{hint}", markup=False, highlight=False, soft_wrap=True)
@@ -291,14 +276,17 @@ def doctor(as_json: AsJson = False) -> None:
     findings = examine(Path())
     if as_json:
         for finding in findings:
-            _print_json(asdict(finding))
+            print_json(asdict(finding))
     table = Table("", "found", "to do")
     for finding in findings:
         table.add_row(finding.topic, finding.found, finding.remedy)
-    _console(as_json).print(table)
+    console_for(as_json).print(table)
     missing = [finding.topic for finding in findings if finding.is_needed]
     if missing:
         raise MachineError(f"this machine lacks what nstpipe needs: {', '.join(missing)}.", "See the table above.")
+
+
+app.command()(preview)
 
 
 class _Stopped(BaseException):
