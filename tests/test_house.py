@@ -32,6 +32,7 @@ ROOMS = (
     "conduct",
     "doctor",
     "preview",
+    "begin",
     "api",
     "cli",
 )

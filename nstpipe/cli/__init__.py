@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nstpipe import __version__
+from nstpipe.cli.init import init
 from nstpipe.cli.options import AsJson, File, JobNames, Overrides, console_for, print_json
 from nstpipe.cli.preview import preview
 from nstpipe.errors import (
@@ -286,6 +287,7 @@ def doctor(as_json: AsJson = False) -> None:
         raise MachineError(f"this machine lacks what nstpipe needs: {', '.join(missing)}.", "See the table above.")
 
 
+app.command()(init)
 app.command()(preview)
 
 
@@ -344,6 +346,9 @@ def exit_code(arguments: Sequence[str] | None) -> int:
         message = format_message()
         say(f"nstpipe: {message}\n  Try `nstpipe --help`.")
         return UsageError.exit_code
+    except typer.Abort:
+        say("\nnstpipe: nothing was written.")
+        return EXIT_INTERRUPTED
     except _Stopped as stopped:
         interrupted = stopped.number == signal.SIGINT
         what = "interrupted" if interrupted else "terminated"

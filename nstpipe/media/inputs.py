@@ -99,7 +99,7 @@ def _has_several_frames(path: Path) -> bool:
         return False
 
 
-def _is_video(path: Path) -> bool:
+def holds_video(path: Path) -> bool:
     """By content; where that does not say, by suffix."""
     moving = is_moving(path)
     return path.suffix.lower() not in PICTURE_SUFFIXES if moving is None else moving
@@ -110,7 +110,7 @@ def _is_video_output(path: Path) -> bool:
 
 
 def _single(job: Job) -> InputFile:
-    is_video = is_numbered(job.input) or _is_video(job.input)
+    is_video = is_numbered(job.input) or holds_video(job.input)
     if is_video and not _is_video_output(job.output):
         allowed = ", ".join((*VIDEO_CODECS_BY_SUFFIX, *ANIMATION_SUFFIXES))
         raise ItemError(
@@ -141,7 +141,7 @@ def _of_folder(job: Job) -> tuple[InputFile, ...]:
 
 def _mirrored(path: Path, job: Job, root: Path) -> InputFile:
     """A file of a tree, and its place in the output's tree."""
-    output, is_video = job.output / path.relative_to(root), _is_video(path)
+    output, is_video = job.output / path.relative_to(root), holds_video(path)
     suffixes = (*VIDEO_CODECS_BY_SUFFIX, *ANIMATION_SUFFIXES)
     if is_video and output.suffix.lower() not in suffixes:
         output = output.with_suffix(".mp4")
