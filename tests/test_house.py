@@ -33,6 +33,7 @@ ROOMS = (
     "doctor",
     "preview",
     "begin",
+    "schedule",
     "api",
     "cli",
 )

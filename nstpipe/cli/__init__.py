@@ -22,6 +22,7 @@ from nstpipe import __version__
 from nstpipe.cli.init import init
 from nstpipe.cli.options import AsJson, File, JobNames, Overrides, console_for, print_json
 from nstpipe.cli.preview import preview
+from nstpipe.cli.schedule import schedule
 from nstpipe.errors import (
     EXIT_BUG,
     EXIT_DONE,
@@ -34,6 +35,7 @@ from nstpipe.errors import (
     NstpipeError,
     UsageError,
 )
+from nstpipe.schedule import time_of_day
 from nstpipe.stop import Stop, StopReason
 
 app = typer.Typer(
@@ -126,11 +128,9 @@ def _deadline(until: str | None, max_runtime: str | None, now: float) -> float |
     """
     ends = []
     if until is not None:
-        match = re.fullmatch(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", until)
-        if match is None:
-            raise UsageError(f"--until: found {until}; should be a time of the day from 00:00 to 23:59, such as 06:30.")
+        hour, minute = time_of_day("--until", until)
         today = datetime.fromtimestamp(now)
-        end = today.replace(hour=int(match[1]), minute=int(match[2]), second=0, microsecond=0)
+        end = today.replace(hour=hour, minute=minute, second=0, microsecond=0)
         ends.append((end if end > today else end + timedelta(days=1)).timestamp())
     if max_runtime is not None:
         match = re.fullmatch(r"(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?", max_runtime)
@@ -289,6 +289,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 app.command()(init)
 app.command()(preview)
+app.command()(schedule)
 
 
 class _Stopped(BaseException):
