@@ -20,6 +20,7 @@ from nstpipe.errors import (
     BusyError,
     UsageError,
 )
+from nstpipe.estimate import Estimate, estimate
 from nstpipe.events import (
     Emit,
     Event,
@@ -130,6 +131,33 @@ def plan(pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrides
     with closing(Journal(settings.work, repair=False)) as journal:
         planned = plan_pipeline(settings, journal)
         return replace(planned, notices=tuple(journal.notices))
+
+
+def estimated(
+    pipeline: str | Path | Pipeline,
+    *,
+    jobs: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    workers: int | None = None,
+    device: str | None = None,
+    calibrate: bool = True,
+) -> Estimate:
+    """What `run` would do, and what that would take; see `run` for arguments and errors.
+
+    Args:
+        pipeline: likewise.
+        jobs: likewise.
+        overrides: likewise.
+        workers: likewise.
+        device: likewise.
+        calibrate: time a few iterations where no earlier run says how fast this machine is; they take some seconds, once.
+    """
+    settings = _loaded(pipeline, jobs, overrides, workers, device)
+    choose_device(settings.device)
+    with closing(Journal(settings.work, repair=False)) as journal:
+        planned = plan_pipeline(settings, journal)
+        found = estimate(settings, planned, journal, calibrate=calibrate)
+        return replace(found, plan=replace(planned, notices=tuple(journal.notices)))
 
 
 @dataclass(frozen=True)
@@ -315,4 +343,4 @@ def stylize(
     return Image.fromarray(pixels_of(look.shown(result.cpu(), original)))
 
 
-__all__ = ["JobStatus", "Plan", "RunResult", "Status", "check", "plan", "run", "status", "stylize"]
+__all__ = ["Estimate", "JobStatus", "Plan", "RunResult", "Status", "check", "estimated", "plan", "run", "status", "stylize"]

@@ -36,7 +36,7 @@ from nstpipe.media.video import (
     surveyed,
 )
 from nstpipe.motion.shots import DETECTOR_VERSION, shot_starts
-from nstpipe.plan import Found, Output, plan_job
+from nstpipe.plan import Clip, Found, Output, plan_job
 from nstpipe.style.device import choose_device
 from nstpipe.style.weights import weights_sha256
 
@@ -216,15 +216,15 @@ def _damaged(job: Job, video: VideoInfo, loss: Loss) -> ItemFailed:
 
 def bytes_needed(outputs: Sequence[Output], pipeline: Pipeline) -> int:
     """On the disk of the work folder: as many videos at a time as there are workers wait to be encoded."""
-    needed = [
-        sum(
-            stored_bytes(clip.frame_count - frames_done(pipeline.work, clip), output.size, _bits_of(output))
-            for clip in output.clips
-        )
-        for output in outputs
-        if output.found.video is not None
-    ]
+    needed = [sum(clip_bytes(clip, output, pipeline.work) for clip in output.clips) for output in outputs]
     return sum(sorted(needed, reverse=True)[: worker_count(pipeline)])
+
+
+def clip_bytes(clip: Clip, output: Output, work: Path) -> int:
+    """What the frames of a clip that are still to be done will take on the disk of the work folder."""
+    if output.found.video is None:
+        return 0
+    return stored_bytes(clip.frame_count - frames_done(work, clip), output.size, _bits_of(output))
 
 
 def _bits_of(output: Output) -> int:

@@ -213,14 +213,14 @@ def test_validate_opens_every_input(tmp_path: Path, command: Command) -> None:
 
 def test_plan_gives_reasons_and_does_nothing(tmp_path: Path, command: Command) -> None:
     pipeline = a_picture(tmp_path)
-    said = command("plan", pipeline)
+    said = command("plan", pipeline, "--no-calibrate")
     assert said.code == 0
     assert "to do: new" in said.out
     assert not (tmp_path / "out").exists()
-    [planned] = [json.loads(line) for line in command("plan", pipeline, "--json").out.splitlines()]
+    [planned] = [json.loads(line) for line in command("plan", pipeline, "--json", "--no-calibrate").out.splitlines()]
     assert (planned["job"], planned["frames"], planned["done"], planned["reason"]) == ("one", 1, False, "new")
     command("run", pipeline)
-    assert "done" in command("plan", pipeline).out
+    assert "done" in command("plan", pipeline, "--no-calibrate").out
 
 
 def test_schema_is_the_one_in_the_repository(command: Command) -> None:

@@ -31,6 +31,7 @@ ROOMS = (
     "report",
     "conduct",
     "doctor",
+    "estimate",
     "preview",
     "begin",
     "schedule",

@@ -20,17 +20,15 @@ from rich.table import Table
 
 from nstpipe import __version__
 from nstpipe.cli.init import init
-from nstpipe.cli.options import AsJson, File, JobNames, Overrides, console_for, print_json
+from nstpipe.cli.options import AsJson, File, JobNames, Overrides, console_for, leave_for, print_json
+from nstpipe.cli.plan import plan
 from nstpipe.cli.preview import preview
 from nstpipe.cli.schedule import schedule
 from nstpipe.errors import (
     EXIT_BUG,
     EXIT_DONE,
     EXIT_INTERRUPTED,
-    EXIT_SOME_FAILED,
     EXIT_TERMINATED,
-    DiskFullError,
-    InputError,
     MachineError,
     NstpipeError,
     UsageError,
@@ -141,55 +139,7 @@ def _deadline(until: str | None, max_runtime: str | None, now: float) -> float |
     return min(ends, default=None)
 
 
-@app.command()
-def plan(
-    pipeline: File,
-    job: JobNames = [],  # noqa: B006
-    set_: Overrides = [],  # noqa: B006
-    as_json: AsJson = False,
-) -> None:
-    """Say what `run` would do, and why, without doing it.
-
-    Example: nstpipe plan pipeline.yaml
-    """
-    from nstpipe import api
-    from nstpipe.files import as_megabytes
-
-    planned = api.plan(pipeline, jobs=job, overrides=set_)
-    if as_json:
-        for output in planned.outputs:
-            print_json(
-                {
-                    "job": output.job.name,
-                    "path": str(output.found.file.path),
-                    "output": str(output.path),
-                    "frames": output.found.frame_count,
-                    "first_frame_indices": list(output.found.shot_starts),
-                    "width": output.size[0],
-                    "height": output.size[1],
-                    "done": output.is_done,
-                    "reason": output.reason,
-                    "described": dict(output.described),
-                }
-            )
-    table = Table("job", "input", "clips", "frames", "size", "state")
-    for output in planned.outputs:
-        width, height = output.size
-        state = "done" if output.is_done else f"to do: {output.reason}"
-        clips, frames = str(len(output.clips)), str(output.found.frame_count)
-        table.add_row(output.job.name, output.found.file.path.name, clips, frames, f"{width}x{height}", state)
-    for failure in planned.failures:
-        table.add_row(failure.job, Path(failure.path).name, "–", "–", "–", f"cannot be used: {failure.reason}")
-    console = console_for(as_json)
-    for notice in planned.notices:
-        console.print(notice, markup=False, highlight=False, soft_wrap=True)
-    console.print(table)
-    if planned.bytes_needed:
-        needed, free = as_megabytes(planned.bytes_needed), as_megabytes(planned.bytes_free)
-        console.print(f"Frames that wait to be encoded need about {needed} of disk; {free} are free.", highlight=False)
-    if planned.bytes_needed > planned.bytes_free:
-        raise DiskFullError("the disk of the work folder is too full for this.", "Free some space, or give a smaller size.")
-    _leave_for(len(planned.outputs), len(planned.failures))
+app.command()(plan)
 
 
 @app.command()
@@ -244,13 +194,7 @@ def validate(pipeline: File, set_: Overrides = []) -> None:  # noqa: B006
         console.print(f"{failure.job}: {failure.reason}{hint}", markup=False, highlight=False, soft_wrap=True)
     if not failures:
         console.print(f"{pipeline} is right, and all its {usable} inputs can be opened.", highlight=False, soft_wrap=True)
-    _leave_for(usable, len(failures))
-
-
-def _leave_for(usable: int, failed: int) -> NoReturn:
-    if failed and not usable:
-        raise InputError("nothing usable in the inputs.")
-    raise typer.Exit(EXIT_SOME_FAILED if failed else EXIT_DONE)
+    leave_for(usable, len(failures))
 
 
 @app.command()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+
+from nstpipe.errors import EXIT_DONE, EXIT_SOME_FAILED, InputError
 
 
 def jobs_in(context: typer.Context) -> list[str]:
@@ -52,3 +54,14 @@ def print_json(value: object) -> None:
     """One line of JSON on stdout."""
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
+
+
+def leave_for(usable: int, failed: int) -> NoReturn:
+    """End a command that has looked at inputs with the exit code that says how it went.
+
+    Raises:
+        InputError: none can be used.
+    """
+    if failed and not usable:
+        raise InputError("nothing usable in the inputs.")
+    raise typer.Exit(EXIT_SOME_FAILED if failed else EXIT_DONE)
