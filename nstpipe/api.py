@@ -14,10 +14,11 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from nstpipe.conduct import Conduct, RunResult
-from nstpipe.config import Pipeline, load_pipeline
+from nstpipe.config import Pipeline, load_pipeline, load_right_part
 from nstpipe.config.models import Color, Optimizer, Style
 from nstpipe.errors import (
     BusyError,
+    Problem,
     UsageError,
 )
 from nstpipe.estimate import Estimate, estimate
@@ -123,6 +124,36 @@ def check(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = ()) -> 
         ConfigError: the YAML is wrong.
     """
     return check_inputs(_loaded(pipeline, (), overrides, None, None))
+
+
+@dataclass(frozen=True)
+class Validation:
+    """All that is wrong with a pipeline, and with what it reads.
+
+    Attributes:
+        problems: of the file.
+        failures: inputs and paintings that cannot be used, of the jobs that are right.
+        usable: inputs that can be used.
+    """
+
+    problems: tuple[Problem, ...]
+    failures: tuple[ItemFailed, ...]
+    usable: int
+
+
+def validate(pipeline: str | Path, *, overrides: Sequence[str] = ()) -> Validation:
+    """Find all that is wrong at once: in the file, and by opening the inputs of those jobs that are right.
+
+    Args:
+        pipeline: a pipeline.yaml's path.
+        overrides: ``key.path=value``, as for ``--set``.
+    """
+    loaded = load_right_part(Path(pipeline), overrides)
+    if loaded.pipeline is None:
+        return Validation(loaded.problems, (), 0)
+    limit_megapixels(loaded.pipeline.max_megapixels)
+    usable, failures = check_inputs(loaded.pipeline)
+    return Validation(loaded.problems, failures, usable)
 
 
 def plan(pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrides: Sequence[str] = ()) -> Plan:
@@ -343,4 +374,18 @@ def stylize(
     return Image.fromarray(pixels_of(look.shown(result.cpu(), original)))
 
 
-__all__ = ["Estimate", "JobStatus", "Plan", "RunResult", "Status", "check", "estimated", "plan", "run", "status", "stylize"]
+__all__ = [
+    "Estimate",
+    "JobStatus",
+    "Plan",
+    "RunResult",
+    "Status",
+    "Validation",
+    "check",
+    "estimated",
+    "plan",
+    "run",
+    "status",
+    "stylize",
+    "validate",
+]

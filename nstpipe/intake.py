@@ -122,10 +122,14 @@ def check_pictures(job: Job) -> None:
         ItemError: one of them cannot be read.
     """
     for path, key in _pictures_of(job):
-        try:
-            read_picture(path)
-        except ItemError as error:
-            raise ItemError(f"{key}: {error.problem}", error.next_step or "Give the path of a picture.") from error
+        _check_picture(path, key)
+
+
+def _check_picture(path: Path, key: str) -> None:
+    try:
+        read_picture(path)
+    except ItemError as error:
+        raise ItemError(f"{key}: {error.problem}", error.next_step or "Give the path of a picture.") from error
 
 
 def _see_that_it_is_alone(file: InputFile, taken: dict[Path, InputFile]) -> None:
@@ -167,7 +171,7 @@ def rate_of(job: Job) -> Fraction:
 
 
 def check_inputs(pipeline: Pipeline) -> tuple[int, tuple[ItemFailed, ...]]:
-    """Open every input to the end of its head, and every picture to its last line; write nothing.
+    """Open every painting, every input to the end of its head, and every picture to its last line; write nothing.
 
     Returns:
         How many inputs can be used, and what is wrong with the others.
@@ -175,8 +179,14 @@ def check_inputs(pipeline: Pipeline) -> tuple[int, tuple[ItemFailed, ...]]:
     usable = 0
     failures: list[ItemFailed] = []
     for job in pipeline.jobs:
+        unpainted = False
+        for path, key in _pictures_of(job):
+            try:
+                _check_picture(path, key)
+            except ItemError as error:
+                unpainted = True
+                failures.append(failed(job, path, error))
         try:
-            check_pictures(job)
             files = find_inputs(job)
         except ItemError as error:
             failures.append(failed(job, job.input, error))
@@ -185,7 +195,7 @@ def check_inputs(pipeline: Pipeline) -> tuple[int, tuple[ItemFailed, ...]]:
             try:
                 video = _opened(file, job)
                 failures += [_damaged(job, video, video.loss)] if video is not None and video.loss is not None else []
-                usable += 1
+                usable += not unpainted
             except ItemError as error:
                 failures.append(failed(job, file.path, error))
     return usable, tuple(failures)

@@ -20,10 +20,11 @@ from rich.table import Table
 
 from nstpipe import __version__
 from nstpipe.cli.init import init
-from nstpipe.cli.options import AsJson, File, JobNames, Overrides, console_for, leave_for, print_json
+from nstpipe.cli.options import AsJson, File, JobNames, Overrides, console_for, print_json
 from nstpipe.cli.plan import plan
 from nstpipe.cli.preview import preview
 from nstpipe.cli.schedule import schedule
+from nstpipe.cli.validate import validate
 from nstpipe.errors import (
     EXIT_BUG,
     EXIT_DONE,
@@ -179,22 +180,7 @@ def status(
         console.print(f"No run goes on{last}.", highlight=False)
 
 
-@app.command()
-def validate(pipeline: File, set_: Overrides = []) -> None:  # noqa: B006
-    """Check the file, and that every input can be opened; run nothing.
-
-    Example: nstpipe validate pipeline.yaml
-    """
-    from nstpipe import api
-
-    usable, failures = api.check(pipeline, overrides=set_)
-    console = console_for()
-    for failure in failures:
-        hint = f" {failure.next_step}" if failure.next_step else ""
-        console.print(f"{failure.job}: {failure.reason}{hint}", markup=False, highlight=False, soft_wrap=True)
-    if not failures:
-        console.print(f"{pipeline} is right, and all its {usable} inputs can be opened.", highlight=False, soft_wrap=True)
-    leave_for(usable, len(failures))
+app.command()(validate)
 
 
 @app.command()

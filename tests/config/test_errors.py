@@ -301,7 +301,7 @@ def test_all_problems_between_keys_are_told_in_the_order_of_the_file(tmp_path: P
     assert [problem.key for problem in found] == ["jobs.a.encode.codec", "jobs.b.output", "jobs.a.output", "jobs.a.name"]
 
 
-def test_all_problems_of_the_text_itself_are_told_in_the_order_of_the_file(tmp_path: Path) -> None:
+def test_problems_of_the_text_and_of_the_values_are_told_together_in_the_order_of_the_file(tmp_path: Path) -> None:
     text = (
         "x-shared: &shared\n"
         "  audio: ${NO_SUCH_AUDIO} # <-\n"
@@ -312,10 +312,22 @@ def test_all_problems_of_the_text_itself_are_told_in_the_order_of_the_file(tmp_p
         "    size: !!int many # <-\n"
         "    encode: {crf: 1, crf: 2} # <-\n"
         "    <<: *shared\n"
+        "    input: a.mp4\n"
+        "    output: b.mp4\n"
+        "    style: c.png\n"
+        "    strength: 2 # <-\n"
     )
     found = problems(tmp_path, text)
     assert [problem.line for problem in found] == marked(text)
-    assert [problem.key for problem in found] == ["jobs[0].audio", "version", "jobs[0].size", "jobs[0].encode.crf"]
+    assert [problem.key for problem in found] == [
+        "jobs[0].audio", "version", "jobs[0].size", "jobs[0].encode.crf", "jobs.a.strength",
+    ]  # fmt: skip
+
+
+def test_what_is_wrong_between_jobs_that_are_right_is_told_with_the_rest(tmp_path: Path) -> None:
+    text = document(job("sise: 3 # <-"), job(name="b"), job("input: out/c # <-", name="c", input="", output="out/c/d"))
+    text = text.replace("output: out/c/d", "output: out/c/d # <-").replace("input: out/c # <-", "input: out/c")
+    assert [problem.key for problem in problems(tmp_path, text)] == ["jobs.a.sise", "jobs.c.output"]
 
 
 @pytest.mark.parametrize(
