@@ -12,6 +12,7 @@ from pydantic import BaseModel
 import nstpipe
 from nstpipe.config import load_pipeline
 from nstpipe.config.models import Job, Pipeline
+from nstpipe.errors import ConfigError
 from tests.test_house import ROOMS
 
 REPOSITORY = Path(__file__).parent.parent
@@ -72,3 +73,25 @@ def test_the_sample_pipeline_runs(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert {output.frames for output in result.outputs} == {75, 1}
     assert len(list((tmp_path / "street").glob("*.jpg"))) == 9
+
+
+def wrong_examples() -> Iterator[tuple[str, str, str]]:
+    text = (REPOSITORY / "docs" / "errors.md").read_text(encoding="utf-8")
+    yield from re.findall(
+        r'^## (.*)\n\n```yaml title="pipeline.yaml"\n(.*?)```\n\n```text\n(.*?)```', text, re.DOTALL | re.MULTILINE
+    )
+
+
+@pytest.mark.parametrize(("yaml", "said"), [pytest.param(yaml, said, id=title) for title, yaml, said in wrong_examples()])
+def test_wrong_files_get_the_messages_that_the_page_shows(
+    tmp_path: Path, yaml: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("pipeline.yaml").write_text(yaml)
+    with pytest.raises(ConfigError) as caught:
+        load_pipeline(Path("pipeline.yaml"), environment={})
+    assert str(caught.value) == said.rstrip("\n")
+
+
+def test_there_are_twelve_wrong_files_and_more() -> None:
+    assert len(list(wrong_examples())) >= 12

@@ -139,7 +139,10 @@ def _syntax_message(error: yaml.MarkedYAMLError) -> str:
     mark = error.problem_mark
     if "'\\t'" in problem or (mark is not None and mark.buffer and mark.buffer[mark.pointer : mark.pointer + 1] == "\t"):
         return "found a tab; YAML is indented with spaces only: replace the tab with spaces"
-    return f"is not YAML: {problem}"
+    hint = ""
+    if mark is not None and mark.buffer and mark.buffer[max(0, mark.pointer - 1) : mark.pointer + 1] == "${":
+        hint = "; within { } or [ ], put quotes around ${VAR}"
+    return f"is not YAML: {problem}{hint}"
 
 
 _VARIABLE = re.compile(

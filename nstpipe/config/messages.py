@@ -71,7 +71,8 @@ def _problem(place: tuple[str | int, ...], details: Sequence[ErrorDetails], docu
 def _message(place: tuple[str | int, ...], details: Sequence[ErrorDetails], here: Located) -> str:
     kinds = {detail["type"] for detail in details}
     if "missing" in kinds:
-        return "is required, but missing"
+        about = _model_at(place[:-1]).model_fields[str(place[-1])].description or ""
+        return f"is required, but missing: {about[:1].lower()}{about[1:].rstrip('.')}"
     planned = _planned(place, here.value)
     if planned:
         return planned
