@@ -363,3 +363,31 @@ def test_help_is_quick(tmp_path: Path) -> None:
     code = "import sys, nstpipe.cli; nstpipe.cli.exit_code(['--help']); print('torch' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert said.stdout.splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize(
+    "verb", ["doctor", "init", "plan", "preview", "run", "schedule", "schema", "status", "validate"]
+)  # fmt: skip
+def test_every_command_helps_with_an_example(command: Command, verb: str) -> None:
+    said = command(verb, "-h")
+    assert (said.code, f"Example: nstpipe {verb}" in said.out) == (0, True)
+    assert command(verb, "--help").out == said.out
+
+
+def completed(folder: Path, *words: str) -> list[str]:
+    """What a shell is told that the last word may become."""
+    asked = {"_NSTPIPE_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+    said = subprocess.run(
+        [sys.executable, "-m", "nstpipe"], cwd=folder, env={**os.environ, **asked}, capture_output=True, text=True, check=True
+    )
+    assert said.stderr == ""
+    return said.stdout.split()
+
+
+def test_the_shell_completes_commands_options_and_jobs(tmp_path: Path, command: Command) -> None:
+    a_picture(tmp_path)
+    assert sorted(completed(tmp_path, "nstpipe", "sche")) == ["schedule", "schema"]
+    assert "--retry-failed" in completed(tmp_path, "nstpipe", "run", "pipeline.yaml", "--re")
+    assert completed(tmp_path, "nstpipe", "run", "pipeline.yaml", "--job", "o") == ["one"]
+    assert completed(tmp_path, "nstpipe", "preview", "gone.yaml", "--job", "") == []
+    assert "_NSTPIPE_COMPLETE" in command("--show-completion", "bash").out

@@ -78,7 +78,7 @@ def test_the_sample_pipeline_runs(tmp_path: Path) -> None:
 def wrong_examples() -> Iterator[tuple[str, str, str]]:
     text = (REPOSITORY / "docs" / "errors.md").read_text(encoding="utf-8")
     yield from re.findall(
-        r'^## (.*)\n\n```yaml title="pipeline.yaml"\n(.*?)```\n\n```text\n(.*?)```', text, re.DOTALL | re.MULTILINE
+        r'^## ([^\n]*)\n\n```yaml title="pipeline.yaml"\n(.*?)```\n\n```text\n(.*?)```', text, re.DOTALL | re.MULTILINE
     )
 
 

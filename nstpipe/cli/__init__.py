@@ -41,6 +41,7 @@ app = typer.Typer(
     name="nstpipe",
     help="Repaint videos and folders of pictures in the style of a painting.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

@@ -18,7 +18,7 @@ Answer = TypeVar("Answer")
 def init(
     inputs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[INPUT]...", help="Videos, pictures, and folders of pictures.", show_default=False),
+        typer.Argument(metavar="INPUT", help="Videos, pictures, and folders of pictures.", show_default=False),
     ] = None,
     style: Annotated[
         list[Path],
