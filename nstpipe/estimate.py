@@ -35,6 +35,23 @@ LONGEST_CALIBRATION_SECONDS = 3.0
 PaceSource = Literal["an earlier run", "a short trial"]
 
 
+ALIKE_WORK = 3.0
+"""An earlier run's frames may have taken this many times less or more work than those to come."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast it goes.
+
+    Attributes:
+        seconds: for an iteration and a pixel.
+        source: how that is known.
+    """
+
+    seconds: float
+    source: PaceSource
+
+
 @dataclass(frozen=True)
 class ClipCost:
     """What the rest of a clip would take.
@@ -61,10 +78,12 @@ class OutputCost:
     Attributes:
         output: which.
         clips: its clips, in order.
+        source: where the pace is from; None where none is known or nothing is left.
     """
 
     output: Output
     clips: tuple[ClipCost, ...]
+    source: PaceSource | None
 
     @property
     def frames_left(self) -> int:
@@ -95,13 +114,16 @@ class Estimate:
         plan: what would be done.
         costs: for each of its outputs.
         workers: processes at the same time.
-        source: where the pace is from; None where none is known.
     """
 
     plan: Plan
     costs: tuple[OutputCost, ...]
     workers: int
-    source: PaceSource | None
+
+    @property
+    def sources(self) -> tuple[PaceSource, ...]:
+        """Where the paces are from."""
+        return tuple(sorted({cost.source for cost in self.costs if cost.source is not None}))
 
     @property
     def seconds(self) -> float | None:
@@ -122,8 +144,8 @@ def seconds_of(clips: Sequence[ClipCost]) -> float | None:
 def estimate(pipeline: Pipeline, plan: Plan, journal: Journal, *, calibrate: bool) -> Estimate:
     """What a plan would take.
 
-    The pace is that of the latest run, for the job itself or for all jobs together. Where there was none, and
-    `calibrate` allows it, a few iterations are timed and the result is kept in the journal.
+    The pace is that of the latest run. Where that says nothing of a job, and `calibrate` allows it, a few iterations are
+    timed, with the first job's layers, and the result is kept in the journal.
 
     Args:
         pipeline: with the jobs that were planned.
@@ -133,36 +155,51 @@ def estimate(pipeline: Pipeline, plan: Plan, journal: Journal, *, calibrate: boo
     """
     todo = [output for output in plan.outputs if not output.is_done and output.failed_before is None]
     run = journal.latest_run()
-    trial: float | None = None
-    if calibrate and todo and _pace(run) is None:
-        trial = float(
-            journal.cached(
-                f"pace/{CALIBRATION_VERSION}", _machine(pipeline, todo[0].job), lambda: _timed(pipeline, todo[0].job)
-            )
-        )
-    paces = {job.name: _pace(run, job.name) or _pace(run) or trial for job in pipeline.jobs}
-    costs = tuple(_cost(output, pipeline, paces[output.job.name], is_to_do=output in todo) for output in plan.outputs)
-    source: PaceSource | None = "a short trial" if trial else "an earlier run" if _pace(run) else None
-    return Estimate(plan, costs, worker_count(pipeline), source)
+    works = {job.name: _work_a_frame([output for output in todo if output.job.name == job.name]) for job in pipeline.jobs}
+    paces = {name: _earlier(run, name, work) for name, work in works.items() if work}
+    trial: Pace | None = None
+    if calibrate and None in paces.values():
+        job = todo[0].job
+        key = _machine(pipeline, job)
+        trial = Pace(float(journal.cached(f"pace/{CALIBRATION_VERSION}", key, lambda: _timed(pipeline, job))), "a short trial")
+    costs = tuple(
+        _cost(output, pipeline, paces.get(output.job.name) or trial, is_to_do=output in todo) for output in plan.outputs
+    )
+    return Estimate(plan, costs, worker_count(pipeline))
 
 
-def _pace(run: LatestRun | None, job: str | None = None) -> float | None:
-    """Seconds for an iteration and a pixel in the latest run, in which what stopped early counts in full."""
-    spent = [pace for name, pace in run.jobs.items() if job in (None, name)] if run is not None else []
-    work = sum(pace.work for pace in spent)
-    return sum(pace.seconds for pace in spent) / work if work else None
+def _work_a_frame(outputs: Sequence[Output]) -> float:
+    """Iterations at most times pixels, of a frame on the average."""
+    frames = sum(output.found.frame_count for output in outputs)
+    work = sum(
+        output.most_evaluations(clip, 0) * output.size[0] * output.size[1] for output in outputs for clip in output.clips
+    )
+    return work / frames if frames else 0.0
 
 
-def _cost(output: Output, pipeline: Pipeline, pace: float | None, *, is_to_do: bool) -> OutputCost:
+def _earlier(run: LatestRun | None, job: str, work_a_frame: float) -> Pace | None:
+    """The latest run's pace, in which what stopped early counts in full: the job's own, or that of all jobs together.
+
+    Frames that took far less work, or far more, say nothing: what surrounds the iterations weighs otherwise in them.
+    """
+    paces = run.jobs if run is not None else {}
+    for spent in ([pace for name, pace in paces.items() if name == job], list(paces.values())):
+        frames, work = sum(pace.frames for pace in spent), sum(pace.work for pace in spent)
+        if frames and 1 / ALIKE_WORK < work / frames / work_a_frame < ALIKE_WORK:
+            return Pace(sum(pace.seconds for pace in spent) / work, "an earlier run")
+    return None
+
+
+def _cost(output: Output, pipeline: Pipeline, pace: Pace | None, *, is_to_do: bool) -> OutputCost:
     if not is_to_do:
-        return OutputCost(output, tuple(ClipCost(clip, 0, 0, 0.0, 0) for clip in output.clips))
+        return OutputCost(output, tuple(ClipCost(clip, 0, 0, 0.0, 0) for clip in output.clips), None)
     costs = []
     for clip in output.clips:
         done = frames_done(pipeline.work, clip) if output.found.video is not None else 0
         evaluations = output.most_evaluations(clip, done)
-        seconds = None if pace is None else evaluations * output.size[0] * output.size[1] * pace
+        seconds = None if pace is None else evaluations * output.size[0] * output.size[1] * pace.seconds
         costs.append(ClipCost(clip, clip.frame_count - done, evaluations, seconds, clip_bytes(clip, output, pipeline.work)))
-    return OutputCost(output, tuple(costs))
+    return OutputCost(output, tuple(costs), pace.source if pace is not None else None)
 
 
 def _threads(pipeline: Pipeline) -> int:

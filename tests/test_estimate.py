@@ -40,7 +40,7 @@ def test_iterations_and_time_are_counted_clip_by_clip(pipeline: Path, capsys: py
     # The same pace for all, since the work is counted in iterations and pixels.
     assert film.seconds == pytest.approx(3 * pictures[0].seconds)
     assert found.seconds == pytest.approx(5 * pictures[0].seconds)
-    assert found.source == "a short trial"
+    assert found.sources == ("a short trial",)
     # It is kept: another trial would have taken another time.
     half = api.estimated(pipeline, overrides=["jobs.*.optimizer.first=5", "jobs.*.optimizer.next=2"])
     assert half.seconds == pytest.approx((found.seconds or 0) / 2)
@@ -54,7 +54,7 @@ def test_iterations_and_time_are_counted_clip_by_clip(pipeline: Path, capsys: py
 
 def test_without_a_trial_there_is_no_time(pipeline: Path) -> None:
     without = api.estimated(pipeline, calibrate=False)
-    assert (without.seconds, without.source) == (None, None)
+    assert (without.seconds, without.sources) == (None, ())
     assert [cost.most_evaluations for cost in without.costs] == [30, 10, 10]
 
 
@@ -63,12 +63,21 @@ def test_an_earlier_run_is_believed_more(pipeline: Path) -> None:
     found = api.estimated(pipeline)
     film, *pictures = found.costs
     assert [(cost.frames_left, cost.most_evaluations, cost.seconds) for cost in pictures] == [(0, 0, 0), (0, 0, 0)]
-    assert found.source == "an earlier run"
+    assert found.sources == ("an earlier run",)
     with closing(Journal(pipeline.parent / ".nstpipe")) as journal:
         run = journal.latest_run()
     assert run is not None
     spent = run.jobs["street"]
     assert film.seconds == pytest.approx(spent.seconds / spent.work * 30 * 64 * 48)
+
+
+def test_an_earlier_run_of_much_smaller_frames_is_not_believed(pipeline: Path) -> None:
+    api.run(pipeline, jobs=["street"], overrides=["jobs.*.size=32"])
+    assert api.estimated(pipeline, calibrate=False).sources == ("an earlier run",), (
+        "of the film, whose frames take twice the work"
+    )
+    larger = api.estimated(pipeline, overrides=["jobs.*.size=256"], calibrate=False)
+    assert (larger.seconds, larger.sources) == (None, ())
 
 
 def test_workers_share_the_clips_but_not_a_clip(pipeline: Path) -> None:
@@ -96,6 +105,15 @@ def test_the_table_fits_into_eighty_columns(pipeline: Path, capsys: pytest.Captu
     assert "film: film.mp4" in table
     assert "to do: new" in table
     assert "In all 8 frames, at most 50 iterations" in said
+
+
+def test_a_long_reason_stands_below_the_table_once(pipeline: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    api.run(pipeline, jobs=["street"])
+    longer = ["--set", "jobs.*.optimizer.first=12", "--set", "jobs.*.style.strength=2"]
+    assert exit_code(["plan", str(pipeline), "--job", "street", "--no-calibrate", *longer]) == 0
+    said = capsys.readouterr().out
+    assert said.count("to do (1)") == 2
+    assert said.count("(1) optimizer.first changed from 10 to 12, style.strength changed from 1.0 to 2.0\n") == 1
 
 
 def test_many_pictures_share_a_row_unless_all_are_wanted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,9 @@ from nstpipe.errors import DiskFullError
 if TYPE_CHECKING:
     from nstpipe.estimate import Estimate, OutputCost
 
+LONGEST_REASON = 28
+"""Letters that stand in the table itself."""
+
 MOST_ROWS = 40
 """Of a table that is still read; longer ones put the pictures of a job together, and leave its shots out."""
 
@@ -52,8 +55,9 @@ def plan(
     rows = list(_rows(found, every=True))
     if len(rows) > MOST_ROWS and not every:
         rows = list(_rows(found, every=False))
-    console.print(_table(rows))
-    for line in _summary(found):
+    table, notes = _table(rows)
+    console.print(table)
+    for line in (*notes, *_summary(found)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if planned.bytes_needed > planned.bytes_free:
         needed, free = as_megabytes(planned.bytes_needed), as_megabytes(planned.bytes_free)
@@ -79,15 +83,22 @@ class _Row:
     cost: tuple[str, str, str, str, str]
 
 
-def _table(rows: list[_Row]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    table.add_column("job and input", overflow="fold", ratio=1)
+def _table(rows: list[_Row]) -> tuple[Table, list[str]]:
+    """The table, and what is too long for it: reasons that many rows may share."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("job and input", overflow="fold")
     for name in ("frames", "size", "iterations", "time", "disk"):
         table.add_column(name, justify="right", no_wrap=True)
+    notes: list[str] = []
     for row in rows:
-        why = f"\n  {escape(row.why)}" if row.why else ""
-        table.add_row(f"{escape(row.what)}{why}", *row.cost)
-    return table
+        why = row.why
+        if len(why) > LONGEST_REASON:
+            begins, _, rest = why.partition(": ")
+            if rest not in notes:
+                notes.append(rest)
+            why = f"{begins} ({notes.index(rest) + 1})"
+        table.add_row(escape(f"{row.what}\n  {why}" if why else row.what), *row.cost)
+    return table, [f"({number}) {note}" for number, note in enumerate(notes, start=1)]
 
 
 def _rows(found: Estimate, *, every: bool) -> Iterator[_Row]:
@@ -152,9 +163,9 @@ def _summary(found: Estimate) -> Iterator[str]:
     if evaluations:
         frames = sum(cost.frames_left for cost in found.costs)
         yield f"In all {frames:,} frames, at most {evaluations:,} iterations; a frame that hardly changes ends earlier."
-    if found.source is not None and evaluations:
+    if found.seconds is not None and evaluations:
         workers = f"{found.workers} worker{'s' if found.workers > 1 else ''}"
-        yield f"That is about {as_duration(found.seconds)} with {workers}, by the pace of {found.source} on this machine."
+        yield f"That is about {as_duration(found.seconds)} with {workers}, by the pace of {' and '.join(found.sources)} here."
     if planned.bytes_needed:
         needed, free = as_megabytes(planned.bytes_needed), as_megabytes(planned.bytes_free)
         yield f"Frames that wait to be encoded need about {needed} of disk; {free} are free."
@@ -178,7 +189,7 @@ def _as_json(cost: OutputCost, found: Estimate) -> dict[str, Any]:
         "most_evaluations": cost.most_evaluations,
         "seconds": cost.seconds,
         "bytes_needed": cost.bytes_needed,
-        "pace": found.source,
+        "pace": cost.source,
         "workers": found.workers,
         "clips": [
             {

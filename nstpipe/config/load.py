@@ -21,6 +21,10 @@ MOST_JOBS = 10_000
 """A matrix multiplies; more jobs than this is a slip."""
 
 
+MOST_NAMED = 8
+"""Files that a message names."""
+
+
 @dataclass(frozen=True)
 class Loaded:
     """What could be read of a pipeline.yaml.
@@ -81,7 +85,9 @@ def _text_of(path: Path) -> str:
             raise DocumentError(Problem("", message))
         return content.decode("utf-8-sig")
     except OSError as error:
-        message = f"cannot be read: {error.strerror}. Give the path of a pipeline.yaml"
+        near = sorted(file.name for file in path.parent.glob("*.y*ml")) if path.parent.is_dir() and not path.exists() else []
+        there = f"; in that folder are {', '.join(near[:MOST_NAMED])}" if near else ", or write one with `nstpipe init`"
+        message = f"cannot be read: {error.strerror}. Give the path of a pipeline.yaml{there}"
         raise DocumentError(Problem("", message)) from error
     except UnicodeDecodeError as error:
         message = f"is not text in UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}); save it as UTF-8"

@@ -486,7 +486,12 @@ def test_a_file_that_does_not_exist(tmp_path: Path) -> None:
     file = tmp_path / "nothing.yaml"
     with pytest.raises(ConfigError) as caught:
         load_pipeline(file)
-    assert str(caught.value) == f"{file}: cannot be read: No such file or directory. Give the path of a pipeline.yaml"
+    assert str(caught.value) == f"{file}: cannot be read: No such file or directory. Give the path of a pipeline.yaml" + (
+        ", or write one with `nstpipe init`"
+    )
+    (tmp_path / "pipeline.yaml").touch()
+    with pytest.raises(ConfigError, match=r"in that folder are pipeline\.yaml"):
+        load_pipeline(file)
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         load_pipeline(tmp_path)
 
