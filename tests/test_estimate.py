@@ -93,7 +93,8 @@ def test_what_failed_before_costs_nothing_and_is_said(pipeline: Path, capsys: py
     api.run(pipeline, jobs=["street"])
     assert exit_code(["plan", str(pipeline), "--job", "street", "--no-calibrate"]) == 0
     said = capsys.readouterr().out
-    assert "not tried again: failed before" in said
+    assert "not tried again (1)" in said
+    assert "(1) failed before (1 try): " in said
     assert "--retry-failed" in said
 
 

@@ -194,6 +194,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     assert not list(tmp_path.glob(".*partial*"))
     assert exit_code(["preview", str(pipeline), "--job", "won"]) == 64
     assert "Did you mean one?" in capsys.readouterr().err
-    assert exit_code(["preview", str(pipeline), "--full", "--evaluations", "3"]) == 64
+    assert exit_code(["preview", str(pipeline), "--full", "--iterations", "3"]) == 64
     assert exit_code(["preview", str(pipeline), "--frame", "4"]) == 64
     assert exit_code(["preview", str(pipeline), "--frame", "0"]) == 64

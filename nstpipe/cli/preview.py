@@ -40,7 +40,7 @@ def preview(
         ),
     ] = [],  # noqa: B006
     before_after: Annotated[bool, typer.Option("--before-after", help="Put the original beside it.")] = False,
-    evaluations: Annotated[
+    iterations: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Iterations at most; default: 40, or the job's if fewer.")
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="As many iterations as the job itself.")] = False,
@@ -52,14 +52,14 @@ def preview(
 
     Example: nstpipe preview pipeline.yaml --job street --grid strength=0.5,1,2 --grid scale=0.7,1,1.4
     """
-    if full and evaluations is not None:
-        raise UsageError("--full and --evaluations: give one of them.")
+    if full and iterations is not None:
+        raise UsageError("--full and --iterations: give one of them.")
     from nstpipe import preview as room
 
     began = time.monotonic()
     axes = [room.axis(text) for text in grid]
     overrides = (*set_, *([f"device={device}"] if device else []))
-    most = None if full else evaluations or room.PREVIEW_EVALUATIONS
+    most = None if full else iterations or room.PREVIEW_EVALUATIONS
     wanted = room.Preview(pipeline, job, frame - 1, overrides, most)
     settings, chosen = wanted.settings()
     path = output if output is not None else Path(f"preview_{chosen.name}_{frame}{'_grid' if axes else ''}.png")
