@@ -27,7 +27,7 @@ from nstpipe.media.video import VideoInfo, VideoSource, probe
 from nstpipe.paint import ClipTask, painted_frames
 from nstpipe.plan import Clip, Found, Output
 
-PREVIEW_EVALUATIONS = 40
+PREVIEW_EVALUATIONS = 30
 """From the colour-matched start the look is settled by then; what the rest of a first frame's iterations add is detail."""
 
 MOST_CELLS = 100

@@ -106,6 +106,8 @@ def test_the_table_fits_into_eighty_columns(pipeline: Path, capsys: pytest.Captu
     assert "film: film.mp4" in table
     assert "to do: new" in table
     assert "In all 8 frames, at most 50 iterations" in said
+    assert exit_code(["plan", str(pipeline), "--no-calibrate", "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
 
 
 def test_a_long_reason_stands_below_the_table_once(pipeline: Path, capsys: pytest.CaptureFixture[str]) -> None:

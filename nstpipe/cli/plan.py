@@ -16,6 +16,8 @@ from nstpipe.cli.options import AsJson, File, JobNames, Overrides, console_for, 
 from nstpipe.errors import DiskFullError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from nstpipe.estimate import Estimate, OutputCost
 
 LONGEST_REASON = 28
@@ -36,6 +38,7 @@ def plan(
     ] = True,
     every: Annotated[bool, typer.Option("--all", help="A row for each picture and shot, however many.")] = False,
     as_json: AsJson = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but what cannot be done.")] = False,
 ) -> None:
     """Say what `run` would do, why, and how long it would take, without doing it.
 
@@ -50,7 +53,22 @@ def plan(
         for cost in found.costs:
             print_json(_as_json(cost, found))
     console = console_for(as_json)
-    for notice in planned.notices:
+    if quiet:
+        for failure in planned.failures:
+            console.print(f"{failure.job}: {failure.reason}", markup=False, highlight=False, soft_wrap=True)
+    else:
+        _show(found, console, every=every)
+    if planned.bytes_needed > planned.bytes_free:
+        needed, free = as_megabytes(planned.bytes_needed), as_megabytes(planned.bytes_free)
+        raise DiskFullError(
+            f"the disk of the work folder is too full for this: {needed} are needed, {free} are free.",
+            "Free some space, or give a smaller size.",
+        )
+    leave_for(len(planned.outputs), len(planned.failures))
+
+
+def _show(found: Estimate, console: Console, *, every: bool) -> None:
+    for notice in found.plan.notices:
         console.print(notice, markup=False, highlight=False, soft_wrap=True)
     rows = list(_rows(found, every=True))
     if len(rows) > MOST_ROWS and not every:
@@ -59,13 +77,6 @@ def plan(
     console.print(table)
     for line in (*notes, *_summary(found)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    if planned.bytes_needed > planned.bytes_free:
-        needed, free = as_megabytes(planned.bytes_needed), as_megabytes(planned.bytes_free)
-        raise DiskFullError(
-            f"the disk of the work folder is too full for this: {needed} are needed, {free} are free.",
-            "Free some space, or give a smaller size.",
-        )
-    leave_for(len(planned.outputs), len(planned.failures))
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def preview(
     ] = [],  # noqa: B006
     before_after: Annotated[bool, typer.Option("--before-after", help="Put the original beside it.")] = False,
     iterations: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Iterations at most; default: 40, or the job's if fewer.")
+        int | None, typer.Option(min=1, metavar="N", help="Iterations at most; default: 30, or the job's if fewer.")
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="As many iterations as the job itself.")] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N, instead of the file's own.")] = None,
