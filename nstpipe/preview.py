@@ -19,7 +19,7 @@ from nstpipe.config.models import PICTURE_SUFFIXES
 from nstpipe.errors import ConfigError, InputError, ItemError, UsageError
 from nstpipe.events import Emit, FrameDone
 from nstpipe.files import completed
-from nstpipe.intake import check_pictures, rate_of
+from nstpipe.intake import check_pictures, masks_of, rate_of
 from nstpipe.media.frame import Pixels, Source, in_eight_bits, resized, working_size
 from nstpipe.media.inputs import InputFile, find_inputs, matches_parts
 from nstpipe.media.pictures import PictureSource, limit_megapixels
@@ -69,7 +69,8 @@ class Painted:
         frame_index: from 0 in the job.
         before: height x width x 3, uint8, at the working size.
         after: likewise.
-        evaluations: iterations spent.
+        evaluations: iterations spent, in iterations at full size.
+        most_evaluations: that a run might take.
     """
 
     job: str
@@ -78,6 +79,7 @@ class Painted:
     before: Pixels
     after: Pixels
     evaluations: int
+    most_evaluations: int
 
 
 @dataclass(frozen=True)
@@ -212,12 +214,11 @@ class Preview:
         """
         pipeline, job = self.settings()
         limit_megapixels(pipeline.max_megapixels)
-        if self.evaluations is not None and self.evaluations < job.optimizer.first:
-            job = job.model_copy(update={"optimizer": job.optimizer.model_copy(update={"first": self.evaluations})})
+        first = min(job.optimizer.first, self.evaluations or job.optimizer.first)
         try:
             check_pictures(job)
             place = _place(job, self.frame_index)
-            return _painted(pipeline, job, place, self.frame_index, emit)
+            return _painted(pipeline, job, place, self.frame_index, first, emit)
         except ItemError as error:
             raise InputError(f"{job.name}: {error.problem}", error.next_step) from error
 
@@ -246,16 +247,18 @@ def _place(job: Job, frame_index: int) -> _Place:
     raise UsageError(f"--frame {frame_index + 1}: {job.name} has {frames_before} frames, counted from 1.")
 
 
-def _painted(pipeline: Pipeline, job: Job, place: _Place, frame_index: int, emit: Emit) -> Painted:
+def _painted(pipeline: Pipeline, job: Job, place: _Place, frame_index: int, first: int, emit: Emit) -> Painted:
     path, video = place.file.path, place.video
     if place.file.problem:
         raise ItemError(place.file.problem)
     source: Source = VideoSource(video) if video is not None else PictureSource(path.parent, [path])
     size = working_size(source.size, job.size, even=video is not None)
     clip = Clip(place.frame_index, place.frame_index + 1, "")
-    output = Output(job, Found(place.file, "", source.size, video), size, (clip,), "", "preview")
+    found = Found(place.file, "", source.size, video, masks=masks_of(place.file, job, source.frame_count))
+    output = Output(job, found, size, (clip,), "", "preview")
+    shorter = job.model_copy(update={"optimizer": job.optimizer.model_copy(update={"first": first})})
     task = ClipTask(
-        output,
+        replace(output, job=shorter),
         clip,
         pipeline.work,
         pipeline.device,
@@ -273,7 +276,7 @@ def _painted(pipeline: Pipeline, job: Job, place: _Place, frame_index: int, emit
 
     [(frame, pixels, _)] = painted_frames(task, source, place.frame_index, None, listen)
     before = in_eight_bits(resized(frame.pixels, size))
-    return Painted(job.name, path, frame_index, before, in_eight_bits(pixels), spent[-1])
+    return Painted(job.name, path, frame_index, before, in_eight_bits(pixels), spent[-1], output.most_evaluations(clip, 0))
 
 
 def check_writable(path: Path, pipeline: Pipeline, file: Path) -> None:

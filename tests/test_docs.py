@@ -51,8 +51,10 @@ def test_yaml_examples_are_right_and_run(tmp_path: Path, example: str, monkeypat
 
 def furnish(job: Job) -> None:
     """Make small media for what a job reads."""
-    for image in job.style.images:
+    for image in (*job.style.images, *(image for region in job.regions if region.style for image in region.style.images)):
         make_picture(image.path)
+    for region in job.regions:
+        make_picture(region.mask if region.mask.suffix else region.mask / "deep" / "a.png")
     if job.input.suffix.lower() in VIDEO_SUFFIXES:
         make_video(job.input, frames=2)
     elif job.input.suffix.lower() in PICTURE_SUFFIXES:

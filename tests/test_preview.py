@@ -37,8 +37,10 @@ def pictures(folder: Path, **job: object) -> Path:
     return write_pipeline(folder, {"name": "one", "input": "in", "output": "out", **job})
 
 
-def test_a_preview_is_what_a_run_makes_of_the_frame(tmp_path: Path) -> None:
-    pipeline = pictures(tmp_path)
+@pytest.mark.parametrize("job", [{}, {"regions": [{"mask": "mask.png", "style": "keep"}], "color": "content"}], ids=str)
+def test_a_preview_is_what_a_run_makes_of_the_frame(tmp_path: Path, job: dict[str, object]) -> None:
+    make_picture(tmp_path / "mask.png", seed=4)
+    pipeline = pictures(tmp_path, **job)
     painted = Preview(pipeline, "one", 2).painted(ignore)
     assert painted.path.name == "p10.png", "pictures are counted in natural order"
     assert not (tmp_path / ".nstpipe").exists()

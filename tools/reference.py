@@ -93,10 +93,12 @@ def _key(name: str, field: Any, schema: dict[str, Any]) -> tuple[str, str, str, 
     if field.is_required():
         default = "required"
     elif nested or field.default is None:
-        default = ""
+        default = "`[]`" if field.default == () else ""
     else:
         default = f"`{_written(field.default)}`"
     takes = "a mapping" if nested else _taken(schema)
+    if nested and schema.get("type") == "array":
+        takes = "a list of mappings"
     if name == "style":
         takes = "a path or a mapping"
     elif takes == "text" and Path in (field.annotation, *get_args(field.annotation)):

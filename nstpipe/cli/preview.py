@@ -78,7 +78,7 @@ def preview(
     height, width = painted.after.shape[:2]
     console.print(
         f"{path}: {said} of frame {frame} of {painted.job} ({painted.path.name}), {width}x{height}, "
-        f"{painted.evaluations} of {chosen.optimizer.first} iterations, {time.monotonic() - began:.0f} s.",
+        f"{painted.evaluations} of {painted.most_evaluations} iterations, {time.monotonic() - began:.0f} s.",
         markup=False,
         highlight=False,
         soft_wrap=True,
