@@ -13,13 +13,18 @@ from rich.console import Console
 from nstpipe.errors import EXIT_DONE, EXIT_SOME_FAILED, InputError
 
 
-def jobs_in(context: typer.Context) -> list[str]:
-    """Names of the jobs, for the shell to complete; none where the file cannot be read."""
+def jobs_in(args: list[str]) -> list[str]:
+    """Names of the jobs, for the shell to complete; none where the file cannot be read.
+
+    Args:
+        args: words of the command line so far; the name is typer's.
+    """
     from nstpipe.config import load_pipeline
     from nstpipe.errors import ConfigError
 
+    files = [word for word in args if word.endswith((".yaml", ".yml"))]
     try:
-        return [job.name for job in load_pipeline(Path(context.params.get("pipeline") or "pipeline.yaml")).jobs]
+        return [job.name for job in load_pipeline(Path(files[0] if files else "pipeline.yaml")).jobs]
     except ConfigError:
         return []
 

@@ -54,9 +54,9 @@ def preview(
     """
     if full and iterations is not None:
         raise UsageError("--full and --iterations: give one of them.")
+    began = time.monotonic()
     from nstpipe import preview as room
 
-    began = time.monotonic()
     axes = [room.axis(text) for text in grid]
     overrides = (*set_, *([f"device={device}"] if device else []))
     most = None if full else iterations or room.PREVIEW_EVALUATIONS
