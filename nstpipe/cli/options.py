@@ -13,18 +13,15 @@ from rich.console import Console
 from nstpipe.errors import EXIT_DONE, EXIT_SOME_FAILED, InputError
 
 
-def jobs_in(args: list[str]) -> list[str]:
-    """Names of the jobs, for the shell to complete; none where the file cannot be read.
-
-    Args:
-        args: words of the command line so far; the name is typer's.
-    """
+def jobs_in(context: typer.Context) -> list[str]:
+    """Names of the jobs, for the shell to complete; none where the file cannot be read."""
     from nstpipe.config import load_pipeline
     from nstpipe.errors import ConfigError
 
-    files = [word for word in args if word.endswith((".yaml", ".yml"))]
+    # While an option still lacks its value, the file is among the words that nobody has asked for yet.
+    files = [context.params.get("pipeline"), *context.args, "pipeline.yaml"]
     try:
-        return [job.name for job in load_pipeline(Path(files[0] if files else "pipeline.yaml")).jobs]
+        return [job.name for job in load_pipeline(Path(next(file for file in files if file))).jobs]
     except ConfigError:
         return []
 
