@@ -384,10 +384,12 @@ def completed(folder: Path, *words: str) -> list[str]:
     return said.stdout.split()
 
 
-def test_the_shell_completes_commands_options_and_jobs(tmp_path: Path, command: Command) -> None:
+def test_the_shell_completes_commands_options_and_jobs(tmp_path: Path) -> None:
     a_picture(tmp_path)
     assert sorted(completed(tmp_path, "nstpipe", "sche")) == ["schedule", "schema"]
     assert "--retry-failed" in completed(tmp_path, "nstpipe", "run", "pipeline.yaml", "--re")
     assert completed(tmp_path, "nstpipe", "run", "pipeline.yaml", "--job", "o") == ["one"]
     assert completed(tmp_path, "nstpipe", "preview", "gone.yaml", "--job", "") == []
-    assert "_NSTPIPE_COMPLETE" in command("--show-completion", "bash").out
+    show = [sys.executable, "-m", "nstpipe", "--show-completion", "bash"]
+    shown = subprocess.run(show, capture_output=True, text=True, check=True)
+    assert "_NSTPIPE_COMPLETE" in shown.stdout
