@@ -52,9 +52,10 @@ def test_one_table_says_it_all(pipeline: Path, capsys: pytest.CaptureFixture[str
     assert [row.split("  ")[0].strip() for row in rows] == [
         "pipeline.yaml:2: device", "pipeline.yaml:6: jobs.wrong.sise", "job right", "job gone", "job unpainted",
     ]  # fmt: skip
-    assert "has 2 faults, the inputs of its other jobs were looked at" in last
+    assert last.endswith("has 2 faults; 3 things that it reads cannot be used.")
     pipeline.write_text(TEXT.replace("device: gpu", "device: cpu").replace(", sise: 3", ""))
     assert exit_code(["validate", str(pipeline)]) == 2
+    assert "has no fault of its own; 4 things that it reads cannot be used." in capsys.readouterr().out
 
 
 def test_the_same_for_machines(pipeline: Path, capsys: pytest.CaptureFixture[str]) -> None:

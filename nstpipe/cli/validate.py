@@ -44,15 +44,16 @@ def validate(
     for failure in found.failures:
         table.add_row(escape(f"job {failure.job}"), escape(f"{failure.reason} {failure.next_step}".strip()))
     console.print(table)
+    said = [_counted(len(found.problems), "fault", "faults") if found.problems else "no fault of its own"]
+    said += [f"{_counted(len(found.failures), 'thing', 'things')} that it reads cannot be used"] if found.failures else []
+    console.print(f"{pipeline} has {'; '.join(said)}.", highlight=False, soft_wrap=True)
     if found.problems:
-        more = ", the inputs of its other jobs were looked at" if found.usable or found.failures else ""
-        console.print(f"{pipeline} has {_count(found.problems)}{more}.", highlight=False, soft_wrap=True)
         raise typer.Exit(ConfigError.exit_code)
     leave_for(found.usable, len(found.failures))
 
 
-def _count(problems: tuple[Problem, ...]) -> str:
-    return "1 fault" if len(problems) == 1 else f"{len(problems)} faults"
+def _counted(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
 
 
 def _place(file: Path, problem: Problem) -> str:
