@@ -31,6 +31,10 @@ ROOMS = (
     "report",
     "conduct",
     "doctor",
+    "estimate",
+    "preview",
+    "begin",
+    "schedule",
     "api",
     "cli",
 )
