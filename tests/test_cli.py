@@ -265,7 +265,7 @@ def test_signals_end_a_run_without_losing_finished_frames(tmp_path: Path, number
     assert "what is finished is kept" in err
     assert "Traceback" not in err
     assert not list(tmp_path.glob("out/*"))
-    stored = list((tmp_path / ".nstpipe" / "clips").glob("*/frame_*.png"))
+    stored = list((tmp_path / ".nstpipe" / "clips").glob("*/frame_*.npy"))
     assert len(stored) >= 2
 
 

@@ -314,7 +314,7 @@ _RGB: dict[str, Any] = {
 
 def _probe_packets(path: Path) -> VideoInfo:
     try:
-        with av.open(local(path), options={"protocol_whitelist": "file"}) as container:
+        with av.open(local(path), options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
             if container.format.name in PLAYLISTS:
                 raise ItemError(
                     f"{path} is a playlist ({container.format.name}), which names other files; a video is wanted.",

@@ -102,12 +102,12 @@ class Night:
 
     def frames_kept(self) -> int:
         """Frames that are stored, or are in a result that has its name."""
-        stored = len(list((self.folder / "work" / "clips").glob("*/frame_*.png")))
+        stored = len(list((self.folder / "work" / "clips").glob("*/frame_*.npy")))
         made = sum(FRAMES[name] for name in FRAMES if (self.folder / "out" / name).exists())
         encoded_and_stored = 0
         if stored:  # a film that has its name may not have been cleared away yet
             for clip in (self.folder / "work" / "clips").iterdir():
-                count = len(list(clip.glob("frame_*.png")))
+                count = len(list(clip.glob("frame_*.npy")))
                 encoded_and_stored += count if count in made_counts(self.folder) else 0
         return stored + made - encoded_and_stored
 

@@ -155,7 +155,7 @@ def cut(path: Path) -> None:
 
 
 def frames_of(night: Night) -> list[Path]:
-    return sorted((night.folder / "work" / "clips").glob("*/frame_*.png"))
+    return sorted((night.folder / "work" / "clips").glob("*/frame_*.npy"))
 
 
 def states_of(night: Night) -> list[Path]:
@@ -169,7 +169,7 @@ def states_of(night: Night) -> list[Path]:
         ("state, a byte flipped", lambda night, chance: flip_a_byte(states_of(night)[-1], chance.randrange(20000)), {3}),
         pytest.param(
             "stored frame cut short",
-            lambda night, chance: frames_of(night)[2].write_bytes(b"PNG"),
+            lambda night, chance: frames_of(night)[2].write_bytes(b"NUM"),
             {2},
             marks=pytest.mark.faults,
         ),
