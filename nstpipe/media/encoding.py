@@ -17,7 +17,7 @@ import numpy as np
 from nstpipe.config.models import ANIMATION_SUFFIXES, Encode
 from nstpipe.errors import ItemError
 from nstpipe.files import complete, ensure_folder, is_numbered, partial_path
-from nstpipe.media.ffmpeg import LOCAL_ONLY, Process, local
+from nstpipe.media.ffmpeg import LOCAL_ONLY, PIPE_BYTES, Process, local
 from nstpipe.media.frame import SIXTEEN_BIT_STEP, Frame, Pixels, in_eight_bits, in_sixteen_bits
 from nstpipe.media.probing import Stream, VideoInfo, probe
 from nstpipe.media.sequence import SequenceSink, check_free
@@ -181,7 +181,7 @@ class VideoSink:
         graph = self._graph(size, encode, copy_audio, keep_metadata, seconds_of_sound)
         self._process = Process(graph, path, stdin=True)
         # The frames travel in NUT, the one raw container that carries their exact times through a pipe.
-        self._container = av.open(_WriteOnly(self._process.stdin), "w", format="nut")
+        self._container = av.open(_WriteOnly(self._process.stdin), "w", format="nut", buffer_size=PIPE_BYTES)
         stream = self._container.add_stream("rawvideo", rate=info.average_rate)
         stream.width, stream.height = size
         stream.pix_fmt = self._frame_format

@@ -21,6 +21,9 @@ from nstpipe.errors import ItemError, MachineError, TransientError
 STDERR_TAIL_CHARACTERS = 600
 """How much of ffmpeg's own words an error repeats: its last lines name the cause."""
 
+PIPE_BYTES = 1 << 20
+"""Linux's usual 64 KB would have two processes wait for each other a hundred times a frame; other systems ignore it."""
+
 EXITED_BY_SIGNAL = 255
 """ffmpeg's exit code for a signal that it has a handler for."""
 
@@ -114,6 +117,7 @@ class Process:
             stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
             stderr=self._messages,
+            pipesize=PIPE_BYTES,
             # Ctrl-C goes to a terminal's whole process group; nstpipe itself decides what ends when.
             start_new_session=os.name != "nt",
         )

@@ -152,7 +152,7 @@ def _tone_mapped(video: Any, info: VideoInfo) -> Any:
 def _filled(pixels: NDArray[Any], pipe: IO[bytes]) -> bool:
     """Fill an array from a pipe; False if the pipe ends before."""
     # What Python calls a buffered pipe has `readinto`, which its type does not say.
-    room = memoryview(pixels).cast("B")
+    room = memoryview(pixels.data).cast("B")
     place = 0
     while place < len(room):
         count: int = pipe.readinto(room[place:])  # type: ignore[attr-defined]
