@@ -408,7 +408,8 @@ def _video_notices(output: Output, video: VideoInfo) -> Iterator[str]:
     if video.interlaced:
         yield f"{name} is interlaced; each frame becomes one whole picture (bwdif)"
     if video.hdr is not None:
-        yield f"{name} is in {video.hdr}; it is brought to the range of a standard picture in BT.709"
+        mastering = f" ({video.mastering})" if video.mastering else ""
+        yield f"{name} is in {video.hdr}{mastering}; it is brought to the range of a standard picture in BT.709"
     if video.complaint:
         yield f"{name} has errors, though no frame is missing; some may look damaged. The decoder said: {video.complaint}"
     for sentence in left_behind(video, output.path, copy_audio=output.job.audio == "copy"):

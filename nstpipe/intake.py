@@ -31,6 +31,7 @@ from nstpipe.media.video import (
     VideoInfo,
     VideoSource,
     bits_of,
+    check_readable,
     probe,
     survey,
     surveyed,
@@ -142,6 +143,7 @@ def _look(file: InputFile, job: Job, journal: Journal) -> Found:
     if not file.is_video:
         return Found(file, sha256, picture_size(file.path), stamp=stamp)
     video = probe(file.path, _rate_of(job))
+    check_readable(video)
     kept = journal.cached(f"survey/{SURVEY_VERSION}", sha256, lambda: survey(video).as_json())
     video = surveyed(video, Survey.from_json(kept))
     starts: tuple[int, ...] = (0,)
@@ -191,7 +193,9 @@ def _opened(file: InputFile, job: Job) -> VideoInfo | None:
     if file.problem:
         raise ItemError(file.problem)
     if file.is_video:
-        return probe(file.path, _rate_of(job))
+        video = probe(file.path, _rate_of(job))
+        check_readable(video)
+        return video
     read_picture(file.path)
     return None
 

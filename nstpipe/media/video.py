@@ -12,7 +12,7 @@ import ffmpeg as graphs
 import numpy as np
 from numpy.typing import NDArray
 
-from nstpipe.errors import MachineError
+from nstpipe.errors import ItemError
 from nstpipe.media.animation import animation_frames
 from nstpipe.media.encoding import VideoSink, bits_of, left_behind, try_encode, try_output, video_sink
 from nstpipe.media.ffmpeg import LOCAL_ONLY, Process, filters, local
@@ -122,17 +122,21 @@ def _in_rgb(video: Any, info: VideoInfo) -> Any:
     )
 
 
-def _tone_mapped(video: Any, info: VideoInfo) -> Any:
-    """HDR to the light, the curve and the primaries of BT.709.
+def check_readable(info: VideoInfo) -> None:
+    """See that this machine can read a video; others may be done all the same.
 
     Raises:
-        MachineError: this ffmpeg lacks the filter.
+        ItemError: it is HDR, and this ffmpeg lacks what makes a standard picture of it.
     """
-    if "zscale" not in filters():
-        raise MachineError(
+    if info.hdr is not None and "zscale" not in filters():
+        raise ItemError(
             f"{info.path} is in {info.hdr}; to make a standard picture of it, ffmpeg needs its filter zscale, but has none.",
-            "Take an ffmpeg built with libzimg, such as the one in the package imageio-ffmpeg, off the PATH's other one.",
+            "Put an ffmpeg built with libzimg first on the PATH, or none: then the package imageio-ffmpeg's is taken.",
         )
+
+
+def _tone_mapped(video: Any, info: VideoInfo) -> Any:
+    """HDR to the light, the curve and the primaries of BT.709."""
     tagged = {
         "transferin": info.transfer,
         "matrixin": {"bt2020nc": "2020_ncl", "bt709": "709", "smpte170m": "170m"}[info.matrix],
@@ -171,6 +175,7 @@ __all__ = [
     "VideoSink",
     "VideoSource",
     "bits_of",
+    "check_readable",
     "left_behind",
     "probe",
     "survey",
