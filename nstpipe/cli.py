@@ -119,6 +119,7 @@ def run(
             retry_failed=retry_failed,
             fail_fast=fail_fast,
             wait=wait,
+            isolated=True,
             stop=stop,
             on_event=on_event,
         )
@@ -143,9 +144,10 @@ def _deadline(until: str | None, max_runtime: str | None, now: float) -> float |
         match = re.fullmatch(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", until)
         if match is None:
             raise UsageError(f"--until: found {until}; should be a time of the day from 00:00 to 23:59, such as 06:30.")
-        today = datetime.fromtimestamp(now)
-        end = today.replace(hour=int(match[1]), minute=int(match[2]), second=0, microsecond=0)
-        ends.append((end if end > today else end + timedelta(days=1)).timestamp())
+        today = datetime.fromtimestamp(now).replace(hour=int(match[1]), minute=int(match[2]), second=0, microsecond=0)
+        # Where clocks are put back there are two such times in one night (fold); `timestamp` knows how long each night is.
+        times = [(today + timedelta(days=days)).replace(fold=fold).timestamp() for days in (0, 1) for fold in (0, 1)]
+        ends.append(min(end for end in times if end > now))
     if max_runtime is not None:
         match = re.fullmatch(r"(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?", max_runtime)
         if match is None or not any(match.groups()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import joblib
 
-from nstpipe.clip import failed, frames_done
+from nstpipe.clip import RETRY_WAITS_SECONDS, failed, frames_done, is_transient
 from nstpipe.config import Job, Pipeline
 from nstpipe.errors import (
     ItemError,
@@ -80,6 +81,7 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal) -> Plan:
     outputs: list[Output] = []
     failures: list[ItemFailed] = []
     taken: dict[Path, InputFile] = {}
+    waits = list(RETRY_WAITS_SECONDS)
     for job in pipeline.jobs:
         try:
             for path, key in _pictures_of(job):
@@ -93,7 +95,7 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal) -> Plan:
         for file in files:
             try:
                 _see_that_it_is_alone(file, taken)
-                found.append(_look(file, job, journal))
+                found.append(_look_again(file, job, journal, waits))
             except ItemError as error:
                 failures.append(failed(job, file.path, error))
         known = {file.output: record for file in files if (record := journal.record_of(file.output)) is not None}
@@ -129,6 +131,17 @@ def _see_that_it_is_alone(file: InputFile, taken: dict[Path, InputFile]) -> None
     first = taken.setdefault(file.output, file)
     if first is not file:
         raise ItemError(f"output: {first.path} and {file.path} would both be written to {file.output}.", "Give another place.")
+
+
+def _look_again(file: InputFile, job: Job, journal: Journal, waits: list[float]) -> Found:
+    """Look into a file, again after a while if the disk failed it; `waits` are used up, lest a dead disk cost hours."""
+    while True:
+        try:
+            return _look(file, job, journal)
+        except ItemError as error:
+            if not waits or not is_transient(error):
+                raise
+            time.sleep(waits.pop(0))
 
 
 def _look(file: InputFile, job: Job, journal: Journal) -> Found:

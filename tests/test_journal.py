@@ -135,7 +135,7 @@ def test_an_output_goes_from_planned_to_started_to_failed_to_planned(journal: Jo
     path = tmp_path / "out.mp4"
     plan(journal, path)
     seen = [journal.record_of(path)]
-    journal.record_start(path, 0)
+    journal.record_start("run", path, 0, 0)
     seen.append(journal.record_of(path))
     failure = ItemFailed(job="job", path="in.mp4", reason="no sound", next_step="Copy it.", output=str(path), attempts=4)
     journal.record_failure(failure, "f", {"seed": 0}, "logs/run.jsonl:7")
@@ -157,7 +157,7 @@ def test_an_output_goes_from_planned_to_started_to_failed_to_planned(journal: Jo
 def test_frames_are_counted_until_something_changes(journal: Journal, tmp_path: Path) -> None:
     plan(journal, tmp_path / "out.mp4")
     for frame_index in (0, 1, 1):
-        journal.record_frame("run", frame(frame_index))
+        journal.record_frame("run", frame(frame_index), 3)
     assert journal.frames_of("in.mp4", "job") == 2
     plan(journal, tmp_path / "out.mp4")
     assert journal.frames_of("in.mp4", "job") == 2
@@ -168,8 +168,8 @@ def test_frames_are_counted_until_something_changes(journal: Journal, tmp_path: 
 def test_who_only_reads_sees_a_run_that_goes_on(journal: Journal, tmp_path: Path) -> None:
     planned = JobPlanned(job="job", outputs=1, outputs_done=0, frames=3, frames_left=3, work_left=3000)
     journal.begin_run("run", 2, [planned])
-    journal.record_frame("run", frame(0))
-    journal.record_frame("an older run", frame(1))
+    journal.record_frame("run", frame(0), 3)
+    journal.record_frame("an older run", frame(1), 3)
     reader = Journal(tmp_path / "work", read_only=True)
     latest = reader.latest_run()
     assert latest is not None
@@ -183,6 +183,55 @@ def test_who_only_reads_sees_a_run_that_goes_on(journal: Journal, tmp_path: Path
         reader.begin_run("other", 1, [])
     assert reader.cached("kind", "key", lambda: "found") == "found"
     reader.close()
+
+
+def test_the_history_of_a_clip_and_its_frames_is_told(journal: Journal, tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    plan(journal, path)
+    [planned] = journal.clips(str(path))
+    assert (planned.state, planned.started_at, planned.attempts) == ("planned", None, 0)
+    journal.record_start("run", path, 0, 0)
+    journal.record_frame("run", frame(0), 3)
+    journal.record_attempt(path, 0, "no memory", "logs/run.jsonl:3", given_up=False)
+    journal.record_attempt(path, 0, "no memory again", "logs/run.jsonl:4", given_up=True)
+    [clip] = journal.clips(str(path))
+    assert (clip.state, clip.attempts, clip.reason, clip.log) == ("failed", 2, "no memory again", "logs/run.jsonl:4")
+    first, second = journal.frames("in.mp4", "job")
+    assert (first.state, first.attempts) == ("done", 0)
+    assert first.started_at is not None
+    assert first.finished_at == pytest.approx(first.started_at + 2.0)
+    assert (second.first_frame_index, second.state, second.attempts, second.log) == (1, "failed", 2, "logs/run.jsonl:4")
+    # Another run goes on at the second frame.
+    plan(journal, path)
+    journal.record_start("other", path, 0, 1)
+    journal.record_frame("other", frame(1), 3)
+    journal.record_frame("other", frame(2), 3)
+    journal.record_clip(path, 0)
+    [clip] = journal.clips(str(path))
+    assert (clip.state, clip.attempts) == ("done", 0)
+    assert [entry.state for entry in journal.frames("in.mp4", "job")] == ["done"] * 3
+
+
+def test_a_journal_of_version_2_is_brought_over(tmp_path: Path) -> None:
+    Journal(tmp_path).close()
+    connection = sqlite3.connect(tmp_path / "journal.sqlite")
+    connection.executescript(
+        "DROP TABLE clip; DROP TABLE frame;"
+        "CREATE TABLE clip (path TEXT, first_frame_index INTEGER, end_frame_index INTEGER, started_at REAL);"
+        "CREATE TABLE frame (run TEXT, job TEXT, path TEXT, first_frame_index INTEGER, frame_index INTEGER, seconds REAL,"
+        " evaluations INTEGER, most_evaluations INTEGER, pixels INTEGER, loss REAL, finished_at REAL);"
+        "INSERT INTO clip VALUES ('out.mp4', 0, 3, 1.7e9), ('out.mp4', 3, 9, NULL);"
+        "INSERT INTO frame VALUES ('run', 'job', 'in.mp4', 0, 0, 2.0, 5, 10, 100, 1.0, 1.7e9);"
+        "PRAGMA user_version = 2;"
+    )
+    connection.close()
+    journal = Journal(tmp_path)
+    assert journal.notices == []
+    assert [clip.state for clip in journal.clips("out.mp4")] == ["started", "planned"]
+    [done_before] = journal.frames("in.mp4", "job")
+    assert (done_before.state, done_before.started_at) == ("done", 1.7e9 - 2)
+    assert journal.frames_of("in.mp4", "job") == 1
+    journal.close()
 
 
 def test_a_journal_of_version_1_is_brought_over(tmp_path: Path) -> None:

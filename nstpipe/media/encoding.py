@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -16,7 +17,7 @@ import numpy as np
 
 from nstpipe.config.models import ANIMATION_SUFFIXES, Encode
 from nstpipe.errors import ItemError
-from nstpipe.files import complete, ensure_folder, is_numbered, partial_path
+from nstpipe.files import complete, ensure_writable, is_numbered, partial_path
 from nstpipe.media.ffmpeg import LOCAL_ONLY, PIPE_BYTES, Process, local
 from nstpipe.media.frame import SIXTEEN_BIT_STEP, Frame, Pixels, in_eight_bits, in_sixteen_bits
 from nstpipe.media.probing import Stream, VideoInfo, probe
@@ -169,7 +170,7 @@ class VideoSink:
         frame_count: int,
         seconds_of_sound: float | None = None,
     ) -> None:
-        ensure_folder(path.parent)
+        ensure_writable(path.parent)
         self.path = path
         self._info = info
         self._frame_count = frame_count
@@ -333,7 +334,8 @@ class VideoSink:
     def abandon(self) -> None:
         """See `Sink.abandon`."""
         self._process.__exit__(None, None, None)
-        self._partial.unlink(missing_ok=True)
+        with suppress(OSError):  # the error that is on its way says more
+            self._partial.unlink(missing_ok=True)
 
     def __enter__(self) -> VideoSink:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import re
@@ -35,6 +36,8 @@ _CONSEQUENCES = (
     "Terminating thread with return code",
 )
 """What ffmpeg's threads say after the line that names the cause, and push it out of sight with."""
+
+_IO_ERROR = os.strerror(errno.EIO)
 
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
 
@@ -161,9 +164,10 @@ class Process:
             raise self.failure(f"exit code {code}")
 
     def failure(self, what: str) -> ItemError:
-        """The error to raise when the process ends otherwise than it should."""
+        """The error to raise when the process ends otherwise than it should: a TransientError if a disk failed it."""
         said = self.messages()
-        return ItemError(f"{self.source}: ffmpeg ended with {what}" + (f". It said: {said}" if said else "."))
+        kind = TransientError if _IO_ERROR in said else ItemError
+        return kind(f"{self.source}: ffmpeg ended with {what}" + (f". It said: {said}" if said else "."))
 
     def __enter__(self) -> Process:
         return self

@@ -28,12 +28,12 @@ class Row:
     fault: str
     times: int = 0
     frames_lost: int = 0
-    bytes_equal: bool = False
+    bytes_equal: bool | None = None
     seconds: list[float] = field(default_factory=list)
 
     def __str__(self) -> str:
         going = f"{max(self.seconds):.1f}" if self.seconds else "–"
-        equal = "yes" if self.bytes_equal else "no"
+        equal = {None: "–", True: "yes", False: "no"}[self.bytes_equal]
         return f"{self.fault:<44}{self.times:>6}{self.frames_lost:>13}{equal:>13}{going:>15}"
 
 
@@ -54,6 +54,7 @@ class Night:
     workers: int
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
     frames_announced: set[tuple[str, int]] = field(default_factory=set)
+    frames_repeated: int = 0
 
     def start(self, *options: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "nstpipe", "run", str(self.pipeline), "--json", "--workers", str(self.workers)]
@@ -72,7 +73,9 @@ class Night:
             except ValueError:
                 return  # it was killed in the middle of a line
             if event["event"] == "FrameDone":
-                self.frames_announced.add((event["path"], event["frame_index"]))
+                frame = event["path"], event["frame_index"]
+                self.frames_repeated += frame in self.frames_announced
+                self.frames_announced.add(frame)
             yield event
 
     def finish(self, *options: str) -> float:
@@ -112,8 +115,8 @@ class Night:
         return stored + made - encoded_and_stored
 
     def frames_lost(self) -> int:
-        """Frames that were called done and are no longer there."""
-        return max(0, len(self.frames_announced) - self.frames_kept())
+        """Frames that were called done, and are no longer there or were painted again."""
+        return max(0, len(self.frames_announced) - self.frames_kept()) + self.frames_repeated
 
 
 FRAMES = {"films/a.mp4": 7, "films/b.mp4": 5, "picture.png": 1}

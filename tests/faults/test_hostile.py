@@ -13,6 +13,8 @@ from nstpipe.config import load_pipeline
 from nstpipe.errors import ConfigError, InputError
 from tests.making import make_picture, make_video, write_pipeline
 
+from .making import row
+
 LONGEST_SECONDS = 30
 
 
@@ -75,6 +77,7 @@ def test_pictures_and_videos(tmp_path: Path, chance: random.Random, count: int) 
     except InputError:
         pass  # not one of them can be used
     assert longest < LONGEST_SECONDS
+    row("hostile pictures and videos").times = len(given)
     strange = {name for name in files_of(tmp_path) - before if not name.startswith(("out/", "work/"))}
     assert strange == set()
 
@@ -92,3 +95,4 @@ def test_pipelines(tmp_path: Path, chance: random.Random, count: int) -> None:
         except ConfigError as error:
             assert str(error)
         assert time.monotonic() - began < LONGEST_SECONDS
+    row("hostile pipelines").times = count
