@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from tests.making import make_picture, make_video, write_pipeline
 
@@ -38,6 +39,11 @@ class Row:
 
 
 ROWS: list[Row] = []
+
+REPEATED = pytest.mark.parametrize(
+    "times", [1, pytest.param(5, marks=[pytest.mark.faults, pytest.mark.timeout(1800)])], ids=["short", "full"]
+)
+"""How often a fault is tried, each time at another random moment."""
 
 
 def row(fault: str) -> Row:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -20,7 +20,7 @@ from nstpipe.events import ClipStarted, Event, FrameDone, ItemFailed, Noticed, O
 from nstpipe.media.framestore import stored_bytes
 from tests.making import make_picture, write_pipeline
 
-from .making import FRAMES, Night, children_named, flip_a_byte, night_job, row
+from .making import FRAMES, REPEATED, Night, Row, children_named, flip_a_byte, night_job, row
 
 resource = pytest.importorskip("resource", reason="Windows has no limits of this kind")
 
@@ -74,35 +74,40 @@ def test_a_disk_that_is_full_from_the_beginning_is_refused(tmp_path: Path) -> No
         assert not any(isinstance(event, FrameDone) for event in events)
 
 
-def test_a_disk_that_becomes_full_keeps_what_is_done(tmp_path: Path, whole: Night) -> None:
+@REPEATED
+def test_a_disk_that_becomes_full_keeps_what_is_done(tmp_path: Path, whole: Night, chance: random.Random, times: int) -> None:
     seen = row("full disk")
-    night = night_job(tmp_path)
-    with small_disk(tmp_path / "work", "1m"):
-        ballast = tmp_path / "work" / "ballast"
-        done: list[Event] = []
+    for number in range(times):
+        fill_the_disk(night_job(tmp_path / str(number)), after_frames=chance.randrange(1, 6), seen=seen, whole=whole)
+
+
+def fill_the_disk(night: Night, after_frames: int, seen: Row, whole: Night) -> None:
+    with small_disk(night.folder / "work", "1m"):
+        ballast = night.folder / "work" / "ballast"
+        done: list[FrameDone] = []
 
         def fill(event: Event) -> None:
             if isinstance(event, FrameDone):
                 done.append(event)
-                if len(done) == 2:
-                    with ballast.open("wb", buffering=0) as file:
-                        try:
-                            while file.write(b"x" * 1024):
-                                pass
-                        except OSError:
+                if len(done) == after_frames:
+                    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+                        while file.write(b"x" * 1024):
                             pass
 
         with pytest.raises(DiskFullError, match=r"No space left.* About 0\.\d MB are needed .*, 0\.0 MB are free"):
             nstpipe.run(night.pipeline, on_event=fill)
-        seen.times = 1
-        seen.frames_lost = len(done) - night.frames_kept()
-        assert (len(done), seen.frames_lost) == (2, 0)
         ballast.unlink()
-        frames, _ = painted(night)
-        assert ("a.mp4", 0) not in frames
-        assert ("a.mp4", 1) not in frames
+        went_on(night, done, after_frames, seen, whole)
+
+
+def went_on(night: Night, done: list[FrameDone], after_frames: int, seen: Row, whole: Night) -> None:
+    """The next run does what was not done, and nothing else."""
+    assert len(done) == after_frames
+    seen.times += 1
+    frames, _ = painted(night)
+    seen.frames_lost += len({(Path(frame.path).name, frame.frame_index) for frame in done} & set(frames))
     seen.bytes_equal = night.results() == whole.results()
-    assert seen.bytes_equal
+    assert (seen.frames_lost, seen.bytes_equal) == (0, True)
 
 
 def test_an_output_on_a_read_only_disk_ends_the_run_before_its_work(tmp_path: Path) -> None:
@@ -114,28 +119,29 @@ def test_an_output_on_a_read_only_disk_ends_the_run_before_its_work(tmp_path: Pa
         assert not any(isinstance(event, FrameDone) for event in events)
 
 
-def test_an_output_disk_that_becomes_read_only_keeps_what_is_done(tmp_path: Path, whole: Night) -> None:
+@REPEATED
+def test_an_output_disk_that_becomes_read_only_keeps_what_is_done(
+    tmp_path: Path, whole: Night, chance: random.Random, times: int
+) -> None:
     seen = row("output read-only during the run")
-    night = night_job(tmp_path)
-    with small_disk(tmp_path / "out", "1m"):
-        done: list[Event] = []
+    for number in range(times):
+        close_the_disk(night_job(tmp_path / str(number)), after_frames=chance.randrange(1, 6), seen=seen, whole=whole)
+
+
+def close_the_disk(night: Night, after_frames: int, seen: Row, whole: Night) -> None:
+    with small_disk(night.folder / "out", "1m"):
+        done: list[FrameDone] = []
 
         def close(event: Event) -> None:
             if isinstance(event, FrameDone):
                 done.append(event)
-                if len(done) == 2:
-                    subprocess.run(["mount", "-o", "remount,ro", str(tmp_path / "out")], check=True)
+                if len(done) == after_frames:
+                    subprocess.run(["mount", "-o", "remount,ro", str(night.folder / "out")], check=True)
 
         with pytest.raises(OutputError, match="Read-only file system"):
             nstpipe.run(night.pipeline, on_event=close)
-        seen.times = 1
-        seen.frames_lost = len(done) - night.frames_kept()
-        subprocess.run(["mount", "-o", "remount,rw", str(tmp_path / "out")], check=True)
-        frames, _ = painted(night)
-        assert seen.frames_lost == 0
-        assert not {("a.mp4", frame.frame_index) for frame in done if isinstance(frame, FrameDone)} & set(frames)
-        seen.bytes_equal = night.results() == whole.results()
-    assert seen.bytes_equal
+        subprocess.run(["mount", "-o", "remount,rw", str(night.folder / "out")], check=True)
+        went_on(night, done, FRAMES["films/a.mp4"], seen, whole)
 
 
 class FailingDisk:
