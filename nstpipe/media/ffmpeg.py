@@ -9,8 +9,10 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -23,7 +25,7 @@ STDERR_TAIL_CHARACTERS = 600
 """How much of ffmpeg's own words an error repeats: its last lines name the cause."""
 
 PIPE_BYTES = 1 << 20
-"""Linux's usual 64 KB would have two processes wait for each other a hundred times a frame; other systems ignore it."""
+"""Linux's usual 64 KB would have two processes wait for each other a hundred times a frame; others have no choice."""
 
 EXITED_BY_SIGNAL = 255
 """ffmpeg's exit code for a signal that it has a handler for."""
@@ -93,6 +95,14 @@ LOCAL_ONLY: dict[str, Any] = {"protocol_whitelist": "file,pipe"}
 """Input option: a playlist or a crafted file reaches no network."""
 
 
+def _widen(pipe: IO[bytes]) -> None:
+    if sys.platform == "linux":
+        import fcntl
+
+        with suppress(OSError):  # a user may have so much room in pipes and no more
+            fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+
 class Process:
     """A running ffmpeg, its messages in a file, deaf to the terminal's Ctrl-C.
 
@@ -120,10 +130,12 @@ class Process:
             stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
             stderr=self._messages,
-            pipesize=PIPE_BYTES,
             # Ctrl-C goes to a terminal's whole process group; nstpipe itself decides what ends when.
             start_new_session=os.name != "nt",
         )
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                _widen(pipe)
 
     @property
     def stdin(self) -> IO[bytes]:
