@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from nstpipe.config.models import Job
+from nstpipe.config.models import Job, RegionStyle, StyleImage
 from nstpipe.errors import ItemError
 from nstpipe.events import Emit, FrameDone, FrameProgressed
 from nstpipe.media.frame import Frame, Pixels, Source, in_eight_bits, resized
+from nstpipe.media.masks import read_masks
 from nstpipe.media.metadata import is_full_panorama
 from nstpipe.media.pictures import read_picture
 from nstpipe.media.video import bits_of
 from nstpipe.motion.flow import motion_between, resemblance, warp
 from nstpipe.plan import Clip, Output
 from nstpipe.style.color import color_statistics, match_color
-from nstpipe.style.engine import Engine, EngineSettings, Look, StylePicture, pixels_of, tensor_of, tensor_of_floats
+from nstpipe.style.engine import Engine, EngineSettings, Look, RegionPaint, StylePicture, pixels_of, tensor_of, tensor_of_floats
 from nstpipe.style.objective import Anchor
 from nstpipe.style.optimise import Iterate
+from nstpipe.style.scales import cost, scale_count
 
 PROGRESS_INTERVAL_SECONDS = 0.25
 """Between two events of one optimisation; people read no faster."""
@@ -77,13 +79,15 @@ class _Start:
 
     Attributes:
         image: 1 x 3 x height x width, float32, 0 to 1.
-        most: iterations at most.
+        most: iterations at most, at each scale.
+        scales: sizes at which it is optimised, one after another.
         anchor: what the frame holds on to, if anything.
     """
 
     image: Tensor
     most: int
     anchor: Anchor | None = None
+    scales: int = 1
 
 
 def painted_frames(
@@ -111,6 +115,8 @@ def painted_frames(
             painted = _Painted(in_eight_bits(pixels), state)
             continue
         content = tensor_of(pixels)
+        masks = read_masks(task.output.found.masks, frame.frame_index, size)
+        look = look.masked(torch.from_numpy(masks)) if masks is not None else look
         seen = look.seen(content)
         # Flow is measured on 8 bits, which is all that its tools take.
         pixels = in_eight_bits(pixels)
@@ -131,7 +137,7 @@ def painted_frames(
                 frame_index=frame.frame_index,
                 seconds=time.monotonic() - began,
                 evaluations=last.evaluations,
-                most_evaluations=start.most,
+                most_evaluations=cost(start.most, start.scales),
                 pixels=size[0] * size[1],
                 loss=last.loss,
                 content_loss=last.content_loss,
@@ -170,6 +176,7 @@ def _optimised(look: Look, content: Tensor, start: _Start, frame: Frame, task: C
         tolerance=optimizer.tolerance,
         anchor=start.anchor,
         wrapped=_is_wrapped(task.output.job, frame),
+        scales=start.scales,
     ):
         if time.monotonic() - shown > PROGRESS_INTERVAL_SECONDS:
             shown = time.monotonic()
@@ -179,7 +186,7 @@ def _optimised(look: Look, content: Tensor, start: _Start, frame: Frame, task: C
                     path=str(task.output.found.file.path),
                     frame_index=frame.frame_index,
                     evaluations=last.evaluations,
-                    most_evaluations=start.most,
+                    most_evaluations=cost(start.most, start.scales),
                     loss=last.loss,
                 )
             )
@@ -197,14 +204,14 @@ def _start(look: Look, content: Tensor, pixels: Pixels, before: _Painted | None,
     """Where a frame starts: afresh, from the result before it, or from that result moved along the flow."""
     optimizer, temporal = job.optimizer, job.temporal
     if before is None:
-        return _Start(_first_start(look, content, job, seed), optimizer.first)
+        return _afresh(look, content, job, seed)
     if temporal.init == "content":
         return _Start(_first_start(look, content, job, seed), optimizer.next)
     if temporal.init == "previous":
         return _Start(before.state, optimizer.next)
     motion = motion_between(before.pixels, pixels)
     if motion.reliability.mean() < COLLAPSED_RELIABILITY:
-        return _Start(_first_start(look, content, job, seed), optimizer.first)
+        return _afresh(look, content, job, seed)
     moved = tensor_of_floats(warp(before.state[0].permute(1, 2, 0).numpy(), motion.backward))
     reliability = torch.from_numpy(motion.reliability)
     # What was hidden until now starts in the colours of what is painted already; as plain content it would look bare.
@@ -213,6 +220,12 @@ def _start(look: Look, content: Tensor, pixels: Pixels, before: _Painted | None,
     same = torch.from_numpy(resemblance(before.pixels, pixels))
     image = torch.lerp(torch.lerp(filled, before.state, same), moved, reliability)
     return _Start(image, optimizer.next, Anchor(moved, reliability))
+
+
+def _afresh(look: Look, content: Tensor, job: Job, seed: int) -> _Start:
+    """As the first frame of a clip: from small to full size."""
+    scales = scale_count(job.scales, (content.shape[3], content.shape[2]))
+    return _Start(_first_start(look, content, job, seed), job.optimizer.first, scales=scales)
 
 
 def _first_start(look: Look, content: Tensor, job: Job, seed: int) -> Tensor:
@@ -238,18 +251,47 @@ def engine_settings(task: ClipTask) -> EngineSettings:
         total_variation=job.total_variation,
         temporal=job.temporal.weight,
         color=job.color,
+        distance=job.style.distance,
     )
 
 
 def engine_of(task: ClipTask) -> Engine:
     """The engine for a task, made when this process first needs it."""
-    return _engine(engine_settings(task), tuple((image.path, image.weight) for image in task.output.job.style.images))
+    job = task.output.job
+    regions = tuple(_Paint.of(region.style) for region in job.regions)
+    return _engine(engine_settings(task), _paintings(job.style.images), regions)
+
+
+_Paintings = tuple[tuple[Path, float], ...]
+"""Paths and weights."""
+
+
+@dataclass(frozen=True)
+class _Paint:
+    """What a region is painted with, as a key: `RegionPaint` without its pixels."""
+
+    paintings: _Paintings = ()
+    strength: float = 1.0
+    scale: float = 1.0
+
+    @classmethod
+    def of(cls, style: RegionStyle | None) -> _Paint:
+        return cls(_paintings(style.images), style.strength, style.scale) if style is not None else cls()
+
+
+def _paintings(images: Iterable[StyleImage]) -> _Paintings:
+    return tuple((image.path, image.weight) for image in images)
 
 
 @functools.lru_cache(maxsize=1)
-def _engine(settings: EngineSettings, images: tuple[tuple[Path, float], ...]) -> Engine:
+def _engine(settings: EngineSettings, paintings: _Paintings, regions: tuple[_Paint, ...]) -> Engine:
     """The pictures of a job share one engine: its weights are loaded and its style is measured once a process."""
-    return Engine(settings, [StylePicture(read_picture(path)[0], weight) for path, weight in images])
+    painted = [RegionPaint(_read(paint.paintings), paint.strength, paint.scale) for paint in regions]
+    return Engine(settings, _read(paintings), painted)
+
+
+def _read(paintings: _Paintings) -> tuple[StylePicture, ...]:
+    return tuple(StylePicture(read_picture(path)[0], weight) for path, weight in paintings)
 
 
 def engine_is_loaded() -> bool:

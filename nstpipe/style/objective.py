@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from nstpipe.style.losses import content_distance, gram, gram_distance, temporal_distance, total_variation
+from nstpipe.config.models import StyleDistance
+from nstpipe.style.losses import (
+    Moments,
+    content_distance,
+    gram_distance,
+    moments,
+    temporal_distance,
+    total_variation,
+    wasserstein_distance,
+)
 from nstpipe.style.vgg import VGG19, pixels_a_position
 from nstpipe.style.weights import Preprocessing
 
@@ -74,6 +83,54 @@ class Anchor:
 
 
 @dataclass(frozen=True, eq=False)
+class Held:
+    """A part of the picture in which nothing is to change.
+
+    Attributes:
+        image: 1 x 3 x height x width, RGB: what is there.
+        weight: 1 x 1 x height x width, 0 to 1: where.
+    """
+
+    image: Tensor
+    weight: Tensor
+
+    def put_back(self, image: Tensor) -> Tensor:
+        """A picture with the held part as it was; what was there instead gets no gradient."""
+        return torch.lerp(image, self.image, self.weight)
+
+
+@dataclass(frozen=True, eq=False)
+class Goal:
+    """A style, and where it is wanted.
+
+    Attributes:
+        targets: the style's moments by layer.
+        distance: how a picture's moments are compared with them.
+        share: how much it counts, beside the strength that all styles have in common.
+        weights: by layer, 1 x 1 x height x width: how much each position counts; None for all of the picture alike.
+    """
+
+    targets: Mapping[str, Moments]
+    distance: StyleDistance = "gram"
+    share: float = 1.0
+    weights: Mapping[str, Tensor] | None = None
+
+    def weight(self, layer: str) -> Tensor | None:
+        """How much each position of a layer counts."""
+        return self.weights[layer] if self.weights is not None else None
+
+    def measured(self, activation: Tensor, weight: Tensor | None) -> Moments:
+        """What the distance needs to know of a layer."""
+        return moments(activation, weight, with_mean=self.distance == "wasserstein")
+
+    def loss(self, layer: str, found: Moments) -> Tensor:
+        """How far a layer is from the style, a scalar."""
+        if self.distance == "wasserstein":
+            return wasserstein_distance(found, self.targets[layer])
+        return gram_distance(found.gram, self.targets[layer].gram)
+
+
+@dataclass(frozen=True, eq=False)
 class View:
     """A picture as VGG19 sees it.
 
@@ -98,18 +155,20 @@ class View:
 
     def activations(self, image: Tensor) -> dict[str, Tensor]:
         """Activations of an RGB picture from 0 to 1, in the network's own precision and memory layout."""
+        return dict(self._walk(image))
+
+    def _walk(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
         weight = next(self.network.parameters())
         # Off the mean in float32: bfloat16 has 8 bits, and they should not be spent on the mean.
         wanted = self.preprocessing(image).to(weight.dtype)
-        return self.network(wanted.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
+        return self.network.walk(wanted.contiguous(memory_format=torch.channels_last))
 
-    def __call__(self, image: Tensor) -> dict[str, Tensor]:
-        """Activations of a picture, each place of it counted once, whatever continues it."""
+    def __call__(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Activations of a picture, layer by layer, each place of it counted once, whatever continues it."""
         around, (first, end) = self.continued(image)
-        return {
-            layer: activation[..., first // pixels_a_position(layer) : end // pixels_a_position(layer)]
-            for layer, activation in self.activations(around).items()
-        }
+        for layer, activation in self._walk(around):
+            step = pixels_a_position(layer)
+            yield layer, activation[..., first // step : end // step]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,25 +179,31 @@ class Objective:
         view: how VGG19 sees the picture.
         balance: how much each part counts.
         content_targets: the content's activations by layer.
-        style_targets: the style's Gram matrices by layer, float32.
+        goals: the styles wanted.
         anchor: what the picture holds on to; None at a clip's beginning.
+        held: the part in which nothing is to change; None if there is none.
     """
 
     view: View
     balance: Balance
     content_targets: Mapping[str, Tensor]
-    style_targets: Mapping[str, Tensor]
+    goals: Sequence[Goal]
     anchor: Anchor | None = None
+    held: Held | None = None
 
     def __call__(self, image: Tensor) -> Losses:
         """The losses of a picture, 1 x 3 x height x width, float32, RGB, 0 to 1; differentiable."""
-        activations = self.view(image)
-        content = image.new_zeros(())
-        for layer, share in self.balance.content_shares().items():
-            content = content + share * content_distance(activations[layer], self.content_targets[layer])
-        style = image.new_zeros(())
-        for layer, share in self.balance.style_shares().items():
-            style = style + share * gram_distance(gram(activations[layer]), self.style_targets[layer])
+        image = self.held.put_back(image) if self.held is not None else image
+        content, style = image.new_zeros(()), image.new_zeros(())
+        content_shares, style_shares = self.balance.content_shares(), self.balance.style_shares()
+        for layer, activation in self.view(image):
+            if layer in content_shares:
+                distance = content_distance(activation, self.content_targets[layer])
+                content = content + content_shares[layer] * distance
+            if layer in style_shares:
+                for goal in self.goals:
+                    found = goal.measured(activation, goal.weight(layer))
+                    style = style + style_shares[layer] * goal.share * goal.loss(layer, found)
         wrapped = self.view.wrap_pixels > 0
         return picture_losses(image, content + style, content, style, self.balance, self.anchor, wrapped=wrapped)
 
