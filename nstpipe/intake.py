@@ -19,7 +19,7 @@ from nstpipe.errors import (
 from nstpipe.events import (
     ItemFailed,
 )
-from nstpipe.files import free_bytes, state_of
+from nstpipe.files import free_bytes, is_readable, state_of
 from nstpipe.journal import Journal
 from nstpipe.media.frame import in_eight_bits
 from nstpipe.media.framestore import stored_bytes
@@ -141,13 +141,22 @@ def _see_that_it_is_alone(file: InputFile, taken: dict[Path, InputFile]) -> None
 
 def _look_again(file: InputFile, job: Job, journal: Journal, waits: list[float]) -> Found:
     """Look into a file, again after a while if the disk failed it; `waits` are used up, lest a dead disk cost hours."""
+    tried_at_once = False
     while True:
         try:
             return _look(file, job, journal)
         except ItemError as error:
-            if not waits or not is_transient(error):
+            if not is_transient(error):
                 raise
-            time.sleep(waits.pop(0))
+            # FFmpeg speaks of input and output also where a file's content is damaged: that is worth no wait.
+            if is_readable(file.path):
+                if tried_at_once:
+                    raise
+                tried_at_once = True
+            elif waits:
+                time.sleep(waits.pop(0))
+            else:
+                raise
 
 
 def _look(file: InputFile, job: Job, journal: Journal) -> Found:

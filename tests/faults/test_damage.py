@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -205,6 +206,14 @@ def test_a_disk_that_fails_for_a_moment_costs_nothing(tmp_path: Path, whole: Nig
     seen.times = 1
     seen.bytes_equal = night.results() == whole.results()
     assert seen.bytes_equal
+
+
+def test_a_disk_that_fails_while_the_inputs_are_looked_into(tmp_path: Path, failing_disk: FailingDisk) -> None:
+    night = night_job(tmp_path)
+    failing_disk.fail()
+    threading.Timer(0.5, failing_disk.recover).start()
+    planned = nstpipe.api.plan(night.pipeline)
+    assert ([output.path.name for output in planned.outputs], planned.failures) == (["a.mp4", "b.mp4", "picture.png"], ())
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="this system cannot limit another process's memory")
