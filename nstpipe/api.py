@@ -14,12 +14,15 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from nstpipe.conduct import Conduct, RunResult
-from nstpipe.config import Pipeline, load_pipeline
+from nstpipe.config import Pipeline, load_pipeline, load_right_part
 from nstpipe.config.models import Color, Optimizer, Style
 from nstpipe.errors import (
     BusyError,
+    InputError,
+    Problem,
     UsageError,
 )
+from nstpipe.estimate import Estimate, estimate
 from nstpipe.events import (
     Emit,
     Event,
@@ -33,7 +36,9 @@ from nstpipe.journal import Journal, LatestRun
 from nstpipe.media.frame import resized, working_size
 from nstpipe.media.pictures import limit_megapixels
 from nstpipe.report.forecast import Forecast
+from nstpipe.report.listeners import Listeners
 from nstpipe.report.log import RunLog
+from nstpipe.report.page import REPORT_NAME, write_report
 from nstpipe.stop import Stop
 from nstpipe.style.device import choose_device
 from nstpipe.style.engine import Engine, EngineSettings, StylePicture, pixels_of, tensor_of
@@ -85,15 +90,16 @@ def run(
         UsageError: there is no job of that name.
     """
     settings = _loaded(pipeline, jobs, overrides, workers, device)
-    choose_device(settings.device)
-    load_weights(settings.weights)
     stop = stop or Stop()
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     with ExitStack() as stack:
-        _take_lock(stack, settings, wait, stop, on_event)
+        listeners = stack.enter_context(Listeners(settings, name, on_event))
+        choose_device(settings.device)
+        load_weights(settings.weights)
+        _take_lock(stack, settings, wait, stop, listeners)
         journal = stack.enter_context(closing(Journal(settings.work)))
         log = stack.enter_context(RunLog(settings.work, name))
-        conduct = Conduct(settings, journal, log, name, stop, on_event, isolated=isolated)
+        conduct = Conduct(settings, journal, log, name, stop, listeners, isolated=isolated)
         return conduct.result(retry_failed=retry_failed, fail_fast=fail_fast)
 
 
@@ -129,12 +135,69 @@ def check(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = ()) -> 
     return check_inputs(_loaded(pipeline, (), overrides, None, None))
 
 
+@dataclass(frozen=True)
+class Validation:
+    """All that is wrong with a pipeline, and with what it reads.
+
+    Attributes:
+        problems: of the file.
+        failures: inputs and paintings that cannot be used, of the jobs that are right.
+        usable: inputs that can be used.
+    """
+
+    problems: tuple[Problem, ...]
+    failures: tuple[ItemFailed, ...]
+    usable: int
+
+
+def validate(pipeline: str | Path, *, overrides: Sequence[str] = ()) -> Validation:
+    """Find all that is wrong at once: in the file, and by opening the inputs of those jobs that are right.
+
+    Args:
+        pipeline: a pipeline.yaml's path.
+        overrides: ``key.path=value``, as for ``--set``.
+    """
+    loaded = load_right_part(Path(pipeline), overrides)
+    if loaded.pipeline is None:
+        return Validation(loaded.problems, (), 0)
+    limit_megapixels(loaded.pipeline.max_megapixels)
+    usable, failures = check_inputs(loaded.pipeline)
+    return Validation(loaded.problems, failures, usable)
+
+
 def plan(pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrides: Sequence[str] = ()) -> Plan:
     """What `run` would do, with the reasons; see `run` for arguments and errors."""
     settings = _loaded(pipeline, jobs, overrides, None, None)
     with closing(Journal(settings.work, repair=False)) as journal:
         planned = plan_pipeline(settings, journal)
         return replace(planned, notices=tuple(journal.notices))
+
+
+def estimated(
+    pipeline: str | Path | Pipeline,
+    *,
+    jobs: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    workers: int | None = None,
+    device: str | None = None,
+    calibrate: bool = True,
+) -> Estimate:
+    """What `run` would do, and what that would take; see `run` for arguments and errors.
+
+    Args:
+        pipeline: likewise.
+        jobs: likewise.
+        overrides: likewise.
+        workers: likewise.
+        device: likewise.
+        calibrate: time a few iterations where no earlier run says how fast this machine is; they take some seconds, once.
+    """
+    settings = _loaded(pipeline, jobs, overrides, workers, device)
+    choose_device(settings.device)
+    with closing(Journal(settings.work, repair=False)) as journal:
+        planned = plan_pipeline(settings, journal)
+        found = estimate(settings, planned, journal, calibrate=calibrate)
+        return replace(found, plan=replace(planned, notices=tuple(journal.notices)))
 
 
 @dataclass(frozen=True)
@@ -207,6 +270,33 @@ def status(pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrid
     return Status(holder, tuple(found), failures, exit_code, clips)
 
 
+def report(
+    pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrides: Sequence[str] = (), output: Path | None = None
+) -> Path:
+    """Write the report of the latest run again; see `run` for the other arguments and errors.
+
+    Args:
+        pipeline: a pipeline.yaml's path, or a pipeline already loaded.
+        jobs: names of the jobs to tell of; all of them if empty.
+        overrides: ``key.path=value``, as for ``--set``.
+        output: where; None for ``report.html`` in the work folder.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        InputError: no run has begun yet.
+        OutputError: it cannot be written.
+    """
+    settings = _loaded(pipeline, jobs, overrides, None, None)
+    if not (settings.work / "journal.sqlite").exists():
+        raise InputError(f"{settings.work} knows of no run yet.", "`nstpipe run` writes a report at its end.")
+    path = output if output is not None else settings.work / REPORT_NAME
+    with closing(Journal(settings.work, read_only=True)) as journal:
+        write_report(settings, journal, path)
+    return path
+
+
 def _job_status(job: str, journal: Journal, running: LatestRun | None) -> JobStatus:
     records = [record for record in journal.records() if record.job == job]
     states = [record.state for record in records]
@@ -218,9 +308,9 @@ def _job_status(job: str, journal: Journal, running: LatestRun | None) -> JobSta
     if running is not None and job in running.jobs:
         pace = running.jobs[job]
         frames_left, work_left = pace.planned.frames_left - pace.frames, pace.planned.work_left - pace.work
-        forecast = Forecast(pace.planned.frames, frames_left, work_left, pace.seconds, pace.work)
+        forecast = Forecast(pace.planned.frames, frames_left, work_left, pace.planned.workers, pace.seconds, pace.work)
         left = forecast.seconds_left()
-        seconds_left = None if left is None else max(0.0, left) / running.workers
+        seconds_left = None if left is None else max(0.0, left)
     return JobStatus(
         job=job,
         done=states.count("done"),
@@ -329,4 +419,19 @@ def stylize(
     return Image.fromarray(pixels_of(look.shown(result.cpu(), original)))
 
 
-__all__ = ["JobStatus", "Plan", "RunResult", "Status", "check", "plan", "run", "status", "stylize"]
+__all__ = [
+    "Estimate",
+    "JobStatus",
+    "Plan",
+    "RunResult",
+    "Status",
+    "Validation",
+    "check",
+    "estimated",
+    "plan",
+    "report",
+    "run",
+    "status",
+    "stylize",
+    "validate",
+]

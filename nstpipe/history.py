@@ -43,6 +43,9 @@ CREATE TABLE frame (
     most_evaluations INTEGER NOT NULL DEFAULT 0,
     pixels INTEGER NOT NULL DEFAULT 0,
     loss REAL,
+    content_loss REAL,
+    style_loss REAL,
+    warping_error REAL,
     PRIMARY KEY (job, path, frame_index)
 );
 """
@@ -119,13 +122,17 @@ class History:
         """Remember a finished frame, and that the one behind it has begun, if the clip does not end there."""
         self._connection.execute(
             "INSERT INTO frame (run, job, path, first_frame_index, frame_index, state, started_at, finished_at, seconds,"
-            " evaluations, most_evaluations, pixels, loss) VALUES (?, ?, ?, ?, ?, 'done', ?, ?, ?, ?, ?, ?, ?)"
+            " evaluations, most_evaluations, pixels, loss, content_loss, style_loss, warping_error)"
+            " VALUES (?, ?, ?, ?, ?, 'done', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (job, path, frame_index) DO UPDATE SET run = excluded.run, state = 'done',"
             " finished_at = excluded.finished_at, seconds = excluded.seconds, evaluations = excluded.evaluations,"
-            " most_evaluations = excluded.most_evaluations, pixels = excluded.pixels, loss = excluded.loss",
+            " most_evaluations = excluded.most_evaluations, pixels = excluded.pixels, loss = excluded.loss,"
+            " content_loss = excluded.content_loss, style_loss = excluded.style_loss,"
+            " warping_error = excluded.warping_error",
             (
                 run, frame.job, frame.path, frame.first_frame_index, frame.frame_index, frame.at - frame.seconds, frame.at,
                 frame.seconds, frame.evaluations, frame.most_evaluations, frame.pixels, frame.loss,
+                frame.content_loss, frame.style_loss, frame.warping_error,
             ),
         )  # fmt: skip
         if frame.frame_index + 1 < end_frame_index:
@@ -193,21 +200,21 @@ class History:
 
 
 def brought_over(connection: sqlite3.Connection) -> None:
-    """Replace the tables of version 2 by those of version 3, with what they hold."""
-    connection.execute("ALTER TABLE clip RENAME TO clip_2")
-    connection.execute("ALTER TABLE frame RENAME TO frame_2")
+    """Replace the tables of version 3 by those of version 4, with what they hold."""
+    connection.execute("ALTER TABLE clip RENAME TO clip_3")
+    connection.execute("ALTER TABLE frame RENAME TO frame_3")
     for statement in SCHEMA.split(";"):
         connection.execute(statement)
     connection.execute(
         "INSERT INTO clip (path, first_frame_index, end_frame_index, state, started_at)"
         " SELECT path, first_frame_index, end_frame_index,"
-        " CASE WHEN started_at IS NULL THEN 'planned' ELSE 'started' END, started_at FROM clip_2"
+        " CASE WHEN started_at IS NULL THEN 'planned' ELSE 'started' END, started_at FROM clip_3"
     )
     connection.execute(
         "INSERT INTO frame (run, job, path, first_frame_index, frame_index, state, started_at, finished_at, seconds,"
-        " evaluations, most_evaluations, pixels, loss)"
+        " evaluations, most_evaluations, pixels, loss, content_loss, style_loss, warping_error)"
         " SELECT run, job, path, first_frame_index, frame_index, 'done', finished_at - seconds, finished_at, seconds,"
-        " evaluations, most_evaluations, pixels, loss FROM frame_2"
+        " evaluations, most_evaluations, pixels, loss, content_loss, style_loss, warping_error FROM frame_3"
     )
-    connection.execute("DROP TABLE clip_2")
-    connection.execute("DROP TABLE frame_2")
+    connection.execute("DROP TABLE clip_3")
+    connection.execute("DROP TABLE frame_3")

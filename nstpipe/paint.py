@@ -142,9 +142,16 @@ def painted_frames(
                 loss=last.loss,
                 content_loss=last.content_loss,
                 style_loss=last.style_loss,
+                warping_error=None if start.anchor is None else _warping_error(painted.state, start.anchor),
             )
         )
         began = time.monotonic()
+
+
+def _warping_error(state: Tensor, anchor: Anchor) -> float:
+    """How far a result is from the one before it, moved along the flow; see `FrameDone.warping_error`."""
+    squared = (state - anchor.image).square().mean(dim=1)[0]
+    return float((squared * anchor.reliability).sum() / anchor.reliability.sum())
 
 
 def _bits_shown(task: ClipTask, frame: Frame) -> int:
@@ -237,11 +244,15 @@ def _first_start(look: Look, content: Tensor, job: Job, seed: int) -> Tensor:
 
 def engine_settings(task: ClipTask) -> EngineSettings:
     """What of a task decides the engine."""
-    job = task.output.job
+    return engine_settings_of(task.output.job, device=task.device, precision=task.precision, weights=task.weights)
+
+
+def engine_settings_of(job: Job, *, device: str, precision: str, weights: str | Path) -> EngineSettings:
+    """What of a job and its pipeline decides the engine."""
     return EngineSettings(
-        weights=task.weights,
-        device=task.device,
-        precision=task.precision,
+        weights=weights,
+        device=device,
+        precision=precision,
         pooling=job.pooling,
         padding=job.padding,
         content_layers=tuple(job.content.layers.items()),

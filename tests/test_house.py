@@ -32,6 +32,10 @@ ROOMS = (
     "report",
     "conduct",
     "doctor",
+    "estimate",
+    "preview",
+    "begin",
+    "schedule",
     "api",
     "cli",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -196,7 +197,7 @@ def test_the_history_of_a_clip_and_its_frames_is_told(journal: Journal, tmp_path
     journal.record_attempt(path, 0, "no memory again", "logs/run.jsonl:4", given_up=True)
     [clip] = journal.clips(str(path))
     assert (clip.state, clip.attempts, clip.reason, clip.log) == ("failed", 2, "no memory again", "logs/run.jsonl:4")
-    first, second = journal.frames("in.mp4", "job")
+    first, second = journal.frame_history("in.mp4", "job")
     assert (first.state, first.attempts) == ("done", 0)
     assert first.started_at is not None
     assert first.finished_at == pytest.approx(first.started_at + 2.0)
@@ -209,29 +210,7 @@ def test_the_history_of_a_clip_and_its_frames_is_told(journal: Journal, tmp_path
     journal.record_clip(path, 0)
     [clip] = journal.clips(str(path))
     assert (clip.state, clip.attempts) == ("done", 0)
-    assert [entry.state for entry in journal.frames("in.mp4", "job")] == ["done"] * 3
-
-
-def test_a_journal_of_version_2_is_brought_over(tmp_path: Path) -> None:
-    Journal(tmp_path).close()
-    connection = sqlite3.connect(tmp_path / "journal.sqlite")
-    connection.executescript(
-        "DROP TABLE clip; DROP TABLE frame;"
-        "CREATE TABLE clip (path TEXT, first_frame_index INTEGER, end_frame_index INTEGER, started_at REAL);"
-        "CREATE TABLE frame (run TEXT, job TEXT, path TEXT, first_frame_index INTEGER, frame_index INTEGER, seconds REAL,"
-        " evaluations INTEGER, most_evaluations INTEGER, pixels INTEGER, loss REAL, finished_at REAL);"
-        "INSERT INTO clip VALUES ('out.mp4', 0, 3, 1.7e9), ('out.mp4', 3, 9, NULL);"
-        "INSERT INTO frame VALUES ('run', 'job', 'in.mp4', 0, 0, 2.0, 5, 10, 100, 1.0, 1.7e9);"
-        "PRAGMA user_version = 2;"
-    )
-    connection.close()
-    journal = Journal(tmp_path)
-    assert journal.notices == []
-    assert [clip.state for clip in journal.clips("out.mp4")] == ["started", "planned"]
-    [done_before] = journal.frames("in.mp4", "job")
-    assert (done_before.state, done_before.started_at) == ("done", 1.7e9 - 2)
-    assert journal.frames_of("in.mp4", "job") == 1
-    journal.close()
+    assert [entry.state for entry in journal.frame_history("in.mp4", "job")] == ["done"] * 3
 
 
 def test_a_journal_of_version_1_is_brought_over(tmp_path: Path) -> None:
@@ -255,6 +234,72 @@ def test_a_journal_of_version_1_is_brought_over(tmp_path: Path) -> None:
     assert journal.cached("shots/1", "abc", lambda: pytest.fail("it was known")) == "[0, 7]"
     journal.close()
     Journal(tmp_path).close()
+
+
+OF_VERSION_2 = """
+CREATE TABLE output (path TEXT PRIMARY KEY, job TEXT NOT NULL, input TEXT NOT NULL, state TEXT NOT NULL,
+    fingerprint TEXT NOT NULL, described TEXT NOT NULL, frames INTEGER NOT NULL, sha256 TEXT NOT NULL DEFAULT '',
+    size_bytes INTEGER NOT NULL DEFAULT 0, modified_ns INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0,
+    reason TEXT NOT NULL DEFAULT '', next_step TEXT NOT NULL DEFAULT '', log TEXT NOT NULL DEFAULT '',
+    changed_at REAL NOT NULL, checksum TEXT NOT NULL);
+CREATE TABLE clip (path TEXT NOT NULL, first_frame_index INTEGER NOT NULL, end_frame_index INTEGER NOT NULL,
+    started_at REAL, PRIMARY KEY (path, first_frame_index));
+CREATE TABLE frame (run TEXT NOT NULL, job TEXT NOT NULL, path TEXT NOT NULL, first_frame_index INTEGER NOT NULL,
+    frame_index INTEGER NOT NULL, seconds REAL NOT NULL, evaluations INTEGER NOT NULL, most_evaluations INTEGER NOT NULL,
+    pixels INTEGER NOT NULL, loss REAL NOT NULL, finished_at REAL NOT NULL, PRIMARY KEY (job, path, frame_index));
+CREATE TABLE run (id TEXT PRIMARY KEY, workers INTEGER NOT NULL, started_at REAL NOT NULL,
+    planned TEXT NOT NULL DEFAULT '[]', finished_at REAL, exit_code INTEGER);
+CREATE TABLE lookup (kind TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, checksum TEXT NOT NULL,
+    PRIMARY KEY (kind, key));
+INSERT INTO frame VALUES ('run', 'job', 'in.mp4', 0, 0, 2.0, 8, 10, 100, 0.5, 1.7e9);
+INSERT INTO run VALUES ('run', 2, 1.7e9, '[]', 1.7e9, 0);
+PRAGMA user_version = 2;
+"""
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_journal_of_version_2_is_brought_over(tmp_path: Path, read_only: bool) -> None:
+    connection = sqlite3.connect(tmp_path / "journal.sqlite")
+    connection.executescript(OF_VERSION_2)
+    connection.close()
+    journal = Journal(tmp_path, read_only=read_only)
+    [known] = journal.frames("job")
+    assert (known.loss, known.content_loss, known.warping_error) == (0.5, None, None)
+    latest = journal.latest_run()
+    assert latest is not None
+    assert (latest.name, latest.about, latest.error) == ("run", {}, "")
+    if not read_only:
+        journal.record_frame("run", replace(frame(1), warping_error=0.25), 3)
+        assert [known.warping_error for known in journal.frames("job")] == [None, 0.25]
+    journal.close()
+    with sqlite3.connect(tmp_path / "journal.sqlite") as connection:
+        [(version,)] = connection.execute("PRAGMA user_version").fetchall()
+    assert version == (2 if read_only else SCHEMA_VERSION)
+
+
+TO_VERSION_3 = """
+ALTER TABLE frame ADD COLUMN content_loss REAL;
+ALTER TABLE frame ADD COLUMN style_loss REAL;
+ALTER TABLE frame ADD COLUMN warping_error REAL;
+ALTER TABLE run ADD COLUMN about TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE run ADD COLUMN error TEXT NOT NULL DEFAULT '';
+PRAGMA user_version = 3;
+"""
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_the_history_of_an_older_journal_is_brought_over(tmp_path: Path, version: int) -> None:
+    connection = sqlite3.connect(tmp_path / "journal.sqlite")
+    connection.executescript(OF_VERSION_2 + "INSERT INTO clip VALUES ('out.mp4', 0, 3, 1.7e9), ('out.mp4', 3, 9, NULL);")
+    connection.executescript(TO_VERSION_3 if version == 3 else "")
+    connection.close()
+    journal = Journal(tmp_path)
+    assert journal.notices == []
+    assert [clip.state for clip in journal.clips("out.mp4")] == ["started", "planned"]
+    [done_before] = journal.frame_history("in.mp4", "job")
+    assert (done_before.state, done_before.started_at) == ("done", 1.7e9 - 2)
+    assert journal.frames_of("in.mp4", "job") == 1
+    journal.close()
 
 
 def cut_short(path: Path) -> None:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from nstpipe.config.document import Located, below
-from nstpipe.config.models import PLANNED, Job, Pipeline, Style, StyleImage
+from nstpipe.config.models import PLANNED, SECRETS, Job, Pipeline, Style, StyleImage
 from nstpipe.errors import Problem
 
 
-def problems_of(error: ValidationError, document: Located) -> list[Problem]:
-    """One problem for each key that is wrong, in the order of the file."""
+def problems_of(error: ValidationError, document: Located, unread: Collection[str] = ()) -> list[Problem]:
+    """One problem for each key that is wrong, in the order of the file.
+
+    Args:
+        error: pydantic's.
+        document: that was checked.
+        unread: keys whose values could not be read, which has been said already.
+    """
     by_place: dict[tuple[str | int, ...], list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
         # pydantic also counts a list's faulty entries as absent; the entries' own faults are said already.
@@ -25,6 +31,8 @@ def problems_of(error: ValidationError, document: Located) -> list[Problem]:
     problems: dict[tuple[str, int | None, str], Problem] = {}
     for place, details in by_place.items():
         written, problem = _problem(place, details, document)
+        if any(written == key or written.startswith((f"{key}.", f"{key}[")) for key in unread):
+            continue
         # `defaults` and a matrix bring one key of the file into many jobs; it is wrong once.
         problems.setdefault((written, problem.line, problem.message), problem)
     return sorted(problems.values(), key=lambda problem: problem.line or 0)
@@ -63,7 +71,8 @@ def _problem(place: tuple[str | int, ...], details: Sequence[ErrorDetails], docu
 def _message(place: tuple[str | int, ...], details: Sequence[ErrorDetails], here: Located) -> str:
     kinds = {detail["type"] for detail in details}
     if "missing" in kinds:
-        return "is required, but missing"
+        about = _model_at(place[:-1]).model_fields[str(place[-1])].description or ""
+        return f"is required, but missing: {about[:1].lower()}{about[1:].rstrip('.')}"
     planned = _planned(place, here.value)
     if planned:
         return planned
@@ -73,7 +82,8 @@ def _message(place: tuple[str | int, ...], details: Sequence[ErrorDetails], here
         return _unknown_name(str(place[-1]), _choices(details[0]))
     allowed = list(dict.fromkeys(_allowed(detail) for detail in details))
     choices = [choice for detail in details for choice in _choices(detail)]
-    message = f"found {_found(here)}; should be {' or '.join(allowed)}"
+    found = "something that is not shown here" if place in SECRETS else _found(here)
+    message = f"found {found}; should be {' or '.join(allowed)}"
     meant = difflib.get_close_matches(str(here.value), choices, n=1)
     if meant and meant[0] != here.value:
         message += f". Did you mean {meant[0]}?"
@@ -180,12 +190,14 @@ _PHRASES = {
     "less_than_equal": "at most {le}",
     "too_short": "a list of at least {min_length}",
     "finite_number": "a finite number",
+    "string_too_short": "a text that is not empty",
 }
 
 _PATTERNS = {
     r"^(auto|cpu|cuda(:[0-9]+)?)$": "auto, cpu, cuda or cuda:N",
     r"^[A-Za-z0-9_-]+$": "letters, digits, - and _ only",
     r"^[a-z0-9]+$": "small letters and digits only",
+    r"^[A-Za-z0-9_.-]{1,128}$": "letters, digits, ., - and _ only, at most 128",
 }
 
 
