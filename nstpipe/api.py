@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
@@ -30,6 +30,7 @@ from nstpipe.events import (
     Noticed,
 )
 from nstpipe.files import Holder, holder_of, locked
+from nstpipe.history import Entry
 from nstpipe.intake import Plan, check_inputs, plan_pipeline
 from nstpipe.journal import Journal, LatestRun
 from nstpipe.media.frame import resized, working_size
@@ -60,6 +61,7 @@ def run(
     retry_failed: bool = False,
     fail_fast: bool = False,
     wait: bool = False,
+    isolated: bool = False,
     stop: Stop | None = None,
     on_event: Emit = _ignore,
 ) -> RunResult:
@@ -74,6 +76,8 @@ def run(
         retry_failed: try again what failed before, though nothing has changed about it.
         fail_fast: stop at the first item that fails.
         wait: for another run that works on the same folder.
+        isolated: let even a single worker be a process of its own, as the command does: if the system kills it, for want of
+            memory, say, it costs a frame and not the run. It takes some seconds to start.
         stop: asks it to end, from another thread or a signal handler, or by its deadline.
         on_event: called with each event as it happens.
 
@@ -95,7 +99,8 @@ def run(
         _take_lock(stack, settings, wait, stop, listeners)
         journal = stack.enter_context(closing(Journal(settings.work)))
         log = stack.enter_context(RunLog(settings.work, name))
-        return Conduct(settings, journal, log, name, stop, listeners).result(retry_failed=retry_failed, fail_fast=fail_fast)
+        conduct = Conduct(settings, journal, log, name, stop, listeners, isolated=isolated)
+        return conduct.result(retry_failed=retry_failed, fail_fast=fail_fast)
 
 
 def _take_lock(stack: ExitStack, pipeline: Pipeline, wait: bool, stop: Stop, on_event: Emit) -> None:
@@ -229,12 +234,14 @@ class Status:
         jobs: in the order of the pipeline.
         failures: reason and place in the log, by path of the output.
         exit_code: of the last run; None if one goes on, was killed, or there was none.
+        clips: those that have been begun and are not done, or have failed, by path of the output.
     """
 
     holder: Holder | None
     jobs: tuple[JobStatus, ...]
     failures: dict[str, str]
     exit_code: int | None
+    clips: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
 
 
 def status(pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrides: Sequence[str] = ()) -> Status:
@@ -253,7 +260,14 @@ def status(pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrid
             for record in journal.records()
             if record.state == "failed" and record.job in {job.name for job in settings.jobs}
         }
-    return Status(holder, tuple(found), failures, latest.exit_code if latest is not None and holder is None else None)
+        clips = {
+            record.path: begun
+            for record in journal.records()
+            if record.state in ("started", "failed") and record.job in {job.name for job in settings.jobs}
+            if (begun := tuple(clip for clip in journal.clips(record.path) if clip.state in ("started", "failed")))
+        }
+    exit_code = latest.exit_code if latest is not None and holder is None else None
+    return Status(holder, tuple(found), failures, exit_code, clips)
 
 
 def report(

@@ -14,7 +14,7 @@ import torch
 from nstpipe.config.models import Job
 from nstpipe.errors import DiskFullError, ItemError, NstpipeError, OutputError, TransientError
 from nstpipe.events import ClipStarted, Emit, Event, FrameDone, ItemFailed, OutputDone, TriedAgain
-from nstpipe.files import sha256_of, state_of
+from nstpipe.files import ensure_writable, sha256_of, state_of
 from nstpipe.media.frame import Frame
 from nstpipe.media.framestore import DamagedFramesError, FrameStore
 from nstpipe.media.pictures import PictureSink, PictureSource, limit_megapixels
@@ -25,6 +25,9 @@ from nstpipe.stop import Stop, Stopped
 
 RETRY_WAITS_SECONDS = (1.0, 4.0, 16.0)
 """Before the second, third and fourth try of what may go right the next time."""
+
+HALVINGS_OF_MEMORY = 40
+"""Enough to come from a terabyte to one byte: a container may allow far less memory than its machine says is free."""
 
 _TRANSIENT = frozenset(
     {errno.EIO, errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ENFILE, errno.EMFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT}
@@ -97,21 +100,34 @@ def run_clip(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
                 if reason is None:
                     raise
                 return ClipResult(task, replace(failed(output.job, output.found.file.path, reason, output), attempts=attempt))
-            if _is_out_of_memory(error) and engine_is_loaded():
-                engine_of(task).take_less_memory()
             said = reason.problem if reason is not None else str(error)
-            _wait(output, said, attempt, wait_seconds, emit, stop)
+            if _is_out_of_memory(error) and engine_is_loaded():
+                said += _take_less_memory(task)
+            _wait(output, task.clip, said, attempt, wait_seconds, emit, stop)
     raise AssertionError("the last try has no wait")
 
 
-def _wait(output: Output, reason: str, attempt: int, seconds: float, emit: Emit, stop: Stop) -> None:
+def _wait(output: Output, clip: Clip | None, reason: str, attempt: int, seconds: float, emit: Emit, stop: Stop) -> None:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     job, path = output.job.name, str(output.found.file.path)
-    emit(TriedAgain(job=job, path=path, reason=reason, attempt=attempt, wait_seconds=seconds))
+    first = clip.first_frame_index if clip is not None else None
+    emit(TriedAgain(job=job, path=path, reason=reason, attempt=attempt, wait_seconds=seconds, first_frame_index=first))
     end = time.monotonic() + seconds
     while time.monotonic() < end and not stop.before():
         time.sleep(0.1)
+
+
+def _take_less_memory(task: ClipTask) -> str:
+    """Let the next try have smaller tiles, however much memory there seems to be; which, in a sentence."""
+    engine, (width, height) = engine_of(task), task.output.size
+    before = engine.tile_side(height, width)
+    for _ in range(HALVINGS_OF_MEMORY):
+        engine.take_less_memory()
+        side = engine.tile_side(height, width)
+        if side != before:
+            return f" It is worked on in tiles of {side} pixels now."
+    return ""
 
 
 def _as_item_error(error: BaseException, path: Path) -> ItemError | None:
@@ -256,12 +272,14 @@ def finish_output(output: Output, work: Path, emit: Emit, stop: Stop) -> OutputD
         except (ItemError, OutputError) as error:
             if "No space left on device" in str(error):
                 raise DiskFullError(error.problem, "Free some space; what is finished is kept.") from error
+            if "Read-only file system" in str(error):
+                ensure_writable(output.path.parent)  # the error is its own, not the item's
             # The folder itself may have been removed, and is then made again.
             again = is_transient(error, also=(errno.ENOENT,))
             if again and stop.before():
                 raise Stopped from error
             if again and wait_seconds is not None:
-                _wait(output, error.problem, attempt, wait_seconds, emit, stop)
+                _wait(output, None, error.problem, attempt, wait_seconds, emit, stop)
             elif isinstance(error, ItemError):
                 return replace(failed(output.job, output.found.file.path, error, output), attempts=attempt)
             else:

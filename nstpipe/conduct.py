@@ -89,19 +89,23 @@ class RunResult:
 class Conduct:
     """One run, from its plan to its end."""
 
-    def __init__(self, settings: Pipeline, journal: Journal, log: RunLog, name: str, stop: Stop, on_event: Emit) -> None:
+    def __init__(
+        self, settings: Pipeline, journal: Journal, log: RunLog, name: str, stop: Stop, on_event: Emit, *, isolated: bool
+    ) -> None:
         self._settings = settings
         self._journal = journal
         self._log = log
         self._name = name
         self._stop = stop
         self._on_event = on_event
+        self._isolated = isolated
         self._began = time.monotonic()
         self._made: list[OutputDone] = []
         self._failures: list[ItemFailed] = []
         self._error: OutputError | None = None
         self._kills: dict[tuple[str, int], int] = {}
         self._by_input: dict[tuple[str, str], Output] = {}
+        self._ends: dict[tuple[str, str, int], int] = {}
 
     def emit(self, event: Event) -> None:
         """Write an event down, then tell whoever listens."""
@@ -109,9 +113,16 @@ class Conduct:
         try:
             if isinstance(event, FrameDone):
                 self._kills.pop((event.path, event.first_frame_index), None)
-                self._journal.record_frame(self._name, event)
+                end = self._ends[event.job, event.path, event.first_frame_index]
+                self._journal.record_frame(self._name, event, end)
             elif isinstance(event, ClipStarted):
-                self._journal.record_start(self._by_input[event.job, event.path].path, event.first_frame_index)
+                self._ends[event.job, event.path, event.first_frame_index] = event.end_frame_index
+                output = self._by_input[event.job, event.path].path
+                self._journal.record_start(self._name, output, event.first_frame_index, event.next_frame_index)
+            elif isinstance(event, TriedAgain) and event.first_frame_index is not None:
+                output = self._by_input[event.job, event.path].path
+                first, place = event.first_frame_index, self._log.place
+                self._journal.record_attempt(output, first, event.reason, place, given_up=False)
         except OutputError as error:
             self._give_up(error)
         self._on_event(event)
@@ -224,18 +235,26 @@ class Conduct:
                 clips_left[task.output.path] = clips_left.get(task.output.path, 0) + 1
             failed_outputs: set[Path] = set()
             for result in execute(
-                run_clip, tasks, workers=worker_count(settings), emit=self.emit, stop=self._stop, on_killed=self._killed
+                run_clip,
+                tasks,
+                workers=worker_count(settings),
+                emit=self.emit,
+                stop=self._stop,
+                on_killed=self._killed,
+                isolated=self._isolated,
             ):
                 output = result.task.output
                 if result.error is not None:
                     self._give_up(result.error)
-                elif result.failure is not None and output.path not in failed_outputs:
-                    failed_outputs.add(output.path)
-                    self._fail(result.failure, output)
-                    if fail_fast:
-                        self._stop.ask(StopReason.FAILURE)
-                elif result.failure is None and not result.stopped:
+                elif result.failure is not None:
+                    if output.path not in failed_outputs:
+                        failed_outputs.add(output.path)
+                        self._fail(result.failure, output)
+                    first, place = result.task.clip.first_frame_index, self._log.place
+                    self._journal.record_attempt(output.path, first, result.failure.reason, place, given_up=True)
+                elif not result.stopped:
                     clips_left[output.path] -= 1
+                    self._journal.record_clip(output.path, result.task.clip.first_frame_index)
                 if clips_left[output.path] == 0 and not self._finish(output):
                     again += _tasks(output, settings)
                 if fail_fast and self._failures:
@@ -275,7 +294,9 @@ class Conduct:
         self._kills[path, first] = kills
         reason = f"its worker process was killed (exit code {exit_code}), most likely because memory ran out"
         if kills <= KILLS_TOLERATED:
-            self.emit(TriedAgain(job=task.output.job.name, path=path, reason=reason, attempt=kills, wait_seconds=0.0))
+            job = task.output.job.name
+            again = TriedAgain(job=job, path=path, reason=reason, attempt=kills, wait_seconds=0.0, first_frame_index=first)
+            self.emit(again)
             return None
         stored = frames_done(task.work, task.clip)
         error = ItemError(
@@ -436,7 +457,8 @@ def _video_notices(output: Output, video: VideoInfo) -> Iterator[str]:
     if video.interlaced:
         yield f"{name} is interlaced; each frame becomes one whole picture (bwdif)"
     if video.hdr is not None:
-        yield f"{name} is in {video.hdr}; it is brought to the range of a standard picture in BT.709"
+        mastering = f" ({video.mastering})" if video.mastering else ""
+        yield f"{name} is in {video.hdr}{mastering}; it is brought to the range of a standard picture in BT.709"
     if video.complaint:
         yield f"{name} has errors, though no frame is missing; some may look damaged. The decoder said: {video.complaint}"
     for sentence in left_behind(video, output.path, copy_audio=output.job.audio == "copy"):

@@ -151,6 +151,7 @@ class TriedAgain(Event):
     Attributes:
         attempt: the one that went wrong, from 1.
         wait_seconds: until the next one.
+        first_frame_index: of the clip, from 0 in the file; None where it was not a clip, but the making of a file.
     """
 
     job: str
@@ -158,6 +159,7 @@ class TriedAgain(Event):
     reason: str
     attempt: int
     wait_seconds: float
+    first_frame_index: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

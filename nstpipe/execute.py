@@ -52,22 +52,24 @@ def execute(
     emit: Emit,
     stop: Stop,
     on_killed: OnKilled,
+    isolated: bool = False,
 ) -> Iterator[Result]:
     """Results as they come, in any order; events go to `emit` meanwhile.
 
     Args:
         function: can be sent to another process by its name, and so can tasks, results and events by their content.
         tasks: each is given to one call.
-        workers: processes; with 1 all runs in this one, with all its threads.
+        workers: processes; with 1 all runs in this one, with all its threads, unless `isolated`.
         emit: called in this process only.
         stop: looked at before each task; the function is given one that hears of it too.
         on_killed: asked when a worker was killed from outside.
+        isolated: give a single worker a process too, with all threads, so that this one outlives it.
 
     Raises:
         MachineError: no worker can be started.
         Exception: whatever the function raises.
     """
-    if workers == 1:
+    if workers == 1 and not isolated:
         for task in tasks:
             if stop.before():
                 return
@@ -84,7 +86,8 @@ def _in_workers(
     idle: list[_Worker] = []
     running: dict[_Worker, Task] = {}
     # Each worker would otherwise take every core. The number of tasks must not matter: other threads round otherwise.
-    threads = max(1, joblib.cpu_count() // workers)
+    # A single one decides by itself, as this process would.
+    threads = max(1, joblib.cpu_count() // workers) if workers > 1 else None
     try:
         while True:
             while todo and len(running) < workers and not stop.before():
@@ -129,7 +132,7 @@ class _Worker:
         self,
         function: Callable[..., Any],
         inbox: queue.SimpleQueue[tuple[_Worker, str, Any]],
-        threads: int,
+        threads: int | None,
         deadline: float | None,
     ) -> None:
         self._inbox = inbox
@@ -139,7 +142,7 @@ class _Worker:
                 [sys.executable, "-c", _MAIN, *sys.path],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))},
+                env={**os.environ, **(dict.fromkeys(THREAD_VARIABLES, str(threads)) if threads is not None else {})},
                 # Ctrl-C goes to a terminal's whole process group; this process decides what ends when.
                 start_new_session=os.name != "nt",
             )

@@ -183,6 +183,15 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def is_readable(path: Path) -> bool:
+    """Whether the disk gives all of a file, or of numbered files, whatever their content is worth."""
+    try:
+        sha256_of(path)
+    except OSError:
+        return False
+    return True
+
+
 def free_bytes(folder: Path) -> int:
     """Room on the disk that holds a folder, or will hold it once it is made."""
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())

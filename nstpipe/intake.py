@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import joblib
 
-from nstpipe.clip import failed, frames_done
+from nstpipe.clip import RETRY_WAITS_SECONDS, failed, frames_done, is_transient
 from nstpipe.config import Job, Pipeline
 from nstpipe.errors import (
     ItemError,
@@ -18,7 +19,7 @@ from nstpipe.errors import (
 from nstpipe.events import (
     ItemFailed,
 )
-from nstpipe.files import free_bytes, state_of
+from nstpipe.files import free_bytes, is_readable, state_of
 from nstpipe.journal import Journal
 from nstpipe.media.frame import in_eight_bits
 from nstpipe.media.framestore import stored_bytes
@@ -32,6 +33,7 @@ from nstpipe.media.video import (
     VideoInfo,
     VideoSource,
     bits_of,
+    check_readable,
     probe,
     survey,
     surveyed,
@@ -80,6 +82,7 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal) -> Plan:
     outputs: list[Output] = []
     failures: list[ItemFailed] = []
     taken: dict[Path, InputFile] = {}
+    waits = list(RETRY_WAITS_SECONDS)
     for job in pipeline.jobs:
         try:
             check_pictures(job)
@@ -92,7 +95,7 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal) -> Plan:
         for file in files:
             try:
                 _see_that_it_is_alone(file, taken)
-                found.append(_with_masks(_look(file, job, journal), job, journal))
+                found.append(_with_masks(_look_again(file, job, journal, waits), job, journal))
             except ItemError as error:
                 failures.append(failed(job, file.path, error))
         known = {file.output: record for file in files if (record := journal.record_of(file.output)) is not None}
@@ -145,6 +148,26 @@ def _see_that_it_is_alone(file: InputFile, taken: dict[Path, InputFile]) -> None
         raise ItemError(f"output: {first.path} and {file.path} would both be written to {file.output}.", "Give another place.")
 
 
+def _look_again(file: InputFile, job: Job, journal: Journal, waits: list[float]) -> Found:
+    """Look into a file, again after a while if the disk failed it; `waits` are used up, lest a dead disk cost hours."""
+    tried_at_once = False
+    while True:
+        try:
+            return _look(file, job, journal)
+        except ItemError as error:
+            if not is_transient(error):
+                raise
+            # FFmpeg speaks of input and output also where a file's content is damaged: that is worth no wait.
+            if is_readable(file.path):
+                if tried_at_once:
+                    raise
+                tried_at_once = True
+            elif waits:
+                time.sleep(waits.pop(0))
+            else:
+                raise
+
+
 def _look(file: InputFile, job: Job, journal: Journal) -> Found:
     if file.problem:
         raise ItemError(file.problem)
@@ -157,6 +180,7 @@ def _look(file: InputFile, job: Job, journal: Journal) -> Found:
     if not file.is_video:
         return Found(file, sha256, picture_size(file.path), stamp=stamp)
     video = probe(file.path, rate_of(job))
+    check_readable(video)
     kept = journal.cached(f"survey/{SURVEY_VERSION}", sha256, lambda: survey(video).as_json())
     video = surveyed(video, Survey.from_json(kept))
     starts: tuple[int, ...] = (0,)
@@ -240,7 +264,9 @@ def _opened(file: InputFile, job: Job) -> VideoInfo | None:
     if file.problem:
         raise ItemError(file.problem)
     if file.is_video:
-        return probe(file.path, rate_of(job))
+        video = probe(file.path, rate_of(job))
+        check_readable(video)
+        return video
     read_picture(file.path)
     return None
 

@@ -16,10 +16,10 @@ from typing import Any, Literal
 from nstpipe.errors import DiskFullError, OutputError
 from nstpipe.events import FrameDone, ItemFailed, JobPlanned, OutputDone
 from nstpipe.files import ensure_writable, sha256_of, state_of
+from nstpipe.history import SCHEMA as HISTORY_SCHEMA
+from nstpipe.history import Entry, History, State, brought_over
 
-SCHEMA_VERSION = 3
-
-State = Literal["planned", "started", "done", "failed"]
+SCHEMA_VERSION = 4
 
 _SCHEMA = """
 CREATE TABLE output (
@@ -39,30 +39,6 @@ CREATE TABLE output (
     log TEXT NOT NULL DEFAULT '',
     changed_at REAL NOT NULL,
     checksum TEXT NOT NULL
-);
-CREATE TABLE clip (
-    path TEXT NOT NULL,
-    first_frame_index INTEGER NOT NULL,
-    end_frame_index INTEGER NOT NULL,
-    started_at REAL,
-    PRIMARY KEY (path, first_frame_index)
-);
-CREATE TABLE frame (
-    run TEXT NOT NULL,
-    job TEXT NOT NULL,
-    path TEXT NOT NULL,
-    first_frame_index INTEGER NOT NULL,
-    frame_index INTEGER NOT NULL,
-    seconds REAL NOT NULL,
-    evaluations INTEGER NOT NULL,
-    most_evaluations INTEGER NOT NULL,
-    pixels INTEGER NOT NULL,
-    loss REAL NOT NULL,
-    finished_at REAL NOT NULL,
-    content_loss REAL,
-    style_loss REAL,
-    warping_error REAL,
-    PRIMARY KEY (job, path, frame_index)
 );
 CREATE TABLE run (
     id TEXT PRIMARY KEY,
@@ -290,6 +266,10 @@ class Journal:
                 self._put(row)
         return len({row["path"] for row in rows})
 
+    @property
+    def _history(self) -> History:
+        return History(self._connection)
+
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()
@@ -365,33 +345,46 @@ class Journal:
                 }
             )
             if before is None or not same or before["state"] == "done":
-                self._connection.execute("DELETE FROM frame WHERE path = ? AND job = ?", (str(source), job))
-            self._connection.execute("DELETE FROM clip WHERE path = ?", (str(output),))
-            rows = [(str(output), first, end, None) for first, end in clips]
-            self._connection.executemany("INSERT INTO clip VALUES (?, ?, ?, ?)", rows)
+                self._history.forget_frames(str(source), job)
+            self._history.plan(str(output), clips)
 
-    def record_start(self, output: Path, first_frame_index: int) -> None:
-        """Remember that work on a clip has begun."""
+    def record_start(self, run: str, output: Path, first_frame_index: int, next_frame_index: int) -> None:
+        """Remember that work on a clip has begun, at its next frame."""
+        row = self._get(str(output))
+        if row is None:
+            return
+        now = time.time()
+        with self._changing():
+            self._put({**row, "state": "started", "changed_at": now})
+            self._history.start(run, str(output), row["job"], row["input"], first_frame_index, next_frame_index, now)
+
+    def record_frame(self, run: str, frame: FrameDone, end_frame_index: int) -> None:
+        """Remember a finished frame, and that the one behind it has begun, if its clip does not end there."""
+        with self._changing():
+            self._history.finish_frame(run, frame, end_frame_index)
+
+    def record_clip(self, output: Path, first_frame_index: int) -> None:
+        """Remember that all frames of a clip are done."""
+        with self._changing():
+            self._history.finish(str(output), first_frame_index, time.time())
+
+    def record_attempt(self, output: Path, first_frame_index: int, reason: str, log: str, *, given_up: bool) -> None:
+        """Remember that a clip went wrong, and its frame in hand.
+
+        Args:
+            output: that the clip is of.
+            first_frame_index: of the clip.
+            reason: why.
+            log: where the log tells of it.
+            given_up: whether it was the last attempt.
+        """
         row = self._get(str(output))
         if row is None:
             return
         with self._changing():
-            self._put({**row, "state": "started", "changed_at": time.time()})
-            self._connection.execute(
-                "UPDATE clip SET started_at = ? WHERE path = ? AND first_frame_index = ?",
-                (time.time(), str(output), first_frame_index),
+            self._history.fail(
+                str(output), row["job"], row["input"], first_frame_index, reason, log, time.time(), given_up=given_up
             )
-
-    def record_frame(self, run: str, frame: FrameDone) -> None:
-        """Remember a finished frame."""
-        row = (
-            run, frame.job, frame.path, frame.first_frame_index, frame.frame_index, frame.seconds, frame.evaluations,
-            frame.most_evaluations, frame.pixels, frame.loss, frame.at, frame.content_loss, frame.style_loss,
-            frame.warping_error,
-        )  # fmt: skip
-        marks = ", ".join("?" for _ in row)
-        with self._changing():
-            self._connection.execute(f"INSERT OR REPLACE INTO frame VALUES ({marks})", row)
 
     def record_done(self, done: OutputDone, described: Mapping[str, Any]) -> None:
         """Remember a finished output, in the journal and in the second record; on disk when this returns.
@@ -491,8 +484,7 @@ class Journal:
         if not rows:
             return None
         run, workers, started_at, planned, finished_at, exit_code, about, error = rows[0]
-        query = "SELECT job, count(*), sum(seconds), sum(most_evaluations * pixels) FROM frame WHERE run = ? GROUP BY job"
-        spent = {job: (frames, seconds, work) for job, frames, seconds, work in self._rows(query, run)}
+        spent = self._history.spent(run)
         jobs = {}
         for event in json.loads(planned):
             event.pop("event")
@@ -502,13 +494,20 @@ class Journal:
 
     def frames_of(self, source: str, job: str) -> int:
         """How many frames of an input are recorded as finished."""
-        [(count,)] = self._rows("SELECT count(*) FROM frame WHERE path = ? AND job = ?", source, job)
-        return int(count)
+        return self._history.count_done(source, job)
+
+    def clips(self, output: str) -> tuple[Entry, ...]:
+        """What is known of an output's clips, in the order of the file."""
+        return self._history.clips_of(output)
+
+    def frame_history(self, source: str, job: str) -> tuple[Entry, ...]:
+        """What is known of the frames of an input that were begun, in the order of the file."""
+        return self._history.frames_of(source, job)
 
     def frames(self, job: str) -> tuple[FrameRecord, ...]:
         """What is known of a job's finished frames, by input and frame index."""
         columns = "path, first_frame_index, frame_index, seconds, evaluations, loss, content_loss, style_loss, warping_error"
-        rows = self._rows(f"SELECT {columns} FROM frame WHERE job = ? ORDER BY path, frame_index", job)
+        rows = self._rows(f"SELECT {columns} FROM frame WHERE job = ? AND state = 'done' ORDER BY path, frame_index", job)
         return tuple(FrameRecord(*row) for row in rows)
 
     def cached(self, kind: str, key: str, compute: Callable[[], str]) -> str:
@@ -627,13 +626,18 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version < SCHEMA_VERSION:  # else another process was quicker
-        outputs, lookups = _taken_from_1(connection) if version == 1 else ([], [])
-        for statement in _FROM_2_TO_3 if version == 2 else _SCHEMA.split(";"):
-            connection.execute(statement)
-        for row in outputs:
-            _put(connection, row)
-        for kind, key, value in lookups:
-            connection.execute("INSERT INTO lookup VALUES (?, ?, ?, ?)", (kind, key, value, _checksum([kind, key, value])))
+        if version in (2, 3):
+            for statement in _FROM_2_TO_3 if version == 2 else ():
+                connection.execute(statement)
+            brought_over(connection)
+        else:
+            outputs, lookups = _taken_from_1(connection) if version == 1 else ([], [])
+            for statement in (_SCHEMA + HISTORY_SCHEMA).split(";"):
+                connection.execute(statement)
+            for row in outputs:
+                _put(connection, row)
+            for kind, key, value in lookups:
+                connection.execute("INSERT INTO lookup VALUES (?, ?, ?, ?)", (kind, key, value, _checksum([kind, key, value])))
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.execute("COMMIT")
 

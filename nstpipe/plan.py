@@ -147,9 +147,11 @@ def plan_job(
             _identify(region.style.images, dumped["style"], picture_sha256)
     if isinstance(job.init, Path):
         settings["init"] = picture_sha256[job.init]
-    of_the_output = job.model_dump(mode="json", include=set(_KEYS_OF_THE_OUTPUT))
+    given = job.model_dump(mode="json", include=set(_KEYS_OF_THE_OUTPUT))
     outputs = []
     for item in found:
+        codec = job.encode.codec_for(item.file.output.suffix)
+        of_the_output: dict[str, Any] = {**given, "encode": {**given["encode"], "codec": codec}}
         of_all_clips: dict[str, Any] = {
             "algorithm": ALGORITHM_VERSION,
             "input": item.sha256,

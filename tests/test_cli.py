@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -269,7 +270,7 @@ def test_signals_end_a_run_without_losing_finished_frames(tmp_path: Path, number
     assert "what is finished is kept" in err
     assert "Traceback" not in err
     assert not list(tmp_path.glob("out/*"))
-    stored = list((tmp_path / ".nstpipe" / "clips").glob("*/frame_*.png"))
+    stored = list((tmp_path / ".nstpipe" / "clips").glob("*/frame_*.npy"))
     assert len(stored) >= 2
 
 
@@ -350,6 +351,35 @@ def test_deadlines() -> None:
     assert _deadline("06:30", None, noon) == datetime(2030, 5, 5, 6, 30).timestamp()
     assert _deadline(None, "1h30m5s", noon) == noon + 5405
     assert _deadline("18:30", "10h", noon) == datetime(2030, 5, 4, 18, 30).timestamp()
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="this system cannot be told another time zone")
+def test_deadlines_when_clocks_are_put_forward_or_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nstpipe.cli import _deadline
+
+    def hours(began: str, until: str) -> float:
+        deadline, now = _deadline(until, None, at(began)), at(began)
+        assert deadline is not None
+        return (deadline - now) / 3600
+
+    def at(utc: str) -> float:
+        return datetime.fromisoformat(f"{utc}+00:00").timestamp()
+
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    try:
+        # 23:00 on the evening before: nights of 6.5 hours, of 7.5 and of 8.5.
+        assert hours("2026-03-28T22:00:00", "06:30") == 6.5
+        assert hours("2026-05-04T21:00:00", "06:30") == 7.5
+        assert hours("2026-10-24T21:00:00", "06:30") == 8.5
+        # 02:30 comes twice in October: the first one, and within the hour between them the second one.
+        assert hours("2026-10-24T21:00:00", "02:30") == 3.5
+        assert hours("2026-10-25T00:45:00", "02:30") == 0.75
+        # It is left out in March: rather early than late.
+        assert hours("2026-03-28T22:00:00", "02:30") == 2.5
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_run_without_time_stops_at_once(tmp_path: Path, command: Command) -> None:

@@ -71,19 +71,23 @@ def sleep_in_a_worker(task: Path, emit: Emit, stop: Stop) -> None:
     time.sleep(60)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_every_task_gives_its_result_and_every_event_arrives(workers: int) -> None:
+@pytest.mark.parametrize(("workers", "isolated"), [(1, False), (1, True), (2, False)])
+def test_every_task_gives_its_result_and_every_event_arrives(workers: int, isolated: bool) -> None:
     events: list[Event] = []
-    results = list(run(double, [1, 2, 3, 4], workers, emit=events.append))
+    results = list(run(double, [1, 2, 3, 4], workers, isolated=isolated, emit=events.append))
     assert sorted(result for result, _ in results) == [2, 4, 6, 8]
     assert sorted(event.message for event in events if isinstance(event, Noticed)) == ["1", "2", "3", "4"]
     in_this_process = {process == os.getpid() for _, process in results}
-    assert in_this_process == {workers == 1}
+    assert in_this_process == {workers == 1 and not isolated}
 
 
 def test_workers_share_the_cores_however_few_tasks_there_are() -> None:
     expected = str(max(1, joblib.cpu_count() // 2))
     assert list(run(threads_allowed, [1])) == [expected]
+
+
+def test_a_worker_that_is_alone_decides_by_itself_as_this_process_would() -> None:
+    assert list(run(threads_allowed, [1], 1, isolated=True)) == [os.environ.get("OMP_NUM_THREADS", "")]
 
 
 def test_results_come_one_by_one_with_one_worker() -> None:

@@ -22,6 +22,7 @@ ROOMS = (
     "media",
     "style",
     "motion",
+    "history",
     "journal",
     "plan",
     "paint",

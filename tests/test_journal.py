@@ -136,7 +136,7 @@ def test_an_output_goes_from_planned_to_started_to_failed_to_planned(journal: Jo
     path = tmp_path / "out.mp4"
     plan(journal, path)
     seen = [journal.record_of(path)]
-    journal.record_start(path, 0)
+    journal.record_start("run", path, 0, 0)
     seen.append(journal.record_of(path))
     failure = ItemFailed(job="job", path="in.mp4", reason="no sound", next_step="Copy it.", output=str(path), attempts=4)
     journal.record_failure(failure, "f", {"seed": 0}, "logs/run.jsonl:7")
@@ -158,7 +158,7 @@ def test_an_output_goes_from_planned_to_started_to_failed_to_planned(journal: Jo
 def test_frames_are_counted_until_something_changes(journal: Journal, tmp_path: Path) -> None:
     plan(journal, tmp_path / "out.mp4")
     for frame_index in (0, 1, 1):
-        journal.record_frame("run", frame(frame_index))
+        journal.record_frame("run", frame(frame_index), 3)
     assert journal.frames_of("in.mp4", "job") == 2
     plan(journal, tmp_path / "out.mp4")
     assert journal.frames_of("in.mp4", "job") == 2
@@ -169,8 +169,8 @@ def test_frames_are_counted_until_something_changes(journal: Journal, tmp_path: 
 def test_who_only_reads_sees_a_run_that_goes_on(journal: Journal, tmp_path: Path) -> None:
     planned = JobPlanned(job="job", outputs=1, outputs_done=0, frames=3, frames_left=3, work_left=3000)
     journal.begin_run("run", 2, [planned])
-    journal.record_frame("run", frame(0))
-    journal.record_frame("an older run", frame(1))
+    journal.record_frame("run", frame(0), 3)
+    journal.record_frame("an older run", frame(1), 3)
     reader = Journal(tmp_path / "work", read_only=True)
     latest = reader.latest_run()
     assert latest is not None
@@ -184,6 +184,33 @@ def test_who_only_reads_sees_a_run_that_goes_on(journal: Journal, tmp_path: Path
         reader.begin_run("other", 1, [])
     assert reader.cached("kind", "key", lambda: "found") == "found"
     reader.close()
+
+
+def test_the_history_of_a_clip_and_its_frames_is_told(journal: Journal, tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    plan(journal, path)
+    [planned] = journal.clips(str(path))
+    assert (planned.state, planned.started_at, planned.attempts) == ("planned", None, 0)
+    journal.record_start("run", path, 0, 0)
+    journal.record_frame("run", frame(0), 3)
+    journal.record_attempt(path, 0, "no memory", "logs/run.jsonl:3", given_up=False)
+    journal.record_attempt(path, 0, "no memory again", "logs/run.jsonl:4", given_up=True)
+    [clip] = journal.clips(str(path))
+    assert (clip.state, clip.attempts, clip.reason, clip.log) == ("failed", 2, "no memory again", "logs/run.jsonl:4")
+    first, second = journal.frame_history("in.mp4", "job")
+    assert (first.state, first.attempts) == ("done", 0)
+    assert first.started_at is not None
+    assert first.finished_at == pytest.approx(first.started_at + 2.0)
+    assert (second.first_frame_index, second.state, second.attempts, second.log) == (1, "failed", 2, "logs/run.jsonl:4")
+    # Another run goes on at the second frame.
+    plan(journal, path)
+    journal.record_start("other", path, 0, 1)
+    journal.record_frame("other", frame(1), 3)
+    journal.record_frame("other", frame(2), 3)
+    journal.record_clip(path, 0)
+    [clip] = journal.clips(str(path))
+    assert (clip.state, clip.attempts) == ("done", 0)
+    assert [entry.state for entry in journal.frame_history("in.mp4", "job")] == ["done"] * 3
 
 
 def test_a_journal_of_version_1_is_brought_over(tmp_path: Path) -> None:
@@ -242,12 +269,37 @@ def test_a_journal_of_version_2_is_brought_over(tmp_path: Path, read_only: bool)
     assert latest is not None
     assert (latest.name, latest.about, latest.error) == ("run", {}, "")
     if not read_only:
-        journal.record_frame("run", replace(frame(1), warping_error=0.25))
+        journal.record_frame("run", replace(frame(1), warping_error=0.25), 3)
         assert [known.warping_error for known in journal.frames("job")] == [None, 0.25]
     journal.close()
     with sqlite3.connect(tmp_path / "journal.sqlite") as connection:
         [(version,)] = connection.execute("PRAGMA user_version").fetchall()
     assert version == (2 if read_only else SCHEMA_VERSION)
+
+
+TO_VERSION_3 = """
+ALTER TABLE frame ADD COLUMN content_loss REAL;
+ALTER TABLE frame ADD COLUMN style_loss REAL;
+ALTER TABLE frame ADD COLUMN warping_error REAL;
+ALTER TABLE run ADD COLUMN about TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE run ADD COLUMN error TEXT NOT NULL DEFAULT '';
+PRAGMA user_version = 3;
+"""
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_the_history_of_an_older_journal_is_brought_over(tmp_path: Path, version: int) -> None:
+    connection = sqlite3.connect(tmp_path / "journal.sqlite")
+    connection.executescript(OF_VERSION_2 + "INSERT INTO clip VALUES ('out.mp4', 0, 3, 1.7e9), ('out.mp4', 3, 9, NULL);")
+    connection.executescript(TO_VERSION_3 if version == 3 else "")
+    connection.close()
+    journal = Journal(tmp_path)
+    assert journal.notices == []
+    assert [clip.state for clip in journal.clips("out.mp4")] == ["started", "planned"]
+    [done_before] = journal.frame_history("in.mp4", "job")
+    assert (done_before.state, done_before.started_at) == ("done", 1.7e9 - 2)
+    assert journal.frames_of("in.mp4", "job") == 1
+    journal.close()
 
 
 def cut_short(path: Path) -> None:

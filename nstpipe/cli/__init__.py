@@ -107,6 +107,7 @@ def run(
             retry_failed=retry_failed,
             fail_fast=fail_fast,
             wait=wait,
+            isolated=True,
             stop=stop,
             on_event=on_event,
         )
@@ -129,9 +130,10 @@ def _deadline(until: str | None, max_runtime: str | None, now: float) -> float |
     ends = []
     if until is not None:
         hour, minute = time_of_day("--until", until)
-        today = datetime.fromtimestamp(now)
-        end = today.replace(hour=hour, minute=minute, second=0, microsecond=0)
-        ends.append((end if end > today else end + timedelta(days=1)).timestamp())
+        today = datetime.fromtimestamp(now).replace(hour=hour, minute=minute, second=0, microsecond=0)
+        # Where clocks are put back there are two such times in one night (fold); `timestamp` knows how long each night is.
+        times = [(today + timedelta(days=days)).replace(fold=fold).timestamp() for days in (0, 1) for fold in (0, 1)]
+        ends.append(min(end for end in times if end > now))
     if max_runtime is not None:
         match = re.fullmatch(r"(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?", max_runtime)
         if match is None or not any(match.groups()):

@@ -292,7 +292,7 @@ def _conflicts(pipeline: Pipeline, document: Located) -> list[Problem]:
         first_by_output.setdefault(output, job)
         suffix = job.output.suffix.lower()
         if suffix in VIDEO_CODECS_BY_SUFFIX:
-            if job.encode.codec not in VIDEO_CODECS_BY_SUFFIX[suffix]:
+            if job.encode.codec_for(suffix) not in VIDEO_CODECS_BY_SUFFIX[suffix]:
                 allowed = ", ".join(VIDEO_CODECS_BY_SUFFIX[suffix])
                 add("encode.codec", f"found {job.encode.codec}, which {suffix} is not written with; allowed: {allowed}")
         elif suffix in VIDEO_SUFFIXES:

@@ -27,7 +27,7 @@ VIDEO_CODECS_BY_SUFFIX: dict[str, tuple[str, ...]] = {
     ".mkv": ("libx264", "libx265", "libsvtav1", "ffv1", "prores"),
     ".webm": ("libsvtav1",),
 }
-"""Containers that are written, and the codecs each takes."""
+"""Containers that are written, and the codecs each takes; the first one is its default."""
 
 CODECS = tuple(dict.fromkeys(codec for codecs in VIDEO_CODECS_BY_SUFFIX.values() for codec in codecs))
 
@@ -241,8 +241,8 @@ class Temporal(_Model):
 class Encode(_Model):
     """How a video is encoded."""
 
-    codec: Annotated[str, _one_of(*CODECS), WithJsonSchema({"type": "string", "enum": list(CODECS)})] = Field(
-        default="libx264", description="The encoder, by ffmpeg's name."
+    codec: Annotated[str, _one_of(*CODECS), WithJsonSchema({"type": "string", "enum": list(CODECS)})] | None = Field(
+        default=None, description="The encoder, by ffmpeg's name. Default: libx264, for .webm libsvtav1."
     )
     crf: Annotated[int, Field(ge=0, le=63)] | None = Field(
         default=None, description="Constant rate factor: lower is better and larger. Default: 18, for libsvtav1 25."
@@ -251,6 +251,10 @@ class Encode(_Model):
     pix_fmt: str | None = Field(
         default=None, pattern=r"^[a-z0-9]+$", description="The pixel format. Default: yuv420p, for prores yuv422p10le."
     )
+
+    def codec_for(self, suffix: str) -> str:
+        """The codec of a file with this suffix: what was asked for, else the container's default."""
+        return self.codec or VIDEO_CODECS_BY_SUFFIX.get(suffix.lower(), CODECS)[0]
 
 
 class Job(_Model):

@@ -18,6 +18,9 @@ from nstpipe.media.frame import in_sixteen_bits
 DEEP_FORMATS = ("PNG", "TIFF")
 """Formats that hold 16 bits a value, by Pillow's names."""
 
+PNG_COMPRESSION = 6
+"""Of 0 to 9; the usual one."""
+
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_BITS_OFFSET = 24
 """Where IHDR, which is always the first chunk, has its bit depth."""
@@ -85,16 +88,15 @@ def _of_any_kind(stored: NDArray[Any]) -> NDArray[np.uint16]:
     raise OSError(f"its values are {stored.dtype}, which is not supported")
 
 
-def encoded_png(pixels: NDArray[np.uint16], compression: int = 6, **options: Any) -> bytes:
+def encoded_png(pixels: NDArray[np.uint16], **options: Any) -> bytes:
     """A PNG of 16 bits.
 
     Args:
         pixels: height x width x 3 or 4, RGB or RGBA.
-        compression: 0 to 9.
         options: of Pillow's ``save``, for what is not pixels.
     """
     order = [2, 1, 0, 3][: pixels.shape[2]]
-    fine, content = cv2.imencode(".png", pixels[..., order], [cv2.IMWRITE_PNG_COMPRESSION, compression])
+    fine, content = cv2.imencode(".png", pixels[..., order], [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION])
     if not fine:
         raise OSError("OpenCV cannot write it")
     deep = content.tobytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -16,8 +17,8 @@ import numpy as np
 
 from nstpipe.config.models import ANIMATION_SUFFIXES, Encode
 from nstpipe.errors import ItemError
-from nstpipe.files import complete, ensure_folder, is_numbered, partial_path
-from nstpipe.media.ffmpeg import LOCAL_ONLY, Process, local
+from nstpipe.files import complete, ensure_writable, is_numbered, partial_path
+from nstpipe.media.ffmpeg import LOCAL_ONLY, PIPE_BYTES, Process, local
 from nstpipe.media.frame import SIXTEEN_BIT_STEP, Frame, Pixels, in_eight_bits, in_sixteen_bits
 from nstpipe.media.probing import Stream, VideoInfo, probe
 from nstpipe.media.sequence import SequenceSink, check_free
@@ -110,16 +111,19 @@ def left_behind(info: VideoInfo, path: Path, *, copy_audio: bool) -> tuple[str, 
     _, said = _companions(info, suffix, copy_audio)
     if info.chapters and suffix not in _SUBTITLES:
         said.append(f"{info.chapters} chapters are left out, for {suffix} does not take them")
+    if info.has_captions:
+        said.append("the closed captions within its picture are left out: they are not in a painted picture")
     return tuple(said)
 
 
-def pixel_format_of(encode: Encode, info: VideoInfo) -> str:
+def pixel_format_of(encode: Encode, info: VideoInfo, path: Path) -> str:
     """The pixel format of a result: what the job says, else 4:2:0 with the original's depth where players show it."""
     if encode.pix_fmt is not None:
         return encode.pix_fmt
-    if encode.codec == "prores":
+    codec = encode.codec_for(path.suffix)
+    if codec == "prores":
         return "yuv422p10le"
-    return "yuv420p10le" if info.is_deep and encode.codec in _DEEP_CODECS else "yuv420p"
+    return "yuv420p10le" if info.is_deep and codec in _DEEP_CODECS else "yuv420p"
 
 
 def bits_of(encode: Encode, info: VideoInfo, path: Path) -> int:
@@ -135,7 +139,7 @@ def bits_of(encode: Encode, info: VideoInfo, path: Path) -> int:
     if path.suffix.lower() in ANIMATION_SUFFIXES:
         return 8
     try:
-        return max(component.bits for component in av.VideoFormat(pixel_format_of(encode, info)).components)
+        return max(component.bits for component in av.VideoFormat(pixel_format_of(encode, info, path)).components)
     except ValueError:
         return 8  # the trial will say that there is no such format
 
@@ -166,7 +170,7 @@ class VideoSink:
         frame_count: int,
         seconds_of_sound: float | None = None,
     ) -> None:
-        ensure_folder(path.parent)
+        ensure_writable(path.parent)
         self.path = path
         self._info = info
         self._frame_count = frame_count
@@ -177,11 +181,12 @@ class VideoSink:
         self._suffix = path.suffix.lower()
         self._frame_format = "rgb24" if bits_of(encode, info, path) == 8 else "rgb48le"
         # swscale takes 255 * 256 for white where it makes Y'CbCr of 16 bits.
-        self._white_is_lower = self._frame_format == "rgb48le" and not av.VideoFormat(pixel_format_of(encode, info)).is_rgb
+        pixel_format = pixel_format_of(encode, info, path)
+        self._white_is_lower = self._frame_format == "rgb48le" and not av.VideoFormat(pixel_format).is_rgb
         graph = self._graph(size, encode, copy_audio, keep_metadata, seconds_of_sound)
         self._process = Process(graph, path, stdin=True)
         # The frames travel in NUT, the one raw container that carries their exact times through a pipe.
-        self._container = av.open(_WriteOnly(self._process.stdin), "w", format="nut")
+        self._container = av.open(_WriteOnly(self._process.stdin), "w", format="nut", buffer_size=PIPE_BYTES)
         stream = self._container.add_stream("rawvideo", rate=info.average_rate)
         stream.width, stream.height = size
         stream.pix_fmt = self._frame_format
@@ -210,7 +215,7 @@ class VideoSink:
             options |= {"vcodec": ANIMATION_ENCODERS[self._suffix], "loop": info.loops or 0}
             options |= {"quality": ANIMATION_QUALITY} if self._suffix == ".webp" else {}
         else:
-            video = self._in_video_colours(frames, pixel_format_of(encode, info))
+            video = self._in_video_colours(frames, pixel_format_of(encode, info, self.path))
             options |= self._video_options(encode)
         limit = {} if seconds_of_sound is None else {"t": seconds_of_sound}
         original: Any = graphs.input(local(info.path), **LOCAL_ONLY, **limit) if info.reader == "ffmpeg" else None
@@ -247,16 +252,17 @@ class VideoSink:
         )
 
     def _video_options(self, encode: Encode) -> dict[str, object]:
-        options: dict[str, object] = {"vcodec": _ENCODER.get(encode.codec, encode.codec)}
-        crf = encode.crf if encode.crf is not None else _DEFAULT_CRF.get(encode.codec)
-        if crf is not None and encode.codec in _DEFAULT_CRF:
+        codec = encode.codec_for(self._suffix)
+        options: dict[str, object] = {"vcodec": _ENCODER.get(codec, codec)}
+        crf = encode.crf if encode.crf is not None else _DEFAULT_CRF.get(codec)
+        if crf is not None and codec in _DEFAULT_CRF:
             options["crf"] = crf
         if encode.preset is not None:
             options["preset"] = encode.preset
         if self._suffix in (".mp4", ".mov"):
             options["video_track_timescale"] = self._info.time_base.denominator
             options["movflags"] = "+faststart"
-            if encode.codec == "libx265":
+            if codec == "libx265":
                 options["tag:v"] = "hvc1"  # the tag that Apple's players look for
         return options
 
@@ -328,7 +334,8 @@ class VideoSink:
     def abandon(self) -> None:
         """See `Sink.abandon`."""
         self._process.__exit__(None, None, None)
-        self._partial.unlink(missing_ok=True)
+        with suppress(OSError):  # the error that is on its way says more
+            self._partial.unlink(missing_ok=True)
 
     def __enter__(self) -> VideoSink:
         return self
@@ -454,7 +461,7 @@ def try_encode(
             sink.finish()
     except ItemError as error:
         raise ItemError(
-            f"{info.path} could not be encoded as {suffix} with {encode.codec} (a trial of {TRIAL_FRAMES} frames): "
+            f"{info.path} could not be encoded as {suffix} with {encode.codec_for(suffix)} (a trial of {TRIAL_FRAMES} frames): "
             + error.problem.removeprefix(f"{path}: "),
             "Choose another codec, another suffix for output, or `audio: none`.",
         ) from error

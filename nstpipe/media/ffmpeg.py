@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -20,6 +23,9 @@ from nstpipe.errors import ItemError, MachineError, TransientError
 
 STDERR_TAIL_CHARACTERS = 600
 """How much of ffmpeg's own words an error repeats: its last lines name the cause."""
+
+PIPE_BYTES = 1 << 20
+"""Linux's usual 64 KB would have two processes wait for each other a hundred times a frame; others have no choice."""
 
 EXITED_BY_SIGNAL = 255
 """ffmpeg's exit code for a signal that it has a handler for."""
@@ -32,6 +38,8 @@ _CONSEQUENCES = (
     "Terminating thread with return code",
 )
 """What ffmpeg's threads say after the line that names the cause, and push it out of sight with."""
+
+_IO_ERROR = os.strerror(errno.EIO)
 
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
 
@@ -87,6 +95,14 @@ LOCAL_ONLY: dict[str, Any] = {"protocol_whitelist": "file,pipe"}
 """Input option: a playlist or a crafted file reaches no network."""
 
 
+def _widen(pipe: IO[bytes]) -> None:
+    if sys.platform == "linux":
+        import fcntl
+
+        with suppress(OSError):  # a user may have so much room in pipes and no more
+            fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+
 class Process:
     """A running ffmpeg, its messages in a file, deaf to the terminal's Ctrl-C.
 
@@ -117,6 +133,9 @@ class Process:
             # Ctrl-C goes to a terminal's whole process group; nstpipe itself decides what ends when.
             start_new_session=os.name != "nt",
         )
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                _widen(pipe)
 
     @property
     def stdin(self) -> IO[bytes]:
@@ -157,9 +176,10 @@ class Process:
             raise self.failure(f"exit code {code}")
 
     def failure(self, what: str) -> ItemError:
-        """The error to raise when the process ends otherwise than it should."""
+        """The error to raise when the process ends otherwise than it should: a TransientError if a disk failed it."""
         said = self.messages()
-        return ItemError(f"{self.source}: ffmpeg ended with {what}" + (f". It said: {said}" if said else "."))
+        kind = TransientError if _IO_ERROR in said else ItemError
+        return kind(f"{self.source}: ffmpeg ended with {what}" + (f". It said: {said}" if said else "."))
 
     def __enter__(self) -> Process:
         return self

@@ -9,26 +9,20 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from nstpipe.errors import TransientError
 from nstpipe.files import completed, ensure_folder
-from nstpipe.media.deep import deep_pixels, encoded_png, is_deep
-from nstpipe.media.frame import Pixels, in_sixteen_bits
-from nstpipe.media.pictures import PILLOW_ERRORS
-
-PNG_COMPRESSION = 1
-"""Brush strokes hardly compress; more effort costs time and gains a few percent."""
-
-FRAME_BYTES_A_PIXEL = 2.3
-"""Of a stored frame: 2.25 measured on the painted sample video at 320 pixels; strokes are the same at any size."""
+from nstpipe.media.frame import Pixels
 
 STATE_BYTES_A_PIXEL = 12
 """Three float32."""
+
+FILE_BYTES = 256
+"""NumPy's head and the checksum, beside the values."""
 
 STATE_INTERVAL = 32
 """Every so many frames a state is kept, so that a damaged frame costs no more than that to make again."""
@@ -36,7 +30,6 @@ STATE_INTERVAL = 32
 STATES_KEPT = 2
 """The newest states are kept too: should the last one be damaged, the one before it costs one frame."""
 
-_CHECKSUM = "sha256"
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -46,12 +39,13 @@ def stored_bytes(frames: int, size: tuple[int, int], bits: int = 8) -> int:
     Args:
         frames: of the clip.
         size: width and height in pixels.
-        bits: of a value; what has more than 8 hardly compresses.
+        bits: of a value; what has more than 8 takes two bytes.
     """
     if not frames:
         return 0
     states = STATES_KEPT + 1 + frames // STATE_INTERVAL
-    return round(size[0] * size[1] * (frames * (FRAME_BYTES_A_PIXEL if bits <= 8 else 6) + states * STATE_BYTES_A_PIXEL))
+    bytes_a_pixel = frames * (3 if bits <= 8 else 6) + states * STATE_BYTES_A_PIXEL
+    return size[0] * size[1] * bytes_a_pixel + (frames + states) * FILE_BYTES
 
 
 class DamagedFramesError(TransientError):
@@ -76,9 +70,10 @@ class Gap:
 
 
 class FrameStore:
-    """A folder with one PNG a finished frame, and a few float32 states; each says by a checksum whether it is whole.
+    """A folder with one file a finished frame, and a few float32 states; each ends with a checksum of all before it.
 
-    A state is a finished frame before rounding: from the 8-bit picture a long clip would darken.
+    A state is a finished frame before rounding: from the 8-bit picture a long clip would darken. Frames are not
+    compressed: PNG makes a painted frame a quarter smaller, and takes ten times as long as writing it as it is.
 
     Args:
         folder: the clip's own; made when first written to.
@@ -88,13 +83,13 @@ class FrameStore:
         self.folder = folder
 
     def _frame(self, frame_index: int) -> Path:
-        return self.folder / f"frame_{frame_index:08d}.png"
+        return self.folder / f"frame_{frame_index:08d}.npy"
 
     def _state(self, frame_index: int) -> Path:
         return self.folder / f"state_{frame_index:08d}.npy"
 
     def _indices(self, kind: str) -> set[int]:
-        pattern = re.compile(rf"{kind}_([0-9]{{8}})\.(png|npy)")
+        pattern = re.compile(rf"{kind}_([0-9]{{8}})\.npy")
         try:
             names = [path.name for path in self.folder.iterdir()]
         except FileNotFoundError:
@@ -113,20 +108,11 @@ class FrameStore:
             return None
         end = next((index for index in range(missing, end_frame_index) if index in there), end_frame_index)
         for index in sorted(self._indices("state"), reverse=True):
-            if first_frame_index <= index < missing and (state := self._read_state(index)) is not None:
-                return Gap(missing, end, index + 1, state)
+            if first_frame_index <= index < missing:
+                state = _read(self._state(index))
+                if state is not None and state.dtype == np.float32:
+                    return Gap(missing, end, index + 1, state)
         return Gap(missing, end, first_frame_index, None)
-
-    def _read_state(self, frame_index: int) -> NDArray[np.float32] | None:
-        """A state; None if it is damaged."""
-        try:
-            content = self._state(frame_index).read_bytes()
-            if hashlib.sha256(content[:-_DIGEST_BYTES]).digest() != content[-_DIGEST_BYTES:]:
-                return None
-            state = np.load(io.BytesIO(content), allow_pickle=False)
-        except (OSError, ValueError, EOFError):
-            return None
-        return state if state.dtype == np.float32 else None
 
     def save(self, frame_index: int, pixels: Pixels, state: NDArray[np.float32]) -> None:
         """Keep a finished frame, then its state; states that are no longer needed are removed.
@@ -135,18 +121,8 @@ class FrameStore:
             OutputError: they cannot be written; a DiskFullError if there is no room.
         """
         ensure_folder(self.folder)
-        said = PngInfo()
-        said.add_text(_CHECKSUM, _digest(pixels))
-        with completed(self._frame(frame_index)) as partial:
-            # Pillow has no RGB of 16 bits.
-            if pixels.itemsize > 1:
-                partial.write_bytes(encoded_png(in_sixteen_bits(pixels), PNG_COMPRESSION, pnginfo=said))
-            else:
-                Image.fromarray(pixels).save(partial, format="PNG", compress_level=PNG_COMPRESSION, pnginfo=said)
-        content = io.BytesIO()
-        np.save(content, state, allow_pickle=False)
-        with completed(self._state(frame_index)) as partial:
-            partial.write_bytes(content.getvalue() + hashlib.sha256(content.getvalue()).digest())
+        _write(self._frame(frame_index), pixels)
+        _write(self._state(frame_index), state)
         old = frame_index - STATES_KEPT
         if (old + 1) % STATE_INTERVAL:
             self._state(old).unlink(missing_ok=True)
@@ -172,19 +148,34 @@ class FrameStore:
 
     def _read_frame(self, frame_index: int) -> Pixels | None:
         """A frame; None if it is missing or damaged."""
-        try:
-            path = self._frame(frame_index)
-            with Image.open(path) as image:
-                said = image.info.get(_CHECKSUM)
-                pixels: Pixels = deep_pixels(path)[0] if is_deep(path, image) else np.asarray(image.convert("RGB"))
-        except PILLOW_ERRORS:
-            return None
-        return pixels if said == _digest(pixels) else None
+        pixels = _read(self._frame(frame_index))
+        return pixels if pixels is not None and pixels.dtype in (np.uint8, np.uint16) else None
 
     def remove(self) -> None:
         """Delete all of it."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _digest(pixels: Pixels) -> str:
-    return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
+def _write(path: Path, values: NDArray[Any]) -> None:
+    """NumPy's own format, and behind it the checksum of all that."""
+    values = np.ascontiguousarray(values)
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(values))
+    digest = hashlib.sha256(head.getvalue())
+    digest.update(values.data)
+    with completed(path) as partial, partial.open("wb") as file:
+        file.write(head.getvalue())
+        file.write(values.data)
+        file.write(digest.digest())
+
+
+def _read(path: Path) -> NDArray[Any] | None:
+    """What `_write` wrote; None if it is missing or damaged."""
+    try:
+        content = path.read_bytes()
+        if hashlib.sha256(memoryview(content)[:-_DIGEST_BYTES]).digest() != content[-_DIGEST_BYTES:]:
+            return None
+        values: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,6 +15,7 @@ from typing import Any, Literal
 
 import av
 import ffmpeg as graphs
+from av.buffer import Buffer
 from av.stream import Disposition
 
 from nstpipe.errors import ItemError
@@ -150,6 +152,8 @@ class VideoInfo:
         title: likewise.
         loops: how often an animation is shown again, 0 for ever; None for what is no animation.
         first_number: in the name of the first of numbered pictures.
+        has_captions: whether there are closed captions within the picture's stream (CEA-608 or 708).
+        mastering: for which light HDR was made, in words; empty if the file does not say.
         loss: what is missing; None if it is whole.
         complaint: what a decoder found wrong without losing a frame.
     """
@@ -181,6 +185,8 @@ class VideoInfo:
     title: str = ""
     loops: int | None = None
     first_number: int = 1
+    has_captions: bool = False
+    mastering: str = ""
     loss: Loss | None = None
     complaint: str = ""
 
@@ -366,6 +372,8 @@ def _probe_packets(path: Path) -> VideoInfo:
                 language=stream.metadata.get("language", ""),
                 title=stream.metadata.get("title", ""),
                 loops=gif_loops(path) if container.format.name == "gif" else None,
+                has_captions=any(_side_data(frame, "A53_CC") for frame in first_frames),
+                mastering=_mastering(first),
                 loss=loss,
             )
     except FileNotFoundError as error:
@@ -392,6 +400,36 @@ def _first_frames(container: av.container.InputContainer, stream: av.VideoStream
         if not found:
             raise
     return found
+
+
+def _side_data(frame: av.VideoFrame, kind: str) -> bytes:
+    """What stands beside a frame's pixels, by FFmpeg's name of it; empty if there is none."""
+    try:
+        found: Buffer | None = frame.side_data.get(kind)  # type: ignore[assignment]  # it is typed as of text
+    except ValueError:
+        return b""  # PyAV gives none of it where one is of a kind that it does not know
+    return bytes(found) if found is not None else b""
+
+
+_MASTERING = struct.Struct("=22i")
+"""FFmpeg's AVMasteringDisplayMetadata: eight fractions of primaries and white, darkest, brightest, and what is set."""
+
+_LIGHT = struct.Struct("=2I")
+"""FFmpeg's AVContentLightMetadata: MaxCLL and MaxFALL."""
+
+
+def _mastering(frame: av.VideoFrame) -> str:
+    """For which light HDR was made (SMPTE ST 2086) and how bright it becomes (CTA-861.3), in words."""
+    said = []
+    display, light = _side_data(frame, "MASTERING_DISPLAY_METADATA"), _side_data(frame, "CONTENT_LIGHT_LEVEL")
+    if len(display) == _MASTERING.size:
+        *_, darkest, darkest_parts, brightest, brightest_parts, _, has_light = _MASTERING.unpack(display)
+        if has_light and darkest_parts and brightest_parts:
+            said.append(f"mastered from {darkest / darkest_parts:g} to {brightest / brightest_parts:g} nits")
+    if len(light) >= _LIGHT.size:
+        pixel, average = _LIGHT.unpack_from(light)
+        said.append(f"brightest pixel {pixel} nits, brightest frame {average} nits")
+    return ", ".join(said)
 
 
 def _described(stream: Any) -> Stream:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import struct
 from collections.abc import Callable
 
@@ -13,6 +14,9 @@ from PIL import Image, ImageCms
 
 SAME_COLOUR_LEVELS = 1
 """A profile that moves no colour of 8 bits further than this is sRGB under one of its many names."""
+
+GRID_POINTS = 52
+"""Along each axis of a table: every fifth level of 8 bits. Profiles' own tables have up to 33."""
 
 _SRGB_TO_D50 = np.array(
     [[0.4360747, 0.3850649, 0.1430804], [0.2225045, 0.7168786, 0.0606169], [0.0139322, 0.0971045, 0.7141733]]
@@ -77,8 +81,9 @@ def _is_srgb(icc: bytes) -> bool:
 def deep_in_srgb(pixels: NDArray[np.uint16], icc: bytes | None) -> tuple[NDArray[np.uint16], bytes | None]:
     """Pixels of 16 bits in sRGB, and the profile to tag their result with; see `in_srgb`.
 
-    A profile of three primaries and their curves, as those of cameras and screens are, is applied in 16 bits. Any other
-    is applied in 8, which is all that Pillow's ImageCms takes.
+    A profile of curves, and of primaries where it has colours, as those of cameras and screens are, is computed. Any other
+    is a table: Pillow's ImageCms, which takes no more than 8 bits, gives the colours of a grid, and what lies between
+    is interpolated. Such a colour may be half a level of 8 bits beside the true one, but no two levels of 16 fall together.
 
     Args:
         pixels: height x width x 3, RGB.
@@ -89,17 +94,33 @@ def deep_in_srgb(pixels: NDArray[np.uint16], icc: bytes | None) -> tuple[NDArray
     try:
         if icc[16:20] == b"RGB " and _is_srgb(icc):
             return pixels, icc
-        shaped = _matrix_profile(icc)
+        shaped = _shaped_profile(icc)
     except (ImageCms.PyCMSError, OSError, ValueError, struct.error, LookupError):
         shaped = None
     if shaped is not None:
-        curves, to_d50 = shaped
-        return _converted(pixels, curves, np.linalg.inv(_SRGB_TO_D50) @ to_d50), srgb_profile()
-    eight = Image.fromarray(((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8))
-    moved, tag = in_srgb(eight if icc[16:20] == b"RGB " else eight.convert("L"), icc)
+        return _converted(pixels, *shaped), srgb_profile()
+    levels = np.linspace(0, 255, GRID_POINTS).astype(np.uint8)
+    grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1)
+    moved, tag = in_srgb(Image.fromarray(grid.reshape(GRID_POINTS, -1, 3)), icc)
     if tag is None:
         return pixels, None
-    return np.asarray(moved).astype(np.uint16) * np.uint16(257), tag
+    return _interpolated(pixels, np.asarray(moved).reshape(grid.shape).astype(np.float32) * 257), tag
+
+
+def _interpolated(pixels: NDArray[np.uint16], table: Floats) -> NDArray[np.uint16]:
+    """Each colour from the eight points of the grid around it, by its distance along each axis."""
+    moved = np.empty_like(pixels)
+    for row, line in enumerate(pixels):
+        place = line.astype(np.float32) * np.float32((GRID_POINTS - 1) / 65535)
+        low = np.minimum(place.astype(np.intp), GRID_POINTS - 2)
+        share = place - low
+        total = np.zeros_like(place)
+        for corner in itertools.product((0, 1), repeat=3):
+            red, green, blue = (low + corner).T
+            weight = np.where(corner, share, 1 - share).prod(axis=1, keepdims=True)
+            total += weight * table[red, green, blue]
+        moved[row] = total.round().clip(0, 65535)
+    return moved
 
 
 def _converted(pixels: NDArray[np.uint16], curves: list[Floats], matrix: NDArray[np.float64]) -> NDArray[np.uint16]:
@@ -113,18 +134,20 @@ def _converted(pixels: NDArray[np.uint16], curves: list[Floats], matrix: NDArray
     return moved
 
 
-def _matrix_profile(icc: bytes) -> tuple[list[Floats], NDArray[np.float64]] | None:
-    """The curves of R, G and B, for each of 65536 levels, and the matrix to XYZ under D50; None if it has none."""
+def _shaped_profile(icc: bytes) -> tuple[list[Floats], NDArray[np.float64]] | None:
+    """The curves of R, G and B, for each of 65536 levels, and the matrix to linear sRGB; None if it has none."""
     (count,) = struct.unpack_from(">I", icc, 128)
     tags: dict[bytes, bytes] = {}
     for index in range(count):
         name, place, length = struct.unpack_from(">4sII", icc, 132 + 12 * index)
         tags[name] = icc[place : place + length]
+    if icc[16:20] == b"GRAY" and b"kTRC" in tags and b"A2B0" not in tags:
+        return [_curve(tags[b"kTRC"])] * 3, np.eye(3)
     wanted = [b"rXYZ", b"gXYZ", b"bXYZ", b"rTRC", b"gTRC", b"bTRC"]
     if icc[16:20] != b"RGB " or b"A2B0" in tags or not all(name in tags for name in wanted):
         return None
     columns = [np.array(struct.unpack_from(">3i", tags[name], 8)) / 65536 for name in wanted[:3]]
-    return [_curve(tags[name]) for name in wanted[3:]], np.stack(columns, axis=1)
+    return [_curve(tags[name]) for name in wanted[3:]], np.linalg.inv(_SRGB_TO_D50) @ np.stack(columns, axis=1)
 
 
 def _curve(tag: bytes) -> Floats:

@@ -10,8 +10,9 @@ from typing import IO, Any
 
 import ffmpeg as graphs
 import numpy as np
+from numpy.typing import NDArray
 
-from nstpipe.errors import MachineError
+from nstpipe.errors import ItemError
 from nstpipe.media.animation import animation_frames
 from nstpipe.media.encoding import VideoSink, bits_of, left_behind, try_encode, try_output, video_sink
 from nstpipe.media.ffmpeg import LOCAL_ONLY, Process, filters, local
@@ -72,17 +73,15 @@ class VideoSource:
         video = _in_rgb(stream["V:0"], info).filter("format", pixel_format)
         # passthrough: one picture out for each picture in, none doubled or dropped to keep a rate.
         graph = graphs.output(video, "pipe:1", format="rawvideo", pix_fmt=pixel_format, fps_mode="passthrough")
-        frame_bytes = info.width * info.height * 3 * kind.itemsize
         # swscale gives 255 * 256 for white where it makes RGB of Y'CbCr with 16 bits.
         white_is_lower = info.is_deep and info.hdr is None and not info.is_rgb
         with Process(graph, info.path, stdout=True) as process:
             for frame_index in range(first_frame_index - skip, end_frame_index):
-                content = _read_exactly(process.stdout, frame_bytes)
-                if len(content) < frame_bytes:
+                pixels: Any = np.empty((info.height, info.width, 3), kind)
+                if not _filled(pixels, process.stdout):
                     process.finish()
                     raise process.failure(f"only {frame_index} of {self.frame_count} frames decoded")
                 if frame_index >= first_frame_index:
-                    pixels: Any = np.frombuffer(content, kind).reshape(info.height, info.width, 3)
                     if white_is_lower:
                         pixels = np.minimum(pixels.astype(np.uint32) * 257 // 256, 65535).astype(np.uint16)
                     yield Frame(pixels, frame_index, info.ticks[frame_index] * info.time_base)
@@ -123,17 +122,21 @@ def _in_rgb(video: Any, info: VideoInfo) -> Any:
     )
 
 
-def _tone_mapped(video: Any, info: VideoInfo) -> Any:
-    """HDR to the light, the curve and the primaries of BT.709.
+def check_readable(info: VideoInfo) -> None:
+    """See that this machine can read a video; others may be done all the same.
 
     Raises:
-        MachineError: this ffmpeg lacks the filter.
+        ItemError: it is HDR, and this ffmpeg lacks what makes a standard picture of it.
     """
-    if "zscale" not in filters():
-        raise MachineError(
+    if info.hdr is not None and "zscale" not in filters():
+        raise ItemError(
             f"{info.path} is in {info.hdr}; to make a standard picture of it, ffmpeg needs its filter zscale, but has none.",
-            "Take an ffmpeg built with libzimg, such as the one in the package imageio-ffmpeg, off the PATH's other one.",
+            "Put an ffmpeg built with libzimg first on the PATH, or none: then the package imageio-ffmpeg's is taken.",
         )
+
+
+def _tone_mapped(video: Any, info: VideoInfo) -> Any:
+    """HDR to the light, the curve and the primaries of BT.709."""
     tagged = {
         "transferin": info.transfer,
         "matrixin": {"bt2020nc": "2020_ncl", "bt709": "709", "smpte170m": "170m"}[info.matrix],
@@ -150,14 +153,17 @@ def _tone_mapped(video: Any, info: VideoInfo) -> Any:
     )
 
 
-def _read_exactly(pipe: IO[bytes], count: int) -> bytes:
-    content = bytearray()
-    while len(content) < count:
-        block = pipe.read(count - len(content))
-        if not block:
-            break
-        content += block
-    return bytes(content)
+def _filled(pixels: NDArray[Any], pipe: IO[bytes]) -> bool:
+    """Fill an array from a pipe; False if the pipe ends before."""
+    # What Python calls a buffered pipe has `readinto`, which its type does not say.
+    room = memoryview(pixels.data).cast("B")
+    place = 0
+    while place < len(room):
+        count: int = pipe.readinto(room[place:])  # type: ignore[attr-defined]
+        if not count:
+            return False
+        place += count
+    return True
 
 
 __all__ = [
@@ -169,6 +175,7 @@ __all__ = [
     "VideoSink",
     "VideoSource",
     "bits_of",
+    "check_readable",
     "left_behind",
     "probe",
     "survey",

@@ -248,9 +248,9 @@ def test_a_codec_that_does_not_go_with_the_container(tmp_path: Path) -> None:
     assert problem.message == "found ffv1, which .mp4 is not written with; allowed: libx264, libx265, libsvtav1"
 
 
-def test_the_default_codec_may_not_go_with_the_container_either(tmp_path: Path) -> None:
-    problem = only_problem(tmp_path, document(job(output="out/a.webm")))
-    assert (problem.key, problem.line) == ("jobs.a.encode.codec", 3)
+def test_a_codec_that_was_asked_for_is_not_replaced_by_the_containers_own(tmp_path: Path) -> None:
+    problem = only_problem(tmp_path, document(job("encode: {codec: libx264}", output="out/a.webm")))
+    assert problem.key == "jobs.a.encode.codec"
     assert problem.message == "found libx264, which .webm is not written with; allowed: libsvtav1"
 
 

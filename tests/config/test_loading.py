@@ -82,7 +82,7 @@ def test_defaults_of_the_file(tmp_path: Path, key: str, expected: Any) -> None:
         ("temporal.lags", [1]),
         ("temporal.passes", 1),
         ("shots", "auto"),
-        ("encode.codec", "libx264"),
+        ("encode.codec", None),
         ("encode.crf", None),
         ("encode.preset", None),
         ("encode.pix_fmt", None),

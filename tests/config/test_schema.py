@@ -58,7 +58,7 @@ def test_editors_can_offer_names() -> None:
     assert list(LAYER_NAMES) in [choice.get("enum") for choice in layers["anyOf"]]
     codec = properties(definitions["Encode"])["codec"]
     assert "libsvtav1" in codec["anyOf"][0]["enum"]
-    assert codec["default"] == "libx264"
+    assert codec["default"] is None
 
 
 def test_it_accepts_the_repositorys_own_file() -> None:

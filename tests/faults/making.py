@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from tests.making import make_picture, make_video, write_pipeline
 
@@ -28,16 +29,21 @@ class Row:
     fault: str
     times: int = 0
     frames_lost: int = 0
-    bytes_equal: bool = False
+    bytes_equal: bool | None = None
     seconds: list[float] = field(default_factory=list)
 
     def __str__(self) -> str:
         going = f"{max(self.seconds):.1f}" if self.seconds else "–"
-        equal = "yes" if self.bytes_equal else "no"
+        equal = {None: "–", True: "yes", False: "no"}[self.bytes_equal]
         return f"{self.fault:<44}{self.times:>6}{self.frames_lost:>13}{equal:>13}{going:>15}"
 
 
 ROWS: list[Row] = []
+
+REPEATED = pytest.mark.parametrize(
+    "times", [1, pytest.param(5, marks=[pytest.mark.faults, pytest.mark.timeout(1800)])], ids=["short", "full"]
+)
+"""How often a fault is tried, each time at another random moment."""
 
 
 def row(fault: str) -> Row:
@@ -54,6 +60,7 @@ class Night:
     workers: int
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
     frames_announced: set[tuple[str, int]] = field(default_factory=set)
+    frames_repeated: int = 0
 
     def start(self, *options: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "nstpipe", "run", str(self.pipeline), "--json", "--workers", str(self.workers)]
@@ -72,7 +79,9 @@ class Night:
             except ValueError:
                 return  # it was killed in the middle of a line
             if event["event"] == "FrameDone":
-                self.frames_announced.add((event["path"], event["frame_index"]))
+                frame = event["path"], event["frame_index"]
+                self.frames_repeated += frame in self.frames_announced
+                self.frames_announced.add(frame)
             yield event
 
     def finish(self, *options: str) -> float:
@@ -102,18 +111,18 @@ class Night:
 
     def frames_kept(self) -> int:
         """Frames that are stored, or are in a result that has its name."""
-        stored = len(list((self.folder / "work" / "clips").glob("*/frame_*.png")))
+        stored = len(list((self.folder / "work" / "clips").glob("*/frame_*.npy")))
         made = sum(FRAMES[name] for name in FRAMES if (self.folder / "out" / name).exists())
         encoded_and_stored = 0
         if stored:  # a film that has its name may not have been cleared away yet
             for clip in (self.folder / "work" / "clips").iterdir():
-                count = len(list(clip.glob("frame_*.png")))
+                count = len(list(clip.glob("frame_*.npy")))
                 encoded_and_stored += count if count in made_counts(self.folder) else 0
         return stored + made - encoded_and_stored
 
     def frames_lost(self) -> int:
-        """Frames that were called done and are no longer there."""
-        return max(0, len(self.frames_announced) - self.frames_kept())
+        """Frames that were called done, and are no longer there or were painted again."""
+        return max(0, len(self.frames_announced) - self.frames_kept()) + self.frames_repeated
 
 
 FRAMES = {"films/a.mp4": 7, "films/b.mp4": 5, "picture.png": 1}

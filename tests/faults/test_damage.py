@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 import nstpipe
 from nstpipe.errors import DiskFullError, OutputError
-from nstpipe.events import ClipStarted, Event, FrameDone, ItemFailed, Noticed, OutputDone
+from nstpipe.events import ClipStarted, Event, FrameDone, ItemFailed, Noticed, OutputDone, TriedAgain
 from nstpipe.media.framestore import stored_bytes
 from tests.making import make_picture, write_pipeline
 
-from .making import FRAMES, Night, flip_a_byte, night_job, row
+from .making import FRAMES, REPEATED, Night, Row, children_named, flip_a_byte, night_job, row
+
+resource = pytest.importorskip("resource", reason="Windows has no limits of this kind")
 
 
 @contextmanager
@@ -65,40 +70,45 @@ def test_a_disk_that_is_full_from_the_beginning_is_refused(tmp_path: Path) -> No
     with small_disk(tmp_path / "work", "1m"):
         assert stored_bytes(FRAMES["films/a.mp4"], (640, 480)) > 1 << 20
         events: list[Event] = []
-        with pytest.raises(DiskFullError, match=r"has 0\.\d MB free; frames that wait .* need about 16\.\d MB"):
+        with pytest.raises(DiskFullError, match=r"has 0\.\d MB free; frames that wait .* need about 17\.\d MB"):
             nstpipe.run(night.pipeline, overrides=["jobs.films.size=640"], on_event=events.append)
         assert not any(isinstance(event, FrameDone) for event in events)
 
 
-def test_a_disk_that_becomes_full_keeps_what_is_done(tmp_path: Path, whole: Night) -> None:
+@REPEATED
+def test_a_disk_that_becomes_full_keeps_what_is_done(tmp_path: Path, whole: Night, chance: random.Random, times: int) -> None:
     seen = row("full disk")
-    night = night_job(tmp_path)
-    with small_disk(tmp_path / "work", "1m"):
-        ballast = tmp_path / "work" / "ballast"
-        done: list[Event] = []
+    for number in range(times):
+        fill_the_disk(night_job(tmp_path / str(number)), after_frames=chance.randrange(1, 6), seen=seen, whole=whole)
+
+
+def fill_the_disk(night: Night, after_frames: int, seen: Row, whole: Night) -> None:
+    with small_disk(night.folder / "work", "1m"):
+        ballast = night.folder / "work" / "ballast"
+        done: list[FrameDone] = []
 
         def fill(event: Event) -> None:
             if isinstance(event, FrameDone):
                 done.append(event)
-                if len(done) == 2:
-                    with ballast.open("wb", buffering=0) as file:
-                        try:
-                            while file.write(b"x" * 1024):
-                                pass
-                        except OSError:
+                if len(done) == after_frames:
+                    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+                        while file.write(b"x" * 1024):
                             pass
 
         with pytest.raises(DiskFullError, match=r"No space left.* About 0\.\d MB are needed .*, 0\.0 MB are free"):
             nstpipe.run(night.pipeline, on_event=fill)
-        seen.times = 1
-        seen.frames_lost = len(done) - night.frames_kept()
-        assert (len(done), seen.frames_lost) == (2, 0)
         ballast.unlink()
-        frames, _ = painted(night)
-        assert ("a.mp4", 0) not in frames
-        assert ("a.mp4", 1) not in frames
+        went_on(night, done, after_frames, seen, whole)
+
+
+def went_on(night: Night, done: list[FrameDone], after_frames: int, seen: Row, whole: Night) -> None:
+    """The next run does what was not done, and nothing else."""
+    assert len(done) == after_frames
+    seen.times += 1
+    frames, _ = painted(night)
+    seen.frames_lost += len({(Path(frame.path).name, frame.frame_index) for frame in done} & set(frames))
     seen.bytes_equal = night.results() == whole.results()
-    assert seen.bytes_equal
+    assert (seen.frames_lost, seen.bytes_equal) == (0, True)
 
 
 def test_an_output_on_a_read_only_disk_ends_the_run_before_its_work(tmp_path: Path) -> None:
@@ -108,6 +118,135 @@ def test_an_output_on_a_read_only_disk_ends_the_run_before_its_work(tmp_path: Pa
         with pytest.raises(OutputError, match="Read-only file system"):
             nstpipe.run(night.pipeline, on_event=events.append)
         assert not any(isinstance(event, FrameDone) for event in events)
+
+
+@REPEATED
+def test_an_output_disk_that_becomes_read_only_keeps_what_is_done(
+    tmp_path: Path, whole: Night, chance: random.Random, times: int
+) -> None:
+    seen = row("output read-only during the run")
+    for number in range(times):
+        close_the_disk(night_job(tmp_path / str(number)), after_frames=chance.randrange(1, 6), seen=seen, whole=whole)
+
+
+def close_the_disk(night: Night, after_frames: int, seen: Row, whole: Night) -> None:
+    with small_disk(night.folder / "out", "1m"):
+        done: list[FrameDone] = []
+
+        def close(event: Event) -> None:
+            if isinstance(event, FrameDone):
+                done.append(event)
+                if len(done) == after_frames:
+                    subprocess.run(["mount", "-o", "remount,ro", str(night.folder / "out")], check=True)
+
+        with pytest.raises(OutputError, match="Read-only file system"):
+            nstpipe.run(night.pipeline, on_event=close)
+        subprocess.run(["mount", "-o", "remount,rw", str(night.folder / "out")], check=True)
+        went_on(night, done, FRAMES["films/a.mp4"], seen, whole)
+
+
+class FailingDisk:
+    """A disk in a file; without the file's end, what lies there cannot be read: the system says EIO."""
+
+    def __init__(self, image: Path) -> None:
+        self._image = image
+        self._content = b""
+
+    def fail(self) -> None:
+        subprocess.run(["sync"], check=True)
+        self._content = self._image.read_bytes()
+        os.truncate(self._image, 1 << 20)
+        # What was read before would still be known.
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+
+    def recover(self) -> None:
+        with self._image.open("r+b") as file:
+            file.write(self._content)
+
+
+@pytest.fixture
+def failing_disk(tmp_path: Path) -> Iterator[FailingDisk]:
+    """A disk for ``in`` whose files lie behind its first megabyte; skips where that cannot be had."""
+    image, folder = tmp_path / "disk.img", tmp_path / "in"
+    folder.mkdir()
+    with image.open("wb") as file:
+        file.truncate(4 << 20)
+    commands = [
+        ["mkfs.ext4", "-q", "-O", "^has_journal", str(image)],
+        ["mount", "-o", "loop", str(image), str(folder)],
+    ]
+    for command in commands:
+        if shutil.which(command[0]) is None or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("no disk can be made to fail here: it takes Linux, mkfs.ext4, loop devices and a superuser")
+    try:
+        (folder / "filler").write_bytes(bytes(2 << 20))
+        yield FailingDisk(image)
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_disk_that_fails_for_a_moment_costs_nothing(tmp_path: Path, whole: Night, failing_disk: FailingDisk) -> None:
+    seen = row("input/output errors of the input's disk")
+    night = night_job(tmp_path)
+    tried: list[TriedAgain] = []
+
+    def watch(event: Event) -> None:
+        # Of the second film and of the picture nothing has been read since the plan.
+        if isinstance(event, OutputDone) and not tried:
+            failing_disk.fail()
+        if isinstance(event, TriedAgain):
+            tried.append(event)
+            failing_disk.recover()
+
+    result = nstpipe.run(night.pipeline, on_event=watch)
+    assert (result.exit_code, result.failures) == (0, ())
+    [event] = tried
+    assert "Input/output error" in event.reason
+    assert (Path(event.path).name, event.attempt, event.wait_seconds) == ("b.mp4", 1, 1.0)
+    seen.times = 1
+    seen.bytes_equal = night.results() == whole.results()
+    assert seen.bytes_equal
+
+
+def test_a_disk_that_fails_while_the_inputs_are_looked_into(tmp_path: Path, failing_disk: FailingDisk) -> None:
+    night = night_job(tmp_path)
+    failing_disk.fail()
+    threading.Timer(0.5, failing_disk.recover).start()
+    planned = nstpipe.api.plan(night.pipeline)
+    assert ([output.path.name for output in planned.outputs], planned.failures) == (["a.mp4", "b.mp4", "picture.png"], ())
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="this system cannot limit another process's memory")
+def test_memory_that_does_not_suffice_is_tried_again_with_smaller_tiles(tmp_path: Path) -> None:
+    seen = row("no memory for the worker")
+    make_picture(tmp_path / "picture.png", size=(256, 192))
+    job = {"input": "picture.png", "optimizer": {"first": 2, "next": 2}}
+    small = {**job, "name": "small", "output": "out/small.png", "size": 48}
+    pipeline = write_pipeline(tmp_path, small, {**job, "name": "large", "output": "out/large.png", "size": 256})
+    tried: list[TriedAgain] = []
+
+    def watch(event: Event) -> None:
+        if isinstance(event, TriedAgain):
+            tried.append(event)
+            allow(-1)
+        elif isinstance(event, OutputDone) and event.job == "small":
+            # The worker waits for its next task. Less than it has: it does not get the hundreds of megabytes it needs.
+            allow(worker().memory_info().vms // 2)
+
+    def worker() -> psutil.Process:
+        [found] = children_named(os.getpid(), "nstpipe.execute")
+        return found
+
+    def allow(size_bytes: int) -> None:
+        resource.prlimit(worker().pid, resource.RLIMIT_AS, (size_bytes, -1))
+
+    result = nstpipe.run(pipeline, on_event=watch, isolated=True)
+    assert (result.exit_code, result.failures) == (0, ())
+    assert [(event.job, event.attempt, event.wait_seconds) for event in tried] == [("large", 1, 1.0)]
+    assert "the memory did not suffice. It is worked on in tiles of " in tried[0].reason
+    seen.times = 1
+    # In tiles the last digits differ, so that there are no bytes to be compared.
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["large.png", "small.png"]
 
 
 @pytest.mark.faults
@@ -155,7 +294,7 @@ def cut(path: Path) -> None:
 
 
 def frames_of(night: Night) -> list[Path]:
-    return sorted((night.folder / "work" / "clips").glob("*/frame_*.png"))
+    return sorted((night.folder / "work" / "clips").glob("*/frame_*.npy"))
 
 
 def states_of(night: Night) -> list[Path]:
@@ -169,7 +308,7 @@ def states_of(night: Night) -> list[Path]:
         ("state, a byte flipped", lambda night, chance: flip_a_byte(states_of(night)[-1], chance.randrange(20000)), {3}),
         pytest.param(
             "stored frame cut short",
-            lambda night, chance: frames_of(night)[2].write_bytes(b"PNG"),
+            lambda night, chance: frames_of(night)[2].write_bytes(b"NUM"),
             {2},
             marks=pytest.mark.faults,
         ),

@@ -13,7 +13,10 @@ from nstpipe.config import load_pipeline
 from nstpipe.errors import ConfigError, InputError
 from tests.making import make_picture, make_video, write_pipeline
 
+from .making import row
+
 LONGEST_SECONDS = 30
+LOOK_SECONDS = 0.2
 
 
 def mutated(content: bytes, chance: random.Random) -> bytes:
@@ -74,7 +77,9 @@ def test_pictures_and_videos(tmp_path: Path, chance: random.Random, count: int) 
         assert all(failure.reason for failure in result.failures)
     except InputError:
         pass  # not one of them can be used
-    assert longest < LONGEST_SECONDS
+    # Before the first event all files are looked into, one after another.
+    assert longest < LONGEST_SECONDS + LOOK_SECONDS * len(given)
+    row("hostile pictures and videos").times = len(given)
     strange = {name for name in files_of(tmp_path) - before if not name.startswith(("out/", "work/"))}
     assert strange == set()
 
@@ -92,3 +97,4 @@ def test_pipelines(tmp_path: Path, chance: random.Random, count: int) -> None:
         except ConfigError as error:
             assert str(error)
         assert time.monotonic() - began < LONGEST_SECONDS
+    row("hostile pipelines").times = count

@@ -8,10 +8,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
+
+from nstpipe.journal import Journal
 
 from .making import PATIENCE_SECONDS, Night, children_named, night_job, row
 
@@ -80,22 +83,31 @@ def while_it_runs(
     return seconds
 
 
+FULL = [pytest.mark.faults, pytest.mark.timeout(1800)]
+
+
 @pytest.mark.parametrize(
-    "times", [1, pytest.param(FULL_TIMES, marks=[pytest.mark.faults, pytest.mark.timeout(1800)])], ids=["short", "full"]
+    ("workers", "times"),
+    [(1, 1), pytest.param(1, FULL_TIMES, marks=FULL), pytest.param(2, FULL_TIMES, marks=FULL)],
+    ids=["short", "full, one", "full, two"],
 )
-def test_workers_killed(tmp_path: Path, whole_by_two: Night, chance: random.Random, times: int) -> None:
-    seen = row("SIGKILL of a worker")
+def test_workers_killed(
+    tmp_path: Path, request: pytest.FixtureRequest, chance: random.Random, workers: int, times: int
+) -> None:
+    whole: Night = request.getfixturevalue("whole" if workers == 1 else "whole_by_two")
+    seen = row(f"SIGKILL of a worker, of {workers}")
     rounds = 0
     while seen.times < times:
         rounds += 1
-        night = night_job(tmp_path / str(rounds), workers=2)
+        night = night_job(tmp_path / str(rounds), workers)
         seconds = while_it_runs(
             night, chance, times - seen.times, lambda process: children_named(process.pid, "nstpipe.execute")
         )
         seen.times += max(1, len(seconds))
         seen.seconds += seconds
-        seen.bytes_equal = night.results() == whole_by_two.results()
-        assert seen.bytes_equal
+        seen.frames_lost += night.frames_lost()
+        seen.bytes_equal = night.results() == whole.results()
+        assert (seen.frames_lost, seen.bytes_equal) == (0, True)
 
 
 @pytest.mark.parametrize(
@@ -110,13 +122,16 @@ def test_ffmpeg_killed(tmp_path: Path, whole: Night, chance: random.Random, time
         seconds = while_it_runs(night, chance, times - seen.times, lambda process: children_named(process.pid, "ffmpeg"))
         seen.times += max(1, len(seconds))
         seen.seconds += seconds
+        seen.frames_lost += night.frames_lost()
         seen.bytes_equal = night.results() == whole.results()
-        assert seen.bytes_equal
+        assert (seen.frames_lost, seen.bytes_equal) == (0, True)
 
 
 @pytest.mark.faults
-def test_a_clip_that_always_kills_its_worker_is_quarantined(tmp_path: Path) -> None:
-    night = night_job(tmp_path, workers=2)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_clip_that_always_kills_its_worker_is_quarantined(tmp_path: Path, workers: int) -> None:
+    seen = row(f"a worker killed three times by one clip, {workers}")
+    night = night_job(tmp_path, workers)
     process = night.start()
     failures = []
     for event in night.events(process):
@@ -141,3 +156,9 @@ def test_a_clip_that_always_kills_its_worker_is_quarantined(tmp_path: Path) -> N
     assert "was killed (exit code -9)" in failure["reason"]
     assert "3 times in a row" in failure["reason"]
     assert set(night.results()) == {"films/b.mp4", "picture.png"}
+    seen.times, seen.frames_lost = 3, night.frames_repeated
+    with closing(Journal(night.folder / "work", read_only=True)) as journal:
+        [clip] = journal.clips(str(night.folder / "out" / "films" / "a.mp4"))
+    assert (clip.state, clip.attempts) == ("failed", 3)
+    assert clip.reason == failure["reason"]
+    assert clip.log.startswith("logs/")

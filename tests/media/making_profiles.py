@@ -44,6 +44,20 @@ def rgb_profile(primaries: tuple[tuple[float, float, float], ...] = ADOBE_RGB, g
     return _profile(b"RGB ", b"XYZ ", b"mntr", {**tags, **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), _gamma(gamma))})
 
 
+def table_profile() -> bytes:
+    """Adobe RGB as a table, with nothing of it in primaries and curves: its gamma, then a cube of eight sums of light."""
+    gamma = struct.pack(">256H", *(round((level / 255) ** ADOBE_GAMMA * 65535) for level in range(256)))
+    nodes = b""
+    for levels in product((0, 1), repeat=3):
+        for axis in range(3):
+            light = sum(level * primary[axis] for level, primary in zip(levels, ADOBE_RGB, strict=True))
+            nodes += struct.pack(">H", round(light * 32768))
+    identity = _fixed(1, 0, 0, 0, 1, 0, 0, 0, 1)
+    straight = struct.pack(">2H", 0, 65535)
+    lut = b"mft2" + bytes(4) + bytes((3, 3, 2, 0)) + identity + struct.pack(">2H", 256, 2) + gamma * 3 + nodes + straight * 3
+    return _profile(b"RGB ", b"XYZ ", b"scnr", {b"A2B0": lut, b"A2B1": lut})
+
+
 def grey_profile(gamma: float) -> bytes:
     return _profile(b"GRAY", b"XYZ ", b"mntr", {b"kTRC": _gamma(gamma)})
 

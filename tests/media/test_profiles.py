@@ -17,7 +17,7 @@ from nstpipe.media.pictures import PictureSink, PictureSource, read_picture
 from nstpipe.media.profiles import srgb_profile
 
 from .making import PALETTE, blocks, farthest
-from .making_profiles import ADOBE_GAMMA, CYAN_LAB, cmyk_profile, grey_profile, rgb_profile
+from .making_profiles import ADOBE_GAMMA, CYAN_LAB, cmyk_profile, grey_profile, rgb_profile, table_profile
 
 ADOBE_TO_SRGB = np.array([[1.39836, -0.39836, 0.0], [0.0, 1.0, 0.0], [0.0, -0.04293, 1.04293]])
 """From linear Adobe RGB to linear sRGB, both under D65: they share their red and blue, but not their green."""
@@ -60,6 +60,38 @@ def test_wide_colours_of_sixteen_bits_keep_them(tmp_path: Path, suffix: str) -> 
     assert np.abs(found - expected).max() < 257 / 4, "a quarter of a level of 8 bits"
     assert len(np.unique(found[..., 1])) > 3500, "8 bits would give 16"
     assert metadata.icc == srgb_profile()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bits_go_through_a_table_as_sixteen_bits(tmp_path: Path, suffix: str) -> None:
+    ramp = np.linspace(9000, 9000 + 4095, 4096).astype(np.uint16).reshape(64, 64)
+    pixels = np.stack([ramp, ramp + 3000, ramp + 1000], axis=-1)
+    path = tmp_path / f"table{suffix}"
+    encode = encoded_png if suffix == ".png" else encoded_tiff
+    path.write_bytes(encode(pixels, icc_profile=table_profile()))
+    found, metadata = read_picture(path)
+    expected = srgb_encoded((pixels / 65535) ** ADOBE_GAMMA @ ADOBE_TO_SRGB.T) * 65535
+    assert np.abs(found - expected).max() < 257, "a level of 8 bits: what makes the grid gives whole levels"
+    assert len(np.unique(found[..., 1])) > 3500, "8 bits would give 16"
+    assert (np.diff(found[..., 1].ravel().astype(int)) >= 0).all(), "what is brighter stays brighter"
+    assert metadata.icc == srgb_profile()
+
+
+def test_grey_of_sixteen_bits_goes_through_its_curve(tmp_path: Path) -> None:
+    ramp = np.linspace(9000, 9000 + 4095, 4096).astype(np.uint16).reshape(64, 64)
+    fine, content = cv2.imencode(".png", ramp)
+    assert fine
+    carrier = io.BytesIO()
+    Image.new("L", (1, 1)).save(carrier, format="PNG", icc_profile=grey_profile(1.8))
+    place = carrier.getvalue().index(b"iCCP") - 4
+    length = int.from_bytes(carrier.getvalue()[place : place + 4], "big") + 12
+    png = content.tobytes()
+    path = tmp_path / "grey.png"
+    path.write_bytes(png[:33] + carrier.getvalue()[place : place + length] + png[33:])
+    found, _ = read_picture(path)
+    expected = srgb_encoded((ramp / 65535) ** (round(1.8 * 256) / 256)) * 65535
+    assert np.abs(found[..., 1] - expected).max() < 257 / 4
+    assert len(np.unique(found[..., 1])) > 3500, "8 bits would give 16"
 
 
 def test_an_srgb_profile_of_another_make_stays_to_the_byte(tmp_path: Path) -> None:

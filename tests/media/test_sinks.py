@@ -18,7 +18,7 @@ from nstpipe.media.pictures import PictureSink, read_picture
 from nstpipe.media.sequence import SequenceSink
 from nstpipe.media.video import VideoInfo, VideoSink, VideoSource, probe, video_sink
 
-from .making import BLOCK, FFV1_RGB, Bytes, farthest, films, make_video
+from .making import BLOCK, FFV1_RGB, Bytes, farthest, films, make_video, passed_through
 
 FRAMES = 4
 WIDTH, HEIGHT = 4 * BLOCK, 4 * BLOCK
@@ -277,3 +277,9 @@ def test_a_format_that_cannot_hold_the_size_is_an_item_error(tmp_path: Path, suf
     with pytest.raises(ItemError, match=rf"long{suffix} cannot be written as"):
         PictureSink([path], keep_metadata=True).write(pixels, Frame(pixels, 0))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_container_has_a_codec_of_its_own(tmp_path: Path, original: VideoInfo) -> None:
+    for suffix, codecs in VIDEO_CODECS_BY_SUFFIX.items():
+        result = passed_through(original, tmp_path / f"result{suffix}", copy_audio=False)
+        assert result.codec in {"libx264": ("h264",), "libsvtav1": ("libdav1d", "av1")}[codecs[0]]

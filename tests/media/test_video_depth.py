@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,9 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 from nstpipe.config.models import Encode
-from nstpipe.media.ffmpeg import encoders, filters
+from nstpipe.media.ffmpeg import encoders, executable, filters
 from nstpipe.media.frame import in_eight_bits, in_sixteen_bits
 from nstpipe.media.video import VideoInfo, VideoSource, probe
+from tests.making import write_pipeline
 
 from .making import BLOCK, HEIGHT, WIDTH, X264, Bytes, farthest, films, make_video, passed_through, run_ffmpeg, shown_times
 
@@ -159,6 +163,49 @@ def test_the_white_of_a_page_is_bright_and_a_dim_room_is_not(tmp_path: Path) -> 
 def test_what_was_hdr_is_tagged_as_what_it_is_now(tmp_path: Path) -> None:
     found = passed_through(hdr(tmp_path / "hdr.mkv"), tmp_path / "result.mp4", Encode(codec="libx265"))
     assert (found.hdr, found.matrix, found.primaries, found.transfer) == (None, "bt709", "bt709", "bt709")
+
+
+def test_the_light_that_hdr_was_made_for_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "hdr.mp4"
+    master = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
+    light = f"log-level=error:hdr10=1:master-display={master}:max-cll=1000,400"
+    pq_tags = ("-vf", "setparams=range=tv:colorspace=bt2020nc:color_primaries=bt2020:color_trc=smpte2084")
+    run_ffmpeg(
+        "-i", hdr(tmp_path / "hdr.mkv"), *pq_tags, "-pix_fmt", "yuv420p10le", "-c:v", "libx265", "-x265-params", light, path
+    )
+    info = probe(path)
+    assert info.hdr == "HDR10 (PQ)"
+    assert info.mastering == "mastered from 0.005 to 1000 nits, brightest pixel 1000 nits, brightest frame 400 nits"
+    assert probe(hdr(tmp_path / "untold.mkv")).mastering == ""
+
+
+WITHOUT_ZSCALE = """#!/bin/sh
+case "$*" in *-filters*) "{ffmpeg}" "$@" | grep -v zscale ;; *) exec "{ffmpeg}" "$@" ;; esac
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in for an ffmpeg without zscale is a shell script")
+def test_hdr_that_this_ffmpeg_cannot_map_costs_itself_and_not_the_run(tmp_path: Path) -> None:
+    film = tmp_path / "in" / "plain.mp4"
+    film.parent.mkdir()
+    make_video(film, films(2), *X264)
+    hdr(tmp_path / "in" / "hdr.mkv")
+    pipeline = write_pipeline(tmp_path, {"name": "films", "input": "in/*", "output": "out"})
+    lesser = tmp_path / "bin" / "ffmpeg"
+    lesser.parent.mkdir()
+    lesser.write_text(WITHOUT_ZSCALE.format(ffmpeg=executable()))
+    lesser.chmod(0o755)
+    path = f"{lesser.parent}{os.pathsep}{os.environ['PATH']}"
+    plan = subprocess.run(
+        [sys.executable, "-m", "nstpipe", "plan", str(pipeline)],
+        env={**os.environ, "PATH": path, "COLUMNS": "1000"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert plan.returncode == 2, plan.stderr
+    assert "to do: new" in plan.stdout
+    assert "ffmpeg needs its filter zscale, but has none" in plan.stdout
 
 
 # Interlaced.

@@ -172,3 +172,26 @@ def test_sound_stays_in_sync_for_an_hour(tmp_path: Path) -> None:
     assert last_before > seconds - 1
     one_frame = Fraction(1001, 30000)
     assert abs(last_after - last_before) < one_frame
+
+
+def captioned(folder: Path) -> Path:
+    """H.264 with two characters of CEA-608 in a message (SEI, ITU-T T.35) before each picture, as broadcasts have it."""
+    plain = make_video(folder / "plain.h264", films(4), *X264, "-x264-params", "slices=1:aud=1")
+    # Country, provider and ATSC's mark; then one triplet for field 1: "Hi" with odd parity.
+    payload = bytes((0xB5, 0x00, 0x31)) + b"GA94" + bytes((3, 0x40 | 1, 0xFF, 0xFC, 0xC8, 0xE9, 0xFF))
+    message = b"\x00\x00\x00\x01\x06" + bytes((4, len(payload))) + payload + b"\x80"
+    first, *units = plain.read_bytes().split(b"\x00\x00\x00\x01\x09")
+    raw, result = folder / "captioned.h264", folder / "captioned.mp4"
+    # An access unit delimiter (type 9) is followed by one byte; the message goes behind it.
+    raw.write_bytes(first + b"".join(b"\x00\x00\x00\x01\x09" + unit[:1] + message + unit[1:] for unit in units))
+    run_ffmpeg("-r", "25", "-i", raw, "-c", "copy", result)
+    return result
+
+
+def test_captions_within_the_picture_are_named(tmp_path: Path) -> None:
+    info = probe(captioned(tmp_path))
+    assert info.has_captions
+    said = left_behind(info, tmp_path / "result.mp4", copy_audio=True)
+    assert said == ("the closed captions within its picture are left out: they are not in a painted picture",)
+    run_ffmpeg("-r", "25", "-i", tmp_path / "plain.h264", "-c", "copy", tmp_path / "plain.mp4")
+    assert not probe(tmp_path / "plain.mp4").has_captions
