@@ -106,7 +106,8 @@ class Conduct:
         try:
             if isinstance(event, FrameDone):
                 self._kills.pop((event.path, event.first_frame_index), None)
-                self._journal.record_frame(self._name, event)
+                if event.is_final:
+                    self._journal.record_frame(self._name, event)
             elif isinstance(event, ClipStarted):
                 self._journal.record_start(self._by_input[event.job, event.path].path, event.first_frame_index)
         except OutputError as error:

@@ -86,6 +86,7 @@ class FrameDone(Event):
         loss: the last one's total loss.
         content_loss: its content part, weighted.
         style_loss: its style part, weighted.
+        is_final: whether this is its result; not in a pass that others follow.
     """
 
     job: str
@@ -99,6 +100,7 @@ class FrameDone(Event):
     loss: float
     content_loss: float
     style_loss: float
+    is_final: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,9 @@ from nstpipe.media.video import (
     survey,
     surveyed,
 )
+from nstpipe.motion.flow import flow_method
 from nstpipe.motion.shots import DETECTOR_VERSION, shot_starts
+from nstpipe.paint import EARLIER_BITS
 from nstpipe.plan import Found, Output, plan_job
 from nstpipe.style.device import choose_device
 from nstpipe.style.weights import weights_sha256
@@ -83,7 +85,9 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal) -> Plan:
         try:
             for path, key in _pictures_of(job):
                 _check_picture(path, key)
-            pictures = {path: journal.digest(path) for path, _ in _pictures_of(job)}
+            flow_method(job.temporal.flow, pipeline.device)  # that its weights are missing is said before the work begins
+            flow = [job.temporal.flow] if isinstance(job.temporal.flow, Path) else []
+            pictures = {path: journal.digest(path) for path in (*(path for path, _ in _pictures_of(job)), *flow)}
             files = find_inputs(job)
         except ItemError as error:
             failures.append(failed(job, job.input, error))
@@ -214,8 +218,9 @@ def bytes_needed(outputs: Sequence[Output], pipeline: Pipeline) -> int:
     """On the disk of the work folder: as many videos at a time as there are workers wait to be encoded."""
     needed = [
         sum(
-            stored_bytes(clip.frame_count - frames_done(pipeline.work, clip), output.size, _bits_of(output))
+            stored_bytes(clip.frame_count - frames_done(pipeline.work, clip), output.size, bits, max(output.job.temporal.lags))
             for clip in output.clips
+            for bits in (_bits_of(output), *[EARLIER_BITS] * (output.passes_of(clip) - 1))
         )
         for output in outputs
         if output.found.video is not None

@@ -107,8 +107,16 @@ class Output:
     def most_evaluations(self, clip: Clip, frames_done: int) -> int:
         """Iterations at most for the rest of a clip."""
         frames_left = clip.frame_count - frames_done
-        first = self.job.optimizer.first if frames_done == 0 else self.job.optimizer.next
-        return first + (frames_left - 1) * self.job.optimizer.next if frames_left else 0
+        if not frames_left:
+            return 0
+        if frames_done:
+            return frames_left * self.job.optimizer.next
+        passes = self.passes_of(clip)
+        return self.job.optimizer.first + (passes * clip.frame_count - 1) * self.job.optimizer.next
+
+    def passes_of(self, clip: Clip) -> int:
+        """How often a clip is painted over; a single frame has nothing to go along with."""
+        return self.job.temporal.passes if clip.frame_count > 1 else 1
 
 
 def plan_job(
@@ -129,7 +137,8 @@ def plan_job(
         known: what the journal knows, by output.
         seed: of the pipeline.
         weights_sha256: what identifies the weights.
-        picture_sha256: of the style pictures, and of the picture given for `init`.
+        picture_sha256: of the style pictures, of the picture given for `init`, and of the weights given for
+            `temporal.flow`.
         frames_stored: how many frames of a clip are finished and wait to be encoded.
     """
     settings = job.model_dump(mode="json", exclude=set(_KEYS_THAT_CHANGE_NO_FRAME | _KEYS_OF_THE_OUTPUT))
@@ -137,6 +146,8 @@ def plan_job(
         dumped["path"] = picture_sha256[image.path]
     if isinstance(job.init, Path):
         settings["init"] = picture_sha256[job.init]
+    if isinstance(job.temporal.flow, Path):
+        settings["temporal"]["flow"] = picture_sha256[job.temporal.flow]
     of_the_output = job.model_dump(mode="json", include=set(_KEYS_OF_THE_OUTPUT))
     outputs = []
     for item in found:
@@ -181,8 +192,8 @@ def _reason(fingerprint: str, described: Mapping[str, Any], record: Record | Non
 CHANGES_NAMED = 3
 """More would not be read in a table."""
 
-_NEVER_SHOWN = ("input", "weights", "settings.init")
-"""Hashes; and `init`, which may be one."""
+_NEVER_SHOWN = ("input", "weights", "settings.init", "settings.temporal.flow")
+"""Hashes; and `init` and `temporal.flow`, which may be one."""
 
 
 def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:

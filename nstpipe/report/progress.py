@@ -57,7 +57,7 @@ class _JobTally:
 
     def add(self, frame: FrameDone) -> None:
         self.forecast.advance(frame)
-        self.frames_done += 1
+        self.frames_done += frame.is_final
         self.seconds += frame.seconds
         self.evaluations += frame.evaluations
         self.latest = frame
@@ -245,7 +245,7 @@ class LineProgress:
 
     def _frame(self, event: FrameDone) -> None:
         now = time.monotonic()
-        if now - self._said.get(event.job, 0.0) < PLAIN_INTERVAL_SECONDS:
+        if not event.is_final or now - self._said.get(event.job, 0.0) < PLAIN_INTERVAL_SECONDS:
             return
         self._said[event.job] = now
         tally = self._tallies.by_job[event.job]
