@@ -28,6 +28,7 @@ ROOMS = (
     "clip",
     "execute",
     "intake",
+    "measure",
     "report",
     "conduct",
     "doctor",

@@ -258,7 +258,7 @@ class Look:
         view = View(engine.network, engine.preprocessing, wrap_pixels)
         if anchor is not None:
             anchor = Anchor(anchor.image.to(engine.device), anchor.reliability.to(engine.device))
-        style_targets = self._style_targets(max(height, width))
+        style_targets = self.style_targets(max(height, width))
         layers = frozenset(engine.balance.content)
         side = engine.tile_side(height, width + 2 * wrap_pixels)
         if side is not None:
@@ -269,8 +269,8 @@ class Look:
         content_targets = {layer: activations[layer] for layer in layers}
         return Objective(view, engine.balance, content_targets, style_targets, anchor)
 
-    def _style_targets(self, longest: int) -> Mapping[str, Tensor]:
-        """Weighted means of the paintings' Gram matrices, at the size that gives the wanted strokes."""
+    def style_targets(self, longest: int) -> Mapping[str, Tensor]:
+        """Weighted means of the paintings' Gram matrices, for frames whose longest side is this; strokes grow with it."""
         if self._targets is not None and self._targets[0] == longest:
             return self._targets[1]
         engine = self._engine
