@@ -18,9 +18,9 @@ from nstpipe.events import ClipStarted, Emit, Event, FrameDone, ItemFailed, Outp
 from nstpipe.files import sha256_of, state_of
 from nstpipe.media.frame import Frame
 from nstpipe.media.framestore import DamagedFramesError, FrameStore
-from nstpipe.media.pictures import PictureSink, PictureSource, limit_megapixels
+from nstpipe.media.pictures import PictureSink, PictureSource, limit_megapixels, read_picture
 from nstpipe.media.video import VideoInfo, VideoSource, video_sink
-from nstpipe.paint import ClipTask, Pass, engine_is_loaded, engine_of, painted_frames
+from nstpipe.paint import Before, ClipTask, Pass, engine_is_loaded, engine_of, painted_frames
 from nstpipe.plan import Clip, Found, Output
 from nstpipe.stop import Stop, Stopped
 from nstpipe.style.engine import tensor_of
@@ -168,7 +168,7 @@ def _until(task: ClipTask, emit: Emit, stop: Stop) -> Emit:
         if stop.is_late and stop.before():
             raise Stopped
         if isinstance(event, FrameDone) and not (event.is_final and event.frame_index + 1 == task.clip.end_frame_index):
-            seconds_wanted = event.seconds / event.evaluations * task.output.job.optimizer.next
+            seconds_wanted = event.seconds / max(1, event.evaluations) * task.output.job.optimizer.next
             if stop.before(seconds_wanted):
                 raise Stopped
 
@@ -251,9 +251,31 @@ def _run_picture(task: ClipTask, emit: Emit) -> None:
     path = task.output.found.file.path
     sink = PictureSink([task.output.path], keep_metadata=task.output.job.metadata == "keep")
     emit(_started(task, 0))
-    for frame, pixels, _ in painted_frames(task, PictureSource(path.parent, [path]), Pass(range(1)), 0, [], emit):
+    state = None if task.before is None else _result_before(task.before, task.output.size)
+    if task.before is None or state is None:
+        painted = painted_frames(task, PictureSource(path.parent, [path]), Pass(range(1)), 0, [], emit)
+    else:
+        # The picture before is the frame before the first.
+        source = PictureSource(path.parent, [task.before.original, path], first_frame_index=-1)
+        painted = painted_frames(task, source, Pass(range(-1, 1)), 1, [state], emit)
+    for frame, pixels, _ in painted:
         _check_unchanged(task.output.found)
         sink.write(pixels, frame)
+
+
+def _result_before(before: Before, size: tuple[int, int]) -> Tensor | None:
+    """What the picture before became; None if it could not be made, so that its neighbour starts afresh.
+
+    It is the file itself, not a state of more bits: whenever and wherever the neighbour is painted, it starts from the same.
+    """
+    try:
+        state = state_of(before.result)
+        if (state.size_bytes, state.modified_ns) == before.outdated:
+            return None
+        pixels, _ = read_picture(before.result)
+    except (OSError, ItemError):
+        return None
+    return tensor_of(pixels) if (pixels.shape[1], pixels.shape[0]) == size else None
 
 
 def _started(task: ClipTask, next_frame_index: int) -> ClipStarted:

@@ -37,6 +37,7 @@ from nstpipe.media.video import (
 )
 from nstpipe.motion.flow import flow_method
 from nstpipe.motion.shots import DETECTOR_VERSION, shot_starts
+from nstpipe.neighbours import with_neighbours
 from nstpipe.paint import EARLIER_BITS
 from nstpipe.plan import Found, Output, plan_job
 from nstpipe.style.device import choose_device
@@ -99,6 +100,7 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal) -> Plan:
                 found.append(_look(file, job, journal))
             except ItemError as error:
                 failures.append(failed(job, file.path, error))
+        found = list(with_neighbours(found, job, journal))
         known = {file.output: record for file in files if (record := journal.record_of(file.output)) is not None}
         outputs += plan_job(
             job,

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,6 +38,22 @@ EARLIER_SHARE = 0.5
 
 
 @dataclass(frozen=True)
+class Before:
+    """The picture of a folder that another one goes on from.
+
+    Attributes:
+        original: the picture.
+        result: its file, from which the other one starts.
+        outdated: size in bytes and time in nanoseconds of a result that is no longer right, and is to be made anew; None
+            if there is none.
+    """
+
+    original: Path
+    result: Path
+    outdated: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
 class ClipTask:
     """A clip and what the whole run has in common; can be sent to another process.
 
@@ -49,6 +66,7 @@ class ClipTask:
         weights: likewise.
         seed: likewise.
         max_megapixels: likewise.
+        before: the picture that this one goes on from; None if it starts afresh.
     """
 
     output: Output
@@ -59,6 +77,7 @@ class ClipTask:
     weights: str | Path
     seed: int
     max_megapixels: float
+    before: Before | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +103,13 @@ class _Start:
         image: 1 x 3 x height x width, float32, 0 to 1.
         most: iterations at most.
         anchor: what the frame holds on to, if anything.
+        is_kept: whether it is the result as well, and only its loss is asked for.
     """
 
     image: Tensor
     most: int
     anchor: Anchor | None = None
+    is_kept: bool = False
 
 
 def painted_frames(
@@ -125,7 +146,7 @@ def painted_frames(
                 place = source.path if frame.time is None else f"{source.path}, frame {frame.frame_index + 1}"
                 raise ItemError(f"{place}: {error.problem}", error.next_step) from error
             # The state stays in float32 and within the range of a picture; what is beyond cannot be shown.
-            state = last.image.clamp(0, 1).cpu()
+            state = start.image if start.is_kept else last.image.clamp(0, 1).cpu()
             painted.append(state)
             if once.is_last:
                 pixels = pixels_of(look.shown(state, content), _bits_shown(task, frame))
@@ -215,6 +236,9 @@ def _start(look: Look, content: Tensor, step: Step, painted: Sequence[Tensor], o
         if earlier is not None:
             return _Start(earlier, optimizer.next)
         return _Start(_first_start(look, content, job, seed), optimizer.first)
+    if temporal.init != "content" and earlier is None and step.before is not None and _is_equal(step.before, step.pixels):
+        # Whatever more iterations would change would be seen as flicker.
+        return _Start(painted[-1], 1, is_kept=True)
     held = [moved(painted[-lag], motion) for lag, motion in step.motions.items() if lag <= len(painted)]
     anchor = anchor_of(held) if held else None
     if anchor is not None and anchor.reliability.mean() < COLLAPSED_RELIABILITY:
@@ -223,16 +247,25 @@ def _start(look: Look, content: Tensor, step: Step, painted: Sequence[Tensor], o
         if temporal.init == "warped":
             most = optimizer.first if earlier is None else optimizer.next
             return _Start(_first_start(look, content, job, seed) if earlier is None else earlier, most)
+    most = optimizer.next
     if temporal.init == "content":
         image = _first_start(look, content, job, seed)
     elif temporal.init == "previous" or anchor is None or step.before is None:
         image = painted[-1]
     else:
-        image = warped_start(content, step, painted[-1], anchor)
+        image, unseen = warped_start(content, step, painted[-1], anchor)
+        if earlier is None:
+            # What has no paint yet needs as many iterations as a first frame; `next` is for what has.
+            most = max(most, round(most + unseen * (optimizer.first - most)))
     if earlier is not None:
         share = EARLIER_SHARE if anchor is None else EARLIER_SHARE * anchor.reliability
         image = torch.lerp(earlier, image, torch.as_tensor(share))
-    return _Start(image, optimizer.next, anchor if temporal.weight else None)
+    return _Start(image, most, anchor if temporal.weight else None)
+
+
+def _is_equal(one: Pixels, other: Pixels) -> bool:
+    """Whether two frames are the same to the last level; one that differs a little may be part of a slow change."""
+    return bool(np.array_equal(one, other))
 
 
 def _first_start(look: Look, content: Tensor, job: Job, seed: int) -> Tensor:

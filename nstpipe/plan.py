@@ -20,8 +20,29 @@ from nstpipe.style import ALGORITHM_VERSION
 _KEYS_OF_THE_OUTPUT = frozenset({"encode", "audio", "metadata", "rate"})
 """Keys of a job that change the file, but not the stylised frames in it."""
 
-_KEYS_THAT_CHANGE_NO_FRAME = frozenset({"name", "input", "output", "include", "exclude", "shots"})
-"""Keys of a job that only say where things are; `shots` acts through the frames that each clip begins with."""
+_KEYS_THAT_CHANGE_NO_FRAME = frozenset({"name", "input", "output", "include", "exclude", "shots", "link"})
+"""Keys of a job that only say where things are; `shots` acts through the frames that each clip begins with, and `link`
+through the pictures that go on from others."""
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """The picture before one, in the order of a folder's files.
+
+    Attributes:
+        path: of the picture before.
+        refusal: why the picture does not go on from it; empty if it does.
+        reliability: of the flow between the two, 0 to 1; None if something else decided.
+    """
+
+    path: Path
+    refusal: str
+    reliability: float | None = None
+
+    def __str__(self) -> str:
+        if self.refusal:
+            return f"starts afresh: {self.refusal}"
+        return f"goes on from {self.path.name}: {self.reliability:.0%} of the flow is reliable"
 
 
 @dataclass(frozen=True)
@@ -35,6 +56,7 @@ class Found:
         video: what a probe found; None for a picture.
         shot_starts: indices of the frames that begin a shot; the first is 0.
         stamp: size in bytes and time in nanoseconds of the file when it was looked into; None if nobody asks.
+        neighbour: the picture before it, of a folder; None if there is none, or nobody asks.
     """
 
     file: InputFile
@@ -43,6 +65,7 @@ class Found:
     video: VideoInfo | None = None
     shot_starts: tuple[int, ...] = (0,)
     stamp: tuple[int, int] | None = None
+    neighbour: Neighbour | None = None
 
     @property
     def frame_count(self) -> int:
@@ -83,6 +106,7 @@ class Output:
         reason: why it must be made; empty if it is done.
         described: what the fingerprint is of, in readable form.
         failed_before: what is known of an earlier failure that nothing has changed about; None if there was none.
+        follows: the output that a picture goes on from; None if it starts afresh.
     """
 
     job: Job
@@ -93,6 +117,7 @@ class Output:
     reason: str
     described: Mapping[str, Any] = field(default_factory=dict)
     failed_before: Record | None = None
+    follows: Path | None = None
 
     @property
     def path(self) -> Path:
@@ -149,7 +174,7 @@ def plan_job(
     if isinstance(job.temporal.flow, Path):
         settings["temporal"]["flow"] = picture_sha256[job.temporal.flow]
     of_the_output = job.model_dump(mode="json", include=set(_KEYS_OF_THE_OUTPUT))
-    outputs = []
+    outputs: list[Output] = []
     for item in found:
         of_all_clips: dict[str, Any] = {
             "algorithm": ALGORITHM_VERSION,
@@ -158,6 +183,11 @@ def plan_job(
             "seed": seed,
             "weights": weights_sha256,
         }
+        goes_on = item.neighbour is not None and not item.neighbour.refusal
+        before = outputs[-1] if outputs and goes_on else None
+        if before is not None:
+            # Whatever changes the picture before changes this one.
+            of_all_clips["follows"] = before.clips[0].fingerprint
         bounds = list(itertools.pairwise((*item.shot_starts, item.frame_count)))
         clips = tuple(Clip(first, end, fingerprint_of(frames=[first, end], **of_all_clips)) for first, end in bounds)
         fingerprint = fingerprint_of(clips=[clip.fingerprint for clip in clips], output=of_the_output)
@@ -166,8 +196,11 @@ def plan_job(
         record = known.get(item.file.output)
         stored = sum(frames_stored(clip) for clip in clips) if item.video is not None else 0
         reason = _reason(fingerprint, described, record, stored, item.frame_count)
+        if reason and item.neighbour is not None:
+            reason = f"{reason}; {item.neighbour}"
         failed = record if record is not None and record.state == "failed" and record.fingerprint == fingerprint else None
-        outputs.append(Output(job, item, size, clips, fingerprint, reason, described, failed))
+        follows = before.path if before is not None else None
+        outputs.append(Output(job, item, size, clips, fingerprint, reason, described, failed, follows))
     return tuple(outputs)
 
 
@@ -207,6 +240,8 @@ def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iter
         name = key.removeprefix("settings.").removeprefix("output.")
         if key == "clips":
             yield "cuts changed"
+        elif key == "follows":
+            yield "the picture before it changed"
         elif key in _NEVER_SHOWN or key.endswith(".path"):
             yield f"{name.removesuffix('.path')} changed"
         else:

@@ -27,6 +27,7 @@ ROOMS = (
     "paint",
     "clip",
     "execute",
+    "neighbours",
     "intake",
     "measure",
     "report",

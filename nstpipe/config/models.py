@@ -47,11 +47,6 @@ LAYER_NAMES: tuple[str, ...] = tuple(
 )
 """VGG19's layers, from the picture on; `nstpipe.style.vgg` has their shapes."""
 
-PLANNED: dict[str, frozenset[str] | None] = {}
-"""Keys of a job that the format has but this version cannot do: their planned values, or None for the whole key.
-
-They are refused, never ignored."""
-
 Color = Literal["style", "content", "matched"]
 Pooling = Literal["max", "average"]
 Padding = Literal["replicate", "zeros"]
@@ -169,7 +164,9 @@ class Optimizer(_Model):
         default=200, description="Most iterations for the first frame of a clip, and for a picture of a folder."
     )
     next: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        default=30, description="Most iterations for each later frame of a clip."
+        default=30,
+        description="Most iterations for each later frame of a clip; where much of a frame has not been seen before, more in "
+        "proportion, up to `first`.",
     )
     tolerance: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.001, description="Stop when the loss falls by less than this share an iteration; 0 never stops early."
@@ -271,6 +268,11 @@ class Job(_Model):
     temporal: Temporal = Temporal()
     shots: Literal["auto", "none"] = Field(
         default="auto", description="auto splits a video at its cuts, and each shot starts afresh; none does not."
+    )
+    link: Literal["auto", "none"] = Field(
+        default="auto",
+        description="auto starts a picture of a folder from the one before it, where the optical flow between the two is "
+        "reliable; none starts each afresh.",
     )
     encode: Encode = Encode()
     rate: Annotated[float, Field(ge=0.01, le=1000)] = Field(

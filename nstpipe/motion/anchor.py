@@ -76,7 +76,7 @@ def anchor_of(nearest_first: Sequence[Moved]) -> Anchor:
     return Anchor(image, together.clamp(0, 1))
 
 
-def warped_start(content: Tensor, step: Step, previous: Tensor, anchor: Anchor) -> Tensor:
+def warped_start(content: Tensor, step: Step, previous: Tensor, anchor: Anchor) -> tuple[Tensor, float]:
     """What was painted before, moved; and something to begin with where nothing was.
 
     Args:
@@ -84,6 +84,9 @@ def warped_start(content: Tensor, step: Step, previous: Tensor, anchor: Anchor) 
         step: of the frame; there is one before it.
         previous: the result of the frame before, not moved, of the same shape.
         anchor: what was painted, moved.
+
+    Returns:
+        1 x 3 x height x width, RGB, 0 to 1; and which share of the frame has not been painted before.
     """
     assert step.before is not None, "the first frame of a clip has a start of its own"
     # What was hidden until now starts in the colours of what is painted already; as plain content it would look bare.
@@ -91,7 +94,8 @@ def warped_start(content: Tensor, step: Step, previous: Tensor, anchor: Anchor) 
     filled = match_color(content, painted, color_statistics(content, anchor.reliability))
     # Paint stays wherever the original still looks the same, even where its flow cannot be trusted.
     same = torch.from_numpy(resemblance(step.before, step.pixels))
-    return torch.lerp(torch.lerp(filled, previous, same), anchor.image, anchor.reliability)
+    image = torch.lerp(torch.lerp(filled, previous, same), anchor.image, anchor.reliability)
+    return image, float(((1 - same) * (1 - anchor.reliability)).mean())
 
 
 _TINY = 1e-12

@@ -11,7 +11,6 @@ import pytest
 from pydantic import ValidationError
 
 from nstpipe.config import Job, Pipeline, load_pipeline
-from nstpipe.config.models import PLANNED
 
 from .making import CONTRACT, REPOSITORY, document, job, load
 
@@ -79,8 +78,9 @@ def test_defaults_of_the_file(tmp_path: Path, key: str, expected: Any) -> None:
         ("optimizer.tolerance", 0.001),
         ("temporal.init", "warped"),
         ("temporal.weight", 1.0),
-        ("temporal.lags", [1]),
+        ("temporal.lags", (1,)),
         ("temporal.passes", 1),
+        ("temporal.flow", "dis"),
         ("shots", "auto"),
         ("encode.codec", "libx264"),
         ("encode.crf", None),
@@ -91,8 +91,6 @@ def test_defaults_of_the_file(tmp_path: Path, key: str, expected: Any) -> None:
     ],
 )
 def test_defaults_of_a_job(tmp_path: Path, key: str, expected: Any) -> None:
-    if key in PLANNED and PLANNED[key] is None:
-        pytest.skip("not there yet")
     entry = load(tmp_path, document(job())).jobs[0]
     assert value_at(entry, key) == expected
     (picture,) = entry.style.images
