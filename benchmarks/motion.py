@@ -15,7 +15,8 @@ content's and the style's part, without the temporal one, averaged over all fram
 
 With --drift, a still scene with grain is painted for 300 frames, and the last second is compared with the first.
 
-Run: python benchmarks/motion.py [--size 192] [--frames 30] [--drift] [--json results.json] [--sheets FOLDER]
+Run: python benchmarks/motion.py [--size 192] [--frames 30] [--drift] [--json results.json] [--keep FOLDER]
+With --keep, each way's video stays in FOLDER/CLIP/WAY, for `nstpipe metrics`, and a contact sheet in FOLDER/CLIP.png.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ INDEPENDENT_EVALUATIONS = 60
 LONG_LAG = 10
 SHEET_FRAMES = (1, 2, 10, 30, 75)
 
-DRIFT_FRAMES, DRIFT_SIZE, SECOND = 300, (96, 64), 25
+DRIFT_FRAMES, DRIFT_SIZE, SECOND = 300, (64, 48), 25
 GRAIN_LEVELS = 4.0
 """Standard deviation of the grain, of 255."""
 
@@ -216,12 +217,12 @@ def main() -> None:
     parser.add_argument("--clips", nargs="+", choices=("city", "passing"), default=("city", "passing"))
     parser.add_argument("--drift", action="store_true")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--sheets", type=Path)
+    parser.add_argument("--keep", type=Path)
     arguments = parser.parse_args()
     rows: list[Row] = []
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = arguments.keep or Path(name)
         for make in (city, synthetic):
             clip = make(arguments.size, arguments.frames)
             if clip.name not in arguments.clips:
@@ -243,9 +244,7 @@ def main() -> None:
                 f"error, {full.loss / alone.loss:.3f} times the loss, {full.evaluations / alone.evaluations:.2f} times the "
                 "evaluations"
             )
-            if arguments.sheets is not None:
-                arguments.sheets.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(sheet(clip, results)).save(arguments.sheets / f"{clip.name}.png")
+            Image.fromarray(sheet(clip, results)).save(folder / f"{clip.name}.png")
         if arguments.drift:
             found["drift"] = drift(folder / "drift")
             print("drift:", ", ".join(f"{key} {value:.4g}" for key, value in found["drift"].items()))
