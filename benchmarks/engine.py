@@ -31,7 +31,8 @@ from torch.nn import functional
 
 from nstpipe.media.frame import resized
 from nstpipe.style.engine import Engine, EngineSettings, StylePicture, tensor_of
-from nstpipe.style.objective import Balance, Objective
+from nstpipe.style.losses import Moments
+from nstpipe.style.objective import Balance, Goal, Objective
 from nstpipe.style.optimise import iterates
 from nstpipe.style.vgg import LAYERS
 from nstpipe.style.weights import CAFFE, load_weights
@@ -166,7 +167,8 @@ def nstpipe_objective(judge: Judge, content: Tensor, style_pixels: np.ndarray, p
     share_of_content = 0.01 * float(judge.content_target.square().mean())
     shares = {name: 10 / len(a) ** 2 * float(a.square().mean()) / share_of_content for name, a in judge.style_targets.items()}
     balance = Balance(content={CONTENT_LAYER: 1.0}, style=shares, style_strength=sum(shares.values()), total_variation=0.0)
-    balanced = Objective(objective.view, balance, objective.content_targets, judge.style_targets)
+    goals = [Goal({name: Moments(a, None, torch.tensor(1.0)) for name, a in judge.style_targets.items()})]
+    balanced = Objective(objective.view, balance, objective.content_targets, goals)
     return balanced, look.first_start(content, "matched", 0)
 
 

@@ -23,6 +23,7 @@ from nstpipe.journal import Journal
 from nstpipe.media.frame import in_eight_bits
 from nstpipe.media.framestore import stored_bytes
 from nstpipe.media.inputs import InputFile, find_inputs
+from nstpipe.media.masks import Mask, mask_of
 from nstpipe.media.pictures import picture_size, read_picture
 from nstpipe.media.video import (
     SURVEY_VERSION,
@@ -39,7 +40,7 @@ from nstpipe.motion.flow import flow_method
 from nstpipe.motion.shots import DETECTOR_VERSION, shot_starts
 from nstpipe.neighbours import with_neighbours
 from nstpipe.paint import EARLIER_BITS
-from nstpipe.plan import Found, Output, plan_job
+from nstpipe.plan import Found, Output, fingerprint_of, plan_job
 from nstpipe.style.device import choose_device
 from nstpipe.style.weights import weights_sha256
 
@@ -97,7 +98,7 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal) -> Plan:
         for file in files:
             try:
                 _see_that_it_is_alone(file, taken)
-                found.append(_look(file, job, journal))
+                found.append(_with_masks(_look(file, job, journal), job, journal))
             except ItemError as error:
                 failures.append(failed(job, file.path, error))
         found = list(with_neighbours(found, job, journal))
@@ -118,6 +119,11 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal) -> Plan:
 def _pictures_of(job: Job) -> Iterator[tuple[Path, str]]:
     for index, image in enumerate(job.style.images):
         yield image.path, f"style.images[{index}]"
+    for number, region in enumerate(job.regions):
+        for index, image in enumerate(region.style.images if region.style is not None else ()):
+            yield image.path, f"regions[{number}].style.images[{index}]"
+        if not region.mask.is_dir():
+            yield region.mask, f"regions[{number}].mask"
     if isinstance(job.init, Path):
         yield job.init, "init"
 
@@ -157,6 +163,27 @@ def _look(file: InputFile, job: Job, journal: Journal) -> Found:
     return Found(file, sha256, (video.width, video.height), video, starts, stamp)
 
 
+def _masks_of(file: InputFile, job: Job, frame_count: int) -> tuple[Mask, ...]:
+    name = file.output.relative_to(job.output) if job.output in file.output.parents else Path(file.path.name)
+    return tuple(
+        mask_of(region, f"regions[{index}]", name, frame_count, is_video=file.is_video)
+        for index, region in enumerate(job.regions)
+    )
+
+
+def _with_masks(found: Found, job: Job, journal: Journal) -> Found:
+    if not job.regions:
+        return found
+    masks = _masks_of(found.file, job, found.frame_count)
+    contents = []
+    for mask in masks:
+        for path in mask.files:
+            picture_size(path)
+        digests = [journal.digest(path) for path in mask.files]
+        contents.append(digests[0] if len(digests) == 1 else fingerprint_of(masks=digests))
+    return replace(found, masks=masks, masks_sha256=tuple(contents))
+
+
 def _shots(video: VideoInfo) -> tuple[int, ...]:
     frames = VideoSource(video).read(0, len(video.ticks))
     return shot_starts((in_eight_bits(frame.pixels) for frame in frames), video.average_rate)
@@ -186,6 +213,9 @@ def check_inputs(pipeline: Pipeline) -> tuple[int, tuple[ItemFailed, ...]]:
         for file in files:
             try:
                 video = _opened(file, job)
+                for mask in _masks_of(file, job, len(video.ticks) if video is not None else 1):
+                    for path in mask.files:
+                        picture_size(path)
                 failures += [_damaged(job, video, video.loss)] if video is not None and video.loss is not None else []
                 usable += 1
             except ItemError as error:

@@ -23,7 +23,7 @@ from nstpipe.media.video import VideoSource, probe
 from nstpipe.motion.flow import flow_method, motion_between
 from nstpipe.motion.metrics import Coherence, Range, Tone, coherence
 from nstpipe.style.engine import Engine, EngineSettings, StylePicture, tensor_of
-from nstpipe.style.losses import content_distance, gram_distance
+from nstpipe.style.losses import Moments, content_distance, gram_distance
 from nstpipe.style.objective import View
 from nstpipe.style.tiles import Measured
 from nstpipe.style.tiles import measure as measured
@@ -299,12 +299,14 @@ class _Judge:
         engine = self._engine
         if min(original.shape[-2:]) < engine.network.smallest_side:
             raise ItemError(
-                f"the frames are compared at {original.shape[-1]}x{original.shape[-2]} pixels, too small for VGG19."
+                f"the frames are compared at {original.shape[-1]}x{original.shape[-2]} pixels; VGG19 needs "
+                f"{engine.network.smallest_side} on the shorter side.",
+                "Give a larger --size.",
             )
         targets, found = self._targets(max(original.shape[-2:])), self._measured(result)
         content = self._measured(original, grams=False)
         self._content.append(float(content_distance(found.activations[CONTENT_LAYER], content.activations[CONTENT_LAYER])))
-        distances = [float(gram_distance(found.grams[layer], target)) for layer, target in targets.items()]
+        distances = [float(gram_distance(found.moments[layer].gram, target.gram)) for layer, target in targets.items()]
         self._style += [_mean(distances)] if distances else []
 
     def _measured(self, image: Tensor, *, grams: bool = True) -> Measured:
@@ -313,9 +315,9 @@ class _Judge:
         # In tiles where the memory asks for it, as when painting.
         side = engine.tile_side(*image.shape[-2:]) or max(image.shape[-2:])
         wanted = frozenset(STYLE_LAYERS) if grams and self._has_style else frozenset[str]()
-        return measured(view, image.to(engine.device), side, grams=wanted, activations=frozenset({CONTENT_LAYER}))
+        return measured(view, image.to(engine.device), side, styles=wanted, activations=frozenset({CONTENT_LAYER}))
 
-    def _targets(self, longest: int) -> Mapping[str, Tensor]:
+    def _targets(self, longest: int) -> Mapping[str, Moments]:
         return self._engine.look(None).style_targets(longest) if self._has_style else {}
 
     @property

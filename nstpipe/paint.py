@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nstpipe.config.models import Job
+from nstpipe.config.models import Job, RegionStyle, StyleImage
 from nstpipe.errors import ItemError
 from nstpipe.events import Emit, FrameDone, FrameProgressed
 from nstpipe.media.frame import Frame, Pixels, Source, resized
+from nstpipe.media.masks import read_masks
 from nstpipe.media.metadata import is_full_panorama
 from nstpipe.media.pictures import read_picture
 from nstpipe.media.video import bits_of
@@ -25,9 +26,10 @@ from nstpipe.motion.anchor import COLLAPSED_RELIABILITY, anchor_of, moved, warpe
 from nstpipe.motion.flow import flow_method
 from nstpipe.motion.steps import Step, ahead, steps
 from nstpipe.plan import Clip, Output
-from nstpipe.style.engine import Engine, EngineSettings, Look, StylePicture, pixels_of, tensor_of
+from nstpipe.style.engine import Engine, EngineSettings, Look, RegionPaint, StylePicture, pixels_of, tensor_of
 from nstpipe.style.objective import Anchor
 from nstpipe.style.optimise import Iterate
+from nstpipe.style.scales import cost, scale_count
 
 PROGRESS_INTERVAL_SECONDS = 0.25
 """Between two events of one optimisation; people read no faster."""
@@ -101,7 +103,8 @@ class _Start:
 
     Attributes:
         image: 1 x 3 x height x width, float32, 0 to 1.
-        most: iterations at most.
+        most: iterations at most, at each scale.
+        scales: sizes at which it is optimised, one after another.
         anchor: what the frame holds on to, if anything.
         is_kept: whether it is the result as well, and only its loss is asked for.
     """
@@ -109,6 +112,7 @@ class _Start:
     image: Tensor
     most: int
     anchor: Anchor | None = None
+    scales: int = 1
     is_kept: bool = False
 
 
@@ -138,6 +142,8 @@ def painted_frames(
     with closing(ahead(steps(source, once.order, begin, size, lags, flow))) as coming:
         for step in coming:
             frame, content = step.frame, tensor_of(step.resized)
+            masks = read_masks(task.output.found.masks, frame.frame_index, size)
+            look = look.masked(torch.from_numpy(masks)) if masks is not None else look
             seen = look.seen(content)
             start = _start(look, seen, step, painted, once, job, task.seed)
             try:
@@ -161,7 +167,7 @@ def painted_frames(
                     frame_index=frame.frame_index,
                     seconds=time.monotonic() - began,
                     evaluations=last.evaluations,
-                    most_evaluations=start.most,
+                    most_evaluations=cost(start.most, start.scales),
                     pixels=size[0] * size[1],
                     loss=last.loss,
                     content_loss=last.content_loss,
@@ -205,6 +211,7 @@ def _optimised(look: Look, content: Tensor, start: _Start, frame: Frame, task: C
         tolerance=optimizer.tolerance,
         anchor=start.anchor,
         wrapped=_is_wrapped(task.output.job, frame),
+        scales=start.scales,
     ):
         if time.monotonic() - shown > PROGRESS_INTERVAL_SECONDS:
             shown = time.monotonic()
@@ -214,7 +221,7 @@ def _optimised(look: Look, content: Tensor, start: _Start, frame: Frame, task: C
                     path=str(task.output.found.file.path),
                     frame_index=frame.frame_index,
                     evaluations=last.evaluations,
-                    most_evaluations=start.most,
+                    most_evaluations=cost(start.most, start.scales),
                     loss=last.loss,
                 )
             )
@@ -235,7 +242,7 @@ def _start(look: Look, content: Tensor, step: Step, painted: Sequence[Tensor], o
     if not painted:
         if earlier is not None:
             return _Start(earlier, optimizer.next)
-        return _Start(_first_start(look, content, job, seed), optimizer.first)
+        return _afresh(look, content, job, seed)
     if temporal.init != "content" and earlier is None and step.before is not None and _is_equal(step.before, step.pixels):
         # Whatever more iterations would change would be seen as flicker.
         return _Start(painted[-1], 1, is_kept=True)
@@ -245,8 +252,7 @@ def _start(look: Look, content: Tensor, step: Step, painted: Sequence[Tensor], o
         # As after a dissolve: nothing of what was painted is left.
         anchor = None
         if temporal.init == "warped":
-            most = optimizer.first if earlier is None else optimizer.next
-            return _Start(_first_start(look, content, job, seed) if earlier is None else earlier, most)
+            return _afresh(look, content, job, seed) if earlier is None else _Start(earlier, optimizer.next)
     most = optimizer.next
     if temporal.init == "content":
         image = _first_start(look, content, job, seed)
@@ -266,6 +272,12 @@ def _start(look: Look, content: Tensor, step: Step, painted: Sequence[Tensor], o
 def _is_equal(one: Pixels, other: Pixels) -> bool:
     """Whether two frames are the same to the last level; one that differs a little may be part of a slow change."""
     return bool(np.array_equal(one, other))
+
+
+def _afresh(look: Look, content: Tensor, job: Job, seed: int) -> _Start:
+    """As the first frame of a clip: from small to full size."""
+    scales = scale_count(job.scales, (content.shape[3], content.shape[2]))
+    return _Start(_first_start(look, content, job, seed), job.optimizer.first, scales=scales)
 
 
 def _first_start(look: Look, content: Tensor, job: Job, seed: int) -> Tensor:
@@ -291,18 +303,47 @@ def engine_settings(task: ClipTask) -> EngineSettings:
         total_variation=job.total_variation,
         temporal=job.temporal.weight,
         color=job.color,
+        distance=job.style.distance,
     )
 
 
 def engine_of(task: ClipTask) -> Engine:
     """The engine for a task, made when this process first needs it."""
-    return _engine(engine_settings(task), tuple((image.path, image.weight) for image in task.output.job.style.images))
+    job = task.output.job
+    regions = tuple(_Paint.of(region.style) for region in job.regions)
+    return _engine(engine_settings(task), _paintings(job.style.images), regions)
+
+
+_Paintings = tuple[tuple[Path, float], ...]
+"""Paths and weights."""
+
+
+@dataclass(frozen=True)
+class _Paint:
+    """What a region is painted with, as a key: `RegionPaint` without its pixels."""
+
+    paintings: _Paintings = ()
+    strength: float = 1.0
+    scale: float = 1.0
+
+    @classmethod
+    def of(cls, style: RegionStyle | None) -> _Paint:
+        return cls(_paintings(style.images), style.strength, style.scale) if style is not None else cls()
+
+
+def _paintings(images: Iterable[StyleImage]) -> _Paintings:
+    return tuple((image.path, image.weight) for image in images)
 
 
 @functools.lru_cache(maxsize=1)
-def _engine(settings: EngineSettings, images: tuple[tuple[Path, float], ...]) -> Engine:
+def _engine(settings: EngineSettings, paintings: _Paintings, regions: tuple[_Paint, ...]) -> Engine:
     """The pictures of a job share one engine: its weights are loaded and its style is measured once a process."""
-    return Engine(settings, [StylePicture(read_picture(path)[0], weight) for path, weight in images])
+    painted = [RegionPaint(_read(paint.paintings), paint.strength, paint.scale) for paint in regions]
+    return Engine(settings, _read(paintings), painted)
+
+
+def _read(paintings: _Paintings) -> tuple[StylePicture, ...]:
+    return tuple(StylePicture(read_picture(path)[0], weight) for path, weight in paintings)
 
 
 def engine_is_loaded() -> bool:

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nstpipe.config.models import Job
+from nstpipe.config.models import Job, StyleImage
 from nstpipe.journal import Record
 from nstpipe.media.frame import working_size
 from nstpipe.media.inputs import InputFile
+from nstpipe.media.masks import Mask
 from nstpipe.media.video import VideoInfo
 from nstpipe.style import ALGORITHM_VERSION
+from nstpipe.style.scales import cost, scale_count
 
 _KEYS_OF_THE_OUTPUT = frozenset({"encode", "audio", "metadata", "rate"})
 """Keys of a job that change the file, but not the stylised frames in it."""
@@ -55,6 +57,8 @@ class Found:
         size: width and height in pixels, upright.
         video: what a probe found; None for a picture.
         shot_starts: indices of the frames that begin a shot; the first is 0.
+        masks: of the job's regions, in order.
+        masks_sha256: of their contents, in order.
         stamp: size in bytes and time in nanoseconds of the file when it was looked into; None if nobody asks.
         neighbour: the picture before it, of a folder; None if there is none, or nobody asks.
     """
@@ -65,6 +69,8 @@ class Found:
     video: VideoInfo | None = None
     shot_starts: tuple[int, ...] = (0,)
     stamp: tuple[int, int] | None = None
+    masks: tuple[Mask, ...] = ()
+    masks_sha256: tuple[str, ...] = ()
     neighbour: Neighbour | None = None
 
     @property
@@ -130,14 +136,14 @@ class Output:
         return not self.reason
 
     def most_evaluations(self, clip: Clip, frames_done: int) -> int:
-        """Iterations at most for the rest of a clip."""
+        """Iterations at most for the rest of a clip, those at smaller scales counted by their pixels."""
         frames_left = clip.frame_count - frames_done
         if not frames_left:
             return 0
         if frames_done:
             return frames_left * self.job.optimizer.next
-        passes = self.passes_of(clip)
-        return self.job.optimizer.first + (passes * clip.frame_count - 1) * self.job.optimizer.next
+        first = cost(self.job.optimizer.first, scale_count(self.job.scales, self.size))
+        return first + (self.passes_of(clip) * clip.frame_count - 1) * self.job.optimizer.next
 
     def passes_of(self, clip: Clip) -> int:
         """How often a clip is painted over; a single frame has nothing to go along with."""
@@ -163,12 +169,15 @@ def plan_job(
         seed: of the pipeline.
         weights_sha256: what identifies the weights.
         picture_sha256: of the style pictures, of the picture given for `init`, and of the weights given for
-            `temporal.flow`.
+            `temporal.flow`; masks come with what was found.
         frames_stored: how many frames of a clip are finished and wait to be encoded.
     """
     settings = job.model_dump(mode="json", exclude=set(_KEYS_THAT_CHANGE_NO_FRAME | _KEYS_OF_THE_OUTPUT))
-    for image, dumped in zip(job.style.images, settings["style"]["images"], strict=True):
-        dumped["path"] = picture_sha256[image.path]
+    _identify(job.style.images, settings["style"], picture_sha256)
+    for region, dumped in zip(job.regions, settings["regions"], strict=True):
+        del dumped["mask"]  # a part of what was found, for each input has its own
+        if region.style is not None:
+            _identify(region.style.images, dumped["style"], picture_sha256)
     if isinstance(job.init, Path):
         settings["init"] = picture_sha256[job.init]
     if isinstance(job.temporal.flow, Path):
@@ -179,6 +188,7 @@ def plan_job(
         of_all_clips: dict[str, Any] = {
             "algorithm": ALGORITHM_VERSION,
             "input": item.sha256,
+            **({"masks": list(item.masks_sha256)} if item.masks else {}),
             "settings": settings,
             "seed": seed,
             "weights": weights_sha256,
@@ -204,6 +214,12 @@ def plan_job(
     return tuple(outputs)
 
 
+def _identify(images: Iterable[StyleImage], style: dict[str, Any], sha256: Mapping[Path, str]) -> None:
+    """Put the contents of paintings in the place of their paths."""
+    for image, dumped in zip(images, style["images"], strict=True):
+        dumped["path"] = sha256[image.path]
+
+
 def _reason(fingerprint: str, described: Mapping[str, Any], record: Record | None, stored: int, frames: int) -> str:
     unfinished = f"unfinished (frame {stored + 1} of {frames})" if stored < frames else f"unfinished (all {frames} frames done)"
     if record is None:
@@ -225,7 +241,7 @@ def _reason(fingerprint: str, described: Mapping[str, Any], record: Record | Non
 CHANGES_NAMED = 3
 """More would not be read in a table."""
 
-_NEVER_SHOWN = ("input", "weights", "settings.init", "settings.temporal.flow")
+_NEVER_SHOWN = ("input", "masks", "weights", "settings.init", "settings.temporal.flow")
 """Hashes; and `init` and `temporal.flow`, which may be one."""
 
 

@@ -48,6 +48,7 @@ LAYER_NAMES: tuple[str, ...] = tuple(
 """VGG19's layers, from the picture on; `nstpipe.style.vgg` has their shapes."""
 
 Color = Literal["style", "content", "matched"]
+StyleDistance = Literal["gram", "wasserstein"]
 Pooling = Literal["max", "average"]
 Padding = Literal["replicate", "zeros"]
 
@@ -137,6 +138,10 @@ class Style(_Model):
     scale: Annotated[float, Field(ge=0.1, le=4)] = Field(
         default=1.0, description="Size of the brush strokes relative to the frame."
     )
+    distance: StyleDistance = Field(
+        default="gram",
+        description="How style is compared: gram, as in the paper, or wasserstein, between means and covariances.",
+    )
     layers: LayerWeights = Field(
         default={"relu1_1": 1, "relu2_1": 1, "relu3_1": 1, "relu4_1": 1, "relu5_1": 1},
         description="VGG19's layers whose Gram matrices describe the style, each with its weight.",
@@ -146,6 +151,41 @@ class Style(_Model):
     @classmethod
     def _short_form(cls, value: Any) -> Any:
         return {"images": [value]} if isinstance(value, str) else value
+
+
+class RegionStyle(_Model):
+    """The style of a region; its layers and distance are those of the job's style."""
+
+    images: Annotated[tuple[StyleImage, ...], Field(strict=False, min_length=1)] = Field(
+        description="One or more paintings; paths, or path and weight."
+    )
+    strength: PositiveNumber = Field(default=1.0, description="1.0 is the tuned default; more is more style.")
+    scale: Annotated[float, Field(ge=0.1, le=4)] = Field(
+        default=1.0, description="Size of the brush strokes relative to the frame."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"images": [value]} if isinstance(value, str) else value
+
+
+def _style_or_keep(value: Any) -> Any:
+    if value is None:
+        raise PydanticCustomError("region_style", "should be a painting's path, images with their settings, or keep")
+    return None if value == "keep" else value
+
+
+class Region(_Model):
+    """A part of the frame with a style of its own."""
+
+    mask: FilePath = Field(
+        description="A picture, white where the region is; or a folder of them, one for each frame of a video in natural "
+        "order, or one for each picture, by its name."
+    )
+    style: Annotated[RegionStyle | None, BeforeValidator(_style_or_keep)] = Field(
+        description="A painting's path, or images, strength and scale; `keep` leaves the region as it is."
+    )
 
 
 class Content(_Model):
@@ -242,6 +282,11 @@ class Job(_Model):
     exclude: Annotated[tuple[str, ...], Field(strict=False)] = Field(
         default=(), description="Which files of the input folder to leave out, as globs."
     )
+    regions: Annotated[tuple[Region, ...], Field(strict=False)] = Field(
+        default=(),
+        description="Parts of the frame with a style of their own, or none; the first one counts where they overlap, and "
+        "the job's style has the rest.",
+    )
     content: Content = Content()
     color: Color = Field(
         default="style",
@@ -259,6 +304,11 @@ class Job(_Model):
     panorama: Literal["auto", "wrapped", "flat"] = Field(
         default="auto",
         description="Whether left and right edge belong together: auto asks the picture's XMP for a full 360°.",
+    )
+    scales: Annotated[int, Field(ge=1, le=8)] | Literal["auto"] = Field(
+        default="auto",
+        description="Sizes at which a first frame or a picture is painted, each twice the one before: large strokes come "
+        "from the small ones. auto is chosen from the size; 1 paints at the full size alone.",
     )
     pooling: Pooling = Field(default="max", description="VGG19's pooling.")
     padding: Padding = Field(

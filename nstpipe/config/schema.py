@@ -26,7 +26,13 @@ def json_schema() -> dict[str, Any]:
             definition["properties"][key] = _fillable(value)
         if definition.get("additionalProperties") is False:
             definition["patternProperties"] = {"^x-": True}
-    for name, field in (("Style", "images"), ("StyleImage", "path")):
+    # `keep` is a text, as the short form of a style is.
+    style_of_region = definitions["Region"]["properties"]["style"]
+    definitions["Region"]["properties"]["style"] = {
+        "$ref": "#/$defs/RegionStyle",
+        "description": style_of_region["description"],
+    }
+    for name, field in (("Style", "images"), ("RegionStyle", "images"), ("StyleImage", "path")):
         long_form = definitions[name]
         definitions[name] = {
             "description": long_form.pop("description"),

@@ -314,7 +314,8 @@ _RGB: dict[str, Any] = {
 
 def _probe_packets(path: Path) -> VideoInfo:
     try:
-        with av.open(local(path), options={"protocol_whitelist": "file"}) as container:
+        # Old files carry tags in the encoding of their day; what is no UTF-8 must not stop the film.
+        with av.open(local(path), options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
             if container.format.name in PLAYLISTS:
                 raise ItemError(
                     f"{path} is a playlist ({container.format.name}), which names other files; a video is wanted.",

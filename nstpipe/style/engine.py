@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import functools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
-from nstpipe.config.models import Color, Padding, Pooling
+from nstpipe.config.models import Color, Padding, Pooling, StyleDistance
 from nstpipe.errors import ItemError
 from nstpipe.media.frame import Pixels, resized
 from nstpipe.style.color import (
@@ -25,14 +28,17 @@ from nstpipe.style.color import (
     with_colors_of,
 )
 from nstpipe.style.device import choose_device, choose_precision, free_bytes
-from nstpipe.style.objective import Anchor, Balance, Objective, View
+from nstpipe.style.losses import Moments
+from nstpipe.style.objective import Anchor, Balance, Goal, Held, Objective, View
 from nstpipe.style.optimise import Iterate, iterates
+from nstpipe.style.regions import LEAST_SHARE, at_layers, claimed
 from nstpipe.style.tiles import MARGIN_PIXELS, TiledObjective, measure
 from nstpipe.style.vgg import VGG19
 from nstpipe.style.weights import Weights, load_weights
 
-STYLE_STRENGTH = 10.0
-"""What `strength: 1` multiplies the style's loss with. Chosen by eye, on the samples at 256 to 512 pixels."""
+STYLE_STRENGTH: Mapping[StyleDistance, float] = {"gram": 10.0, "wasserstein": 6.0}
+"""What `strength: 1` multiplies the style's loss with. Chosen by eye, on the samples at 256 to 512 pixels; the second so
+that about as much of the content is left."""
 
 TOTAL_VARIATION = 10.0
 """What `total_variation: 1` multiplies the total variation with. Takes the grain off without softening strokes, by eye."""
@@ -48,6 +54,9 @@ USABLE_SHARE = 0.6
 
 SMALLEST_TILE, LARGEST_TILE = 256, 2048
 """Pixels. Below, most of the work would go into margins; above, nothing is gained."""
+
+TARGETS_KEPT = 6
+"""Sizes at which a painting's moments are remembered: those of one picture's scales, and of a few pictures."""
 
 TEMPORAL = 100.0
 """What `temporal.weight: 1` multiplies the distance from the moved previous result with."""
@@ -70,6 +79,7 @@ class EngineSettings:
         total_variation: 1 is the tuned default, 0 is none.
         temporal: 1 is the tuned default, 0 is none.
         color: whose colours the result has; see `Look`.
+        distance: how style is compared.
     """
 
     weights: str | Path
@@ -84,6 +94,7 @@ class EngineSettings:
     total_variation: float
     temporal: float = 0.0
     color: Color = "style"
+    distance: StyleDistance = "gram"
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +110,21 @@ class StylePicture:
     weight: float
 
 
+@dataclass(frozen=True, eq=False)
+class RegionPaint:
+    """What a region is painted with.
+
+    Attributes:
+        styles: the paintings; none if nothing is to change there.
+        strength: 1 is the tuned default.
+        style_scale: the paintings' longest side over the frame's.
+    """
+
+    styles: tuple[StylePicture, ...] = ()
+    strength: float = 1.0
+    style_scale: float = 1.0
+
+
 @functools.lru_cache(maxsize=2)
 def _weights(spec: str | Path) -> Weights:
     return load_weights(spec)
@@ -107,13 +133,19 @@ def _weights(spec: str | Path) -> Weights:
 class Engine:
     """Weights, network and paintings; `look` gives the style as one clip sees it.
 
+    Args:
+        settings: all that is no picture.
+        styles: the paintings of all that belongs to no region.
+        regions: what each region is painted with.
+
     Raises:
         MachineError: weights or device are not to be had.
     """
 
-    def __init__(self, settings: EngineSettings, styles: Sequence[StylePicture]) -> None:
+    def __init__(self, settings: EngineSettings, styles: Sequence[StylePicture], regions: Sequence[RegionPaint] = ()) -> None:
         self.settings = settings
-        self.styles = tuple(styles)
+        everywhere = RegionPaint(tuple(styles), settings.strength, settings.style_scale)
+        self.paints = (everywhere, *regions)
         self.device = choose_device(settings.device)
         self.precision = choose_precision(settings.precision, self.device)
         weights = _weights(settings.weights)
@@ -121,7 +153,7 @@ class Engine:
         self.balance = Balance(
             content=dict(settings.content_layers),
             style=dict(settings.style_layers),
-            style_strength=STYLE_STRENGTH * settings.strength,
+            style_strength=STYLE_STRENGTH[settings.distance],
             total_variation=TOTAL_VARIATION * settings.total_variation,
             temporal=TEMPORAL * settings.temporal,
         )
@@ -179,15 +211,25 @@ class Look:
     def __init__(self, engine: Engine, reference: ColorStatistics | None) -> None:
         self._engine = engine
         self._in_luminance = reference is not None and engine.settings.color == "content"
-        self._pictures = [self._adapted(tensor_of(style.pixels), reference) for style in engine.styles]
-        weights = [style.weight for style in engine.styles]
-        self._colors = mixed_statistics([color_statistics(picture) for picture in self._pictures], weights)
-        self._targets: tuple[int, Mapping[str, Tensor]] | None = None
+        self._paints = [_AdaptedPaint(engine, paint, self._adapter(reference)) for paint in engine.paints]
+        self._masks: Tensor | None = None
 
-    def _adapted(self, painting: Tensor, reference: ColorStatistics | None) -> Tensor:
+    def masked(self, masks: Tensor | None) -> Look:
+        """The same style with its regions where they are in one frame.
+
+        Args:
+            masks: regions x height x width, 0 to 1: where each of the engine's regions is, at the frame's size; where several
+                are, the first one is. None if nowhere.
+        """
+        look = copy.copy(self)
+        look._masks = masks
+        return look
+
+    def _adapter(self, reference: ColorStatistics | None) -> Callable[[Tensor], Tensor]:
         if reference is None:
-            return painting
-        return luminance_matched(painting, reference) if self._in_luminance else match_color(painting, reference)
+            return lambda painting: painting
+        adapted = luminance_matched if self._in_luminance else match_color
+        return lambda painting: adapted(painting, reference)
 
     def seen(self, content: Tensor) -> Tensor:
         """A frame as it is compared with the style: grey where only luminance is transferred."""
@@ -195,7 +237,9 @@ class Look:
 
     def shown(self, image: Tensor, content: Tensor) -> Tensor:
         """A result as people see it, 0 to 1: with the frame's own colours where only luminance was transferred."""
-        return with_colors_of(image, content) if self._in_luminance else image.clamp(0, 1)
+        shown = with_colors_of(image, content) if self._in_luminance else image.clamp(0, 1)
+        held = self._held(content)
+        return held.put_back(shown) if held is not None else shown
 
     def first_start(self, content: Tensor, init: str | Path, seed: int) -> Tensor:
         """Where the first frame of a clip starts.
@@ -205,14 +249,29 @@ class Look:
             init: matched, content, noise, blank; a picture of one's own is read by the caller.
             seed: of the noise.
         """
-        if init == "matched":
-            return match_color(content, self._colors)
         if init == "noise":
             generator = torch.Generator().manual_seed(seed)
             return torch.rand(content.shape, generator=generator)
-        if init == "blank":
-            return self._colors.mean.float().reshape(1, 3, 1, 1).expand_as(content)
-        return content
+        if init == "content":
+            return content
+        if self._masks is None:
+            return self._paints[0].start(content, init)
+        # Each region starts in its own style's colours.
+        start = torch.zeros_like(content)
+        for paint, weight in zip(self._paints, claimed(self._masks), strict=True):
+            if weight.mean() >= LEAST_SHARE:
+                start += weight * paint.start(content, init, weight)
+            else:
+                start += weight * content
+        return start
+
+    def _held(self, content: Tensor) -> Held | None:
+        """What no paint may change."""
+        if self._masks is None:
+            return None
+        weights = claimed(self._masks.to(content.device))
+        kept = [weight for paint, weight in zip(self._paints, weights, strict=True) if not paint.styles]
+        return Held(content, torch.stack(kept).sum(dim=0)[None, None]) if kept else None
 
     def stylise(
         self,
@@ -224,6 +283,7 @@ class Look:
         tolerance: float,
         anchor: Anchor | None = None,
         wrapped: bool = False,
+        scales: int = 1,
     ) -> Iterator[Iterate]:
         """Optimise one frame; see `nstpipe.style.optimise.iterates`.
 
@@ -231,17 +291,35 @@ class Look:
             content: as `seen`, 1 x 3 x height x width, 0 to 1, float32.
             start: of the same shape.
             optimizer: lbfgs or adam.
-            most: iterations at most.
+            most: iterations at most, at each scale.
             tolerance: the fall of the loss at which it stops.
             anchor: what the frame holds on to; None at a clip's beginning.
             wrapped: whether the left edge continues the right one, as in a 360° panorama.
+            scales: sizes to begin at, each half the next, up to the frame's own. What a scale has changed is carried up,
+                not its picture, so that the frame keeps its detail. Evaluations at a smaller scale count by their pixels.
 
         Raises:
             ItemError: the frame is too small for the layers asked for, or the loss is not finite.
         """
         device = self._engine.device
+        spent = 0.0
+        for smaller in range(scales - 1, 0, -1):
+            share = 1 / 4**smaller
+            coarse = _shrunk(content, 2**smaller)
+            coarse_start = _shrunk(start, 2**smaller)
+            masks = _shrunk(self._masks[None], 2**smaller)[0] if self._masks is not None else None
+            objective = self.masked(masks).objective(coarse.to(device), wrapped=wrapped)
+            iterate = None
+            for iterate in iterates(objective, coarse_start.to(device), name=optimizer, most=most, tolerance=tolerance):
+                evaluations = math.ceil(spent + iterate.evaluations * share)
+                yield replace(iterate, evaluations=evaluations)
+            assert iterate is not None, "no optimisation is without an iteration"
+            spent += iterate.evaluations * share
+            change = iterate.image.to(start.device) - coarse_start
+            start = (start + functional.interpolate(change, size=start.shape[-2:], mode="bicubic")).clamp(0, 1)
         objective = self.objective(content.to(device), anchor, wrapped=wrapped)
-        return iterates(objective, start.to(device), name=optimizer, most=most, tolerance=tolerance)
+        for iterate in iterates(objective, start.to(device), name=optimizer, most=most, tolerance=tolerance):
+            yield replace(iterate, evaluations=math.ceil(spent + iterate.evaluations))
 
     def objective(self, content: Tensor, anchor: Anchor | None = None, *, wrapped: bool = False) -> Objective | TiledObjective:
         """The loss to minimise for a frame; see `stylise`."""
@@ -258,39 +336,122 @@ class Look:
         view = View(engine.network, engine.preprocessing, wrap_pixels)
         if anchor is not None:
             anchor = Anchor(anchor.image.to(engine.device), anchor.reliability.to(engine.device))
-        style_targets = self.style_targets(max(height, width))
+        held = self._held(content)
         layers = frozenset(engine.balance.content)
         side = engine.tile_side(height, width + 2 * wrap_pixels)
         if side is not None:
-            measured = measure(view, content, side, grams=frozenset(), activations=layers)
-            return TiledObjective(view, engine.balance, measured.activations, style_targets, anchor, side)
+            goals = self._goals(max(height, width), view)
+            measured = measure(view, content, side, styles=frozenset(), activations=layers)
+            return TiledObjective(view, engine.balance, measured.activations, goals, anchor, side, held)
         with torch.no_grad():
             activations = view(content)
         content_targets = {layer: activations[layer] for layer in layers}
-        return Objective(view, engine.balance, content_targets, style_targets, anchor)
+        goals = self._goals(max(height, width), None)
+        return Objective(view, engine.balance, content_targets, goals, anchor, held)
 
-    def style_targets(self, longest: int) -> Mapping[str, Tensor]:
-        """Weighted means of the paintings' Gram matrices, for frames whose longest side is this; strokes grow with it."""
-        if self._targets is not None and self._targets[0] == longest:
-            return self._targets[1]
+    def style_targets(self, longest: int) -> Mapping[str, Moments]:
+        """What the job's own paintings look like to each style layer, for frames whose longest side is this."""
+        return self._paints[0].targets(longest)
+
+    def _goals(self, longest: int, continuing: View | None) -> tuple[Goal, ...]:
+        """The styles, each with where it is wanted.
+
+        Args:
+            longest: side of the frame, in pixels.
+            continuing: a view whose continuation the weights need too; None if they do not.
+        """
+        settings = self._engine.settings
+        if self._masks is None:
+            return (Goal(self._paints[0].targets(longest), settings.distance, settings.strength),)
+        goals = []
+        for paint, weight in zip(self._paints, claimed(self._masks.to(self._engine.device))[:, None, None], strict=True):
+            share = float(weight.mean())
+            if not paint.styles or share < LEAST_SHARE:
+                continue
+            around = continuing.continued(weight)[0] if continuing is not None else weight
+            weights = at_layers(around, self._engine.balance.style)
+            # By its area, so that style and content are balanced within a region as they are in a whole picture.
+            goals.append(Goal(paint.targets(longest), settings.distance, share * paint.strength, weights))
+        return tuple(goals)
+
+
+class _AdaptedPaint:
+    """Paintings in the colours that a clip wants of them, and their moments at the sizes asked for.
+
+    Args:
+        engine: which sees them.
+        paint: the paintings.
+        adapted: gives a painting its colours.
+    """
+
+    def __init__(self, engine: Engine, paint: RegionPaint, adapted: Callable[[Tensor], Tensor]) -> None:
+        self._engine = engine
+        self._scale = paint.style_scale
+        self.styles = paint.styles
+        self.strength = paint.strength
+        self._pictures = [adapted(tensor_of(style.pixels)) for style in paint.styles]
+        self._targets: dict[int, Mapping[str, Moments]] = {}
+
+    @functools.cached_property
+    def _colors(self) -> ColorStatistics:
+        return mixed_statistics(
+            [color_statistics(picture) for picture in self._pictures], [style.weight for style in self.styles]
+        )
+
+    def start(self, content: Tensor, init: str | Path, weight: Tensor | None = None) -> Tensor:
+        """A frame matched to the paintings' colours, or blank.
+
+        Args:
+            content: 1 x 3 x height x width, 0 to 1.
+            init: matched or blank.
+            weight: height x width: which of its pixels count; None for all.
+        """
+        if not self.styles:
+            return content
+        if init == "matched":
+            return match_color(content, self._colors, color_statistics(content, weight) if weight is not None else None)
+        return self._colors.mean.float().reshape(1, 3, 1, 1).expand_as(content)
+
+    def targets(self, longest: int) -> Mapping[str, Moments]:
+        """Weighted means of the paintings' moments, at the size that gives the wanted strokes.
+
+        Args:
+            longest: side of the frame, in pixels.
+        """
+        if longest in self._targets:
+            return self._targets[longest]
         engine = self._engine
         view = View(engine.network, engine.preprocessing)
-        targets: dict[str, Tensor] = {}
-        total = sum(style.weight for style in engine.styles)
-        for style, picture in zip(engine.styles, self._pictures, strict=True):
+        total = sum(style.weight for style in self.styles)
+        parts: dict[str, list[tuple[float, Moments]]] = {}
+        for style, picture in zip(self.styles, self._pictures, strict=True):
             height, width = picture.shape[-2:]
-            scale = engine.settings.style_scale * longest / max(height, width)
+            scale = self._scale * longest / max(height, width)
             # However small the strokes are wanted, the deepest layer must still see something.
             scale = max(scale, engine.network.smallest_side / min(height, width))
             pixels = resized(picture[0].permute(1, 2, 0).numpy(), (round(width * scale), round(height * scale)))
             painting = tensor_of_floats(pixels.clip(0, 1)).to(engine.device)
             side = engine.tile_side(*painting.shape[-2:]) or max(painting.shape[-2:])
-            measured = measure(view, painting, side, grams=frozenset(engine.balance.style), activations=frozenset())
-            for layer, matrix in measured.grams.items():
-                share = style.weight / total * matrix
-                targets[layer] = targets[layer] + share if layer in targets else share
-        self._targets = (longest, targets)
-        return targets
+            measured = measure(view, painting, side, styles=frozenset(engine.balance.style), activations=frozenset())
+            for layer, found in measured.moments.items():
+                parts.setdefault(layer, []).append((style.weight / total, found))
+        if len(self._targets) >= TARGETS_KEPT:
+            del self._targets[next(iter(self._targets))]
+        self._targets[longest] = {layer: _mixed(found) for layer, found in parts.items()}
+        return self._targets[longest]
+
+
+def _mixed(parts: Sequence[tuple[float, Moments]]) -> Moments:
+    """Moments of a mixture, from shares that add up to 1."""
+    grams = torch.stack([share * part.gram for share, part in parts]).sum(dim=0)
+    means = torch.stack([share * part.mean for share, part in parts if part.mean is not None]).sum(dim=0)
+    return Moments(grams, means, parts[0][1].mass)
+
+
+def _shrunk(picture: Tensor, times: int) -> Tensor:
+    """A picture or masks, 1 x channels x height x width, so many times smaller; each pixel the mean of what it stands for."""
+    height, width = picture.shape[-2:]
+    return functional.interpolate(picture, size=(max(1, height // times), max(1, width // times)), mode="area")
 
 
 def tensor_of(pixels: Pixels) -> Tensor:

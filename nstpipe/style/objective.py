@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from nstpipe.style.losses import content_distance, gram, gram_distance, temporal_distance, total_variation
+from nstpipe.config.models import StyleDistance
+from nstpipe.style.losses import (
+    Moments,
+    content_distance,
+    gram_distance,
+    moments,
+    temporal_distance,
+    total_variation,
+    wasserstein_distance,
+)
 from nstpipe.style.vgg import VGG19, pixels_a_position
 from nstpipe.style.weights import Preprocessing
 
@@ -74,6 +83,54 @@ class Anchor:
 
 
 @dataclass(frozen=True, eq=False)
+class Held:
+    """A part of the picture in which nothing is to change.
+
+    Attributes:
+        image: 1 x 3 x height x width, RGB: what is there.
+        weight: 1 x 1 x height x width, 0 to 1: where.
+    """
+
+    image: Tensor
+    weight: Tensor
+
+    def put_back(self, image: Tensor) -> Tensor:
+        """A picture with the held part as it was; what was there instead gets no gradient."""
+        return torch.lerp(image, self.image, self.weight)
+
+
+@dataclass(frozen=True, eq=False)
+class Goal:
+    """A style, and where it is wanted.
+
+    Attributes:
+        targets: the style's moments by layer.
+        distance: how a picture's moments are compared with them.
+        share: how much it counts, beside the strength that all styles have in common.
+        weights: by layer, 1 x 1 x height x width: how much each position counts; None for all of the picture alike.
+    """
+
+    targets: Mapping[str, Moments]
+    distance: StyleDistance = "gram"
+    share: float = 1.0
+    weights: Mapping[str, Tensor] | None = None
+
+    def weight(self, layer: str) -> Tensor | None:
+        """How much each position of a layer counts."""
+        return self.weights[layer] if self.weights is not None else None
+
+    def measured(self, activation: Tensor, weight: Tensor | None) -> Moments:
+        """What the distance needs to know of a layer."""
+        return moments(activation, weight, with_mean=self.distance == "wasserstein")
+
+    def loss(self, layer: str, found: Moments) -> Tensor:
+        """How far a layer is from the style, a scalar."""
+        if self.distance == "wasserstein":
+            return wasserstein_distance(found, self.targets[layer])
+        return gram_distance(found.gram, self.targets[layer].gram)
+
+
+@dataclass(frozen=True, eq=False)
 class View:
     """A picture as VGG19 sees it.
 
@@ -120,25 +177,30 @@ class Objective:
         view: how VGG19 sees the picture.
         balance: how much each part counts.
         content_targets: the content's activations by layer.
-        style_targets: the style's Gram matrices by layer, float32.
+        goals: the styles wanted.
         anchor: what the picture holds on to; None at a clip's beginning.
+        held: the part in which nothing is to change; None if there is none.
     """
 
     view: View
     balance: Balance
     content_targets: Mapping[str, Tensor]
-    style_targets: Mapping[str, Tensor]
+    goals: Sequence[Goal]
     anchor: Anchor | None = None
+    held: Held | None = None
 
     def __call__(self, image: Tensor) -> Losses:
         """The losses of a picture, 1 x 3 x height x width, float32, RGB, 0 to 1; differentiable."""
+        image = self.held.put_back(image) if self.held is not None else image
         activations = self.view(image)
         content = image.new_zeros(())
         for layer, share in self.balance.content_shares().items():
             content = content + share * content_distance(activations[layer], self.content_targets[layer])
         style = image.new_zeros(())
         for layer, share in self.balance.style_shares().items():
-            style = style + share * gram_distance(gram(activations[layer]), self.style_targets[layer])
+            for goal in self.goals:
+                found = goal.measured(activations[layer], goal.weight(layer))
+                style = style + share * goal.share * goal.loss(layer, found)
         wrapped = self.view.wrap_pixels > 0
         return picture_losses(image, content + style, content, style, self.balance, self.anchor, wrapped=wrapped)
 

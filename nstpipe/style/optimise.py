@@ -83,6 +83,8 @@ def iterates(
         return losses.total
 
     first: float | None = None
+    before = image.detach().clone()
+    stuck = False
     recent: deque[float] = deque(maxlen=TOLERANCE_WINDOW + 1)
     for evaluations in range(1, most + 1):
         optimizer.step(closure)  # type: ignore[arg-type, no-untyped-call]
@@ -100,6 +102,17 @@ def iterates(
             with torch.no_grad():
                 image.copy_(best_image)
             optimizer = _optimizer(name, image)
+        if torch.equal(image.detach(), before):
+            # Its direction no longer leads down, as rounding can have it: that is no minimum. Without a history the
+            # direction is the gradient; if even that moves nothing, the gradient is zero.
+            if stuck:
+                yield Iterate(evaluations, total, content, style, image.detach())
+                return
+            optimizer = _optimizer(name, image)
+            stuck = True
+        else:
+            before.copy_(image.detach())
+            stuck = False
         yield Iterate(evaluations, total, content, style, image.detach())
         recent.append(total)
         fall_wanted = tolerance * TOLERANCE_WINDOW * recent[0]

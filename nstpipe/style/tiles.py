@@ -7,7 +7,7 @@ of the gradient. Each tile is seen with a margin as wide as VGG19's view, and on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from nstpipe.style.losses import content_distance, gram, gram_distance
-from nstpipe.style.objective import Anchor, Balance, Losses, View, picture_losses
+from nstpipe.style.losses import Moments, content_distance, moments
+from nstpipe.style.objective import Anchor, Balance, Goal, Held, Losses, View, picture_losses
 from nstpipe.style.vgg import pixels_a_position
 
 GRID_PIXELS = 16
@@ -88,38 +88,35 @@ class Measured:
     """What a picture's layers hold.
 
     Attributes:
-        grams: channels x channels, float32, by layer.
+        moments: by layer, with their means.
         activations: of the whole picture, by layer.
     """
 
-    grams: Mapping[str, Tensor]
+    moments: Mapping[str, Moments]
     activations: Mapping[str, Tensor]
 
 
 @torch.no_grad()
-def measure(view: View, image: Tensor, side: int, *, grams: frozenset[str], activations: frozenset[str]) -> Measured:
+def measure(view: View, image: Tensor, side: int, *, styles: frozenset[str], activations: frozenset[str]) -> Measured:
     """Look at a picture tile by tile.
 
     Args:
         view: how VGG19 sees it.
         image: 1 x 3 x height x width, RGB, 0 to 1.
         side: of a tile, in pixels.
-        grams: layers whose Gram matrices are wanted.
+        styles: layers whose moments are wanted.
         activations: layers whose activations are wanted.
     """
     around, columns = view.continued(image)
     height, width = around.shape[-2:]
-    sums: dict[str, Tensor] = {}
-    positions: dict[str, int] = {}
+    sums: dict[str, _Sum] = {}
     whole: dict[str, Tensor] = {}
     for tile in tiles_of(height, width, side, columns):
         for layer, activation in view.activations(tile.cut(around)).items():
             counted = tile.counted(layer, activation)
             count = counted.shape[-1] * counted.shape[-2]
-            if layer in grams and count:
-                share = gram(counted) * count
-                sums[layer] = sums[layer] + share if layer in sums else share
-                positions[layer] = positions.get(layer, 0) + count
+            if layer in styles and count:
+                sums.setdefault(layer, _Sum()).add(moments(counted, with_mean=True))
             if layer in activations:
                 if layer not in whole:
                     step = pixels_a_position(layer)
@@ -127,7 +124,49 @@ def measure(view: View, image: Tensor, side: int, *, grams: frozenset[str], acti
                     whole[layer] = counted.new_empty(shape).contiguous(memory_format=torch.channels_last)
                 rows, places = tile.place(layer)
                 whole[layer][..., rows, places] = counted
-    return Measured({layer: total / positions[layer] for layer, total in sums.items()}, whole)
+    return Measured({layer: total.mean() for layer, total in sums.items()}, whole)
+
+
+class _Sum:
+    """Moments of parts that add up to those of the whole."""
+
+    def __init__(self) -> None:
+        self._parts: Moments | None = None
+
+    def add(self, part: Moments) -> None:
+        grams, mass = part.gram * part.mass, part.mass
+        means = part.mean * mass if part.mean is not None else None
+        if self._parts is not None:
+            grams, mass = grams + self._parts.gram, mass + self._parts.mass
+            means = means + self._parts.mean if means is not None and self._parts.mean is not None else None
+        self._parts = Moments(grams, means, mass)
+
+    def mean(self) -> Moments:
+        assert self._parts is not None, "a layer without a position"
+        grams, means, mass = self._parts.gram, self._parts.mean, self._parts.mass
+        return Moments(grams / mass, means / mass if means is not None else None, mass)
+
+
+@dataclass(frozen=True, eq=False)
+class _Slope:
+    """The loss's derivative after what was measured of a layer, for the whole picture.
+
+    Attributes:
+        gram: channels x channels, after the Gram matrix.
+        mean: channels, after the mean; None if it does not matter.
+        mass: over which both are means.
+    """
+
+    gram: Tensor
+    mean: Tensor | None
+    mass: Tensor
+
+    def share(self, part: Moments) -> Tensor:
+        """A scalar whose gradient is a part's share of the loss's."""
+        share = (part.gram * self.gram).sum()
+        if part.mean is not None and self.mean is not None:
+            share = share + (part.mean * self.mean).sum()
+        return share * (part.mass / self.mass)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,31 +177,34 @@ class TiledObjective:
         view: how VGG19 sees the picture.
         balance: how much each part counts.
         content_targets: the content's activations by layer, with the panorama's continuation if there is one.
-        style_targets: the style's Gram matrices by layer.
+        goals: the styles wanted; their weights, too, with the continuation.
         anchor: what the picture holds on to.
         side: of a tile, in pixels.
+        held: the part in which nothing is to change; None if there is none.
     """
 
     view: View
     balance: Balance
     content_targets: Mapping[str, Tensor]
-    style_targets: Mapping[str, Tensor]
+    goals: Sequence[Goal]
     anchor: Anchor | None
     side: int
+    held: Held | None = None
 
     def __call__(self, image: Tensor) -> Losses:
         """The losses of a picture; see `Objective`."""
+        image = self.held.put_back(image) if self.held is not None else image
         around, columns = self.view.continued(image)
         height, width = around.shape[-2:]
         tiles = tuple(tiles_of(height, width, self.side, columns))
         energies = self._energies(columns)
-        style, content, slopes, positions = self._losses(around.detach(), tiles, energies)
+        style, content, slopes = self._losses(around.detach(), tiles, energies)
         seen = style + content
         if torch.is_grad_enabled():
             gradient = torch.zeros_like(around)
             for tile in tiles:
                 part = tile.cut(around.detach()).clone().requires_grad_(True)
-                self._share(part, tile, slopes, positions, energies).backward()  # type: ignore[no-untyped-call]
+                self._share(part, tile, slopes, energies).backward()  # type: ignore[no-untyped-call]
                 assert part.grad is not None
                 tile.cut(gradient).add_(part.grad)
             seen = _Known.apply(around, seen, gradient)
@@ -180,47 +222,54 @@ class TiledObjective:
     @torch.no_grad()
     def _losses(
         self, around: Tensor, tiles: tuple[Tile, ...], energies: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor], dict[str, int]]:
-        """Style and content loss, the derivative after each Gram, and each layer's positions."""
-        sums: dict[str, Tensor] = {}
-        positions: dict[str, int] = {}
+    ) -> tuple[Tensor, Tensor, dict[tuple[str, int], _Slope]]:
+        """Style and content loss, and the derivative after the moments of each layer for each goal."""
+        sums: dict[tuple[str, int], _Sum] = {}
         content = around.new_zeros(())
         for tile in tiles:
             activations = self.view.activations(tile.cut(around))
             content = content + self._content(activations, tile, energies)
             for layer in self.balance.style:
-                counted = tile.counted(layer, activations[layer])
-                count = counted.shape[-1] * counted.shape[-2]
-                if count:
-                    share = gram(counted) * count
-                    sums[layer] = sums[layer] + share if layer in sums else share
-                    positions[layer] = positions.get(layer, 0) + count
+                for index, part in self._parts(activations, tile, layer):
+                    sums.setdefault((layer, index), _Sum()).add(part)
         style = around.new_zeros(())
-        slopes: dict[str, Tensor] = {}
-        for layer, share_of_layer in self.balance.style_shares().items():
+        slopes: dict[tuple[str, int], _Slope] = {}
+        shares = self.balance.style_shares()
+        for (layer, index), total in sums.items():
+            goal, found = self.goals[index], total.mean()
+            free = [part.requires_grad_(True) for part in (found.gram, found.mean) if part is not None]
             with torch.enable_grad():
-                matrix = (sums[layer] / positions[layer]).requires_grad_(True)
-                distance = share_of_layer * gram_distance(matrix, self.style_targets[layer])
-                (slopes[layer],) = torch.autograd.grad(distance, matrix)
+                distance = shares[layer] * goal.share * goal.loss(layer, found)
+                gradients = torch.autograd.grad(distance, free)
+            slopes[layer, index] = _Slope(gradients[0], gradients[1] if len(gradients) > 1 else None, found.mass)
             style = style + distance.detach()
-        return style, content, slopes, positions
+        return style, content, slopes
+
+    def _parts(self, activations: Mapping[str, Tensor], tile: Tile, layer: str) -> Iterator[tuple[int, Moments]]:
+        """What a tile adds to the moments of a layer, for each goal that has a share in it."""
+        counted = tile.counted(layer, activations[layer])
+        if not counted.shape[-1] * counted.shape[-2]:
+            return
+        rows, columns = tile.place(layer)
+        for index, goal in enumerate(self.goals):
+            weight = goal.weight(layer)
+            weight = weight[..., rows, columns] if weight is not None else None
+            if weight is None or bool(weight.any()):
+                yield index, goal.measured(counted, weight)
 
     def _share(
         self,
         part: Tensor,
         tile: Tile,
-        slopes: Mapping[str, Tensor],
-        positions: Mapping[str, int],
+        slopes: Mapping[tuple[str, int], _Slope],
         energies: Mapping[str, Tensor],
     ) -> Tensor:
         """A scalar whose gradient is the tile's share of the loss's."""
         activations = self.view.activations(part)
         share = self._content(activations, tile, energies)
-        for layer, slope in slopes.items():
-            counted = tile.counted(layer, activations[layer])
-            count = counted.shape[-1] * counted.shape[-2]
-            if count:
-                share = share + (gram(counted) * slope).sum() * (count / positions[layer])
+        for layer in self.balance.style:
+            for index, found in self._parts(activations, tile, layer):
+                share = share + slopes[layer, index].share(found)
         return share
 
     def _content(self, activations: Mapping[str, Tensor], tile: Tile, energies: Mapping[str, Tensor]) -> Tensor:

@@ -106,6 +106,14 @@ def test_an_avi_with_empty_moments_is_whole(tmp_path: Path) -> None:
     assert [frame.time for frame in frames] == [Fraction(moment, 25) for moment in (0, 1, 2, 7, 8, 9)]
 
 
+def test_tags_in_the_encoding_of_their_day(tmp_path: Path) -> None:
+    """Before UTF-8, a title was written in whatever its writer's machine had."""
+    path = make_video(tmp_path / "old.avi", films(3), "-c:v", "mpeg4", "-metadata", "title=Cafe Xterrace")
+    path.write_bytes(path.read_bytes().replace(b"Cafe X", b"Caf\xe9 \xf9"))
+    info = probe(path)
+    assert len(list(VideoSource(info).read(0, len(info.ticks)))) == 3
+
+
 def test_a_cover_picture_beside_the_video_is_passed_over(tmp_path: Path) -> None:
     cover, made, path = tmp_path / "cover.jpg", whole(tmp_path), tmp_path / "covered.mp4"
     Image.fromarray(blocks(width=16, height=16)).save(cover)

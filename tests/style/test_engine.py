@@ -14,7 +14,18 @@ from nstpipe.errors import ItemError, MachineError
 from nstpipe.media.frame import resized
 from nstpipe.style.color import color_statistics, luminance
 from nstpipe.style.device import choose_device, choose_precision, has_native_bfloat16
-from nstpipe.style.engine import Engine, EngineSettings, Look, StylePicture, pixels_of, tensor_of, tensor_of_floats
+from nstpipe.style.engine import (
+    Engine,
+    EngineSettings,
+    Look,
+    RegionPaint,
+    StylePicture,
+    pixels_of,
+    tensor_of,
+    tensor_of_floats,
+)
+from nstpipe.style.regions import claimed
+from nstpipe.style.scales import cost, scale_count
 
 SETTINGS = EngineSettings(
     weights="bundled",
@@ -120,19 +131,27 @@ def test_bfloat16_gets_as_far_as_float32(engine: Engine, content: torch.Tensor, 
     assert other < exact * (1 + BFLOAT16_LOSS)
 
 
+def target(engine: Engine, content: torch.Tensor) -> torch.Tensor:
+    """A Gram matrix that the style asks for."""
+    return engine.look(content).objective(content).goals[0].targets["relu3_1"].gram
+
+
 def test_two_styles_have_the_weighted_mean_of_their_grams(samples: Path, style: StylePicture, content: torch.Tensor) -> None:
     with Image.open(samples / "styles" / "van_gogh_night_cafe.jpg") as image:
         other = StylePicture(np.asarray(image.convert("RGB")), 3.0)
     alone = [
-        Engine(SETTINGS, [picture]).look(content).objective(content).style_targets["relu3_1"] for picture in (style, other)
+        Engine(SETTINGS, [picture]).look(content).objective(content).goals[0].targets["relu3_1"].gram
+        for picture in (style, other)
     ]
-    both = Engine(SETTINGS, [style, other]).look(content).objective(content).style_targets["relu3_1"]
+    both = Engine(SETTINGS, [style, other]).look(content).objective(content).goals[0].targets["relu3_1"].gram
     assert torch.allclose(both, (alone[0] + 3 * alone[1]) / 4, rtol=1e-4, atol=1e-6 * alone[0].max())
 
 
 def test_style_targets_follow_the_scale(style: StylePicture, content: torch.Tensor) -> None:
-    large = Engine(replace(SETTINGS, style_scale=2.0), [style]).look(content).objective(content).style_targets["relu3_1"]
-    small = Engine(SETTINGS, [style]).look(content).objective(content).style_targets["relu3_1"]
+    large = (
+        Engine(replace(SETTINGS, style_scale=2.0), [style]).look(content).objective(content).goals[0].targets["relu3_1"].gram
+    )
+    small = Engine(SETTINGS, [style]).look(content).objective(content).goals[0].targets["relu3_1"].gram
     assert (large - small).norm() / small.norm() > 0.05
 
 
@@ -219,3 +238,124 @@ def test_precision_is_what_was_asked_for_or_what_the_device_does_well() -> None:
     assert choose_precision("float32", cpu) == torch.float32
     assert choose_precision("bfloat16", cpu) == torch.bfloat16
     assert (choose_precision("auto", cpu) == torch.bfloat16) == has_native_bfloat16(cpu)
+
+
+def other_style(samples: Path) -> StylePicture:
+    with Image.open(samples / "styles" / "van_gogh_night_cafe.jpg") as image:
+        return StylePicture(np.asarray(image.convert("RGB")), 1.0)
+
+
+def left_half(content: torch.Tensor) -> torch.Tensor:
+    """A mask of one region."""
+    mask = torch.zeros(1, *content.shape[-2:])
+    mask[..., : content.shape[-1] // 2] = 1
+    return mask
+
+
+def test_a_region_takes_its_own_style_and_the_rest_keeps_the_jobs(
+    samples: Path, style: StylePicture, content: torch.Tensor
+) -> None:
+    other = other_style(samples)
+    look = Engine(SETTINGS, [style], [RegionPaint((other,))]).look(None).masked(left_half(content))
+    start = look.first_start(content, "matched", 0)
+    result = stylised_by(look, content, start, most=30)
+    half = content.shape[-1] // 2
+    for part, near, far in ((slice(0, half), other, style), (slice(half, None), style, other)):
+        # The nearer style's colours, by their means.
+        found = result[..., part].mean(dim=(0, 2, 3))
+        distances = [(found - tensor_of(picture.pixels).mean(dim=(0, 2, 3))).norm() for picture in (near, far)]
+        assert distances[0] < distances[1] / 2
+
+
+def test_a_region_that_is_kept_stays_to_the_last_bit_and_gets_no_gradient(style: StylePicture, content: torch.Tensor) -> None:
+    look = Engine(SETTINGS, [style], [RegionPaint()]).look(None).masked(left_half(content))
+    start = look.first_start(content, "matched", 0)
+    half = content.shape[-1] // 2
+    assert torch.equal(start[..., :half], content[..., :half])
+    image = start.clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(look.objective(content)(image).total, image)
+    assert (gradient[..., :half] == 0).all()
+    assert (gradient[..., half:] != 0).any()
+    shown = look.shown(stylised_by(look, content, start), content)
+    assert torch.equal(shown[..., :half], content[..., :half])
+    assert (shown[..., half:] - content[..., half:]).abs().mean() > 0.05
+
+
+def test_a_region_over_all_of_the_frame_is_that_style_alone(style: StylePicture, samples: Path, content: torch.Tensor) -> None:
+    other = other_style(samples)
+    everywhere = torch.ones(1, *content.shape[-2:])
+    look = Engine(SETTINGS, [other], [RegionPaint((style,))]).look(None).masked(everywhere)
+    alone = Engine(SETTINGS, [style]).look(None)
+    assert torch.allclose(look.first_start(content, "matched", 0), alone.first_start(content, "matched", 0), atol=1e-6)
+    with torch.no_grad():
+        found, expected = look.objective(content)(content).total, alone.objective(content)(content).total
+    assert found.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_regions_of_one_style_balance_as_the_whole_does(style: StylePicture, content: torch.Tensor) -> None:
+    """Two halves with the same painting count together as much as one whole: by their areas."""
+    halves = Engine(SETTINGS, [style], [RegionPaint((style,))]).look(None).masked(left_half(content))
+    goals = halves.objective(content).goals
+    assert [goal.share for goal in goals] == pytest.approx([0.5, 0.5])
+
+
+def test_a_region_that_is_nowhere_in_a_frame_does_not_count(style: StylePicture, content: torch.Tensor) -> None:
+    nowhere = torch.zeros(1, *content.shape[-2:])
+    look = Engine(SETTINGS, [style], [RegionPaint((style,), strength=9)]).look(None).masked(nowhere)
+    plain = Engine(SETTINGS, [style]).look(None)
+    with torch.no_grad():
+        found, expected = look.objective(content)(content).total, plain.objective(content)(content).total
+    assert found.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_the_first_region_has_what_several_claim() -> None:
+    masks = torch.tensor([[[1.0, 0.5, 0.0]], [[1.0, 1.0, 0.25]]])
+    assert torch.equal(claimed(masks), torch.tensor([[[0.0, 0.0, 0.75]], [[1.0, 0.5, 0.0]], [[0.0, 0.5, 0.25]]]))
+
+
+def test_wasserstein_distance_paints_too(style: StylePicture, content: torch.Tensor) -> None:
+    look = Engine(replace(SETTINGS, distance="wasserstein"), [style]).look(None)
+    objective = look.objective(content)
+    result = stylised_by(look, content, content)
+    with torch.no_grad():
+        before, after = objective(content), objective(result)
+    assert after.total < before.total / 2
+    assert 0.05 < after.content < 0.9
+
+
+def test_scales_carry_up_what_they_change_and_cost_by_their_pixels(samples: Path, engine: Engine) -> None:
+    with Image.open(samples / "streetview" / "street_03.jpg") as image:
+        content = tensor_of(resized(np.asarray(image), (192, 128)))
+    look = engine.look(None)
+    start = look.first_start(content, "matched", 0)
+    found = list(look.stylise(content, start, optimizer="lbfgs", most=8, tolerance=0.0, scales=2))
+    assert [iterate.image.shape[-1] for iterate in found] == [96] * 8 + [192] * 8
+    assert found[7].evaluations == 2
+    assert found[-1].evaluations == cost(8, 2) == 10
+    alone = list(look.stylise(content, start, optimizer="lbfgs", most=8, tolerance=0.0))
+    # The small size has painted already what the full size begins with.
+    assert found[8].loss < alone[0].loss / 2
+    assert found[-1].loss < alone[-1].loss
+
+
+def test_scales_change_nothing_where_nothing_is_painted(engine: Engine, content: torch.Tensor) -> None:
+    """A picture in its own style is at rest: what goes up from the small size is a change, not a blurred picture."""
+    wide = torch.nn.functional.interpolate(content, scale_factor=2, mode="bicubic").clamp(0, 1)
+    keep = Engine(SETTINGS, engine.paints[0].styles, [RegionPaint()]).look(None).masked(torch.ones(1, *wide.shape[-2:]))
+    *_, last = keep.stylise(wide, wide, optimizer="lbfgs", most=2, tolerance=0.0, scales=2)
+    assert torch.allclose(last.image, wide, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "size", "count"),
+    [
+        ("auto", (512, 288), 1),
+        ("auto", (1024, 768), 2),
+        ("auto", (2048, 1024), 3),
+        ("auto", (64, 64), 1),
+        (3, (512, 512), 3),
+        (8, (256, 128), 2),
+    ],
+)
+def test_scales_are_chosen_from_the_size(wanted: int | str, size: tuple[int, int], count: int) -> None:
+    assert scale_count(wanted, size) == count

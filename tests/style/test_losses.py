@@ -9,7 +9,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nstpipe.style.losses import content_distance, gram, gram_distance, temporal_distance, total_variation
+from nstpipe.style.losses import (
+    COVARIANCE_FLOOR,
+    Moments,
+    content_distance,
+    gram,
+    gram_distance,
+    moments,
+    temporal_distance,
+    total_variation,
+    wasserstein_distance,
+)
 
 EXACT = 1e-6
 """Relative: float32 sums of a few thousand numbers of order one."""
@@ -107,3 +117,88 @@ def test_temporal_distance_counts_reliable_pixels_only() -> None:
     assert temporal_distance(image, target, left_half).item() == 0.5
     assert temporal_distance(image, target, torch.zeros(4, 4)).item() == 0
     assert not math.isnan(temporal_distance(target, target, left_half).item())
+
+
+def with_mean(activation: torch.Tensor, weight: torch.Tensor | None = None) -> Moments:
+    return moments(activation, weight, with_mean=True)
+
+
+def test_moments_are_mean_and_covariance() -> None:
+    activation = random_activation().double()
+    found = with_mean(activation)
+    assert found.mean is not None
+    assert torch.allclose(found.mean, activation.mean(dim=(0, 2, 3)), rtol=1e-12)
+    assert torch.allclose(found.covariance, torch.cov(activation[0].flatten(1), correction=0), rtol=1e-9)
+
+
+def test_weights_of_zero_and_one_choose_positions() -> None:
+    activation = random_activation(height=8, width=10).double()
+    weight = torch.zeros(1, 1, 8, 10).double()
+    weight[..., :4] = 1
+    chosen, alone = with_mean(activation, weight), with_mean(activation[..., :4])
+    assert torch.allclose(chosen.gram, alone.gram, rtol=1e-12)
+    assert chosen.mean is not None
+    assert alone.mean is not None
+    assert torch.allclose(chosen.mean, alone.mean, rtol=1e-12)
+    assert chosen.mass.item() == alone.mass.item() == 32
+
+
+def test_positions_without_weight_get_no_gradient() -> None:
+    activation = random_activation(height=6, width=6).double().requires_grad_(True)
+    weight = torch.zeros(1, 1, 6, 6).double()
+    weight[..., 2:, :] = 0.5
+    (gradient,) = torch.autograd.grad(moments(activation, weight).gram.sum(), activation)
+    assert (gradient[..., :2, :] == 0).all()
+    assert (gradient[..., 2:, :] > 0).all()
+
+
+def test_wasserstein_distance_of_a_style_to_itself_is_zero_and_to_nothing_is_one() -> None:
+    activation = random_activation().double()
+    target = with_mean(activation)
+    assert wasserstein_distance(target, target).item() == pytest.approx(0, abs=1e-12)
+    # The floor is a share of the variance, and its root one of the spread.
+    nothing = wasserstein_distance(with_mean(torch.zeros_like(activation)), target).item()
+    assert nothing == pytest.approx(1, abs=2 * math.sqrt(COVARIANCE_FLOOR))
+
+
+def test_wasserstein_distance_of_a_shift_is_its_square() -> None:
+    activation = random_activation().double()
+    target, shifted = with_mean(activation), with_mean(activation + 0.25)
+    expected = activation.shape[1] * 0.25**2 / activation.square().mean(dim=(0, 2, 3)).sum()
+    assert wasserstein_distance(shifted, target).item() == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_wasserstein_distance_of_one_channel_is_that_of_means_and_spreads() -> None:
+    one, other = random_activation(1, seed=1).double(), random_activation(1, seed=2).double() * 3 + 1
+    floor = COVARIANCE_FLOOR * other.var(correction=0)
+    apart = (one.var(correction=0) + floor).sqrt() - (other.var(correction=0) + floor).sqrt()
+    expected = ((one.mean() - other.mean()) ** 2 + apart**2) / other.square().mean()
+    assert wasserstein_distance(with_mean(one), with_mean(other)).item() == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_wasserstein_distance_does_not_see_how_channels_are_turned() -> None:
+    """Turning both clouds by the same rotation leaves their distance."""
+    one, other = random_activation(5, seed=1).double(), random_activation(5, seed=2).double().square()
+    rotation, _ = torch.linalg.qr(torch.randn(5, 5, generator=torch.Generator().manual_seed(4)).double())
+    turned = [torch.einsum("ij,bjhw->bihw", rotation, activation) for activation in (one, other)]
+    plain = wasserstein_distance(with_mean(one), with_mean(other)).item()
+    assert wasserstein_distance(with_mean(turned[0]), with_mean(turned[1])).item() == pytest.approx(plain, rel=1e-9)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["whole", "weighted"])
+def test_gradient_of_wasserstein_distance_agrees_with_finite_differences(weighted: bool) -> None:
+    activation = random_activation(4, 5, 6, seed=1).double().requires_grad_(True)
+    target = with_mean(random_activation(4, 7, 6, seed=2).double().square())
+    weight = torch.rand(1, 1, 5, 6, generator=torch.Generator().manual_seed(3)).double() if weighted else None
+    assert torch.autograd.gradcheck(lambda seen: wasserstein_distance(with_mean(seen, weight), target), (activation,))
+
+
+def test_wasserstein_distance_is_finite_where_channels_are_alike_or_dead() -> None:
+    """Equal eigenvalues have no eigenvectors of their own, and autograd through them would give no number."""
+    activation = random_activation(1).expand(1, 4, 9, 11).clone()
+    activation[:, 3] = 0
+    activation.requires_grad_(True)
+    loss = wasserstein_distance(with_mean(activation), with_mean(random_activation(4, seed=5)))
+    (gradient,) = torch.autograd.grad(loss, activation)
+    assert loss.isfinite()
+    assert gradient.isfinite().all()

@@ -15,7 +15,7 @@ from PIL import Image
 from nstpipe.config.models import LAYER_NAMES
 from nstpipe.media.frame import resized
 from nstpipe.style import engine as module
-from nstpipe.style.engine import Engine, Look, StylePicture, tensor_of
+from nstpipe.style.engine import Engine, Look, RegionPaint, StylePicture, tensor_of
 from nstpipe.style.objective import Anchor, Objective, View
 from nstpipe.style.tiles import GRID_PIXELS, MARGIN_PIXELS, TiledObjective, measure, tiles_of
 from nstpipe.style.vgg import VGG19, pixels_a_position
@@ -87,11 +87,35 @@ def both_objectives(
     return whole, tiled
 
 
+def regional(samples: Path) -> Look:
+    """The other distance, and three regions: one painted, one kept, and the rest."""
+    pictures = []
+    for name in ("van_gogh_starry_night.jpg", "van_gogh_night_cafe.jpg"):
+        with Image.open(samples / "styles" / name) as image:
+            pictures.append(StylePicture(np.asarray(image.convert("RGB")), 1.0))
+    masks = torch.zeros(2, 203, 410)
+    masks[0, :, 150:300] = torch.linspace(0, 1, 150)
+    masks[1, 120:, :90] = 1
+    settings = replace(SETTINGS, distance="wasserstein")
+    return Engine(settings, pictures[:1], [RegionPaint((pictures[1],), 2.0), RegionPaint()]).look(None).masked(masks)
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["flat", "panorama"])
+def test_regions_are_those_of_the_whole(
+    samples: Path, content: torch.Tensor, monkeypatch: pytest.MonkeyPatch, wrapped: bool
+) -> None:
+    look = regional(samples)
+    compare(look, *both_objectives(look, content, monkeypatch, wrapped=wrapped), content)
+
+
 @pytest.mark.parametrize("wrapped", [False, True], ids=["flat", "panorama"])
 def test_loss_and_gradient_are_those_of_the_whole(
     look: Look, content: torch.Tensor, monkeypatch: pytest.MonkeyPatch, wrapped: bool
 ) -> None:
-    whole, tiled = both_objectives(look, content, monkeypatch, wrapped=wrapped)
+    compare(look, *both_objectives(look, content, monkeypatch, wrapped=wrapped), content)
+
+
+def compare(look: Look, whole: Objective, tiled: TiledObjective, content: torch.Tensor) -> None:
     start = look.first_start(content, "noise", 5)
     results = []
     for objective in (whole, tiled):
@@ -117,11 +141,11 @@ def test_measured_layers_are_those_of_the_whole(content: torch.Tensor) -> None:
     weights = load_weights("bundled")
     view = View(VGG19(weights.state, ["relu2_1", "relu4_2"]), weights.preprocessing)
     layers = frozenset({"relu2_1", "relu4_2"})
-    tiled = measure(view, content, 48, grams=layers, activations=layers)
-    whole = measure(view, content, 4096, grams=layers, activations=layers)
+    tiled = measure(view, content, 48, styles=layers, activations=layers)
+    whole = measure(view, content, 4096, styles=layers, activations=layers)
     for layer in layers:
         assert torch.allclose(tiled.activations[layer], whole.activations[layer], rtol=SAME, atol=1e-2)
-        assert ((tiled.grams[layer] - whole.grams[layer]).norm() / whole.grams[layer].norm()).item() < SAME
+        assert ((tiled.moments[layer].gram - whole.moments[layer].gram).norm() / whole.moments[layer].gram.norm()).item() < SAME
 
 
 def test_tiles_are_chosen_from_free_memory(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
