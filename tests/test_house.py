@@ -93,8 +93,8 @@ def test_a_run_does_not_import_torchvision() -> None:
 def test_facade_shows_what_the_contract_says() -> None:
     assert sorted(nstpipe.__all__) == ["RunResult", "__version__", "run", "stylize"]
     assert all(hasattr(nstpipe, name) for name in nstpipe.__all__)
-    with pytest.raises(AttributeError, match="no attribute 'painting'"):
-        nstpipe.painting  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'repaint'"):
+        nstpipe.repaint  # noqa: B018
 
 
 def test_no_module_is_called_utils() -> None:

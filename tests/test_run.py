@@ -32,12 +32,6 @@ def folder_job(folder: Path, pictures: int = 3, **keys: object) -> Path:
     return write_pipeline(folder, {"name": "folder", "input": "in", "output": "out", **keys})
 
 
-def frames_of(path: Path) -> list[np.ndarray]:
-    """A video's frames, as numbers that can be subtracted."""
-    info = probe(path)
-    return [frame.pixels.astype(int) for frame in VideoSource(info).read(0, len(info.ticks))]
-
-
 def content_of(folder: Path) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -370,20 +364,11 @@ def test_regions_of_a_video_have_a_mask_for_each_frame(tmp_path: Path) -> None:
         pixels = np.full((48, 64), 255 * frame_index, np.uint8)
         (tmp_path / "masks").mkdir(exist_ok=True)
         Image.fromarray(pixels).save(tmp_path / "masks" / f"{frame_index}.png")
-    lossless = {"codec": "ffv1"}
-    pipeline = write_pipeline(
-        tmp_path,
-        {
-            "name": "film",
-            "input": "in.mp4",
-            "output": "out.mkv",
-            "size": "native",
-            "encode": lossless,
-            "regions": [{"mask": "masks", "style": "keep"}],
-        },
-    )
-    assert nstpipe.run(pipeline).exit_code == 0
-    original, painted = (frames_of(path) for path in (tmp_path / "in.mp4", tmp_path / "out.mkv"))
-    assert np.abs(original[0] - painted[0]).mean() > 10
-    # All of the second frame is kept; the way through 4:2:0 costs it a level or two.
-    assert np.abs(original[1] - painted[1]).mean() < 2
+    regions = [{"mask": "masks", "style": "keep"}]
+    film = {"name": "film", "input": "in.mp4", "output": "out/%d.png", "size": "native", "regions": regions}
+    assert nstpipe.run(write_pipeline(tmp_path, film)).exit_code == 0
+    info = probe(tmp_path / "in.mp4")
+    original = [frame.pixels for frame in VideoSource(info).read(0, 2)]
+    painted = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "out").iterdir())]
+    assert np.abs(original[0].astype(int) - painted[0]).mean() > 10
+    assert (original[1] == painted[1]).all()

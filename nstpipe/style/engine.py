@@ -344,7 +344,7 @@ class Look:
             measured = measure(view, content, side, styles=frozenset(), activations=layers)
             return TiledObjective(view, engine.balance, measured.activations, goals, anchor, side, held)
         with torch.no_grad():
-            activations = view(content)
+            activations = dict(view(content))
         content_targets = {layer: activations[layer] for layer in layers}
         goals = self._goals(max(height, width), None)
         return Objective(view, engine.balance, content_targets, goals, anchor, held)

@@ -110,8 +110,8 @@ class Moments:
         return root
 
 
-COVARIANCE_FLOOR = 1e-4
-"""Share of a layer's mean variance that is added to every direction's."""
+COVARIANCE_FLOOR = 1e-3
+"""Share of a layer's mean variance that is added to every direction's: its square is what float32 still tells from zero."""
 
 
 def moments(activation: Tensor, weight: Tensor | None = None, *, with_mean: bool = False) -> Moments:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -155,18 +155,20 @@ class View:
 
     def activations(self, image: Tensor) -> dict[str, Tensor]:
         """Activations of an RGB picture from 0 to 1, in the network's own precision and memory layout."""
+        return dict(self._walk(image))
+
+    def _walk(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
         weight = next(self.network.parameters())
         # Off the mean in float32: bfloat16 has 8 bits, and they should not be spent on the mean.
         wanted = self.preprocessing(image).to(weight.dtype)
-        return self.network(wanted.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
+        return self.network.walk(wanted.contiguous(memory_format=torch.channels_last))
 
-    def __call__(self, image: Tensor) -> dict[str, Tensor]:
-        """Activations of a picture, each place of it counted once, whatever continues it."""
+    def __call__(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Activations of a picture, layer by layer, each place of it counted once, whatever continues it."""
         around, (first, end) = self.continued(image)
-        return {
-            layer: activation[..., first // pixels_a_position(layer) : end // pixels_a_position(layer)]
-            for layer, activation in self.activations(around).items()
-        }
+        for layer, activation in self._walk(around):
+            step = pixels_a_position(layer)
+            yield layer, activation[..., first // step : end // step]
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,15 +194,16 @@ class Objective:
     def __call__(self, image: Tensor) -> Losses:
         """The losses of a picture, 1 x 3 x height x width, float32, RGB, 0 to 1; differentiable."""
         image = self.held.put_back(image) if self.held is not None else image
-        activations = self.view(image)
-        content = image.new_zeros(())
-        for layer, share in self.balance.content_shares().items():
-            content = content + share * content_distance(activations[layer], self.content_targets[layer])
-        style = image.new_zeros(())
-        for layer, share in self.balance.style_shares().items():
-            for goal in self.goals:
-                found = goal.measured(activations[layer], goal.weight(layer))
-                style = style + share * goal.share * goal.loss(layer, found)
+        content, style = image.new_zeros(()), image.new_zeros(())
+        content_shares, style_shares = self.balance.content_shares(), self.balance.style_shares()
+        for layer, activation in self.view(image):
+            if layer in content_shares:
+                distance = content_distance(activation, self.content_targets[layer])
+                content = content + content_shares[layer] * distance
+            if layer in style_shares:
+                for goal in self.goals:
+                    found = goal.measured(activation, goal.weight(layer))
+                    style = style + style_shares[layer] * goal.share * goal.loss(layer, found)
         wrapped = self.view.wrap_pixels > 0
         return picture_losses(image, content + style, content, style, self.balance, self.anchor, wrapped=wrapped)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from nstpipe.config.models import Padding, Pooling
@@ -57,6 +59,31 @@ def pixels_a_position(layer_name: str) -> int:
     raise ValueError(f"{layer_name} is no layer of VGG19")
 
 
+class _MaxPool(torch.autograd.Function):
+    """Maximum over 2 x 2 pixels; finds again going back where it was, instead of keeping 8 bytes for each."""
+
+    @staticmethod
+    def forward(ctx: Any, activation: Tensor) -> Tensor:  # type: ignore[override]
+        pooled = functional.max_pool2d(activation, kernel_size=2)
+        ctx.save_for_backward(activation, pooled)
+        return pooled
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, upstream: Tensor) -> Tensor:  # type: ignore[override]
+        activation, pooled = ctx.saved_tensors
+        height, width = (2 * side for side in pooled.shape[-2:])
+        odd = activation.shape[-2:] != (height, width)
+        gradient = torch.zeros_like(activation) if odd else torch.empty_like(activation)
+        free = torch.ones_like(pooled, dtype=torch.bool)
+        for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            # Of equal maxima the first one has it all, as in torch's own.
+            largest = (activation[..., row:height:2, column:width:2] == pooled) & free
+            gradient[..., row:height:2, column:width:2] = upstream * largest
+            free &= ~largest
+        return gradient
+
+
 class VGG19(nn.Module):
     """The frozen layers up to the last one that is asked for.
 
@@ -95,7 +122,14 @@ class VGG19(nn.Module):
         Returns:
             For each wanted layer, 1 x channels x height' x width'; a pooling halves height and width, rounding down.
         """
-        activations: dict[str, Tensor] = {}
+        return dict(self.walk(image))
+
+    def walk(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """The same, one after another: what is computed of a layer before the next is asked for has its gradient in turn.
+
+        Autograd goes back through what was computed last first; all that is computed of the layers at the end has its
+        gradients first, and keeps them until the network's own have come as far.
+        """
         x = image
         for layer in self.table:
             if layer.kind == "conv":
@@ -105,11 +139,9 @@ class VGG19(nn.Module):
                 keep = layer.name.replace("relu", "conv") in self.wanted
                 x = functional.relu(x, inplace=not keep)
             else:
-                pool = functional.max_pool2d if self.pooling == "max" else functional.avg_pool2d
-                x = pool(x, kernel_size=2)
+                x = _MaxPool.apply(x) if self.pooling == "max" else functional.avg_pool2d(x, kernel_size=2)
             if layer.name in self.wanted:
-                activations[layer.name] = x
-        return activations
+                yield layer.name, x
 
     @property
     def smallest_side(self) -> int:

@@ -7,6 +7,7 @@ import torch
 
 from nstpipe.config.models import LAYER_NAMES
 from nstpipe.errors import MachineError
+from nstpipe.style import vgg
 from nstpipe.style.vgg import LAYERS, VGG19
 from nstpipe.style.weights import Weights, _torchvision_entry, load_weights
 
@@ -89,3 +90,17 @@ def test_smallest_side_is_the_first_that_works(weights: Weights, layer: str, pix
     if pixels > 1:
         with pytest.raises(RuntimeError):
             network(torch.rand(1, 3, pixels - 1, pixels))
+
+
+@pytest.mark.parametrize("size", [(6, 8), (7, 9)], ids=["even", "odd"])
+def test_gradient_of_maximum_pooling_is_torchs_own(size: tuple[int, int]) -> None:
+    """Whole numbers, so that many maxima are equal: torch gives all to the first."""
+    generator = torch.Generator().manual_seed(0)
+    activation = torch.randint(0, 3, (1, 4, *size), generator=generator).double().requires_grad_(True)
+    upstream = torch.rand(1, 4, size[0] // 2, size[1] // 2, generator=generator).double()
+    ours = vgg._MaxPool.apply(activation)
+    torchs = torch.nn.functional.max_pool2d(activation, 2)
+    assert torch.equal(ours, torchs)
+    (gradient,) = torch.autograd.grad((ours * upstream).sum(), activation)
+    (expected,) = torch.autograd.grad((torchs * upstream).sum(), activation)
+    assert torch.equal(gradient, expected)
