@@ -47,7 +47,7 @@ LARGEST_ASPECT_CHANGE = 0.03
 
 @dataclass(frozen=True)
 class Drift:
-    """The last second against the first.
+    """The last second against the first; in what is shorter than two seconds, the second half against the first.
 
     Attributes:
         luminance: change of the mean, in levels of 255.
@@ -251,7 +251,7 @@ def _of_the_same_names(original: PictureSource, stylised: PictureSource) -> Pict
 
 
 def _drift(tones: Sequence[Tone], frames_a_second: Fraction) -> Drift:
-    second = max(1, min(len(tones), round(frames_a_second)))
+    second = max(1, min(len(tones) // 2, round(frames_a_second)))
     first, last = tones[:second], tones[-second:]
     luminance = _mean([tone.luminance for tone in last]) - _mean([tone.luminance for tone in first])
     detail = _mean([tone.detail for tone in first])

@@ -35,8 +35,20 @@ def test_a_video_against_itself(film: Path) -> None:
     assert found.distances.content == 0
     assert found.distances.style is None
     assert found.original_drift == found.stylised_drift
-    # Shorter than a second: the first second is the last one.
-    assert (found.stylised_drift.luminance, found.stylised_drift.detail) == (0, 1)
+
+
+def test_drift_is_that_of_the_last_second_against_the_first(tmp_path: Path) -> None:
+    # 100 levels in each picture of the first second, 103 in the second one, 110 in the third.
+    for number in range(75):
+        path = tmp_path / "in" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (32, 32), (100,) * 3).save(path)
+        (tmp_path / "out").mkdir(exist_ok=True)
+        Image.new("RGB", (32, 32), ((100, 103, 110)[number // 25],) * 3).save(tmp_path / "out" / f"{number}.png")
+    found = measure(tmp_path / "in", tmp_path / "out", lags=(1,))
+    assert found.stylised_drift.luminance == pytest.approx(10, abs=0.01)
+    assert found.original_drift.luminance == pytest.approx(0, abs=0.01)
+    assert found.stylised_drift.detail is None
 
 
 def test_a_painting_has_no_distance_to_itself(tmp_path: Path) -> None:
