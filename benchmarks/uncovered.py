@@ -7,7 +7,7 @@ nothing was painted:
     matched: the original in the colours of what is painted (what nstpipe does).
     patches: for each uncovered patch, the paint of the earlier frame's most similar patch (Hertzmann et al. 2001).
     weighted: matched, and the style loss counts uncovered positions twice.
-    more: matched, with more evaluations in proportion to what is new (what nstpipe does).
+    more: matched, with more evaluations in proportion to what is new.
 
 For each way, by how long ago an area was uncovered: its style distance (Gram matrices over that area alone) and its colour
 distance (Fréchet's, between the RGB statistics of area and painting), over those of the rest of the frame. A road and a sky are

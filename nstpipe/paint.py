@@ -261,8 +261,8 @@ def _start(look: Look, content: Tensor, step: Step, painted: Sequence[Tensor], o
     else:
         image, unseen = warped_start(content, step, painted[-1], anchor)
         if earlier is None:
-            # What has no paint yet needs as many iterations as a first frame; `next` is for what has.
-            most = max(most, round(most + unseen * (optimizer.first - most)))
+            # Where much has no paint yet, its share of what a whole first frame takes.
+            most = max(most, round(unseen * optimizer.first))
     if earlier is not None:
         share = EARLIER_SHARE if anchor is None else EARLIER_SHARE * anchor.reliability
         image = torch.lerp(earlier, image, torch.as_tensor(share))

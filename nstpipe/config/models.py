@@ -205,8 +205,8 @@ class Optimizer(_Model):
     )
     next: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=30,
-        description="Most iterations for each later frame of a clip; where much of a frame has not been seen before, more in "
-        "proportion, up to `first`.",
+        description="Most iterations for each later frame of a clip; where much of a frame has not been seen before, its share "
+        "of `first` if that is more.",
     )
     tolerance: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.001, description="Stop when the loss falls by less than this share an iteration; 0 never stops early."
