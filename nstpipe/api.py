@@ -18,6 +18,7 @@ from nstpipe.config import Pipeline, load_pipeline
 from nstpipe.config.models import Color, Optimizer, Style
 from nstpipe.errors import (
     BusyError,
+    InputError,
     UsageError,
 )
 from nstpipe.events import (
@@ -32,7 +33,9 @@ from nstpipe.journal import Journal, LatestRun
 from nstpipe.media.frame import resized, working_size
 from nstpipe.media.pictures import limit_megapixels
 from nstpipe.report.forecast import Forecast
+from nstpipe.report.listeners import Listeners
 from nstpipe.report.log import RunLog
+from nstpipe.report.page import REPORT_NAME, write_report
 from nstpipe.stop import Stop
 from nstpipe.style.device import choose_device
 from nstpipe.style.engine import Engine, EngineSettings, StylePicture, pixels_of, tensor_of
@@ -81,15 +84,16 @@ def run(
         UsageError: there is no job of that name.
     """
     settings = _loaded(pipeline, jobs, overrides, workers, device)
-    choose_device(settings.device)
-    load_weights(settings.weights)
     stop = stop or Stop()
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     with ExitStack() as stack:
-        _take_lock(stack, settings, wait, stop, on_event)
+        listeners = stack.enter_context(Listeners(settings, name, on_event))
+        choose_device(settings.device)
+        load_weights(settings.weights)
+        _take_lock(stack, settings, wait, stop, listeners)
         journal = stack.enter_context(closing(Journal(settings.work)))
         log = stack.enter_context(RunLog(settings.work, name))
-        return Conduct(settings, journal, log, name, stop, on_event).result(retry_failed=retry_failed, fail_fast=fail_fast)
+        return Conduct(settings, journal, log, name, stop, listeners).result(retry_failed=retry_failed, fail_fast=fail_fast)
 
 
 def _take_lock(stack: ExitStack, pipeline: Pipeline, wait: bool, stop: Stop, on_event: Emit) -> None:
@@ -193,6 +197,33 @@ def status(pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrid
     return Status(holder, tuple(found), failures, latest.exit_code if latest is not None and holder is None else None)
 
 
+def report(
+    pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrides: Sequence[str] = (), output: Path | None = None
+) -> Path:
+    """Write the report of the latest run again; see `run` for the other arguments and errors.
+
+    Args:
+        pipeline: a pipeline.yaml's path, or a pipeline already loaded.
+        jobs: names of the jobs to tell of; all of them if empty.
+        overrides: ``key.path=value``, as for ``--set``.
+        output: where; None for ``report.html`` in the work folder.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        InputError: no run has begun yet.
+        OutputError: it cannot be written.
+    """
+    settings = _loaded(pipeline, jobs, overrides, None, None)
+    if not (settings.work / "journal.sqlite").exists():
+        raise InputError(f"{settings.work} knows of no run yet.", "`nstpipe run` writes a report at its end.")
+    path = output if output is not None else settings.work / REPORT_NAME
+    with closing(Journal(settings.work, read_only=True)) as journal:
+        write_report(settings, journal, path)
+    return path
+
+
 def _job_status(job: str, journal: Journal, running: LatestRun | None) -> JobStatus:
     records = [record for record in journal.records() if record.job == job]
     states = [record.state for record in records]
@@ -204,9 +235,9 @@ def _job_status(job: str, journal: Journal, running: LatestRun | None) -> JobSta
     if running is not None and job in running.jobs:
         pace = running.jobs[job]
         frames_left, work_left = pace.planned.frames_left - pace.frames, pace.planned.work_left - pace.work
-        forecast = Forecast(pace.planned.frames, frames_left, work_left, pace.seconds, pace.work)
+        forecast = Forecast(pace.planned.frames, frames_left, work_left, pace.planned.workers, pace.seconds, pace.work)
         left = forecast.seconds_left()
-        seconds_left = None if left is None else max(0.0, left) / running.workers
+        seconds_left = None if left is None else max(0.0, left)
     return JobStatus(
         job=job,
         done=states.count("done"),
@@ -315,4 +346,4 @@ def stylize(
     return Image.fromarray(pixels_of(look.shown(result.cpu(), original)))
 
 
-__all__ = ["JobStatus", "Plan", "RunResult", "Status", "check", "plan", "run", "status", "stylize"]
+__all__ = ["JobStatus", "Plan", "RunResult", "Status", "check", "plan", "report", "run", "status", "stylize"]

@@ -244,6 +244,28 @@ def status(
 
 
 @app.command()
+def report(
+    pipeline: File,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where, instead of report.html in the work folder.")
+    ] = None,
+    job: JobNames = [],  # noqa: B006
+    set_: Overrides = [],  # noqa: B006
+    as_json: AsJson = False,
+) -> None:
+    """Write the HTML report of the latest run again, from the journal; also while a run goes on.
+
+    Example: nstpipe report pipeline.yaml -o report.html
+    """
+    from nstpipe import api
+
+    path = api.report(pipeline, jobs=job, overrides=set_, output=output)
+    if as_json:
+        _print_json({"report": str(path), "bytes": path.stat().st_size})
+    _console(as_json).print(f"Report: {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def validate(pipeline: File, set_: Overrides = []) -> None:  # noqa: B006
     """Check the file, and that every input can be opened; run nothing.
 
@@ -316,14 +338,17 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON Schema of pipeline.yaml, for editors.
+def schema(
+    events: Annotated[bool, typer.Option("--events", help="Of the lines that `nstpipe run --json` prints.")] = False,
+) -> None:
+    """Print the JSON Schema of pipeline.yaml, for editors; or of a run's events.
 
     Example: nstpipe schema > pipeline.schema.json
     """
     from nstpipe.config import json_schema
+    from nstpipe.report.schema import events_schema
 
-    sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")
+    sys.stdout.write(json.dumps(events_schema() if events else json_schema(), indent=2) + "\n")
 
 
 @app.command()

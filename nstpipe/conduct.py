@@ -19,6 +19,7 @@ from nstpipe.errors import (
     DiskFullError,
     InputError,
     ItemError,
+    NstpipeError,
     OutputError,
 )
 from nstpipe.events import (
@@ -46,6 +47,8 @@ from nstpipe.media.video import (
 from nstpipe.paint import Before, ClipTask
 from nstpipe.plan import Output
 from nstpipe.report.log import RunLog
+from nstpipe.report.page import REPORT_NAME, write_report
+from nstpipe.report.setup import Setup
 from nstpipe.stop import Stop, Stopped, StopReason
 
 KILLS_TOLERATED = 2
@@ -141,6 +144,17 @@ class Conduct:
             OutputError: an output or the work folder cannot be written.
         """
         settings = self._settings
+        self._journal.begin_run(self._name, worker_count(settings), (), Setup.of(settings).as_json())
+        try:
+            return self._result(retry_failed=retry_failed, fail_fast=fail_fast)
+        except NstpipeError as error:
+            with suppress(OutputError):
+                self._journal.end_run(self._name, error.exit_code, str(error))
+            self._leave_report()
+            raise
+
+    def _result(self, *, retry_failed: bool, fail_fast: bool) -> RunResult:
+        settings = self._settings
         for notice in self._journal.notices:
             self.emit(Noticed(job=settings.jobs[0].name, message=notice))
         plan = plan_pipeline(settings, self._journal)
@@ -189,8 +203,8 @@ class Conduct:
             self._journal.record_plan(
                 output.path, output.job.name, output.found.file.path, output.fingerprint, output.described, bounds
             )
-        planned = [_job_planned(job, plan, todo, settings.work) for job in settings.jobs]
-        self._journal.begin_run(self._name, worker_count(settings), planned)
+        planned = [_job_planned(job, plan, todo, settings) for job in settings.jobs]
+        self._journal.plan_run(self._name, planned)
         for job in planned:
             self.emit(job)
         # What decodes of a damaged video is done; that something is missing is said all the same, in every run.
@@ -294,23 +308,35 @@ class Conduct:
         elif self._failures and nothing:
             exit_code = InputError.exit_code
         if self._error is not None:
-            with suppress(OutputError):
-                self._journal.end_run(self._name, self._error.exit_code)
             raise self._explained(self._error, left)
-        self._journal.end_run(self._name, exit_code)
         if stopped is None and self._failures and nothing:
             raise InputError("nothing could be made of the inputs.", "See the reasons above.")
+        seconds = time.monotonic() - self._began
+        self._journal.end_run(self._name, exit_code)
         finished = RunFinished(
             exit_code=exit_code,
             outputs_made=len(self._made),
             outputs_already_done=len(already_done),
             items_failed=len(self._failures),
-            seconds=time.monotonic() - self._began,
+            seconds=seconds,
             outputs_left=len(left),
             stopped=stopped.value if stopped is not None else "",
+            report=self._leave_report(),
         )
         self.emit(finished)
         return RunResult(exit_code, tuple(self._made), already_done, tuple(self._failures), finished.seconds, stopped)
+
+    def _leave_report(self) -> str:
+        """Write the report; its path, or nothing: it must not cost what it tells of."""
+        path = self._settings.work / REPORT_NAME
+        try:
+            with self._stop.heeded():  # a signal is not to lose the result that is about to be returned
+                write_report(self._settings, self._journal, path)
+        except Exception as error:
+            said = error.problem if isinstance(error, NstpipeError) else f"{type(error).__name__}: {error}"
+            self.emit(Noticed(job=self._settings.jobs[0].name, message=f"the report could not be written: {said}"))
+            return ""
+        return str(path)
 
     def _explained(self, error: OutputError, left: Sequence[Output]) -> OutputError:
         if not isinstance(error, DiskFullError):
@@ -399,15 +425,16 @@ def _encode_failure(pipeline: Pipeline, output: Output) -> ItemFailed | None:
     return None
 
 
-def _job_planned(job: Job, plan: Plan, todo: Sequence[Output], work: Path) -> JobPlanned:
+def _job_planned(job: Job, plan: Plan, todo: Sequence[Output], settings: Pipeline) -> JobPlanned:
     outputs = [output for output in plan.outputs if output.job.name == job.name]
-    frames_left = work_left = 0
+    frames_left = work_left = clips_left = 0
     for output in todo:
         if output.job.name != job.name:
             continue
         for clip in output.clips:
-            done = frames_done(work, clip) if output.found.video is not None else 0
+            done = frames_done(settings.work, clip) if output.found.video is not None else 0
             frames_left += clip.frame_count - done
+            clips_left += done < clip.frame_count
             work_left += output.most_evaluations(clip, done) * output.size[0] * output.size[1]
     return JobPlanned(
         job=job.name,
@@ -416,6 +443,7 @@ def _job_planned(job: Job, plan: Plan, todo: Sequence[Output], work: Path) -> Jo
         frames=sum(output.found.frame_count for output in outputs),
         frames_left=frames_left,
         work_left=work_left,
+        workers=max(1, min(worker_count(settings), clips_left)),
     )
 
 

@@ -33,6 +33,7 @@ class JobPlanned(Event):
         frames: in the whole job.
         frames_left: of these, those still to be stylised.
         work_left: most iterations times pixels that they may take.
+        workers: processes that its clips can keep busy at the same time.
     """
 
     job: str
@@ -41,6 +42,7 @@ class JobPlanned(Event):
     frames: int
     frames_left: int
     work_left: int
+    workers: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,9 @@ class FrameDone(Event):
         loss: the last one's total loss.
         content_loss: its content part, weighted.
         style_loss: its style part, weighted.
+        warping_error: flicker: how far the frame is from the one before, moved along the flow, where the flow can be
+            trusted (Lai et al. 2018, section 3.2): mean squared difference of values from 0 to 1, before encoding. None
+            where no flow is used: for a clip's first frame, and where no motion is asked for.
         is_final: whether this is its result; not in a pass that others follow.
     """
 
@@ -100,6 +105,7 @@ class FrameDone(Event):
     loss: float
     content_loss: float
     style_loss: float
+    warping_error: float | None = None
     is_final: bool = True
 
 
@@ -172,6 +178,7 @@ class RunFinished(Event):
         exit_code: as in the README's table.
         outputs_left: that were not finished, for the run was stopped before.
         stopped: why it was stopped; empty if it was not.
+        report: the HTML file that tells of it; empty if it could not be written.
     """
 
     exit_code: int
@@ -181,6 +188,7 @@ class RunFinished(Event):
     seconds: float
     outputs_left: int = 0
     stopped: str = ""
+    report: str = ""
 
 
 Emit = Callable[[Event], None]

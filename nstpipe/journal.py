@@ -17,7 +17,7 @@ from nstpipe.errors import DiskFullError, OutputError
 from nstpipe.events import FrameDone, ItemFailed, JobPlanned, OutputDone
 from nstpipe.files import ensure_writable, sha256_of, state_of
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 State = Literal["planned", "started", "done", "failed"]
 
@@ -59,6 +59,9 @@ CREATE TABLE frame (
     pixels INTEGER NOT NULL,
     loss REAL NOT NULL,
     finished_at REAL NOT NULL,
+    content_loss REAL,
+    style_loss REAL,
+    warping_error REAL,
     PRIMARY KEY (job, path, frame_index)
 );
 CREATE TABLE run (
@@ -67,7 +70,9 @@ CREATE TABLE run (
     started_at REAL NOT NULL,
     planned TEXT NOT NULL DEFAULT '[]',
     finished_at REAL,
-    exit_code INTEGER
+    exit_code INTEGER,
+    about TEXT NOT NULL DEFAULT '{}',
+    error TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE lookup (
     kind TEXT NOT NULL,
@@ -105,6 +110,7 @@ class Record:
         path: of the output.
         input: what it is made of.
         frames: in the file.
+        changed_at: seconds since 1970 at which its state was written.
     """
 
     state: State
@@ -119,6 +125,7 @@ class Record:
     path: str = ""
     input: str = ""
     frames: int = 0
+    changed_at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -148,6 +155,9 @@ class LatestRun:
         finished_at: likewise; None while it goes on, or if it was killed.
         exit_code: likewise.
         jobs: by name.
+        name: of its log.
+        about: settings and versions, to repeat it.
+        error: what ended it before its time; empty if nothing did.
     """
 
     workers: int
@@ -155,6 +165,30 @@ class LatestRun:
     finished_at: float | None
     exit_code: int | None
     jobs: Mapping[str, JobPace]
+    name: str = ""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class FrameRecord:
+    """What is known of a finished frame; the fields are those of `FrameDone`.
+
+    Attributes:
+        content_loss: None where an older version of nstpipe has painted it.
+        style_loss: likewise.
+        warping_error: likewise, and where it was not measured.
+    """
+
+    path: str
+    first_frame_index: int
+    frame_index: int
+    seconds: float
+    evaluations: int
+    loss: float
+    content_loss: float | None
+    style_loss: float | None
+    warping_error: float | None
 
 
 class Journal:
@@ -206,7 +240,8 @@ class Journal:
     def _opened_to_read(self) -> sqlite3.Connection:
         try:
             connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
-            self._refuse_newer(connection)
+            if self._refuse_newer(connection) < SCHEMA_VERSION:
+                connection = _brought_over_in_memory(connection)
         except sqlite3.Error as error:
             raise OutputError(f"the journal {self.path} cannot be read: {error}.", "`nstpipe run` makes it anew.") from error
         return connection
@@ -351,10 +386,12 @@ class Journal:
         """Remember a finished frame."""
         row = (
             run, frame.job, frame.path, frame.first_frame_index, frame.frame_index, frame.seconds, frame.evaluations,
-            frame.most_evaluations, frame.pixels, frame.loss, frame.at,
+            frame.most_evaluations, frame.pixels, frame.loss, frame.at, frame.content_loss, frame.style_loss,
+            frame.warping_error,
         )  # fmt: skip
+        marks = ", ".join("?" for _ in row)
         with self._changing():
-            self._connection.execute("INSERT OR REPLACE INTO frame VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            self._connection.execute(f"INSERT OR REPLACE INTO frame VALUES ({marks})", row)
 
     def record_done(self, done: OutputDone, described: Mapping[str, Any]) -> None:
         """Remember a finished output, in the journal and in the second record; on disk when this returns.
@@ -415,27 +452,45 @@ class Journal:
                 }
             )
 
-    def begin_run(self, run: str, workers: int, planned: Sequence[JobPlanned]) -> None:
-        """Remember that a run goes on, for whoever asks how far it is."""
-        jobs = json.dumps([job.as_json() for job in planned])
-        row = (run, workers, time.time(), jobs)
-        with self._changing():
-            self._connection.execute("INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?, NULL, NULL)", row)
+    def begin_run(self, run: str, workers: int, planned: Sequence[JobPlanned], about: Mapping[str, Any] | None = None) -> None:
+        """Remember that a run goes on, for whoever asks how far it is.
 
-    def end_run(self, run: str, exit_code: int) -> None:
-        """Remember how a run ended."""
-        query = "UPDATE run SET finished_at = ?, exit_code = ? WHERE id = ?"
+        Args:
+            run: its name.
+            workers: processes.
+            planned: its jobs; empty as long as they are not known.
+            about: settings and versions, to repeat it; JSON's own types.
+        """
+        row = (run, workers, time.time(), _as_planned(planned), json.dumps(about or {}))
         with self._changing():
-            self._connection.execute(query, (time.time(), exit_code, run))
+            self._connection.execute("INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?, NULL, NULL, ?, '')", row)
+
+    def plan_run(self, run: str, planned: Sequence[JobPlanned]) -> None:
+        """Remember the jobs of a run that has begun."""
+        with self._changing():
+            self._connection.execute("UPDATE run SET planned = ? WHERE id = ?", (_as_planned(planned), run))
+
+    def end_run(self, run: str, exit_code: int, error: str = "") -> None:
+        """Remember how a run ended.
+
+        Args:
+            run: its name.
+            exit_code: as in `RunFinished`.
+            error: what ended it before its time, if anything did.
+        """
+        query = "UPDATE run SET finished_at = ?, exit_code = ?, error = ? WHERE id = ?"
+        with self._changing():
+            self._connection.execute(query, (time.time(), exit_code, error, run))
 
     def latest_run(self) -> LatestRun | None:
         """The run that goes on, or the last one; None if there was none."""
         rows = self._rows(
-            "SELECT id, workers, started_at, planned, finished_at, exit_code FROM run ORDER BY started_at DESC LIMIT 1"
+            "SELECT id, workers, started_at, planned, finished_at, exit_code, about, error FROM run "
+            "ORDER BY started_at DESC LIMIT 1"
         )
         if not rows:
             return None
-        run, workers, started_at, planned, finished_at, exit_code = rows[0]
+        run, workers, started_at, planned, finished_at, exit_code, about, error = rows[0]
         query = "SELECT job, count(*), sum(seconds), sum(most_evaluations * pixels) FROM frame WHERE run = ? GROUP BY job"
         spent = {job: (frames, seconds, work) for job, frames, seconds, work in self._rows(query, run)}
         jobs = {}
@@ -443,12 +498,18 @@ class Journal:
             event.pop("event")
             job = JobPlanned(**event)
             jobs[job.job] = JobPace(job, *spent.get(job.job, (0, 0.0, 0)))
-        return LatestRun(workers, started_at, finished_at, exit_code, jobs)
+        return LatestRun(workers, started_at, finished_at, exit_code, jobs, run, json.loads(about), error)
 
     def frames_of(self, source: str, job: str) -> int:
         """How many frames of an input are recorded as finished."""
         [(count,)] = self._rows("SELECT count(*) FROM frame WHERE path = ? AND job = ?", source, job)
         return int(count)
+
+    def frames(self, job: str) -> tuple[FrameRecord, ...]:
+        """What is known of a job's finished frames, by input and frame index."""
+        columns = "path, first_frame_index, frame_index, seconds, evaluations, loss, content_loss, style_loss, warping_error"
+        rows = self._rows(f"SELECT {columns} FROM frame WHERE job = ? ORDER BY path, frame_index", job)
+        return tuple(FrameRecord(*row) for row in rows)
 
     def cached(self, kind: str, key: str, compute: Callable[[], str]) -> str:
         """A value that is costly to find and never changes: computed once for each kind and key."""
@@ -508,6 +569,7 @@ def _as_record(row: Mapping[str, Any], damage: Literal["", "missing", "changed"]
         path=row["path"],
         input=row["input"],
         frames=row["frames"],
+        changed_at=row["changed_at"],
     )
 
 
@@ -566,7 +628,7 @@ def _create(connection: sqlite3.Connection) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version < SCHEMA_VERSION:  # else another process was quicker
         outputs, lookups = _taken_from_1(connection) if version == 1 else ([], [])
-        for statement in _SCHEMA.split(";"):
+        for statement in _FROM_2_TO_3 if version == 2 else _SCHEMA.split(";"):
             connection.execute(statement)
         for row in outputs:
             _put(connection, row)
@@ -574,6 +636,28 @@ def _create(connection: sqlite3.Connection) -> None:
             connection.execute("INSERT INTO lookup VALUES (?, ?, ?, ?)", (kind, key, value, _checksum([kind, key, value])))
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.execute("COMMIT")
+
+
+_FROM_2_TO_3 = (
+    "ALTER TABLE frame ADD COLUMN content_loss REAL",
+    "ALTER TABLE frame ADD COLUMN style_loss REAL",
+    "ALTER TABLE frame ADD COLUMN warping_error REAL",
+    "ALTER TABLE run ADD COLUMN about TEXT NOT NULL DEFAULT '{}'",
+    "ALTER TABLE run ADD COLUMN error TEXT NOT NULL DEFAULT ''",
+)
+
+
+def _brought_over_in_memory(older: sqlite3.Connection) -> sqlite3.Connection:
+    """A copy of an older version's tables in the form of today; who only reads leaves the file as it is."""
+    copy = sqlite3.connect(":memory:", isolation_level=None)
+    with closing(older):
+        older.backup(copy)
+    _create(copy)
+    return copy
+
+
+def _as_planned(planned: Sequence[JobPlanned]) -> str:
+    return json.dumps([job.as_json() for job in planned])
 
 
 def _taken_from_1(connection: sqlite3.Connection) -> tuple[list[dict[str, Any]], list[tuple[str, str, str]]]:

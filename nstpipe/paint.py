@@ -22,7 +22,7 @@ from nstpipe.media.masks import read_masks
 from nstpipe.media.metadata import is_full_panorama
 from nstpipe.media.pictures import read_picture
 from nstpipe.media.video import bits_of
-from nstpipe.motion.anchor import COLLAPSED_RELIABILITY, anchor_of, moved, warped_start
+from nstpipe.motion.anchor import COLLAPSED_RELIABILITY, Moved, anchor_of, moved, warped_start
 from nstpipe.motion.flow import flow_method
 from nstpipe.motion.steps import Step, ahead, steps
 from nstpipe.plan import Clip, Output
@@ -107,6 +107,7 @@ class _Start:
         scales: sizes at which it is optimised, one after another.
         anchor: what the frame holds on to, if anything.
         is_kept: whether it is the result as well, and only its loss is asked for.
+        before: the result of the frame before, moved; None if nothing of it is to be seen.
     """
 
     image: Tensor
@@ -114,6 +115,7 @@ class _Start:
     anchor: Anchor | None = None
     scales: int = 1
     is_kept: bool = False
+    before: Moved | None = None
 
 
 def painted_frames(
@@ -172,6 +174,7 @@ def painted_frames(
                     loss=last.loss,
                     content_loss=last.content_loss,
                     style_loss=last.style_loss,
+                    warping_error=_warping_error(state, start),
                     is_final=once.is_last,
                 )
             )
@@ -180,6 +183,17 @@ def painted_frames(
 
 EARLIER_BITS = 16
 """In which a pass that is not the last hands its results on; each is used once, so that roundings do not add up."""
+
+
+def _warping_error(state: Tensor, start: _Start) -> float | None:
+    """How far a result is from the one before it, moved along the flow; see `FrameDone.warping_error`."""
+    if start.is_kept:
+        return 0.0
+    if start.before is None:
+        return None
+    squared = (state - start.before.image).square().mean(dim=1)[0]
+    reliability = start.before.reliability
+    return float((squared * reliability).sum() / reliability.sum().clamp_min(1))
 
 
 def _bits_shown(task: ClipTask, frame: Frame) -> int:
@@ -266,7 +280,8 @@ def _start(look: Look, content: Tensor, step: Step, painted: Sequence[Tensor], o
     if earlier is not None:
         share = EARLIER_SHARE if anchor is None else EARLIER_SHARE * anchor.reliability
         image = torch.lerp(earlier, image, torch.as_tensor(share))
-    return _Start(image, most, anchor if temporal.weight else None)
+    before = held[0] if anchor is not None else None
+    return _Start(image, most, anchor if temporal.weight else None, before=before)
 
 
 def _is_equal(one: Pixels, other: Pixels) -> bool:

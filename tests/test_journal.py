@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -206,6 +207,47 @@ def test_a_journal_of_version_1_is_brought_over(tmp_path: Path) -> None:
     assert journal.cached("shots/1", "abc", lambda: pytest.fail("it was known")) == "[0, 7]"
     journal.close()
     Journal(tmp_path).close()
+
+
+OF_VERSION_2 = """
+CREATE TABLE output (path TEXT PRIMARY KEY, job TEXT NOT NULL, input TEXT NOT NULL, state TEXT NOT NULL,
+    fingerprint TEXT NOT NULL, described TEXT NOT NULL, frames INTEGER NOT NULL, sha256 TEXT NOT NULL DEFAULT '',
+    size_bytes INTEGER NOT NULL DEFAULT 0, modified_ns INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0,
+    reason TEXT NOT NULL DEFAULT '', next_step TEXT NOT NULL DEFAULT '', log TEXT NOT NULL DEFAULT '',
+    changed_at REAL NOT NULL, checksum TEXT NOT NULL);
+CREATE TABLE clip (path TEXT NOT NULL, first_frame_index INTEGER NOT NULL, end_frame_index INTEGER NOT NULL,
+    started_at REAL, PRIMARY KEY (path, first_frame_index));
+CREATE TABLE frame (run TEXT NOT NULL, job TEXT NOT NULL, path TEXT NOT NULL, first_frame_index INTEGER NOT NULL,
+    frame_index INTEGER NOT NULL, seconds REAL NOT NULL, evaluations INTEGER NOT NULL, most_evaluations INTEGER NOT NULL,
+    pixels INTEGER NOT NULL, loss REAL NOT NULL, finished_at REAL NOT NULL, PRIMARY KEY (job, path, frame_index));
+CREATE TABLE run (id TEXT PRIMARY KEY, workers INTEGER NOT NULL, started_at REAL NOT NULL,
+    planned TEXT NOT NULL DEFAULT '[]', finished_at REAL, exit_code INTEGER);
+CREATE TABLE lookup (kind TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, checksum TEXT NOT NULL,
+    PRIMARY KEY (kind, key));
+INSERT INTO frame VALUES ('run', 'job', 'in.mp4', 0, 0, 2.0, 8, 10, 100, 0.5, 1.7e9);
+INSERT INTO run VALUES ('run', 2, 1.7e9, '[]', 1.7e9, 0);
+PRAGMA user_version = 2;
+"""
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_journal_of_version_2_is_brought_over(tmp_path: Path, read_only: bool) -> None:
+    connection = sqlite3.connect(tmp_path / "journal.sqlite")
+    connection.executescript(OF_VERSION_2)
+    connection.close()
+    journal = Journal(tmp_path, read_only=read_only)
+    [known] = journal.frames("job")
+    assert (known.loss, known.content_loss, known.warping_error) == (0.5, None, None)
+    latest = journal.latest_run()
+    assert latest is not None
+    assert (latest.name, latest.about, latest.error) == ("run", {}, "")
+    if not read_only:
+        journal.record_frame("run", replace(frame(1), warping_error=0.25))
+        assert [known.warping_error for known in journal.frames("job")] == [None, 0.25]
+    journal.close()
+    with sqlite3.connect(tmp_path / "journal.sqlite") as connection:
+        [(version,)] = connection.execute("PRAGMA user_version").fetchall()
+    assert version == (2 if read_only else SCHEMA_VERSION)
 
 
 def cut_short(path: Path) -> None:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from nstpipe.config.document import Located, below
-from nstpipe.config.models import Job, Pipeline, Style, StyleImage
+from nstpipe.config.models import SECRETS, Job, Pipeline, Style, StyleImage
 from nstpipe.errors import Problem
 
 
@@ -69,7 +69,8 @@ def _message(place: tuple[str | int, ...], details: Sequence[ErrorDetails], here
         return _unknown_name(str(place[-1]), _choices(details[0]))
     allowed = list(dict.fromkeys(_allowed(detail) for detail in details))
     choices = [choice for detail in details for choice in _choices(detail)]
-    message = f"found {_found(here)}; should be {' or '.join(allowed)}"
+    found = "something that is not shown here" if place in SECRETS else _found(here)
+    message = f"found {found}; should be {' or '.join(allowed)}"
     meant = difflib.get_close_matches(str(here.value), choices, n=1)
     if meant and meant[0] != here.value:
         message += f". Did you mean {meant[0]}?"
@@ -163,12 +164,14 @@ _PHRASES = {
     "less_than_equal": "at most {le}",
     "too_short": "a list of at least {min_length}",
     "finite_number": "a finite number",
+    "string_too_short": "a text that is not empty",
 }
 
 _PATTERNS = {
     r"^(auto|cpu|cuda(:[0-9]+)?)$": "auto, cpu, cuda or cuda:N",
     r"^[A-Za-z0-9_-]+$": "letters, digits, - and _ only",
     r"^[a-z0-9]+$": "small letters and digits only",
+    r"^[A-Za-z0-9_.-]{1,128}$": "letters, digits, ., - and _ only, at most 128",
 }
 
 

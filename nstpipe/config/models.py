@@ -8,8 +8,18 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 VIDEO_CODECS_BY_SUFFIX: dict[str, tuple[str, ...]] = {
@@ -334,6 +344,60 @@ class Job(_Model):
     )
 
 
+def _web_address(value: SecretStr) -> SecretStr:
+    try:
+        parts = urlsplit(value.get_secret_value())
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not value.get_secret_value().isprintable() or " " in value.get_secret_value():
+        raise PydanticCustomError("web_address", "should be an address that starts with https:// or http://")
+    return value
+
+
+def _prometheus_file(value: Path) -> Path:
+    if value.suffix != ".prom":
+        raise PydanticCustomError("prometheus_suffix", "should be a path that ends in .prom, for node_exporter reads no other")
+    return value
+
+
+class Track(_Model):
+    """Where loss curves go, for those who track experiments."""
+
+    tensorboard: FilePath | None = Field(
+        default=None, description="Folder for TensorBoard, in which each run gets its own; needs nstpipe[tensorboard]."
+    )
+    wandb: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")] | None = Field(
+        default=None, description="Project in Weights & Biases; needs nstpipe[wandb]. WANDB_MODE=offline keeps it here."
+    )
+
+
+class Notify(_Model):
+    """Who is told when a run has ended."""
+
+    webhook: Annotated[SecretStr, AfterValidator(_web_address)] | None = Field(
+        default=None, description="Address that gets a POST with JSON; may hold a secret, and is shown nowhere."
+    )
+    on: Annotated[tuple[Literal["finish", "failure"], ...], Field(strict=False, min_length=1)] = Field(
+        default=("finish", "failure"),
+        description="finish: a run ended without a failure. failure: something could not be done, or an error ended the run.",
+    )
+    timeout_seconds: Annotated[float, Field(gt=0, le=300)] = Field(default=10.0, description="For each try.")
+    retries: Annotated[int, Field(ge=0, le=10)] = Field(
+        default=3, description="Further tries, after 1, 2, 4 … seconds, if the first goes wrong."
+    )
+    secret: Annotated[SecretStr, Field(min_length=1)] | None = Field(
+        default=None, description="Signs the message, by the Standard Webhooks rules; best as ${VAR} from the environment."
+    )
+
+
+SECRETS = frozenset({("notify", "webhook"), ("notify", "secret")})
+"""Keys whose values are never shown."""
+
+KEYS_THAT_CHANGE_NO_RESULT = frozenset({"track", "notify", "prometheus"})
+"""Keys of a pipeline that only say who is told of a run."""
+
+
 class Pipeline(_Model):
     """A whole pipeline.yaml."""
 
@@ -357,4 +421,9 @@ class Pipeline(_Model):
         default=500.0, description="Pictures that claim to be larger are refused: they may be made to fill the memory."
     )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(default=0, description="Seed of all that is random.")
+    track: Track = Track()
+    notify: Notify = Notify()
+    prometheus: Annotated[FilePath, AfterValidator(_prometheus_file)] | None = Field(
+        default=None, description="File for the textfile collector of Prometheus' node_exporter; ends in .prom."
+    )
     jobs: Annotated[tuple[Job, ...], Field(strict=False, min_length=1)] = Field(description="What is to be done.")

@@ -18,18 +18,20 @@ class Forecast:
         frames: in the whole job.
         frames_left: still to be stylised.
         work_left: most iterations times pixels of the frames left.
+        workers: processes that work on it at the same time.
     """
 
     frames: int
     frames_left: int
     work_left: float
+    workers: int = 1
     seconds_spent: float = 0.0
     work_spent: float = 0.0
 
     @classmethod
     def of(cls, job: JobPlanned) -> Forecast:
         """The forecast at a job's beginning."""
-        return cls(job.frames, job.frames_left, job.work_left)
+        return cls(job.frames, job.frames_left, job.work_left, job.workers)
 
     def advance(self, frame: FrameDone) -> None:
         """Take a finished frame into account.
@@ -43,7 +45,7 @@ class Forecast:
         self.work_spent += work
 
     def seconds_left(self, seconds_per_work: float | None = None) -> float | None:
-        """Seconds, for one worker; None while nothing is known.
+        """Seconds until it is done; None while nothing is known.
 
         Args:
             seconds_per_work: another job's pace, for as long as this one has none of its own.
@@ -51,7 +53,7 @@ class Forecast:
         if self.frames_left == 0:
             return 0.0
         pace = self.pace if self.pace is not None else seconds_per_work
-        return None if pace is None else self.work_left * pace
+        return None if pace is None else self.work_left * pace / self.workers
 
     @property
     def pace(self) -> float | None:

@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from nstpipe import events
 from nstpipe.events import Event, FrameProgressed
 from nstpipe.files import ensure_folder
 
 LOGS_KEPT = 100
 """Older ones are removed when a run begins."""
+
+
+def log_path(work: Path, run: str) -> Path:
+    """Where a run's log is."""
+    return work / "logs" / f"{run}.jsonl"
+
+
+def logged_events(path: Path) -> Iterator[Event]:
+    """The events of a log that this version of nstpipe knows; nothing where there is no log."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError:
+        return
+    for line in lines:
+        try:
+            values = json.loads(line)
+            kind = getattr(events, values["event"])
+            known = {field.name for field in fields(kind)}
+            event = kind(**{name: value for name, value in values.items() if name in known})
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue  # a line that a power cut left half written, or another version's
+        if isinstance(event, Event):
+            yield event
 
 
 class RunLog:
@@ -27,12 +53,12 @@ class RunLog:
     """
 
     def __init__(self, work: Path, run: str) -> None:
-        folder = work / "logs"
+        folder = (path := log_path(work, run)).parent
         ensure_folder(folder)
         for old in sorted(folder.glob("*.jsonl"))[: -LOGS_KEPT + 1]:
             with suppress(OSError):
                 old.unlink()
-        self.path = folder / f"{run}.jsonl"
+        self.path = path
         self._run = run
         self._lines = 0
         self._file: IO[str] | None = None

@@ -25,8 +25,11 @@ from nstpipe.events import (
 )
 from nstpipe.report.forecast import Forecast, as_duration
 
-PLAIN_INTERVAL_SECONDS = 10.0
-"""Between two lines about the same job where there is no terminal."""
+PLAIN_INTERVAL_SECONDS = 60.0
+"""Between two lines of progress where there is no terminal: a night of them is still read."""
+
+NARROW_COLUMNS = 100
+"""A narrower terminal gets a shorter bar, and no pace."""
 
 
 class Reporter(Protocol):
@@ -97,6 +100,12 @@ class _Tallies:
         left = [tally.forecast.seconds_left(self.pace()) for tally in self.by_job.values()]
         return None if None in left else sum(seconds for seconds in left if seconds is not None)
 
+    def frames_done(self) -> int:
+        return sum(tally.planned.frames - tally.forecast.frames_left for tally in self.by_job.values())
+
+    def frames(self) -> int:
+        return sum(tally.planned.frames for tally in self.by_job.values())
+
     def table(self) -> Table:
         table = Table("job", "made", "before", "failed", "frames", "s/frame", "iterations", "loss")
         for column in table.columns[1:]:
@@ -119,6 +128,8 @@ class _Tallies:
         if self.by_job:
             console.print(self.table())
         console.print(_closing_line(finished), highlight=False)
+        if finished.report:
+            console.print(f"Report: {finished.report}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _closing_line(finished: RunFinished) -> str:
@@ -148,16 +159,18 @@ class BarProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._tallies = _Tallies()
+        narrow = console.width < NARROW_COLUMNS
+        texts = ("iterations", "loss", *(() if narrow else ("pace",)), "left")
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(10 if narrow else 24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[pace]}"),
-            TextColumn("{task.fields[left]}"),
-            TextColumn("{task.fields[loss]}"),
+            *(TextColumn(f"{{task.fields[{name}]}}") for name in texts),
             console=console,
         )
         self._bars: dict[str, TaskID] = {}
+        self._all: TaskID | None = None
+        self._under_way: dict[tuple[str, str, int], float] = {}
 
     def __enter__(self) -> BarProgress:
         self._progress.start()
@@ -170,40 +183,58 @@ class BarProgress:
         """Show an event."""
         self._tallies(event)
         if isinstance(event, JobPlanned):
-            self._bars[event.job] = self._progress.add_task(
-                escape(event.job),
-                total=event.frames,
-                completed=event.frames - event.frames_left,
-                pace="",
-                left="" if event.frames_left else "done",
-                loss="",
-            )
+            done = event.frames - event.frames_left
+            self._bars[event.job] = self._bar(event.job, done, event.frames, "" if event.frames_left else "done")
+            if len(self._bars) == 2:
+                self._all = self._bar("all jobs", self._tallies.frames_done(), self._tallies.frames(), "")
         elif isinstance(event, FrameProgressed):
-            self._update(event.job, event.loss, event.evaluations / event.most_evaluations)
+            self._under_way[event.job, event.path, event.frame_index] = event.evaluations / event.most_evaluations
+            self._update(event.job, event.loss, f"iteration {event.evaluations}/{event.most_evaluations}")
         elif isinstance(event, FrameDone):
-            self._update(event.job, event.loss, 0.0)
+            self._under_way.pop((event.job, event.path, event.frame_index), None)
+            self._update(event.job, event.loss, "")
         elif isinstance(event, ItemFailed):
+            self._forget(event.path)
             self._console.print(_failure_line(event), style="red", markup=False)
         elif isinstance(event, Noticed):
             self._console.print(f"{event.job}: {event.message}", markup=False)
         elif isinstance(event, TriedAgain):
+            self._forget(event.path)
             self._console.print(_try_line(event), markup=False)
         elif isinstance(event, RunFinished):
             self._progress.stop()
             self._tallies.finish(self._console, event)
 
-    def _update(self, job: str, loss: float, part_of_a_frame: float) -> None:
-        tally = self._tallies.by_job[job]
+    def _bar(self, name: str, done: int, frames: int, left: str) -> TaskID:
+        return self._progress.add_task(escape(name), total=frames, completed=done, iterations="", loss="", pace="", left=left)
+
+    def _forget(self, path: str) -> None:
+        """What was under way of a file begins again, or never."""
+        self._under_way = {key: share for key, share in self._under_way.items() if key[1] != path}
+
+    def _update(self, job: str, loss: float, iterations: str) -> None:
+        tally, pace = self._tallies.by_job[job], self._tallies.pace()
         done = tally.planned.frames - tally.forecast.frames_left
-        pace = tally.seconds_a_frame
-        left = tally.forecast.seconds_left(self._tallies.pace())
+        # Workers have several frames of a job under way at the same time.
+        parts = sum(share for (owner, _, _), share in self._under_way.items() if owner == job)
         self._progress.update(
             self._bars[job],
-            completed=min(done + part_of_a_frame, tally.planned.frames),
-            pace=f"{pace:.1f} s/frame" if pace is not None else "",
-            left="done" if left == 0 else f"{as_duration(left)} left" if left is not None else "",
+            completed=min(done + parts, tally.planned.frames),
+            pace=f"{tally.seconds_a_frame:.1f} s/frame" if tally.seconds_a_frame is not None else "",
+            left=_left(tally.forecast.seconds_left(pace)),
             loss=f"loss {loss:.3f}",
+            iterations=iterations,
         )
+        if self._all is not None:
+            all_done = self._tallies.frames_done() + sum(self._under_way.values())
+            left = _left(self._tallies.seconds_left())
+            self._progress.update(self._all, total=self._tallies.frames(), completed=all_done, left=left)
+
+
+def _left(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return "done" if seconds == 0 else f"{as_duration(seconds)} left"
 
 
 class LineProgress:
@@ -212,7 +243,8 @@ class LineProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._tallies = _Tallies()
-        self._said: dict[str, float] = {}
+        self._said_at = time.monotonic()
+        self._has_said = False
 
     def __enter__(self) -> LineProgress:
         return self
@@ -231,9 +263,11 @@ class LineProgress:
         elif isinstance(event, ClipStarted) and event.next_frame_index > event.first_frame_index:
             self._print(f"{event.job}: {event.path} goes on at frame {event.next_frame_index + 1}")
         elif isinstance(event, FrameDone):
-            self._frame(event)
-        elif isinstance(event, OutputDone):
-            self._print(f"{event.job}: made {event.output} ({event.frames} {'frame' if event.frames == 1 else 'frames'})")
+            self._tell(event, at_once=not self._has_said)
+        elif isinstance(event, FrameProgressed):
+            self._tell(event)
+        elif isinstance(event, OutputDone) and event.frames > 1:  # a folder's pictures are counted with the frames
+            self._print(f"{event.job}: made {event.output} ({event.frames} frames)")
         elif isinstance(event, ItemFailed):
             self._print(_failure_line(event))
         elif isinstance(event, Noticed):
@@ -243,18 +277,27 @@ class LineProgress:
         elif isinstance(event, RunFinished):
             self._tallies.finish(self._console, event)
 
-    def _frame(self, event: FrameDone) -> None:
+    def _tell(self, event: FrameDone | FrameProgressed, *, at_once: bool = False) -> None:
         now = time.monotonic()
-        if not event.is_final or now - self._said.get(event.job, 0.0) < PLAIN_INTERVAL_SECONDS:
+        if now - self._said_at < PLAIN_INTERVAL_SECONDS and not at_once:
             return
-        self._said[event.job] = now
-        tally = self._tallies.by_job[event.job]
+        self._said_at, self._has_said = now, True
+        tally, pace = self._tallies.by_job[event.job], self._tallies.pace()
         done = tally.planned.frames - tally.forecast.frames_left
-        left = as_duration(tally.forecast.seconds_left(self._tallies.pace()))
-        self._print(
-            f"{event.job}: {done} of {tally.planned.frames} frames, {tally.seconds_a_frame:.1f} s a frame, "
-            f"{left} left, loss {event.loss:.3f}"
-        )
+        facts = [f"{done} of {tally.planned.frames} frames"]
+        if isinstance(event, FrameProgressed):
+            facts.append(f"iteration {event.evaluations} of {event.most_evaluations} of the next")
+        if tally.seconds_a_frame is not None:
+            facts.append(f"{tally.seconds_a_frame:.1f} s a frame")
+        left = tally.forecast.seconds_left(pace)
+        facts += [f"{as_duration(left)} left"] if left is not None else []
+        facts += [f"loss {event.loss:.3f}", f"{tally.evaluations} iterations in all"]
+        line = f"{event.job}: {', '.join(facts)}"
+        if len(self._tallies.by_job) > 1:
+            left = self._tallies.seconds_left()
+            line += f"; all jobs: {self._tallies.frames_done()} of {self._tallies.frames()} frames"
+            line += f", {as_duration(left)} left" if left is not None else ""
+        self._print(line)
 
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,6 +46,12 @@ def test_a_slow_first_frame_does_not_make_the_rest_look_slow() -> None:
 def test_another_jobs_pace_serves_until_there_is_an_own_one() -> None:
     forecast = Forecast.of(planned(work=200))
     assert forecast.seconds_left(seconds_per_work=0.5) == pytest.approx(100)
+
+
+def test_two_workers_take_half_the_time() -> None:
+    forecast = Forecast.of(replace(planned(work=200), workers=2))
+    forecast.advance(done(seconds=50, most=100))
+    assert forecast.seconds_left() == pytest.approx(25)
 
 
 def test_nothing_left_takes_no_time() -> None:

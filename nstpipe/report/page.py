@@ -1,0 +1,131 @@
+"""The report of a run: one HTML file that needs nothing beside it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+from importlib import resources
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from nstpipe.config import Pipeline
+from nstpipe.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, EXIT_STOPPED, EXIT_TERMINATED
+from nstpipe.files import completed
+from nstpipe.journal import Journal
+from nstpipe.report.facts import MOST_FAILURES, PICTURE_SECONDS, Facts, gather
+from nstpipe.report.forecast import as_duration
+
+REPORT_NAME = "report.html"
+"""In the work folder, of the latest run."""
+
+
+def write_report(pipeline: Pipeline, journal: Journal, path: Path, *, picture_seconds: float = PICTURE_SECONDS) -> None:
+    """Write the report of a pipeline's latest run.
+
+    Args:
+        pipeline: with the jobs to tell of.
+        journal: of its work folder.
+        path: of the file.
+        picture_seconds: after so long no more thumbnails are begun.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    html = as_html(gather(pipeline, journal, picture_seconds=picture_seconds))
+    with completed(path) as partial:
+        partial.write_bytes(html.encode("utf-8", "replace"))  # a path may hold what no text may
+
+
+def as_html(facts: Facts) -> str:
+    """A page of all that is known; whatever comes from outside is escaped."""
+    environment = Environment(
+        loader=PackageLoader("nstpipe.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"duration": as_duration, "moment": _moment, "iso": _iso}
+    script = _template("report.js")
+    return environment.get_template("report.html").render(
+        facts=facts,
+        headline=headline(facts),
+        state=_state(facts),
+        tiles=_tiles(facts),
+        setup=_setup(facts),
+        most_failures=MOST_FAILURES,
+        style=Markup(_template("report.css")),
+        script=Markup(script),
+        script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _template(name: str) -> str:
+    return resources.files("nstpipe.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def headline(facts: Facts) -> str:
+    """How the run ended, in a few words."""
+    failed = len(facts.failures)
+    left = sum(job.left for job in facts.jobs)
+    said = {
+        EXIT_DONE: "All done",
+        EXIT_SOME_FAILED: f"Finished, but {failed} could not be done" if not left else f"{failed} failed, {left} left",
+        EXIT_STOPPED: f"Stopped in time, with {left} left",
+        EXIT_INTERRUPTED: f"Interrupted, with {left} left",
+        EXIT_TERMINATED: f"Terminated, with {left} left",
+    }
+    if facts.started_at is None:
+        return "No run yet"
+    if facts.exit_code is None:
+        return "Not finished: it goes on, or was killed"
+    return said.get(facts.exit_code, f"Ended early, with exit code {facts.exit_code}")
+
+
+def _state(facts: Facts) -> str:
+    if facts.exit_code == EXIT_DONE:
+        return "good"
+    return "some" if facts.exit_code in (EXIT_SOME_FAILED, EXIT_STOPPED, None) else "bad"
+
+
+def _tiles(facts: Facts) -> list[tuple[str, str, str]]:
+    jobs = facts.jobs
+    left, failed = sum(job.left for job in jobs), len(facts.failures)
+    seconds = sum(job.seconds for job in jobs)
+    return [
+        (f"{sum(job.made for job in jobs):,}", "made now", ""),
+        (f"{sum(job.before for job in jobs):,}", "made before", ""),
+        (f"{failed:,}", "failed", "bad" if failed else ""),
+        (f"{left:,}", "left", "some" if left else ""),
+        (f"{sum(job.frames_done for job in jobs):,}", "frames painted", ""),
+        (as_duration(seconds), "of painting", ""),
+    ]
+
+
+def _setup(facts: Facts) -> list[tuple[str, str]]:
+    setup = facts.setup
+    known = [
+        ("nstpipe", f"{setup.nstpipe} (algorithm {setup.algorithm})" if setup.nstpipe else ""),
+        ("Python", setup.python),
+        ("torch", setup.torch),
+        ("ffmpeg", setup.ffmpeg),
+        ("system", setup.system),
+        ("device", f"{setup.device}, {setup.precision}" if setup.device else ""),
+        ("processes", str(facts.workers) if facts.workers else ""),
+        ("seed", setup.seed),
+        ("VGG19's weights, sha256", setup.weights_sha256),
+        ("work folder", facts.work),
+        ("log", facts.log),
+    ]
+    return [(label, value) for label, value in known if value]
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def _iso(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(seconds))

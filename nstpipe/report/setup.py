@@ -1,0 +1,107 @@
+"""The settings and versions of a run: what is needed to repeat it."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+import yaml
+
+from nstpipe import __version__
+from nstpipe.config import Pipeline
+from nstpipe.config.models import KEYS_THAT_CHANGE_NO_RESULT
+from nstpipe.errors import MachineError
+from nstpipe.media import ffmpeg
+from nstpipe.style import ALGORITHM_VERSION
+from nstpipe.style.device import choose_device, choose_precision
+from nstpipe.style.weights import weights_sha256
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run was done with.
+
+    Attributes:
+        nstpipe: version.
+        algorithm: version; the same settings give the same pictures as long as it stays.
+        python: version.
+        torch: version.
+        ffmpeg: version.
+        system: operating system and processor.
+        device: where the engine computed.
+        precision: of the network's numbers.
+        weights_sha256: what identifies VGG19's weights.
+        seed: of all that is random.
+        pipeline: the whole pipeline.yaml, with defaults, environment and command line filled in.
+    """
+
+    nstpipe: str = ""
+    algorithm: str = ""
+    python: str = ""
+    torch: str = ""
+    ffmpeg: str = ""
+    system: str = ""
+    device: str = ""
+    precision: str = ""
+    weights_sha256: str = ""
+    seed: str = ""
+    pipeline: str = ""
+
+    @classmethod
+    def of(cls, pipeline: Pipeline) -> Setup:
+        """The setup of a run that begins here and now.
+
+        Raises:
+            MachineError: device or weights are missing.
+        """
+        device = choose_device(pipeline.device)
+        return cls(
+            nstpipe=__version__,
+            algorithm=str(ALGORITHM_VERSION),
+            python=platform.python_version(),
+            torch=str(torch.__version__),
+            ffmpeg=_ffmpeg_version(),
+            system=f"{platform.system()} {platform.release()}, {platform.machine()}",
+            device=torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+            precision=str(choose_precision(pipeline.precision, device)).removeprefix("torch."),
+            weights_sha256=weights_sha256(pipeline.weights),
+            seed=str(pipeline.seed),
+            pipeline=as_yaml(pipeline),
+        )
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Setup:
+        """From what `as_json` gave, in this version of nstpipe or in another."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: str(text) for name, text in value.items() if name in known})
+
+    def as_json(self) -> dict[str, str]:
+        """With nothing but JSON's own types."""
+        return asdict(self)
+
+
+def _ffmpeg_version() -> str:
+    try:
+        return ffmpeg.version()
+    except (MachineError, OSError, subprocess.SubprocessError):
+        return "none"  # pictures need none
+
+
+def as_yaml(pipeline: Pipeline) -> str:
+    """A pipeline.yaml that gives the same pipeline again; every default is written out, and no secret."""
+    settings = pipeline.model_dump(mode="json", exclude=set(KEYS_THAT_CHANGE_NO_RESULT), exclude_none=True)
+    text: str = yaml.safe_dump(_without_placeholders(settings), sort_keys=False, allow_unicode=True, width=100)
+    return text
+
+
+def _without_placeholders(value: Any) -> Any:
+    """Texts as they must be written, so that nothing in them is filled in again."""
+    if isinstance(value, dict):
+        return {name: _without_placeholders(child) for name, child in value.items()}
+    if isinstance(value, list):
+        return [_without_placeholders(child) for child in value]
+    return value.replace("$", "$$") if isinstance(value, str) else value

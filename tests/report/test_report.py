@@ -1,0 +1,351 @@
+"""The report of real runs, read as HTML and in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import nstpipe
+from nstpipe.cli import exit_code
+from nstpipe.conduct import RunResult
+from nstpipe.config import load_pipeline
+from nstpipe.errors import InputError
+from nstpipe.events import Event, FrameDone, Noticed, RunFinished
+from nstpipe.journal import Journal
+from nstpipe.report import page as report_page
+from nstpipe.report.facts import gather
+from nstpipe.report.page import as_html
+from nstpipe.report.setup import as_yaml
+from tests.browser import Page, opened_browser
+from tests.making import make_picture, make_video, write_pipeline
+
+HOSTILE = "<img src=x onerror=alert(1)>\"'&amp;{{7*7}}.png"
+"""A file's name that would run a script if it were taken for HTML."""
+
+
+def a_night(folder: Path) -> Path:
+    """A film of two frames more than a loop has, three pictures, one of them of a hostile name, and one failure."""
+    make_video(folder / "in.mp4", frames=18)
+    for number, name in enumerate(("a.jpg", "b.jpg", HOSTILE)):
+        make_picture(folder / "in" / name, seed=number)
+    (folder / "in" / "<b>broken.jpg").write_text("no picture")
+    return write_pipeline(
+        folder,
+        {"name": "film", "input": "in.mp4", "output": "out/film.mp4", "optimizer": {"first": 2, "next": 1}},
+        {"name": "street", "input": "in", "output": "out/street"},
+        {"name": "gone", "input": "<script>alert(1)<script>.mp4", "output": "out/gone.mp4"},
+    )
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunResult, list[Event]]:
+    """The report, the result and the events of one run."""
+    folder = tmp_path_factory.mktemp("night")
+    events: list[Event] = []
+    result = nstpipe.run(a_night(folder), on_event=events.append)
+    return folder / ".nstpipe" / "report.html", result, events
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with opened_browser(tmp_path_factory.mktemp("profile")) as page:
+        yield page
+
+
+class Elements(HTMLParser):
+    """All elements with their attributes, and all text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attributes)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+def test_a_run_says_where_its_report_is_and_the_report_says_what_came_of_it(
+    night: tuple[Path, RunResult, list[Event]],
+) -> None:
+    path, result, events = night
+    assert result.exit_code == 2
+    assert isinstance(events[-1], RunFinished)
+    assert events[-1].report == str(path)
+    elements = Elements(path.read_text(encoding="utf-8"))
+    text = " ".join(elements.text.split())
+    assert "Finished, but 2 could not be done" in text
+    for failure in result.failures:
+        assert failure.reason in text
+        assert failure.next_step in text
+    # One film and three pictures before and after, and one loop.
+    assert len(elements.all("img")) == 2 * 4 + 1
+    assert len([slider for slider in elements.all("input") if slider["type"] == "range"]) == 4
+    # Loss and flicker of the film, and the losses of the pictures.
+    assert len(elements.all("svg")) == 3
+    for version in (nstpipe.__version__, "c34748d2a8b1ad0a", "cpu, float32"):
+        assert version in text
+
+
+def test_nothing_in_it_comes_from_elsewhere_and_nothing_given_is_taken_for_html(
+    night: tuple[Path, RunResult, list[Event]],
+) -> None:
+    text = night[0].read_text(encoding="utf-8")
+    elements = Elements(text)
+    for tag, attributes in elements.found:
+        for name in ("src", "href", "srcset", "data", "action", "poster"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("data:", "#")), (tag, value)
+        assert not [name for name in attributes if name.startswith("on")], tag
+    assert not re.search(r"url\(|@import|https?://", text)
+    assert len(elements.all("script")) == 1
+    assert HOSTILE in elements.text
+    assert f"Before: {HOSTILE}" in [image["alt"] for image in elements.all("img")]
+    assert "<script>alert(1)<script>.mp4" in elements.text
+
+
+def test_its_yaml_gives_the_same_pipeline_again(tmp_path: Path) -> None:
+    make_picture(tmp_path / "style.png")
+    job = {"name": "film", "input": "a $${HOME} $$ b.mp4", "output": "out.mp4", "color": "content", "rate": 12.5}
+    pipeline = load_pipeline(write_pipeline(tmp_path, job, seed=7))
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "pipeline.yaml").write_text(as_yaml(pipeline))
+    assert load_pipeline(tmp_path / "again" / "pipeline.yaml") == pipeline
+    assert "a ${HOME} $ b.mp4" in str(pipeline.jobs[0].input)
+
+
+def test_flicker_is_measured_where_a_frame_follows_another(tmp_path: Path) -> None:
+    """A still film, whose frames are held to the one before, flickers less than one that starts anew at each frame."""
+    make_picture(tmp_path / "still.png", size=(64, 48))
+    for number in range(4):
+        shutil.copy(tmp_path / "still.png", tmp_path / f"still_{number}.png")
+    job = {"name": "film", "input": "still_%d.png", "output": "out/%d.png", "optimizer": {"first": 10, "next": 4}}
+    pipeline = load_pipeline(write_pipeline(tmp_path, job))
+    nstpipe.run(pipeline)
+    journal = Journal(pipeline.work)
+    frames = journal.frames("film")
+    assert frames[0].warping_error is None
+    errors = [frame.warping_error for frame in frames[1:]]
+    assert all(error is not None and 0 < error < 1e-3 for error in errors)
+    [facts] = gather(pipeline, journal).jobs
+    assert facts.flicker == pytest.approx(255 * np.sqrt(np.mean(np.array(errors, dtype=float))))
+    assert facts.frames_done == 4
+    journal.close()
+
+
+def test_it_is_made_again_from_the_journal(night: tuple[Path, RunResult, list[Event]], tmp_path: Path) -> None:
+    path, _, _ = night
+    pipeline = path.parent.parent / "pipeline.yaml"
+    first = path.read_text(encoding="utf-8")
+    assert exit_code(["report", str(pipeline), "-o", str(tmp_path / "again.html")]) == 0
+    again = (tmp_path / "again.html").read_text(encoding="utf-8")
+    without_time = re.compile(r"Written [-0-9: ]+\.")
+    assert without_time.sub("", again) == without_time.sub("", first)
+
+
+def test_the_command_as_json_and_without_a_run(
+    night: tuple[Path, RunResult, list[Event]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, _, _ = night
+    out = tmp_path / "one.html"
+    pipeline = str(path.parent.parent / "pipeline.yaml")
+    assert exit_code(["report", pipeline, "--job", "street", "--json", "-o", str(out)]) == 0
+    assert json.loads(capsys.readouterr().out) == {"report": str(out), "bytes": out.stat().st_size}
+    assert "job-film" not in out.read_text(encoding="utf-8")
+    fresh = write_pipeline(tmp_path, {"name": "one", "input": "in", "output": "out"})
+    assert exit_code(["report", str(fresh)]) == InputError.exit_code
+    assert "knows of no run yet" in capsys.readouterr().err
+
+
+def test_a_run_that_ends_in_an_error_leaves_a_report_too(tmp_path: Path) -> None:
+    pipeline = write_pipeline(tmp_path, {"name": "gone", "input": "nowhere.mp4", "output": "out.mp4"})
+    with pytest.raises(InputError):
+        nstpipe.run(pipeline)
+    text = (tmp_path / ".nstpipe" / "report.html").read_text(encoding="utf-8")
+    assert "Ended early, with exit code 65" in text
+    assert "nowhere.mp4 does not exist" in text
+
+
+def test_an_interrupted_film_shows_how_far_it_is(tmp_path: Path) -> None:
+    make_video(tmp_path / "in.mp4", frames=4)
+    pipeline = write_pipeline(tmp_path, {"name": "film", "input": "in.mp4", "output": "out/film.mp4"})
+
+    class Killed(BaseException):
+        pass
+
+    def kill(event: Event) -> None:
+        if isinstance(event, FrameDone) and event.frame_index == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        nstpipe.run(pipeline, on_event=kill)
+    out = tmp_path / "report.html"
+    assert exit_code(["report", str(pipeline), "-o", str(out)]) == 0
+    text = " ".join(Elements(out.read_text(encoding="utf-8")).text.split())
+    assert "Not finished: it goes on, or was killed" in text
+    assert "in.mp4: not finished, 3 of 4 frames" in text
+
+
+def test_an_original_that_is_gone_is_said(tmp_path: Path) -> None:
+    make_picture(tmp_path / "in" / "a.png")
+    pipeline = write_pipeline(tmp_path, {"name": "one", "input": "in", "output": "out"})
+    nstpipe.run(pipeline)
+    (tmp_path / "in" / "a.png").unlink()
+    assert exit_code(["report", str(pipeline)]) == 0
+    elements = Elements((tmp_path / ".nstpipe" / "report.html").read_text(encoding="utf-8"))
+    assert [image["alt"] for image in elements.all("img")] == ["After: a.png"]
+    assert "a.png does not exist" in elements.text
+
+
+def test_a_report_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> None:
+    make_picture(tmp_path / "in" / "a.png")
+    pipeline = write_pipeline(tmp_path, {"name": "one", "input": "in", "output": "out"})
+    (tmp_path / ".nstpipe" / "report.html" / "in the way").mkdir(parents=True)
+    events: list[Event] = []
+    result = nstpipe.run(pipeline, on_event=events.append)
+    assert result.exit_code == 0
+    assert (tmp_path / "out" / "a.png").exists()
+    [notice] = [event for event in events if isinstance(event, Noticed)]
+    assert "the report could not be written: " in notice.message
+    assert isinstance(events[-1], RunFinished)
+    assert events[-1].report == ""
+
+
+def test_many_pictures_are_spread_evenly_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        make_picture(tmp_path / "in" / f"{number}.png", seed=number)
+    pipeline = load_pipeline(write_pipeline(tmp_path, {"name": "one", "input": "in", "output": "out"}))
+    nstpipe.run(pipeline)
+    monkeypatch.setattr("nstpipe.report.facts.MOST_COMPARISONS", 3)
+    journal = Journal(pipeline.work, read_only=True)
+    [job] = gather(pipeline, journal).jobs
+    assert [shown.name for shown in job.shown] == ["0.png", "2.png", "4.png"]
+    assert job.not_shown == 2
+    [late] = gather(pipeline, journal, picture_seconds=-1).jobs
+    assert (late.shown, late.not_shown) == ((), 5)
+    assert "5 more are finished" in as_html(gather(pipeline, journal, picture_seconds=-1))
+    journal.close()
+
+
+def test_a_thumbnail_is_upright_in_its_own_colours_and_on_white(tmp_path: Path) -> None:
+    from nstpipe.report.thumbnails import _small_picture
+
+    upper_left_red = np.zeros((300, 800, 3), np.uint8)
+    upper_left_red[:150, :400] = (250, 10, 10)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    Image.fromarray(upper_left_red).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    pixels = _small_picture(tmp_path / "turned.jpg")
+    assert pixels.shape == (560, 210, 3)
+    assert np.abs(pixels[100, 180].astype(int) - (250, 10, 10)).max() < 12
+    assert pixels[100, 40].max() < 12
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert (_small_picture(tmp_path / "clear.png") == 255).all()
+    Image.fromarray(np.full((8, 8), 257 * 128, np.uint16)).save(tmp_path / "deep.png")
+    assert (_small_picture(tmp_path / "deep.png") == 128).all()
+
+
+WIDE_AND_NARROW = [pytest.param(390, 844, id="phone"), pytest.param(1280, 900, id="desktop")]
+
+
+@pytest.mark.parametrize(("width", "height"), WIDE_AND_NARROW)
+def test_a_browser_shows_it_whole_and_asks_nobody(
+    night: tuple[Path, RunResult, list[Event]], browser: Page, tmp_path: Path, width: int, height: int
+) -> None:
+    browser.requested.clear()
+    browser.complaints.clear()
+    browser.open(night[0], width=width, height=height)
+    assert browser.value("document.documentElement.scrollWidth") == width
+    beyond = "[...document.body.querySelectorAll('*')].filter(e => !e.closest('.window, .frames, pre, svg')"
+    assert (
+        browser.value(f"{beyond} && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))") == []
+    )
+    decoded = "Promise.all([...document.images].map(i => i.decode().then(() => i.naturalWidth > 0)))"
+    assert browser.value(decoded) == [True] * 9
+    others = [url for url in browser.requested if not url.startswith(("data:", night[0].absolute().as_uri()))]
+    assert others == []
+    assert browser.complaints == []
+    browser.screenshot(tmp_path / "report.png")
+    seen = Image.open(tmp_path / "report.png")
+    assert (seen.width, seen.height > height) == (width, True)
+
+
+def test_the_slider_works_by_keyboard_and_says_so(night: tuple[Path, RunResult, list[Event]], browser: Page) -> None:
+    browser.open(night[0], width=390, height=844)
+    cut = "getComputedStyle(document.querySelector('.frames')).getPropertyValue('--cut')"
+    browser.value("document.querySelector('.frames input').focus()")
+    browser.press("Home")
+    assert browser.value(cut) == "0%"
+    browser.press("ArrowRight")
+    assert browser.value(cut) == "1%"
+    browser.press("End")
+    assert browser.value(cut) == "100%"
+    assert browser.value("getComputedStyle(document.querySelector('.frames .after')).clipPath") == "inset(0px 0px 0px 100%)"
+    named = "[...document.querySelectorAll('input, button, svg, img')].every(e => e.ariaLabel || e.alt || e.textContent.trim())"
+    assert browser.value(named) is True
+
+
+def test_nothing_moves_for_those_who_asked_for_stillness(night: tuple[Path, RunResult, list[Event]], browser: Page) -> None:
+    playing = "getComputedStyle(document.querySelector('.window img')).animationPlayState"
+    browser.open(night[0], width=1280, height=900)
+    assert browser.value(playing) == "running"
+    browser.value("document.querySelector('.loop button').click()")
+    assert browser.value(playing) == "paused"
+    browser.open(night[0], width=1280, height=900, media={"prefers-reduced-motion": "reduce"})
+    assert browser.value(playing) == "paused"
+    browser.value("document.querySelector('.loop button').click()")
+    assert browser.value(playing) == "running"
+
+
+CONTRAST = """
+(() => {
+  const parts = (color) => color.match(/[\\d.]+/g).map(Number);
+  const luminance = (c) => {
+    const [r, g, b] = parts(c).slice(0, 3).map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (e) => {
+    for (; e; e = e.parentElement) {
+      const [, , , alpha = 1] = parts(getComputedStyle(e).backgroundColor);
+      if (alpha > 0.5) return getComputedStyle(e).backgroundColor;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  let lowest = 99;
+  for (const e of document.body.querySelectorAll("*")) {
+    const text = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    if (!text || !e.checkVisibility() || ["SCRIPT", "STYLE"].includes(e.tagName)) continue;
+    const style = getComputedStyle(e);
+    const [a, b] = [luminance(e.closest("svg") ? style.fill : style.color), luminance(ground(e))];
+    lowest = Math.min(lowest, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05));
+  }
+  return lowest;
+})()
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_by_day_and_by_night(night: tuple[Path, RunResult, list[Event]], browser: Page, scheme: str) -> None:
+    browser.open(night[0], width=1280, height=900, media={"prefers-color-scheme": scheme})
+    dark = browser.value("getComputedStyle(document.body).backgroundColor")
+    assert (dark == "rgb(20, 22, 27)") is (scheme == "dark")
+    # WCAG 2.2, 1.4.3: at least 4.5 to 1.
+    assert 4.5 <= browser.value(CONTRAST) <= 21
+
+
+def test_its_template_is_part_of_the_package() -> None:
+    assert "script" in report_page._template("report.html")
