@@ -14,13 +14,15 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from nstpipe.conduct import Conduct, RunResult
-from nstpipe.config import Pipeline, load_pipeline
+from nstpipe.config import Pipeline, load_pipeline, load_right_part
 from nstpipe.config.models import Color, Optimizer, Style
 from nstpipe.errors import (
     BusyError,
     InputError,
+    Problem,
     UsageError,
 )
+from nstpipe.estimate import Estimate, estimate
 from nstpipe.events import (
     Emit,
     Event,
@@ -128,12 +130,69 @@ def check(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = ()) -> 
     return check_inputs(_loaded(pipeline, (), overrides, None, None))
 
 
+@dataclass(frozen=True)
+class Validation:
+    """All that is wrong with a pipeline, and with what it reads.
+
+    Attributes:
+        problems: of the file.
+        failures: inputs and paintings that cannot be used, of the jobs that are right.
+        usable: inputs that can be used.
+    """
+
+    problems: tuple[Problem, ...]
+    failures: tuple[ItemFailed, ...]
+    usable: int
+
+
+def validate(pipeline: str | Path, *, overrides: Sequence[str] = ()) -> Validation:
+    """Find all that is wrong at once: in the file, and by opening the inputs of those jobs that are right.
+
+    Args:
+        pipeline: a pipeline.yaml's path.
+        overrides: ``key.path=value``, as for ``--set``.
+    """
+    loaded = load_right_part(Path(pipeline), overrides)
+    if loaded.pipeline is None:
+        return Validation(loaded.problems, (), 0)
+    limit_megapixels(loaded.pipeline.max_megapixels)
+    usable, failures = check_inputs(loaded.pipeline)
+    return Validation(loaded.problems, failures, usable)
+
+
 def plan(pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrides: Sequence[str] = ()) -> Plan:
     """What `run` would do, with the reasons; see `run` for arguments and errors."""
     settings = _loaded(pipeline, jobs, overrides, None, None)
     with closing(Journal(settings.work, repair=False)) as journal:
         planned = plan_pipeline(settings, journal)
         return replace(planned, notices=tuple(journal.notices))
+
+
+def estimated(
+    pipeline: str | Path | Pipeline,
+    *,
+    jobs: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    workers: int | None = None,
+    device: str | None = None,
+    calibrate: bool = True,
+) -> Estimate:
+    """What `run` would do, and what that would take; see `run` for arguments and errors.
+
+    Args:
+        pipeline: likewise.
+        jobs: likewise.
+        overrides: likewise.
+        workers: likewise.
+        device: likewise.
+        calibrate: time a few iterations where no earlier run says how fast this machine is; they take some seconds, once.
+    """
+    settings = _loaded(pipeline, jobs, overrides, workers, device)
+    choose_device(settings.device)
+    with closing(Journal(settings.work, repair=False)) as journal:
+        planned = plan_pipeline(settings, journal)
+        found = estimate(settings, planned, journal, calibrate=calibrate)
+        return replace(found, plan=replace(planned, notices=tuple(journal.notices)))
 
 
 @dataclass(frozen=True)
@@ -346,4 +405,19 @@ def stylize(
     return Image.fromarray(pixels_of(look.shown(result.cpu(), original)))
 
 
-__all__ = ["JobStatus", "Plan", "RunResult", "Status", "check", "plan", "report", "run", "status", "stylize"]
+__all__ = [
+    "Estimate",
+    "JobStatus",
+    "Plan",
+    "RunResult",
+    "Status",
+    "Validation",
+    "check",
+    "estimated",
+    "plan",
+    "report",
+    "run",
+    "status",
+    "stylize",
+    "validate",
+]

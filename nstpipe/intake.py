@@ -40,7 +40,7 @@ from nstpipe.motion.flow import flow_method
 from nstpipe.motion.shots import DETECTOR_VERSION, shot_starts
 from nstpipe.neighbours import with_neighbours
 from nstpipe.paint import EARLIER_BITS
-from nstpipe.plan import Found, Output, fingerprint_of, plan_job
+from nstpipe.plan import Clip, Found, Output, fingerprint_of, plan_job
 from nstpipe.style.device import choose_device
 from nstpipe.style.weights import weights_sha256
 
@@ -85,8 +85,7 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal) -> Plan:
     taken: dict[Path, InputFile] = {}
     for job in pipeline.jobs:
         try:
-            for path, key in _pictures_of(job):
-                _check_picture(path, key)
+            check_pictures(job)
             flow_method(job.temporal.flow, pipeline.device)  # that its weights are missing is said before the work begins
             flow = [job.temporal.flow] if isinstance(job.temporal.flow, Path) else []
             pictures = {path: journal.digest(path) for path in (*(path for path, _ in _pictures_of(job)), *flow)}
@@ -128,6 +127,16 @@ def _pictures_of(job: Job) -> Iterator[tuple[Path, str]]:
         yield job.init, "init"
 
 
+def check_pictures(job: Job) -> None:
+    """Read the paintings of a job, and the picture that it starts from if it names one.
+
+    Raises:
+        ItemError: one of them cannot be read.
+    """
+    for path, key in _pictures_of(job):
+        _check_picture(path, key)
+
+
 def _check_picture(path: Path, key: str) -> None:
     try:
         read_picture(path)
@@ -153,7 +162,7 @@ def _look(file: InputFile, job: Job, journal: Journal) -> Found:
         raise ItemError(f"{file.path} cannot be read: {error.strerror}.") from error
     if not file.is_video:
         return Found(file, sha256, picture_size(file.path), stamp=stamp)
-    video = probe(file.path, _rate_of(job))
+    video = probe(file.path, rate_of(job))
     kept = journal.cached(f"survey/{SURVEY_VERSION}", sha256, lambda: survey(video).as_json())
     video = surveyed(video, Survey.from_json(kept))
     starts: tuple[int, ...] = (0,)
@@ -163,7 +172,12 @@ def _look(file: InputFile, job: Job, journal: Journal) -> Found:
     return Found(file, sha256, (video.width, video.height), video, starts, stamp)
 
 
-def _masks_of(file: InputFile, job: Job, frame_count: int) -> tuple[Mask, ...]:
+def masks_of(file: InputFile, job: Job, frame_count: int) -> tuple[Mask, ...]:
+    """The masks of a job's regions for one of its inputs.
+
+    Raises:
+        ItemError: one is missing.
+    """
     name = file.output.relative_to(job.output) if job.output in file.output.parents else Path(file.path.name)
     return tuple(
         mask_of(region, f"regions[{index}]", name, frame_count, is_video=file.is_video)
@@ -174,7 +188,7 @@ def _masks_of(file: InputFile, job: Job, frame_count: int) -> tuple[Mask, ...]:
 def _with_masks(found: Found, job: Job, journal: Journal) -> Found:
     if not job.regions:
         return found
-    masks = _masks_of(found.file, job, found.frame_count)
+    masks = masks_of(found.file, job, found.frame_count)
     contents = []
     for mask in masks:
         for path in mask.files:
@@ -189,13 +203,13 @@ def _shots(video: VideoInfo) -> tuple[int, ...]:
     return shot_starts((in_eight_bits(frame.pixels) for frame in frames), video.average_rate)
 
 
-def _rate_of(job: Job) -> Fraction:
-    """Of numbered pictures; a decimal such as 29.97 is not held exactly by a float."""
+def rate_of(job: Job) -> Fraction:
+    """Frames a second of numbered pictures; a decimal such as 29.97 is not held exactly by a float."""
     return Fraction(job.rate).limit_denominator(LARGEST_RATE_DENOMINATOR)
 
 
 def check_inputs(pipeline: Pipeline) -> tuple[int, tuple[ItemFailed, ...]]:
-    """Open every input to the end of its head, and every picture to its last line; write nothing.
+    """Open every painting, every input to the end of its head, and every picture to its last line; write nothing.
 
     Returns:
         How many inputs can be used, and what is wrong with the others.
@@ -203,9 +217,14 @@ def check_inputs(pipeline: Pipeline) -> tuple[int, tuple[ItemFailed, ...]]:
     usable = 0
     failures: list[ItemFailed] = []
     for job in pipeline.jobs:
-        try:
-            for path, key in _pictures_of(job):
+        unpainted = False
+        for path, key in _pictures_of(job):
+            try:
                 _check_picture(path, key)
+            except ItemError as error:
+                unpainted = True
+                failures.append(failed(job, path, error))
+        try:
             files = find_inputs(job)
         except ItemError as error:
             failures.append(failed(job, job.input, error))
@@ -213,11 +232,11 @@ def check_inputs(pipeline: Pipeline) -> tuple[int, tuple[ItemFailed, ...]]:
         for file in files:
             try:
                 video = _opened(file, job)
-                for mask in _masks_of(file, job, len(video.ticks) if video is not None else 1):
+                for mask in masks_of(file, job, len(video.ticks) if video is not None else 1):
                     for path in mask.files:
                         picture_size(path)
                 failures += [_damaged(job, video, video.loss)] if video is not None and video.loss is not None else []
-                usable += 1
+                usable += not unpainted
             except ItemError as error:
                 failures.append(failed(job, file.path, error))
     return usable, tuple(failures)
@@ -227,7 +246,7 @@ def _opened(file: InputFile, job: Job) -> VideoInfo | None:
     if file.problem:
         raise ItemError(file.problem)
     if file.is_video:
-        return probe(file.path, _rate_of(job))
+        return probe(file.path, rate_of(job))
     read_picture(file.path)
     return None
 
@@ -248,16 +267,17 @@ def _damaged(job: Job, video: VideoInfo, loss: Loss) -> ItemFailed:
 
 def bytes_needed(outputs: Sequence[Output], pipeline: Pipeline) -> int:
     """On the disk of the work folder: as many videos at a time as there are workers wait to be encoded."""
-    needed = [
-        sum(
-            stored_bytes(clip.frame_count - frames_done(pipeline.work, clip), output.size, bits, max(output.job.temporal.lags))
-            for clip in output.clips
-            for bits in (_bits_of(output), *[EARLIER_BITS] * (output.passes_of(clip) - 1))
-        )
-        for output in outputs
-        if output.found.video is not None
-    ]
+    needed = [sum(clip_bytes(clip, output, pipeline.work) for clip in output.clips) for output in outputs]
     return sum(sorted(needed, reverse=True)[: worker_count(pipeline)])
+
+
+def clip_bytes(clip: Clip, output: Output, work: Path) -> int:
+    """What the frames of a clip that are still to be done will take on the disk of the work folder."""
+    if output.found.video is None:
+        return 0
+    frames, history = clip.frame_count - frames_done(work, clip), max(output.job.temporal.lags)
+    all_bits = (_bits_of(output), *[EARLIER_BITS] * (output.passes_of(clip) - 1))
+    return sum(stored_bytes(frames, output.size, bits, history) for bits in all_bits)
 
 
 def _bits_of(output: Output) -> int:

@@ -304,11 +304,15 @@ def _first_start(look: Look, content: Tensor, job: Job, seed: int) -> Tensor:
 
 def engine_settings(task: ClipTask) -> EngineSettings:
     """What of a task decides the engine."""
-    job = task.output.job
+    return engine_settings_of(task.output.job, device=task.device, precision=task.precision, weights=task.weights)
+
+
+def engine_settings_of(job: Job, *, device: str, precision: str, weights: str | Path) -> EngineSettings:
+    """What of a job and its pipeline decides the engine."""
     return EngineSettings(
-        weights=task.weights,
-        device=task.device,
-        precision=task.precision,
+        weights=weights,
+        device=device,
+        precision=precision,
         pooling=job.pooling,
         padding=job.padding,
         content_layers=tuple(job.content.layers.items()),

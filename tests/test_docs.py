@@ -2,34 +2,123 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import BaseModel
 
 import nstpipe
+from nstpipe.cli import exit_code
 from nstpipe.config import load_pipeline
-from nstpipe.config.models import Job, Pipeline
+from nstpipe.config.models import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Job, Notify, Pipeline, Track
+from nstpipe.errors import ConfigError
+from tests.making import make_picture, make_video
 from tests.test_house import ROOMS
 
 REPOSITORY = Path(__file__).parent.parent
-DOCUMENTS = sorted([REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")])
+DOCUMENTS = sorted([REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")])
 
 
 def yaml_examples() -> Iterator[tuple[str, str]]:
     for document in DOCUMENTS:
         blocks = re.findall(r"```yaml\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
         for number, block in enumerate(blocks, start=1):
-            yield f"{document.name}-{number}", block
+            yield f"{document.stem}-{number}", block
 
 
-@pytest.mark.parametrize("example", [pytest.param(block, id=name) for name, block in yaml_examples()])
-def test_yaml_examples_are_right(tmp_path: Path, example: str) -> None:
+EXAMPLES = [pytest.param(block, id=name) for name, block in yaml_examples()]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_yaml_examples_are_right_and_run(tmp_path: Path, example: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pipeline.yaml").write_text(example)
-    environment = {"WEBHOOK": "https://example.org/hook", "WEBHOOK_SECRET": "secret"}
-    assert load_pipeline(tmp_path / "pipeline.yaml", environment=environment).jobs
+    monkeypatch.setenv("NSTPIPE_WORK", str(tmp_path / "work"))
+    monkeypatch.setenv("WEBHOOK", "https://example.org/hook")
+    monkeypatch.setenv("WEBHOOK_SECRET", "secret")
+    tiny = ["device=cpu", "jobs.*.size=48", "jobs.*.optimizer.first=1", "jobs.*.optimizer.next=1"]
+    pipeline = load_pipeline(tmp_path / "pipeline.yaml", tiny)
+    for job in pipeline.jobs:
+        furnish(job)
+    # Nothing leaves the machine; what is sent, and how, has tests of its own.
+    result = nstpipe.run(pipeline.model_copy(update={"notify": Notify(), "track": Track()}))
+    assert (result.exit_code, result.failures) == (0, ())
+    assert result.outputs
+
+
+def furnish(job: Job) -> None:
+    """Make small media for what a job reads."""
+    for image in (*job.style.images, *(image for region in job.regions if region.style for image in region.style.images)):
+        make_picture(image.path)
+    for region in job.regions:
+        make_picture(region.mask if region.mask.suffix else region.mask / "deep" / "a.png")
+    if job.input.suffix.lower() in VIDEO_SUFFIXES:
+        make_video(job.input, frames=2)
+    elif job.input.suffix.lower() in PICTURE_SUFFIXES:
+        make_picture(job.input)
+    else:
+        make_picture(job.input / "deep" / "a.jpg")
+
+
+def test_a_page_is_found_from_the_site_and_the_site_knows_no_other() -> None:
+    class Loader(yaml.SafeLoader):
+        """Like PyYAML's, but tags of mkdocs' own are left alone."""
+
+    Loader.add_multi_constructor("tag:", lambda loader, suffix, node: None)
+    site = yaml.load((REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8"), Loader)
+
+    def pages(place: object) -> Iterator[str]:
+        if isinstance(place, str):
+            yield place
+        for child in place.values() if isinstance(place, dict) else place if isinstance(place, list) else ():
+            yield from pages(child)
+
+    docs = REPOSITORY / "docs"
+    assert sorted(pages(site["nav"])) == sorted(page.relative_to(docs).as_posix() for page in docs.rglob("*.md"))
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("material") is None, reason="mkdocs-material is not installed; `pip install .[docs]`"
+)
+def test_the_site_is_built_without_a_warning_and_fetches_nothing(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    said = subprocess.run(build, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert not re.findall(r'<(?:script|img|link rel="(?:stylesheet|preload)")[^>]*(?:src|href)="https?:', page)
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    written = subprocess.run(
+        [sys.executable, "-c", "import reference\nfor page, make in reference.PAGES.items(): print(page); print(make())"],
+        cwd=REPOSITORY / "tools", env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, check=True,
+        encoding="utf-8",
+    ).stdout  # fmt: skip
+    folder = REPOSITORY / "docs" / "reference"
+    for page in ("commands.md", "keys.md"):
+        assert (folder / page).read_text(encoding="utf-8") in written, "run `python tools/reference.py`"
+
+
+def shown_commands() -> Iterator[str]:
+    for document in DOCUMENTS:
+        for line in document.read_text(encoding="utf-8").splitlines():
+            match = re.match(r"(?:    |.*`)(nstpipe [a-z]+ pipeline\.yaml[^`]*)", line)
+            if match is not None:
+                yield match[1]
+
+
+@pytest.mark.parametrize("line", sorted(set(shown_commands())))
+def test_commands_of_the_documents_are_ones_that_nstpipe_takes(line: str) -> None:
+    arguments = shlex.split(line, comments=True)[1:]
+    # With --help a command does nothing, but only after its arguments were understood.
+    assert exit_code([*arguments, "--help"]) == 0
 
 
 def keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -73,3 +162,25 @@ def test_the_sample_pipeline_runs(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert {output.frames for output in result.outputs} == {75, 1}
     assert len(list((tmp_path / "street").glob("*.jpg"))) == 9
+
+
+def wrong_examples() -> Iterator[tuple[str, str, str]]:
+    text = (REPOSITORY / "docs" / "errors.md").read_text(encoding="utf-8")
+    yield from re.findall(
+        r'^## ([^\n]*)\n\n```yaml title="pipeline.yaml"\n(.*?)```\n\n```text\n(.*?)```', text, re.DOTALL | re.MULTILINE
+    )
+
+
+@pytest.mark.parametrize(("yaml", "said"), [pytest.param(yaml, said, id=title) for title, yaml, said in wrong_examples()])
+def test_wrong_files_get_the_messages_that_the_page_shows(
+    tmp_path: Path, yaml: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("pipeline.yaml").write_text(yaml)
+    with pytest.raises(ConfigError) as caught:
+        load_pipeline(Path("pipeline.yaml"), environment={})
+    assert str(caught.value) == said.rstrip("\n")
+
+
+def test_there_are_twelve_wrong_files_and_more() -> None:
+    assert len(list(wrong_examples())) >= 12

@@ -33,6 +33,10 @@ ROOMS = (
     "report",
     "conduct",
     "doctor",
+    "estimate",
+    "preview",
+    "begin",
+    "schedule",
     "api",
     "cli",
 )

@@ -83,11 +83,12 @@ _Loader.add_implicit_resolver(
 
 
 class DocumentError(Exception):
-    """The text is no usable document; `problems` says why."""
+    """The text is no usable document; `problems` says why, and `rest` is what could be read all the same, if anything."""
 
-    def __init__(self, *problems: Problem) -> None:
+    def __init__(self, *problems: Problem, rest: Located | None = None) -> None:
         super().__init__(*problems)
         self.problems = problems
+        self.rest = rest
 
 
 def parse(text: str, environment: Mapping[str, str] = os.environ, *, key: str = "", first_line: int | None = 1) -> Located:
@@ -129,7 +130,7 @@ def parse(text: str, environment: Mapping[str, str] = os.environ, *, key: str = 
     finally:
         loader.dispose()
     if builder.problems:
-        raise DocumentError(*builder.problems)
+        raise DocumentError(*builder.problems, rest=located)
     return located
 
 
@@ -138,7 +139,10 @@ def _syntax_message(error: yaml.MarkedYAMLError) -> str:
     mark = error.problem_mark
     if "'\\t'" in problem or (mark is not None and mark.buffer and mark.buffer[mark.pointer : mark.pointer + 1] == "\t"):
         return "found a tab; YAML is indented with spaces only: replace the tab with spaces"
-    return f"is not YAML: {problem}"
+    hint = ""
+    if mark is not None and mark.buffer and mark.buffer[max(0, mark.pointer - 1) : mark.pointer + 1] == "${":
+        hint = "; within { } or [ ], put quotes around ${VAR}"
+    return f"is not YAML: {problem}{hint}"
 
 
 _VARIABLE = re.compile(

@@ -6,8 +6,8 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -21,6 +21,24 @@ MOST_JOBS = 10_000
 """A matrix multiplies; more jobs than this is a slip."""
 
 
+MOST_NAMED = 8
+"""Files that a message names."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What could be read of a pipeline.yaml.
+
+    Attributes:
+        pipeline: its right part: without the jobs, and with the defaults of the other keys, that are wrong; None if
+            there is none.
+        problems: all that is wrong, in the order of the file.
+    """
+
+    pipeline: Pipeline | None
+    problems: tuple[Problem, ...]
+
+
 def load_pipeline(path: Path, overrides: Sequence[str] = (), environment: Mapping[str, str] = os.environ) -> Pipeline:
     """Read, fill in, merge and check a pipeline.yaml.
 
@@ -32,28 +50,48 @@ def load_pipeline(path: Path, overrides: Sequence[str] = (), environment: Mappin
     Raises:
         ConfigError: with every problem that could be found.
     """
+    loaded = load_right_part(path, overrides, environment)
+    if loaded.problems or loaded.pipeline is None:
+        raise ConfigError(path, loaded.problems)
+    return loaded.pipeline
+
+
+def load_right_part(path: Path, overrides: Sequence[str] = (), environment: Mapping[str, str] = os.environ) -> Loaded:
+    """The same, but with the problems as values, so that what is right can be looked at further."""
+    problems: list[Problem] = []
+    pipeline = None
+    try:
+        try:
+            document = parse(_text_of(path), environment)
+        except DocumentError as error:
+            if error.rest is None:
+                raise
+            document = error.rest
+            problems += error.problems
+        document = _expanded(_overridden(document, overrides, environment))
+        pipeline, found = _validated(document, path, [problem.key for problem in problems if problem.key])
+        problems += found
+    except DocumentError as error:
+        problems += error.problems
+    return Loaded(pipeline, tuple(sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0)))
+
+
+def _text_of(path: Path) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(4 * MOST_CHARACTERS + 1)  # what UTF-8 needs at most; a video given by mistake is far longer
         if len(content) > 4 * MOST_CHARACTERS:
             message = f"has more than {4 * MOST_CHARACTERS} bytes, which no pipeline has; is this the right file?"
-            raise ConfigError(path, (Problem("", message),))
-        text = content.decode("utf-8-sig")
+            raise DocumentError(Problem("", message))
+        return content.decode("utf-8-sig")
     except OSError as error:
-        raise ConfigError(
-            path, (Problem("", f"cannot be read: {error.strerror}. Give the path of a pipeline.yaml"),)
-        ) from error
+        near = sorted(file.name for file in path.parent.glob("*.y*ml")) if path.parent.is_dir() and not path.exists() else []
+        there = f"; in that folder are {', '.join(near[:MOST_NAMED])}" if near else ", or write one with `nstpipe init`"
+        message = f"cannot be read: {error.strerror}. Give the path of a pipeline.yaml{there}"
+        raise DocumentError(Problem("", message)) from error
     except UnicodeDecodeError as error:
         message = f"is not text in UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}); save it as UTF-8"
-        raise ConfigError(path, (Problem("", message),)) from error
-    try:
-        document = _overridden(parse(text, environment), overrides, environment)
-        document = _expanded(document)
-        pipeline = _validated(document, path)
-    except DocumentError as error:
-        problems = sorted(dict.fromkeys(error.problems), key=lambda problem: problem.line or 0)
-        raise ConfigError(path, tuple(problems)) from error
-    return pipeline
+        raise DocumentError(Problem("", message)) from error
 
 
 def _overridden(document: Located, overrides: Sequence[str], environment: Mapping[str, str]) -> Located:
@@ -198,15 +236,33 @@ def _filled(place: Located, values: Mapping[str, Located]) -> Located:
     return replace(place, value=_PLACEHOLDER.sub(value_of, place.value))
 
 
-def _validated(document: Located, path: Path) -> Pipeline:
+def _validated(document: Located, path: Path, unread: Collection[str]) -> tuple[Pipeline | None, list[Problem]]:
+    """What is right of a document, and what is wrong with the rest, but for keys whose values could not be read."""
+    problems: list[Problem] = []
+    context = {"folder": path.absolute().parent}
     try:
-        pipeline = Pipeline.model_validate(document.plain(), context={"folder": path.absolute().parent})
+        pipeline = Pipeline.model_validate(document.plain(), context=context)
     except ValidationError as error:
-        raise DocumentError(*problems_of(error, document)) from error
-    problems = list(_conflicts(pipeline, document))
-    if problems:
-        raise DocumentError(*problems)
-    return pipeline
+        problems = problems_of(error, document, unread)
+        document = _right_part(document, error)
+        try:
+            pipeline = Pipeline.model_validate(document.plain(), context=context)
+        except ValidationError:
+            return None, problems
+    return pipeline, [*problems, *_conflicts(pipeline, document)]
+
+
+def _right_part(document: Located, error: ValidationError) -> Located:
+    """A document without its faulty jobs and its other faulty keys, whose defaults then hold."""
+    places = [detail["loc"] for detail in error.errors(include_url=False)]
+    faulty_jobs = {place[1] for place in places if place[0] == "jobs" and len(place) > 1}
+    faulty_keys = {place[0] for place in places if place and place[0] != "jobs"}
+    top = {name: child for name, child in document.value.items() if name not in faulty_keys}
+    top.setdefault("version", Located(1, "version", None))
+    jobs = top.get("jobs")
+    if jobs is not None and isinstance(jobs.value, list):
+        top["jobs"] = replace(jobs, value=[job for index, job in enumerate(jobs.value) if index not in faulty_jobs])
+    return replace(document, value=top)
 
 
 def _conflicts(pipeline: Pipeline, document: Located) -> list[Problem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -13,8 +13,14 @@ from nstpipe.config.models import SECRETS, Job, Pipeline, Style, StyleImage
 from nstpipe.errors import Problem
 
 
-def problems_of(error: ValidationError, document: Located) -> list[Problem]:
-    """One problem for each key that is wrong, in the order of the file."""
+def problems_of(error: ValidationError, document: Located, unread: Collection[str] = ()) -> list[Problem]:
+    """One problem for each key that is wrong, in the order of the file.
+
+    Args:
+        error: pydantic's.
+        document: that was checked.
+        unread: keys whose values could not be read, which has been said already.
+    """
     by_place: dict[tuple[str | int, ...], list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
         # pydantic also counts a list's faulty entries as absent; the entries' own faults are said already.
@@ -24,6 +30,8 @@ def problems_of(error: ValidationError, document: Located) -> list[Problem]:
     problems: dict[tuple[str, int | None, str], Problem] = {}
     for place, details in by_place.items():
         written, problem = _problem(place, details, document)
+        if any(written == key or written.startswith((f"{key}.", f"{key}[")) for key in unread):
+            continue
         # `defaults` and a matrix bring one key of the file into many jobs; it is wrong once.
         problems.setdefault((written, problem.line, problem.message), problem)
     return sorted(problems.values(), key=lambda problem: problem.line or 0)
@@ -62,7 +70,8 @@ def _problem(place: tuple[str | int, ...], details: Sequence[ErrorDetails], docu
 def _message(place: tuple[str | int, ...], details: Sequence[ErrorDetails], here: Located) -> str:
     kinds = {detail["type"] for detail in details}
     if "missing" in kinds:
-        return "is required, but missing"
+        about = _model_at(place[:-1]).model_fields[str(place[-1])].description or ""
+        return f"is required, but missing: {about[:1].lower()}{about[1:].rstrip('.')}"
     if "extra_forbidden" in kinds:
         return _unknown_key(place)
     if any(detail["loc"][-1] == "[key]" for detail in details):

@@ -99,7 +99,7 @@ def _has_several_frames(path: Path) -> bool:
         return False
 
 
-def _is_video(path: Path) -> bool:
+def holds_video(path: Path) -> bool:
     """By content; where that does not say, by suffix."""
     moving = is_moving(path)
     return path.suffix.lower() not in PICTURE_SUFFIXES if moving is None else moving
@@ -110,7 +110,7 @@ def _is_video_output(path: Path) -> bool:
 
 
 def _single(job: Job) -> InputFile:
-    is_video = is_numbered(job.input) or _is_video(job.input)
+    is_video = is_numbered(job.input) or holds_video(job.input)
     if is_video and not _is_video_output(job.output):
         allowed = ", ".join((*VIDEO_CODECS_BY_SUFFIX, *ANIMATION_SUFFIXES))
         raise ItemError(
@@ -141,7 +141,7 @@ def _of_folder(job: Job) -> tuple[InputFile, ...]:
 
 def _mirrored(path: Path, job: Job, root: Path) -> InputFile:
     """A file of a tree, and its place in the output's tree."""
-    output, is_video = job.output / path.relative_to(root), _is_video(path)
+    output, is_video = job.output / path.relative_to(root), holds_video(path)
     suffixes = (*VIDEO_CODECS_BY_SUFFIX, *ANIMATION_SUFFIXES)
     if is_video and output.suffix.lower() not in suffixes:
         output = output.with_suffix(".mp4")
@@ -224,7 +224,7 @@ def _by_glob(job: Job) -> tuple[InputFile, ...]:
     wanted = parts[fixed:]
     for file in inputs:
         output = file.output.resolve()
-        if root.resolve() in output.parents and _matches_parts(output.relative_to(root.resolve()).parts, wanted):
+        if root.resolve() in output.parents and matches_parts(output.relative_to(root.resolve()).parts, wanted):
             raise ItemError(
                 f"output: {file.output} matches the input {job.input}, so results would become inputs.",
                 "Give a place outside it, or a narrower pattern.",
@@ -232,10 +232,10 @@ def _by_glob(job: Job) -> tuple[InputFile, ...]:
     return inputs
 
 
-def _matches_parts(parts: Sequence[str], patterns: Sequence[str]) -> bool:
+def matches_parts(parts: Sequence[str], patterns: Sequence[str]) -> bool:
     """Whether a relative path matches a glob; `**` stands for any number of folders."""
     if not patterns:
         return not parts
     if patterns[0] == "**":
-        return any(_matches_parts(parts[skipped:], patterns[1:]) for skipped in range(len(parts) + 1))
-    return bool(parts) and fnmatch.fnmatch(parts[0], patterns[0]) and _matches_parts(parts[1:], patterns[1:])
+        return any(matches_parts(parts[skipped:], patterns[1:]) for skipped in range(len(parts) + 1))
+    return bool(parts) and fnmatch.fnmatch(parts[0], patterns[0]) and matches_parts(parts[1:], patterns[1:])

@@ -74,6 +74,7 @@ class _MaxPool(torch.autograd.Function):
         with torch.enable_grad():
             again = activation.detach().requires_grad_(True)
             pooled = functional.max_pool2d(again, kernel_size=2)
+        gradient: Tensor
         (gradient,) = torch.autograd.grad(pooled, again, upstream)
         return gradient
 

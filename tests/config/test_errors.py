@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,11 @@ WRONG_VALUES: list[tuple[str, str, str]] = [
     ("encode: {codek: ffv1}", "encode.codek", "did you mean codec?"),
     ("content: {layer: {relu4_2: 1}}", "content.layer", "did you mean layers?"),
 ]
+
+
+def brief(problem: Problem) -> Problem:
+    """A problem without what is said of the key's meaning."""
+    return replace(problem, message=problem.message.partition(":")[0])
 
 
 @pytest.mark.parametrize(("line", "key", "words"), WRONG_VALUES, ids=[line for line, *_ in WRONG_VALUES])
@@ -162,13 +168,13 @@ def test_names_that_yaml_takes_for_something_else(tmp_path: Path, name: str) -> 
 def test_missing_keys_of_the_file(tmp_path: Path) -> None:
     found = problems(tmp_path, "device: cpu\n")
     assert {(problem.key, problem.line) for problem in found} == {("version", 1), ("jobs", 1)}
-    assert {problem.message for problem in found} == {"is required, but missing"}
+    assert {brief(problem).message for problem in found} == {"is required, but missing"}
 
 
 @pytest.mark.parametrize("key", ["input", "output", "style"])
 def test_missing_keys_of_a_job(tmp_path: Path, key: str) -> None:
     problem = only_problem(tmp_path, document(job(name="first"), job(**{key: ""})))
-    assert problem == Problem(f"jobs.a.{key}", "is required, but missing", 7)
+    assert brief(problem) == Problem(f"jobs.a.{key}", "is required, but missing", 7)
 
 
 def test_a_job_without_a_name_goes_by_its_number(tmp_path: Path) -> None:
@@ -297,7 +303,7 @@ def test_all_problems_between_keys_are_told_in_the_order_of_the_file(tmp_path: P
     assert [problem.key for problem in found] == ["jobs.a.encode.codec", "jobs.b.output", "jobs.a.output", "jobs.a.name"]
 
 
-def test_all_problems_of_the_text_itself_are_told_in_the_order_of_the_file(tmp_path: Path) -> None:
+def test_problems_of_the_text_and_of_the_values_are_told_together_in_the_order_of_the_file(tmp_path: Path) -> None:
     text = (
         "x-shared: &shared\n"
         "  audio: ${NO_SUCH_AUDIO} # <-\n"
@@ -308,10 +314,22 @@ def test_all_problems_of_the_text_itself_are_told_in_the_order_of_the_file(tmp_p
         "    size: !!int many # <-\n"
         "    encode: {crf: 1, crf: 2} # <-\n"
         "    <<: *shared\n"
+        "    input: a.mp4\n"
+        "    output: b.mp4\n"
+        "    style: c.png\n"
+        "    strength: 2 # <-\n"
     )
     found = problems(tmp_path, text)
     assert [problem.line for problem in found] == marked(text)
-    assert [problem.key for problem in found] == ["jobs[0].audio", "version", "jobs[0].size", "jobs[0].encode.crf"]
+    assert [problem.key for problem in found] == [
+        "jobs[0].audio", "version", "jobs[0].size", "jobs[0].encode.crf", "jobs.a.strength",
+    ]  # fmt: skip
+
+
+def test_what_is_wrong_between_jobs_that_are_right_is_told_with_the_rest(tmp_path: Path) -> None:
+    text = document(job("sise: 3 # <-"), job(name="b"), job("input: out/c # <-", name="c", input="", output="out/c/d"))
+    text = text.replace("output: out/c/d", "output: out/c/d # <-").replace("input: out/c # <-", "input: out/c")
+    assert [problem.key for problem in problems(tmp_path, text)] == ["jobs.a.sise", "jobs.c.output"]
 
 
 @pytest.mark.parametrize(
@@ -336,7 +354,7 @@ def test_what_is_wrong_in_defaults_is_told_once(tmp_path: Path, lines: str, key:
 def test_what_is_missing_in_a_style_of_defaults_is_told_once(tmp_path: Path) -> None:
     jobs = [job(name=name, style="") for name in "abc"]
     problem = only_problem(tmp_path, document(*jobs, top="defaults:\n  style: {strength: 2}\n"))
-    assert problem == Problem("defaults.style.images", "is required, but missing", 3)
+    assert brief(problem) == Problem("defaults.style.images", "is required, but missing", 3)
 
 
 def test_what_is_wrong_in_a_job_with_a_matrix_is_told_once(tmp_path: Path) -> None:
@@ -354,7 +372,7 @@ def test_what_is_wrong_in_a_job_with_a_matrix_is_told_once(tmp_path: Path) -> No
 def test_a_nameless_job_after_a_matrix_keeps_its_number(tmp_path: Path) -> None:
     several = job("matrix: {hour: [1, 2, 3]}", name="'a-{hour}'", input="in", output="'out/{hour}'")
     text = document(several, job(name="", input="in/b", output="out/b"))
-    assert only_problem(tmp_path, text) == Problem("jobs[1].name", "is required, but missing", 8)
+    assert brief(only_problem(tmp_path, text)) == Problem("jobs[1].name", "is required, but missing", 8)
 
 
 # The text itself
@@ -464,7 +482,12 @@ def test_a_file_that_does_not_exist(tmp_path: Path) -> None:
     file = tmp_path / "nothing.yaml"
     with pytest.raises(ConfigError) as caught:
         load_pipeline(file)
-    assert str(caught.value) == f"{file}: cannot be read: No such file or directory. Give the path of a pipeline.yaml"
+    assert str(caught.value) == f"{file}: cannot be read: No such file or directory. Give the path of a pipeline.yaml" + (
+        ", or write one with `nstpipe init`"
+    )
+    (tmp_path / "pipeline.yaml").touch()
+    with pytest.raises(ConfigError, match=r"in that folder are pipeline\.yaml"):
+        load_pipeline(file)
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         load_pipeline(tmp_path)
 

@@ -19,44 +19,32 @@ from rich.console import Console
 from rich.table import Table
 
 from nstpipe import __version__
+from nstpipe.cli.init import init
+from nstpipe.cli.options import AsJson, File, JobNames, Overrides, console_for, print_json
+from nstpipe.cli.plan import plan
+from nstpipe.cli.preview import preview
+from nstpipe.cli.schedule import schedule
+from nstpipe.cli.validate import validate
 from nstpipe.errors import (
     EXIT_BUG,
     EXIT_DONE,
     EXIT_INTERRUPTED,
-    EXIT_SOME_FAILED,
     EXIT_TERMINATED,
-    DiskFullError,
-    InputError,
     MachineError,
     NstpipeError,
     UsageError,
 )
+from nstpipe.schedule import time_of_day
 from nstpipe.stop import Stop, StopReason
 
 app = typer.Typer(
     name="nstpipe",
     help="Repaint videos and folders of pictures in the style of a painting.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-File = Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline.yaml.", show_default=False)]
-JobNames = Annotated[list[str], typer.Option("--job", metavar="NAME", help="Do this job only; may be repeated.")]
-Overrides = Annotated[
-    list[str],
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in jobs.street.size=256; may be repeated."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout; text for people on stderr.")]
-
-
-def _console(as_json: bool = False) -> Console:
-    return Console(stderr=as_json)
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value) + "\n")
-    sys.stdout.flush()
 
 
 def _show_version(wanted: bool) -> None:
@@ -103,12 +91,12 @@ def run(
     from nstpipe.events import Event
     from nstpipe.report.progress import progress
 
-    with progress(_console(as_json), quiet=quiet) as reporter:
+    with progress(console_for(as_json), quiet=quiet) as reporter:
 
         def on_event(event: Event) -> None:
             reporter(event)
             if as_json:
-                _print_json(event.as_json())
+                print_json(event.as_json())
 
         result = api.run(
             pipeline,
@@ -140,11 +128,9 @@ def _deadline(until: str | None, max_runtime: str | None, now: float) -> float |
     """
     ends = []
     if until is not None:
-        match = re.fullmatch(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", until)
-        if match is None:
-            raise UsageError(f"--until: found {until}; should be a time of the day from 00:00 to 23:59, such as 06:30.")
+        hour, minute = time_of_day("--until", until)
         today = datetime.fromtimestamp(now)
-        end = today.replace(hour=int(match[1]), minute=int(match[2]), second=0, microsecond=0)
+        end = today.replace(hour=hour, minute=minute, second=0, microsecond=0)
         ends.append((end if end > today else end + timedelta(days=1)).timestamp())
     if max_runtime is not None:
         match = re.fullmatch(r"(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?", max_runtime)
@@ -155,55 +141,7 @@ def _deadline(until: str | None, max_runtime: str | None, now: float) -> float |
     return min(ends, default=None)
 
 
-@app.command()
-def plan(
-    pipeline: File,
-    job: JobNames = [],  # noqa: B006
-    set_: Overrides = [],  # noqa: B006
-    as_json: AsJson = False,
-) -> None:
-    """Say what `run` would do, and why, without doing it.
-
-    Example: nstpipe plan pipeline.yaml
-    """
-    from nstpipe import api
-    from nstpipe.files import as_megabytes
-
-    planned = api.plan(pipeline, jobs=job, overrides=set_)
-    if as_json:
-        for output in planned.outputs:
-            _print_json(
-                {
-                    "job": output.job.name,
-                    "path": str(output.found.file.path),
-                    "output": str(output.path),
-                    "frames": output.found.frame_count,
-                    "first_frame_indices": list(output.found.shot_starts),
-                    "width": output.size[0],
-                    "height": output.size[1],
-                    "done": output.is_done,
-                    "reason": output.reason,
-                    "described": dict(output.described),
-                }
-            )
-    table = Table("job", "input", "clips", "frames", "size", "state")
-    for output in planned.outputs:
-        width, height = output.size
-        state = "done" if output.is_done else f"to do: {output.reason}"
-        clips, frames = str(len(output.clips)), str(output.found.frame_count)
-        table.add_row(output.job.name, output.found.file.path.name, clips, frames, f"{width}x{height}", state)
-    for failure in planned.failures:
-        table.add_row(failure.job, Path(failure.path).name, "–", "–", "–", f"cannot be used: {failure.reason}")
-    console = _console(as_json)
-    for notice in planned.notices:
-        console.print(notice, markup=False, highlight=False, soft_wrap=True)
-    console.print(table)
-    if planned.bytes_needed:
-        needed, free = as_megabytes(planned.bytes_needed), as_megabytes(planned.bytes_free)
-        console.print(f"Frames that wait to be encoded need about {needed} of disk; {free} are free.", highlight=False)
-    if planned.bytes_needed > planned.bytes_free:
-        raise DiskFullError("the disk of the work folder is too full for this.", "Free some space, or give a smaller size.")
-    _leave_for(len(planned.outputs), len(planned.failures))
+app.command()(plan)
 
 
 @app.command()
@@ -224,13 +162,13 @@ def status(
 
     found = api.status(pipeline, jobs=job, overrides=set_)
     if as_json:
-        _print_json(asdict(found))
+        print_json(asdict(found))
     table = Table("job", "done", "running" if found.holder else "begun", "failed", "left", "frames", "time left")
     for line in found.jobs:
         frames = f"{line.frames_done} of {line.frames}"
         left = as_duration(line.seconds_left)
         table.add_row(line.job, str(line.done), str(line.running), str(line.failed), str(line.left), frames, left)
-    console = _console(as_json)
+    console = console_for(as_json)
     console.print(table)
     for path, reason in found.failures.items():
         console.print(f"failed: {path}: {reason}", markup=False, highlight=False, soft_wrap=True)
@@ -261,32 +199,11 @@ def report(
 
     path = api.report(pipeline, jobs=job, overrides=set_, output=output)
     if as_json:
-        _print_json({"report": str(path), "bytes": path.stat().st_size})
-    _console(as_json).print(f"Report: {path}", markup=False, highlight=False, soft_wrap=True)
+        print_json({"report": str(path), "bytes": path.stat().st_size})
+    console_for(as_json).print(f"Report: {path}", markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command()
-def validate(pipeline: File, set_: Overrides = []) -> None:  # noqa: B006
-    """Check the file, and that every input can be opened; run nothing.
-
-    Example: nstpipe validate pipeline.yaml
-    """
-    from nstpipe import api
-
-    usable, failures = api.check(pipeline, overrides=set_)
-    console = _console()
-    for failure in failures:
-        hint = f" {failure.next_step}" if failure.next_step else ""
-        console.print(f"{failure.job}: {failure.reason}{hint}", markup=False, highlight=False, soft_wrap=True)
-    if not failures:
-        console.print(f"{pipeline} is right, and all its {usable} inputs can be opened.", highlight=False, soft_wrap=True)
-    _leave_for(usable, len(failures))
-
-
-def _leave_for(usable: int, failed: int) -> NoReturn:
-    if failed and not usable:
-        raise InputError("nothing usable in the inputs.")
-    raise typer.Exit(EXIT_SOME_FAILED if failed else EXIT_DONE)
+app.command()(validate)
 
 
 @app.command()
@@ -364,14 +281,19 @@ def doctor(as_json: AsJson = False) -> None:
     findings = examine(Path())
     if as_json:
         for finding in findings:
-            _print_json(asdict(finding))
+            print_json(asdict(finding))
     table = Table("", "found", "to do")
     for finding in findings:
         table.add_row(finding.topic, finding.found, finding.remedy)
-    _console(as_json).print(table)
+    console_for(as_json).print(table)
     missing = [finding.topic for finding in findings if finding.is_needed]
     if missing:
         raise MachineError(f"this machine lacks what nstpipe needs: {', '.join(missing)}.", "See the table above.")
+
+
+app.command()(init)
+app.command()(preview)
+app.command()(schedule)
 
 
 class _Stopped(BaseException):
@@ -429,6 +351,9 @@ def exit_code(arguments: Sequence[str] | None) -> int:
         message = format_message()
         say(f"nstpipe: {message}\n  Try `nstpipe --help`.")
         return UsageError.exit_code
+    except typer.Abort:
+        say("\nnstpipe: nothing was written.")
+        return EXIT_INTERRUPTED
     except _Stopped as stopped:
         interrupted = stopped.number == signal.SIGINT
         what = "interrupted" if interrupted else "terminated"

@@ -1,0 +1,69 @@
+"""What the commands have in common: arguments, options, and where they speak."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from nstpipe.errors import EXIT_DONE, EXIT_SOME_FAILED, InputError
+
+
+def jobs_in(context: typer.Context) -> list[str]:
+    """Names of the jobs, for the shell to complete; none where the file cannot be read."""
+    from nstpipe.config import load_pipeline
+    from nstpipe.errors import ConfigError
+
+    # While an option still lacks its value, the file is among the words that nobody has asked for yet.
+    files = [context.params.get("pipeline"), *context.args, "pipeline.yaml"]
+    try:
+        return [job.name for job in load_pipeline(Path(next(file for file in files if file))).jobs]
+    except ConfigError:
+        return []
+
+
+File = Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline.yaml.", show_default=False)]
+JobNames = Annotated[
+    list[str],
+    typer.Option("--job", metavar="NAME", help="Do this job only; may be repeated.", autocompletion=jobs_in),
+]
+Overrides = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in jobs.street.size=256; may be repeated."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout; text for people on stderr.")]
+
+WIDE = 10_000
+"""Columns of a table that no terminal folds: whoever reads it from a pipe wants a line for each row."""
+
+
+def console_for(as_json: bool = False, *, wide_in_a_pipe: bool = False) -> Console:
+    """Where a command speaks to people.
+
+    Args:
+        as_json: whether stdout belongs to machines, so that people's text goes to stderr.
+        wide_in_a_pipe: whether lines are left whole where no terminal is.
+    """
+    made = Console(stderr=as_json)
+    return Console(stderr=as_json, width=WIDE) if wide_in_a_pipe and not made.is_terminal else made
+
+
+def print_json(value: object) -> None:
+    """One line of JSON on stdout."""
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+def leave_for(usable: int, failed: int) -> NoReturn:
+    """End a command that has looked at inputs with the exit code that says how it went.
+
+    Raises:
+        InputError: none can be used.
+    """
+    if failed and not usable:
+        raise InputError("nothing usable in the inputs.")
+    raise typer.Exit(EXIT_SOME_FAILED if failed else EXIT_DONE)

@@ -1,0 +1,217 @@
+"""`nstpipe plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from nstpipe.cli.options import AsJson, File, JobNames, Overrides, console_for, leave_for, print_json
+from nstpipe.errors import DiskFullError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from nstpipe.estimate import Estimate, OutputCost
+
+LONGEST_REASON = 28
+"""Letters that stand in the table itself."""
+
+MOST_ROWS = 40
+"""Of a table that is still read; longer ones put the pictures of a job together, and leave its shots out."""
+
+
+def plan(
+    pipeline: File,
+    job: JobNames = [],  # noqa: B006  # typer reads the default and never changes it
+    set_: Overrides = [],  # noqa: B006
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes, instead of the file's own number.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N, instead of the file's own.")] = None,
+    calibrate: Annotated[
+        bool, typer.Option(help="Time a few iterations where no earlier run says how fast this machine is; kept.")
+    ] = True,
+    every: Annotated[bool, typer.Option("--all", help="A row for each picture and shot, however many.")] = False,
+    as_json: AsJson = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but what cannot be done.")] = False,
+) -> None:
+    """Say what `run` would do, why, and how long it would take, without doing it.
+
+    Example: nstpipe plan pipeline.yaml
+    """
+    from nstpipe import api
+    from nstpipe.files import as_megabytes
+
+    found = api.estimated(pipeline, jobs=job, overrides=set_, workers=workers, device=device, calibrate=calibrate)
+    planned = found.plan
+    if as_json:
+        for cost in found.costs:
+            print_json(_as_json(cost, found))
+    console = console_for(as_json)
+    if quiet:
+        for failure in planned.failures:
+            console.print(f"{failure.job}: {failure.reason}", markup=False, highlight=False, soft_wrap=True)
+    else:
+        _show(found, console, every=every)
+    if planned.bytes_needed > planned.bytes_free:
+        needed, free = as_megabytes(planned.bytes_needed), as_megabytes(planned.bytes_free)
+        raise DiskFullError(
+            f"the disk of the work folder is too full for this: {needed} are needed, {free} are free.",
+            "Free some space, or give a smaller size.",
+        )
+    leave_for(len(planned.outputs), len(planned.failures))
+
+
+def _show(found: Estimate, console: Console, *, every: bool) -> None:
+    for notice in found.plan.notices:
+        console.print(notice, markup=False, highlight=False, soft_wrap=True)
+    rows = list(_rows(found, every=True))
+    if len(rows) > MOST_ROWS and not every:
+        rows = list(_rows(found, every=False))
+    table, notes = _table(rows)
+    console.print(table)
+    for line in (*notes, *_summary(found)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of the table.
+
+    Attributes:
+        what: job, input or shot.
+        why: what would be done with it, and the reason; empty for a shot.
+        cost: frames, size, iterations, time and disk, for people.
+    """
+
+    what: str
+    why: str
+    cost: tuple[str, str, str, str, str]
+
+
+def _table(rows: list[_Row]) -> tuple[Table, list[str]]:
+    """The table, and what is too long for it: reasons that many rows may share."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("job and input", overflow="fold")
+    for name in ("frames", "size", "iterations", "time", "disk"):
+        table.add_column(name, justify="right", no_wrap=True)
+    notes: list[str] = []
+    for row in rows:
+        why = row.why
+        if len(why) > LONGEST_REASON:
+            begins, _, rest = why.partition(": ")
+            if rest not in notes:
+                notes.append(rest)
+            why = f"{begins} ({notes.index(rest) + 1})"
+        table.add_row(escape(f"{row.what}\n  {why}" if why else row.what), *row.cost)
+    return table, [f"({number}) {note}" for number, note in enumerate(notes, start=1)]
+
+
+def _rows(found: Estimate, *, every: bool) -> Iterator[_Row]:
+    alike: dict[tuple[str, str, tuple[int, int]], list[OutputCost]] = {}
+    for cost in found.costs:
+        output = cost.output
+        key = (output.job.name, _state(cost), output.size)
+        alike.setdefault(key if output.found.video is None and not every else (str(output.path), "", (0, 0)), []).append(cost)
+    for costs in alike.values():
+        first = costs[0].output
+        name = first.found.file.path.name if len(costs) == 1 else f"{len(costs)} pictures"
+        frames = sum(cost.output.found.frame_count for cost in costs)
+        yield _Row(f"{first.job.name}: {name}", _state(costs[0]), _cells(costs, frames, first.size))
+        if every and len(first.clips) > 1:
+            yield from _shots(costs[0])
+    for failure in found.plan.failures:
+        why = f"cannot be used: {failure.reason}"
+        yield _Row(f"{failure.job}: {Path(failure.path).name}", why, ("–", "–", "–", "–", "–"))
+
+
+def _shots(cost: OutputCost) -> Iterator[_Row]:
+    for number, part in enumerate(cost.clips, start=1):
+        clip = part.clip
+        what = f"  shot {number}: frames {clip.first_frame_index + 1} to {clip.end_frame_index}"
+        frames = _frames(clip.frame_count - part.frames_left, clip.frame_count) if cost.frames_left else str(clip.frame_count)
+        yield _Row(what, "", (frames, "", *_amounts(part.most_evaluations, part.seconds, part.bytes_needed)))
+
+
+def _cells(costs: list[OutputCost], frames: int, size: tuple[int, int]) -> tuple[str, str, str, str, str]:
+    left = sum(cost.frames_left for cost in costs)
+    seconds = [cost.seconds for cost in costs]
+    known = sum(second for second in seconds if second is not None) if None not in seconds else None
+    amounts = _amounts(sum(cost.most_evaluations for cost in costs), known, sum(cost.bytes_needed for cost in costs))
+    return (_frames(frames - left, frames) if left else str(frames), f"{size[0]}x{size[1]}", *amounts)
+
+
+def _frames(done: int, frames: int) -> str:
+    return f"{frames - done} of {frames}" if done else str(frames)
+
+
+def _amounts(evaluations: int, seconds: float | None, needed: int) -> tuple[str, str, str]:
+    from nstpipe.files import as_megabytes
+    from nstpipe.report.forecast import as_duration
+
+    if not evaluations:
+        return "–", "–", "–"
+    return f"{evaluations:,}", as_duration(seconds), as_megabytes(needed) if needed else "–"
+
+
+def _state(cost: OutputCost) -> str:
+    output = cost.output
+    if output.is_done:
+        return "done"
+    return f"not tried again: {output.reason}" if output.failed_before is not None else f"to do: {output.reason}"
+
+
+def _summary(found: Estimate) -> Iterator[str]:
+    from nstpipe.files import as_megabytes
+    from nstpipe.report.forecast import as_duration
+
+    planned, evaluations = found.plan, sum(cost.most_evaluations for cost in found.costs)
+    if evaluations:
+        frames = sum(cost.frames_left for cost in found.costs)
+        yield f"In all {frames:,} frames, at most {evaluations:,} iterations; a frame that hardly changes ends earlier."
+    if found.seconds is not None and evaluations:
+        workers = f"{found.workers} worker{'s' if found.workers > 1 else ''}"
+        yield f"That is about {as_duration(found.seconds)} with {workers}, by the pace of {' and '.join(found.sources)} here."
+    if planned.bytes_needed:
+        needed, free = as_megabytes(planned.bytes_needed), as_megabytes(planned.bytes_free)
+        yield f"Frames that wait to be encoded need about {needed} of disk; {free} are free."
+    if any(cost.output.failed_before is not None for cost in found.costs):
+        yield "What has failed before is tried again with `nstpipe run --retry-failed`."
+
+
+def _as_json(cost: OutputCost, found: Estimate) -> dict[str, Any]:
+    output = cost.output
+    return {
+        "job": output.job.name,
+        "path": str(output.found.file.path),
+        "output": str(output.path),
+        "frames": output.found.frame_count,
+        "first_frame_indices": list(output.found.shot_starts),
+        "width": output.size[0],
+        "height": output.size[1],
+        "done": output.is_done,
+        "reason": output.reason,
+        "frames_left": cost.frames_left,
+        "most_evaluations": cost.most_evaluations,
+        "seconds": cost.seconds,
+        "bytes_needed": cost.bytes_needed,
+        "pace": cost.source,
+        "workers": found.workers,
+        "clips": [
+            {
+                "first_frame_index": part.clip.first_frame_index,
+                "end_frame_index": part.clip.end_frame_index,
+                "frames_left": part.frames_left,
+                "most_evaluations": part.most_evaluations,
+                "seconds": part.seconds,
+                "bytes_needed": part.bytes_needed,
+            }
+            for part in cost.clips
+        ],
+        "described": dict(output.described),
+    }

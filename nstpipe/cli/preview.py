@@ -1,0 +1,107 @@
+"""`nstpipe preview`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn
+
+from nstpipe.cli.options import File, Overrides, console_for, jobs_in
+from nstpipe.errors import UsageError
+
+if TYPE_CHECKING:
+    from nstpipe.events import Emit, Event
+
+
+def preview(
+    pipeline: File,
+    job: Annotated[
+        str, typer.Option(metavar="NAME", help="Whose settings; default: the file's first job.", autocompletion=jobs_in)
+    ] = "",
+    frame: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Which frame or picture of the job's input, counted from 1.")
+    ] = 1,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Default: preview_JOB_N.png in the current folder."),
+    ] = None,
+    set_: Overrides = [],  # noqa: B006  # typer reads the default and never changes it
+    grid: Annotated[
+        list[str],
+        typer.Option(
+            metavar="KEY=VALUE,…",
+            help="Paint it once for each value and lay out a proof sheet; twice for two directions. "
+            "KEY is a job's key, or its end: strength for style.strength.",
+        ),
+    ] = [],  # noqa: B006
+    before_after: Annotated[bool, typer.Option("--before-after", help="Put the original beside it.")] = False,
+    iterations: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Iterations at most; default: 30, or the job's if fewer.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="As many iterations as the job itself.")] = False,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N, instead of the file's own.")] = None,
+) -> None:
+    """Paint one frame with a job's settings, at once; leaves the work folder and the results alone.
+
+    It stops after fewer iterations than a run, which is enough to judge the look; --full does them all.
+
+    Example: nstpipe preview pipeline.yaml --job street --grid strength=0.5,1,2 --grid scale=0.7,1,1.4
+    """
+    if full and iterations is not None:
+        raise UsageError("--full and --iterations: give one of them.")
+    began = time.monotonic()
+    from nstpipe import preview as room
+
+    axes = [room.axis(text) for text in grid]
+    overrides = (*set_, *([f"device={device}"] if device else []))
+    most = None if full else iterations or room.PREVIEW_EVALUATIONS
+    wanted = room.Preview(pipeline, job, frame - 1, overrides, most)
+    settings, chosen = wanted.settings()
+    path = output if output is not None else Path(f"preview_{chosen.name}_{frame}{'_grid' if axes else ''}.png")
+    room.check_writable(path, settings, pipeline)
+    cells = len(room.combinations(axes)) if axes else 1
+    console = console_for()
+    with _shown(cells) as emit:
+        if axes:
+            sheet = room.proof_sheet(wanted, axes, emit, with_original=before_after)
+            image, said = sheet.image, f"{cells} pictures"
+            painted = sheet.first
+        else:
+            painted = wanted.painted(emit)
+            image, said = room.before_and_after(painted) if before_after else room.alone(painted), "1 picture"
+    room.save(image, path)
+    height, width = painted.after.shape[:2]
+    console.print(
+        f"{path}: {said} of frame {frame} of {painted.job} ({painted.path.name}), {width}x{height}, "
+        f"{painted.evaluations} of {painted.most_evaluations} iterations, {time.monotonic() - began:.0f} s.",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@contextmanager
+def _shown(cells: int) -> Iterator[Emit]:
+    """A bar on a terminal, on stderr; nothing elsewhere."""
+    from nstpipe.events import FrameDone, FrameProgressed
+
+    columns = (TextColumn("painting"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    console = console_for(as_json=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=cells)
+        done = 0
+
+        def emit(event: Event) -> None:
+            nonlocal done
+            if isinstance(event, FrameDone):
+                done += 1
+                bar.update(task, completed=done)
+            elif isinstance(event, FrameProgressed):
+                bar.update(task, completed=done + event.evaluations / event.most_evaluations)
+
+        yield emit

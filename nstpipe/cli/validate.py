@@ -1,0 +1,61 @@
+"""`nstpipe validate`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from nstpipe.cli.options import AsJson, File, Overrides, console_for, leave_for, print_json
+from nstpipe.errors import ConfigError, Problem
+
+
+def validate(
+    pipeline: File,
+    set_: Overrides = [],  # noqa: B006  # typer reads the default and never changes it
+    as_json: AsJson = False,
+) -> None:
+    """Check the file, and open every input and painting; run nothing. All that is wrong stands in one table.
+
+    Example: nstpipe validate pipeline.yaml
+    """
+    from nstpipe import api
+
+    found = api.validate(pipeline, overrides=set_)
+    if as_json:
+        for problem in found.problems:
+            print_json({"file": str(pipeline), **asdict(problem)})
+        for failure in found.failures:
+            print_json({"job": failure.job, "path": failure.path, "message": failure.reason, "next_step": failure.next_step})
+    # Whoever reads a pipe wants a line for each fault.
+    console = console_for(as_json, wide_in_a_pipe=True)
+    if not found.problems and not found.failures:
+        console.print(f"{pipeline} is right, and all its {found.usable} inputs can be opened.", highlight=False, soft_wrap=True)
+        raise typer.Exit
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table.add_column("where", overflow="fold")
+    table.add_column("what is wrong", overflow="fold")
+    for problem in found.problems:
+        table.add_row(escape(_place(pipeline, problem)), escape(problem.message))
+    for failure in found.failures:
+        table.add_row(escape(f"job {failure.job}"), escape(f"{failure.reason} {failure.next_step}".strip()))
+    console.print(table)
+    said = [_counted(len(found.problems), "fault", "faults") if found.problems else "no fault of its own"]
+    said += [f"{_counted(len(found.failures), 'thing', 'things')} that it reads cannot be used"] if found.failures else []
+    console.print(f"{pipeline} has {'; '.join(said)}.", highlight=False, soft_wrap=True)
+    if found.problems:
+        raise typer.Exit(ConfigError.exit_code)
+    leave_for(found.usable, len(found.failures))
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
+
+
+def _place(file: Path, problem: Problem) -> str:
+    line = f":{problem.line}" if problem.line is not None else ""
+    return f"{file.name}{line}: {problem.key}" if problem.key else f"{file.name}{line}"

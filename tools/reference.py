@@ -1,0 +1,172 @@
+"""Writes docs/reference from the commands and the models: `python tools/reference.py`; a test sees that it was done."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel
+from typer.models import ArgumentInfo
+
+from nstpipe.cli import app
+from nstpipe.config import json_schema
+from nstpipe.config.models import Job, Pipeline
+
+FOLDER = Path(__file__).parent.parent / "docs" / "reference"
+
+NOTE = "<!-- Written by `python tools/reference.py`; change the code instead. -->\n\n"
+
+
+def commands() -> str:
+    """One section for each command: what it does, an example, its arguments and options."""
+    text = NOTE + (
+        "# Commands\n\n"
+        "`nstpipe --help` and `nstpipe COMMAND --help` say the same. `nstpipe --version` prints the version, and\n"
+        "`nstpipe --install-completion` teaches your shell to complete commands, options and job names.\n"
+    )
+    functions = [info.callback for info in app.registered_commands if info.callback is not None]
+    for command in sorted(functions, key=lambda function: function.__name__):
+        name = command.__name__
+        body, _, example = inspect.cleandoc(command.__doc__ or "").rpartition("Example:")
+        text += f"\n## nstpipe {name}\n\n{body.strip()}\n\n```bash\n{example.strip()}\n```\n\n"
+        hints = get_type_hints(command, include_extras=True)
+        declared = [key for key in inspect.signature(command).parameters if get_origin(hints[key]) is Annotated]
+        rows = [_option(key, hints[key]) for key in declared]
+        text += _table(("option", "means"), rows) if rows else ""
+    return text
+
+
+def _option(name: str, hint: Any) -> tuple[str, str]:
+    kind, info = get_args(hint)[:2]
+    if isinstance(info, ArgumentInfo):
+        return f"`{info.metavar}`", str(info.help)
+    plain = f"--{name.replace('_', '-')}"
+    # Within Annotated, typer takes the first name for what a default would be elsewhere.
+    first = (info.default,) if isinstance(info.default, str) else ()
+    decls = (*first, *(info.param_decls or ())) or ((plain, f"--no-{plain[2:]}") if name == "calibrate" else (plain,))
+    names = ", ".join(f"`{declared}`" for declared in decls)
+    choices = [choice for part in (kind, *get_args(kind)) if get_origin(part) is Literal for choice in get_args(part)]
+    words = {int: "NUMBER", str: "TEXT"}
+    value = info.metavar or "|".join(choices) or next((words[part] for part in (kind, *get_args(kind)) if part in words), "")
+    return f"{names} `{value}`" if value else names, str(info.help)
+
+
+def keys() -> str:
+    """A table for each mapping of pipeline.yaml: key, what it takes, default, meaning."""
+    text = NOTE + (
+        "# Keys of pipeline.yaml\n\n"
+        "What each key takes, and what holds without it. [pipeline.md](../pipeline.md) has examples for what people want, and\n"
+        "[pipeline.schema.json](../pipeline.schema.json) is the same for editors.\n"
+    )
+    definitions = json_schema()["$defs"]
+    sections = [("Of the file", Pipeline), ("Of a job", Job), *_mappings(Pipeline), *_mappings(Job)]
+    for title, model in sections:
+        own = Pipeline.model_json_schema() if model is Pipeline else definitions.get(model.__name__) or {}
+        properties = own.get("properties") or own["anyOf"][1]["properties"]  # Style has a short form too
+        rows = [_key(name, field, properties[name]) for name, field in model.model_fields.items()]
+        text += f"\n## {title}\n\n" + _table(("key", "takes", "default", "meaning"), rows)
+    return text
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that a value may be made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
+
+
+def _mappings(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """All that is nested below a model, each with its path."""
+    for name, field in model.model_fields.items():
+        for nested in _models(field.annotation):
+            if nested is not Job:
+                yield f"{prefix}{name}", nested
+                yield from _mappings(nested, f"{prefix}{name}.")
+
+
+def _key(name: str, field: Any, schema: dict[str, Any]) -> tuple[str, str, str, str]:
+    nested = any(True for _ in _models(field.annotation)) and name not in ("jobs", "images")
+    meaning = field.description or (f"see [{name}](#{name})" if nested else "")
+    if field.is_required():
+        default = "required"
+    elif nested or field.default is None:
+        default = "`[]`" if field.default == () else ""
+    else:
+        default = f"`{_written(field.default)}`"
+    takes = "a mapping" if nested else _taken(schema)
+    if nested and schema.get("type") == "array":
+        takes = "a list of mappings"
+    if name == "style":
+        takes = "a path or a mapping"
+    elif takes == "text" and Path in (field.annotation, *get_args(field.annotation)):
+        takes = "a path"
+    return f"`{name}`", takes, default, meaning
+
+
+def _written(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {child}" for key, child in value.items()) + "}"
+    return "[]" if value == () else str(value)
+
+
+def _taken(schema: dict[str, Any]) -> str:
+    """The values that a part of the schema lets through, in words."""
+    if "anyOf" in schema:
+        parts = [_taken(part) for part in schema["anyOf"] if "${VAR}" not in part.get("description", "")]
+        return " or ".join(dict.fromkeys(part for part in parts if part != "nothing"))
+    if "$ref" in schema:
+        return "a path or a mapping" if schema["$ref"].endswith(("/Style", "/StyleImage")) else "a mapping"
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    kind = schema.get("type")
+    if kind == "array":
+        return f"a list: {_taken(schema['items'])}"
+    if kind == "object":
+        return "a mapping of layer names to weights"
+    if kind == "string":
+        return {
+            r"^(auto|cpu|cuda(:[0-9]+)?)$": "`auto`, `cpu`, `cuda`, `cuda:N`",
+            r"^[A-Za-z0-9_-]+$": "letters, digits, `-` and `_`",
+            r"^[a-z0-9]+$": "small letters and digits",
+        }.get(schema.get("pattern", ""), "a path" if "relative" in schema.get("description", "") else "text")
+    if kind == "null":
+        return "nothing"
+    word = {"integer": "a whole number", "number": "a number", "boolean": "`true` or `false`"}[str(kind)]
+    return " ".join([word, *_bounds(schema)])
+
+
+def _bounds(schema: dict[str, Any]) -> Iterator[str]:
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if low is not None and high is not None:
+        yield f"from {low:g} to {high:g}"
+    elif low is not None:
+        yield f"from {low:g} on"
+    if "exclusiveMinimum" in schema:
+        yield f"above {schema['exclusiveMinimum']:g}"
+    if low is None and high is not None:
+        yield f"up to {high:g}"
+    if schema.get("exclusiveMaximum", MOST) < MOST:
+        yield f"below {schema['exclusiveMaximum']:g}"
+
+
+def _table(head: tuple[str, ...], rows: list[Any]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+MOST = 1e15
+"""A bound beyond it is one of the machine, and nobody meets it."""
+
+
+PAGES = {"commands.md": commands, "keys.md": keys}
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for page, make in PAGES.items():
+        (FOLDER / page).write_text(make(), encoding="utf-8")
