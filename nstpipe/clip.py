@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import functools
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from nstpipe.config.models import Job
 from nstpipe.errors import DiskFullError, ItemError, NstpipeError, OutputError, TransientError
@@ -17,11 +18,12 @@ from nstpipe.events import ClipStarted, Emit, Event, FrameDone, ItemFailed, Outp
 from nstpipe.files import ensure_writable, sha256_of, state_of
 from nstpipe.media.frame import Frame
 from nstpipe.media.framestore import DamagedFramesError, FrameStore
-from nstpipe.media.pictures import PictureSink, PictureSource, limit_megapixels
+from nstpipe.media.pictures import PictureSink, PictureSource, limit_megapixels, read_picture
 from nstpipe.media.video import VideoInfo, VideoSource, video_sink
-from nstpipe.paint import ClipTask, engine_is_loaded, engine_of, painted_frames
+from nstpipe.paint import Before, ClipTask, Pass, engine_is_loaded, engine_of, painted_frames
 from nstpipe.plan import Clip, Found, Output
 from nstpipe.stop import Stop, Stopped
+from nstpipe.style.engine import tensor_of
 
 RETRY_WAITS_SECONDS = (1.0, 4.0, 16.0)
 """Before the second, third and fourth try of what may go right the next time."""
@@ -52,9 +54,14 @@ class ClipResult:
     stopped: bool = False
 
 
-def frame_store(work: Path, clip: Clip) -> FrameStore:
+def frame_store(work: Path, clip: Clip, history: int = 1) -> FrameStore:
     """Where a clip's finished frames wait for the others."""
-    return FrameStore(work / "clips" / clip.fingerprint[:20])
+    return FrameStore(work / "clips" / clip.fingerprint[:20], history)
+
+
+def _pass_store(work: Path, clip: Clip, history: int, number: int) -> FrameStore:
+    """Where the results of a pass that is not the last wait for the next one; they go when the clip's own do."""
+    return FrameStore(frame_store(work, clip).folder / f"pass_{number}", history)
 
 
 def frames_done(work: Path, clip: Clip) -> int:
@@ -176,8 +183,8 @@ def _until(task: ClipTask, emit: Emit, stop: Stop) -> Emit:
         emit(event)
         if stop.is_late and stop.before():
             raise Stopped
-        if isinstance(event, FrameDone) and event.frame_index + 1 < task.clip.end_frame_index:
-            seconds_wanted = event.seconds / event.evaluations * task.output.job.optimizer.next
+        if isinstance(event, FrameDone) and not (event.is_final and event.frame_index + 1 == task.clip.end_frame_index):
+            seconds_wanted = event.seconds / max(1, event.evaluations) * task.output.job.optimizer.next
             if stop.before(seconds_wanted):
                 raise Stopped
 
@@ -219,27 +226,72 @@ def _check_unchanged(found: Found) -> None:
 
 
 def _run_shot(task: ClipTask, info: VideoInfo, emit: Emit) -> None:
-    clip = task.clip
-    store = frame_store(task.work, clip)
-    gap = store.gap(clip.first_frame_index, clip.end_frame_index)
-    emit(_started(task, clip.end_frame_index if gap is None else gap.first_frame_index))
-    while gap is not None:
-        until_there = replace(task, clip=replace(clip, end_frame_index=gap.end_frame_index))
-        state = None if gap.state is None else torch.from_numpy(gap.state)
-        for frame, pixels, image in painted_frames(until_there, VideoSource(info), gap.next_frame_index, state, emit):
-            if frame.frame_index >= gap.first_frame_index:
+    clip, history = task.clip, max(task.output.job.temporal.lags)
+    first, end = clip.first_frame_index, clip.end_frame_index
+    store = frame_store(task.work, clip, history)
+    gap = store.gap(first, end)
+    emit(_started(task, end if gap is None else gap.first_frame_index))
+    if gap is None:
+        return
+    source, passes = VideoSource(info), task.output.passes_of(clip)
+    earlier: Callable[[int], Tensor] | None = None
+    for number in range(1, passes + 1):
+        # The last pass goes forwards, and so the one before it backwards, and so on.
+        order = range(first, end) if (passes - number) % 2 == 0 else range(end - 1, first - 1, -1)
+        once = Pass(order, number == passes, earlier)
+        kept = store if once.is_last else _pass_store(task.work, clip, history, number)
+        _run_pass(task, source, once, kept, emit)
+        earlier = functools.partial(_stored, kept, once)
+
+
+def _run_pass(task: ClipTask, source: VideoSource, once: Pass, store: FrameStore, emit: Emit) -> None:
+    """Paint what a pass lacks. Its results are stored in the order of painting, counted from the clip's first frame."""
+    first, end = task.clip.first_frame_index, task.clip.end_frame_index
+    while (gap := store.gap(first, end)) is not None:
+        until_there = replace(once, order=once.order[: gap.end_frame_index - first])
+        states = [torch.from_numpy(state) for state in gap.states]
+        painted = painted_frames(task, source, until_there, gap.next_frame_index - first, states, emit)
+        for index, (_, pixels, state) in enumerate(painted, start=gap.next_frame_index):
+            if index >= gap.first_frame_index:
                 _check_unchanged(task.output.found)
-                store.save(frame.frame_index, pixels, image.numpy())
-        gap = store.gap(clip.first_frame_index, clip.end_frame_index)
+                store.save(index, pixels, state.numpy())
+
+
+def _stored(store: FrameStore, once: Pass, frame_index: int) -> Tensor:
+    """What a pass made of a frame."""
+    place = min(once.order) + once.order.index(frame_index)
+    return tensor_of(next(store.frames(place, place + 1)))
 
 
 def _run_picture(task: ClipTask, emit: Emit) -> None:
     path = task.output.found.file.path
     sink = PictureSink([task.output.path], keep_metadata=task.output.job.metadata == "keep")
     emit(_started(task, 0))
-    for frame, pixels, _ in painted_frames(task, PictureSource(path.parent, [path]), 0, None, emit):
+    state = None if task.before is None else _result_before(task.before, task.output.size)
+    if task.before is None or state is None:
+        painted = painted_frames(task, PictureSource(path.parent, [path]), Pass(range(1)), 0, [], emit)
+    else:
+        # The picture before is the frame before the first.
+        source = PictureSource(path.parent, [task.before.original, path], first_frame_index=-1)
+        painted = painted_frames(task, source, Pass(range(-1, 1)), 1, [state], emit)
+    for frame, pixels, _ in painted:
         _check_unchanged(task.output.found)
         sink.write(pixels, frame)
+
+
+def _result_before(before: Before, size: tuple[int, int]) -> Tensor | None:
+    """What the picture before became; None if it could not be made, so that its neighbour starts afresh.
+
+    It is the file itself, not a state of more bits: whenever and wherever the neighbour is painted, it starts from the same.
+    """
+    try:
+        state = state_of(before.result)
+        if (state.size_bytes, state.modified_ns) == before.outdated:
+            return None
+        pixels, _ = read_picture(before.result)
+    except (OSError, ItemError):
+        return None
+    return tensor_of(pixels) if (pixels.shape[1], pixels.shape[0]) == size else None
 
 
 def _started(task: ClipTask, next_frame_index: int) -> ClipStarted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +35,7 @@ from nstpipe.events import (
     TriedAgain,
 )
 from nstpipe.execute import execute
-from nstpipe.files import as_megabytes, ensure_writable, free_bytes
+from nstpipe.files import as_megabytes, ensure_writable, free_bytes, state_of
 from nstpipe.intake import Plan, bytes_needed, losses_of, plan_pipeline, worker_count
 from nstpipe.journal import Journal
 from nstpipe.media.framestore import DamagedFramesError
@@ -44,7 +44,7 @@ from nstpipe.media.video import (
     left_behind,
     try_output,
 )
-from nstpipe.paint import ClipTask
+from nstpipe.paint import Before, ClipTask
 from nstpipe.plan import Output
 from nstpipe.report.log import RunLog
 from nstpipe.report.page import REPORT_NAME, write_report
@@ -106,6 +106,7 @@ class Conduct:
         self._kills: dict[tuple[str, int], int] = {}
         self._by_input: dict[tuple[str, str], Output] = {}
         self._ends: dict[tuple[str, str, int], int] = {}
+        self._outdated: dict[Path, tuple[int, int] | None] = {}
 
     def emit(self, event: Event) -> None:
         """Write an event down, then tell whoever listens."""
@@ -113,8 +114,9 @@ class Conduct:
         try:
             if isinstance(event, FrameDone):
                 self._kills.pop((event.path, event.first_frame_index), None)
-                end = self._ends[event.job, event.path, event.first_frame_index]
-                self._journal.record_frame(self._name, event, end)
+                if event.is_final:
+                    end = self._ends[event.job, event.path, event.first_frame_index]
+                    self._journal.record_frame(self._name, event, end)
             elif isinstance(event, ClipStarted):
                 self._ends[event.job, event.path, event.first_frame_index] = event.end_frame_index
                 output = self._by_input[event.job, event.path].path
@@ -171,6 +173,7 @@ class Conduct:
             self._fail(failure)
         if not plan.outputs:
             raise InputError("nothing usable in the inputs.", "See the reasons above.")
+        self._outdated = {output.path: _stamp(output.path) for output in plan.outputs if not output.is_done}
         todo = self._to_do(plan, retry_failed=retry_failed)
         if fail_fast and self._failures:
             self._stop.ask(StopReason.FAILURE)
@@ -227,7 +230,8 @@ class Conduct:
     def _do(self, todo: Sequence[Output], *, fail_fast: bool) -> None:
         """Stylise the clips of all outputs; each output is finished as soon as its last clip is."""
         settings = self._settings
-        tasks = [task for output in todo for task in _tasks(output, settings)]
+        tasks = [task for output in todo for task in _tasks(output, settings, self._outdated)]
+        unfinished = {task.output.path for task in tasks}
         while tasks:
             again: list[ClipTask] = []
             clips_left: dict[Path, int] = {}
@@ -242,8 +246,10 @@ class Conduct:
                 stop=self._stop,
                 on_killed=self._killed,
                 isolated=self._isolated,
+                is_ready=lambda task: task.before is None or task.output.follows not in unfinished,
             ):
                 output = result.task.output
+                unfinished.discard(output.path)
                 if result.error is not None:
                     self._give_up(result.error)
                 elif result.failure is not None:
@@ -256,7 +262,7 @@ class Conduct:
                     clips_left[output.path] -= 1
                     self._journal.record_clip(output.path, result.task.clip.first_frame_index)
                 if clips_left[output.path] == 0 and not self._finish(output):
-                    again += _tasks(output, settings)
+                    again += _tasks(output, settings, self._outdated)
                 if fail_fast and self._failures:
                     self._stop.ask(StopReason.FAILURE)
             tasks = again if self._stop.reason is None else []
@@ -359,7 +365,25 @@ class Conduct:
         )
 
 
-def _tasks(output: Output, pipeline: Pipeline) -> list[ClipTask]:
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        state = state_of(path)
+    except OSError:
+        return None
+    return state.size_bytes, state.modified_ns
+
+
+def _tasks(output: Output, pipeline: Pipeline, outdated: Mapping[Path, tuple[int, int] | None]) -> list[ClipTask]:
+    """What is to be done for an output.
+
+    Args:
+        output: to be made.
+        pipeline: with the settings of the run.
+        outdated: outputs that are not done, with size and time of the files that are there from before.
+    """
+    before = None
+    if output.follows is not None and output.found.neighbour is not None:
+        before = Before(output.found.neighbour.path, output.follows, outdated.get(output.follows))
     return [
         ClipTask(
             output,
@@ -370,6 +394,7 @@ def _tasks(output: Output, pipeline: Pipeline) -> list[ClipTask]:
             pipeline.weights,
             pipeline.seed,
             pipeline.max_megapixels,
+            before,
         )
         for clip in output.clips
     ]

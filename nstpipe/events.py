@@ -90,7 +90,8 @@ class FrameDone(Event):
         style_loss: its style part, weighted.
         warping_error: flicker: how far the frame is from the one before, moved along the flow, where the flow can be
             trusted (Lai et al. 2018, section 3.2): mean squared difference of values from 0 to 1, before encoding. None
-            where no flow is used: for a clip's first frame, and without `temporal.init: warped`.
+            where no flow is used: for a clip's first frame, and where no motion is asked for.
+        is_final: whether this is its result; not in a pass that others follow.
     """
 
     job: str
@@ -105,6 +106,7 @@ class FrameDone(Event):
     content_loss: float
     style_loss: float
     warping_error: float | None = None
+    is_final: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,6 +53,7 @@ def execute(
     stop: Stop,
     on_killed: OnKilled,
     isolated: bool = False,
+    is_ready: Callable[[Task], bool] = lambda _: True,
 ) -> Iterator[Result]:
     """Results as they come, in any order; events go to `emit` meanwhile.
 
@@ -64,6 +65,8 @@ def execute(
         stop: looked at before each task; the function is given one that hears of it too.
         on_killed: asked when a worker was killed from outside.
         isolated: give a single worker a process too, with all threads, so that this one outlives it.
+        is_ready: whether a task may begin, now that the results given so far are there. The order of the tasks must be one
+            in which each is ready when all before it are done.
 
     Raises:
         MachineError: no worker can be started.
@@ -75,11 +78,17 @@ def execute(
                 return
             yield function(task, emit, stop)
         return
-    yield from _in_workers(function, tasks, workers, emit, stop, on_killed)
+    yield from _in_workers(function, tasks, workers, emit, stop, on_killed, is_ready)
 
 
 def _in_workers(
-    function: Function[Task, Result], tasks: Sequence[Task], workers: int, emit: Emit, stop: Stop, on_killed: OnKilled
+    function: Function[Task, Result],
+    tasks: Sequence[Task],
+    workers: int,
+    emit: Emit,
+    stop: Stop,
+    on_killed: OnKilled,
+    is_ready: Callable[[Task], bool],
 ) -> Iterator[Result]:
     inbox: queue.SimpleQueue[tuple[_Worker, str, Any]] = queue.SimpleQueue()
     todo = deque(tasks)
@@ -90,9 +99,13 @@ def _in_workers(
     threads = max(1, joblib.cpu_count() // workers) if workers > 1 else None
     try:
         while True:
-            while todo and len(running) < workers and not stop.before():
+            while len(running) < workers and not stop.before():
+                task = next((task for task in todo if is_ready(task)), None)
+                if task is None:
+                    break
+                todo.remove(task)
                 worker = idle.pop() if idle else _Worker(function, inbox, threads, stop.deadline)
-                running[worker] = todo.popleft()
+                running[worker] = task
                 worker.send(running[worker])
             if not running:
                 return

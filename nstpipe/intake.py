@@ -38,7 +38,10 @@ from nstpipe.media.video import (
     survey,
     surveyed,
 )
+from nstpipe.motion.flow import flow_method
 from nstpipe.motion.shots import DETECTOR_VERSION, shot_starts
+from nstpipe.neighbours import with_neighbours
+from nstpipe.paint import EARLIER_BITS
 from nstpipe.plan import Clip, Found, Output, fingerprint_of, plan_job
 from nstpipe.style.device import choose_device
 from nstpipe.style.weights import weights_sha256
@@ -86,7 +89,9 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal) -> Plan:
     for job in pipeline.jobs:
         try:
             check_pictures(job)
-            pictures = {path: journal.digest(path) for path, _ in _pictures_of(job)}
+            flow_method(job.temporal.flow, pipeline.device)  # that its weights are missing is said before the work begins
+            flow = [job.temporal.flow] if isinstance(job.temporal.flow, Path) else []
+            pictures = {path: journal.digest(path) for path in (*(path for path, _ in _pictures_of(job)), *flow)}
             files = find_inputs(job)
         except ItemError as error:
             failures.append(failed(job, job.input, error))
@@ -98,6 +103,7 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal) -> Plan:
                 found.append(_with_masks(_look_again(file, job, journal, waits), job, journal))
             except ItemError as error:
                 failures.append(failed(job, file.path, error))
+        found = list(with_neighbours(found, job, journal))
         known = {file.output: record for file in files if (record := journal.record_of(file.output)) is not None}
         outputs += plan_job(
             job,
@@ -295,7 +301,9 @@ def clip_bytes(clip: Clip, output: Output, work: Path) -> int:
     """What the frames of a clip that are still to be done will take on the disk of the work folder."""
     if output.found.video is None:
         return 0
-    return stored_bytes(clip.frame_count - frames_done(work, clip), output.size, _bits_of(output))
+    frames, history = clip.frame_count - frames_done(work, clip), max(output.job.temporal.lags)
+    all_bits = (_bits_of(output), *[EARLIER_BITS] * (output.passes_of(clip) - 1))
+    return sum(stored_bytes(frames, output.size, bits, history) for bits in all_bits)
 
 
 def _bits_of(output: Output) -> int:

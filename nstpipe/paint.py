@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from nstpipe.config.models import Job, RegionStyle, StyleImage
 from nstpipe.errors import ItemError
 from nstpipe.events import Emit, FrameDone, FrameProgressed
-from nstpipe.media.frame import Frame, Pixels, Source, in_eight_bits, resized
+from nstpipe.media.frame import Frame, Pixels, Source, resized
 from nstpipe.media.masks import read_masks
 from nstpipe.media.metadata import is_full_panorama
 from nstpipe.media.pictures import read_picture
 from nstpipe.media.video import bits_of
-from nstpipe.motion.flow import motion_between, resemblance, warp
+from nstpipe.motion.anchor import COLLAPSED_RELIABILITY, Moved, anchor_of, moved, warped_start
+from nstpipe.motion.flow import flow_method
+from nstpipe.motion.steps import Step, ahead, steps
 from nstpipe.plan import Clip, Output
-from nstpipe.style.color import color_statistics, match_color
-from nstpipe.style.engine import Engine, EngineSettings, Look, RegionPaint, StylePicture, pixels_of, tensor_of, tensor_of_floats
+from nstpipe.style.engine import Engine, EngineSettings, Look, RegionPaint, StylePicture, pixels_of, tensor_of
 from nstpipe.style.objective import Anchor
 from nstpipe.style.optimise import Iterate
 from nstpipe.style.scales import cost, scale_count
@@ -31,8 +35,24 @@ PROGRESS_INTERVAL_SECONDS = 0.25
 """Between two events of one optimisation; people read no faster."""
 
 
-COLLAPSED_RELIABILITY = 0.1
-"""Where less of a frame than this has been seen before, as in a dissolve, it starts afresh."""
+EARLIER_SHARE = 0.5
+"""Of the moved result of the neighbour in the start of a later pass; the rest is the frame's own earlier result."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """The picture of a folder that another one goes on from.
+
+    Attributes:
+        original: the picture.
+        result: its file, from which the other one starts.
+        outdated: size in bytes and time in nanoseconds of a result that is no longer right, and is to be made anew; None
+            if there is none.
+    """
+
+    original: Path
+    result: Path
+    outdated: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +68,7 @@ class ClipTask:
         weights: likewise.
         seed: likewise.
         max_megapixels: likewise.
+        before: the picture that this one goes on from; None if it starts afresh.
     """
 
     output: Output
@@ -58,19 +79,22 @@ class ClipTask:
     weights: str | Path
     seed: int
     max_megapixels: float
+    before: Before | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class _Painted:
-    """A frame that is done.
+class Pass:
+    """Once over a clip.
 
     Attributes:
-        pixels: the original, height x width x 3, at the working size.
-        state: the result, 1 x 3 x height x width, float32, 0 to 1.
+        order: the clip's frame indices as they are painted, rising or falling by one.
+        is_last: whether its results are the clip's.
+        earlier: what the pass before made of a frame, 1 x 3 x height x width, float32, 0 to 1; None in the first pass.
     """
 
-    pixels: Pixels
-    state: Tensor
+    order: range
+    is_last: bool = True
+    earlier: Callable[[int], Tensor] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,76 +106,94 @@ class _Start:
         most: iterations at most, at each scale.
         scales: sizes at which it is optimised, one after another.
         anchor: what the frame holds on to, if anything.
+        is_kept: whether it is the result as well, and only its loss is asked for.
+        before: the result of the frame before, moved; None if nothing of it is to be seen.
     """
 
     image: Tensor
     most: int
     anchor: Anchor | None = None
     scales: int = 1
+    is_kept: bool = False
+    before: Moved | None = None
 
 
 def painted_frames(
-    task: ClipTask, source: Source, next_frame_index: int, state: Tensor | None, emit: Emit
+    task: ClipTask, source: Source, once: Pass, begin: int, states: Sequence[Tensor], emit: Emit
 ) -> Iterator[tuple[Frame, Pixels, Tensor]]:
-    """Frames with their results, as they are shown and as the state that the next one needs.
+    """Frames with their results, as they are shown and as the state that the next ones need.
 
     Args:
         task: the clip.
         source: of the frames.
-        next_frame_index: to begin with.
-        state: the stylised picture before that one; None at the clip's beginning.
+        once: the pass over the clip.
+        begin: position in the pass's order, from 0, to begin with.
+        states: results of the frames painted before that one, 1 x 3 x height x width, float32; the newest is last. As many
+            as the longest of `temporal.lags`, or all there are.
         emit: takes the events.
     """
     job, size = task.output.job, task.output.size
     engine = engine_of(task)
     look = _look(engine, source, task.clip, size)
-    painted: _Painted | None = None
-    # The flow needs the original of the frame before, also when an earlier run has painted that one.
-    first_read = next_frame_index if state is None else next_frame_index - 1
+    painted = deque(states, maxlen=max(job.temporal.lags))
+    # A picture of its own needs no flow, and none of its tools.
+    lags = job.temporal.lags if job.temporal.follows_motion and len(once.order) > 1 else ()
+    flow = flow_method(job.temporal.flow, task.device) if lags else flow_method("dis")
     began = time.monotonic()
-    for frame in source.read(first_read, task.clip.end_frame_index):
-        pixels = resized(frame.pixels, size)
-        if frame.frame_index < next_frame_index and state is not None:
-            painted = _Painted(in_eight_bits(pixels), state)
-            continue
-        content = tensor_of(pixels)
-        masks = read_masks(task.output.found.masks, frame.frame_index, size)
-        look = look.masked(torch.from_numpy(masks)) if masks is not None else look
-        seen = look.seen(content)
-        # Flow is measured on 8 bits, which is all that its tools take.
-        pixels = in_eight_bits(pixels)
-        start = _start(look, seen, pixels, painted, job, task.seed)
-        try:
-            last = _optimised(look, seen, start, frame, task, emit)
-        except ItemError as error:
-            place = source.path if frame.time is None else f"{source.path}, frame {frame.frame_index + 1}"
-            raise ItemError(f"{place}: {error.problem}", error.next_step) from error
-        # The state stays in float32 and within the range of a picture; what is beyond cannot be shown.
-        painted = _Painted(pixels, last.image.clamp(0, 1).cpu())
-        yield frame, pixels_of(look.shown(painted.state, content), _bits_shown(task, frame)), painted.state
-        emit(
-            FrameDone(
-                job=job.name,
-                path=str(task.output.found.file.path),
-                first_frame_index=task.clip.first_frame_index,
-                frame_index=frame.frame_index,
-                seconds=time.monotonic() - began,
-                evaluations=last.evaluations,
-                most_evaluations=cost(start.most, start.scales),
-                pixels=size[0] * size[1],
-                loss=last.loss,
-                content_loss=last.content_loss,
-                style_loss=last.style_loss,
-                warping_error=None if start.anchor is None else _warping_error(painted.state, start.anchor),
+    # Decoding and flow go on in a thread while a frame is optimised.
+    with closing(ahead(steps(source, once.order, begin, size, lags, flow))) as coming:
+        for step in coming:
+            frame, content = step.frame, tensor_of(step.resized)
+            masks = read_masks(task.output.found.masks, frame.frame_index, size)
+            look = look.masked(torch.from_numpy(masks)) if masks is not None else look
+            seen = look.seen(content)
+            start = _start(look, seen, step, painted, once, job, task.seed)
+            try:
+                last = _optimised(look, seen, start, frame, task, emit)
+            except ItemError as error:
+                place = source.path if frame.time is None else f"{source.path}, frame {frame.frame_index + 1}"
+                raise ItemError(f"{place}: {error.problem}", error.next_step) from error
+            # The state stays in float32 and within the range of a picture; what is beyond cannot be shown.
+            state = start.image if start.is_kept else last.image.clamp(0, 1).cpu()
+            painted.append(state)
+            if once.is_last:
+                pixels = pixels_of(look.shown(state, content), _bits_shown(task, frame))
+            else:
+                pixels = pixels_of(state, EARLIER_BITS)
+            yield frame, pixels, state
+            emit(
+                FrameDone(
+                    job=job.name,
+                    path=str(task.output.found.file.path),
+                    first_frame_index=task.clip.first_frame_index,
+                    frame_index=frame.frame_index,
+                    seconds=time.monotonic() - began,
+                    evaluations=last.evaluations,
+                    most_evaluations=cost(start.most, start.scales),
+                    pixels=size[0] * size[1],
+                    loss=last.loss,
+                    content_loss=last.content_loss,
+                    style_loss=last.style_loss,
+                    warping_error=_warping_error(state, start),
+                    is_final=once.is_last,
+                )
             )
-        )
-        began = time.monotonic()
+            began = time.monotonic()
 
 
-def _warping_error(state: Tensor, anchor: Anchor) -> float:
+EARLIER_BITS = 16
+"""In which a pass that is not the last hands its results on; each is used once, so that roundings do not add up."""
+
+
+def _warping_error(state: Tensor, start: _Start) -> float | None:
     """How far a result is from the one before it, moved along the flow; see `FrameDone.warping_error`."""
-    squared = (state - anchor.image).square().mean(dim=1)[0]
-    return float((squared * anchor.reliability).sum() / anchor.reliability.sum())
+    if start.is_kept:
+        return 0.0
+    if start.before is None:
+        return None
+    squared = (state - start.before.image).square().mean(dim=1)[0]
+    reliability = start.before.reliability
+    return float((squared * reliability).sum() / reliability.sum().clamp_min(1))
 
 
 def _bits_shown(task: ClipTask, frame: Frame) -> int:
@@ -207,26 +249,44 @@ def _is_wrapped(job: Job, frame: Frame) -> bool:
     return job.panorama == "wrapped"
 
 
-def _start(look: Look, content: Tensor, pixels: Pixels, before: _Painted | None, job: Job, seed: int) -> _Start:
-    """Where a frame starts: afresh, from the result before it, or from that result moved along the flow."""
+def _start(look: Look, content: Tensor, step: Step, painted: Sequence[Tensor], once: Pass, job: Job, seed: int) -> _Start:
+    """Where a frame starts, for how long it is optimised at most, and what it holds on to."""
     optimizer, temporal = job.optimizer, job.temporal
-    if before is None:
+    earlier = None if once.earlier is None else once.earlier(step.frame.frame_index)
+    if not painted:
+        if earlier is not None:
+            return _Start(earlier, optimizer.next)
         return _afresh(look, content, job, seed)
+    if temporal.init != "content" and earlier is None and step.before is not None and _is_equal(step.before, step.pixels):
+        # Whatever more iterations would change would be seen as flicker.
+        return _Start(painted[-1], 1, is_kept=True)
+    held = [moved(painted[-lag], motion) for lag, motion in step.motions.items() if lag <= len(painted)]
+    anchor = anchor_of(held) if held else None
+    if anchor is not None and anchor.reliability.mean() < COLLAPSED_RELIABILITY:
+        # As after a dissolve: nothing of what was painted is left.
+        anchor = None
+        if temporal.init == "warped":
+            return _afresh(look, content, job, seed) if earlier is None else _Start(earlier, optimizer.next)
+    most = optimizer.next
     if temporal.init == "content":
-        return _Start(_first_start(look, content, job, seed), optimizer.next)
-    if temporal.init == "previous":
-        return _Start(before.state, optimizer.next)
-    motion = motion_between(before.pixels, pixels)
-    if motion.reliability.mean() < COLLAPSED_RELIABILITY:
-        return _afresh(look, content, job, seed)
-    moved = tensor_of_floats(warp(before.state[0].permute(1, 2, 0).numpy(), motion.backward))
-    reliability = torch.from_numpy(motion.reliability)
-    # What was hidden until now starts in the colours of what is painted already; as plain content it would look bare.
-    filled = match_color(content, color_statistics(moved, reliability), color_statistics(content, reliability))
-    # Paint stays wherever the original still looks the same, even where its flow cannot be trusted.
-    same = torch.from_numpy(resemblance(before.pixels, pixels))
-    image = torch.lerp(torch.lerp(filled, before.state, same), moved, reliability)
-    return _Start(image, optimizer.next, Anchor(moved, reliability))
+        image = _first_start(look, content, job, seed)
+    elif temporal.init == "previous" or anchor is None or step.before is None:
+        image = painted[-1]
+    else:
+        image, unseen = warped_start(content, step, painted[-1], anchor)
+        if earlier is None:
+            # Where much has no paint yet, its share of what a whole first frame takes.
+            most = max(most, round(unseen * optimizer.first))
+    if earlier is not None:
+        share = EARLIER_SHARE if anchor is None else EARLIER_SHARE * anchor.reliability
+        image = torch.lerp(earlier, image, torch.as_tensor(share))
+    before = held[0] if anchor is not None else None
+    return _Start(image, most, anchor if temporal.weight else None, before=before)
+
+
+def _is_equal(one: Pixels, other: Pixels) -> bool:
+    """Whether two frames are the same to the last level; one that differs a little may be part of a slow change."""
+    return bool(np.array_equal(one, other))
 
 
 def _afresh(look: Look, content: Tensor, job: Job, seed: int) -> _Start:

@@ -22,8 +22,29 @@ from nstpipe.style.scales import cost, scale_count
 _KEYS_OF_THE_OUTPUT = frozenset({"encode", "audio", "metadata", "rate"})
 """Keys of a job that change the file, but not the stylised frames in it."""
 
-_KEYS_THAT_CHANGE_NO_FRAME = frozenset({"name", "input", "output", "include", "exclude", "shots"})
-"""Keys of a job that only say where things are; `shots` acts through the frames that each clip begins with."""
+_KEYS_THAT_CHANGE_NO_FRAME = frozenset({"name", "input", "output", "include", "exclude", "shots", "link"})
+"""Keys of a job that only say where things are; `shots` acts through the frames that each clip begins with, and `link`
+through the pictures that go on from others."""
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """The picture before one, in the order of a folder's files.
+
+    Attributes:
+        path: of the picture before.
+        refusal: why the picture does not go on from it; empty if it does.
+        reliability: of the flow between the two, 0 to 1; None if something else decided.
+    """
+
+    path: Path
+    refusal: str
+    reliability: float | None = None
+
+    def __str__(self) -> str:
+        if self.refusal:
+            return f"starts afresh: {self.refusal}"
+        return f"goes on from {self.path.name}: {self.reliability:.0%} of the flow is reliable"
 
 
 @dataclass(frozen=True)
@@ -39,6 +60,7 @@ class Found:
         masks: of the job's regions, in order.
         masks_sha256: of their contents, in order.
         stamp: size in bytes and time in nanoseconds of the file when it was looked into; None if nobody asks.
+        neighbour: the picture before it, of a folder; None if there is none, or nobody asks.
     """
 
     file: InputFile
@@ -49,6 +71,7 @@ class Found:
     stamp: tuple[int, int] | None = None
     masks: tuple[Mask, ...] = ()
     masks_sha256: tuple[str, ...] = ()
+    neighbour: Neighbour | None = None
 
     @property
     def frame_count(self) -> int:
@@ -89,6 +112,7 @@ class Output:
         reason: why it must be made; empty if it is done.
         described: what the fingerprint is of, in readable form.
         failed_before: what is known of an earlier failure that nothing has changed about; None if there was none.
+        follows: the output that a picture goes on from; None if it starts afresh.
     """
 
     job: Job
@@ -99,6 +123,7 @@ class Output:
     reason: str
     described: Mapping[str, Any] = field(default_factory=dict)
     failed_before: Record | None = None
+    follows: Path | None = None
 
     @property
     def path(self) -> Path:
@@ -113,9 +138,16 @@ class Output:
     def most_evaluations(self, clip: Clip, frames_done: int) -> int:
         """Iterations at most for the rest of a clip, those at smaller scales counted by their pixels."""
         frames_left = clip.frame_count - frames_done
-        optimizer = self.job.optimizer
-        first = cost(optimizer.first, scale_count(self.job.scales, self.size)) if frames_done == 0 else optimizer.next
-        return first + (frames_left - 1) * self.job.optimizer.next if frames_left else 0
+        if not frames_left:
+            return 0
+        if frames_done:
+            return frames_left * self.job.optimizer.next
+        first = cost(self.job.optimizer.first, scale_count(self.job.scales, self.size))
+        return first + (self.passes_of(clip) * clip.frame_count - 1) * self.job.optimizer.next
+
+    def passes_of(self, clip: Clip) -> int:
+        """How often a clip is painted over; a single frame has nothing to go along with."""
+        return self.job.temporal.passes if clip.frame_count > 1 else 1
 
 
 def plan_job(
@@ -136,7 +168,8 @@ def plan_job(
         known: what the journal knows, by output.
         seed: of the pipeline.
         weights_sha256: what identifies the weights.
-        picture_sha256: of the style pictures, and of the picture given for `init`; masks come with what was found.
+        picture_sha256: of the style pictures, of the picture given for `init`, and of the weights given for
+            `temporal.flow`; masks come with what was found.
         frames_stored: how many frames of a clip are finished and wait to be encoded.
     """
     settings = job.model_dump(mode="json", exclude=set(_KEYS_THAT_CHANGE_NO_FRAME | _KEYS_OF_THE_OUTPUT))
@@ -147,8 +180,10 @@ def plan_job(
             _identify(region.style.images, dumped["style"], picture_sha256)
     if isinstance(job.init, Path):
         settings["init"] = picture_sha256[job.init]
+    if isinstance(job.temporal.flow, Path):
+        settings["temporal"]["flow"] = picture_sha256[job.temporal.flow]
     given = job.model_dump(mode="json", include=set(_KEYS_OF_THE_OUTPUT))
-    outputs = []
+    outputs: list[Output] = []
     for item in found:
         codec = job.encode.codec_for(item.file.output.suffix)
         of_the_output: dict[str, Any] = {**given, "encode": {**given["encode"], "codec": codec}}
@@ -160,6 +195,11 @@ def plan_job(
             "seed": seed,
             "weights": weights_sha256,
         }
+        goes_on = item.neighbour is not None and not item.neighbour.refusal
+        before = outputs[-1] if outputs and goes_on else None
+        if before is not None:
+            # Whatever changes the picture before changes this one.
+            of_all_clips["follows"] = before.clips[0].fingerprint
         bounds = list(itertools.pairwise((*item.shot_starts, item.frame_count)))
         clips = tuple(Clip(first, end, fingerprint_of(frames=[first, end], **of_all_clips)) for first, end in bounds)
         fingerprint = fingerprint_of(clips=[clip.fingerprint for clip in clips], output=of_the_output)
@@ -168,8 +208,11 @@ def plan_job(
         record = known.get(item.file.output)
         stored = sum(frames_stored(clip) for clip in clips) if item.video is not None else 0
         reason = _reason(fingerprint, described, record, stored, item.frame_count)
+        if reason and item.neighbour is not None:
+            reason = f"{reason}; {item.neighbour}"
         failed = record if record is not None and record.state == "failed" and record.fingerprint == fingerprint else None
-        outputs.append(Output(job, item, size, clips, fingerprint, reason, described, failed))
+        follows = before.path if before is not None else None
+        outputs.append(Output(job, item, size, clips, fingerprint, reason, described, failed, follows))
     return tuple(outputs)
 
 
@@ -200,8 +243,8 @@ def _reason(fingerprint: str, described: Mapping[str, Any], record: Record | Non
 CHANGES_NAMED = 3
 """More would not be read in a table."""
 
-_NEVER_SHOWN = ("input", "masks", "weights", "settings.init")
-"""Hashes; and `init`, which may be one."""
+_NEVER_SHOWN = ("input", "masks", "weights", "settings.init", "settings.temporal.flow")
+"""Hashes; and `init` and `temporal.flow`, which may be one."""
 
 
 def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
@@ -215,6 +258,8 @@ def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iter
         name = key.removeprefix("settings.").removeprefix("output.")
         if key == "clips":
             yield "cuts changed"
+        elif key == "follows":
+            yield "the picture before it changed"
         elif key in _NEVER_SHOWN or key.endswith(".path"):
             yield f"{name.removesuffix('.path')} changed"
         else:

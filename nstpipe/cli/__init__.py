@@ -209,6 +209,54 @@ app.command()(validate)
 
 
 @app.command()
+def metrics(
+    original: Annotated[
+        str, typer.Argument(metavar="ORIGINAL", help="Video, folder or glob that was stylised.", show_default=False)
+    ],
+    stylised: Annotated[str, typer.Argument(metavar="STYLISED", help="What came of it, by whatever tool.", show_default=False)],
+    lags: Annotated[str, typer.Option(metavar="N,N", help="How many frames apart two compared frames are.")] = "1,10",
+    flow: Annotated[str, typer.Option(help="dis, farneback, raft, or the path of a RAFT state dict.")] = "dis",
+    size: Annotated[int, typer.Option(help="Longest side in pixels at which they are compared.")] = 512,
+    style: Annotated[
+        list[Path], typer.Option("--style", metavar="PAINTING", help="Measure the distance to this style; may be repeated.")
+    ] = [],  # noqa: B006
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the figures over time.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Measure a result: flicker, drift, and style and content distance; of any two videos or folders.
+
+    Example: nstpipe metrics city.mp4 out/city.mp4 --style starry_night.jpg --plot flicker.png
+    """
+    from nstpipe.measure import measure
+    from nstpipe.report import flicker
+
+    if plot is not None:
+        flicker.check(plot)  # before the work, not after it
+    found = measure(Path(original), Path(stylised), lags=_numbers(lags), flow=flow, size=size, paintings=style, device=device)
+    if plot is not None:
+        flicker.draw(found, plot)
+    if as_json:
+        print_json(found.as_json())
+    console = console_for(as_json)
+    for notice in found.notices:
+        console.print(notice, markup=False, highlight=False, soft_wrap=True)
+    for table in flicker.tables(found):
+        console.print(table)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Of an option such as 1,10.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if not re.fullmatch(r"[0-9]+(,[0-9]+)*", text.strip()):
+        raise UsageError(f"--lags: found {text}; should be whole numbers from 1 on, with commas between them, such as 1,10.")
+    return tuple(int(number) for number in text.strip().split(","))
+
+
+@app.command()
 def schema(
     events: Annotated[bool, typer.Option("--events", help="Of the lines that `nstpipe run --json` prints.")] = False,
 ) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from nstpipe.config.document import Located, below
-from nstpipe.config.models import PLANNED, SECRETS, Job, Pipeline, Style, StyleImage
+from nstpipe.config.models import SECRETS, Job, Pipeline, Style, StyleImage
 from nstpipe.errors import Problem
 
 
@@ -73,9 +72,6 @@ def _message(place: tuple[str | int, ...], details: Sequence[ErrorDetails], here
     if "missing" in kinds:
         about = _model_at(place[:-1]).model_fields[str(place[-1])].description or ""
         return f"is required, but missing: {about[:1].lower()}{about[1:].rstrip('.')}"
-    planned = _planned(place, here.value)
-    if planned:
-        return planned
     if "extra_forbidden" in kinds:
         return _unknown_key(place)
     if any(detail["loc"][-1] == "[key]" for detail in details):
@@ -104,25 +100,12 @@ def _named(place: Sequence[str | int], document: Located) -> str:
     return key
 
 
-def _planned(place: tuple[str | int, ...], value: Any) -> str | None:
-    if len(place) < 3 or place[0] != "jobs":
-        return None
-    name = ".".join(map(str, place[2:4]))
-    for key, values in PLANNED.items():
-        if name == key or name.startswith(f"{key}."):
-            if values is None:
-                return "is not supported yet; leave it out"
-            if isinstance(value, str) and value in values:
-                return f"found {value}, which is not supported yet; leave it out"
-    return None
-
-
 def _unknown_key(place: tuple[str | int, ...]) -> str:
     known = list(_model_at(place[:-1]).model_fields)
     if place[:-1] == ():
         known.append("defaults")
     elif len(place) == 3 and place[0] == "jobs":
-        known += ["matrix", *(key for key in PLANNED if "." not in key)]
+        known.append("matrix")
     meant = difflib.get_close_matches(str(place[-1]), known, n=1, cutoff=0.6)
     hint = f"did you mean {meant[0]}?" if meant else f"known here: {', '.join(dict.fromkeys(known))}."
     return f"is no key that nstpipe knows; {hint} A key of your own starts with x-"

@@ -5,6 +5,7 @@ Values are checked strictly (``"512"`` is no number) and never change afterwards
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -43,6 +44,9 @@ SMALLEST_SIZE = 32
 LARGEST_SIZE = 16384
 """Pixels on the longest side; the largest side that JPEG's and WebP's common decoders take."""
 
+LONGEST_LAG = 100
+"""Frames; the results of so many are kept in memory and, for going on after a stop, on disk."""
+
 LAYER_NAMES: tuple[str, ...] = tuple(
     name
     for block, convolutions in enumerate((2, 2, 4, 4, 4), start=1)
@@ -52,14 +56,6 @@ LAYER_NAMES: tuple[str, ...] = tuple(
     )
 )
 """VGG19's layers, from the picture on; `nstpipe.style.vgg` has their shapes."""
-
-PLANNED: dict[str, frozenset[str] | None] = {
-    "temporal.lags": None,
-    "temporal.passes": None,
-}
-"""Keys of a job that the format has but this version cannot do: their planned values, or None for the whole key.
-
-They are refused, never ignored."""
 
 Color = Literal["style", "content", "matched"]
 StyleDistance = Literal["gram", "wasserstein"]
@@ -218,11 +214,22 @@ class Optimizer(_Model):
         default=200, description="Most iterations for the first frame of a clip, and for a picture of a folder."
     )
     next: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        default=30, description="Most iterations for each later frame of a clip."
+        default=30,
+        description="Most iterations for each later frame of a clip; where much of a frame has not been seen before, its share "
+        "of `first` if that is more.",
     )
     tolerance: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.001, description="Stop when the loss falls by less than this share an iteration; 0 never stops early."
     )
+
+
+def _rising(value: tuple[int, ...]) -> tuple[int, ...]:
+    if value[0] != 1 or any(later <= earlier for earlier, later in itertools.pairwise(value)):
+        raise PydanticCustomError("lags_order", "should rise and begin with 1, such as [1, 10, 20]")
+    return value
+
+
+Lag = Annotated[int, Field(ge=1, le=LONGEST_LAG)]
 
 
 class Temporal(_Model):
@@ -236,6 +243,22 @@ class Temporal(_Model):
     weight: Share = Field(
         default=1.0, description="How firmly a frame holds on to the moved previous result; 0 for not at all."
     )
+    lags: Annotated[tuple[Lag, ...], Field(strict=False, min_length=1, max_length=8), AfterValidator(_rising)] = Field(
+        default=(1,),
+        description="How many frames back the results are that a frame holds on to; a longer one counts where the nearer "
+        "ones cannot be seen. Rising, and 1 is the first.",
+    )
+    passes: Annotated[int, Field(ge=1, le=16)] = Field(
+        default=1, description="How often a clip is painted over, in alternating direction; the last time forwards."
+    )
+    flow: Annotated[Literal["dis", "farneback", "raft"] | FilePath, _keyword_or_path("dis", "farneback", "raft")] = Field(
+        default="dis", description="The optical flow: dis, farneback, raft, or the path of a RAFT state dict."
+    )
+
+    @property
+    def follows_motion(self) -> bool:
+        """Whether flow is needed at all."""
+        return self.init == "warped" or self.weight > 0
 
 
 class Encode(_Model):
@@ -309,6 +332,11 @@ class Job(_Model):
     temporal: Temporal = Temporal()
     shots: Literal["auto", "none"] = Field(
         default="auto", description="auto splits a video at its cuts, and each shot starts afresh; none does not."
+    )
+    link: Literal["auto", "none"] = Field(
+        default="auto",
+        description="auto starts a picture of a folder from the one before it, where the optical flow between the two is "
+        "reliable; none starts each afresh.",
     )
     encode: Encode = Encode()
     rate: Annotated[float, Field(ge=0.01, le=1000)] = Field(

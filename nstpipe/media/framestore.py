@@ -27,25 +27,33 @@ FILE_BYTES = 256
 STATE_INTERVAL = 32
 """Every so many frames a state is kept, so that a damaged frame costs no more than that to make again."""
 
-STATES_KEPT = 2
-"""The newest states are kept too: should the last one be damaged, the one before it costs one frame."""
+STATE_INTERVAL_HISTORIES = 4
+"""Where a frame needs several states, the interval is at least so many times their number."""
+
+STATES_SPARE = 1
+"""The newest states are kept too, and one more: should the last one be damaged, that costs one frame."""
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
-def stored_bytes(frames: int, size: tuple[int, int], bits: int = 8) -> int:
+def stored_bytes(frames: int, size: tuple[int, int], bits: int = 8, history: int = 1) -> int:
     """How much room a clip's frames and states take, about.
 
     Args:
         frames: of the clip.
         size: width and height in pixels.
         bits: of a value; what has more than 8 takes two bytes.
+        history: states that a frame needs of those before it.
     """
     if not frames:
         return 0
-    states = STATES_KEPT + 1 + frames // STATE_INTERVAL
+    states = history + STATES_SPARE + 1 + frames * history // _interval(history)
     bytes_a_pixel = frames * (3 if bits <= 8 else 6) + states * STATE_BYTES_A_PIXEL
     return size[0] * size[1] * bytes_a_pixel + (frames + states) * FILE_BYTES
+
+
+def _interval(history: int) -> int:
+    return max(STATE_INTERVAL, STATE_INTERVAL_HISTORIES * history)
 
 
 class DamagedFramesError(TransientError):
@@ -59,14 +67,19 @@ class Gap:
     Attributes:
         first_frame_index: the first one that is missing.
         end_frame_index: the first one after it that is there, or the clip's end.
-        next_frame_index: where to begin so that the missing ones come out right: the frame after `state`.
-        state: the finished frame before that one, float32; None at the clip's beginning.
+        next_frame_index: where to begin so that the missing ones come out right: the frame after the last state.
+        states: the finished frames before that one, float32, the newest last; as many as a frame needs, or all there are.
     """
 
     first_frame_index: int
     end_frame_index: int
     next_frame_index: int
-    state: NDArray[np.float32] | None
+    states: tuple[NDArray[np.float32], ...] = ()
+
+    @property
+    def state(self) -> NDArray[np.float32] | None:
+        """The newest one; None at the clip's beginning."""
+        return self.states[-1] if self.states else None
 
 
 class FrameStore:
@@ -77,10 +90,12 @@ class FrameStore:
 
     Args:
         folder: the clip's own; made when first written to.
+        history: states that a frame needs of those before it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, history: int = 1) -> None:
         self.folder = folder
+        self.history = history
 
     def _frame(self, frame_index: int) -> Path:
         return self.folder / f"frame_{frame_index:08d}.npy"
@@ -107,12 +122,20 @@ class FrameStore:
         if missing is None:
             return None
         end = next((index for index in range(missing, end_frame_index) if index in there), end_frame_index)
-        for index in sorted(self._indices("state"), reverse=True):
-            if first_frame_index <= index < missing:
-                state = _read(self._state(index))
-                if state is not None and state.dtype == np.float32:
-                    return Gap(missing, end, index + 1, state)
-        return Gap(missing, end, first_frame_index, None)
+        kept = self._indices("state")
+        for index in sorted(kept, reverse=True):
+            wanted = range(max(first_frame_index, index + 1 - self.history), index + 1)
+            if not first_frame_index <= index < missing or not kept.issuperset(wanted):
+                continue
+            states = [state for one in wanted if (state := self._read_state(one)) is not None]
+            if len(states) == len(wanted):
+                return Gap(missing, end, index + 1, tuple(states))
+        return Gap(missing, end, first_frame_index)
+
+    def _read_state(self, frame_index: int) -> NDArray[np.float32] | None:
+        """A state; None if it is damaged."""
+        state = _read(self._state(frame_index))
+        return state if state is not None and state.dtype == np.float32 else None
 
     def save(self, frame_index: int, pixels: Pixels, state: NDArray[np.float32]) -> None:
         """Keep a finished frame, then its state; states that are no longer needed are removed.
@@ -123,8 +146,8 @@ class FrameStore:
         ensure_folder(self.folder)
         _write(self._frame(frame_index), pixels)
         _write(self._state(frame_index), state)
-        old = frame_index - STATES_KEPT
-        if (old + 1) % STATE_INTERVAL:
+        old, interval = frame_index - self.history - STATES_SPARE, _interval(self.history)
+        if old % interval < interval - self.history:
             self._state(old).unlink(missing_ok=True)
 
     def frames(self, first_frame_index: int, end_frame_index: int) -> Iterator[Pixels]:

@@ -260,11 +260,18 @@ def _unreadable(path: Path, error: BaseException) -> ItemError:
 
 
 class PictureSource:
-    """A folder's pictures as frames, in the order given."""
+    """A folder's pictures as frames, in the order given.
 
-    def __init__(self, folder: Path, paths: Sequence[Path]) -> None:
+    Args:
+        folder: of the pictures.
+        paths: of each.
+        first_frame_index: of the first one.
+    """
+
+    def __init__(self, folder: Path, paths: Sequence[Path], first_frame_index: int = 0) -> None:
         self.folder = folder
         self.paths = tuple(paths)
+        self._first_frame_index = first_frame_index
 
     @property
     def path(self) -> Path:
@@ -284,7 +291,7 @@ class PictureSource:
     def read(self, first_frame_index: int, end_frame_index: int) -> Iterator[Frame]:
         """See `Source.read`."""
         for frame_index in range(first_frame_index, end_frame_index):
-            pixels, metadata = read_picture(self.paths[frame_index])
+            pixels, metadata = read_picture(self.paths[frame_index - self._first_frame_index])
             yield Frame(pixels, frame_index, metadata=metadata)
 
 

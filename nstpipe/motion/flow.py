@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,6 +13,16 @@ from numpy.typing import NDArray
 from nstpipe.media.frame import Pixels
 
 Floats = NDArray[np.float32]
+
+Flow = Callable[[Pixels, Pixels], Floats]
+"""From one picture to another, both height x width x 3, uint8, RGB: for each pixel of the first, how far right and down
+the same thing is in the second, in pixels; height x width x 2, float32."""
+
+FLOW_METHODS = ("dis", "farneback", "raft")
+
+FARNEBACK_PYRAMID_SCALE, FARNEBACK_LEVELS, FARNEBACK_WINDOW_PIXELS, FARNEBACK_ITERATIONS = 0.5, 6, 15, 3
+FARNEBACK_NEIGHBOURHOOD_PIXELS, FARNEBACK_SIGMA = 7, 1.5
+"""Farnebäck's parameters: those of OpenCV's documentation, with more levels for larger motions."""
 
 CONSISTENCY_SHARE, CONSISTENCY_FLOOR = 0.01, 0.5
 """Forward and backward flow may differ by this share of their squared lengths, plus this many squared pixels."""
@@ -39,22 +51,63 @@ class Motion:
     reliability: Floats
 
 
-def motion_between(previous: Pixels, frame: Pixels) -> Motion:
+def dis_flow(picture: Pixels, other: Pixels) -> Floats:
+    """Dense inverse search, the medium preset (Kroeger et al. 2016); a `Flow`."""
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    # No buffer is handed in for the result: its content would be taken for a first guess.
+    flow: Floats = search.calc(_grey(picture), _grey(other), None)  # type: ignore[call-overload]
+    return flow
+
+
+def farneback_flow(picture: Pixels, other: Pixels) -> Floats:
+    """Polynomial expansion (Farnebäck 2003); a `Flow`. Calls much of a grainy still picture moving."""
+    flow: Floats = cv2.calcOpticalFlowFarneback(
+        _grey(picture),
+        _grey(other),
+        None,  # type: ignore[call-overload]
+        pyr_scale=FARNEBACK_PYRAMID_SCALE,
+        levels=FARNEBACK_LEVELS,
+        winsize=FARNEBACK_WINDOW_PIXELS,
+        iterations=FARNEBACK_ITERATIONS,
+        poly_n=FARNEBACK_NEIGHBOURHOOD_PIXELS,
+        poly_sigma=FARNEBACK_SIGMA,
+        flags=0,
+    )
+    return flow
+
+
+def flow_method(name: str | Path, device: str = "cpu") -> Flow:
+    """The optical flow of a name.
+
+    Args:
+        name: dis, farneback, raft, or the path of a RAFT state dict.
+        device: that RAFT runs on: auto, cpu, cuda or cuda:N.
+
+    Raises:
+        MachineError: RAFT's weights are not to be had.
+    """
+    if name == "dis":
+        return dis_flow
+    if name == "farneback":
+        return farneback_flow
+    # torchvision is imported only when RAFT is asked for.
+    from nstpipe.motion.raft import raft_flow
+
+    return raft_flow(None if name == "raft" else Path(name), device)
+
+
+def motion_between(previous: Pixels, frame: Pixels, flow: Flow = dis_flow) -> Motion:
     """Flow from `frame` back to `previous`, and where it is reliable.
 
-    Dense inverse search (Kroeger et al. 2016) in both directions; the reliability is that of Ruder, Dosovitskiy and
-    Brox 2016, section 4.1 (after Sundaram, Brox and Keutzer 2010).
+    The reliability is that of Ruder, Dosovitskiy and Brox 2016, section 4.1 (after Sundaram, Brox and Keutzer 2010).
 
     Args:
         previous: height x width x 3, uint8, RGB.
         frame: of the same shape.
+        flow: how it is found, in both directions.
     """
-    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    grey_previous, grey = (cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) for pixels in (previous, frame))
-    # No buffer is handed in for the result: its content would be taken for a first guess.
-    backward = search.calc(grey, grey_previous, None)  # type: ignore[call-overload]
-    forward = search.calc(grey_previous, grey, None)  # type: ignore[call-overload]
-    return Motion(backward, reliability(backward, forward))
+    backward = flow(frame, previous)
+    return Motion(backward, reliability(backward, flow(previous, frame)))
 
 
 def reliability(backward: Floats, forward: Floats) -> Floats:
@@ -120,6 +173,10 @@ def warp(picture: Floats, backward: Floats) -> Floats:
     moved = cv2.remap(picture, x, y, interpolation=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     # Bicubic sampling overshoots at edges; frame upon frame that would grow.
     return moved.clip(picture.min(), picture.max())
+
+
+def _grey(picture: Pixels) -> NDArray[np.uint8]:
+    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)  # type: ignore[return-value]
 
 
 def _positions(backward: Floats) -> tuple[Floats, Floats]:

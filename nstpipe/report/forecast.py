@@ -39,7 +39,7 @@ class Forecast:
         Its share counts in full even where it stopped early: the frames to come will most likely do so as well.
         """
         work = frame.most_evaluations * frame.pixels
-        self.frames_left = max(0, self.frames_left - 1)
+        self.frames_left = max(0, self.frames_left - frame.is_final)
         self.work_left = max(0.0, self.work_left - work)
         self.seconds_spent += frame.seconds
         self.work_spent += work

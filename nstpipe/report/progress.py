@@ -60,7 +60,7 @@ class _JobTally:
 
     def add(self, frame: FrameDone) -> None:
         self.forecast.advance(frame)
-        self.frames_done += 1
+        self.frames_done += frame.is_final
         self.seconds += frame.seconds
         self.evaluations += frame.evaluations
         self.latest = frame

@@ -349,6 +349,10 @@ class Look:
         goals = self._goals(max(height, width), None)
         return Objective(view, engine.balance, content_targets, goals, anchor, held)
 
+    def style_targets(self, longest: int) -> Mapping[str, Moments]:
+        """What the job's own paintings look like to each style layer, for frames whose longest side is this."""
+        return self._paints[0].targets(longest)
+
     def _goals(self, longest: int, continuing: View | None) -> tuple[Goal, ...]:
         """The styles, each with where it is wanted.
 

@@ -11,7 +11,6 @@ import pytest
 
 from nstpipe.config import load_pipeline
 from nstpipe.config.document import MOST_CHARACTERS
-from nstpipe.config.models import PLANNED
 from nstpipe.errors import ConfigError, Problem
 
 from .making import document, job, load, marked, only_problem, problems
@@ -199,16 +198,13 @@ def test_jobs_of_the_wrong_kind(tmp_path: Path, jobs: str, key: str, words: str)
     assert words in problem.message
 
 
-@pytest.mark.parametrize("key", list(PLANNED))
-def test_what_is_planned_is_refused_not_ignored(tmp_path: Path, key: str) -> None:
-    values = PLANNED[key]
-    for value in sorted(values) if values is not None else ["1", "[1]", "{a: 1}"]:
-        *outer, last = key.split(".")
-        lines = [f"{'  ' * depth}{name}:" for depth, name in enumerate(outer)]
-        text = document(job(*lines, f"{'  ' * len(outer)}{last}: {value} # <-"))
-        problem = only_problem(tmp_path, text)
-        assert (problem.key, [problem.line]) == (f"jobs.a.{key}", marked(text))
-        assert "not supported yet" in problem.message
+@pytest.mark.parametrize("lags", ["[]", "[2]", "[1, 1]", "[1, 20, 10]", "[0, 1]", "[1, 101]", "[1.5]", "1"])
+def test_lags_rise_from_one(tmp_path: Path, lags: str) -> None:
+    text = document(job(f"temporal: {{lags: {lags}}} # <-"))
+    problem = only_problem(tmp_path, text)
+    assert problem.key.startswith("jobs.a.temporal.lags")
+    assert [problem.line] == marked(text)
+    assert "should" in problem.message
 
 
 # Between keys that are right by themselves

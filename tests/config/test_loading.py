@@ -11,7 +11,6 @@ import pytest
 from pydantic import ValidationError
 
 from nstpipe.config import Job, Pipeline, load_pipeline
-from nstpipe.config.models import PLANNED
 
 from .making import CONTRACT, REPOSITORY, document, job, load
 
@@ -81,7 +80,9 @@ def test_defaults_of_the_file(tmp_path: Path, key: str, expected: Any) -> None:
         ("temporal.weight", 1.0),
         ("temporal.lags", [1]),
         ("temporal.passes", 1),
+        ("temporal.flow", "dis"),
         ("shots", "auto"),
+        ("link", "auto"),
         ("encode.codec", None),
         ("encode.crf", None),
         ("encode.preset", None),
@@ -91,8 +92,6 @@ def test_defaults_of_the_file(tmp_path: Path, key: str, expected: Any) -> None:
     ],
 )
 def test_defaults_of_a_job(tmp_path: Path, key: str, expected: Any) -> None:
-    if key in PLANNED and PLANNED[key] is None:
-        pytest.skip("not there yet")
     entry = load(tmp_path, document(job())).jobs[0]
     assert value_at(entry, key) == expected
     (picture,) = entry.style.images

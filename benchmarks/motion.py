@@ -1,0 +1,259 @@
+"""What holding on to the frame before is worth: flicker, loss, evaluations and time of four ways to paint a moving picture.
+
+Ways, all by `nstpipe run`, with the same style and the same weights of the losses:
+    independent: each frame by itself, as a picture of its own.
+    previous: each frame starts from the result before it, as it is.
+    warped: each frame starts from the result before it, moved along the optical flow.
+    full: the same, with the temporal loss and the long-term lag.
+
+Clips:
+    city: the second shot of samples/video/city_night.mp4.
+    passing: an ellipse passes before a slowly panned street; its flow and occlusion are known exactly.
+
+The warping error is that of `nstpipe metrics` (docs/motion.md), with the exact flow where there is one. Losses are the
+content's and the style's part, without the temporal one, averaged over all frames but the first.
+
+With --drift, a still scene with grain is painted for 300 frames, and the last second is compared with the first.
+
+Run: python benchmarks/motion.py [--size 192] [--frames 30] [--drift] [--json results.json] [--keep FOLDER]
+With --keep, each way's video stays in FOLDER/CLIP/WAY, for `nstpipe metrics`, and a contact sheet in FOLDER/CLIP.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from PIL import Image
+from scenes import Scene, passing
+
+import nstpipe
+from nstpipe.events import Event, FrameDone
+from nstpipe.media import ffmpeg
+from nstpipe.media.frame import Pixels, resized, working_size
+from nstpipe.media.video import VideoSource, probe
+from nstpipe.motion.flow import Motion, motion_between
+from nstpipe.motion.metrics import coherence, tone
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+STYLE = SAMPLES / "styles" / "van_gogh_starry_night.jpg"
+
+FIRST_EVALUATIONS = 200
+INDEPENDENT_EVALUATIONS = 60
+"""Of each frame by itself, from the content: what the later frames of the other ways are held against."""
+
+LONG_LAG = 10
+SHEET_FRAMES = (1, 2, 10, 30, 75)
+
+DRIFT_FRAMES, DRIFT_SIZE, SECOND = 300, (64, 48), 25
+GRAIN_LEVELS = 4.0
+"""Standard deviation of the grain, of 255."""
+
+WAYS: dict[str, dict[str, Any]] = {
+    "independent": {
+        "init": "content",
+        "temporal": {"init": "content", "weight": 0},
+        "optimizer": {"first": INDEPENDENT_EVALUATIONS, "next": INDEPENDENT_EVALUATIONS, "tolerance": 0},
+    },
+    "previous": {"temporal": {"init": "previous", "weight": 0}},
+    "warped": {"temporal": {"weight": 0}},
+    "full": {"temporal": {"lags": [1, LONG_LAG]}},
+}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames to be painted.
+
+    Attributes:
+        scene: where the frames come from, if their motion is known.
+    """
+
+    name: str
+    frames: tuple[Pixels, ...]
+    scene: Scene | None = None
+
+    def motion(self, before: int, now: int, one: Pixels, other: Pixels) -> Motion:
+        return motion_between(one, other) if self.scene is None else self.scene.motion(before, now)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; see the module's own words."""
+
+    clip: str
+    way: str
+    warping_error: float
+    long_warping_error: float
+    original_warping_error: float
+    content_loss: float
+    style_loss: float
+    evaluations: float
+    seconds: float
+
+    @property
+    def loss(self) -> float:
+        return self.content_loss + self.style_loss
+
+
+def city(size: int, frames: int) -> Clip:
+    source = VideoSource(probe(SAMPLES / "video" / "city_night.mp4"))
+    at_size = working_size(source.size, size, even=True)
+    first = 23  # the cut
+    return Clip("city", tuple(resized(frame.pixels, at_size) for frame in source.read(first, min(75, first + frames))))
+
+
+def synthetic(size: int, frames: int) -> Clip:
+    def picture(name: str, width: int) -> Pixels:
+        with Image.open(SAMPLES / "streetview" / name) as image:
+            pixels = np.asarray(image.convert("RGB"))
+        return resized(pixels, (width, round(width * pixels.shape[0] / pixels.shape[1])))
+
+    width, height = size, round(size * 0.5625 / 2) * 2
+    background = picture("street_03.jpg", round(size * 1.5))[round(size * 0.13) :][:height]
+    side = round(size * 0.36)
+    foreground = picture("street_06.jpg", round(size * 0.72))[round(size * 0.05) :, round(size * 0.09) :][:side, :side]
+    scene = passing(
+        background,
+        foreground,
+        (width, height),
+        frames,
+        camera_step=size / 4 / frames,
+        step=size / 1.6 / frames,
+        start=(size * 0.04, height * 0.25),
+    )
+    return Clip("passing", tuple(scene.frames), scene)
+
+
+def painted(folder: Path, frames: Sequence[Pixels], settings: dict[str, Any]) -> tuple[list[Pixels], list[FrameDone]]:
+    """Paint a clip with `nstpipe run`: what came of it, and what each frame took."""
+    height, width, _ = frames[0].shape
+    folder.mkdir(parents=True)
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", "25", "-i", "-"]
+    command = [ffmpeg.executable(), "-v", "error", *raw, "-c:v", "ffv1", "-pix_fmt", "bgr0", str(folder / "in.mkv")]
+    subprocess.run(command, input=b"".join(frame.tobytes() for frame in frames), check=True)
+    optimizer = {"first": FIRST_EVALUATIONS, **settings.get("optimizer", {})}
+    job = {"name": "clip", "input": "in.mkv", "output": "out.mkv", "style": str(STYLE), "size": width, "shots": "none"}
+    encode = {"codec": "ffv1", "pix_fmt": "bgr0"}
+    content = {"version": 1, "workers": 1, "jobs": [{**job, "encode": encode, **settings, "optimizer": optimizer}]}
+    (folder / "pipeline.yaml").write_text(yaml.safe_dump(content))
+    done: list[FrameDone] = []
+
+    def watch(event: Event) -> None:
+        if isinstance(event, FrameDone) and event.is_final:
+            done.append(event)
+
+    nstpipe.run(folder / "pipeline.yaml", on_event=watch)
+    source = VideoSource(probe(folder / "out.mkv"))
+    return [frame.pixels for frame in source.read(0, source.frame_count)], done
+
+
+def measured(clip: Clip, way: str, results: Sequence[Pixels], done: Sequence[FrameDone]) -> Row:
+    ranges = coherence(zip(clip.frames, results, strict=True), (1, LONG_LAG), clip.motion).ranges
+    later = done[1:]
+
+    def mean(values: Sequence[float]) -> float:
+        return sum(values) / len(values)
+
+    return Row(
+        clip=clip.name,
+        way=way,
+        warping_error=ranges[0].stylised,
+        long_warping_error=ranges[1].stylised,
+        original_warping_error=ranges[0].original,
+        content_loss=mean([frame.content_loss for frame in later]),
+        style_loss=mean([frame.style_loss for frame in later]),
+        evaluations=mean([frame.evaluations for frame in later]),
+        seconds=mean([frame.seconds for frame in later]),
+    )
+
+
+def drift(folder: Path) -> dict[str, float]:
+    """The last second of a long clip of a still scene with grain, against its first."""
+    with Image.open(SAMPLES / "streetview" / "street_03.jpg") as image:
+        still = resized(np.asarray(image.convert("RGB")), DRIFT_SIZE).astype(np.float32)
+    noise = np.random.default_rng(0)
+    frames = [
+        (still + noise.normal(0, GRAIN_LEVELS, still.shape)).round().clip(0, 255).astype(np.uint8) for _ in range(DRIFT_FRAMES)
+    ]
+    results, done = painted(folder, frames, {})
+    tones = [tone(index, pixels) for index, pixels in enumerate(results)]
+    losses = [frame.content_loss + frame.style_loss for frame in done]
+    first, last = slice(0, SECOND), slice(-SECOND, None)
+
+    def mean(values: Sequence[float]) -> float:
+        return sum(values) / len(values)
+
+    return {
+        "frames": DRIFT_FRAMES,
+        "luminance_levels": mean([one.luminance for one in tones[last]]) - mean([one.luminance for one in tones[first]]),
+        "detail_ratio": mean([one.detail for one in tones[last]]) / mean([one.detail for one in tones[first]]),
+        "loss_ratio": mean(losses[last]) / mean(losses[first]),
+        "evaluations": mean([frame.evaluations for frame in done[1:]]),
+    }
+
+
+def sheet(clip: Clip, results: dict[str, list[Pixels]]) -> Pixels:
+    """A row a way, a column for each of `SHEET_FRAMES`; the original on top."""
+    indices = [number - 1 for number in SHEET_FRAMES if number <= len(clip.frames)]
+    rows = [clip.frames, *results.values()]
+    return np.vstack([np.hstack([row[index] for index in indices]) for row in rows])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=192)
+    parser.add_argument("--frames", type=int, default=30)
+    parser.add_argument("--clips", nargs="+", choices=("city", "passing"), default=("city", "passing"))
+    parser.add_argument("--drift", action="store_true")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--keep", type=Path)
+    arguments = parser.parse_args()
+    rows: list[Row] = []
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = arguments.keep or Path(name)
+        for make in (city, synthetic):
+            clip = make(arguments.size, arguments.frames)
+            if clip.name not in arguments.clips:
+                continue
+            results = {}
+            for way, settings in WAYS.items():
+                results[way], done = painted(folder / clip.name / way, clip.frames, settings)
+                rows.append(measured(clip, way, results[way], done))
+                row = rows[-1]
+                print(
+                    f"{row.clip:8} {row.way:12} warping error {row.warping_error:.6f} long {row.long_warping_error:.6f} "
+                    f"(original {row.original_warping_error:.6f})  content {row.content_loss:.3f} style {row.style_loss:.3f} "
+                    f"loss {row.loss:.3f}  {row.evaluations:.1f} evaluations, {row.seconds:.2f} s a frame",
+                    flush=True,
+                )
+            alone, full = rows[-len(WAYS)], rows[-1]
+            print(
+                f"{clip.name}: full against independent: {alone.warping_error / full.warping_error:.1f} times less warping "
+                f"error, {full.loss / alone.loss:.3f} times the loss, {full.evaluations / alone.evaluations:.2f} times the "
+                "evaluations"
+            )
+            Image.fromarray(sheet(clip, results)).save(folder / f"{clip.name}.png")
+        if arguments.drift:
+            found["drift"] = drift(folder / "drift")
+            print("drift:", ", ".join(f"{key} {value:.4g}" for key, value in found["drift"].items()))
+    if arguments.json is not None:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        machine = {"processor": platform.processor() or platform.machine(), "torch": torch.__version__}
+        found |= {"machine": machine, "size": arguments.size, "rows": [asdict(row) for row in rows]}
+        arguments.json.write_text(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+"""How well areas that come into view are painted, by what they start from.
+
+The clip is `passing` of scenes.py: what its ellipse uncovers, and since when, is known exactly. The frames are painted one
+after another from their moved results, with a fixed number of evaluations, and with the same first frame. Ways to begin where
+nothing was painted:
+    content: the original as it is.
+    matched: the original in the colours of what is painted (what nstpipe does).
+    patches: for each uncovered patch, the paint of the earlier frame's most similar patch (Hertzmann et al. 2001).
+    weighted: matched, and the style loss counts uncovered positions twice.
+    more: matched, with more evaluations in proportion to what is new.
+
+For each way, by how long ago an area was uncovered: its style distance (Gram matrices over that area alone) and its colour
+distance (Fréchet's, between the RGB statistics of area and painting), over those of the rest of the frame. A road and a sky are
+not equally far from a painting, so each quotient is divided by that of the same areas in the same frame painted by itself for
+many evaluations. 1 is as painted as the rest.
+
+Run: python benchmarks/uncovered.py [--size 224] [--frames 13] [--evaluations 20] [--style NAME] [--json results.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from motion import SAMPLES, Clip, synthetic
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from nstpipe.media.frame import Frame, Pixels
+from nstpipe.motion.anchor import Moved, anchor_of, moved, warped_start
+from nstpipe.motion.flow import motion_between, resemblance
+from nstpipe.motion.metrics import warping_error
+from nstpipe.motion.steps import Step
+from nstpipe.style.color import ColorStatistics, color_statistics
+from nstpipe.style.engine import Engine, EngineSettings, Look, StylePicture, pixels_of, tensor_of, tensor_of_floats
+from nstpipe.style.losses import gram, gram_distance
+from nstpipe.style.objective import Anchor, View
+from nstpipe.style.optimise import Iterate, iterates
+from nstpipe.style.regions import at_layers
+
+LAYERS = tuple(f"relu{block}_1" for block in range(1, 6))
+ALONE_EVALUATIONS, FIRST_EVALUATIONS = 100, 200
+AGES = ((0, 0), (1, 2), (3, 9))
+"""Frames since an area was uncovered, first and last."""
+
+ALWAYS_SEEN = 999
+PATCH_PIXELS, PATCH_STEP_PIXELS, CANDIDATE_STEP_PIXELS, PATCH_DETAIL = 12, 6, 3, 4
+WEIGHT = 2.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way: quotients by age, and what it cost."""
+
+    way: str
+    style: tuple[float, ...]
+    color: tuple[float, ...]
+    loss: float
+    evaluations: float
+    warping_error: float
+
+
+class Judge:
+    """Distances of areas, relative to the rest and to the same frame by itself."""
+
+    def __init__(self, look: Look, engine: Engine, painting: Tensor, clip: Clip) -> None:
+        self.look, self.view = look, View(engine.network, engine.preprocessing)
+        self.colors = color_statistics(painting)
+        self.ages = ages(clip)
+
+    def distances(self, image: Tensor, area: NDArray[np.bool_]) -> tuple[float, float]:
+        weight = torch.from_numpy(area.astype(np.float32))
+        targets = self.look.style_targets(max(image.shape[-2:]))
+        with torch.no_grad():
+            activations = self.view(image)
+        weights = at_layers(weight[None, None], LAYERS)
+        style = 0.0
+        for layer in LAYERS:
+            activation, share = activations[layer].float(), weights[layer]
+            share = share[..., : activation.shape[-2], : activation.shape[-1]]
+            # Of the area alone: each position as much as the area has of it.
+            matrix = gram(activation * (share / share.mean()).sqrt())
+            style += float(gram_distance(matrix, targets[layer].gram)) / len(LAYERS)
+        return style, frechet(color_statistics(image, weight), self.colors)
+
+    def quotients(self, index: int, image: Tensor, alone: Tensor) -> list[tuple[float, float]]:
+        found = []
+        rest = self.ages[index] > AGES[-1][1]
+        for first, last in AGES:
+            area = (self.ages[index] >= first) & (self.ages[index] <= last)
+            quotient = []
+            for picture in (image, alone):
+                here, there = self.distances(picture, area), self.distances(picture, rest)
+                quotient.append((here[0] / there[0], here[1] / there[1]))
+            found.append((quotient[0][0] / quotient[1][0], quotient[0][1] / quotient[1][1]))
+        return found
+
+
+def frechet(one: ColorStatistics, other: ColorStatistics) -> float:
+    """Between two normal distributions of colours."""
+
+    def root(matrix: Tensor) -> Tensor:
+        values, vectors = torch.linalg.eigh(matrix)
+        return vectors @ torch.diag(values.clamp_min(0).sqrt()) @ vectors.T
+
+    half = root(one.covariance)
+    between = root(half @ other.covariance @ half)
+    squared = (one.mean - other.mean).square().sum() + torch.trace(one.covariance + other.covariance - 2 * between)
+    return float(squared.clamp_min(0)) ** 0.5
+
+
+def ages(clip: Clip) -> list[NDArray[np.float32]]:
+    """For each frame and pixel, how many frames ago it came into view."""
+    assert clip.scene is not None
+    height, width, _ = clip.frames[0].shape
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    found = [np.full((height, width), ALWAYS_SEEN, np.float32)]
+    for index in range(1, len(clip.frames)):
+        motion = clip.scene.motion(index - 1, index)
+        before = cv2.remap(found[-1], x + motion.backward[..., 0], y + motion.backward[..., 1], cv2.INTER_NEAREST)
+        found.append(
+            np.where(motion.reliability > 0, np.where(before == ALWAYS_SEEN, before, before + 1), 0).astype(np.float32)
+        )
+    return found
+
+
+def patched(before: Pixels, now: Pixels, painted: Tensor, reliability: Tensor, otherwise: Tensor) -> Tensor:
+    """Paint of similar patches, where the flow is not reliable."""
+    height, width, _ = now.shape
+    old, new = before.astype(np.float32) / 255, now.astype(np.float32) / 255
+    paint = painted[0].permute(1, 2, 0).numpy()
+
+    def described(picture: NDArray[np.float32], top: int, left: int) -> NDArray[np.float32]:
+        patch = picture[top : top + PATCH_PIXELS, left : left + PATCH_PIXELS]
+        return cv2.resize(patch, (PATCH_DETAIL, PATCH_DETAIL), interpolation=cv2.INTER_AREA).ravel()
+
+    def places(step: int) -> list[tuple[int, int]]:
+        rows, columns = range(0, height - PATCH_PIXELS + 1, step), range(0, width - PATCH_PIXELS + 1, step)
+        return [(top, left) for top in rows for left in columns]
+
+    candidates = places(CANDIDATE_STEP_PIXELS)
+    known = np.stack([described(old, *place) for place in candidates])
+    window = np.hanning(PATCH_PIXELS + 2)[1:-1]
+    soft = np.outer(window, window)[..., None].astype(np.float32)
+    total, weight = np.zeros((height, width, 3), np.float32), np.zeros((height, width, 1), np.float32)
+    for top, left in places(PATCH_STEP_PIXELS):
+        here = np.s_[top : top + PATCH_PIXELS, left : left + PATCH_PIXELS]
+        if reliability.numpy()[here].mean() > 0.9:
+            continue
+        nearest = int(((known - described(new, top, left)) ** 2).sum(axis=1).argmin())
+        row, column = candidates[nearest]
+        total[here] += soft * paint[row : row + PATCH_PIXELS, column : column + PATCH_PIXELS]
+        weight[here] += soft
+    filled = np.where(weight > 0, total / np.maximum(weight, 1e-6), otherwise[0].permute(1, 2, 0).numpy())
+    return tensor_of_floats(filled.astype(np.float32).clip(0, 1))
+
+
+def last_of(look: Look, content: Tensor, start: Tensor, most: int, anchor: Anchor | None = None) -> Iterate:
+    done = look.stylise(content, start, optimizer="lbfgs", most=most, tolerance=0.0, anchor=anchor)
+    return deque(done, maxlen=1).pop()
+
+
+def weighted_last(look: Look, content: Tensor, start: Tensor, most: int, anchor: Anchor) -> Iterate:
+    """With the style of uncovered positions counted `WEIGHT` times."""
+    objective = look.objective(content, anchor)
+    emphasis = 1 + (WEIGHT - 1) * (1 - anchor.reliability)
+    weights = at_layers((emphasis / emphasis.mean())[None, None], LAYERS)
+    goals = tuple(replace(goal, weights=weights) for goal in objective.goals)
+    done = iterates(replace(objective, goals=goals), start, name="lbfgs", most=most, tolerance=0.0)
+    last = deque(done, maxlen=1).pop()
+    plain = objective(last.image)
+    return replace(last, content_loss=float(plain.content), style_loss=float(plain.style))
+
+
+def painted(way: str, clip: Clip, look: Look, first: Tensor, evaluations: int) -> tuple[list[Tensor], list[Iterate]]:
+    states, done = [first], []
+    for index in range(1, len(clip.frames)):
+        before, now = clip.frames[index - 1], clip.frames[index]
+        content = tensor_of(now)
+        motion = motion_between(before, now)
+        held: Moved = moved(states[-1], motion)
+        anchor = anchor_of([held])
+        step = Step(Frame(now, index), now, now, {1: motion}, before)
+        start, unseen = warped_start(content, step, states[-1], anchor)
+        same = torch.from_numpy(resemblance(before, now))
+        if way == "content":
+            start = torch.lerp(torch.lerp(content, states[-1], same), anchor.image, anchor.reliability)
+        elif way == "patches":
+            filled = patched(before, now, states[-1], anchor.reliability, start)
+            start = torch.lerp(torch.lerp(filled, states[-1], same), anchor.image, anchor.reliability)
+        most = round(evaluations + unseen * (FIRST_EVALUATIONS - evaluations)) if way == "more" else evaluations
+        optimised: Callable[..., Iterate] = weighted_last if way == "weighted" else last_of
+        done.append(optimised(look, content, start, most, anchor))
+        states.append(done[-1].image.clone().clamp(0, 1))
+    return states, done
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--frames", type=int, default=13)
+    parser.add_argument("--evaluations", type=int, default=20)
+    parser.add_argument("--style", default="van_gogh_starry_night")
+    parser.add_argument("--ways", nargs="+", default=("content", "matched", "patches", "weighted", "more"))
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    with Image.open(SAMPLES / "styles" / f"{arguments.style}.jpg") as image:
+        painting = np.asarray(image.convert("RGB"))
+    engine = Engine(
+        EngineSettings(
+            weights="bundled",
+            device="auto",
+            precision="auto",
+            pooling="max",
+            padding="replicate",
+            content_layers=(("relu4_2", 1.0),),
+            style_layers=tuple((layer, 1.0) for layer in LAYERS),
+            strength=1.0,
+            style_scale=1.0,
+            total_variation=1.0,
+            temporal=1.0,
+        ),
+        [StylePicture(painting, 1.0)],
+    )
+    look = engine.look(None)
+    clip = synthetic(arguments.size, arguments.frames)
+    judge = Judge(look, engine, tensor_of(painting), clip)
+    judged = [index for index in range(1, arguments.frames) if index % 4 == 0]
+    alone: dict[int, Tensor] = {}
+    for index in (0, *judged):
+        content = tensor_of(clip.frames[index])
+        start = look.first_start(content, "matched", 0)
+        alone[index] = last_of(look, content, start, ALONE_EVALUATIONS).image.clone().clamp(0, 1)
+    rows = []
+    for way in arguments.ways:
+        states, done = painted(way, clip, look, alone[0], arguments.evaluations)
+        found = np.mean([judge.quotients(index, states[index], alone[index]) for index in judged], axis=0)
+        assert clip.scene is not None
+        errors = [
+            warping_error(pixels_of(states[index - 1]), pixels_of(states[index]), clip.scene.motion(index - 1, index))
+            for index in range(1, arguments.frames)
+        ]
+        rows.append(
+            Row(
+                way=way,
+                style=tuple(float(value) for value in found[:, 0]),
+                color=tuple(float(value) for value in found[:, 1]),
+                loss=float(np.mean([one.content_loss + one.style_loss for one in done])),
+                evaluations=float(np.mean([one.evaluations for one in done])),
+                warping_error=float(np.mean(errors)),
+            )
+        )
+        style, color = (" ".join(f"{value:.2f}" for value in values) for values in (rows[-1].style, rows[-1].color))
+        print(
+            f"{way:9} style {style}  colour {color}  loss {rows[-1].loss:.3f}  {rows[-1].evaluations:.1f} evaluations  "
+            f"warping error {rows[-1].warping_error:.5f}",
+            flush=True,
+        )
+    if arguments.json is not None:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(
+            json.dumps({**vars(arguments), "json": None, "rows": [asdict(row) for row in rows]}, indent=2)
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Where a frame's painting begins, and what it holds on to: earlier results, moved to where their parts are now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nstpipe.motion.flow import Motion, resemblance, warp
+from nstpipe.motion.steps import Step
+from nstpipe.style.color import color_statistics, match_color
+from nstpipe.style.engine import tensor_of_floats
+from nstpipe.style.objective import Anchor
+
+COLLAPSED_RELIABILITY = 0.1
+"""Where less of a frame than this has been seen before, as in a dissolve, it starts afresh."""
+
+
+@dataclass(frozen=True, eq=False)
+class Moved:
+    """An earlier result, moved to where its parts are in a frame.
+
+    Attributes:
+        image: 1 x 3 x height x width, RGB, float32, 0 to 1.
+        reliability: height x width, float32, 0 to 1.
+    """
+
+    image: Tensor
+    reliability: Tensor
+
+
+def moved(state: Tensor, motion: Motion) -> Moved:
+    """Move a result along the flow.
+
+    Args:
+        state: 1 x 3 x height x width, RGB, float32, 0 to 1.
+        motion: from the frame back to the result's.
+    """
+    image = tensor_of_floats(warp(state[0].permute(1, 2, 0).numpy(), motion.backward))
+    return Moved(image, torch.from_numpy(motion.reliability))
+
+
+def long_term_weights(reliabilities: Sequence[Tensor]) -> list[Tensor]:
+    """How much each of several earlier frames counts: only where no nearer one is reliable.
+
+    c_long(i − j) = max(c(i − j) − Σ c(i − k), 0), summed over the nearer lags k < j (Ruder, Dosovitskiy, Brox 2016,
+    equation 9). Together they never count more than 1.
+
+    Args:
+        reliabilities: height x width each, 0 to 1; the nearest frame's first.
+    """
+    weights: list[Tensor] = []
+    nearer = torch.zeros_like(reliabilities[0])
+    for reliability in reliabilities:
+        weights.append((reliability - nearer).clamp_min(0))
+        nearer = nearer + reliability
+    return weights
+
+
+def anchor_of(nearest_first: Sequence[Moved]) -> Anchor:
+    """The one anchor that pulls like several.
+
+    Σ_j c_j (x − p_j)² and C (x − p)², with C = Σ_j c_j and p = Σ_j c_j p_j / C, differ by a constant, so that their
+    gradients are the same. Where nothing is reliable the picture is the nearest one's.
+    """
+    if len(nearest_first) == 1:
+        return Anchor(nearest_first[0].image, nearest_first[0].reliability)
+    weights = long_term_weights([one.reliability for one in nearest_first])
+    together = torch.stack(weights).sum(dim=0)
+    image = nearest_first[0].image.clone()
+    held = together > 0
+    mixed = torch.stack([weight * one.image for weight, one in zip(weights, nearest_first, strict=True)]).sum(dim=0)
+    image[..., held] = (mixed / together.clamp_min(_TINY))[..., held]
+    return Anchor(image, together.clamp(0, 1))
+
+
+def warped_start(content: Tensor, step: Step, previous: Tensor, anchor: Anchor) -> tuple[Tensor, float]:
+    """What was painted before, moved; and something to begin with where nothing was.
+
+    Args:
+        content: the frame, 1 x 3 x height x width, RGB, 0 to 1.
+        step: of the frame; there is one before it.
+        previous: the result of the frame before, not moved, of the same shape.
+        anchor: what was painted, moved.
+
+    Returns:
+        1 x 3 x height x width, RGB, 0 to 1; and which share of the frame has not been painted before.
+    """
+    assert step.before is not None, "the first frame of a clip has a start of its own"
+    # What was hidden until now starts in the colours of what is painted already; as plain content it would look bare.
+    painted = color_statistics(anchor.image, anchor.reliability)
+    filled = match_color(content, painted, color_statistics(content, anchor.reliability))
+    # Paint stays wherever the original still looks the same, even where its flow cannot be trusted.
+    same = torch.from_numpy(resemblance(step.before, step.pixels))
+    image = torch.lerp(torch.lerp(filled, previous, same), anchor.image, anchor.reliability)
+    return image, float(((1 - same) * (1 - anchor.reliability)).mean())
+
+
+_TINY = 1e-12

@@ -1,0 +1,93 @@
+"""Pictures of a folder that go on from one another, as the frames of a video do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from nstpipe.config.models import Job
+from nstpipe.errors import ItemError
+from nstpipe.journal import Journal
+from nstpipe.media.capture import capture_of
+from nstpipe.media.frame import Pixels, in_eight_bits, resized, working_size
+from nstpipe.media.pictures import read_picture
+from nstpipe.motion.flow import motion_between
+from nstpipe.plan import Found, Neighbour
+
+LINK_VERSION = 1
+"""Part of the key under which measured figures are kept: raised when the same pictures give another one."""
+
+LINK_RELIABILITY = 0.25
+"""Of the frame, at least, for a link. On sample streets neighbours a few metres apart have 0.30 to 0.55, two views of one
+place in different directions 0.11."""
+
+LINK_LONGEST_SIDE = 256
+"""Pixels; what moves by a tenth of the picture is found better in a small one."""
+
+LONGEST_GAP_SECONDS = 60.0
+"""Between two pictures of one drive or walk."""
+
+LONGEST_GAP_METRES = 30.0
+"""Farther apart, next to nothing is seen in both."""
+
+
+def with_neighbours(found: Sequence[Found], job: Job, journal: Journal) -> tuple[Found, ...]:
+    """Say of each picture whether it goes on from the one before it, in the order of the files.
+
+    Args:
+        found: a job's inputs, in natural order.
+        job: theirs.
+        journal: keeps what is measured.
+    """
+    if job.link == "none" or job.temporal.init != "warped":
+        return tuple(found)
+    return tuple(_linked(found, job, journal))
+
+
+def _linked(found: Sequence[Found], job: Job, journal: Journal) -> Iterator[Found]:
+    before: Found | None = None
+    for item in found:
+        if before is not None and _are_pictures_of_one_folder(before, item):
+            yield replace(item, neighbour=_neighbour(before, item, job, journal))
+        else:
+            yield item
+        before = item
+
+
+def _are_pictures_of_one_folder(before: Found, item: Found) -> bool:
+    return before.video is None and item.video is None and before.file.path.parent == item.file.path.parent
+
+
+def _neighbour(before: Found, item: Found, job: Job, journal: Journal) -> Neighbour:
+    path = before.file.path
+    if working_size(before.size, job.size) != working_size(item.size, job.size):
+        return Neighbour(path, f"{path.name} has another shape")
+    measured = journal.cached(f"link/{LINK_VERSION}", f"{before.sha256}|{item.sha256}", lambda: _measured(path, item.file.path))
+    seconds, metres, reliability = json.loads(measured)
+    if seconds is not None and seconds > LONGEST_GAP_SECONDS:
+        return Neighbour(path, f"{path.name} was taken {seconds:.0f} s apart")
+    if metres is not None and metres > LONGEST_GAP_METRES:
+        return Neighbour(path, f"{path.name} was taken {metres:.0f} m apart")
+    if reliability < LINK_RELIABILITY:
+        return Neighbour(path, f"{reliability:.0%} of its flow from {path.name} is reliable", reliability)
+    return Neighbour(path, "", reliability)
+
+
+def _measured(before: Path, now: Path) -> str:
+    """Seconds and metres between two pictures, where they say so, and how reliable their flow is; as JSON."""
+    one, other = capture_of(before), capture_of(now)
+    seconds, metres = one.seconds_to(other), one.metres_to(other)
+    try:
+        reliability = float(motion_between(_small(before), _small(now)).reliability.mean())
+    except ItemError:
+        reliability = 0.0  # what is wrong with it is said when it is painted
+    return json.dumps([seconds, metres, round(reliability, 4)])
+
+
+def _small(path: Path) -> Pixels:
+    pixels, _ = read_picture(path)
+    height, width, _ = pixels.shape
+    size = working_size((width, height), min(LINK_LONGEST_SIDE, max(width, height)))
+    return in_eight_bits(resized(pixels, size))
