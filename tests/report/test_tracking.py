@@ -137,5 +137,5 @@ def test_trackers_are_imported_only_where_they_are_asked_for(tmp_path: Path) -> 
 
 def test_wrong_names_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pipeline = a_film_and_pictures(tmp_path, wandb="my project")
-    assert exit_code(["validate", str(pipeline)]) == 78
+    assert exit_code(["plan", str(pipeline)]) == 78
     assert "track.wandb: found the text 'my project'; should be letters, digits, ., - and _ only" in capsys.readouterr().err
