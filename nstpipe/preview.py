@@ -24,7 +24,7 @@ from nstpipe.media.frame import Pixels, Source, in_eight_bits, resized, working_
 from nstpipe.media.inputs import InputFile, find_inputs, matches_parts
 from nstpipe.media.pictures import PictureSource, limit_megapixels
 from nstpipe.media.video import VideoInfo, VideoSource, probe
-from nstpipe.paint import ClipTask, painted_frames
+from nstpipe.paint import ClipTask, Pass, painted_frames
 from nstpipe.plan import Clip, Found, Output
 
 PREVIEW_EVALUATIONS = 30
@@ -268,13 +268,14 @@ def _painted(pipeline: Pipeline, job: Job, place: _Place, frame_index: int, firs
         pipeline.max_megapixels,
     )
     spent: list[int] = []
+    once = Pass(range(place.frame_index, place.frame_index + 1))
 
     def listen(event: object) -> None:
         if isinstance(event, FrameDone):
             spent.append(event.evaluations)
         emit(event)  # type: ignore[arg-type]
 
-    [(frame, pixels, _)] = painted_frames(task, source, place.frame_index, None, listen)
+    [(frame, pixels, _)] = painted_frames(task, source, once, 0, [], listen)
     before = in_eight_bits(resized(frame.pixels, size))
     return Painted(job.name, path, frame_index, before, in_eight_bits(pixels), spent[-1], output.most_evaluations(clip, 0))
 

@@ -235,8 +235,8 @@ def metrics(
     if plot is not None:
         flicker.draw(found, plot)
     if as_json:
-        _print_json(found.as_json())
-    console = _console(as_json)
+        print_json(found.as_json())
+    console = console_for(as_json)
     for notice in found.notices:
         console.print(notice, markup=False, highlight=False, soft_wrap=True)
     for table in flicker.tables(found):
