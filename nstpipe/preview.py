@@ -268,13 +268,14 @@ def _painted(pipeline: Pipeline, job: Job, place: _Place, frame_index: int, firs
         pipeline.max_megapixels,
     )
     spent: list[int] = []
+    once = Pass(range(place.frame_index, place.frame_index + 1))
 
     def listen(event: object) -> None:
         if isinstance(event, FrameDone):
             spent.append(event.evaluations)
         emit(event)  # type: ignore[arg-type]
 
-    [(frame, pixels, _)] = painted_frames(task, source, Pass(range(place.frame_index, place.frame_index + 1)), 0, [], listen)
+    [(frame, pixels, _)] = painted_frames(task, source, once, 0, [], listen)
     before = in_eight_bits(resized(frame.pixels, size))
     return Painted(job.name, path, frame_index, before, in_eight_bits(pixels), spent[-1], output.most_evaluations(clip, 0))
 
