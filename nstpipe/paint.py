@@ -140,8 +140,9 @@ def painted_frames(
     lags = job.temporal.lags if job.temporal.follows_motion and len(once.order) > 1 else ()
     flow = flow_method(job.temporal.flow, task.device) if lags else flow_method("dis")
     began = time.monotonic()
-    # Decoding and flow go on in a thread while a frame is optimised.
-    with closing(ahead(steps(source, once.order, begin, size, lags, flow))) as coming:
+    found = steps(source, once.order, begin, size, lags, flow)
+    # Decoding and flow go on in a thread while a frame is optimised; a single picture has nothing ahead of it.
+    with closing(ahead(found) if len(once.order) - begin > 1 else found) as coming:
         for step in coming:
             frame, content = step.frame, tensor_of(step.resized)
             masks = read_masks(task.output.found.masks, frame.frame_index, size)

@@ -45,7 +45,7 @@ def steps(
     size: tuple[int, int],
     lags: Sequence[int],
     flow: Flow,
-) -> Iterator[Step]:
+) -> Generator[Step, None, None]:
     """The frames of a clip from one position on.
 
     Args:
