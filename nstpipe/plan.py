@@ -135,6 +135,11 @@ class Output:
         """Whether nothing is left to do."""
         return not self.reason
 
+    @property
+    def own_reason(self) -> str:
+        """The reason, without which picture it goes on from."""
+        return self.reason.removesuffix(f"; {self.found.neighbour}")
+
     def most_evaluations(self, clip: Clip, frames_done: int) -> int:
         """Iterations at most for the rest of a clip, those at smaller scales counted by their pixels."""
         frames_left = clip.frame_count - frames_done
@@ -142,6 +147,11 @@ class Output:
             return 0
         if frames_done:
             return frames_left * self.job.optimizer.next
+        neighbour = self.found.neighbour
+        if neighbour is not None and neighbour.reliability is not None and not neighbour.refusal:
+            # What has no paint yet takes its share of what a whole first frame takes.
+            unseen = 1 - neighbour.reliability
+            return max(self.job.optimizer.next, round(unseen * self.job.optimizer.first))
         first = cost(self.job.optimizer.first, scale_count(self.job.scales, self.size))
         return first + (self.passes_of(clip) * clip.frame_count - 1) * self.job.optimizer.next
 

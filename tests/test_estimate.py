@@ -25,7 +25,7 @@ def pipeline(tmp_path: Path) -> Path:
     return write_pipeline(
         tmp_path,
         {"name": "film", "input": "film.mp4", "output": "out/film.mp4", "shots": "none", **LONG},
-        {"name": "street", "input": "in", "output": "out/street", **LONG},
+        {"name": "street", "input": "in", "output": "out/street", "link": "none", **LONG},
     )
 
 
@@ -125,7 +125,19 @@ def test_many_pictures_share_a_row_unless_all_are_wanted(tmp_path: Path, capsys:
     pipeline = write_pipeline(tmp_path, {"name": "street", "input": "in", "output": "out"})
     exit_code(["plan", str(pipeline), "--no-calibrate"])
     said = capsys.readouterr().out
+    # The first one has none before it, and goes with the others all the same.
     assert "street: 41 pictures" in said
+    assert "new; 40 go on from the one before" in said
     assert "40.png" not in said
     exit_code(["plan", str(pipeline), "--no-calibrate", "--all"])
     assert "street: 40.png" in capsys.readouterr().out
+
+
+def test_a_picture_that_goes_on_from_another_takes_the_share_that_is_new(tmp_path: Path) -> None:
+    for number in (1, 2):
+        make_picture(tmp_path / "in" / f"{number}.png")
+    settings = {"optimizer": {"first": 50, "next": 4}}
+    pipeline = write_pipeline(tmp_path, {"name": "street", "input": "in", "output": "out", **settings})
+    first, second = api.estimated(pipeline, calibrate=False).costs
+    # The same picture twice: nothing of the second is new.
+    assert (first.most_evaluations, second.most_evaluations) == (50, 4)

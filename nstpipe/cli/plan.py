@@ -116,13 +116,14 @@ def _rows(found: Estimate, *, every: bool) -> Iterator[_Row]:
     alike: dict[tuple[str, str, tuple[int, int]], list[OutputCost]] = {}
     for cost in found.costs:
         output = cost.output
-        key = (output.job.name, _state(cost), output.size)
+        key = (output.job.name, _state(cost, output.own_reason), output.size)
         alike.setdefault(key if output.found.video is None and not every else (str(output.path), "", (0, 0)), []).append(cost)
     for costs in alike.values():
         first = costs[0].output
         name = first.found.file.path.name if len(costs) == 1 else f"{len(costs)} pictures"
         frames = sum(cost.output.found.frame_count for cost in costs)
-        yield _Row(f"{first.job.name}: {name}", _state(costs[0]), _cells(costs, frames, first.size))
+        why = _state(costs[0], first.reason if len(costs) == 1 else _common_reason(costs))
+        yield _Row(f"{first.job.name}: {name}", why, _cells(costs, frames, first.size))
         if every and len(first.clips) > 1:
             yield from _shots(costs[0])
     for failure in found.plan.failures:
@@ -159,11 +160,18 @@ def _amounts(evaluations: int, seconds: float | None, needed: int) -> tuple[str,
     return f"{evaluations:,}", as_duration(seconds), as_megabytes(needed) if needed else "–"
 
 
-def _state(cost: OutputCost) -> str:
+def _state(cost: OutputCost, reason: str) -> str:
     output = cost.output
     if output.is_done:
         return "done"
-    return f"not tried again: {output.reason}" if output.failed_before is not None else f"to do: {output.reason}"
+    return f"not tried again: {reason}" if output.failed_before is not None else f"to do: {reason}"
+
+
+def _common_reason(costs: list[OutputCost]) -> str:
+    neighbours = [cost.output.found.neighbour for cost in costs]
+    linked = sum(neighbour is not None and not neighbour.refusal for neighbour in neighbours)
+    reason = costs[0].output.own_reason
+    return f"{reason}; {linked} go on from the one before" if linked else reason
 
 
 def _summary(found: Estimate) -> Iterator[str]:

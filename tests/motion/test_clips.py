@@ -170,7 +170,7 @@ def test_passes_alternate_and_a_damaged_result_of_one_is_made_again(tmp_path: Pa
 
     with pytest.raises(Stopped):
         nstpipe.run(pipeline, on_event=stop)
-    earlier = sorted((tmp_path / "work_film").rglob("pass_1/frame_*.png"))
+    earlier = sorted((tmp_path / "work_film").rglob("pass_1/frame_*.npy"))
     assert len(earlier) == 4
     # The second that was painted: frame 2, which the last pass comes to next.
     earlier[1].write_bytes(earlier[1].read_bytes()[:200])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nstpipe.media.framestore import STATE_INTERVAL, FrameStore, stored_bytes
+from nstpipe.media.framestore import FILE_BYTES, STATE_INTERVAL, FrameStore, stored_bytes
 
 PIXELS = np.zeros((4, 6, 3), np.uint8)
 
@@ -58,5 +58,6 @@ def test_windows_of_states_stay(tmp_path: Path) -> None:
 
 
 def test_what_a_clip_will_take_on_disk_counts_the_windows(tmp_path: Path) -> None:
-    # A window of 20 states every 80 frames, and 21 + 1 more at the end: 12 bytes a pixel each.
-    assert stored_bytes(160, (10, 10), history=20) - stored_bytes(160, (10, 10)) == 100 * 12 * (40 + 22 - (5 + 3))
+    # A window of 20 states every 80 frames, and 21 + 1 more at the end: 12 bytes a pixel each, and the file's own.
+    more = (40 + 22) - (5 + 3)
+    assert stored_bytes(160, (10, 10), history=20) - stored_bytes(160, (10, 10)) == more * (100 * 12 + FILE_BYTES)
