@@ -42,6 +42,7 @@ from nstpipe.report.page import REPORT_NAME, write_report
 from nstpipe.stop import Stop
 from nstpipe.style.device import choose_device
 from nstpipe.style.engine import Engine, EngineSettings, StylePicture, pixels_of, tensor_of
+from nstpipe.style.scales import scale_count
 from nstpipe.style.weights import load_weights
 
 LOCK_POLL_SECONDS = 0.5
@@ -412,7 +413,15 @@ def stylize(
     seen = look.seen(original)
     start = look.first_start(seen, init, seed)
     result = start
-    for iterate in look.stylise(seen, start, optimizer=optimizer.name, most=optimizer.first, tolerance=optimizer.tolerance):
+    steps = look.stylise(
+        seen,
+        start,
+        optimizer=optimizer.name,
+        most=optimizer.first,
+        tolerance=optimizer.tolerance,
+        scales=scale_count("auto", (pixels.shape[1], pixels.shape[0])),
+    )
+    for iterate in steps:
         result = iterate.image
         if on_progress is not None:
             on_progress(iterate.evaluations, iterate.loss)
