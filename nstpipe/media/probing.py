@@ -333,6 +333,8 @@ def _probe_packets(path: Path) -> VideoInfo:
             stream = streams[0]
             if not stream.codec_context:
                 raise ItemError(f"{path} has a video stream in a codec that this ffmpeg does not know.")
+            if _is_encrypted(container, stream):
+                raise ItemError(f"{path} is encrypted; it can be played only with its key.", "Give a copy without protection.")
             first_frames = _first_frames(container, stream)
             if not first_frames:
                 raise ItemError(f"{path} has a video stream, but no frame of it can be decoded.")
@@ -387,6 +389,13 @@ def _probe_packets(path: Path) -> VideoInfo:
         raise ItemError(f"{path} is no video that can be read: {reason}.", "Play it to see whether it is whole.") from error
     except OSError as error:
         raise ItemError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _is_encrypted(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
+    """Whether its frames are protected, as stores do it; some may decode all the same, into noise."""
+    first = next(container.demux(stream), None)
+    container.seek(0)
+    return first is not None and first.has_sidedata("encryption_info")
 
 
 def _first_frames(container: av.container.InputContainer, stream: av.VideoStream) -> list[av.VideoFrame]:

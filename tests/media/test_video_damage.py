@@ -130,5 +130,5 @@ def encrypted(folder: Path) -> Path:
 
 @pytest.mark.parametrize("make", [encrypted], ids=lambda make: make.__name__)
 def test_what_is_encrypted_is_an_error(tmp_path: Path, make: Callable[[Path], Path]) -> None:
-    with pytest.raises(ItemError, match=r"encrypted\.mp4"):
+    with pytest.raises(ItemError, match=r"encrypted\.mp4 is encrypted"):
         looked_at(make(tmp_path))
