@@ -82,6 +82,25 @@ def while_it_runs(
     return len(killed_at), seconds
 
 
+def killed_night_after_night(
+    folder: Path, whole: Night, chance: random.Random, times: int, workers: int, fault: str, name: str
+) -> None:
+    """Nights in which processes of that name are killed, until there were so many kills; each ends like an undisturbed one."""
+    seen = row(fault)
+    rounds = 0
+    while seen.times < times:
+        rounds += 1
+        # On a quick machine a process may be gone before the chosen moment; then another night is tried.
+        assert rounds <= 10 * times, f"no {name} was there to be killed"
+        night = night_job(folder / str(rounds), workers)
+        killed, seconds = while_it_runs(night, chance, times - seen.times, lambda process: children_named(process.pid, name))
+        seen.times += killed
+        seen.seconds += seconds
+        seen.frames_lost += night.frames_lost()
+        seen.bytes_equal = night.results() == whole.results()
+        assert (seen.frames_lost, seen.bytes_equal) == (0, True)
+
+
 FULL = [pytest.mark.faults, pytest.mark.timeout(1800)]
 
 
@@ -94,42 +113,14 @@ def test_workers_killed(
     tmp_path: Path, request: pytest.FixtureRequest, chance: random.Random, workers: int, times: int
 ) -> None:
     whole: Night = request.getfixturevalue("whole" if workers == 1 else "whole_by_two")
-    seen = row(f"SIGKILL of a worker, of {workers}")
-    rounds = 0
-    while seen.times < times:
-        rounds += 1
-        night = night_job(tmp_path / str(rounds), workers)
-        killed, seconds = while_it_runs(
-            night, chance, times - seen.times, lambda process: children_named(process.pid, "nstpipe.execute")
-        )
-        # On a quick machine an ffmpeg may be gone before the chosen moment; then another night is tried.
-        seen.times += killed
-        assert rounds < 10 * times, "nothing was there to be killed"
-        seen.seconds += seconds
-        seen.frames_lost += night.frames_lost()
-        seen.bytes_equal = night.results() == whole.results()
-        assert (seen.frames_lost, seen.bytes_equal) == (0, True)
+    killed_night_after_night(tmp_path, whole, chance, times, workers, f"SIGKILL of a worker, of {workers}", "nstpipe.execute")
 
 
 @pytest.mark.parametrize(
     "times", [1, pytest.param(FULL_TIMES, marks=[pytest.mark.faults, pytest.mark.timeout(1800)])], ids=["short", "full"]
 )
 def test_ffmpeg_killed(tmp_path: Path, whole: Night, chance: random.Random, times: int) -> None:
-    seen = row("SIGKILL of ffmpeg")
-    rounds = 0
-    while seen.times < times:
-        rounds += 1
-        night = night_job(tmp_path / str(rounds))
-        killed, seconds = while_it_runs(
-            night, chance, times - seen.times, lambda process: children_named(process.pid, "ffmpeg")
-        )
-        # On a quick machine an ffmpeg may be gone before the chosen moment; then another night is tried.
-        seen.times += killed
-        assert rounds < 10 * times, "nothing was there to be killed"
-        seen.seconds += seconds
-        seen.frames_lost += night.frames_lost()
-        seen.bytes_equal = night.results() == whole.results()
-        assert (seen.frames_lost, seen.bytes_equal) == (0, True)
+    killed_night_after_night(tmp_path, whole, chance, times, 1, "SIGKILL of ffmpeg", "ffmpeg")
 
 
 @pytest.mark.faults
