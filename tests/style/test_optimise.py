@@ -9,7 +9,7 @@ import torch
 
 from nstpipe.errors import ItemError
 from nstpipe.style.objective import Losses
-from nstpipe.style.optimise import ADAM_LEARNING_RATE, TOLERANCE_WINDOW, Iterate, iterates
+from nstpipe.style.optimise import ADAM_LEARNING_RATE, LONGEST_WAVE_PIXELS, TOLERANCE_WINDOW, Iterate, iterates
 
 TARGET = torch.linspace(0.2, 0.8, 48).reshape(1, 3, 4, 4)
 SCALES = torch.linspace(1, 30, 48).reshape(1, 3, 4, 4)
@@ -124,3 +124,27 @@ def test_an_optimiser_gone_wrong_goes_on_from_the_best_picture() -> None:
     # It begins again where it was best, and still arrives.
     assert losses[6] == pytest.approx(min(losses[:5]))
     assert losses[-1] < losses[4] / 100
+
+
+def test_a_loss_that_bends_as_the_root_of_frequency_is_found_at_once() -> None:
+    height, width = 48, 80
+    target = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+    waves = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None])
+    bend = (waves * LONGEST_WAVE_PIXELS).clamp_min(1)
+
+    def sharp(image: torch.Tensor) -> Losses:
+        off = image - target
+        total = (off * torch.fft.irfft2(torch.fft.rfft2(off) * bend, s=(height, width))).sum()
+        return Losses(total, total / 2, total / 2)
+
+    start = torch.full_like(target, 0.5)
+    found = list(iterates(sharp, start, name="lbfgs", most=4, tolerance=0.0))
+    # After a tiny first step L-BFGS knows how a bowl that is round in its variable bends, and the second one ends in it.
+    assert (found[1].image - target).abs().max() < 1e-3
+    assert found[-1].loss < 1e-5 * found[0].loss
+
+
+@pytest.mark.parametrize("name", ["lbfgs", "adam"])
+def test_a_picture_that_is_at_its_best_stays_exactly(name: str) -> None:
+    *_, iterate = iterates(bowl, TARGET, name=name, most=5, tolerance=0.0)
+    assert torch.equal(iterate.image, TARGET)
