@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import joblib
-import psutil
 import torch
 
 from nstpipe.errors import MachineError
 from nstpipe.media import ffmpeg
+from nstpipe.memory import memory
 from nstpipe.style.device import choose_device, choose_precision, has_native_bfloat16
 from nstpipe.style.weights import bundled_path, load_weights
 
@@ -85,8 +85,8 @@ def _devices() -> list[Finding]:
 
 
 def _memory() -> Finding:
-    memory = psutil.virtual_memory()
-    return Finding("memory", f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB available")
+    found = memory()
+    return Finding("memory", f"{found.free_bytes / 1e9:.1f} of {found.total_bytes / 1e9:.1f} GB available")
 
 
 def _ffmpeg() -> Finding:

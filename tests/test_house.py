@@ -18,6 +18,7 @@ ROOMS = (
     "events",
     "stop",
     "files",
+    "memory",
     "config",
     "media",
     "style",

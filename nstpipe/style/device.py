@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import psutil
 import torch
 
 from nstpipe.errors import MachineError
+from nstpipe.memory import memory
 
 FIRST_CUDA_WITH_BFLOAT16 = (8, 0)
 """Compute capability of Ampere; older GPUs only emulate bfloat16."""
@@ -56,7 +56,7 @@ def has_native_bfloat16(device: torch.device) -> bool:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is free on a device."""
+    """Memory that is free on a device, for this process."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
+    return memory().free_bytes

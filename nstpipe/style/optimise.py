@@ -77,7 +77,8 @@ class _Smoothing:
 
     def __call__(self, picture: Tensor) -> Tensor:
         """1 x channels x height x width, float32; the edges are taken to touch the opposite ones."""
-        return torch.fft.irfft2(torch.fft.rfft2(picture).mul_(self._gain), s=picture.shape[-2:])
+        smooth: Tensor = torch.fft.irfft2(torch.fft.rfft2(picture).mul_(self._gain), s=picture.shape[-2:])
+        return smooth
 
 
 def iterates(
@@ -96,7 +97,7 @@ def iterates(
         ItemError: the loss is not finite.
     """
     start = start.detach()
-    smoothing = _Smoothing(*start.shape[-2:], start.device) if name == "lbfgs" else None
+    smoothing = _Smoothing(start.shape[-2], start.shape[-1], start.device) if name == "lbfgs" else None
     # What the optimiser moves; the picture itself stays exact where nothing is moved.
     change = torch.zeros_like(start, memory_format=torch.contiguous_format).requires_grad_(True)
     image = start.clone().requires_grad_(True)

@@ -1,0 +1,84 @@
+"""How much memory there is: of the machine, and of the container that nstpipe may be in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import psutil
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Main memory, as far as this process may have it.
+
+    Attributes:
+        free_bytes: what can be taken now without swapping, and without being killed for it.
+        total_bytes: of the machine, or what its container is allowed if that is less.
+    """
+
+    free_bytes: int
+    total_bytes: int
+
+
+def memory(root: Path = Path("/")) -> Memory:
+    """What there is now.
+
+    The kernel kills a process that takes more than its control group may have, however much the machine has. Where
+    groups lie within groups, as services and containers do, the narrowest counts.
+
+    Args:
+        root: below which ``proc`` and ``sys`` are.
+    """
+    machine = psutil.virtual_memory()
+    free, total = int(machine.available), int(machine.total)
+    for limit, taken in _limits(root):
+        free = min(free, max(0, limit - taken))
+        total = min(total, limit)
+    return Memory(free, total)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What a version of the kernel's control groups calls its files (Linux: cgroup-v1/memory.rst, cgroup-v2.rst)."""
+
+    mount: str
+    limit: str
+    taken: str
+    reclaimable: str
+
+
+_VERSION_1 = _Files("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_VERSION_2 = _Files("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file")
+
+
+def _limits(root: Path) -> Iterator[tuple[int, int]]:
+    """Bytes allowed and bytes taken of each control group that this process is in, as far as it has a limit."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return  # no Linux, or one without control groups
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        files = _VERSION_1 if controllers else _VERSION_2
+        # Within a container the path may be the one outside, where nothing is; the mount itself is then its own group.
+        inside = PurePosixPath(path.lstrip("/"))
+        for group in (inside, *inside.parents):
+            found = _limit(root / files.mount / group, files)
+            if found is not None:
+                yield found
+
+
+def _limit(folder: Path, files: _Files) -> tuple[int, int] | None:
+    try:
+        limit = int((folder / files.limit).read_text(encoding="ascii"))
+        taken = int((folder / files.taken).read_text(encoding="ascii"))
+        rows = (row.split() for row in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
+        reclaimable = next((int(row[1]) for row in rows if row[0] == files.reclaimable), 0)
+    except (OSError, ValueError):
+        return None  # no such group, or no limit: version 2 then says `max`
+    # Cached files count as taken, but are given up before anything is killed.
+    return limit, taken - reclaimable
