@@ -80,7 +80,7 @@ class Judge:
         weight = torch.from_numpy(area.astype(np.float32))
         targets = self.look.style_targets(max(image.shape[-2:]))
         with torch.no_grad():
-            activations = self.view(image)
+            activations = dict(self.view(image))
         weights = at_layers(weight[None, None], LAYERS)
         style = 0.0
         for layer in LAYERS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -89,13 +90,17 @@ def warped_start(content: Tensor, step: Step, previous: Tensor, anchor: Anchor) 
         1 x 3 x height x width, RGB, 0 to 1; and which share of the frame has not been painted before.
     """
     assert step.before is not None, "the first frame of a clip has a start of its own"
+    motion, reliability = step.motions[1], anchor.reliability
     # What was hidden until now starts in the colours of what is painted already; as plain content it would look bare.
-    painted = color_statistics(anchor.image, anchor.reliability)
-    filled = match_color(content, painted, color_statistics(content, anchor.reliability))
-    # Paint stays wherever the original still looks the same, even where its flow cannot be trusted.
+    painted = color_statistics(anchor.image, reliability)
+    filled = match_color(content, painted, color_statistics(content, reliability))
+    # Paint stays wherever the original still looks the same, and goes where the moved original does, even where its flow
+    # cannot be trusted.
     same = torch.from_numpy(resemblance(step.before, step.pixels))
-    image = torch.lerp(torch.lerp(filled, previous, same), anchor.image, anchor.reliability)
-    return image, float(((1 - same) * (1 - anchor.reliability)).mean())
+    same_moved = torch.from_numpy(resemblance(warp(step.before.astype(np.float32), motion.backward), step.pixels))
+    follows = torch.maximum(reliability, same_moved)
+    image = torch.lerp(torch.lerp(filled, previous, same), anchor.image, follows)
+    return image, float(((1 - same) * (1 - follows)).mean())
 
 
 _TINY = 1e-12

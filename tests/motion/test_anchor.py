@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
-from nstpipe.motion.anchor import Moved, anchor_of, long_term_weights
+from nstpipe.media.frame import Frame, Pixels
+from nstpipe.motion.anchor import Anchor, Moved, anchor_of, long_term_weights, moved, warped_start
+from nstpipe.motion.flow import Motion
+from nstpipe.motion.steps import Step
+from nstpipe.style.engine import tensor_of
 from nstpipe.style.losses import temporal_distance
 
 
@@ -48,3 +53,35 @@ def test_where_nothing_is_reliable_the_nearest_picture_stays() -> None:
     anchor = anchor_of(ones)
     assert torch.equal(anchor.image, ones[0].image)
     assert anchor.reliability.sum() == 0
+
+
+STEP_PIXELS = 3
+"""How far the picture of these tests slides to the left."""
+
+TRUSTED_ROWS = 8
+"""At the top, where the colours of what is painted are taken from."""
+
+
+def slid(street: Pixels, backward: int) -> tuple[torch.Tensor, float, Anchor]:
+    """The start of a frame that slid, with a flow that is hardly trusted anywhere; the paint is noise, so that it shows where it goes."""
+    before, now = street[150:214, 200:296], street[150:214, 200 + STEP_PIXELS : 296 + STEP_PIXELS]
+    reliability = np.zeros((64, 96), np.float32)
+    reliability[:TRUSTED_ROWS] = 1
+    motion = Motion(np.full((64, 96, 2), (backward, 0), np.float32), reliability)
+    paint = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    anchor = anchor_of([moved(paint, motion)])
+    start, unseen = warped_start(tensor_of(now), Step(Frame(now, 1), now, now, {1: motion}, before), paint, anchor)
+    return start, unseen, anchor
+
+
+def test_paint_goes_where_the_original_went_even_if_the_flow_is_not_trusted(street: Pixels) -> None:
+    start, unseen, anchor = slid(street, STEP_PIXELS)
+    # All but the strip that came into view, and what the softened comparison takes for it.
+    seen = np.s_[..., TRUSTED_ROWS:, : 96 - 4 * STEP_PIXELS]
+    assert torch.allclose(start[seen], anchor.image[seen], atol=1e-5)
+    assert unseen < 0.15
+
+
+def test_paint_does_not_go_where_the_original_did_not(street: Pixels) -> None:
+    _, unseen, _ = slid(street, -4 * STEP_PIXELS)
+    assert unseen > 0.3

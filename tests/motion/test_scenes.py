@@ -78,7 +78,7 @@ def test_flow_is_exact_to_a_fraction_of_a_pixel_where_it_is_trusted(scene: Scene
     before, now = scene.frames
     found, exact = motion_between(before, now), scene.motion(0, 1)
     trusted, seen = found.reliability > 0.5, exact.reliability > 0.5
-    assert apart(found, exact)[trusted & seen].mean() < 0.3
+    assert apart(found, exact)[trusted & seen].mean() < 0.1
 
 
 def test_the_mask_finds_what_was_hidden_and_keeps_what_was_seen(scene: Scene) -> None:
@@ -86,7 +86,7 @@ def test_the_mask_finds_what_was_hidden_and_keeps_what_was_seen(scene: Scene) ->
     trusted, seen = motion_between(before, now).reliability > 0.5, scene.motion(0, 1).reliability > 0.5
     both = (trusted & seen).sum()
     assert both / trusted.sum() > 0.98  # precision: hardly anything hidden is trusted
-    assert both / seen.sum() > 0.8  # recall: most of what was seen is used
+    assert both / seen.sum() > 0.85  # recall: most of what was seen is used
 
 
 def test_a_wrong_flow_would_be_noticed(street: Pixels, station: Pixels) -> None:
