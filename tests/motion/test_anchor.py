@@ -63,7 +63,7 @@ TRUSTED_ROWS = 8
 
 
 def slid(street: Pixels, backward: int) -> tuple[torch.Tensor, float, Anchor]:
-    """The start of a frame that slid, with a flow that is hardly trusted anywhere; the paint is noise, so that it shows where it goes."""
+    """The start of a frame that slid, with a flow that is hardly trusted anywhere; the paint is noise."""
     before, now = street[150:214, 200:296], street[150:214, 200 + STEP_PIXELS : 296 + STEP_PIXELS]
     reliability = np.zeros((64, 96), np.float32)
     reliability[:TRUSTED_ROWS] = 1
