@@ -100,6 +100,7 @@ class Row:
     style_loss: float
     evaluations: float
     seconds: float
+    optimising_share: float
 
     @property
     def loss(self) -> float:
@@ -175,6 +176,7 @@ def measured(clip: Clip, way: str, results: Sequence[Pixels], done: Sequence[Fra
         style_loss=mean([frame.style_loss for frame in later]),
         evaluations=mean([frame.evaluations for frame in later]),
         seconds=mean([frame.seconds for frame in later]),
+        optimising_share=sum(frame.optimising_seconds or 0 for frame in later) / sum(frame.seconds for frame in later),
     )
 
 
@@ -235,7 +237,8 @@ def main() -> None:
                 print(
                     f"{row.clip:8} {row.way:12} warping error {row.warping_error:.6f} long {row.long_warping_error:.6f} "
                     f"(original {row.original_warping_error:.6f})  content {row.content_loss:.3f} style {row.style_loss:.3f} "
-                    f"loss {row.loss:.3f}  {row.evaluations:.1f} evaluations, {row.seconds:.2f} s a frame",
+                    f"loss {row.loss:.3f}  {row.evaluations:.1f} evaluations, {row.seconds:.2f} s a frame, "
+                    f"{row.optimising_share:.1%} of it optimising",
                     flush=True,
                 )
             alone, full = rows[-len(WAYS)], rows[-1]

@@ -149,11 +149,13 @@ def painted_frames(
             look = look.masked(torch.from_numpy(masks)) if masks is not None else look
             seen = look.seen(content)
             start = _start(look, seen, step, painted, once, job, task.seed)
+            started = time.monotonic()
             try:
                 last = _optimised(look, seen, start, frame, task, emit)
             except ItemError as error:
                 place = source.path if frame.time is None else f"{source.path}, frame {frame.frame_index + 1}"
                 raise ItemError(f"{place}: {error.problem}", error.next_step) from error
+            optimising_seconds = time.monotonic() - started
             # The state stays in float32 and within the range of a picture; what is beyond cannot be shown.
             state = start.image if start.is_kept else last.image.clamp(0, 1).cpu()
             painted.append(state)
@@ -176,6 +178,7 @@ def painted_frames(
                     content_loss=last.content_loss,
                     style_loss=last.style_loss,
                     warping_error=_warping_error(state, start),
+                    optimising_seconds=optimising_seconds,
                     is_final=once.is_last,
                 )
             )

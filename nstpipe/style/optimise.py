@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -36,15 +36,15 @@ TOLERANCE_WINDOW = 8
 
 @dataclass(frozen=True, eq=False)
 class Iterate:
-    """One step of an optimisation.
+    """How far an optimisation is: the best picture whose loss is known.
 
     Attributes:
         evaluations: evaluations of loss and gradient so far.
-        loss: total loss of the picture before this step.
+        loss: total loss of the picture.
         content_loss: its weighted content part.
         style_loss: its weighted style part.
-        image: the picture after this step, 1 x 3 x height x width, RGB, float32; it may leave 0 to 1 by a little.
-            It is the optimiser's own memory: copy what is to be kept.
+        image: 1 x 3 x height x width, RGB, float32; it may leave 0 to 1 by a little. It is the optimiser's own memory: copy
+            what is to be kept.
     """
 
     evaluations: int
@@ -96,14 +96,13 @@ def iterates(
     Raises:
         ItemError: the loss is not finite.
     """
-    start = start.detach()
     smoothing = _Smoothing(start.shape[-2], start.shape[-1], start.device) if name == "lbfgs" else None
+    start = start.detach().clone()
     # What the optimiser moves; the picture itself stays exact where nothing is moved.
     change = torch.zeros_like(start, memory_format=torch.contiguous_format).requires_grad_(True)
     image = start.clone().requires_grad_(True)
     optimizer = _optimizer(name, change)
-    latest: list[Losses] = []
-    best, best_change = math.inf, change.detach().clone()
+    found: list[Losses] = []
 
     def closure() -> Tensor:
         image.grad = None
@@ -112,30 +111,37 @@ def iterates(
         assert image.grad is not None
         # L-BFGS works on flat views, which a channels_last gradient does not have.
         change.grad = (smoothing(image.grad) if smoothing is not None else image.grad).contiguous()
-        latest[:] = [losses]
-        if float(losses.total.detach()) < best:
-            best_change.copy_(change.detach())
+        found[:] = [losses]
         return losses.total
 
     first: float | None = None
+    # Without a line search a step may lead anywhere, the last one too: what counts is what was seen to be good.
+    best = Iterate(0, math.inf, math.inf, math.inf, start.clone())
     stuck = False
     recent: deque[float] = deque(maxlen=TOLERANCE_WINDOW + 1)
     for evaluations in range(1, most + 1):
         optimizer.step(closure)  # type: ignore[arg-type, no-untyped-call]
-        losses = latest[0]
-        total, content, style = (float(part.detach()) for part in (losses.total, losses.content, losses.style))
+        total, content, style = (float(part.detach()) for part in (found[0].total, found[0].content, found[0].style))
         if not math.isfinite(total):
             raise ItemError(
                 f"the loss became {total} after {evaluations} iterations of {name}.",
                 "Try `optimizer: {name: adam}`, a smaller style.strength, or `precision: float32`.",
             )
         first = total if first is None else first
-        best = min(best, total)
+        if total < best.loss:
+            # The step has moved `change`, but not yet the picture that was evaluated.
+            best = Iterate(evaluations, total, content, style, best.image.copy_(image.detach()))
+        yield replace(best, evaluations=evaluations)
+        recent.append(best.loss)
+        fall_wanted = tolerance * TOLERANCE_WINDOW * recent[0]
+        if tolerance > 0 and len(recent) > TOLERANCE_WINDOW and recent[0] - recent[-1] < fall_wanted:
+            return
         if name == "lbfgs" and total > DIVERGED * first:
             # Its history no longer describes the loss: forget it, and go on from the best picture so far.
-            with torch.no_grad():
-                change.copy_(best_change)
+            start.copy_(best.image)
+            change.detach().zero_()
             optimizer = _optimizer(name, change)
+            recent.clear()
         moved = change.detach()
         following = start + (smoothing(moved) if smoothing is not None else moved)
         stands_still = torch.equal(following, image.detach())
@@ -144,15 +150,10 @@ def iterates(
             # Its direction no longer leads down, as rounding can have it: that is no minimum. Without a history the
             # direction is the gradient; if even that moves nothing, the gradient is zero.
             if stuck:
-                yield Iterate(evaluations, total, content, style, image.detach())
                 return
             optimizer = _optimizer(name, change)
+            recent.clear()
         stuck = stands_still
-        yield Iterate(evaluations, total, content, style, image.detach())
-        recent.append(total)
-        fall_wanted = tolerance * TOLERANCE_WINDOW * recent[0]
-        if tolerance > 0 and len(recent) > TOLERANCE_WINDOW and recent[0] - recent[-1] < fall_wanted:
-            return
 
 
 def _optimizer(name: str, change: Tensor) -> torch.optim.Optimizer:
