@@ -229,6 +229,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = []
+    machine = {
+        "processor": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
     print("| pair | size | peer | precision | peer's seconds | nstpipe's evaluations | nstpipe's seconds | ratio |")
     print("| --- | ---: | --- | --- | ---: | ---: | ---: | ---: |")
     for size in options.sizes:
@@ -239,13 +244,10 @@ def main() -> None:
                 found = ("not reached" if figure is None else figure for figure in own)
                 cells = (row.pair, row.size, row.peer, row.precision, row.peer_seconds, *found)
                 print(f"| {' | '.join(map(str, cells))} |", flush=True)
-    if options.json:
-        machine = {
-            "processor": platform.processor() or platform.machine(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-        }
-        options.json.write_text(json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=2) + "\n")
+            if options.json:
+                options.json.write_text(
+                    json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=2) + "\n"
+                )
 
 
 if __name__ == "__main__":
