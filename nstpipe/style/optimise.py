@@ -30,6 +30,9 @@ ADAM_LEARNING_RATE = 0.02
 LONGEST_WAVE_PIXELS = 64
 """Waves that are longer take steps as wide as this one's; see `_Smoothing`."""
 
+FIRST_STEP = 1 / 255
+"""Mean change of a pixel by L-BFGS' first step. What it learns from a step that bfloat16 cannot tell from none is noise."""
+
 TOLERANCE_WINDOW = 8
 """Iterations over which the fall of the loss is averaged: single L-BFGS steps may go up."""
 
@@ -63,17 +66,17 @@ class _Smoothing:
     variables; Nocedal and Wright 2006, "Numerical Optimization", section 5.1). S is symmetric: a gradient after z is S
     times the gradient after x.
 
+    S is scaled, too: torch makes the first step of L-BFGS 1 long, as a sum over all of z, which is next to nothing a pixel.
+
     Args:
-        height: of the picture, in pixels.
-        width: likewise.
-        device: where the picture is.
+        picture: 1 x channels x height x width; which device it is on matters, and its size.
     """
 
-    def __init__(self, height: int, width: int, device: torch.device) -> None:
-        down = torch.fft.fftfreq(height, device=device)[:, None]
-        across = torch.fft.rfftfreq(width, device=device)[None]
-        waves_a_pixel = torch.hypot(down, across) * LONGEST_WAVE_PIXELS
-        self._gain = waves_a_pixel.clamp_min(1).rsqrt()
+    def __init__(self, picture: Tensor) -> None:
+        down = torch.fft.fftfreq(picture.shape[-2], device=picture.device)[:, None]
+        across = torch.fft.rfftfreq(picture.shape[-1], device=picture.device)[None]
+        waves = torch.hypot(down, across) * LONGEST_WAVE_PIXELS
+        self._gain = FIRST_STEP * picture.numel() * waves.clamp_min(1).rsqrt()
 
     def __call__(self, picture: Tensor) -> Tensor:
         """1 x channels x height x width, float32; the edges are taken to touch the opposite ones."""
@@ -96,7 +99,7 @@ def iterates(
     Raises:
         ItemError: the loss is not finite.
     """
-    smoothing = _Smoothing(start.shape[-2], start.shape[-1], start.device) if name == "lbfgs" else None
+    smoothing = _Smoothing(start) if name == "lbfgs" else None
     start = start.detach().clone()
     # What the optimiser moves; the picture itself stays exact where nothing is moved.
     change = torch.zeros_like(start, memory_format=torch.contiguous_format).requires_grad_(True)

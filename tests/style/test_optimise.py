@@ -9,7 +9,7 @@ import torch
 
 from nstpipe.errors import ItemError
 from nstpipe.style.objective import Losses
-from nstpipe.style.optimise import ADAM_LEARNING_RATE, LONGEST_WAVE_PIXELS, TOLERANCE_WINDOW, Iterate, iterates
+from nstpipe.style.optimise import ADAM_LEARNING_RATE, FIRST_STEP, LONGEST_WAVE_PIXELS, TOLERANCE_WINDOW, Iterate, iterates
 
 TARGET = torch.linspace(0.2, 0.8, 48).reshape(1, 3, 4, 4)
 SCALES = torch.linspace(1, 30, 48).reshape(1, 3, 4, 4)
@@ -166,3 +166,17 @@ def test_a_loss_that_bends_as_the_root_of_frequency_is_found_at_once() -> None:
 def test_a_picture_that_is_at_its_best_stays_exactly(name: str) -> None:
     *_, iterate = iterates(bowl, TARGET, name=name, most=5, tolerance=0.0)
     assert torch.equal(iterate.image, TARGET)
+
+
+@pytest.mark.parametrize("side", [8, 200])
+def test_the_first_step_is_one_that_can_be_seen(side: int) -> None:
+    pictures: list[torch.Tensor] = []
+
+    def darker(image: torch.Tensor) -> Losses:
+        pictures.append(image.detach().clone())
+        total = 10 * image.mean()
+        return Losses(total, total, total)
+
+    list(iterates(darker, torch.full((1, 3, side, side), 0.5), name="lbfgs", most=2, tolerance=0.0))
+    # Every pixel has the same slope, so that all of them change by the mean.
+    assert torch.allclose(pictures[0] - pictures[1], torch.tensor(FIRST_STEP), atol=1e-6)
