@@ -179,7 +179,7 @@ def measured(clip: Clip, way: str, results: Sequence[Pixels], done: Sequence[Fra
         style_loss=mean([frame.style_loss for frame in later]),
         evaluations=mean([frame.evaluations for frame in later]),
         seconds=mean([frame.seconds for frame in later]),
-        optimising_share=sum(frame.optimising_seconds or 0 for frame in later) / sum(frame.seconds for frame in later),
+        optimising_share=sum(frame.optimising_seconds for frame in later) / sum(frame.seconds for frame in later),
     )
 
 

@@ -82,6 +82,8 @@ class FrameDone(Event):
     Attributes:
         first_frame_index: of its clip, from 0 in the file.
         seconds: from the frame's decoding to its file.
+        optimising_seconds: of these, those in which it was optimised; the rest went into waiting for the frame and its flow,
+            into its start, and into writing it.
         evaluations: iterations spent.
         most_evaluations: iterations that it might have taken.
         pixels: of the frame, width times height.
@@ -91,8 +93,6 @@ class FrameDone(Event):
         warping_error: flicker: how far the frame is from the one before, moved along the flow, where the flow can be
             trusted (Lai et al. 2018, section 3.2): mean squared difference of values from 0 to 1, before encoding. None
             where no flow is used: for a clip's first frame, and where no motion is asked for.
-        optimising_seconds: of `seconds`, those in which it was optimised; the rest went into waiting for the frame and its
-            flow, into its start, and into writing it.
         is_final: whether this is its result; not in a pass that others follow.
     """
 
@@ -101,6 +101,7 @@ class FrameDone(Event):
     first_frame_index: int
     frame_index: int
     seconds: float
+    optimising_seconds: float
     evaluations: int
     most_evaluations: int
     pixels: int
@@ -108,7 +109,6 @@ class FrameDone(Event):
     content_loss: float
     style_loss: float
     warping_error: float | None = None
-    optimising_seconds: float | None = None
     is_final: bool = True
 
 

@@ -20,7 +20,7 @@ LINK_VERSION = 2
 """Part of the key under which measured figures are kept: raised when the same pictures give another one."""
 
 LINK_RELIABILITY = 0.25
-"""Of the frame, at least, for a link. On sample streets neighbours a few metres apart have 0.30 to 0.55, two views of one
+"""Of the frame, at least, for a link. On sample streets neighbours a few metres apart have 0.30 to 0.49, two views of one
 place in different directions 0.11."""
 
 LINK_LONGEST_SIDE = 256

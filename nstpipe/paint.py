@@ -171,6 +171,7 @@ def painted_frames(
                     first_frame_index=task.clip.first_frame_index,
                     frame_index=frame.frame_index,
                     seconds=time.monotonic() - began,
+                    optimising_seconds=optimising_seconds,
                     evaluations=last.evaluations,
                     most_evaluations=cost(start.most, start.scales),
                     pixels=size[0] * size[1],
@@ -178,7 +179,6 @@ def painted_frames(
                     content_loss=last.content_loss,
                     style_loss=last.style_loss,
                     warping_error=_warping_error(state, start),
-                    optimising_seconds=optimising_seconds,
                     is_final=once.is_last,
                 )
             )

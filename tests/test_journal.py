@@ -123,6 +123,7 @@ def frame(frame_index: int) -> FrameDone:
         first_frame_index=0,
         frame_index=frame_index,
         seconds=2.0,
+        optimising_seconds=1.5,
         evaluations=5,
         most_evaluations=10,
         pixels=100,

@@ -22,7 +22,7 @@ FLOW_METHODS = ("dis", "farneback", "raft")
 
 DIS_FINEST_SCALE, DIS_REFINEMENTS = 0, 10
 """The medium preset stops at half the size, after 5 steps of refinement. On sequences whose flow is known, 128 to 1024 pixels
-wide, going on to full size, of a picture enlarged twice, made the mean error where it is trusted two to six times smaller."""
+wide, going on to full size, of a picture enlarged twice, made the mean error where it is trusted 1.2 to 6 times smaller."""
 
 LARGEST_ENLARGED_SIDE_PIXELS = 2048
 """Beyond, flow is found at the size itself: enlarged, it would take gigabytes."""

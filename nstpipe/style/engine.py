@@ -47,7 +47,8 @@ WRAP_PIXELS = 64
 """How far a panorama is continued beyond its edges. What VGG19 sees from further away hardly counts."""
 
 BYTES_A_PIXEL = 1800
-"""Memory of a pixel in bfloat16: 1340 for activations and their gradients, measured at a megapixel, and the optimiser's."""
+"""Memory of a pixel in bfloat16: 1200 for activations and their gradients, measured at a megapixel, 480 for the optimiser's
+history, and a little more."""
 
 USABLE_SHARE = 0.6
 """Of the free memory; the rest is for the picture itself, the optimiser's history and others."""

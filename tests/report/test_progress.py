@@ -30,6 +30,7 @@ def frame(index: int) -> FrameDone:
         first_frame_index=0,
         frame_index=index,
         seconds=2.0,
+        optimising_seconds=1.5,
         evaluations=8,
         most_evaluations=10,
         pixels=100,

@@ -97,7 +97,8 @@ def test_figures_are_kept_true_while_the_run_goes_on(tmp_path: Path, parser: Mod
     exporter(JobPlanned(job="one", outputs=1, outputs_done=0, frames=4, frames_left=2, work_left=2))
     exporter(
         FrameDone(
-            job="one", path="in", first_frame_index=0, frame_index=2, seconds=1.5, evaluations=7, most_evaluations=9,
+            job="one", path="in", first_frame_index=0, frame_index=2, seconds=1.5, optimising_seconds=1.4,
+            evaluations=7, most_evaluations=9,
             pixels=1, loss=0.5, content_loss=0.1, style_loss=0.1,
         )
     )  # fmt: skip

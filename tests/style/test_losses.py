@@ -110,9 +110,9 @@ def test_total_variation_of_a_checkerboard_is_two() -> None:
     assert total_variation(torch.full((1, 3, 8, 8), 0.3)).item() == 0
 
 
-@pytest.mark.parametrize(("height", "width"), [(5, 7), (1, 4), (4, 2)])
+@pytest.mark.parametrize(("height", "width"), [(6, 7), (2, 4), (5, 2)])
 def test_gradient_of_total_variation_agrees_with_finite_differences(height: int, width: int) -> None:
-    image = torch.rand(1, 3, height + 1, width, dtype=torch.float64).requires_grad_(True)
+    image = torch.rand(1, 3, height, width, dtype=torch.float64).requires_grad_(True)
     assert torch.autograd.gradcheck(total_variation, (image,))
 
 

@@ -129,14 +129,14 @@ def test_an_optimiser_gone_wrong_goes_on_from_the_best_picture() -> None:
 def test_each_iterate_is_the_best_picture_so_far_with_its_own_loss(name: str) -> None:
     seen: list[float] = []
 
-    def rough(image: torch.Tensor) -> Losses:
+    def watched(image: torch.Tensor) -> Losses:
         losses = bowl(image)
         seen.append(float(losses.total.detach()))
         return losses
 
     start = TARGET + 0.3 * torch.rand(TARGET.shape, generator=torch.Generator().manual_seed(0))
     losses = []
-    for iterate in iterates(rough, start, name=name, most=12, tolerance=0.0):
+    for iterate in iterates(watched, start, name=name, most=12, tolerance=0.0):
         assert iterate.loss == min(seen)
         assert float(bowl(iterate.image).total) == iterate.loss
         losses.append(iterate.loss)
@@ -156,7 +156,7 @@ def test_a_loss_that_bends_as_the_root_of_frequency_is_found_at_once() -> None:
 
     start = torch.full_like(target, 0.5)
     found = list(iterates(sharp, start, name="lbfgs", most=4, tolerance=0.0))
-    # After a tiny first step L-BFGS knows how a bowl that is round in its variable bends; the second step, whose picture is
+    # After its first step L-BFGS knows how a bowl that is round in its variable bends; the second step, whose picture is
     # the third one evaluated, ends in it.
     assert (found[2].image - target).abs().max() < 1e-3
     assert found[-1].loss < 1e-5 * found[0].loss
