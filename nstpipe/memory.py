@@ -1,7 +1,8 @@
-"""How much memory there is: of the machine, and of the container that nstpipe may be in."""
+"""How much memory there is, of the machine and of the container that nstpipe may be in, and how it is asked for."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -37,6 +38,25 @@ def memory(root: Path = Path("/")) -> Memory:
         free = min(free, max(0, limit - taken))
         total = min(total, limit)
     return Memory(free, total)
+
+
+def ask_for_large_pages(root: Path = Path("/")) -> None:
+    """Have torch take memory in pages of 2 MiB, in this process and those it starts; a set environment stays as it is.
+
+    Each pass through the network takes and gives back gigabytes, and in pages of 4 KiB, as Linux hands them out by default,
+    their faults take a tenth of the time, and a third with large pictures. torch asks before its first tensor, and never
+    again, whether the environment wants large ones.
+
+    Args:
+        root: below which ``sys`` is.
+    """
+    try:
+        offered = (root / "sys/kernel/mm/transparent_hugepage/enabled").read_text(encoding="ascii")
+    except OSError:
+        return  # no Linux, or one without them
+    # Where the machine's owner turned them off, torch would warn of each refusal.
+    if "[never]" not in offered:
+        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nstpipe.memory import Memory, memory
+from nstpipe.memory import Memory, ask_for_large_pages, memory
 
 GROUPS = Path("/sys/fs/cgroup/memory")
 """Where version 1 of the kernel's control groups is mounted, on machines that have it."""
@@ -97,3 +97,50 @@ def test_a_real_group(real_group: Path) -> None:
     assert total == 3 << 30
     # What the interpreter itself takes is some tens of megabytes.
     assert 2 << 30 < free < 3 << 30
+
+
+LARGE_PAGES = "sys/kernel/mm/transparent_hugepage/enabled"
+
+TAKEN = """
+import os, resource, torch
+from nstpipe.memory import ask_for_large_pages
+ask_for_large_pages()
+def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+before = faults()
+torch.zeros(1 << 28, dtype=torch.uint8)
+print(os.environ.get("THP_MEM_ALLOC_ENABLE"), faults() - before)
+"""
+
+
+def taken(environment: dict[str, str]) -> tuple[str, int]:
+    """What torch was told, and the page faults of its first 256 MiB."""
+    clean = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
+    found = subprocess.run(
+        [sys.executable, "-c", TAKEN], env={**clean, **environment}, check=True, capture_output=True, text=True
+    )
+    told, faults = found.stdout.split()
+    return told, int(faults)
+
+
+@pytest.mark.skipif(
+    not Path("/", LARGE_PAGES).is_file() or "[never]" in Path("/", LARGE_PAGES).read_text(encoding="ascii"),
+    reason="the kernel offers no large pages",
+)
+def test_torch_takes_large_pages_unless_the_environment_says_otherwise() -> None:
+    told, faults = taken({})
+    assert told == "1"
+    # 256 MiB are 65536 small pages, or 128 large ones; what does not begin with one, and the process' own, comes on top.
+    assert faults < 65536 / 4
+    assert taken({"THP_MEM_ALLOC_ENABLE": "0"})[0] == "0"
+
+
+@pytest.mark.parametrize("offered", [None, "always madvise [never]"])
+def test_where_there_are_no_large_pages_torch_is_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offered: str | None
+) -> None:
+    monkeypatch.delenv("THP_MEM_ALLOC_ENABLE", raising=False)
+    if offered is not None:
+        (tmp_path / LARGE_PAGES).parent.mkdir(parents=True)
+        (tmp_path / LARGE_PAGES).write_text(offered + "\n", encoding="ascii")
+    ask_for_large_pages(tmp_path)
+    assert "THP_MEM_ALLOC_ENABLE" not in os.environ

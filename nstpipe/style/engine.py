@@ -18,6 +18,7 @@ from torch.nn import functional
 from nstpipe.config.models import Color, Padding, Pooling, StyleDistance
 from nstpipe.errors import ItemError
 from nstpipe.media.frame import Pixels, resized
+from nstpipe.memory import ask_for_large_pages
 from nstpipe.style.color import (
     ColorStatistics,
     color_statistics,
@@ -144,6 +145,7 @@ class Engine:
     """
 
     def __init__(self, settings: EngineSettings, styles: Sequence[StylePicture], regions: Sequence[RegionPaint] = ()) -> None:
+        ask_for_large_pages()
         self.settings = settings
         everywhere = RegionPaint(tuple(styles), settings.strength, settings.style_scale)
         self.paints = (everywhere, *regions)
