@@ -16,7 +16,7 @@ from nstpipe.media.pictures import read_picture
 from nstpipe.motion.flow import motion_between
 from nstpipe.plan import Found, Neighbour
 
-LINK_VERSION = 2
+LINK_VERSION = 3
 """Part of the key under which measured figures are kept: raised when the same pictures give another one."""
 
 LINK_RELIABILITY = 0.25

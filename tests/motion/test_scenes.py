@@ -89,6 +89,19 @@ def test_the_mask_finds_what_was_hidden_and_keeps_what_was_seen(scene: Scene) ->
     assert both / seen.sum() > 0.85  # recall: most of what was seen is used
 
 
+def test_flow_is_right_up_to_the_edge_of_what_passes_by(street: Pixels, station: Pixels) -> None:
+    scene = SCENES["passing"](street, station)
+    before, now = scene.frames
+    found, exact = motion_between(before, now), scene.motion(0, 1)
+    # The ellipse is 80 x 80; left and right move apart by 11 pixels. Ten pixels around its outline:
+    y, x = np.mgrid[:160, :240]
+    outline = np.abs(np.hypot(x - 109, y - 80) - 40) < 5
+    seen = (exact.reliability > 0.5) & outline
+    # Flow that is smoothed across the outline lies between the two sides' and is wrong by whole pixels on a fourth of it.
+    assert (apart(found, exact)[seen] > 1).mean() < 0.1
+    assert (found.reliability[outline & (exact.reliability < 0.5)] > 0.5).mean() < 0.1
+
+
 def test_a_wrong_flow_would_be_noticed(street: Pixels, station: Pixels) -> None:
     scene = SCENES["slide"](street, station)
     before, now = scene.frames
