@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -60,23 +61,29 @@ def pixels_a_position(layer_name: str) -> int:
 
 
 class _MaxPool(torch.autograd.Function):
-    """Maximum over 2 x 2 pixels; pools again going back, instead of keeping 8 bytes for each place of a maximum."""
+    """Maximum over 2 x 2 pixels; pools again going back, instead of keeping 8 bytes for each place of a maximum.
+
+    Where nobody else needs the activation, its gradient takes its place: fresh memory has to be cleared twice, by the
+    kernel and here, and took longer than the rest of the way back.
+    """
 
     @staticmethod
-    def forward(ctx: Any, activation: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, activation: Tensor, is_needed_elsewhere: bool) -> Tensor:  # type: ignore[override]
         ctx.save_for_backward(activation)
+        ctx.is_needed_elsewhere = is_needed_elsewhere
         return functional.max_pool2d(activation, kernel_size=2)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, upstream: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         (activation,) = ctx.saved_tensors
-        with torch.enable_grad():
-            again = activation.detach().requires_grad_(True)
-            pooled = functional.max_pool2d(again, kernel_size=2)
-        gradient: Tensor
-        (gradient,) = torch.autograd.grad(pooled, again, upstream)
-        return gradient
+        _, places = functional.max_pool2d(activation, kernel_size=2, return_indices=True)
+        gradient = torch.empty_like(activation) if ctx.is_needed_elsewhere else activation
+        # The gradient of torch's own pooling, into memory that is there; of the activation it only takes the shape.
+        torch.ops.aten.max_pool2d_with_indices_backward.grad_input(
+            upstream, activation, [2, 2], [2, 2], [0, 0], [1, 1], False, places, grad_input=gradient
+        )
+        return gradient, None
 
 
 class VGG19(nn.Module):
@@ -98,6 +105,12 @@ class VGG19(nn.Module):
         last = max(layer.index for layer in LAYERS if layer.name in self.wanted)
         self.table = LAYERS[: last + 1]
         self.pooling = pooling
+        # The maximum's rectification is the rectifications' maximum, with the same gradient, and a fourth as many values.
+        self.rectified_later = frozenset(
+            layer.name
+            for layer, following in itertools.pairwise(self.table)
+            if following.kind == "pool" and pooling == "max" and layer.name not in self.wanted
+        )
         self.convolutions = nn.ModuleDict()
         for layer in self.table:
             if layer.kind == "conv":
@@ -129,12 +142,17 @@ class VGG19(nn.Module):
         for layer in self.table:
             if layer.kind == "conv":
                 x = self.convolutions[layer.name](x)
-            elif layer.kind == "relu":
+            elif layer.kind == "relu" and layer.name not in self.rectified_later:
                 # In place saves a quarter of the memory; the convolution's own output is kept only if it was asked for.
-                keep = layer.name.replace("relu", "conv") in self.wanted
-                x = functional.relu(x, inplace=not keep)
-            else:
-                x = _MaxPool.apply(x) if self.pooling == "max" else functional.avg_pool2d(x, kernel_size=2)
+                x = functional.relu(x, inplace=layer.name.replace("relu", "conv") not in self.wanted)
+            elif layer.kind == "pool" and self.pooling == "average":
+                x = functional.avg_pool2d(x, kernel_size=2)
+            elif layer.kind == "pool":
+                convolution, rectifier = (before.name for before in self.table[layer.index - 2 : layer.index])
+                is_later = rectifier in self.rectified_later
+                x = _MaxPool.apply(x, not is_later or convolution in self.wanted)
+                if is_later:
+                    x = functional.relu(x, inplace=True)
             if layer.name in self.wanted:
                 yield layer.name, x
 

@@ -61,6 +61,24 @@ def test_a_convolution_asked_for_is_not_overwritten_by_its_rectifier(weights: We
     assert torch.equal(both["conv2_1"].clamp_min(0), both["relu2_1"])
 
 
+def test_rectifying_after_the_pooling_changes_nothing(weights: Weights) -> None:
+    image = torch.rand(1, 3, 24, 24) * 255 - 128
+    found = []
+    # What was not asked for is rectified after the pooling; what was asked for must outlive the way back.
+    for asked in ([], ["relu1_2", "relu2_2"], ["conv1_2"]):
+        network = VGG19(weights.state, [*asked, "relu3_1"])
+        pixels = image.clone().requires_grad_(True)
+        activations = network(pixels)
+        kept = {layer: activations[layer].detach().clone() for layer in asked}
+        activations["relu3_1"].square().sum().backward()  # type: ignore[no-untyped-call]
+        assert all(torch.equal(activations[layer], before) for layer, before in kept.items())
+        found.append((activations["relu3_1"].detach(), pixels.grad))
+    assert found[0][0].max() > 0
+    for activation, gradient in found[1:]:
+        assert torch.equal(activation, found[0][0])
+        assert torch.equal(gradient, found[0][1])
+
+
 def test_replicate_padding_shows_no_edge_and_zeros_do(weights: Weights) -> None:
     flat = torch.full((1, 3, 12, 12), 50.0)
 
@@ -98,7 +116,7 @@ def test_gradient_of_maximum_pooling_is_torchs_own(size: tuple[int, int]) -> Non
     generator = torch.Generator().manual_seed(0)
     activation = torch.randint(0, 3, (1, 4, *size), generator=generator).double().requires_grad_(True)
     upstream = torch.rand(1, 4, size[0] // 2, size[1] // 2, generator=generator).double()
-    ours = vgg._MaxPool.apply(activation)
+    ours = vgg._MaxPool.apply(activation, True)
     torchs = torch.nn.functional.max_pool2d(activation, 2)
     assert torch.equal(ours, torchs)
     (gradient,) = torch.autograd.grad((ours * upstream).sum(), activation)
