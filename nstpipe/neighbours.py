@@ -19,9 +19,9 @@ from nstpipe.plan import Found, Neighbour
 LINK_VERSION = 3
 """Part of the key under which measured figures are kept: raised when the same pictures give another one."""
 
-LINK_RELIABILITY = 0.25
-"""Of the frame, at least, for a link. On sample streets neighbours a few metres apart have 0.30 to 0.49, two views of one
-place in different directions 0.11."""
+LINK_RELIABILITY = 0.2
+"""Of the frame, at least, for a link. On sample streets neighbours a few metres apart have 0.25 to 0.52, two views of one
+place in different directions 0.14."""
 
 LINK_LONGEST_SIDE = 256
 """Pixels; what moves by a tenth of the picture is found better in a small one."""
