@@ -53,6 +53,9 @@ PAIRS = (
 CONTENT_LAYER = "relu4_2"
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
+JUDGED_TOGETHER = 10
+"""Iterations. The judge throws the engine's data out of the caches, and takes memory that the engine then has to take anew."""
+
 Result = TypeVar("Result")
 
 
@@ -214,17 +217,27 @@ def nstpipe_run(
     judge = Judge(content, style)
     objective, start = nstpipe_objective(judge, content, style_pixels, precision)
     reached: dict[str, tuple[int, float]] = {}
+    waiting: list[tuple[int, float, Tensor]] = []
+
+    def judge_them() -> None:
+        for iterations, seconds, image in waiting:
+            with torch.no_grad():
+                loss = float(judge(image.clamp(0, 1)))
+            for name, limit in wanted.items():
+                if loss <= limit and name not in reached:
+                    reached[name] = (iterations, seconds)
+        waiting.clear()
+
     spent, began = 0.0, time.perf_counter()
     for iterate in iterates(objective, start, name="lbfgs", most=evaluations, tolerance=0.0):
         spent += time.perf_counter() - began
-        with torch.no_grad():
-            loss = float(judge(iterate.image.clamp(0, 1)))
-        for name, limit in wanted.items():
-            if loss <= limit and name not in reached:
-                reached[name] = (iterate.evaluations, spent)
+        waiting.append((iterate.evaluations, spent, iterate.image.clone()))
+        if len(waiting) == JUDGED_TOGETHER:
+            judge_them()
         if len(reached) == len(wanted):
             break
         began = time.perf_counter()
+    judge_them()
     return reached
 
 
