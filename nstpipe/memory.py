@@ -44,7 +44,7 @@ def ask_for_large_pages(root: Path = Path("/")) -> None:
     """Have torch take memory in pages of 2 MiB, in this process and those it starts; a set environment stays as it is.
 
     Each pass through the network takes and gives back gigabytes, and in pages of 4 KiB, as Linux hands them out by default,
-    their faults take a tenth of the time, and a third with large pictures. torch asks before its first tensor, and never
+    their faults take a tenth of the time, and a fourth with large pictures. torch asks before its first tensor, and never
     again, whether the environment wants large ones.
 
     Args:

@@ -36,8 +36,8 @@ MATCH_WINDOW_PIXELS, MATCH_VARIANCE = 5, 1e-4
 """Window and regularisation of the guided filter that adds up differences around a pixel without crossing edges."""
 
 LARGEST_MATCH_LEVELS, LEAST_GAIN_LEVELS = 20.0, 0.1
-"""Of 255. Differences beyond the first are all the same, the original's light may change; a flow is only taken over for more
-than the second."""
+"""Of 255. Differences beyond the first count as the first, so that a highlight does not outweigh all around it; a flow is taken
+over only where it matches better by more than the second."""
 
 MEDIAN_PIXELS, REFINEMENT_ROUNDS = 5, 5
 """Window of the median that single wrong flows fall to (Sun, Roth and Black 2010), and rounds of variational refinement."""

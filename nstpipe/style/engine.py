@@ -61,8 +61,8 @@ TARGETS_KEPT = 6
 """Sizes at which a painting's moments are remembered: those of one picture's scales, and of a few pictures."""
 
 TEMPORAL = 150.0
-"""What `temporal.weight: 1` multiplies the distance from the moved previous result with. Half as much again as 100 takes off
-a sixth of the flicker, at 1 % more content and style loss."""
+"""What `temporal.weight: 1` multiplies the distance from the moved previous result with. Against 100, it takes
+off a sixth of the flicker, at 1 % more content and style loss."""
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ class _MaxPool(torch.autograd.Function):
     """Maximum over 2 x 2 pixels; pools again going back, instead of keeping 8 bytes for each place of a maximum.
 
     Where nobody else needs the activation, its gradient takes its place: fresh memory has to be cleared twice, by the
-    kernel and here, and took longer than the rest of the way back.
+    kernel and here, and took longer than the rest of the pooling's way back.
     """
 
     @staticmethod
