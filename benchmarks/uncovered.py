@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from nstpipe.media.frame import Frame, Pixels
+from nstpipe.media.frame import Frame, Pixels, resized
 from nstpipe.motion.anchor import Moved, anchor_of, moved, warped_start
 from nstpipe.motion.flow import motion_between, resemblance
 from nstpipe.motion.metrics import warping_error
@@ -120,7 +120,7 @@ def frechet(one: ColorStatistics, other: ColorStatistics) -> float:
 def ages(clip: Clip) -> list[NDArray[np.float32]]:
     """For each frame and pixel, how many frames ago it came into view."""
     assert clip.scene is not None
-    height, width, _ = clip.frames[0].shape
+    width, height = clip.size
     y, x = np.mgrid[:height, :width].astype(np.float32)
     found = [np.full((height, width), ALWAYS_SEEN, np.float32)]
     for index in range(1, len(clip.frames)):
@@ -183,9 +183,9 @@ def weighted_last(look: Look, content: Tensor, start: Tensor, most: int, anchor:
 def painted(way: str, clip: Clip, look: Look, first: Tensor, evaluations: int) -> tuple[list[Tensor], list[Iterate]]:
     states, done = [first], []
     for index in range(1, len(clip.frames)):
-        before, now = clip.frames[index - 1], clip.frames[index]
+        before, now = (resized(frame, clip.size) for frame in clip.frames[index - 1 : index + 1])
         content = tensor_of(now)
-        motion = motion_between(before, now)
+        motion = motion_between(clip.frames[index - 1], clip.frames[index], size=clip.size)
         held: Moved = moved(states[-1], motion)
         anchor = anchor_of([held])
         step = Step(Frame(now, index), now, now, {1: motion}, before)
@@ -236,7 +236,7 @@ def main() -> None:
     judged = [index for index in range(1, arguments.frames) if index % 4 == 0]
     alone: dict[int, Tensor] = {}
     for index in (0, *judged):
-        content = tensor_of(clip.frames[index])
+        content = tensor_of(resized(clip.frames[index], clip.size))
         start = look.first_start(content, "matched", 0)
         alone[index] = last_of(look, content, start, ALONE_EVALUATIONS).image.clone().clamp(0, 1)
     rows = []

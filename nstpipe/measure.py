@@ -20,7 +20,7 @@ from nstpipe.media.frame import Pixels, Source, in_eight_bits, resized, working_
 from nstpipe.media.inputs import is_moving, natural_key
 from nstpipe.media.pictures import PictureSource, read_picture
 from nstpipe.media.video import VideoSource, probe
-from nstpipe.motion.flow import flow_method, motion_between
+from nstpipe.motion.flow import flow_method, for_flow, motion_between
 from nstpipe.motion.metrics import Coherence, Range, Tone, coherence
 from nstpipe.style.engine import Engine, EngineSettings, StylePicture, tensor_of
 from nstpipe.style.losses import Moments, content_distance, gram_distance
@@ -148,7 +148,7 @@ def measure(
         measured = coherence(
             judge.watched(pair.frames()),
             tuple(lags),
-            lambda _before, _now, one, other: motion_between(one, other, find_flow),
+            lambda _before, _now, one, other, at_size: motion_between(one, other, find_flow, at_size),
         )
     except ItemError as error:
         raise InputError(error.problem, error.next_step) from error
@@ -205,13 +205,12 @@ class _Pair:
         return cls(one, other, count, min(longest, max(wide, high)), rate, tuple(notices))
 
     def frames(self) -> Iterator[tuple[Pixels, Pixels]]:
-        """Originals with their results, in uint8, at the size of comparison."""
+        """Originals, as flow wants to see them, with their results at the size of comparison; both in uint8."""
         frames = zip(self.original.read(0, self.count), self.stylised.read(0, self.count), strict=True)
         for original, result in frames:
             height, width, _ = result.pixels.shape
             size = working_size((width, height), min(self.longest, max(width, height)))
-            one, other = (in_eight_bits(resized(frame.pixels, size)) for frame in (original, result))
-            yield one, other
+            yield for_flow(original.pixels, size), in_eight_bits(resized(result.pixels, size))
 
 
 def _source(path: Path) -> Source:
@@ -291,7 +290,8 @@ class _Judge:
     def watched(self, frames: Iterable[tuple[Pixels, Pixels]]) -> Iterator[tuple[Pixels, Pixels]]:
         for index, (original, result) in enumerate(frames):
             if index in self._indices:
-                self._look(tensor_of(original), tensor_of(result))
+                at_size = resized(original, (result.shape[1], result.shape[0]))
+                self._look(tensor_of(at_size), tensor_of(result))
             yield original, result
 
     @torch.no_grad()

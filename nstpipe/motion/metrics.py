@@ -12,15 +12,16 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from nstpipe.media.frame import Pixels
+from nstpipe.media.frame import Pixels, resized
 from nstpipe.motion.flow import Motion, warp
 from nstpipe.style.color import LUMA
 
 SMALLEST_COVERAGE = 0.1
 """Of the frame; pairs of which less is reliable, as at a cut, say nothing about flicker and are left out."""
 
-MotionBetween = Callable[[int, int, Pixels, Pixels], Motion]
-"""From the indices and pixels of an earlier and a later original frame to the motion from the later one back."""
+MotionBetween = Callable[[int, int, Pixels, Pixels, tuple[int, int]], Motion]
+"""From the indices and pixels of an earlier and a later original frame to the motion from the later one back, of the width
+and height given."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,9 @@ def coherence(pairs: Iterable[tuple[Pixels, Pixels]], lags: Sequence[int], motio
     """Measure a stylised sequence against its original.
 
     Args:
-        pairs: each original frame with the stylised one, height x width x 3, uint8, RGB, of one size; where the size
-            changes from one frame to the next, the two are not compared.
+        pairs: each original frame with the stylised one, height x width x 3, uint8, RGB; compared at the stylised one's
+            size, with the motion of the original as it is given. Where the size changes from one frame to the next, the two
+            are not compared.
         lags: how many frames apart the two of a pair are.
         motion_between: the motion of the originals.
     """
@@ -128,23 +130,25 @@ def coherence(pairs: Iterable[tuple[Pixels, Pixels]], lags: Sequence[int], motio
     tones: list[tuple[Tone, Tone]] = []
     kept: deque[tuple[Pixels, Pixels]] = deque(maxlen=max(lags))
     for index, (original, result) in enumerate(pairs):
-        if kept and kept[-1][0].shape != original.shape:
+        if kept and (kept[-1][0].shape, kept[-1][1].shape) != (original.shape, result.shape):
             kept.clear()
+        size = result.shape[1], result.shape[0]
+        at_size = resized(original, size)
         for lag in lags:
             if lag > len(kept):
                 continue
             original_before, result_before = kept[-lag]
-            motion = motion_between(index - lag, index, original_before, original)
+            motion = motion_between(index - lag, index, original_before, original, size)
             errors.append(
                 WarpingError(
                     frame_index=index,
                     lag=lag,
                     coverage=float(motion.reliability.mean()),
-                    original=warping_error(original_before, original, motion),
+                    original=warping_error(resized(original_before, size), at_size, motion),
                     stylised=warping_error(result_before, result, motion),
                 )
             )
-        tones.append((tone(index, original), tone(index, result)))
+        tones.append((tone(index, at_size), tone(index, result)))
         kept.append((original, result))
     return Coherence(tuple(errors), tuple(one for one, _ in tones), tuple(other for _, other in tones), tuple(lags))
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nstpipe.errors import MachineError
-from nstpipe.media.frame import Pixels
+from nstpipe.media.frame import Pixels, resized
 from nstpipe.motion.flow import Floats, Flow
 from nstpipe.style.device import choose_device
 
@@ -21,6 +21,10 @@ SIDE_STEP = 8
 
 SMALLEST_SIDE = 128
 """Pixels: at an eighth of it RAFT's coarsest correlations still have two positions."""
+
+LONGEST_SIDE = 1024
+"""Pixels: larger pictures are made smaller for it. It compares all positions with all, which takes 1 GB for a square of this
+side and grows with the fourth power of it."""
 
 _SMALL_MODEL_KEY = "feature_encoder.convnormrelu.0.weight"
 _SMALL_MODEL_CHANNELS = 32
@@ -61,23 +65,22 @@ def raft_flow(path: Path | None, device: str) -> Flow:
     where = choose_device(device)
     network = network.eval().requires_grad_(False).to(where)
 
-    def flow(picture: Pixels, other: Pixels) -> Floats:
+    def flow(picture: Pixels, other: Pixels, _at_least: tuple[int, int]) -> Floats:
         height, width, _ = picture.shape
-        enlarged = max(1.0, SMALLEST_SIDE / min(height, width))
-        rows, columns = (round(side * enlarged / SIDE_STEP + 0.5) * SIDE_STEP for side in (height, width))
+        times = max(min(1.0, LONGEST_SIDE / max(height, width)), SMALLEST_SIDE / min(height, width))
+        rows, columns = (round(side * times / SIDE_STEP + 0.5) * SIDE_STEP for side in (height, width))
         one, two = (_seen(pixels, rows, columns).to(where) for pixels in (picture, other))
         with torch.no_grad():
             found = network(one, two)[-1][0].permute(1, 2, 0).cpu().numpy()
-        resized: Floats = cv2.resize(found, (width, height), interpolation=cv2.INTER_LINEAR)
-        return resized * np.array([width / columns, height / rows], np.float32)
+        at_size: Floats = cv2.resize(found, (width, height), interpolation=cv2.INTER_LINEAR)
+        return at_size * np.array([width / columns, height / rows], np.float32)
 
     return flow
 
 
 def _seen(pixels: Pixels, rows: int, columns: int) -> Tensor:
     """1 x 3 x rows x columns, from -1 to 1, as RAFT was trained."""
-    fitted = cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_LINEAR)
-    return torch.from_numpy(fitted).permute(2, 0, 1)[None].float() / 127.5 - 1
+    return torch.from_numpy(resized(pixels, (columns, rows))).permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
 def _downloaded(entry: object) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from nstpipe.media.frame import Frame, Pixels, Source, in_eight_bits, resized
-from nstpipe.motion.flow import Flow, Motion, motion_between
+from nstpipe.motion.flow import Flow, Motion, for_flow, motion_between
 
 BACKWARD_CHUNK_FRAMES = 16
 """Videos are decoded forwards: going back, so many frames at a time are kept in memory."""
@@ -26,7 +26,7 @@ class Step:
     Attributes:
         frame: as it was read.
         resized: at the working size, height x width x 3, in the frame's own depth.
-        pixels: the same in uint8, which is all that flow takes.
+        pixels: the same in uint8.
         motions: by lag, how to get back to the frame that was painted so many frames before.
         before: the pixels of the frame painted last; None at the beginning, and where no motion is wanted.
     """
@@ -58,14 +58,16 @@ def steps(
     """
     longest = max(lags, default=0)
     kept: deque[Pixels] = deque(maxlen=longest)
+    before: Pixels | None = None
     begin = max(0, position - longest)
     for here, frame in enumerate(_read(source, order[begin:]), start=begin):
         at_size = resized(frame.pixels, size)
-        pixels = in_eight_bits(at_size)
+        pixels, seen = in_eight_bits(at_size), for_flow(frame.pixels, size)
         if here >= position:
-            motions = {lag: motion_between(kept[-lag], pixels, flow) for lag in lags if lag <= here}
-            yield Step(frame, at_size, pixels, motions, kept[-1] if kept else None)
-        kept.append(pixels)
+            motions = {lag: motion_between(kept[-lag], seen, flow, size) for lag in lags if lag <= here}
+            yield Step(frame, at_size, pixels, motions, before)
+        kept.append(seen)
+        before = pixels if longest else None
 
 
 def _read(source: Source, order: range) -> Iterator[Frame]:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from nstpipe.media.frame import Frame, Pixels
-from nstpipe.motion.anchor import Anchor, Moved, anchor_of, long_term_weights, moved, warped_start
+from nstpipe.motion.anchor import RETURN_SHARE, Anchor, Moved, anchor_of, long_term_weights, moved, warped_start
 from nstpipe.motion.flow import Motion
 from nstpipe.motion.steps import Step
 from nstpipe.style.engine import tensor_of
@@ -18,10 +18,18 @@ def test_a_farther_frame_counts_where_the_nearer_ones_do_not() -> None:
     far = torch.tensor([[1.0, 1.0, 0.75, 0.0]])
     farther = torch.tensor([[1.0, 1.0, 1.0, 0.5]])
     one, two, three = long_term_weights([near, far, farther])
-    assert one.tolist() == [[1, 0, 0.25, 0]]
-    assert two.tolist() == [[0, 1, 0.5, 0]]
+    half = RETURN_SHARE / 2  # there are two that share it
+    # What the nearest one gives up, the farther ones get.
+    assert torch.allclose(one, torch.tensor([[1 - 2 * half, 0, 0.25 * (1 - 1.75 * half), 0]]))
+    assert torch.allclose(two, torch.tensor([[half, 1, 0.5 + 0.25 * 0.75 * half, 0]]))
     # 1 − (0.25 + 0.75) is nothing: the sum is over what the nearer ones see, not over what they count.
-    assert three.tolist() == [[0, 0, 0, 0.5]]
+    assert torch.allclose(three, torch.tensor([[half, 0, 0.25 * half, 0.5]]))
+    assert torch.allclose(one + two + three, torch.tensor([[1, 1, 0.75, 0.5]]))
+
+
+def test_a_lag_by_itself_counts_as_far_as_it_is_reliable() -> None:
+    only = torch.tensor([[1.0, 0.25, 0.0]])
+    assert torch.equal(*long_term_weights([only]), only)
 
 
 def moved_ones() -> list[Moved]:

@@ -113,7 +113,7 @@ def test_flicker_is_far_less_than_that_of_frames_by_themselves(tmp_path: Path, w
     for name, temporal in (("together", {}), ("alone", {"init": "content", "weight": 0})):
         pipeline = job(tmp_path / name, frames, temporal=temporal, init="noise", optimizer={"first": 20, "next": 5})
         found = coherence(
-            zip(frames, painted(pipeline), strict=True), (1,), lambda _i, _j, one, other: motion_between(one, other)
+            zip(frames, painted(pipeline), strict=True), (1,), lambda _i, _j, one, other, _: motion_between(one, other)
         )
         errors[name] = found.ranges[0].stylised
     assert errors["together"] < errors["alone"] / 10

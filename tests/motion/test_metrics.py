@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 from benchmarks.scenes import slide
-from nstpipe.media.frame import Pixels
+from nstpipe.media.frame import Pixels, resized
 from nstpipe.motion.flow import Motion, motion_between
 from nstpipe.motion.metrics import Coherence, coherence, tone, warping_error
 
 
-def still(_before: int, _now: int, one: Pixels, _other: Pixels) -> Motion:
-    height, width, _ = one.shape
+def still(_before: int, _now: int, _one: Pixels, _other: Pixels, size: tuple[int, int]) -> Motion:
+    width, height = size
     return Motion(np.zeros((height, width, 2), np.float32), np.ones((height, width), np.float32))
 
 
-def found(_before: int, _now: int, one: Pixels, other: Pixels) -> Motion:
-    return motion_between(one, other)
+def found(_before: int, _now: int, one: Pixels, other: Pixels, size: tuple[int, int]) -> Motion:
+    return motion_between(one, other, size=size)
 
 
 def grey(level: int, size: tuple[int, int] = (60, 40)) -> Pixels:
@@ -52,7 +52,7 @@ def test_flicker_of_ten_levels_is_ten_levels_squared(street: Pixels) -> None:
 def test_what_is_not_reliable_does_not_count() -> None:
     before, now = grey(50), grey(50)
     now[:, 30:] = 200
-    motion = still(0, 1, before, now)
+    motion = still(0, 1, before, now, (60, 40))
     motion.reliability[:, 30:] = 0
     assert warping_error(before, now, motion) == 0
     motion.reliability[:, 30:45] = 1
@@ -67,7 +67,7 @@ def test_texture_that_sticks_to_the_screen_is_told_from_texture_that_moves_along
     originals = scene.frames
     moves = [255 - frame for frame in originals]
     sticks = [originals[0]] * 3
-    exact = coherence(zip(originals, moves, strict=True), (1,), lambda before, now, _one, _other: scene.motion(before, now))
+    exact = coherence(zip(originals, moves, strict=True), (1,), lambda before, now, *_: scene.motion(before, now))
     assert exact.ranges[0].stylised == pytest.approx(exact.ranges[0].original, rel=1e-5)
     # Whole pixels: nothing is lost by sampling.
     assert exact.ranges[0].original == pytest.approx(0, abs=1e-9)
@@ -84,8 +84,8 @@ def test_cuts_are_left_out(street: Pixels, station: Pixels) -> None:
 
 
 def test_pairs_count_by_how_much_can_be_seen_of_them() -> None:
-    def half_then_whole(_before: int, now: int, one: Pixels, other: Pixels) -> Motion:
-        motion = still(0, 1, one, other)
+    def half_then_whole(_before: int, now: int, one: Pixels, other: Pixels, size: tuple[int, int]) -> Motion:
+        motion = still(0, 1, one, other, size)
         if now == 1:
             motion.reliability[:, 30:] = 0
         return motion
@@ -95,6 +95,21 @@ def test_pairs_count_by_how_much_can_be_seen_of_them() -> None:
     # 30 levels over half a frame, none over a whole one: a third of what was seen.
     assert one.original == pytest.approx((30 / 255) ** 2 / 3, rel=1e-5)
     assert one.coverage == pytest.approx(0.75)
+
+
+def test_an_original_is_compared_at_its_results_size_and_its_motion_found_in_all_its_detail(street: Pixels) -> None:
+    originals = slide(street, (160, 100), 2, (4, 0), (60, 60)).frames
+    seen: list[tuple[tuple[int, ...], tuple[int, int]]] = []
+
+    def watched(before: int, now: int, one: Pixels, other: Pixels, size: tuple[int, int]) -> Motion:
+        seen.append((one.shape, size))
+        return found(before, now, one, other, size)
+
+    results = [resized(frame, (80, 50)) for frame in originals]
+    measured_small = coherence(zip(originals, results, strict=True), (1,), watched)
+    assert seen == [((100, 160, 3), (80, 50))]
+    assert measured_small.ranges[0].ratio == 1
+    assert measured_small.originals[0].luminance == measured_small.stylised[0].luminance
 
 
 def test_a_change_of_size_begins_anew() -> None:

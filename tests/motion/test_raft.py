@@ -28,11 +28,11 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_flow_has_the_pictures_size_whatever_raft_needs(weights: Path, street: Pixels, size: tuple[int, int]) -> None:
     width, height = size
     one, other = street[:height, :width], street[:height, 3 : width + 3]
-    flow = flow_method(weights, "cpu")(one, other)
+    flow = flow_method(weights, "cpu")(one, other, (0, 0))
     assert flow.shape == (height, width, 2)
     assert flow.dtype == np.float32
     assert np.isfinite(flow).all()
-    assert np.array_equal(flow, flow_method(weights, "cpu")(one, other))
+    assert np.array_equal(flow, flow_method(weights, "cpu")(one, other, (0, 0)))
 
 
 def test_a_file_that_holds_something_else_is_said(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_torchvisions_own_weights_find_a_slide(street: Pixels) -> None:
     name = models.Raft_Large_Weights.DEFAULT.url.rpartition("/")[2]
     if not (Path(torch.hub.get_dir()) / "checkpoints" / name).exists():
         pytest.skip("its weights are not in torch's cache")
-    flow = flow_method("raft", "cpu")(street[20:148, 20:220], street[17:145, 25:225])
+    flow = flow_method("raft", "cpu")(street[20:148, 20:220], street[17:145, 25:225], (200, 128))
     # What is at x in the first picture is 5 pixels further left and 3 further down in the second.
     assert np.median(flow[20:-20, 20:-20, 0]) == pytest.approx(-5, abs=0.3)
     assert np.median(flow[20:-20, 20:-20, 1]) == pytest.approx(3, abs=0.3)

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.scenes import Scene, passing, rotation, slide, zoom
 from nstpipe.media.frame import Pixels
-from nstpipe.motion.flow import Floats, Motion, dis_flow, farneback_flow, motion_between, warp
+from nstpipe.motion.flow import Floats, Motion, dis_flow, farneback_flow, for_flow, motion_between, warp
 from nstpipe.motion.metrics import warping_error
 
 SIZE = (240, 160)
@@ -74,6 +74,33 @@ def test_the_exact_motion_brings_the_frame_before_to_the_frame(scene: Scene) -> 
     )
 
 
+def test_frames_with_more_detail_show_the_same_scene(street: Pixels, station: Pixels) -> None:
+    larger, smaller = (
+        passing(street, station[60:140, 100:180], (120, 80), 2, camera_step=3, step=8, start=(30, 20), detail=detail)
+        for detail in (2, 1)
+    )
+    assert larger.frames[0].shape == (160, 240, 3)
+    one, other = larger.motion(0, 1), smaller.motion(0, 1)
+    # The ellipse is half as large in the motion of the first one; the road and its motion are the same.
+    assert tuple(one.backward[40, 10]) == tuple(other.backward[40, 10]) == (3, 0)
+    assert tuple(one.backward[40, 58]) == (-8, 0)
+    # A pixel that is half ellipse, half road has no motion of its own.
+    row = one.reliability[40]
+    assert row[42:78].min() == 1
+    before = Scene(larger.size, larger.layers, detail=1)  # the same, looked at in the pixels' middles only
+    assert before.motion(0, 1).reliability.sum() > one.reliability.sum()
+
+
+def test_a_motion_much_smaller_than_a_pixel_is_not_taken_for_less(street: Pixels) -> None:
+    # Four pixels of the street are one of the motion's. Made that small, it has false detail, which hardly moves.
+    moving = slide(street, (96, 60), 2, (0.2, 0), (2, 2), detail=4)
+    before, now = (for_flow(frame, moving.size) for frame in moving.frames)
+    assert before.shape == (120, 192, 3)
+    found = motion_between(before, now, size=moving.size).backward[8:-8, 8:-8, 0]
+    assert found.mean() == pytest.approx(0.2, rel=0.1)
+    assert found.std() < 0.05
+
+
 def test_flow_is_exact_to_a_fraction_of_a_pixel_where_it_is_trusted(scene: Scene) -> None:
     before, now = scene.frames
     found, exact = motion_between(before, now), scene.motion(0, 1)
@@ -129,9 +156,9 @@ def test_farneback_finds_a_slide_too(street: Pixels) -> None:
 def test_dis_begins_without_a_guess(street: Pixels) -> None:
     # The result of an earlier search must not be taken for a first guess: the same pictures give the same flow.
     one, other = slide(street, SIZE, 2, (5, 0), (100, 60)).frames
-    first = dis_flow(other, one)
-    dis_flow(one, street[:160, :240])
-    assert np.array_equal(dis_flow(other, one), first)
+    first = dis_flow(other, one, SIZE)
+    dis_flow(one, street[:160, :240], SIZE)
+    assert np.array_equal(dis_flow(other, one, SIZE), first)
 
 
 def test_fine_detail_outlives_many_steps(street: Pixels) -> None:
