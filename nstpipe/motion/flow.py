@@ -196,12 +196,14 @@ def motion_between(previous: Pixels, frame: Pixels, flow: Flow = dis_flow, size:
 
     Args:
         previous: height x width x 3, uint8, RGB; as `for_flow` gives it.
-        frame: of the same shape.
+        frame: likewise.
         flow: how it is found, in both directions.
         size: width and height of the motion; the pictures' own if None.
     """
+    size = size or (frame.shape[1], frame.shape[0])
+    if previous.shape != frame.shape:  # as small pictures of one folder may be
+        previous, frame = resized(previous, size), resized(frame, size)
     height, width, _ = frame.shape
-    size = size or (width, height)
     at_least = flow_size(size)
     backward, forward = flow(frame, previous, at_least), flow(previous, frame, at_least)
     shorter = np.array([size[0] / width, size[1] / height], np.float32)

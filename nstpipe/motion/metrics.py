@@ -121,8 +121,8 @@ def coherence(pairs: Iterable[tuple[Pixels, Pixels]], lags: Sequence[int], motio
 
     Args:
         pairs: each original frame with the stylised one, height x width x 3, uint8, RGB; compared at the stylised one's
-            size, with the motion of the original as it is given. Where the size changes from one frame to the next, the two
-            are not compared.
+            size, with the motion of the original as it is given. Where that size changes from one frame to the next, the
+            two are not compared.
         lags: how many frames apart the two of a pair are.
         motion_between: the motion of the originals.
     """
@@ -130,7 +130,7 @@ def coherence(pairs: Iterable[tuple[Pixels, Pixels]], lags: Sequence[int], motio
     tones: list[tuple[Tone, Tone]] = []
     kept: deque[tuple[Pixels, Pixels]] = deque(maxlen=max(lags))
     for index, (original, result) in enumerate(pairs):
-        if kept and (kept[-1][0].shape, kept[-1][1].shape) != (original.shape, result.shape):
+        if kept and kept[-1][1].shape != result.shape:
             kept.clear()
         size = result.shape[1], result.shape[0]
         at_size = resized(original, size)

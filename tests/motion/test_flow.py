@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from nstpipe.media.frame import Pixels, resized
-from nstpipe.motion.flow import Floats, motion_between, reliability, resemblance, warp
+from nstpipe.motion.flow import Floats, flow_size, for_flow, motion_between, reliability, resemblance, warp
 
 BORDER = 12
 """Pixels at the edge that a test leaves out: what comes from beyond it is not known."""
@@ -67,6 +67,29 @@ def test_a_slide_is_found_to_a_fraction_of_a_pixel(street: Pixels) -> None:
     trusted = middle(motion.reliability) > 0.5
     assert trusted.mean() > 0.8
     assert middle(apart)[trusted].mean() < END_POINT_ERROR
+
+
+def test_as_much_of_a_picture_is_looked_at_as_it_has_up_to_twice_the_motions_size() -> None:
+    def shape(width: int, height: int) -> tuple[int, ...]:
+        return for_flow(np.zeros((height, width, 3), np.uint16), (100, 60)).shape
+
+    assert shape(400, 240) == (120, 200, 3)
+    assert shape(200, 120) == (120, 200, 3)
+    assert shape(150, 90) == (90, 150, 3)
+    assert shape(50, 30) == (60, 100, 3)
+    # Flow between larger pictures would take gigabytes.
+    assert flow_size((1600, 900)) == (2048, 1152)
+    assert flow_size((3000, 2000)) == (3000, 2000)
+
+
+def test_pictures_of_different_detail_are_compared_as_well(street: Pixels) -> None:
+    one, other = window(street, 200, 400), window(street, 205, 397)
+    motion = motion_between(resized(one, (240, 150)), other, size=(160, 100))
+    assert motion.backward.shape == (100, 160, 2)
+    # The window is seen half as large, and so is its movement.
+    assert np.median(motion.backward[BORDER:-BORDER, BORDER:-BORDER], axis=(0, 1)) == pytest.approx(
+        [2.5, -1.5], abs=END_POINT_ERROR
+    )
 
 
 def test_what_comes_into_view_is_not_trusted(street: Pixels) -> None:

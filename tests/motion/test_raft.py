@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from nstpipe.errors import MachineError
-from nstpipe.media.frame import Pixels
+from nstpipe.media.frame import Pixels, resized
+from nstpipe.motion import raft
 from nstpipe.motion.flow import flow_method
 
 models = pytest.importorskip("torchvision.models.optical_flow", reason="torchvision does not import beside this torch")
@@ -33,6 +35,18 @@ def test_flow_has_the_pictures_size_whatever_raft_needs(weights: Path, street: P
     assert flow.dtype == np.float32
     assert np.isfinite(flow).all()
     assert np.array_equal(flow, flow_method(weights, "cpu")(one, other, (0, 0)))
+
+
+def test_a_picture_that_is_too_large_is_looked_at_smaller(
+    weights: Path, street: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = flow_method(weights, "cpu")
+    one, other = street[:256, :384], street[:256, 20:404]
+    halves = [resized(picture, (192, 128)) for picture in (one, other)]
+    small = flow(*halves, (0, 0))
+    monkeypatch.setattr(raft, "LONGEST_SIDE", 192)
+    # The same pictures for RAFT; half as many pixels are half as far.
+    assert np.allclose(flow(one, other, (0, 0)), 2 * cv2.resize(small, (384, 256)), atol=1e-3)
 
 
 def test_a_file_that_holds_something_else_is_said(tmp_path: Path) -> None:
