@@ -97,7 +97,7 @@ class Scene:
             there_x, there_y = np.where(top == number, moved_x, there_x), np.where(top == number, moved_y, there_y)
         width, height = self.size
         inside = (there_x >= 0) & (there_x <= width - 1) & (there_y >= 0) & (there_y <= height - 1)
-        seen = inside & (self._top_at(previous, there_x, there_y) == top)
+        seen = inside
         for fine_x, fine_y in self._parts_of_a_pixel():
             seen &= self._top_at(index, x + fine_x, y + fine_y) == top
             seen &= self._top_at(previous, there_x + fine_x, there_y + fine_y) == top

@@ -128,28 +128,28 @@ def coherence(pairs: Iterable[tuple[Pixels, Pixels]], lags: Sequence[int], motio
     """
     errors: list[WarpingError] = []
     tones: list[tuple[Tone, Tone]] = []
-    kept: deque[tuple[Pixels, Pixels]] = deque(maxlen=max(lags))
+    kept: deque[tuple[Pixels, Pixels, Pixels]] = deque(maxlen=max(lags))
     for index, (original, result) in enumerate(pairs):
-        if kept and kept[-1][1].shape != result.shape:
+        if kept and kept[-1][-1].shape != result.shape:
             kept.clear()
         size = result.shape[1], result.shape[0]
         at_size = resized(original, size)
         for lag in lags:
             if lag > len(kept):
                 continue
-            original_before, result_before = kept[-lag]
+            original_before, before_at_size, result_before = kept[-lag]
             motion = motion_between(index - lag, index, original_before, original, size)
             errors.append(
                 WarpingError(
                     frame_index=index,
                     lag=lag,
                     coverage=float(motion.reliability.mean()),
-                    original=warping_error(resized(original_before, size), at_size, motion),
+                    original=warping_error(before_at_size, at_size, motion),
                     stylised=warping_error(result_before, result, motion),
                 )
             )
         tones.append((tone(index, at_size), tone(index, result)))
-        kept.append((original, result))
+        kept.append((original, at_size, result))
     return Coherence(tuple(errors), tuple(one for one, _ in tones), tuple(other for _, other in tones), tuple(lags))
 
 

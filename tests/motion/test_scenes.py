@@ -92,7 +92,7 @@ def test_frames_with_more_detail_show_the_same_scene(street: Pixels, station: Pi
 
 
 def test_a_motion_much_smaller_than_a_pixel_is_not_taken_for_less(street: Pixels) -> None:
-    # Four pixels of the street are one of the motion's. Made that small, it has false detail, which hardly moves.
+    # Search that is too fine takes a fourth off such a motion, and ten frames of it are half a pixel.
     moving = slide(street, (96, 60), 2, (0.2, 0), (2, 2), detail=4)
     before, now = (for_flow(frame, moving.size) for frame in moving.frames)
     assert before.shape == (120, 192, 3)
