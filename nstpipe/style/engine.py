@@ -30,7 +30,7 @@ from nstpipe.style.color import (
 )
 from nstpipe.style.device import choose_device, choose_precision, free_bytes
 from nstpipe.style.losses import Moments
-from nstpipe.style.objective import Anchor, Balance, Goal, Held, Objective, View
+from nstpipe.style.objective import Anchor, Balance, Goal, Held, Losses, Objective, View
 from nstpipe.style.optimise import Iterate, iterates
 from nstpipe.style.regions import LEAST_SHARE, at_layers, claimed
 from nstpipe.style.tiles import MARGIN_PIXELS, TiledObjective, measure
@@ -306,7 +306,18 @@ class Look:
             ItemError: the frame is too small for the layers asked for, or the loss is not finite.
         """
         device = self._engine.device
+
+        def optimised(objective: Callable[[Tensor], Losses], start: Tensor) -> Iterator[Iterate]:
+            minimised = functools.partial(iterates, name=optimizer, most=most, tolerance=tolerance)
+            if not self._in_luminance:
+                yield from minimised(objective, start.to(device))
+                return
+            # One value a pixel, as it is shown: what three of them gain apart from each other is lost in their luminance.
+            for grey in minimised(lambda image: objective(image.expand(-1, 3, -1, -1)), luminance(start).to(device)):
+                yield replace(grey, image=grey.image.expand(-1, 3, -1, -1))
+
         spent = 0.0
+        start = self.seen(start)
         for smaller in range(scales - 1, 0, -1):
             share = 1 / 4**smaller
             coarse = _shrunk(content, 2**smaller)
@@ -314,7 +325,7 @@ class Look:
             masks = _shrunk(self._masks[None], 2**smaller)[0] if self._masks is not None else None
             objective = self.masked(masks).objective(coarse.to(device), wrapped=wrapped)
             iterate = None
-            for iterate in iterates(objective, coarse_start.to(device), name=optimizer, most=most, tolerance=tolerance):
+            for iterate in optimised(objective, coarse_start):
                 evaluations = math.ceil(spent + iterate.evaluations * share)
                 yield replace(iterate, evaluations=evaluations)
             assert iterate is not None, "no optimisation is without an iteration"
@@ -322,7 +333,7 @@ class Look:
             change = iterate.image.to(start.device) - coarse_start
             start = (start + functional.interpolate(change, size=start.shape[-2:], mode="bicubic")).clamp(0, 1)
         objective = self.objective(content.to(device), anchor, wrapped=wrapped)
-        for iterate in iterates(objective, start.to(device), name=optimizer, most=most, tolerance=tolerance):
+        for iterate in optimised(objective, start):
             yield replace(iterate, evaluations=math.ceil(spent + iterate.evaluations))
 
     def objective(self, content: Tensor, anchor: Anchor | None = None, *, wrapped: bool = False) -> Objective | TiledObjective:

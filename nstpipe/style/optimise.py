@@ -46,8 +46,7 @@ class Iterate:
         loss: total loss of the picture.
         content_loss: its weighted content part.
         style_loss: its weighted style part.
-        image: 1 x 3 x height x width, RGB, float32; it may leave 0 to 1 by a little. It is the optimiser's own memory: copy
-            what is to be kept.
+        image: 1 x 3 x height x width, RGB, 0 to 1, float32. It is the optimiser's own memory: copy what is to be kept.
     """
 
     evaluations: int
@@ -87,10 +86,15 @@ class _Smoothing:
 def iterates(
     objective: Callable[[Tensor], Losses], start: Tensor, *, name: str, most: int, tolerance: float
 ) -> Iterator[Iterate]:
-    """Minimise `objective` from `start`.
+    """Minimise `objective` among pictures from 0 to 1, from `start`.
+
+    A colour that would be brighter than white or darker than black cannot be shown. What is judged is therefore the
+    nearest picture that can be, and the gradient of values beyond a bound counts only where it leads back (the projected
+    gradient; Nocedal and Wright 2006, section 16.7). The paper's own code leaves the values free and cuts them off at the
+    end, which undoes a good part of what was gained: `docs/performance.md` has the figures.
 
     Args:
-        objective: loss of a picture; differentiable.
+        objective: loss of a picture from 0 to 1; differentiable.
         start: 1 x 3 x height x width, RGB, 0 to 1, float32; not changed.
         name: ``lbfgs`` (Liu and Nocedal 1989, without a line search, as in the paper's own code) or ``adam``.
         most: iterations at most; each evaluates the objective once.
@@ -103,7 +107,8 @@ def iterates(
     start = start.detach().clone()
     # What the optimiser moves; the picture itself stays exact where nothing is moved.
     change = torch.zeros_like(start, memory_format=torch.contiguous_format).requires_grad_(True)
-    image = start.clone().requires_grad_(True)
+    unbounded = start.clone()
+    image = start.clamp(0, 1).requires_grad_(True)
     optimizer = _optimizer(name, change)
     found: list[Losses] = []
 
@@ -111,15 +116,17 @@ def iterates(
         image.grad = None
         losses = objective(image)
         losses.total.backward()  # type: ignore[no-untyped-call]
-        assert image.grad is not None
+        gradient = image.grad
+        assert gradient is not None
+        gradient.masked_fill_(((unbounded > 1) & (gradient < 0)) | ((unbounded < 0) & (gradient > 0)), 0)
         # L-BFGS works on flat views, which a channels_last gradient does not have.
-        change.grad = (smoothing(image.grad) if smoothing is not None else image.grad).contiguous()
+        change.grad = (smoothing(gradient) if smoothing is not None else gradient).contiguous()
         found[:] = [losses]
         return losses.total
 
     first: float | None = None
     # Without a line search a step may lead anywhere, the last one too: what counts is what was seen to be good.
-    best = Iterate(0, math.inf, math.inf, math.inf, start.clone())
+    best = Iterate(0, math.inf, math.inf, math.inf, image.detach().clone())
     stuck = False
     recent: deque[float] = deque(maxlen=TOLERANCE_WINDOW + 1)
     for evaluations in range(1, most + 1):
@@ -145,10 +152,11 @@ def iterates(
             change.detach().zero_()
             optimizer = _optimizer(name, change)
             recent.clear()
-        moved = change.detach()
-        following = start + (smoothing(moved) if smoothing is not None else moved)
-        stands_still = torch.equal(following, image.detach())
-        image.detach().copy_(following)
+        changed = change.detach()
+        following = start + (smoothing(changed) if smoothing is not None else changed)
+        stands_still = torch.equal(following, unbounded)
+        unbounded = following
+        torch.clamp(unbounded, 0, 1, out=image.detach())
         if stands_still:
             # Its direction no longer leads down, as rounding can have it: that is no minimum. Without a history the
             # direction is the gradient; if even that moves nothing, the gradient is zero.

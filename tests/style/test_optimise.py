@@ -32,6 +32,38 @@ def test_optimisers_find_the_minimum(name: str, most: int, apart: float) -> None
     assert (last(name, most).image - TARGET).abs().max() < apart
 
 
+@pytest.mark.parametrize(("name", "most"), [("lbfgs", 60), ("adam", 400)])
+def test_what_would_be_brighter_than_white_or_darker_than_black_ends_there(name: str, most: int) -> None:
+    wanted = torch.linspace(-0.5, 1.5, 48).reshape(1, 3, 4, 4)
+    seen: list[torch.Tensor] = []
+
+    def wide(image: torch.Tensor) -> Losses:
+        seen.append(image.detach().clone())
+        total = (SCALES * (image - wanted).square()).sum()
+        return Losses(total, total / 2, total / 2)
+
+    *_, iterate = iterates(wide, torch.full_like(wanted, 0.5), name=name, most=most, tolerance=0.0)
+    assert torch.stack(seen).min() >= 0
+    assert torch.stack(seen).max() <= 1
+    # Each value has its own minimum here; the nearest that can be shown to what is wanted is the best.
+    assert (iterate.image - wanted.clamp(0, 1)).abs().max() < ADAM_LEARNING_RATE
+
+
+def test_values_that_a_step_takes_beyond_white_come_back() -> None:
+    almost_white = torch.full((1, 3, 4, 4), 0.995)
+    seen: list[float] = []
+
+    def loss(image: torch.Tensor) -> Losses:
+        seen.append(float(image.detach().mean()))
+        total = (image - almost_white).square().sum()
+        return Losses(total, total / 2, total / 2)
+
+    list(iterates(loss, torch.zeros_like(almost_white), name="adam", most=400, tolerance=0.0))
+    # Adam gathers speed and runs beyond white, where the gradient of what is shown leads back.
+    assert max(seen) == 1
+    assert seen[-1] == pytest.approx(0.995, abs=0.0001)
+
+
 def test_lbfgs_needs_far_fewer_evaluations_than_adam() -> None:
     assert last("lbfgs", 30).loss < last("adam", 30).loss / 10
 
