@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from nstpipe.errors import ItemError
 from nstpipe.files import completed
@@ -183,10 +183,19 @@ def _metadata(path: Path, image: Image.Image, icc: bytes | None, alpha: NDArray[
         exif=upright_exif(exif) if exif else None,
         icc=icc,
         xmp=xmp if isinstance(xmp, bytes) else None,
-        dots_per_inch=image.info.get("dpi"),
+        dots_per_inch=_dots_per_inch(image),
         alpha=alpha,
         xmp_extensions=xmp_extensions(path.read_bytes()) if xmp and file_format in ("JPEG", "MPO") else (),
     )
+
+
+def _dots_per_inch(image: Image.Image) -> tuple[float, float] | None:
+    """Across and down; None if the file does not say."""
+    # Of a TIFF without one Pillow says 1.
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and TiffImagePlugin.X_RESOLUTION not in image.tag_v2:
+        return None
+    found: tuple[float, float] | None = image.info.get("dpi")
+    return found
 
 
 _TURNS_OF_ARRAYS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {

@@ -207,6 +207,15 @@ def test_the_resolution_is_kept(tmp_path: Path, suffix: str) -> None:
     assert info_of(result)["dpi"] == pytest.approx((300, 150), abs=0.02)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_what_has_no_resolution_gets_none(tmp_path: Path, suffix: str) -> None:
+    original = made(tmp_path / "original.tif", blocks())
+    result = passed_through(original, tmp_path / f"result{suffix}")
+    with Image.open(result) as image:
+        assert 282 not in image.getexif()
+        assert image.info.get("dpi", (1, 1)) == (1, 1)
+
+
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_strip_writes_none_of_it(tmp_path: Path, suffix: str) -> None:
     xmp = PANORAMA % (6, 4 * WIDTH, 4 * HEIGHT)
