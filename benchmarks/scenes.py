@@ -96,8 +96,7 @@ class Scene:
             moved_x, moved_y = _moved(back, x, y)
             there_x, there_y = np.where(top == number, moved_x, there_x), np.where(top == number, moved_y, there_y)
         width, height = self.size
-        inside = (there_x >= 0) & (there_x <= width - 1) & (there_y >= 0) & (there_y <= height - 1)
-        seen = inside
+        seen = (there_x >= 0) & (there_x <= width - 1) & (there_y >= 0) & (there_y <= height - 1)
         for fine_x, fine_y in self._parts_of_a_pixel():
             seen &= self._top_at(index, x + fine_x, y + fine_y) == top
             seen &= self._top_at(previous, there_x + fine_x, there_y + fine_y) == top

@@ -199,7 +199,7 @@ def painted(way: str, clip: Clip, look: Look, first: Tensor, evaluations: int) -
         most = round(evaluations + unseen * (FIRST_EVALUATIONS - evaluations)) if way == "more" else evaluations
         optimised: Callable[..., Iterate] = weighted_last if way == "weighted" else last_of
         done.append(optimised(look, content, start, most, anchor))
-        states.append(done[-1].image.clone().clamp(0, 1))
+        states.append(done[-1].image)
     return states, done
 
 

@@ -156,8 +156,8 @@ def painted_frames(
                 place = source.path if frame.time is None else f"{source.path}, frame {frame.frame_index + 1}"
                 raise ItemError(f"{place}: {error.problem}", error.next_step) from error
             optimising_seconds = time.monotonic() - started
-            # The state stays in float32; the optimiser's own memory is the next frame's, too.
-            state = start.image if start.is_kept else last.image.to("cpu", copy=True, memory_format=torch.contiguous_format)
+            # The state stays in float32.
+            state = start.image if start.is_kept else last.image.cpu().contiguous()
             painted.append(state)
             if once.is_last:
                 pixels = pixels_of(look.shown(state, content), _bits_shown(task, frame))

@@ -240,8 +240,8 @@ class Look:
         return luminance(content).expand_as(content) if self._in_luminance else content
 
     def shown(self, image: Tensor, content: Tensor) -> Tensor:
-        """A result as people see it, 0 to 1: with the frame's own colours where only luminance was transferred."""
-        shown = with_colors_of(image, content) if self._in_luminance else image.clamp(0, 1)
+        """A result, 0 to 1, as people see it: with the frame's own colours where only luminance was transferred."""
+        shown = with_colors_of(image, content) if self._in_luminance else image
         held = self._held(content)
         return held.put_back(shown) if held is not None else shown
 

@@ -46,7 +46,7 @@ class Iterate:
         loss: total loss of the picture.
         content_loss: its weighted content part.
         style_loss: its weighted style part.
-        image: 1 x 3 x height x width, RGB, 0 to 1, float32. It is the optimiser's own memory: copy what is to be kept.
+        image: of the start's shape, 0 to 1, float32. It is the optimiser's own memory until it ends: copy what is to be kept.
     """
 
     evaluations: int
@@ -91,11 +91,11 @@ def iterates(
     A colour that would be brighter than white or darker than black cannot be shown. What is judged is therefore the
     nearest picture that can be, and the gradient of values beyond a bound counts only where it leads back (the projected
     gradient; Nocedal and Wright 2006, section 16.7). The paper's own code leaves the values free and cuts them off at the
-    end, which undoes a good part of what was gained: `docs/performance.md` has the figures.
+    end, which undoes a part of what was gained: `docs/performance.md` has the figures.
 
     Args:
         objective: loss of a picture from 0 to 1; differentiable.
-        start: 1 x 3 x height x width, RGB, 0 to 1, float32; not changed.
+        start: 1 x 3 x height x width, RGB, or 1 x 1 x height x width, luminance; 0 to 1, float32; not changed.
         name: ``lbfgs`` (Liu and Nocedal 1989, without a line search, as in the paper's own code) or ``adam``.
         most: iterations at most; each evaluates the objective once.
         tolerance: stop when the loss falls by less than this share an iteration; 0 never stops early.
