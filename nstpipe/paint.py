@@ -28,7 +28,7 @@ from nstpipe.motion.steps import Step, ahead, steps
 from nstpipe.plan import Clip, Output
 from nstpipe.style.engine import Engine, EngineSettings, Look, RegionPaint, StylePicture, pixels_of, tensor_of
 from nstpipe.style.objective import Anchor
-from nstpipe.style.optimise import Iterate
+from nstpipe.style.optimise import FIRST_STEP, FIRST_STEP_NEARBY, Iterate
 from nstpipe.style.scales import cost, scale_count
 
 PROGRESS_INTERVAL_SECONDS = 0.25
@@ -105,6 +105,7 @@ class _Start:
         image: 1 x 3 x height x width, float32, 0 to 1.
         most: iterations at most, at each scale.
         scales: sizes at which it is optimised, one after another.
+        first_step: mean change of a value by its first step, of 1.
         anchor: what the frame holds on to, if anything.
         is_kept: whether it is the result as well, and only its loss is asked for.
         before: the result of the frame before, moved; None if nothing of it is to be seen.
@@ -114,6 +115,7 @@ class _Start:
     most: int
     anchor: Anchor | None = None
     scales: int = 1
+    first_step: float = FIRST_STEP_NEARBY
     is_kept: bool = False
     before: Moved | None = None
 
@@ -230,6 +232,7 @@ def _optimised(look: Look, content: Tensor, start: _Start, frame: Frame, task: C
         anchor=start.anchor,
         wrapped=_is_wrapped(task.output.job, frame),
         scales=start.scales,
+        first_step=start.first_step,
     ):
         if time.monotonic() - shown > PROGRESS_INTERVAL_SECONDS:
             shown = time.monotonic()
@@ -271,9 +274,9 @@ def _start(look: Look, content: Tensor, step: Step, painted: Sequence[Tensor], o
         anchor = None
         if temporal.init == "warped":
             return _afresh(look, content, job, seed) if earlier is None else _Start(earlier, optimizer.next)
-    most = optimizer.next
+    most, first_step = optimizer.next, FIRST_STEP_NEARBY
     if temporal.init == "content":
-        image = _first_start(look, content, job, seed)
+        image, first_step = _first_start(look, content, job, seed), FIRST_STEP
     elif temporal.init == "previous" or anchor is None or step.before is None:
         image = painted[-1]
     else:
@@ -285,7 +288,7 @@ def _start(look: Look, content: Tensor, step: Step, painted: Sequence[Tensor], o
         share = EARLIER_SHARE if anchor is None else EARLIER_SHARE * anchor.reliability
         image = torch.lerp(earlier, image, torch.as_tensor(share))
     before = held[0] if anchor is not None else None
-    return _Start(image, most, anchor if temporal.weight else None, before=before)
+    return _Start(image, most, anchor if temporal.weight else None, first_step=first_step, before=before)
 
 
 def _is_equal(one: Pixels, other: Pixels) -> bool:
@@ -296,7 +299,7 @@ def _is_equal(one: Pixels, other: Pixels) -> bool:
 def _afresh(look: Look, content: Tensor, job: Job, seed: int) -> _Start:
     """As the first frame of a clip: from small to full size."""
     scales = scale_count(job.scales, (content.shape[3], content.shape[2]))
-    return _Start(_first_start(look, content, job, seed), job.optimizer.first, scales=scales)
+    return _Start(_first_start(look, content, job, seed), job.optimizer.first, scales=scales, first_step=FIRST_STEP)
 
 
 def _first_start(look: Look, content: Tensor, job: Job, seed: int) -> Tensor:

@@ -31,7 +31,7 @@ from nstpipe.style.color import (
 from nstpipe.style.device import choose_device, choose_precision, free_bytes
 from nstpipe.style.losses import Moments
 from nstpipe.style.objective import Anchor, Balance, Goal, Held, Losses, Objective, View
-from nstpipe.style.optimise import Iterate, iterates
+from nstpipe.style.optimise import FIRST_STEP, Iterate, iterates
 from nstpipe.style.regions import LEAST_SHARE, at_layers, claimed
 from nstpipe.style.tiles import MARGIN_PIXELS, TiledObjective, measure
 from nstpipe.style.vgg import VGG19
@@ -288,6 +288,7 @@ class Look:
         anchor: Anchor | None = None,
         wrapped: bool = False,
         scales: int = 1,
+        first_step: float = FIRST_STEP,
     ) -> Iterator[Iterate]:
         """Optimise one frame; see `nstpipe.style.optimise.iterates`.
 
@@ -301,6 +302,7 @@ class Look:
             wrapped: whether the left edge continues the right one, as in a 360° panorama.
             scales: sizes to begin at, each half the next, up to the frame's own. What a scale has changed is carried up,
                 not its picture, so that the frame keeps its detail. Evaluations at a smaller scale count by their pixels.
+            first_step: see `nstpipe.style.optimise.iterates`; the same at each scale.
 
         Raises:
             ItemError: the frame is too small for the layers asked for, or the loss is not finite.
@@ -308,7 +310,7 @@ class Look:
         device = self._engine.device
 
         def optimised(objective: Callable[[Tensor], Losses], start: Tensor) -> Iterator[Iterate]:
-            minimised = functools.partial(iterates, name=optimizer, most=most, tolerance=tolerance)
+            minimised = functools.partial(iterates, name=optimizer, most=most, tolerance=tolerance, first_step=first_step)
             if not self._in_luminance:
                 yield from minimised(objective, start.to(device))
                 return

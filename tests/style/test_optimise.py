@@ -9,7 +9,15 @@ import torch
 
 from nstpipe.errors import ItemError
 from nstpipe.style.objective import Losses
-from nstpipe.style.optimise import ADAM_LEARNING_RATE, FIRST_STEP, LONGEST_WAVE_PIXELS, TOLERANCE_WINDOW, Iterate, iterates
+from nstpipe.style.optimise import (
+    ADAM_LEARNING_RATE,
+    FIRST_STEP,
+    FIRST_STEP_NEARBY,
+    LONGEST_WAVE_PIXELS,
+    TOLERANCE_WINDOW,
+    Iterate,
+    iterates,
+)
 
 TARGET = torch.linspace(0.2, 0.8, 48).reshape(1, 3, 4, 4)
 SCALES = torch.linspace(1, 30, 48).reshape(1, 3, 4, 4)
@@ -200,8 +208,9 @@ def test_a_picture_that_is_at_its_best_stays_exactly(name: str) -> None:
     assert torch.equal(iterate.image, TARGET)
 
 
+@pytest.mark.parametrize("first_step", [FIRST_STEP, FIRST_STEP_NEARBY])
 @pytest.mark.parametrize("side", [8, 200])
-def test_the_first_step_is_one_that_can_be_seen(side: int) -> None:
+def test_the_first_step_is_as_long_as_asked_for(side: int, first_step: float) -> None:
     pictures: list[torch.Tensor] = []
 
     def darker(image: torch.Tensor) -> Losses:
@@ -209,6 +218,7 @@ def test_the_first_step_is_one_that_can_be_seen(side: int) -> None:
         total = 10 * image.mean()
         return Losses(total, total, total)
 
-    list(iterates(darker, torch.full((1, 3, side, side), 0.5), name="lbfgs", most=2, tolerance=0.0))
+    grey = torch.full((1, 3, side, side), 0.5)
+    list(iterates(darker, grey, name="lbfgs", most=2, tolerance=0.0, first_step=first_step))
     # Every pixel has the same slope, so that all of them change by the mean.
-    assert torch.allclose(pictures[0] - pictures[1], torch.tensor(FIRST_STEP), atol=1e-6)
+    assert torch.allclose(pictures[0] - pictures[1], torch.tensor(first_step), atol=1e-6)
