@@ -333,6 +333,12 @@ def _probe_packets(path: Path) -> VideoInfo:
             stream = streams[0]
             if not stream.codec_context:
                 raise ItemError(f"{path} has a video stream in a codec that this ffmpeg does not know.")
+            if _has_no_times(container, stream):
+                raise ItemError(
+                    f"{path} says of no frame when it is shown ({container.format.long_name}).",
+                    f"Put it into a file that does: ffmpeg -framerate 25 -i {path.name} -c:v ffv1 {path.stem}.mkv, with "
+                    "its own frame rate.",
+                )
             if _is_encrypted(container, stream):
                 raise ItemError(f"{path} is encrypted; it can be played only with its key.", "Give a copy without protection.")
             first_frames = _first_frames(container, stream)
@@ -389,6 +395,15 @@ def _probe_packets(path: Path) -> VideoInfo:
         raise ItemError(f"{path} is no video that can be read: {reason}.", "Play it to see whether it is whole.") from error
     except OSError as error:
         raise ItemError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _has_no_times(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
+    """Whether it is what came out of the encoder, with nothing around it, as small cameras write it."""
+    first = next(container.demux(stream))
+    if first.size and first.pts is None and first.dts is None:
+        return True
+    container.seek(0)
+    return False
 
 
 def _is_encrypted(container: av.container.InputContainer, stream: av.VideoStream) -> bool:

@@ -76,6 +76,14 @@ def cut_without_index(folder: Path) -> Path:
     return cut(folder, lambda size: size // 2)
 
 
+def bare_h264(folder: Path) -> Path:
+    return make_video(folder / "bare.h264", films(FRAMES), *X264)
+
+
+def bare_h265(folder: Path) -> Path:
+    return make_video(folder / "bare.h265", films(FRAMES), "-c:v", "libx265", "-x265-params", "log-level=none")
+
+
 WRONG: dict[Callable[[Path], Path], str] = {
     missing: "does not exist",
     text: "is no video that can be read",
@@ -85,6 +93,8 @@ WRONG: dict[Callable[[Path], Path], str] = {
     sound_with_cover: "has no video stream",
     first_bytes_only: "has no video stream",
     cut_without_index: "is no video that can be read",
+    bare_h264: "says of no frame when it is shown (raw H.264 video)",
+    bare_h265: "says of no frame when it is shown (raw HEVC video)",
 }
 
 
