@@ -13,8 +13,9 @@ Clips:
     passing: an ellipse passes before a slowly panned street; its flow and occlusion are known exactly.
 
 The warping error is that of `nstpipe metrics` (docs/motion.md), with the exact flow where there is one; there, pixels in
-which two things meet have no motion of their own and do not count. Losses are the
-content's and the style's part, without the temporal one, averaged over all frames but the first.
+which two things meet have no motion of their own and do not count. Losses are averaged over all frames but the
+first. The total is what a frame by itself minimises: content, style and total variation, the last measured on the results,
+without the temporal loss.
 
 With --drift, a still scene with grain is painted for 300 frames, and the last second is compared with the first.
 
@@ -47,6 +48,8 @@ from nstpipe.media.frame import Pixels, resized, working_size
 from nstpipe.media.video import VideoSource, probe
 from nstpipe.motion.flow import DETAIL, Motion, for_flow, motion_between
 from nstpipe.motion.metrics import coherence, tone
+from nstpipe.style.engine import TOTAL_VARIATION, tensor_of
+from nstpipe.style.losses import total_variation
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 STYLE = SAMPLES / "styles" / "van_gogh_starry_night.jpg"
@@ -109,13 +112,14 @@ class Row:
     original_warping_error: float
     content_loss: float
     style_loss: float
+    total_variation: float
     evaluations: float
     seconds: float
     optimising_share: float
 
     @property
     def loss(self) -> float:
-        return self.content_loss + self.style_loss
+        return self.content_loss + self.style_loss + self.total_variation
 
 
 def city(size: int, frames: int) -> Clip:
@@ -176,6 +180,7 @@ def painted(
 def measured(clip: Clip, way: str, results: Sequence[Pixels], done: Sequence[FrameDone]) -> Row:
     ranges = coherence(zip(clip.frames, results, strict=True), (1, LONG_LAG), clip.motion).ranges
     later = done[1:]
+    variation = [TOTAL_VARIATION * float(total_variation(tensor_of(result))) for result in results[1:]]
 
     def mean(values: Sequence[float]) -> float:
         return sum(values) / len(values)
@@ -188,6 +193,7 @@ def measured(clip: Clip, way: str, results: Sequence[Pixels], done: Sequence[Fra
         original_warping_error=ranges[0].original,
         content_loss=mean([frame.content_loss for frame in later]),
         style_loss=mean([frame.style_loss for frame in later]),
+        total_variation=mean(variation),
         evaluations=mean([frame.evaluations for frame in later]),
         seconds=mean([frame.seconds for frame in later]),
         optimising_share=sum(frame.optimising_seconds for frame in later) / sum(frame.seconds for frame in later),
@@ -251,16 +257,16 @@ def main() -> None:
                 print(
                     f"{row.clip:8} {row.way:12} warping error {row.warping_error:.6f} long {row.long_warping_error:.6f} "
                     f"(original {row.original_warping_error:.6f})  content {row.content_loss:.3f} style {row.style_loss:.3f} "
-                    f"loss {row.loss:.3f}  {row.evaluations:.1f} evaluations, {row.seconds:.2f} s a frame, "
-                    f"{row.optimising_share:.1%} of it optimising",
+                    f"variation {row.total_variation:.3f} total {row.loss:.3f}  {row.evaluations:.1f} evaluations, "
+                    f"{row.seconds:.2f} s a frame, {row.optimising_share:.1%} of it optimising",
                     flush=True,
                 )
             alone, *others = rows[-len(WAYS) :]
             for row in others:
                 print(
                     f"{clip.name}: {row.way} against independent: {alone.warping_error / row.warping_error:.1f} times less "
-                    f"warping error, {row.loss / alone.loss:.3f} times the loss, {row.evaluations / alone.evaluations:.2f} "
-                    "times the evaluations"
+                    f"warping error, {row.loss / alone.loss:.3f} times the total loss, "
+                    f"{row.evaluations / alone.evaluations:.2f} times the evaluations"
                 )
             Image.fromarray(sheet(clip, results)).save(folder / f"{clip.name}.png")
         if arguments.drift:
