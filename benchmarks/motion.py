@@ -118,7 +118,7 @@ class Row:
     optimising_share: float
 
     @property
-    def loss(self) -> float:
+    def total_loss(self) -> float:
         return self.content_loss + self.style_loss + self.total_variation
 
 
@@ -257,7 +257,7 @@ def main() -> None:
                 print(
                     f"{row.clip:8} {row.way:12} warping error {row.warping_error:.6f} long {row.long_warping_error:.6f} "
                     f"(original {row.original_warping_error:.6f})  content {row.content_loss:.3f} style {row.style_loss:.3f} "
-                    f"variation {row.total_variation:.3f} total {row.loss:.3f}  {row.evaluations:.1f} evaluations, "
+                    f"variation {row.total_variation:.3f} total {row.total_loss:.3f}  {row.evaluations:.1f} evaluations, "
                     f"{row.seconds:.2f} s a frame, {row.optimising_share:.1%} of it optimising",
                     flush=True,
                 )
@@ -265,7 +265,7 @@ def main() -> None:
             for row in others:
                 print(
                     f"{clip.name}: {row.way} against independent: {alone.warping_error / row.warping_error:.1f} times less "
-                    f"warping error, {row.loss / alone.loss:.3f} times the total loss, "
+                    f"warping error, {row.total_loss / alone.total_loss:.3f} times the total loss, "
                     f"{row.evaluations / alone.evaluations:.2f} times the evaluations"
                 )
             Image.fromarray(sheet(clip, results)).save(folder / f"{clip.name}.png")

@@ -43,7 +43,7 @@ from nstpipe.style.color import ColorStatistics, color_statistics
 from nstpipe.style.engine import Engine, EngineSettings, Look, StylePicture, pixels_of, tensor_of, tensor_of_floats
 from nstpipe.style.losses import gram, gram_distance
 from nstpipe.style.objective import Anchor, View
-from nstpipe.style.optimise import Iterate, iterates
+from nstpipe.style.optimise import FIRST_STEP, FIRST_STEP_NEARBY, Iterate, iterates
 from nstpipe.style.regions import at_layers
 
 LAYERS = tuple(f"relu{block}_1" for block in range(1, 6))
@@ -164,7 +164,8 @@ def patched(before: Pixels, now: Pixels, painted: Tensor, reliability: Tensor, o
 
 
 def last_of(look: Look, content: Tensor, start: Tensor, most: int, anchor: Anchor | None = None) -> Iterate:
-    done = look.stylise(content, start, optimizer="lbfgs", most=most, tolerance=0.0, anchor=anchor)
+    first_step = FIRST_STEP_NEARBY if anchor is not None else FIRST_STEP
+    done = look.stylise(content, start, optimizer="lbfgs", most=most, tolerance=0.0, anchor=anchor, first_step=first_step)
     return deque(done, maxlen=1).pop()
 
 
@@ -174,7 +175,9 @@ def weighted_last(look: Look, content: Tensor, start: Tensor, most: int, anchor:
     emphasis = 1 + (WEIGHT - 1) * (1 - anchor.reliability)
     weights = at_layers((emphasis / emphasis.mean())[None, None], LAYERS)
     goals = tuple(replace(goal, weights=weights) for goal in objective.goals)
-    done = iterates(replace(objective, goals=goals), start, name="lbfgs", most=most, tolerance=0.0)
+    done = iterates(
+        replace(objective, goals=goals), start, name="lbfgs", most=most, tolerance=0.0, first_step=FIRST_STEP_NEARBY
+    )
     last = deque(done, maxlen=1).pop()
     plain = objective(last.image)
     return replace(last, content_loss=float(plain.content), style_loss=float(plain.style))
@@ -238,7 +241,7 @@ def main() -> None:
     for index in (0, *judged):
         content = tensor_of(resized(clip.frames[index], clip.size))
         start = look.first_start(content, "matched", 0)
-        alone[index] = last_of(look, content, start, ALONE_EVALUATIONS).image.clone().clamp(0, 1)
+        alone[index] = last_of(look, content, start, ALONE_EVALUATIONS).image
     rows = []
     for way in arguments.ways:
         states, done = painted(way, clip, look, alone[0], arguments.evaluations)

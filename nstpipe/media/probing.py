@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -333,14 +334,18 @@ def _probe_packets(path: Path) -> VideoInfo:
             stream = streams[0]
             if not stream.codec_context:
                 raise ItemError(f"{path} has a video stream in a codec that this ffmpeg does not know.")
-            if _has_no_times(container, stream):
+            first_packet = next(container.demux(stream))
+            # What came out of the encoder, with nothing around it, as small cameras write it.
+            if first_packet.size and first_packet.pts is None and first_packet.dts is None:
                 raise ItemError(
-                    f"{path} says of no frame when it is shown ({container.format.long_name}).",
-                    f"Put it into a file that does: ffmpeg -framerate 25 -i {path.name} -c:v ffv1 {path.stem}.mkv, with "
-                    "its own frame rate.",
+                    f"{path} does not say when its frames are shown: it is {container.format.long_name}, without a container.",
+                    f"Put it into one, with its frame rate in place of 25: ffmpeg -framerate 25 -i {shlex.quote(path.name)} "
+                    f"-c:v ffv1 {shlex.quote(path.stem + '.mkv')}",
                 )
-            if _is_encrypted(container, stream):
+            # Frames protected as stores do it; some may decode all the same, into noise.
+            if first_packet.has_sidedata("encryption_info"):
                 raise ItemError(f"{path} is encrypted; it can be played only with its key.", "Give a copy without protection.")
+            container.seek(0)
             first_frames = _first_frames(container, stream)
             if not first_frames:
                 raise ItemError(f"{path} has a video stream, but no frame of it can be decoded.")
@@ -395,22 +400,6 @@ def _probe_packets(path: Path) -> VideoInfo:
         raise ItemError(f"{path} is no video that can be read: {reason}.", "Play it to see whether it is whole.") from error
     except OSError as error:
         raise ItemError(f"{path} cannot be read: {error.strerror}.") from error
-
-
-def _has_no_times(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
-    """Whether it is what came out of the encoder, with nothing around it, as small cameras write it."""
-    first = next(container.demux(stream))
-    if first.size and first.pts is None and first.dts is None:
-        return True
-    container.seek(0)
-    return False
-
-
-def _is_encrypted(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
-    """Whether its frames are protected, as stores do it; some may decode all the same, into noise."""
-    first = next(container.demux(stream), None)
-    container.seek(0)
-    return first is not None and first.has_sidedata("encryption_info")
 
 
 def _first_frames(container: av.container.InputContainer, stream: av.VideoStream) -> list[av.VideoFrame]:

@@ -34,8 +34,8 @@ FIRST_STEP = 1 / 255
 """Mean change of a pixel by L-BFGS' first step. What it learns from a step that bfloat16 cannot tell from none is noise."""
 
 FIRST_STEP_NEARBY = FIRST_STEP / 4
-"""The same from a start that is nearly done, such as the result before. A longer one raised the loss by a fifth on frames of
-512 pixels, and 20 iterations ended 0.3 % higher; on frames of 192 pixels both did alike."""
+"""The same from a start that is nearly done, such as the result before. A longer one raised the loss by nearly a fifth
+on frames of 512 pixels, and 20 iterations ended 0.3 % higher; on frames of 192 pixels both did alike."""
 
 TOLERANCE_WINDOW = 8
 """Iterations over which the fall of the loss is averaged: single L-BFGS steps may go up."""

@@ -93,8 +93,8 @@ WRONG: dict[Callable[[Path], Path], str] = {
     sound_with_cover: "has no video stream",
     first_bytes_only: "has no video stream",
     cut_without_index: "is no video that can be read",
-    bare_h264: "says of no frame when it is shown (raw H.264 video)",
-    bare_h265: "says of no frame when it is shown (raw HEVC video)",
+    bare_h264: "does not say when its frames are shown: it is raw H.264 video",
+    bare_h265: "does not say when its frames are shown: it is raw HEVC video",
 }
 
 
