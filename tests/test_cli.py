@@ -228,6 +228,16 @@ def test_plan_gives_reasons_and_does_nothing(tmp_path: Path, command: Command) -
     assert "done" in command("plan", pipeline, "--no-calibrate").out
 
 
+def test_plan_says_what_to_do_about_what_cannot_be_used(tmp_path: Path, command: Command) -> None:
+    pipeline = a_picture(tmp_path)
+    (tmp_path / "in" / "text.jpg").write_text("no picture")
+    planned = command("plan", pipeline, "--no-calibrate").out
+    [failure] = [line for line in command("validate", pipeline, "--json").out.splitlines() if "text.jpg" in line]
+    next_step = json.loads(failure)["next_step"]
+    assert next_step
+    assert next_step in " ".join(planned.split())
+
+
 def test_schema_is_the_one_in_the_repository(command: Command) -> None:
     repository = Path(__file__).parent.parent
     said = command("schema")

@@ -127,7 +127,7 @@ def _rows(found: Estimate, *, every: bool) -> Iterator[_Row]:
         if every and len(first.clips) > 1:
             yield from _shots(costs[0])
     for failure in found.plan.failures:
-        why = f"cannot be used: {failure.reason}"
+        why = f"cannot be used: {failure.reason} {failure.next_step}".strip()
         yield _Row(f"{failure.job}: {Path(failure.path).name}", why, ("–", "–", "–", "–", "–"))
 
 
