@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nstpipe.motion.flow import Motion, resemblance, warp
+from nstpipe.motion.flow import Motion, came_from_inside, resemblance, warp
 from nstpipe.motion.steps import Step
 from nstpipe.style.color import color_statistics, match_color
 from nstpipe.style.engine import tensor_of_floats
@@ -109,8 +109,11 @@ def warped_start(content: Tensor, step: Step, previous: Tensor, anchor: Anchor) 
     filled = match_color(content, painted, color_statistics(content, reliability))
     # Paint stays wherever the original still looks the same, and goes where the moved original does, even where its flow
     # cannot be trusted.
-    same = torch.from_numpy(resemblance(step.before, step.pixels))
-    same_moved = torch.from_numpy(resemblance(warp(step.before.astype(np.float32), motion.backward), step.pixels))
+    # What a pan brings in is not that: paint taken from the frame's edge, time and again, would be drawn out into bands.
+    inside = came_from_inside(motion.backward)
+    same = torch.from_numpy(inside * resemblance(step.before, step.pixels))
+    moved_before = warp(step.before.astype(np.float32), motion.backward)
+    same_moved = torch.from_numpy(inside * resemblance(moved_before, step.pixels))
     follows = torch.maximum(reliability, same_moved)
     image = torch.lerp(torch.lerp(filled, previous, same), anchor.image, follows)
     return image, float(((1 - same) * (1 - follows)).mean())

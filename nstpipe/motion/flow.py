@@ -258,6 +258,25 @@ def resemblance(one: Pixels | Floats, other: Pixels) -> Floats:
     return alike
 
 
+def came_from_inside(backward: Floats) -> Floats:
+    """Which pixels the previous frame had, wherever in it they were.
+
+    What a pan brings in at the frame's edge it had not, even if there is the same clear sky on both sides of the edge.
+
+    Args:
+        backward: height x width x 2, from the frame to the previous one, in pixels.
+
+    Returns:
+        height x width, float32: 1 for what was within the frame, which ends half a pixel beyond the middles of its last
+        ones, 0 for what was half a pixel or more beyond that.
+    """
+    height, width, _ = backward.shape
+    x, y = _positions(backward)
+    beyond = np.maximum.reduce([-x, x - (width - 1), -y, y - (height - 1)])
+    inside: Floats = (2 - 2 * beyond).clip(0, 1)
+    return inside
+
+
 def warp(picture: Floats, backward: Floats) -> Floats:
     """Move a picture of the previous frame to where its parts are in the frame.
 

@@ -94,7 +94,8 @@ class VGG19(nn.Module):
         layers: names of the layers whose activations are wanted.
         pooling: the paper found average pooling to give slightly better pictures; maximum is what VGG19 was trained with.
         padding: how the first convolution sees beyond the picture. Zeros, as in training, leave a visible frame around
-            the result; ``replicate`` repeats the edge instead, and is enough in the first convolution alone.
+            the result; ``replicate`` repeats the edge instead. The deeper ones' zeros leave a fringe of some four pixels,
+            about six levels off, which is hardly seen in a picture (docs/motion.md says where it is).
     """
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from nstpipe.media.frame import Frame, Pixels
@@ -93,3 +94,30 @@ def test_paint_goes_where_the_original_went_even_if_the_flow_is_not_trusted(stre
 def test_paint_does_not_go_where_the_original_did_not(street: Pixels) -> None:
     _, unseen, _ = slid(street, -4 * STEP_PIXELS)
     assert unseen > 0.3
+
+
+def test_what_a_pan_brings_in_is_no_paint_of_the_edge_even_if_it_looks_the_same() -> None:
+    sky = np.full((64, 96, 3), 200, np.uint8)
+    reliability = np.ones((64, 96), np.float32)
+    reliability[:, -STEP_PIXELS:] = 0
+    motion = Motion(np.full((64, 96, 2), (STEP_PIXELS, 0), np.float32), reliability)
+    paint = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    anchor = anchor_of([moved(paint, motion)])
+    step = Step(Frame(sky, 1), sky, sky, {1: motion}, sky)
+    start, unseen = warped_start(tensor_of(sky), step, paint, anchor)
+    assert torch.equal(start[..., :-STEP_PIXELS], anchor.image[..., :-STEP_PIXELS])
+    # One colour, that of what is painted: as flat as the sky is.
+    brought_in = start[0, :, :, -STEP_PIXELS:].flatten(1)
+    assert torch.allclose(brought_in, anchor.image[0, :, :, :-STEP_PIXELS].mean(dim=(1, 2))[:, None], atol=1e-4)
+    assert unseen == pytest.approx(STEP_PIXELS / 96)
+
+
+def test_paint_of_a_sky_stays_at_the_edge_of_a_camera_that_stands_still() -> None:
+    sky = np.full((64, 96, 3), 200, np.uint8)
+    motion = Motion(np.zeros((64, 96, 2), np.float32), np.zeros((64, 96), np.float32))
+    paint = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    reliable = Motion(motion.backward, np.eye(64, 96, dtype=np.float32))  # somewhere, for the colours
+    anchor = anchor_of([moved(paint, reliable)])
+    start, unseen = warped_start(tensor_of(sky), Step(Frame(sky, 1), sky, sky, {1: motion}, sky), paint, anchor)
+    assert torch.equal(start, paint)
+    assert unseen == 0

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from nstpipe.media.frame import Pixels, resized
-from nstpipe.motion.flow import Floats, flow_size, for_flow, motion_between, reliability, resemblance, warp
+from nstpipe.motion.flow import Floats, came_from_inside, flow_size, for_flow, motion_between, reliability, resemblance, warp
 
 BORDER = 12
 """Pixels at the edge that a test leaves out: what comes from beyond it is not known."""
@@ -42,6 +42,19 @@ def middle(values: Floats) -> Floats:
 def test_no_flow_moves_nothing() -> None:
     picture = np.random.default_rng(0).random((20, 30, 3)).astype(np.float32)
     assert np.array_equal(warp(picture, constant(20, 30, 0, 0)), picture)
+
+
+@pytest.mark.parametrize(("right", "down"), [(2, 0), (-2, 0), (0, 2), (0, -2)])
+def test_what_came_from_beyond_the_edge_was_not_in_the_frame(right: int, down: int) -> None:
+    wanted = np.ones((6, 8), np.float32)
+    beyond = {(2, 0): np.s_[:, -2:], (-2, 0): np.s_[:, :2], (0, 2): np.s_[-2:], (0, -2): np.s_[:2]}
+    wanted[beyond[right, down]] = 0
+    assert np.array_equal(came_from_inside(constant(6, 8, right, down)), wanted)
+
+
+def test_the_frame_ends_where_its_last_pixels_do() -> None:
+    assert (came_from_inside(constant(6, 8, 0.5, -0.5)) == 1).all()
+    assert came_from_inside(constant(6, 8, 0.75, 0))[0, -1] == pytest.approx(0.5)
 
 
 def test_whole_pixels_move_exactly() -> None:
