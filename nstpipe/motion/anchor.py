@@ -108,8 +108,8 @@ def warped_start(content: Tensor, step: Step, previous: Tensor, anchor: Anchor) 
     painted = color_statistics(anchor.image, reliability)
     filled = match_color(content, painted, color_statistics(content, reliability))
     # Paint stays wherever the original still looks the same, and goes where the moved original does, even where its flow
-    # cannot be trusted.
-    # What a pan brings in is not that: paint taken from the frame's edge, time and again, would be drawn out into bands.
+    # cannot be trusted. What comes from beyond the frame is new, whatever it looks like: paint of the edge, taken over frame
+    # after frame, would be drawn out into bands.
     inside = came_from_inside(motion.backward)
     same = torch.from_numpy(inside * resemblance(step.before, step.pixels))
     moved_before = warp(step.before.astype(np.float32), motion.backward)

@@ -259,16 +259,17 @@ def resemblance(one: Pixels | Floats, other: Pixels) -> Floats:
 
 
 def came_from_inside(backward: Floats) -> Floats:
-    """Which pixels the previous frame had, wherever in it they were.
+    """Which pixels were within the previous frame; what a pan brings in was not.
 
-    What a pan brings in at the frame's edge it had not, even if there is the same clear sky on both sides of the edge.
+    Unlike `reliability` it does not ask whether the flow is right; unlike `resemblance` it tells a clear sky within the frame
+    from the same sky beyond its edge.
 
     Args:
         backward: height x width x 2, from the frame to the previous one, in pixels.
 
     Returns:
-        height x width, float32: 1 for what was within the frame, which ends half a pixel beyond the middles of its last
-        ones, 0 for what was half a pixel or more beyond that.
+        height x width, float32: 1 up to the frame's edge, which is half a pixel outside the middles of its last pixels; 0
+        half a pixel and more beyond it.
     """
     height, width, _ = backward.shape
     x, y = _positions(backward)
