@@ -1,9 +1,10 @@
 """How well areas that come into view are painted, by what they start from.
 
-The clip is `passing` of scenes.py: what its ellipse uncovers, and since when, is known exactly. The frames are painted one
+The clip is `passing` of scenes.py: what its ellipse uncovers, what its pan brings in, and since when, is known exactly. The frames are painted one
 after another from their moved results, with a fixed number of evaluations, and with the same first frame. Ways to begin where
 nothing was painted:
     content: the original as it is.
+    edge: matched, but what a pan brings in takes paint of the frame's edge where both look alike.
     matched: the original in the colours of what is painted (what nstpipe does).
     patches: for each uncovered patch, the paint of the earlier frame's most similar patch (Hertzmann et al. 2001).
     weighted: matched, and the style loss counts uncovered positions twice.
@@ -14,7 +15,9 @@ distance (Fréchet's, between the RGB statistics of area and painting), over tho
 not equally far from a painting, so each quotient is divided by that of the same areas in the same frame painted by itself for
 many evaluations. 1 is as painted as the rest.
 
-Run: python benchmarks/uncovered.py [--size 224] [--frames 13] [--evaluations 20] [--style NAME] [--json results.json]
+With --pan, only what the pan brings in is looked at, without the ellipse.
+
+Run: python benchmarks/uncovered.py [--pan] [--size 224] [--frames 13] [--evaluations 20] [--style NAME] [--json results.json]
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ from torch import Tensor
 
 from nstpipe.media.frame import Frame, Pixels, resized
 from nstpipe.motion.anchor import Moved, anchor_of, moved, warped_start
-from nstpipe.motion.flow import motion_between, resemblance
+from nstpipe.motion.flow import came_from_inside, motion_between, resemblance, warp
 from nstpipe.motion.metrics import warping_error
 from nstpipe.motion.steps import Step
 from nstpipe.style.color import ColorStatistics, color_statistics
@@ -71,10 +74,10 @@ class Row:
 class Judge:
     """Distances of areas, relative to the rest and to the same frame by itself."""
 
-    def __init__(self, look: Look, engine: Engine, painting: Tensor, clip: Clip) -> None:
+    def __init__(self, look: Look, engine: Engine, painting: Tensor, clip: Clip, *, pan: bool) -> None:
         self.look, self.view = look, View(engine.network, engine.preprocessing)
         self.colors = color_statistics(painting)
-        self.ages = ages(clip)
+        self.ages = ages(clip, pan=pan)
 
     def distances(self, image: Tensor, area: NDArray[np.bool_]) -> tuple[float, float]:
         weight = torch.from_numpy(area.astype(np.float32))
@@ -117,8 +120,8 @@ def frechet(one: ColorStatistics, other: ColorStatistics) -> float:
     return float(squared.clamp_min(0)) ** 0.5
 
 
-def ages(clip: Clip) -> list[NDArray[np.float32]]:
-    """For each frame and pixel, how many frames ago it came into view."""
+def ages(clip: Clip, *, pan: bool) -> list[NDArray[np.float32]]:
+    """For each frame and pixel, how many frames ago it came into view, or from beyond the frame if only the pan counts."""
     assert clip.scene is not None
     width, height = clip.size
     y, x = np.mgrid[:height, :width].astype(np.float32)
@@ -126,9 +129,8 @@ def ages(clip: Clip) -> list[NDArray[np.float32]]:
     for index in range(1, len(clip.frames)):
         motion = clip.scene.motion(index - 1, index)
         before = cv2.remap(found[-1], x + motion.backward[..., 0], y + motion.backward[..., 1], cv2.INTER_NEAREST)
-        found.append(
-            np.where(motion.reliability > 0, np.where(before == ALWAYS_SEEN, before, before + 1), 0).astype(np.float32)
-        )
+        seen = came_from_inside(motion.backward) > 0 if pan else motion.reliability > 0
+        found.append(np.where(seen, np.where(before == ALWAYS_SEEN, before, before + 1), 0).astype(np.float32))
     return found
 
 
@@ -196,6 +198,10 @@ def painted(way: str, clip: Clip, look: Look, first: Tensor, evaluations: int) -
         same = torch.from_numpy(resemblance(before, now))
         if way == "content":
             start = torch.lerp(torch.lerp(content, states[-1], same), anchor.image, anchor.reliability)
+        elif way == "edge":
+            moved_before = warp(before.astype(np.float32), motion.backward)
+            follows = torch.maximum(anchor.reliability, torch.from_numpy(resemblance(moved_before, now)))
+            start = torch.lerp(torch.lerp(start, states[-1], same), anchor.image, follows)
         elif way == "patches":
             filled = patched(before, now, states[-1], anchor.reliability, start)
             start = torch.lerp(torch.lerp(filled, states[-1], same), anchor.image, anchor.reliability)
@@ -208,6 +214,7 @@ def painted(way: str, clip: Clip, look: Look, first: Tensor, evaluations: int) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pan", action="store_true")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--frames", type=int, default=13)
     parser.add_argument("--evaluations", type=int, default=20)
@@ -235,7 +242,7 @@ def main() -> None:
     )
     look = engine.look(None)
     clip = synthetic(arguments.size, arguments.frames)
-    judge = Judge(look, engine, tensor_of(painting), clip)
+    judge = Judge(look, engine, tensor_of(painting), clip, pan=arguments.pan)
     judged = [index for index in range(1, arguments.frames) if index % 4 == 0]
     alone: dict[int, Tensor] = {}
     for index in (0, *judged):
