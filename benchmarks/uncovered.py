@@ -1,8 +1,8 @@
 """How well areas that come into view are painted, by what they start from.
 
-The clip is `passing` of scenes.py: what its ellipse uncovers, what its pan brings in, and since when, is known exactly. The frames are painted one
-after another from their moved results, with a fixed number of evaluations, and with the same first frame. Ways to begin where
-nothing was painted:
+The clip is `passing` of scenes.py: what its ellipse uncovers, what its pan brings in, and since when, is known exactly. The
+frames are painted one after another from their moved results, with a fixed number of evaluations, and with the same first
+frame. Ways to begin where nothing was painted:
     content: the original as it is.
     edge: matched, but what a pan brings in takes paint of the frame's edge where both look alike.
     matched: the original in the colours of what is painted (what nstpipe does).

@@ -14,7 +14,7 @@ import torch
 from nstpipe.errors import MachineError
 from nstpipe.media import ffmpeg
 from nstpipe.memory import memory
-from nstpipe.style.device import choose_device, choose_precision, has_native_bfloat16
+from nstpipe.style.device import bfloat16_speedup, choose_device, choose_precision, has_native_bfloat16
 from nstpipe.style.weights import bundled_path, load_weights
 
 SMALLEST_FREE_BYTES = 2 * 10**9
@@ -70,7 +70,9 @@ def _torchvision() -> Finding:
 
 def _devices() -> list[Finding]:
     cpu = torch.device("cpu")
-    native = "computes in bfloat16" if has_native_bfloat16(cpu) else "has no native bfloat16 that torch can see; float32"
+    native = "no native bfloat16 that torch can see"
+    if has_native_bfloat16(cpu):
+        native = f"in bfloat16 {bfloat16_speedup(torch.get_num_threads()):.1f} times as fast as in float32"
     findings = [Finding("cpu", f"{joblib.cpu_count()} cores, {native}")]
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     for index in range(count):

@@ -13,7 +13,7 @@ from PIL import Image
 from nstpipe.errors import ItemError, MachineError
 from nstpipe.media.frame import resized
 from nstpipe.style.color import color_statistics, luminance
-from nstpipe.style.device import choose_device, choose_precision, has_native_bfloat16
+from nstpipe.style.device import bfloat16_speedup, choose_device, choose_precision, has_native_bfloat16
 from nstpipe.style.engine import (
     Engine,
     EngineSettings,
@@ -239,7 +239,19 @@ def test_precision_is_what_was_asked_for_or_what_the_device_does_well() -> None:
     cpu = torch.device("cpu")
     assert choose_precision("float32", cpu) == torch.float32
     assert choose_precision("bfloat16", cpu) == torch.bfloat16
-    assert (choose_precision("auto", cpu) == torch.bfloat16) == has_native_bfloat16(cpu)
+    is_faster = has_native_bfloat16(cpu) and bfloat16_speedup(torch.get_num_threads()) >= 1
+    assert (choose_precision("auto", cpu) == torch.bfloat16) == is_faster
+
+
+@pytest.mark.parametrize(
+    ("native", "speedup", "chosen"), [(True, 0.5, "float32"), (True, 2.0, "bfloat16"), (False, 2.0, "float32")]
+)
+def test_bfloat16_is_taken_only_where_it_is_native_and_no_slower(
+    native: bool, speedup: float, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nstpipe.style.device.has_native_bfloat16", lambda device: native)
+    monkeypatch.setattr("nstpipe.style.device.bfloat16_speedup", lambda threads: speedup)
+    assert choose_precision("auto", torch.device("cpu")) == getattr(torch, chosen)
 
 
 def other_style(samples: Path) -> StylePicture:
