@@ -1,9 +1,10 @@
 """How long nstpipe takes to get as far as others, on the same machine, pictures, sizes and weights, in one run.
 
 For each pair of pictures and each size, a peer optimises for a fixed number of evaluations. nstpipe then optimises the
-peer's own balance of content and style until its picture is as good as the peer's final one, judged by the peer's loss in
-float32, with a network that is neither's: plain functions written here. What is compared is the time of optimising alone;
-loading weights and measuring the style are left out on both sides, and so is the judging. Each runs in a process of its own.
+peer's own balance of content and style, with zeros beyond the edge as the peer has them (`padding: zeros`), until its picture
+is as good as the peer's final one, judged by the peer's loss in float32, with a network that is neither's: plain functions
+written here. What is compared is the time of optimising alone; loading weights and measuring the style are left out on both
+sides, and so is the judging. Each runs in a process of its own.
 
 A picture is judged as it is shown, its values cut off at black and white. The peers optimise values without bounds, and
 their loss before the cut is lower than that of the picture they save. How long nstpipe takes to get as far as that, with a
@@ -166,14 +167,18 @@ def pastiche(content: Tensor, style: Tensor, evaluations: int) -> tuple[float, T
 
 
 def nstpipe_objective(judge: Judge, content: Tensor, style_pixels: np.ndarray, precision: str) -> tuple[Objective, Tensor]:
-    """nstpipe's objective with the peer's balance of content and style, and nstpipe's own start."""
+    """nstpipe's objective with the peer's balance of content and style, and nstpipe's own start.
+
+    The peers' loss sees zeros beyond the edge, and rewards the frame that they leave around a picture; what nstpipe paints by
+    default, without one, has a greater loss by it whatever it spends.
+    """
     weights = dict.fromkeys(STYLE_LAYERS, 1.0)
     settings = EngineSettings(
         weights="bundled",
         device="cpu",
         precision=precision,
         pooling="max",
-        padding="replicate",
+        padding="zeros",
         content_layers=((CONTENT_LAYER, 1.0),),
         style_layers=tuple(weights.items()),
         strength=1.0,

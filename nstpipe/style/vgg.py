@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -86,6 +86,57 @@ class _MaxPool(torch.autograd.Function):
         return gradient, None
 
 
+class _EdgeRepeatingConvolution(torch.autograd.Function):
+    """A 3 x 3 convolution, by frozen weights, that sees the nearest position where it looks beyond the edge.
+
+    It is the one that sees zeros there, plus what they leave out along the edges: no enlarged copy of the activation is made,
+    or kept for the way back.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, activation: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(activation, kernel)
+        result = functional.conv2d(activation, kernel, bias, padding=1)
+        for place, source, target in _missed(kernel, activation, result):
+            target.addmm_(source, place.T)
+        return result
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        activation, kernel = ctx.saved_tensors
+        # Torch's own; `torch.nn.grad` knows no memory layout, and copies all of it.
+        gradient, _, _ = torch.ops.aten.convolution_backward(
+            upstream, activation, kernel, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, False, False]
+        )
+        for place, source, target in _missed(kernel, gradient, upstream):
+            source.addmm_(target, place)
+        return gradient, None, None
+
+
+def _missed(kernel: Tensor, before: Tensor, after: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """What a convolution leaves out that sees zeros beyond the edge instead of the nearest position.
+
+    Args:
+        kernel: channels' x channels x 3 x 3.
+        before: 1 x channels x height x width.
+        after: 1 x channels' x height x width.
+
+    Yields:
+        One place of the kernel, channels' x channels, with the positions whose copy beyond the edge it would have seen,
+        n x channels, and those it would have changed, n x channels'; views.
+    """
+    places = kernel.permute(2, 3, 0, 1)
+    sources, targets = (positions.permute(1, 2, 0) for (positions,) in (before, after))
+    along = ((slice(None, -1), slice(1, None)), (slice(None), slice(None)), (slice(1, None), slice(None, -1)))
+    for edge in (0, -1):
+        for place, (source, target) in enumerate(along):
+            yield places[edge, place], sources[edge, source], targets[edge, target]
+            yield places[place, edge], sources[source, edge], targets[target, edge]
+        for end, corner in ((0, slice(None, 1)), (-1, slice(-1, None))):
+            yield places[edge, end], sources[edge, corner], targets[edge, corner]
+
+
 class VGG19(nn.Module):
     """The frozen layers up to the last one that is asked for.
 
@@ -93,9 +144,8 @@ class VGG19(nn.Module):
         state: ``conv1_1.weight``, ``conv1_1.bias``, … in float32 (`nstpipe.style.weights`).
         layers: names of the layers whose activations are wanted.
         pooling: the paper found average pooling to give slightly better pictures; maximum is what VGG19 was trained with.
-        padding: how the first convolution sees beyond the picture. Zeros, as in training, leave a visible frame around
-            the result; ``replicate`` repeats the edge instead. The deeper ones' zeros leave a fringe of some four pixels,
-            about six levels off, which is hardly seen in a picture (docs/motion.md says where it is).
+        padding: what the convolutions see beyond the edge. Zeros, as in training, leave a visible frame around the result, and
+            a fringe of some four pixels even where only the deeper ones see them; ``replicate`` repeats the edge in all.
     """
 
     def __init__(
@@ -105,7 +155,7 @@ class VGG19(nn.Module):
         self.wanted = frozenset(layers)
         last = max(layer.index for layer in LAYERS if layer.name in self.wanted)
         self.table = LAYERS[: last + 1]
-        self.pooling = pooling
+        self.pooling, self.padding = pooling, padding
         # The maximum's rectification is the rectifications' maximum, with the same gradient, and a fourth as many values.
         self.rectified_later = frozenset(
             layer.name
@@ -115,9 +165,7 @@ class VGG19(nn.Module):
         self.convolutions = nn.ModuleDict()
         for layer in self.table:
             if layer.kind == "conv":
-                # Only the first convolution sees beyond the picture; deeper edges are the network's own.
-                edge = padding if layer.index == 0 else "zeros"
-                convolution = nn.Conv2d(layer.in_channels, layer.out_channels, kernel_size=3, padding=1, padding_mode=edge)
+                convolution = nn.Conv2d(layer.in_channels, layer.out_channels, kernel_size=3, padding=1)
                 convolution.load_state_dict({"weight": state[f"{layer.name}.weight"], "bias": state[f"{layer.name}.bias"]})
                 self.convolutions[layer.name] = convolution
         self.requires_grad_(False)
@@ -142,7 +190,7 @@ class VGG19(nn.Module):
         x = image
         for layer in self.table:
             if layer.kind == "conv":
-                x = self.convolutions[layer.name](x)
+                x = self._convolved(layer.name, x)
             elif layer.kind == "relu" and layer.name not in self.rectified_later:
                 # In place saves a quarter of the memory; the convolution's own output is kept only if it was asked for.
                 x = functional.relu(x, inplace=layer.name.replace("relu", "conv") not in self.wanted)
@@ -156,6 +204,16 @@ class VGG19(nn.Module):
                     x = functional.relu(x, inplace=True)
             if layer.name in self.wanted:
                 yield layer.name, x
+
+    def _convolved(self, name: str, x: Tensor) -> Tensor:
+        convolution = self.convolutions[name]
+        kernel, bias = cast(Tensor, convolution.weight), cast(Tensor, convolution.bias)
+        if self.padding == "zeros":
+            return functional.conv2d(x, kernel, bias, padding=1)
+        if x.is_cuda:
+            # There a copy takes less time than to begin many small products.
+            return functional.conv2d(functional.pad(x, (1, 1, 1, 1), mode="replicate"), kernel, bias)
+        return cast(Tensor, _EdgeRepeatingConvolution.apply(x, kernel, bias))
 
     @property
     def smallest_side(self) -> int:

@@ -116,8 +116,9 @@ def test_other_starts(engine: Engine, content: torch.Tensor) -> None:
 def test_matched_start_gets_further_than_plain_content(engine: Engine, content: torch.Tensor) -> None:
     objective = engine.look(content).objective(content)
     with torch.no_grad():
-        from_matched = objective(stylised(engine, content, engine.look(content).first_start(content, "matched", 0))).total
-        from_content = objective(stylised(engine, content, content)).total
+        start = engine.look(content).first_start(content, "matched", 0)
+        from_matched = objective(stylised(engine, content, start, 8)).total
+        from_content = objective(stylised(engine, content, content, 8)).total
     assert from_matched < from_content
 
 

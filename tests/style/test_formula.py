@@ -45,9 +45,7 @@ def rectified(image: torch.Tensor, weights: list[tuple[torch.Tensor, torch.Tenso
     for number, (kernel, bias) in enumerate(weights):
         if number in POOLED_BEFORE:
             x = functional.max_pool2d(x, 2)
-        # The edge is repeated before the first convolution, and zeros are set before the others.
-        x = functional.pad(x, (1, 1, 1, 1), mode="replicate") if number == 0 else functional.pad(x, (1, 1, 1, 1))
-        x = functional.conv2d(x, kernel, bias).clamp_min(0)
+        x = functional.conv2d(functional.pad(x, (1, 1, 1, 1), mode="replicate"), kernel, bias).clamp_min(0)
         found.append(x)
     return found
 

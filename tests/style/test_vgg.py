@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nstpipe.config.models import LAYER_NAMES
+from nstpipe.config.models import LAYER_NAMES, Padding
 from nstpipe.errors import MachineError
 from nstpipe.style import vgg
 from nstpipe.style.vgg import LAYERS, VGG19
@@ -13,6 +13,9 @@ from nstpipe.style.weights import Weights, _torchvision_entry, load_weights
 
 SAME = 1e-4
 """Relative: float32 convolutions that sum in another order."""
+
+ROUNDED = 1e-12
+"""Relative: the same in float64."""
 
 
 @pytest.fixture(scope="module")
@@ -79,15 +82,35 @@ def test_rectifying_after_the_pooling_changes_nothing(weights: Weights) -> None:
         assert torch.equal(gradient, found[0][1])
 
 
-def test_replicate_padding_shows_no_edge_and_zeros_do(weights: Weights) -> None:
-    flat = torch.full((1, 3, 12, 12), 50.0)
+def test_repeated_edges_are_not_seen_in_any_layer_and_zeros_are(weights: Weights) -> None:
+    flat = torch.full((1, 3, 40, 56), 50.0)
 
-    def edge_against_middle(padding: str) -> float:
-        activation = VGG19(weights.state, ["relu1_1"], padding=padding)(flat)["relu1_1"]  # type: ignore[arg-type]
-        return float((activation[0, :, 0, 0] - activation[0, :, 6, 6]).abs().max() / activation.max())
+    def edge_against_middle(layer: str, padding: Padding) -> float:
+        activation = VGG19(weights.state, [layer], padding=padding)(flat)[layer][0]
+        middle = activation[:, activation.shape[1] // 2, activation.shape[2] // 2, None, None]
+        return float((activation - middle).abs().max() / activation.max())
 
-    assert edge_against_middle("replicate") < SAME
-    assert edge_against_middle("zeros") > 0.1
+    for layer in ("relu1_1", "relu1_2", "relu3_4", "relu5_1"):
+        assert edge_against_middle(layer, "replicate") < SAME
+        assert edge_against_middle(layer, "zeros") > 0.1
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (4, 1), (2, 3), (6, 7)], ids=str)
+def test_convolution_with_repeated_edges_is_that_of_the_enlarged_picture(size: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    activation = torch.rand(1, 4, *size, generator=generator).double().requires_grad_(True)
+    kernel, bias = torch.rand(5, 4, 3, 3, generator=generator).double(), torch.rand(5, generator=generator).double()
+    upstream = torch.rand(1, 5, *size, generator=generator).double()
+    enlarged = torch.nn.functional.pad(activation, (1, 1, 1, 1), mode="replicate")
+    found = vgg._EdgeRepeatingConvolution.apply(activation, kernel, bias)
+    expected = torch.nn.functional.conv2d(enlarged, kernel, bias)
+    assert torch.allclose(found, expected, rtol=ROUNDED)
+    for of_found, of_expected in zip(
+        torch.autograd.grad((found * upstream).sum(), activation),
+        torch.autograd.grad((expected * upstream).sum(), activation),
+        strict=True,
+    ):
+        assert torch.allclose(of_found, of_expected, rtol=ROUNDED)
 
 
 def test_average_pooling_is_the_mean_and_maximum_pooling_the_maximum(weights: Weights) -> None:
