@@ -74,7 +74,7 @@ class EngineSettings:
         device: auto, cpu, cuda or cuda:N.
         precision: auto, bfloat16 or float32.
         pooling: of VGG19.
-        padding: of VGG19's first convolution.
+        padding: what VGG19 sees beyond the edge.
         content_layers: names and weights.
         style_layers: names and weights.
         strength: of the style; 1 is the tuned default.
