@@ -169,8 +169,8 @@ def pastiche(content: Tensor, style: Tensor, evaluations: int) -> tuple[float, T
 def nstpipe_objective(judge: Judge, content: Tensor, style_pixels: np.ndarray, precision: str) -> tuple[Objective, Tensor]:
     """nstpipe's objective with the peer's balance of content and style, and nstpipe's own start.
 
-    The peers' loss sees zeros beyond the edge, and rewards the frame that they leave around a picture; what nstpipe paints by
-    default, without one, has a greater loss by it whatever it spends.
+    The peers' loss sees zeros beyond the edge, and rewards the frame that they leave around a picture. What nstpipe paints by
+    default has none, and did not come to the peers' loss in 200 evaluations with the first pair at 256 pixels.
     """
     weights = dict.fromkeys(STYLE_LAYERS, 1.0)
     settings = EngineSettings(

@@ -4,7 +4,6 @@ The clip is `passing` of scenes.py: what its ellipse uncovers, what its pan brin
 frames are painted one after another from their moved results, with a fixed number of evaluations, and with the same first
 frame. Ways to begin where nothing was painted:
     content: the original as it is.
-    edge: matched, but what a pan brings in takes paint of the frame's edge where both look alike.
     matched: the original in the colours of what is painted (what nstpipe does).
     patches: for each uncovered patch, the paint of the earlier frame's most similar patch (Hertzmann et al. 2001).
     weighted: matched, and the style loss counts uncovered positions twice.
@@ -39,7 +38,7 @@ from torch import Tensor
 
 from nstpipe.media.frame import Frame, Pixels, resized
 from nstpipe.motion.anchor import Moved, anchor_of, moved, warped_start
-from nstpipe.motion.flow import came_from_inside, motion_between, resemblance, warp
+from nstpipe.motion.flow import came_from_inside, motion_between, resemblance
 from nstpipe.motion.metrics import warping_error
 from nstpipe.motion.steps import Step
 from nstpipe.style.color import ColorStatistics, color_statistics
@@ -198,10 +197,6 @@ def painted(way: str, clip: Clip, look: Look, first: Tensor, evaluations: int) -
         same = torch.from_numpy(resemblance(before, now))
         if way == "content":
             start = torch.lerp(torch.lerp(content, states[-1], same), anchor.image, anchor.reliability)
-        elif way == "edge":
-            moved_before = warp(before.astype(np.float32), motion.backward)
-            follows = torch.maximum(anchor.reliability, torch.from_numpy(resemblance(moved_before, now)))
-            start = torch.lerp(torch.lerp(start, states[-1], same), anchor.image, follows)
         elif way == "patches":
             filled = patched(before, now, states[-1], anchor.reliability, start)
             start = torch.lerp(torch.lerp(filled, states[-1], same), anchor.image, anchor.reliability)

@@ -74,8 +74,8 @@ def has_native_bfloat16(device: torch.device) -> bool:
 def bfloat16_speedup(threads: int) -> float:
     """How many times as fast the CPU convolves in bfloat16 as in float32, measured once in a process; below 1 it is slower.
 
-    That a processor has the instructions does not say so: without its matrix unit, which virtual machines often hide, Intel's
-    fourth and fifth Xeon generations are 0.5 times as fast, and others with the same instructions more than twice.
+    That a processor has the instructions does not say so: a fifth-generation Xeon whose matrix unit the virtual machine hid was
+    0.5 times as fast, and another server with the same instructions more than twice.
 
     Args:
         threads: that torch computes with now.

@@ -207,9 +207,9 @@ class VGG19(nn.Module):
 
     def _convolved(self, name: str, x: Tensor) -> Tensor:
         convolution = self.convolutions[name]
-        kernel, bias = cast(Tensor, convolution.weight), cast(Tensor, convolution.bias)
         if self.padding == "zeros":
-            return functional.conv2d(x, kernel, bias, padding=1)
+            return cast(Tensor, convolution(x))
+        kernel, bias = cast(Tensor, convolution.weight), cast(Tensor, convolution.bias)
         if x.is_cuda:
             # There a copy takes less time than to begin many small products.
             return functional.conv2d(functional.pad(x, (1, 1, 1, 1), mode="replicate"), kernel, bias)
