@@ -9,10 +9,14 @@ frame. Ways to begin where nothing was painted:
     weighted: matched, and the style loss counts uncovered positions twice.
     more: matched, with more evaluations in proportion to what is new.
 
+    alone: each frame by itself, from the content, to see how far two ways to paint the same differ without any motion.
+
 For each way, by how long ago an area was uncovered: its style distance (Gram matrices over that area alone) and its colour
-distance (Fréchet's, between the RGB statistics of area and painting), over those of the rest of the frame. A road and a sky are
-not equally far from a painting, so each quotient is divided by that of the same areas in the same frame painted by itself for
-many evaluations. 1 is as painted as the rest.
+distance (Fréchet's, between the RGB statistics of area and painting), over the mean of those of areas of the same shape in the
+rest of the frame: what is as small as the area itself, since a part is farther from a painting than a whole, in which
+opposite errors cancel, and stays so however long the whole is worked on. A road and a sky are not equally far from a
+painting either, so each quotient is divided by that of the same areas in the same frame painted by itself for many
+evaluations, from the start that is nstpipe's default. 1 is as painted as the rest.
 
 With --pan, only what the pan brings in is looked at, without the ellipse.
 
@@ -24,7 +28,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -54,56 +58,100 @@ AGES = ((0, 0), (1, 2), (3, 9))
 """Frames since an area was uncovered, first and last."""
 
 ALWAYS_SEEN = 999
+PLACES, LEAST_OLD = 9, 0.9
+"""Into how many places, from side to side, a shape is moved; and how much of it must be old paint there."""
+LEVELS = 255
 PATCH_PIXELS, PATCH_STEP_PIXELS, CANDIDATE_STEP_PIXELS, PATCH_DETAIL = 12, 6, 3, 4
 WEIGHT = 2.0
 
 
 @dataclass(frozen=True)
+class AgeDistances:
+    """Means over the judged frames, by age; the colours' in levels of 255.
+
+    Attributes:
+        style: of what was uncovered.
+        style_elsewhere: of areas of that shape in the rest of the frame.
+        color: like `style`.
+        color_elsewhere: like `style_elsewhere`.
+    """
+
+    style: tuple[float, ...]
+    style_elsewhere: tuple[float, ...]
+    color: tuple[float, ...]
+    color_elsewhere: tuple[float, ...]
+
+    def quotients(self, other: AgeDistances) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Of style and colour: how much farther what was uncovered is than the rest, over how much it is in the other."""
+
+        def quotient(here: tuple[float, ...], there: tuple[float, ...]) -> NDArray[np.float64]:
+            return np.divide(here, there)
+
+        style = quotient(self.style, self.style_elsewhere) / quotient(other.style, other.style_elsewhere)
+        color = quotient(self.color, self.color_elsewhere) / quotient(other.color, other.color_elsewhere)
+        return tuple(style.tolist()), tuple(color.tolist())
+
+
+@dataclass(frozen=True)
 class Row:
-    """One way: quotients by age, and what it cost."""
+    """One way: quotients by age, what they are made of, and what it cost."""
 
     way: str
     style: tuple[float, ...]
     color: tuple[float, ...]
+    distances: AgeDistances
     loss: float
     evaluations: float
-    warping_error: float
+    warping_error: float | None
 
 
 class Judge:
-    """Distances of areas, relative to the rest and to the same frame by itself."""
+    """Distances of areas, and of areas of the same shape in the rest."""
 
     def __init__(self, look: Look, engine: Engine, painting: Tensor, clip: Clip, *, pan: bool) -> None:
         self.look, self.view = look, View(engine.network, engine.preprocessing)
         self.colors = color_statistics(painting)
         self.ages = ages(clip, pan=pan)
 
-    def distances(self, image: Tensor, area: NDArray[np.bool_]) -> tuple[float, float]:
-        weight = torch.from_numpy(area.astype(np.float32))
-        targets = self.look.style_targets(max(image.shape[-2:]))
+    def judged(self, pictures: Mapping[int, Tensor]) -> AgeDistances:
+        """Args: pictures: by their places in the clip."""
+        found = np.mean([self._of_a_frame(index, picture) for index, picture in pictures.items()], axis=0)
+        (style, style_elsewhere), (color, color_elsewhere) = np.moveaxis(found, 0, -1).tolist()
+        return AgeDistances(tuple(style), tuple(style_elsewhere), tuple(color), tuple(color_elsewhere))
+
+    def _of_a_frame(self, index: int, picture: Tensor) -> NDArray[np.float64]:
+        """Ages x (style, colour) x (there, elsewhere)."""
         with torch.no_grad():
-            activations = dict(self.view(image))
+            activations = {layer: activation.float() for layer, activation in self.view(picture) if layer in LAYERS}
+        found = []
+        for first, last in AGES:
+            area = (self.ages[index] >= first) & (self.ages[index] <= last)
+            here = self._distances(picture, activations, area)
+            elsewhere = np.mean([self._distances(picture, activations, one) for one in self._elsewhere(index, area)], axis=0)
+            found.append(np.stack([here, elsewhere], axis=-1))
+        return np.stack(found)
+
+    def _elsewhere(self, index: int, area: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+        """The same shape, farther left in the frame, where nearly all of it is old paint."""
+        rest = self.ages[index] > AGES[-1][1]
+        width = area.shape[1]
+        moved = [np.roll(area, -(number * width) // PLACES, axis=1) & rest for number in range(1, PLACES)]
+        enough = [one for one in moved if one.sum() >= LEAST_OLD * area.sum()]
+        assert len(enough) >= PLACES // 2, "too much of the frame is new to compare with the rest"
+        return enough
+
+    def _distances(self, picture: Tensor, activations: Mapping[str, Tensor], area: NDArray[np.bool_]) -> NDArray[np.float64]:
+        weight = torch.from_numpy(area.astype(np.float32))
+        targets = self.look.style_targets(max(picture.shape[-2:]))
         weights = at_layers(weight[None, None], LAYERS)
         style = 0.0
         for layer in LAYERS:
-            activation, share = activations[layer].float(), weights[layer]
+            activation, share = activations[layer], weights[layer]
             share = share[..., : activation.shape[-2], : activation.shape[-1]]
             # Of the area alone: each position as much as the area has of it.
             matrix = gram(activation * (share / share.mean()).sqrt())
             style += float(gram_distance(matrix, targets[layer].gram)) / len(LAYERS)
-        return style, frechet(color_statistics(image, weight), self.colors)
-
-    def quotients(self, index: int, image: Tensor, alone: Tensor) -> list[tuple[float, float]]:
-        found = []
-        rest = self.ages[index] > AGES[-1][1]
-        for first, last in AGES:
-            area = (self.ages[index] >= first) & (self.ages[index] <= last)
-            quotient = []
-            for picture in (image, alone):
-                here, there = self.distances(picture, area), self.distances(picture, rest)
-                quotient.append((here[0] / there[0], here[1] / there[1]))
-            found.append((quotient[0][0] / quotient[1][0], quotient[0][1] / quotient[1][1]))
-        return found
+        return np.array([style, LEVELS * frechet(color_statistics(picture, weight), self.colors)])
 
 
 def frechet(one: ColorStatistics, other: ColorStatistics) -> float:
@@ -214,7 +262,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=13)
     parser.add_argument("--evaluations", type=int, default=20)
     parser.add_argument("--style", default="van_gogh_starry_night")
-    parser.add_argument("--ways", nargs="+", default=("content", "matched", "patches", "weighted", "more"))
+    parser.add_argument("--ways", nargs="+", default=("alone", "content", "matched", "patches", "weighted", "more"))
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     with Image.open(SAMPLES / "styles" / f"{arguments.style}.jpg") as image:
@@ -239,41 +287,47 @@ def main() -> None:
     clip = synthetic(arguments.size, arguments.frames)
     judge = Judge(look, engine, tensor_of(painting), clip, pan=arguments.pan)
     judged = [index for index in range(1, arguments.frames) if index % 4 == 0]
-    alone: dict[int, Tensor] = {}
-    for index in (0, *judged):
-        content = tensor_of(resized(clip.frames[index], clip.size))
-        start = look.first_start(content, "matched", 0)
-        alone[index] = last_of(look, content, start, ALONE_EVALUATIONS).image
+    contents = {index: tensor_of(resized(clip.frames[index], clip.size)) for index in (0, *judged)}
+    alone = {
+        index: last_of(look, content, look.first_start(content, "matched", 0), ALONE_EVALUATIONS).image
+        for index, content in contents.items()
+    }
+    by_itself = judge.judged({index: alone[index] for index in judged})
     rows = []
     for way in arguments.ways:
-        states, done = painted(way, clip, look, alone[0], arguments.evaluations)
-        found = np.mean([judge.quotients(index, states[index], alone[index]) for index in judged], axis=0)
-        assert clip.scene is not None
-        errors = [
-            warping_error(pixels_of(states[index - 1]), pixels_of(states[index]), clip.scene.motion(index - 1, index))
-            for index in range(1, arguments.frames)
-        ]
+        if way == "alone":
+            done = [last_of(look, contents[index], contents[index], ALONE_EVALUATIONS) for index in judged]
+            distances, errors = judge.judged({index: one.image for index, one in zip(judged, done, strict=True)}), None
+        else:
+            states, done = painted(way, clip, look, alone[0], arguments.evaluations)
+            distances = judge.judged({index: states[index] for index in judged})
+            assert clip.scene is not None
+            errors = [
+                warping_error(pixels_of(states[index - 1]), pixels_of(states[index]), clip.scene.motion(index - 1, index))
+                for index in range(1, arguments.frames)
+            ]
+        style_quotients, color_quotients = distances.quotients(by_itself)
         rows.append(
             Row(
                 way=way,
-                style=tuple(float(value) for value in found[:, 0]),
-                color=tuple(float(value) for value in found[:, 1]),
+                style=style_quotients,
+                color=color_quotients,
+                distances=distances,
                 loss=float(np.mean([one.content_loss + one.style_loss for one in done])),
                 evaluations=float(np.mean([one.evaluations for one in done])),
-                warping_error=float(np.mean(errors)),
+                warping_error=float(np.mean(errors)) if errors is not None else None,
             )
         )
         style, color = (" ".join(f"{value:.2f}" for value in values) for values in (rows[-1].style, rows[-1].color))
         print(
             f"{way:9} style {style}  colour {color}  loss {rows[-1].loss:.3f}  {rows[-1].evaluations:.1f} evaluations  "
-            f"warping error {rows[-1].warping_error:.5f}",
+            + (f"warping error {rows[-1].warping_error:.5f}" if rows[-1].warping_error is not None else ""),
             flush=True,
         )
     if arguments.json is not None:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(
-            json.dumps({**vars(arguments), "json": None, "rows": [asdict(row) for row in rows]}, indent=2)
-        )
+        found = {**vars(arguments), "json": None, "by_itself": asdict(by_itself), "rows": [asdict(row) for row in rows]}
+        arguments.json.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":
