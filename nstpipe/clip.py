@@ -31,6 +31,10 @@ RETRY_WAITS_SECONDS = (1.0, 4.0, 16.0)
 HALVINGS_OF_MEMORY = 40
 """Enough to come from a terabyte to one byte: a container may allow far less memory than its machine says is free."""
 
+NO_PRIMITIVE = "could not create a primitive"
+"""What oneDNN, which convolves for torch on CPUs, says where it got no memory for its code. It remembers that, and says so
+again whenever the same convolution is wanted in this process."""
+
 _TRANSIENT = frozenset(
     {errno.EIO, errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ENFILE, errno.EMFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT}
 )
@@ -108,6 +112,8 @@ def run_clip(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
                     raise
                 return ClipResult(task, replace(failed(output.job, output.found.file.path, reason, output), attempts=attempt))
             said = reason.problem if reason is not None else str(error)
+            if str(error) == NO_PRIMITIVE:
+                torch.backends.mkldnn.set_flags(False)  # torch's own convolutions are slower, but there
             if _is_out_of_memory(error) and engine_is_loaded():
                 said += _take_less_memory(task)
             _wait(output, task.clip, said, attempt, wait_seconds, emit, stop)
@@ -151,8 +157,10 @@ def _as_item_error(error: BaseException, path: Path) -> ItemError | None:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was wanting: torch's allocator, oneDNN and C++ each say so in their own words."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+        isinstance(error, RuntimeError)
+        and ("can't allocate memory" in str(error) or str(error) in (NO_PRIMITIVE, "std::bad_alloc"))
     )
 
 
