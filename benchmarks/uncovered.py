@@ -58,8 +58,9 @@ AGES = ((0, 0), (1, 2), (3, 9))
 """Frames since an area was uncovered, first and last."""
 
 ALWAYS_SEEN = 999
-PLACES, LEAST_OLD = 9, 0.9
-"""Into how many places, from side to side, a shape is moved; and how much of it must be old paint there."""
+PLACES, NEARLY_ALL, FEWEST_PLACES = 9, 0.9, 3
+"""Into how many places, from side to side, a shape is moved; how much of it is to be old paint there; and how many of those
+with the most are taken anyway."""
 LEVELS = 255
 PATCH_PIXELS, PATCH_STEP_PIXELS, CANDIDATE_STEP_PIXELS, PATCH_DETAIL = 12, 6, 3, 4
 WEIGHT = 2.0
@@ -132,12 +133,14 @@ class Judge:
         return np.stack(found)
 
     def _elsewhere(self, index: int, area: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
-        """The same shape, farther left in the frame, where nearly all of it is old paint."""
+        """The same shape, farther left in the frame, where nearly all of it is old paint, or else as much as can be had."""
         rest = self.ages[index] > AGES[-1][1]
         width = area.shape[1]
         moved = [np.roll(area, -(number * width) // PLACES, axis=1) & rest for number in range(1, PLACES)]
-        enough = [one for one in moved if one.sum() >= LEAST_OLD * area.sum()]
-        assert len(enough) >= PLACES // 2, "too much of the frame is new to compare with the rest"
+        enough = [one for one in moved if one.sum() >= NEARLY_ALL * area.sum()]
+        if len(enough) < FEWEST_PLACES:
+            enough = sorted(moved, key=lambda one: -int(one.sum()))[:FEWEST_PLACES]
+        assert all(one.any() for one in enough), "too much of the frame is new to compare with the rest"
         return enough
 
     def _distances(self, picture: Tensor, activations: Mapping[str, Tensor], area: NDArray[np.bool_]) -> NDArray[np.float64]:
