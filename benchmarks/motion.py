@@ -13,9 +13,9 @@ Clips:
     passing: an ellipse passes before a slowly panned street; its flow and occlusion are known exactly.
 
 The warping error is that of `nstpipe metrics` (docs/motion.md), with the exact flow where there is one; there, pixels in
-which two things meet have no motion of their own and do not count. Losses are averaged over all frames but the
-first. The total is what a frame by itself minimises: content, style and total variation, the last measured on the results,
-without the temporal loss.
+which two things meet have no motion of their own and do not count. Losses are those of the finished frames, averaged over all
+but the first, and of all ways alike: content, style and total variation, with each place counted once. That is what a frame by
+itself minimises; what has come into view counts more while a later one is painted.
 
 With --drift, a still scene with grain is painted for 300 frames, and the last second is compared with the first.
 
@@ -48,11 +48,12 @@ from nstpipe.media.frame import Pixels, resized, working_size
 from nstpipe.media.video import VideoSource, probe
 from nstpipe.motion.flow import DETAIL, Motion, for_flow, motion_between
 from nstpipe.motion.metrics import coherence, tone
-from nstpipe.style.engine import TOTAL_VARIATION, tensor_of
+from nstpipe.style.engine import TOTAL_VARIATION, Engine, EngineSettings, Look, StylePicture, tensor_of
 from nstpipe.style.losses import total_variation
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 STYLE = SAMPLES / "styles" / "van_gogh_starry_night.jpg"
+STYLE_LAYERS = tuple(f"relu{block}_1" for block in range(1, 6))
 
 FIRST_EVALUATIONS = 200
 INDEPENDENT_EVALUATIONS = 60
@@ -177,10 +178,37 @@ def painted(
     return [frame.pixels for frame in source.read(0, source.frame_count)], done
 
 
-def measured(clip: Clip, way: str, results: Sequence[Pixels], done: Sequence[FrameDone]) -> Row:
+def default_engine(painting: Pixels, precision: str) -> Engine:
+    """As the pipeline's defaults have it."""
+    settings = EngineSettings(
+        weights="bundled",
+        device="auto",
+        precision=precision,
+        pooling="max",
+        padding="replicate",
+        content_layers=(("relu4_2", 1.0),),
+        style_layers=tuple((layer, 1.0) for layer in STYLE_LAYERS),
+        strength=1.0,
+        style_scale=1.0,
+        total_variation=1.0,
+        temporal=1.0,
+    )
+    return Engine(settings, [StylePicture(painting, 1.0)])
+
+
+def losses_of(look: Look, clip: Clip, index: int, result: Pixels) -> tuple[float, float, float]:
+    """Content, style and total variation of a finished frame."""
+    image, content = tensor_of(result), tensor_of(resized(clip.frames[index], clip.size))
+    with torch.no_grad():
+        losses = look.objective(content)(image)
+    return float(losses.content), float(losses.style), TOTAL_VARIATION * float(total_variation(image))
+
+
+def measured(clip: Clip, way: str, look: Look, results: Sequence[Pixels], done: Sequence[FrameDone]) -> Row:
     ranges = coherence(zip(clip.frames, results, strict=True), (1, LONG_LAG), clip.motion).ranges
     later = done[1:]
-    variation = [TOTAL_VARIATION * float(total_variation(tensor_of(result))) for result in results[1:]]
+    losses = [losses_of(look, clip, index, result) for index, result in enumerate(results[1:], start=1)]
+    content, style, variation = np.mean(losses, axis=0).tolist()
 
     def mean(values: Sequence[float]) -> float:
         return sum(values) / len(values)
@@ -191,9 +219,9 @@ def measured(clip: Clip, way: str, results: Sequence[Pixels], done: Sequence[Fra
         warping_error=ranges[0].stylised,
         long_warping_error=ranges[1].stylised,
         original_warping_error=ranges[0].original,
-        content_loss=mean([frame.content_loss for frame in later]),
-        style_loss=mean([frame.style_loss for frame in later]),
-        total_variation=mean(variation),
+        content_loss=content,
+        style_loss=style,
+        total_variation=variation,
         evaluations=mean([frame.evaluations for frame in later]),
         seconds=mean([frame.seconds for frame in later]),
         optimising_share=sum(frame.optimising_seconds for frame in later) / sum(frame.seconds for frame in later),
@@ -243,6 +271,8 @@ def main() -> None:
     arguments = parser.parse_args()
     rows: list[Row] = []
     found: dict[str, Any] = {}
+    with Image.open(STYLE) as image:
+        look = default_engine(np.asarray(image.convert("RGB")), "float32").look(None)
     with tempfile.TemporaryDirectory() as name:
         folder = arguments.keep or Path(name)
         for make in (city, synthetic):
@@ -252,7 +282,7 @@ def main() -> None:
             results = {}
             for way, settings in WAYS.items():
                 results[way], done = painted(folder / clip.name / way, clip.frames, max(clip.size), settings)
-                rows.append(measured(clip, way, results[way], done))
+                rows.append(measured(clip, way, look, results[way], done))
                 row = rows[-1]
                 print(
                     f"{row.clip:8} {row.way:12} warping error {row.warping_error:.6f} long {row.long_warping_error:.6f} "

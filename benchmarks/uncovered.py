@@ -4,12 +4,15 @@ The clip is `passing` of scenes.py: what its ellipse uncovers, what its pan brin
 frames are painted one after another from their moved results, with a fixed number of evaluations, and with the same first
 frame. Ways to begin where nothing was painted:
     content: the original as it is.
-    matched: the original in the colours of what is painted (what nstpipe does).
+    matched: the original in the colours of what is painted.
     patches: for each uncovered patch, the paint of the earlier frame's most similar patch (Hertzmann et al. 2001).
-    weighted: matched, and the style loss counts uncovered positions twice.
+And what is done from there on:
     more: matched, with more evaluations in proportion to what is new.
-
-    alone: each frame by itself, from the content, to see how far two ways to paint the same differ without any motion.
+    weighted: the same, and the style loss counts what is new one and a half times.
+    farther: more, with longer steps in what is new.
+    all: all of it (what nstpipe does).
+Without any of it, to see how far two ways to paint the same differ without any motion:
+    alone: each frame by itself, from the content.
 
 For each way, by how long ago an area was uncovered: its style distance (Gram matrices over that area alone) and its colour
 distance (Fréchet's, between the RGB statistics of area and painting), over the mean of those of areas of the same shape in the
@@ -28,14 +31,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from motion import SAMPLES, Clip, synthetic
+from motion import SAMPLES, STYLE_LAYERS, Clip, default_engine, synthetic
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -46,13 +49,21 @@ from nstpipe.motion.flow import came_from_inside, motion_between, resemblance
 from nstpipe.motion.metrics import warping_error
 from nstpipe.motion.steps import Step
 from nstpipe.style.color import ColorStatistics, color_statistics
-from nstpipe.style.engine import Engine, EngineSettings, Look, StylePicture, pixels_of, tensor_of, tensor_of_floats
+from nstpipe.style.engine import (
+    LOOSE_REACH,
+    LOOSE_STYLE_WEIGHT,
+    Engine,
+    Look,
+    pixels_of,
+    tensor_of,
+    tensor_of_floats,
+)
 from nstpipe.style.losses import gram, gram_distance
-from nstpipe.style.objective import Anchor, View
-from nstpipe.style.optimise import FIRST_STEP, FIRST_STEP_NEARBY, Iterate, iterates
+from nstpipe.style.objective import Anchor, Objective, View
+from nstpipe.style.optimise import FIRST_STEP_NEARBY, Iterate, iterates
 from nstpipe.style.regions import at_layers
+from nstpipe.style.tiles import TiledObjective
 
-LAYERS = tuple(f"relu{block}_1" for block in range(1, 6))
 ALONE_EVALUATIONS, FIRST_EVALUATIONS = 100, 200
 AGES = ((0, 0), (1, 2), (3, 9))
 """Frames since an area was uncovered, first and last."""
@@ -63,7 +74,17 @@ PLACES, NEARLY_ALL, FEWEST_PLACES = 9, 0.9, 3
 with the most are taken anyway."""
 LEVELS = 255
 PATCH_PIXELS, PATCH_STEP_PIXELS, CANDIDATE_STEP_PIXELS, PATCH_DETAIL = 12, 6, 3, 4
-WEIGHT = 2.0
+
+WAYS: Mapping[str, tuple[str, bool, float, float]] = {
+    "content": ("content", False, 1.0, 1.0),
+    "matched": ("matched", False, 1.0, 1.0),
+    "patches": ("patches", False, 1.0, 1.0),
+    "more": ("matched", True, 1.0, 1.0),
+    "weighted": ("matched", True, LOOSE_STYLE_WEIGHT, 1.0),
+    "farther": ("matched", True, 1.0, LOOSE_REACH),
+    "all": ("matched", True, LOOSE_STYLE_WEIGHT, LOOSE_REACH),
+}
+"""What new areas start from, whether there are more evaluations for them, and what their style and their steps count."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +144,7 @@ class Judge:
     def _of_a_frame(self, index: int, picture: Tensor) -> NDArray[np.float64]:
         """Ages x (style, colour) x (there, elsewhere)."""
         with torch.no_grad():
-            activations = {layer: activation.float() for layer, activation in self.view(picture) if layer in LAYERS}
+            activations = {layer: activation.float() for layer, activation in self.view(picture) if layer in STYLE_LAYERS}
         found = []
         for first, last in AGES:
             area = (self.ages[index] >= first) & (self.ages[index] <= last)
@@ -146,14 +167,14 @@ class Judge:
     def _distances(self, picture: Tensor, activations: Mapping[str, Tensor], area: NDArray[np.bool_]) -> NDArray[np.float64]:
         weight = torch.from_numpy(area.astype(np.float32))
         targets = self.look.style_targets(max(picture.shape[-2:]))
-        weights = at_layers(weight[None, None], LAYERS)
+        weights = at_layers(weight[None, None], STYLE_LAYERS)
         style = 0.0
-        for layer in LAYERS:
+        for layer in STYLE_LAYERS:
             activation, share = activations[layer], weights[layer]
             share = share[..., : activation.shape[-2], : activation.shape[-1]]
             # Of the area alone: each position as much as the area has of it.
             matrix = gram(activation * (share / share.mean()).sqrt())
-            style += float(gram_distance(matrix, targets[layer].gram)) / len(LAYERS)
+            style += float(gram_distance(matrix, targets[layer].gram)) / len(STYLE_LAYERS)
         return np.array([style, LEVELS * frechet(color_statistics(picture, weight), self.colors)])
 
 
@@ -215,28 +236,42 @@ def patched(before: Pixels, now: Pixels, painted: Tensor, reliability: Tensor, o
     return tensor_of_floats(filled.astype(np.float32).clip(0, 1))
 
 
-def last_of(look: Look, content: Tensor, start: Tensor, most: int, anchor: Anchor | None = None) -> Iterate:
-    first_step = FIRST_STEP_NEARBY if anchor is not None else FIRST_STEP
-    done = look.stylise(content, start, optimizer="lbfgs", most=most, tolerance=0.0, anchor=anchor, first_step=first_step)
+def by_itself(look: Look, content: Tensor, start: Tensor) -> Iterate:
+    """A frame without any before it."""
+    done = look.stylise(content, start, optimizer="lbfgs", most=ALONE_EVALUATIONS, tolerance=0.0)
     return deque(done, maxlen=1).pop()
 
 
-def weighted_last(look: Look, content: Tensor, start: Tensor, most: int, anchor: Anchor) -> Iterate:
-    """With the style of uncovered positions counted `WEIGHT` times."""
+def going_on(look: Look, content: Tensor, start: Tensor, most: int, anchor: Anchor, weight: float, reach: float) -> Iterate:
+    """A frame that holds on to the one before it, with losses in which all areas count alike.
+
+    Args:
+        weight: how much the style of what is new counts.
+        reach: how much longer steps are there.
+    """
     objective = look.objective(content, anchor)
-    emphasis = 1 + (WEIGHT - 1) * (1 - anchor.reliability)
-    weights = at_layers((emphasis / emphasis.mean())[None, None], LAYERS)
-    goals = tuple(replace(goal, weights=weights) for goal in objective.goals)
+
+    def counting(weights: Mapping[str, Tensor] | None) -> Objective | TiledObjective:
+        return replace(objective, goals=tuple(replace(goal, weights=weights) for goal in objective.goals))
+
     done = iterates(
-        replace(objective, goals=goals), start, name="lbfgs", most=most, tolerance=0.0, first_step=FIRST_STEP_NEARBY
+        counting(at_layers(anchor.loosely(weight), STYLE_LAYERS)),
+        start,
+        name="lbfgs",
+        most=most,
+        tolerance=0.0,
+        first_step=FIRST_STEP_NEARBY,
+        reach=anchor.loosely(reach),
     )
     last = deque(done, maxlen=1).pop()
-    plain = objective(last.image)
+    with torch.no_grad():
+        plain = counting(None)(last.image)
     return replace(last, content_loss=float(plain.content), style_loss=float(plain.style))
 
 
 def painted(way: str, clip: Clip, look: Look, first: Tensor, evaluations: int) -> tuple[list[Tensor], list[Iterate]]:
     states, done = [first], []
+    beginning, has_more, weight, reach = WAYS[way]
     for index in range(1, len(clip.frames)):
         before, now = (resized(frame, clip.size) for frame in clip.frames[index - 1 : index + 1])
         content = tensor_of(now)
@@ -246,14 +281,13 @@ def painted(way: str, clip: Clip, look: Look, first: Tensor, evaluations: int) -
         step = Step(Frame(now, index), now, now, {1: motion}, before)
         start, unseen = warped_start(content, step, states[-1], anchor)
         same = torch.from_numpy(resemblance(before, now))
-        if way == "content":
+        if beginning == "content":
             start = torch.lerp(torch.lerp(content, states[-1], same), anchor.image, anchor.reliability)
-        elif way == "patches":
+        elif beginning == "patches":
             filled = patched(before, now, states[-1], anchor.reliability, start)
             start = torch.lerp(torch.lerp(filled, states[-1], same), anchor.image, anchor.reliability)
-        most = round(evaluations + unseen * (FIRST_EVALUATIONS - evaluations)) if way == "more" else evaluations
-        optimised: Callable[..., Iterate] = weighted_last if way == "weighted" else last_of
-        done.append(optimised(look, content, start, most, anchor))
+        most = round(evaluations + unseen * (FIRST_EVALUATIONS - evaluations)) if has_more else evaluations
+        done.append(going_on(look, content, start, most, anchor, weight, reach))
         states.append(done[-1].image)
     return states, done
 
@@ -265,41 +299,25 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=13)
     parser.add_argument("--evaluations", type=int, default=20)
     parser.add_argument("--style", default="van_gogh_starry_night")
-    parser.add_argument("--ways", nargs="+", default=("alone", "content", "matched", "patches", "weighted", "more"))
+    parser.add_argument("--ways", nargs="+", choices=("alone", *WAYS), default=("alone", *WAYS))
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     with Image.open(SAMPLES / "styles" / f"{arguments.style}.jpg") as image:
         painting = np.asarray(image.convert("RGB"))
-    engine = Engine(
-        EngineSettings(
-            weights="bundled",
-            device="auto",
-            precision="auto",
-            pooling="max",
-            padding="replicate",
-            content_layers=(("relu4_2", 1.0),),
-            style_layers=tuple((layer, 1.0) for layer in LAYERS),
-            strength=1.0,
-            style_scale=1.0,
-            total_variation=1.0,
-            temporal=1.0,
-        ),
-        [StylePicture(painting, 1.0)],
-    )
+    engine = default_engine(painting, "auto")
     look = engine.look(None)
     clip = synthetic(arguments.size, arguments.frames)
     judge = Judge(look, engine, tensor_of(painting), clip, pan=arguments.pan)
     judged = [index for index in range(1, arguments.frames) if index % 4 == 0]
     contents = {index: tensor_of(resized(clip.frames[index], clip.size)) for index in (0, *judged)}
     alone = {
-        index: last_of(look, content, look.first_start(content, "matched", 0), ALONE_EVALUATIONS).image
-        for index, content in contents.items()
+        index: by_itself(look, content, look.first_start(content, "matched", 0)).image for index, content in contents.items()
     }
-    by_itself = judge.judged({index: alone[index] for index in judged})
+    well_painted = judge.judged({index: alone[index] for index in judged})
     rows = []
     for way in arguments.ways:
         if way == "alone":
-            done = [last_of(look, contents[index], contents[index], ALONE_EVALUATIONS) for index in judged]
+            done = [by_itself(look, contents[index], contents[index]) for index in judged]
             distances, errors = judge.judged({index: one.image for index, one in zip(judged, done, strict=True)}), None
         else:
             states, done = painted(way, clip, look, alone[0], arguments.evaluations)
@@ -309,7 +327,7 @@ def main() -> None:
                 warping_error(pixels_of(states[index - 1]), pixels_of(states[index]), clip.scene.motion(index - 1, index))
                 for index in range(1, arguments.frames)
             ]
-        style_quotients, color_quotients = distances.quotients(by_itself)
+        style_quotients, color_quotients = distances.quotients(well_painted)
         rows.append(
             Row(
                 way=way,
@@ -329,7 +347,7 @@ def main() -> None:
         )
     if arguments.json is not None:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        found = {**vars(arguments), "json": None, "by_itself": asdict(by_itself), "rows": [asdict(row) for row in rows]}
+        found = {**vars(arguments), "json": None, "by_itself": asdict(well_painted), "rows": [asdict(row) for row in rows]}
         arguments.json.write_text(json.dumps(found, indent=2) + "\n")
 
 

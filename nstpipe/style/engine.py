@@ -64,6 +64,13 @@ TEMPORAL = 150.0
 """What `temporal.weight: 1` multiplies the distance from the moved previous result with. Against 100, it takes
 off a sixth of the flicker, at 1 % more content and style loss."""
 
+LOOSE_STYLE_WEIGHT = 1.5
+"""How much the style of what the anchor does not hold counts, against what it holds. That is little of a picture and new in
+it, so that what it looks like matters more to people than to the mean over all."""
+
+LOOSE_REACH = 9.0
+"""How much longer steps are there for the same slope: the temporal loss makes the loss bend more everywhere else."""
+
 
 @dataclass(frozen=True)
 class EngineSettings:
@@ -309,8 +316,10 @@ class Look:
         """
         device = self._engine.device
 
-        def optimised(objective: Callable[[Tensor], Losses], start: Tensor) -> Iterator[Iterate]:
-            minimised = functools.partial(iterates, name=optimizer, most=most, tolerance=tolerance, first_step=first_step)
+        def optimised(objective: Callable[[Tensor], Losses], start: Tensor, reach: Tensor | None = None) -> Iterator[Iterate]:
+            minimised = functools.partial(
+                iterates, name=optimizer, most=most, tolerance=tolerance, first_step=first_step, reach=reach
+            )
             if not self._in_luminance:
                 yield from minimised(objective, start.to(device))
                 return
@@ -335,7 +344,8 @@ class Look:
             change = iterate.image.to(start.device) - coarse_start
             start = (start + functional.interpolate(change, size=start.shape[-2:], mode="bicubic")).clamp(0, 1)
         objective = self.objective(content.to(device), anchor, wrapped=wrapped)
-        for iterate in optimised(objective, start):
+        reach = anchor.loosely(LOOSE_REACH).to(device) if anchor is not None else None
+        for iterate in optimised(objective, start, reach):
             yield replace(iterate, evaluations=math.ceil(spent + iterate.evaluations))
 
     def objective(self, content: Tensor, anchor: Anchor | None = None, *, wrapped: bool = False) -> Objective | TiledObjective:
@@ -357,38 +367,45 @@ class Look:
         layers = frozenset(engine.balance.content)
         side = engine.tile_side(height, width + 2 * wrap_pixels)
         if side is not None:
-            goals = self._goals(max(height, width), view)
+            goals = self._goals(max(height, width), anchor, view)
             measured = measure(view, content, side, styles=frozenset(), activations=layers)
             return TiledObjective(view, engine.balance, measured.activations, goals, anchor, side, held)
         with torch.no_grad():
             activations = dict(view(content))
         content_targets = {layer: activations[layer] for layer in layers}
-        goals = self._goals(max(height, width), None)
+        goals = self._goals(max(height, width), anchor, None)
         return Objective(view, engine.balance, content_targets, goals, anchor, held)
 
     def style_targets(self, longest: int) -> Mapping[str, Moments]:
         """What the job's own paintings look like to each style layer, for frames whose longest side is this."""
         return self._paints[0].targets(longest)
 
-    def _goals(self, longest: int, continuing: View | None) -> tuple[Goal, ...]:
+    def _goals(self, longest: int, anchor: Anchor | None, continuing: View | None) -> tuple[Goal, ...]:
         """The styles, each with where it is wanted.
 
         Args:
             longest: side of the frame, in pixels.
+            anchor: what the frame holds on to; where it does not, styles count more.
             continuing: a view whose continuation the weights need too; None if they do not.
         """
         settings = self._engine.settings
+        emphasis = anchor.loosely(LOOSE_STYLE_WEIGHT) if anchor is not None and anchor.loose_share >= LEAST_SHARE else None
+
+        def weights(weight: Tensor) -> Mapping[str, Tensor]:
+            around = continuing.continued(weight)[0] if continuing is not None else weight
+            return at_layers(around, self._engine.balance.style)
+
         if self._masks is None:
-            return (Goal(self._paints[0].targets(longest), settings.distance, settings.strength),)
+            where = weights(emphasis) if emphasis is not None else None
+            return (Goal(self._paints[0].targets(longest), settings.distance, settings.strength, where),)
         goals = []
         for paint, weight in zip(self._paints, claimed(self._masks.to(self._engine.device))[:, None, None], strict=True):
             share = float(weight.mean())
             if not paint.styles or share < LEAST_SHARE:
                 continue
-            around = continuing.continued(weight)[0] if continuing is not None else weight
-            weights = at_layers(around, self._engine.balance.style)
+            where = weights(weight * emphasis if emphasis is not None else weight)
             # By its area, so that style and content are balanced within a region as they are in a whole picture.
-            goals.append(Goal(paint.targets(longest), settings.distance, share * paint.strength, weights))
+            goals.append(Goal(paint.targets(longest), settings.distance, share * paint.strength, where))
         return tuple(goals)
 
 

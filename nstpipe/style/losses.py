@@ -55,18 +55,20 @@ class _SquaredDistance(torch.autograd.Function):
         return difference * (2 * upstream), None
 
 
-def gram(activation: Tensor) -> Tensor:
+def gram(activation: Tensor, weight: Tensor | None = None) -> Tensor:
     """G = F Fᵀ / (height · width), for F the activation with its positions in one row a channel (equation 3).
 
-    The paper does not divide; dividing makes the Gram of a texture independent of the picture's size.
+    The paper does not divide; dividing makes the Gram of a texture independent of the picture's size. With weights w it is
+    F diag(w) Fᵀ / Σw.
 
     Args:
         activation: 1 x channels x height x width, any floating type; fastest in channels_last memory.
+        weight: 1 x 1 x height x width, not negative, a constant: how much each position counts; None for all alike.
 
     Returns:
         channels x channels, symmetric and positive semi-definite; float32, or float64 for a float64 activation.
     """
-    matrix: Tensor = _Gram.apply(activation)  # type: ignore[no-untyped-call]
+    matrix: Tensor = _Gram.apply(activation, weight)  # type: ignore[no-untyped-call]
     return matrix
 
 
@@ -74,9 +76,14 @@ class _Gram(torch.autograd.Function):
     """The Gram matrix, with the one matrix product that its gradient needs instead of autograd's two."""
 
     @staticmethod
-    def forward(ctx: Any, activation: Tensor) -> Tensor:  # type: ignore[override]
-        ctx.save_for_backward(activation)
+    def forward(ctx: Any, activation: Tensor, weight: Tensor | None) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(activation, weight)
         positions = _positions(activation)
+        mass: Tensor | int = len(positions)
+        if weight is not None:
+            # In one order of positions, whatever the memory of either; a root on both sides keeps the product symmetric.
+            positions = positions * _positions(weight).sqrt().to(positions.dtype)
+            mass = weight.sum()
         # Products run in the activation's own precision, on as many positions as one product of 16-bit types
         # sums without harm; those sums are added in float32, where neither range nor small differences are lost.
         wide = torch.promote_types(activation.dtype, torch.float32)
@@ -86,17 +93,20 @@ class _Gram(torch.autograd.Function):
         matrix = (rest.T @ rest).to(wide)
         if whole:
             matrix += torch.bmm(chunks.transpose(1, 2), chunks).to(wide).sum(0)
-        return matrix / len(positions)
+        return matrix / mass
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        (activation,) = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        activation, weight = ctx.saved_tensors
         positions = _positions(activation)
         # d tr(Sᵀ FᵀF) = tr((S + Sᵀ) Fᵀ dF), the paper's equation 6 before its chain rule.
-        symmetric = ((gradient + gradient.T) / len(positions)).to(activation.dtype)
+        mass = len(positions) if weight is None else weight.sum()
+        slope = positions @ ((gradient + gradient.T) / mass).to(activation.dtype)
+        if weight is not None:
+            slope *= _positions(weight).to(slope.dtype)
         _, channels, height, width = activation.shape
-        return (positions @ symmetric).reshape(1, height, width, channels).permute(0, 3, 1, 2)
+        return slope.reshape(1, height, width, channels).permute(0, 3, 1, 2), None
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,17 +158,14 @@ def moments(activation: Tensor, weight: Tensor | None = None, *, with_mean: bool
     """
     wide = torch.promote_types(activation.dtype, torch.float32)
     count = activation.shape[-2] * activation.shape[-1]
-    mean = None
-    if weight is None:
-        if with_mean:
-            mean = activation[0].mean(dim=(1, 2), dtype=wide)
-        return Moments(gram(activation), mean, torch.tensor(float(count), device=activation.device))
-    mass = weight.to(wide).sum()
     # The paper normalises the guidance to a sum of squares of 1; here a mean over what counts stays a mean.
-    weighted = gram(activation * weight.sqrt().to(activation.dtype)) * (count / mass)
-    if with_mean:
+    mass = torch.tensor(float(count), device=activation.device) if weight is None else weight.to(wide).sum()
+    mean = None
+    if with_mean and weight is None:
+        mean = activation[0].mean(dim=(1, 2), dtype=wide)
+    elif with_mean and weight is not None:
         mean = (activation * weight.to(activation.dtype))[0].sum(dim=(1, 2), dtype=wide) / mass
-    return Moments(weighted, mean, mass)
+    return Moments(gram(activation, weight), mean, mass)
 
 
 def _positions(activation: Tensor) -> Tensor:

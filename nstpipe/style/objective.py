@@ -81,6 +81,17 @@ class Anchor:
     image: Tensor
     reliability: Tensor
 
+    def loosely(self, much: float) -> Tensor:
+        """1 x 1 x height x width: 1 where there is something to hold on to, `much` where there is nothing."""
+        return torch.lerp(torch.full_like(self.reliability, much), torch.ones_like(self.reliability), self.reliability)[
+            None, None
+        ]
+
+    @property
+    def loose_share(self) -> float:
+        """Of the picture: where there is nothing to hold on to."""
+        return 1 - float(self.reliability.mean())
+
 
 @dataclass(frozen=True, eq=False)
 class Held:

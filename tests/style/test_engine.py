@@ -15,6 +15,7 @@ from nstpipe.media.frame import resized
 from nstpipe.style.color import color_statistics, luminance
 from nstpipe.style.device import bfloat16_speedup, choose_device, choose_precision, has_native_bfloat16
 from nstpipe.style.engine import (
+    LOOSE_STYLE_WEIGHT,
     Engine,
     EngineSettings,
     Look,
@@ -24,8 +25,10 @@ from nstpipe.style.engine import (
     tensor_of,
     tensor_of_floats,
 )
+from nstpipe.style.objective import Anchor
 from nstpipe.style.regions import claimed
 from nstpipe.style.scales import cost, scale_count
+from nstpipe.style.vgg import pixels_a_position
 
 SETTINGS = EngineSettings(
     weights="bundled",
@@ -265,6 +268,35 @@ def left_half(content: torch.Tensor) -> torch.Tensor:
     mask = torch.zeros(1, *content.shape[-2:])
     mask[..., : content.shape[-1] // 2] = 1
     return mask
+
+
+def test_what_an_anchor_does_not_hold_counts_more_in_the_style(engine: Engine, content: torch.Tensor) -> None:
+    half = content.shape[-1] // 2 // 16 * 16  # where all layers' positions begin
+    reliability = torch.zeros(content.shape[-2:])
+    reliability[:, half:] = 1
+    look = engine.look(None)
+    (goal,) = look.objective(content, Anchor(content, reliability)).goals
+    for layer, _ in SETTINGS.style_layers:
+        weight = goal.weight(layer)
+        assert weight is not None
+        place = half // pixels_a_position(layer)
+        assert (weight[..., :place] == LOOSE_STYLE_WEIGHT).all()
+        assert (weight[..., place:] == 1).all()
+    # The style's loss of what both of them hold is that of the frame without an anchor.
+    (held,) = look.objective(content, Anchor(content, torch.ones_like(reliability))).goals
+    assert held.weights is None
+
+
+def test_what_an_anchor_does_not_hold_counts_more_within_its_region(style: StylePicture, content: torch.Tensor) -> None:
+    look = Engine(SETTINGS, [style], [RegionPaint((style,))]).look(None).masked(left_half(content))
+    anchor = Anchor(content, torch.zeros(content.shape[-2:]))
+    rest, region = look.objective(content, anchor).goals
+    mask = claimed(left_half(content))[:, None, None]
+    assert rest.weights is not None
+    assert region.weights is not None
+    assert torch.equal(rest.weights["relu1_1"], LOOSE_STYLE_WEIGHT * mask[0])
+    assert torch.equal(region.weights["relu1_1"], LOOSE_STYLE_WEIGHT * mask[1])
+    assert rest.share + region.share == pytest.approx(1)
 
 
 def test_a_region_takes_its_own_style_and_the_rest_keeps_the_jobs(

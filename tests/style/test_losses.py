@@ -155,6 +155,20 @@ def test_weights_of_zero_and_one_choose_positions() -> None:
     assert chosen.mass.item() == alone.mass.item() == 32
 
 
+def test_a_position_that_counts_twice_is_there_twice() -> None:
+    activation = random_activation(height=6, width=7).double()
+    weight = torch.ones(1, 1, 6, 7).double()
+    weight[..., :3] = 2
+    twice = torch.cat([activation[..., :3], activation], dim=-1)
+    assert torch.allclose(gram(activation, weight), gram(twice), rtol=1e-12)
+
+
+def test_gradient_of_a_weighted_gram_agrees_with_finite_differences() -> None:
+    activation = random_activation(3, 4, 5).double().requires_grad_(True)
+    weight = torch.rand(1, 1, 4, 5, generator=torch.Generator().manual_seed(3)).double()
+    assert torch.autograd.gradcheck(lambda seen: gram(seen, weight), (activation,))
+
+
 def test_positions_without_weight_get_no_gradient() -> None:
     activation = random_activation(height=6, width=6).double().requires_grad_(True)
     weight = torch.zeros(1, 1, 6, 6).double()
