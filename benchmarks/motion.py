@@ -19,7 +19,7 @@ itself minimises; what has come into view counts more while a later one is paint
 
 With --drift, a still scene with grain is painted for 300 frames, and the last second is compared with the first.
 
-Run: python benchmarks/motion.py [--size 512] [--frames 30] [--drift] [--json results.json] [--keep FOLDER]
+Run: python benchmarks/motion.py [--size 512] [--frames 30] [--ways WAY ...] [--drift] [--json results.json] [--keep FOLDER]
 With --keep, each way's video stays in FOLDER/CLIP/WAY, for `nstpipe metrics`, and a contact sheet in FOLDER/CLIP.png.
 """
 
@@ -265,6 +265,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--frames", type=int, default=30)
     parser.add_argument("--clips", nargs="+", choices=("city", "passing"), default=("city", "passing"))
+    parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=tuple(WAYS))
     parser.add_argument("--drift", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--keep", type=Path)
@@ -280,7 +281,8 @@ def main() -> None:
             if clip.name not in arguments.clips:
                 continue
             results = {}
-            for way, settings in WAYS.items():
+            ways = {way: settings for way, settings in WAYS.items() if way in arguments.ways}
+            for way, settings in ways.items():
                 results[way], done = painted(folder / clip.name / way, clip.frames, max(clip.size), settings)
                 rows.append(measured(clip, way, look, results[way], done))
                 row = rows[-1]
@@ -291,8 +293,8 @@ def main() -> None:
                     f"{row.seconds:.2f} s a frame, {row.optimising_share:.1%} of it optimising",
                     flush=True,
                 )
-            alone, *others = rows[-len(WAYS) :]
-            for row in others:
+            alone, *others = rows[-len(ways) :]
+            for row in others if alone.way == "independent" else ():
                 print(
                     f"{clip.name}: {row.way} against independent: {alone.warping_error / row.warping_error:.1f} times less "
                     f"warping error, {row.total_loss / alone.total_loss:.3f} times the total loss, "

@@ -72,7 +72,7 @@ def _devices() -> list[Finding]:
     cpu = torch.device("cpu")
     native = "no native bfloat16 that torch can see"
     if has_native_bfloat16(cpu):
-        native = f"in bfloat16 {bfloat16_speedup(torch.get_num_threads()):.1f} times as fast as in float32"
+        native = f"in bfloat16 {bfloat16_speedup():.1f} times as fast as in float32"
     findings = [Finding("cpu", f"{joblib.cpu_count()} cores, {native}")]
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     for index in range(count):

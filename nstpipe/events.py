@@ -89,7 +89,7 @@ class FrameDone(Event):
         pixels: of the frame, width times height.
         loss: the last one's total loss.
         content_loss: its content part, weighted.
-        style_loss: its style part, weighted.
+        style_loss: its style part, weighted; what has come into view counts more.
         warping_error: flicker: how far the frame is from the one before, moved along the flow, where the flow can be
             trusted (Lai et al. 2018, section 3.2): mean squared difference of values from 0 to 1, before encoding. None
             where no flow is used: for a clip's first frame, and where no motion is asked for.

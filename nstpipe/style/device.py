@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import time
 from collections.abc import Callable, Mapping
 
@@ -18,10 +19,14 @@ FIRST_CUDA_WITH_BFLOAT16 = (8, 0)
 
 PROBE_SHAPE = (1, 128, 64, 64)
 """Of the activation with which precisions are compared: about as much work as one of VGG19's convolutions in a small picture,
-some milliseconds on two cores."""
+some milliseconds on a core."""
 
 PROBE_ROUNDS = 6
 """The fastest of each counts, as other work on the machine only ever makes one slower."""
+
+_clock_seconds = time.perf_counter if os.name == "nt" else time.thread_time
+"""Of this thread's own work, where that is measured finely enough: several processes may start at once, and each would take the
+others' work for its own."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -56,7 +61,7 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if name == "bfloat16" else torch.float32
     if not has_native_bfloat16(device):
         return torch.float32
-    if device.type == "cpu" and bfloat16_speedup(torch.get_num_threads()) < 1:
+    if device.type == "cpu" and bfloat16_speedup() < 1:
         return torch.float32
     return torch.bfloat16
 
@@ -72,15 +77,13 @@ def has_native_bfloat16(device: torch.device) -> bool:
 
 
 @functools.cache
-def bfloat16_speedup(threads: int) -> float:
+def bfloat16_speedup() -> float:
     """How many times as fast the CPU convolves in bfloat16 as in float32, measured once in a process; below 1 it is slower.
 
     That a processor has the instructions does not say so: a fifth-generation Xeon whose matrix unit the virtual machine hid was
     half as fast in torch's own convolutions, and another server with the same instructions more than twice. In float32 it is
-    nstpipe's that counts, with fewer multiplications.
-
-    Args:
-        threads: that torch computes with now.
+    nstpipe's that counts, with fewer multiplications. One thread is asked: several wait for each other, and longer where
+    another process wants the same cores, so that what they took together said the opposite in four of six starts beside one.
     """
     channels = PROBE_SHAPE[1]
     activation = torch.ones(PROBE_SHAPE).contiguous(memory_format=torch.channels_last)
@@ -88,14 +91,19 @@ def bfloat16_speedup(threads: int) -> float:
     evaluated = EvaluatedKernel.of(kernel, Workspace())
     coarse_activation, coarse_kernel, coarse_bias = (tensor.bfloat16() for tensor in (activation, kernel, bias))
     fastest_seconds = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
-    for _ in range(PROBE_ROUNDS):
-        for precision in fastest_seconds:
-            began = time.perf_counter()
-            if precision == torch.float32:
-                evaluated.convolved(activation, bias, repeats_edge=False)
-            else:
-                functional.conv2d(coarse_activation, coarse_kernel, coarse_bias, padding=1)
-            fastest_seconds[precision] = min(fastest_seconds[precision], time.perf_counter() - began)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(PROBE_ROUNDS):
+            for precision in fastest_seconds:
+                began = _clock_seconds()
+                if precision == torch.float32:
+                    evaluated.convolved(activation, bias, repeats_edge=False)
+                else:
+                    functional.conv2d(coarse_activation, coarse_kernel, coarse_bias, padding=1)
+                fastest_seconds[precision] = min(fastest_seconds[precision], _clock_seconds() - began)
+    finally:
+        torch.set_num_threads(threads)
     return fastest_seconds[torch.float32] / fastest_seconds[torch.bfloat16]
 
 
