@@ -8,9 +8,7 @@ frame. Ways to begin where nothing was painted:
     patches: for each uncovered patch, the paint of the earlier frame's most similar patch (Hertzmann et al. 2001).
 And what is done from there on:
     more: matched, with more evaluations in proportion to what is new.
-    weighted: the same, and the style loss counts what is new one and a half times.
-    farther: more, with longer steps in what is new.
-    all: all of it (what nstpipe does).
+    weighted: the same, and the style loss counts what is new twice (what nstpipe does).
 Without any of it, to see how far two ways to paint the same differ without any motion:
     alone: each frame by itself, from the content.
 
@@ -50,7 +48,6 @@ from nstpipe.motion.metrics import warping_error
 from nstpipe.motion.steps import Step
 from nstpipe.style.color import ColorStatistics, color_statistics
 from nstpipe.style.engine import (
-    LOOSE_REACH,
     LOOSE_STYLE_WEIGHT,
     Engine,
     Look,
@@ -75,16 +72,14 @@ with the most are taken anyway."""
 LEVELS = 255
 PATCH_PIXELS, PATCH_STEP_PIXELS, CANDIDATE_STEP_PIXELS, PATCH_DETAIL = 12, 6, 3, 4
 
-WAYS: Mapping[str, tuple[str, bool, float, float]] = {
-    "content": ("content", False, 1.0, 1.0),
-    "matched": ("matched", False, 1.0, 1.0),
-    "patches": ("patches", False, 1.0, 1.0),
-    "more": ("matched", True, 1.0, 1.0),
-    "weighted": ("matched", True, LOOSE_STYLE_WEIGHT, 1.0),
-    "farther": ("matched", True, 1.0, LOOSE_REACH),
-    "all": ("matched", True, LOOSE_STYLE_WEIGHT, LOOSE_REACH),
+WAYS: Mapping[str, tuple[str, bool, float]] = {
+    "content": ("content", False, 1.0),
+    "matched": ("matched", False, 1.0),
+    "patches": ("patches", False, 1.0),
+    "more": ("matched", True, 1.0),
+    "weighted": ("matched", True, LOOSE_STYLE_WEIGHT),
 }
-"""What new areas start from, whether there are more evaluations for them, and what their style and their steps count."""
+"""What new areas start from, whether there are more evaluations for them, and how much their style counts."""
 
 
 @dataclass(frozen=True)
@@ -242,12 +237,11 @@ def by_itself(look: Look, content: Tensor, start: Tensor) -> Iterate:
     return deque(done, maxlen=1).pop()
 
 
-def going_on(look: Look, content: Tensor, start: Tensor, most: int, anchor: Anchor, weight: float, reach: float) -> Iterate:
-    """A frame that holds on to the one before it, with losses in which all areas count alike.
+def going_on(look: Look, content: Tensor, start: Tensor, most: int, anchor: Anchor, weight: float) -> Iterate:
+    """A frame that holds on to the one before it; its losses are those in which all areas count alike.
 
     Args:
-        weight: how much the style of what is new counts.
-        reach: how much longer steps are there.
+        weight: how much the style of what is new counts while it is painted.
     """
     objective = look.objective(content, anchor)
 
@@ -261,7 +255,6 @@ def going_on(look: Look, content: Tensor, start: Tensor, most: int, anchor: Anch
         most=most,
         tolerance=0.0,
         first_step=FIRST_STEP_NEARBY,
-        reach=anchor.loosely(reach),
     )
     last = deque(done, maxlen=1).pop()
     with torch.no_grad():
@@ -271,7 +264,7 @@ def going_on(look: Look, content: Tensor, start: Tensor, most: int, anchor: Anch
 
 def painted(way: str, clip: Clip, look: Look, first: Tensor, evaluations: int) -> tuple[list[Tensor], list[Iterate]]:
     states, done = [first], []
-    beginning, has_more, weight, reach = WAYS[way]
+    beginning, has_more, weight = WAYS[way]
     for index in range(1, len(clip.frames)):
         before, now = (resized(frame, clip.size) for frame in clip.frames[index - 1 : index + 1])
         content = tensor_of(now)
@@ -287,7 +280,7 @@ def painted(way: str, clip: Clip, look: Look, first: Tensor, evaluations: int) -
             filled = patched(before, now, states[-1], anchor.reliability, start)
             start = torch.lerp(torch.lerp(filled, states[-1], same), anchor.image, anchor.reliability)
         most = round(evaluations + unseen * (FIRST_EVALUATIONS - evaluations)) if has_more else evaluations
-        done.append(going_on(look, content, start, most, anchor, weight, reach))
+        done.append(going_on(look, content, start, most, anchor, weight))
         states.append(done[-1].image)
     return states, done
 

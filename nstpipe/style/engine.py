@@ -64,12 +64,9 @@ TEMPORAL = 150.0
 """What `temporal.weight: 1` multiplies the distance from the moved previous result with. Against 100, it takes
 off a sixth of the flicker, at 1 % more content and style loss."""
 
-LOOSE_STYLE_WEIGHT = 1.5
+LOOSE_STYLE_WEIGHT = 2.0
 """How much the style of what the anchor does not hold counts, against what it holds. That is little of a picture and new in
 it, so that what it looks like matters more to people than to the mean over all."""
-
-LOOSE_REACH = 9.0
-"""How much longer steps are there for the same slope: the temporal loss makes the loss bend more everywhere else."""
 
 
 @dataclass(frozen=True)
@@ -316,10 +313,8 @@ class Look:
         """
         device = self._engine.device
 
-        def optimised(objective: Callable[[Tensor], Losses], start: Tensor, reach: Tensor | None = None) -> Iterator[Iterate]:
-            minimised = functools.partial(
-                iterates, name=optimizer, most=most, tolerance=tolerance, first_step=first_step, reach=reach
-            )
+        def optimised(objective: Callable[[Tensor], Losses], start: Tensor) -> Iterator[Iterate]:
+            minimised = functools.partial(iterates, name=optimizer, most=most, tolerance=tolerance, first_step=first_step)
             if not self._in_luminance:
                 yield from minimised(objective, start.to(device))
                 return
@@ -344,8 +339,7 @@ class Look:
             change = iterate.image.to(start.device) - coarse_start
             start = (start + functional.interpolate(change, size=start.shape[-2:], mode="bicubic")).clamp(0, 1)
         objective = self.objective(content.to(device), anchor, wrapped=wrapped)
-        reach = anchor.loosely(LOOSE_REACH).to(device) if anchor is not None else None
-        for iterate in optimised(objective, start, reach):
+        for iterate in optimised(objective, start):
             yield replace(iterate, evaluations=math.ceil(spent + iterate.evaluations))
 
     def objective(self, content: Tensor, anchor: Anchor | None = None, *, wrapped: bool = False) -> Objective | TiledObjective:

@@ -71,27 +71,21 @@ class _Smoothing:
 
     S is scaled, too: torch makes the first step of L-BFGS 1 long, as a sum over all of z, which is next to nothing a pixel.
 
-    Where the loss bends less in one place than in another, steps may be longer there: with r the fourth root of `reach`, r S r
-    takes the place of S. It is symmetric, too, and a step down a slope, which has it on both sides, is `reach` times as long.
-
     Args:
         picture: 1 x channels x height x width; which device it is on matters, and its size.
         first_step: about the mean change of a value by the first step.
-        reach: 1 x 1 x height x width: how much longer steps are at each pixel for the same slope; None for all alike.
     """
 
-    def __init__(self, picture: Tensor, first_step: float, reach: Tensor | None) -> None:
+    def __init__(self, picture: Tensor, first_step: float) -> None:
         down = torch.fft.fftfreq(picture.shape[-2], device=picture.device)[:, None]
         across = torch.fft.rfftfreq(picture.shape[-1], device=picture.device)[None]
         waves = torch.hypot(down, across) * LONGEST_WAVE_PIXELS
         self._gain = first_step * picture.numel() * waves.clamp_min(1).rsqrt()
-        self._root = reach.sqrt().sqrt() if reach is not None else None
 
     def __call__(self, picture: Tensor) -> Tensor:
         """1 x channels x height x width, float32; the edges are taken to touch the opposite ones."""
-        reaching = picture if self._root is None else picture * self._root
-        smooth: Tensor = torch.fft.irfft2(torch.fft.rfft2(reaching).mul_(self._gain), s=picture.shape[-2:])
-        return smooth if self._root is None else smooth.mul_(self._root)
+        smooth: Tensor = torch.fft.irfft2(torch.fft.rfft2(picture).mul_(self._gain), s=picture.shape[-2:])
+        return smooth
 
 
 def iterates(
@@ -102,7 +96,6 @@ def iterates(
     most: int,
     tolerance: float,
     first_step: float = FIRST_STEP,
-    reach: Tensor | None = None,
 ) -> Iterator[Iterate]:
     """Minimise `objective` among pictures from 0 to 1, from `start`.
 
@@ -118,13 +111,11 @@ def iterates(
         most: iterations at most; each evaluates the objective once.
         tolerance: stop when the loss falls by less than this share an iteration; 0 never stops early.
         first_step: mean change of a value by the first step of L-BFGS, of 1; Adam has its own.
-        reach: 1 x 1 x height x width, more than 0: how much longer steps of L-BFGS are at each pixel for the same slope, before
-            it knows more; None for all alike. Adam's are not.
 
     Raises:
         ItemError: the loss is not finite.
     """
-    smoothing = _Smoothing(start, first_step, reach) if name == "lbfgs" else None
+    smoothing = _Smoothing(start, first_step) if name == "lbfgs" else None
     start = start.detach().clone()
     # What the optimiser moves; the picture itself stays exact where nothing is moved.
     change = torch.zeros_like(start, memory_format=torch.contiguous_format).requires_grad_(True)
