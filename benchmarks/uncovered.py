@@ -8,7 +8,7 @@ frame. Ways to begin where nothing was painted:
     patches: for each uncovered patch, the paint of the earlier frame's most similar patch (Hertzmann et al. 2001).
 And what is done from there on:
     more: matched, with more evaluations in proportion to what is new.
-    weighted: the same, and the style loss counts what is new twice (what nstpipe does).
+    weighted: the same, and the style loss counts what is new more (what nstpipe does), or --weight times.
 Without any of it, to see how far two ways to paint the same differ without any motion:
     alone: each frame by itself, from the content.
 
@@ -21,7 +21,8 @@ evaluations, from the start that is nstpipe's default. 1 is as painted as the re
 
 With --pan, only what the pan brings in is looked at, without the ellipse.
 
-Run: python benchmarks/uncovered.py [--pan] [--size 224] [--frames 13] [--evaluations 20] [--style NAME] [--json results.json]
+Run: python benchmarks/uncovered.py [--pan] [--size 224] [--frames 13] [--evaluations 20] [--weight 3]
+     [--style NAME] [--ways WAY ...] [--json results.json]
 """
 
 from __future__ import annotations
@@ -72,14 +73,14 @@ with the most are taken anyway."""
 LEVELS = 255
 PATCH_PIXELS, PATCH_STEP_PIXELS, CANDIDATE_STEP_PIXELS, PATCH_DETAIL = 12, 6, 3, 4
 
-WAYS: Mapping[str, tuple[str, bool, float]] = {
-    "content": ("content", False, 1.0),
-    "matched": ("matched", False, 1.0),
-    "patches": ("patches", False, 1.0),
-    "more": ("matched", True, 1.0),
-    "weighted": ("matched", True, LOOSE_STYLE_WEIGHT),
+WAYS: Mapping[str, tuple[str, bool, bool]] = {
+    "content": ("content", False, False),
+    "matched": ("matched", False, False),
+    "patches": ("patches", False, False),
+    "more": ("matched", True, False),
+    "weighted": ("matched", True, True),
 }
-"""What new areas start from, whether there are more evaluations for them, and how much their style counts."""
+"""What new areas start from, whether there are more evaluations for them, and whether their style counts more."""
 
 
 @dataclass(frozen=True)
@@ -262,9 +263,12 @@ def going_on(look: Look, content: Tensor, start: Tensor, most: int, anchor: Anch
     return replace(last, content_loss=float(plain.content), style_loss=float(plain.style))
 
 
-def painted(way: str, clip: Clip, look: Look, first: Tensor, evaluations: int) -> tuple[list[Tensor], list[Iterate]]:
+def painted(
+    way: str, clip: Clip, look: Look, first: Tensor, *, evaluations: int, weight: float
+) -> tuple[list[Tensor], list[Iterate]]:
+    """Args: weight: how much the style of what is new counts, in the ways in which it counts more."""
     states, done = [first], []
-    beginning, has_more, weight = WAYS[way]
+    beginning, has_more, is_weighted = WAYS[way]
     for index in range(1, len(clip.frames)):
         before, now = (resized(frame, clip.size) for frame in clip.frames[index - 1 : index + 1])
         content = tensor_of(now)
@@ -280,7 +284,7 @@ def painted(way: str, clip: Clip, look: Look, first: Tensor, evaluations: int) -
             filled = patched(before, now, states[-1], anchor.reliability, start)
             start = torch.lerp(torch.lerp(filled, states[-1], same), anchor.image, anchor.reliability)
         most = round(evaluations + unseen * (FIRST_EVALUATIONS - evaluations)) if has_more else evaluations
-        done.append(going_on(look, content, start, most, anchor, weight))
+        done.append(going_on(look, content, start, most, anchor, weight if is_weighted else 1.0))
         states.append(done[-1].image)
     return states, done
 
@@ -291,6 +295,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--frames", type=int, default=13)
     parser.add_argument("--evaluations", type=int, default=20)
+    parser.add_argument("--weight", type=float, default=LOOSE_STYLE_WEIGHT)
     parser.add_argument("--style", default="van_gogh_starry_night")
     parser.add_argument("--ways", nargs="+", choices=("alone", *WAYS), default=("alone", *WAYS))
     parser.add_argument("--json", type=Path)
@@ -313,7 +318,7 @@ def main() -> None:
             done = [by_itself(look, contents[index], contents[index]) for index in judged]
             distances, errors = judge.judged({index: one.image for index, one in zip(judged, done, strict=True)}), None
         else:
-            states, done = painted(way, clip, look, alone[0], arguments.evaluations)
+            states, done = painted(way, clip, look, alone[0], evaluations=arguments.evaluations, weight=arguments.weight)
             distances = judge.judged({index: states[index] for index in judged})
             assert clip.scene is not None
             errors = [

@@ -64,7 +64,7 @@ TEMPORAL = 150.0
 """What `temporal.weight: 1` multiplies the distance from the moved previous result with. Against 100, it takes
 off a sixth of the flicker, at 1 % more content and style loss."""
 
-LOOSE_STYLE_WEIGHT = 2.0
+LOOSE_STYLE_WEIGHT = 3.0
 """How much the style of what the anchor does not hold counts, against what it holds. That is little of a picture and new in
 it, so that what it looks like matters more to people than to the mean over all."""
 
