@@ -250,7 +250,7 @@ def going_on(look: Look, content: Tensor, start: Tensor, most: int, anchor: Anch
         return replace(objective, goals=tuple(replace(goal, weights=weights) for goal in objective.goals))
 
     done = iterates(
-        counting(at_layers(anchor.loosely(weight), STYLE_LAYERS)),
+        counting(at_layers(anchor.emphasis(weight), STYLE_LAYERS)),
         start,
         name="lbfgs",
         most=most,

@@ -383,7 +383,7 @@ class Look:
             continuing: a view whose continuation the weights need too; None if they do not.
         """
         settings = self._engine.settings
-        emphasis = anchor.loosely(LOOSE_STYLE_WEIGHT) if anchor is not None and anchor.loose_share >= LEAST_SHARE else None
+        emphasis = anchor.emphasis(LOOSE_STYLE_WEIGHT) if anchor is not None and anchor.loose_share >= LEAST_SHARE else None
 
         def weights(weight: Tensor) -> Mapping[str, Tensor]:
             around = continuing.continued(weight)[0] if continuing is not None else weight

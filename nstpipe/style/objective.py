@@ -81,11 +81,9 @@ class Anchor:
     image: Tensor
     reliability: Tensor
 
-    def loosely(self, much: float) -> Tensor:
-        """1 x 1 x height x width: 1 where there is something to hold on to, `much` where there is nothing."""
-        return torch.lerp(torch.full_like(self.reliability, much), torch.ones_like(self.reliability), self.reliability)[
-            None, None
-        ]
+    def emphasis(self, loose_weight: float) -> Tensor:
+        """1 x 1 x height x width: 1 where there is something to hold on to, `loose_weight` where there is nothing."""
+        return (loose_weight + (1 - loose_weight) * self.reliability)[None, None]
 
     @property
     def loose_share(self) -> float:
