@@ -43,13 +43,13 @@ from PIL import Image
 from torch import Tensor
 
 from nstpipe.media.frame import Frame, Pixels, resized
-from nstpipe.motion.anchor import Moved, anchor_of, moved, warped_start
+from nstpipe.motion.anchor import Moved, Result, anchor_of, moved, newness, warped_start
 from nstpipe.motion.flow import came_from_inside, motion_between, resemblance
 from nstpipe.motion.metrics import warping_error
 from nstpipe.motion.steps import Step
 from nstpipe.style.color import ColorStatistics, color_statistics
 from nstpipe.style.engine import (
-    LOOSE_STYLE_WEIGHT,
+    NEW_STYLE_WEIGHT,
     Engine,
     Look,
     pixels_of,
@@ -238,11 +238,11 @@ def by_itself(look: Look, content: Tensor, start: Tensor) -> Iterate:
     return deque(done, maxlen=1).pop()
 
 
-def going_on(look: Look, content: Tensor, start: Tensor, most: int, anchor: Anchor, weight: float) -> Iterate:
+def going_on(look: Look, content: Tensor, start: Tensor, most: int, anchor: Anchor, emphasis: Tensor) -> Iterate:
     """A frame that holds on to the one before it; its losses are those in which all areas count alike.
 
     Args:
-        weight: how much the style of what is new counts while it is painted.
+        emphasis: height x width: how much the style counts while the frame is painted.
     """
     objective = look.objective(content, anchor)
 
@@ -250,7 +250,7 @@ def going_on(look: Look, content: Tensor, start: Tensor, most: int, anchor: Anch
         return replace(objective, goals=tuple(replace(goal, weights=weights) for goal in objective.goals))
 
     done = iterates(
-        counting(at_layers(anchor.emphasis(weight), STYLE_LAYERS)),
+        counting(at_layers(emphasis[None, None], STYLE_LAYERS)),
         start,
         name="lbfgs",
         most=most,
@@ -267,26 +267,30 @@ def painted(
     way: str, clip: Clip, look: Look, first: Tensor, *, evaluations: int, weight: float
 ) -> tuple[list[Tensor], list[Iterate]]:
     """Args: weight: how much the style of what is new counts, in the ways in which it counts more."""
-    states, done = [first], []
+    results, done = [Result.of_image(first)], []
     beginning, has_more, is_weighted = WAYS[way]
     for index in range(1, len(clip.frames)):
         before, now = (resized(frame, clip.size) for frame in clip.frames[index - 1 : index + 1])
         content = tensor_of(now)
         motion = motion_between(clip.frames[index - 1], clip.frames[index], size=clip.size)
-        held: Moved = moved(states[-1], motion)
+        before_it = results[-1]
+        held: Moved = moved(before_it.image, motion)
         anchor = anchor_of([held])
         step = Step(Frame(now, index), now, now, {1: motion}, before)
-        start, unseen = warped_start(content, step, states[-1], anchor)
+        start, unseen = warped_start(content, step, before_it.image, anchor)
         same = torch.from_numpy(resemblance(before, now))
         if beginning == "content":
-            start = torch.lerp(torch.lerp(content, states[-1], same), anchor.image, anchor.reliability)
+            start = torch.lerp(torch.lerp(content, before_it.image, same), anchor.image, anchor.reliability)
         elif beginning == "patches":
-            filled = patched(before, now, states[-1], anchor.reliability, start)
-            start = torch.lerp(torch.lerp(filled, states[-1], same), anchor.image, anchor.reliability)
-        most = round(evaluations + unseen * (FIRST_EVALUATIONS - evaluations)) if has_more else evaluations
-        done.append(going_on(look, content, start, most, anchor, weight if is_weighted else 1.0))
-        states.append(done[-1].image)
-    return states, done
+            filled = patched(before, now, before_it.image, anchor.reliability, start)
+            start = torch.lerp(torch.lerp(filled, before_it.image, same), anchor.image, anchor.reliability)
+        share = float(unseen.mean()) if has_more else 0.0
+        most = round(evaluations + share * (FIRST_EVALUATIONS - evaluations))
+        new = newness(before_it, motion, unseen)
+        emphasis = 1 + (weight - 1) * new if is_weighted else torch.ones_like(unseen)
+        done.append(going_on(look, content, start, most, anchor, emphasis))
+        results.append(Result(done[-1].image, new))
+    return [result.image for result in results], done
 
 
 def main() -> None:
@@ -295,7 +299,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--frames", type=int, default=13)
     parser.add_argument("--evaluations", type=int, default=20)
-    parser.add_argument("--weight", type=float, default=LOOSE_STYLE_WEIGHT)
+    parser.add_argument("--weight", type=float, default=NEW_STYLE_WEIGHT)
     parser.add_argument("--style", default="van_gogh_starry_night")
     parser.add_argument("--ways", nargs="+", choices=("alone", *WAYS), default=("alone", *WAYS))
     parser.add_argument("--json", type=Path)

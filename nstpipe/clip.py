@@ -20,6 +20,7 @@ from nstpipe.media.frame import Frame
 from nstpipe.media.framestore import DamagedFramesError, FrameStore
 from nstpipe.media.pictures import PictureSink, PictureSource, limit_megapixels, read_picture
 from nstpipe.media.video import VideoInfo, VideoSource, video_sink
+from nstpipe.motion.anchor import Result
 from nstpipe.paint import Before, ClipTask, Pass, engine_is_loaded, engine_of, painted_frames
 from nstpipe.plan import Clip, Found, Output
 from nstpipe.stop import Stop, Stopped
@@ -257,12 +258,12 @@ def _run_pass(task: ClipTask, source: VideoSource, once: Pass, store: FrameStore
     first, end = task.clip.first_frame_index, task.clip.end_frame_index
     while (gap := store.gap(first, end)) is not None:
         until_there = replace(once, order=once.order[: gap.end_frame_index - first])
-        states = [torch.from_numpy(state) for state in gap.states]
-        painted = painted_frames(task, source, until_there, gap.next_frame_index - first, states, emit)
-        for index, (_, pixels, state) in enumerate(painted, start=gap.next_frame_index):
+        results = [Result.of_state(torch.from_numpy(state)) for state in gap.states]
+        painted = painted_frames(task, source, until_there, gap.next_frame_index - first, results, emit)
+        for index, (_, pixels, result) in enumerate(painted, start=gap.next_frame_index):
             if index >= gap.first_frame_index:
                 _check_unchanged(task.output.found)
-                store.save(index, pixels, state.numpy())
+                store.save(index, pixels, result.state.numpy())
 
 
 def _stored(store: FrameStore, once: Pass, frame_index: int) -> Tensor:
@@ -281,7 +282,7 @@ def _run_picture(task: ClipTask, emit: Emit) -> None:
     else:
         # The picture before is the frame before the first.
         source = PictureSource(path.parent, [task.before.original, path], first_frame_index=-1)
-        painted = painted_frames(task, source, Pass(range(-1, 1)), 1, [state], emit)
+        painted = painted_frames(task, source, Pass(range(-1, 1)), 1, [Result.of_image(state)], emit)
     for frame, pixels, _ in painted:
         _check_unchanged(task.output.found)
         sink.write(pixels, frame)

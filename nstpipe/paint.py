@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from nstpipe.media.masks import read_masks
 from nstpipe.media.metadata import is_full_panorama
 from nstpipe.media.pictures import read_picture
 from nstpipe.media.video import bits_of
-from nstpipe.motion.anchor import COLLAPSED_RELIABILITY, Moved, anchor_of, moved, warped_start
+from nstpipe.motion.anchor import COLLAPSED_RELIABILITY, Moved, Result, anchor_of, moved, newness, warped_start
 from nstpipe.motion.flow import flow_method
 from nstpipe.motion.steps import Step, ahead, steps
 from nstpipe.plan import Clip, Output
@@ -109,6 +109,7 @@ class _Start:
         anchor: what the frame holds on to, if anything.
         is_kept: whether it is the result as well, and only its loss is asked for.
         before: the result of the frame before, moved; None if nothing of it is to be seen.
+        newness: of the frame's parts, see `Result`; None if nothing is new, or all.
     """
 
     image: Tensor
@@ -118,26 +119,27 @@ class _Start:
     first_step: float = FIRST_STEP_NEARBY
     is_kept: bool = False
     before: Moved | None = None
+    newness: Tensor | None = None
 
 
 def painted_frames(
-    task: ClipTask, source: Source, once: Pass, begin: int, states: Sequence[Tensor], emit: Emit
-) -> Iterator[tuple[Frame, Pixels, Tensor]]:
-    """Frames with their results, as they are shown and as the state that the next ones need.
+    task: ClipTask, source: Source, once: Pass, begin: int, results: Sequence[Result], emit: Emit
+) -> Iterator[tuple[Frame, Pixels, Result]]:
+    """Frames with their results, as they are shown and as the next ones need them.
 
     Args:
         task: the clip.
         source: of the frames.
         once: the pass over the clip.
         begin: position in the pass's order, from 0, to begin with.
-        states: results of the frames painted before that one, 1 x 3 x height x width, float32; the newest is last. As many
-            as the longest of `temporal.lags`, or all there are.
+        results: of the frames painted before that one; the newest is last. As many as the longest of `temporal.lags`, or
+            all there are.
         emit: takes the events.
     """
     job, size = task.output.job, task.output.size
     engine = engine_of(task)
     look = _look(engine, source, task.clip, size)
-    painted = deque(states, maxlen=max(job.temporal.lags))
+    painted = deque(results, maxlen=max(job.temporal.lags))
     # A picture of its own needs no flow, and none of its tools.
     lags = job.temporal.lags if job.temporal.follows_motion and len(once.order) > 1 else ()
     flow = flow_method(job.temporal.flow, task.device) if lags else flow_method("dis")
@@ -158,14 +160,15 @@ def painted_frames(
                 place = source.path if frame.time is None else f"{source.path}, frame {frame.frame_index + 1}"
                 raise ItemError(f"{place}: {error.problem}", error.next_step) from error
             optimising_seconds = time.monotonic() - started
-            # The state stays in float32.
-            state = start.image if start.is_kept else last.image.cpu().contiguous()
-            painted.append(state)
+            # What the next ones need stays in float32.
+            image = start.image if start.is_kept else last.image.cpu().contiguous()
+            result = Result(image, start.newness) if start.newness is not None else Result.of_image(image)
+            painted.append(result)
             if once.is_last:
-                pixels = pixels_of(look.shown(state, content), _bits_shown(task, frame))
+                pixels = pixels_of(look.shown(image, content), _bits_shown(task, frame))
             else:
-                pixels = pixels_of(state, EARLIER_BITS)
-            yield frame, pixels, state
+                pixels = pixels_of(image, EARLIER_BITS)
+            yield frame, pixels, result
             emit(
                 FrameDone(
                     job=job.name,
@@ -180,7 +183,7 @@ def painted_frames(
                     loss=last.loss,
                     content_loss=last.content_loss,
                     style_loss=last.style_loss,
-                    warping_error=_warping_error(state, start),
+                    warping_error=_warping_error(image, start),
                     is_final=once.is_last,
                 )
             )
@@ -191,13 +194,13 @@ EARLIER_BITS = 16
 """In which a pass that is not the last hands its results on; each is used once, so that roundings do not add up."""
 
 
-def _warping_error(state: Tensor, start: _Start) -> float | None:
+def _warping_error(image: Tensor, start: _Start) -> float | None:
     """How far a result is from the one before it, moved along the flow; see `FrameDone.warping_error`."""
     if start.is_kept:
         return 0.0
     if start.before is None:
         return None
-    squared = (state - start.before.image).square().mean(dim=1)[0]
+    squared = (image - start.before.image).square().mean(dim=1)[0]
     reliability = start.before.reliability
     return float((squared * reliability).sum() / reliability.sum().clamp_min(1))
 
@@ -256,7 +259,7 @@ def _is_wrapped(job: Job, frame: Frame) -> bool:
     return job.panorama == "wrapped"
 
 
-def _start(look: Look, content: Tensor, step: Step, painted: Sequence[Tensor], once: Pass, job: Job, seed: int) -> _Start:
+def _start(look: Look, content: Tensor, step: Step, painted: Sequence[Result], once: Pass, job: Job, seed: int) -> _Start:
     """Where a frame starts, for how long it is optimised at most, and what it holds on to."""
     optimizer, temporal = job.optimizer, job.temporal
     earlier = None if once.earlier is None else once.earlier(step.frame.frame_index)
@@ -266,29 +269,32 @@ def _start(look: Look, content: Tensor, step: Step, painted: Sequence[Tensor], o
         return _afresh(look, content, job, seed)
     if temporal.init != "content" and earlier is None and step.before is not None and _is_equal(step.before, step.pixels):
         # Whatever more iterations would change would be seen as flicker.
-        return _Start(painted[-1], 1, is_kept=True)
-    held = [moved(painted[-lag], motion) for lag, motion in step.motions.items() if lag <= len(painted)]
+        return _Start(painted[-1].image, 1, is_kept=True, newness=painted[-1].newness)
+    held = [moved(painted[-lag].image, motion) for lag, motion in step.motions.items() if lag <= len(painted)]
     anchor = anchor_of(held) if held else None
     if anchor is not None and anchor.reliability.mean() < COLLAPSED_RELIABILITY:
         # As after a dissolve: nothing of what was painted is left.
         anchor = None
         if temporal.init == "warped":
             return _afresh(look, content, job, seed) if earlier is None else _Start(earlier, optimizer.next)
-    most, first_step = optimizer.next, FIRST_STEP_NEARBY
+    most, first_step, new = optimizer.next, FIRST_STEP_NEARBY, None
     if temporal.init == "content":
         image, first_step = _first_start(look, content, job, seed), FIRST_STEP
     elif temporal.init == "previous" or anchor is None or step.before is None:
-        image = painted[-1]
+        image = painted[-1].image
     else:
-        image, unseen = warped_start(content, step, painted[-1], anchor)
+        image, unseen = warped_start(content, step, painted[-1].image, anchor)
         if earlier is None:
+            new = newness(painted[-1], step.motions[1], unseen)
+            anchor = replace(anchor, newness=new)
             # Where much has no paint yet, its share of what a whole first frame takes.
-            most = max(most, round(unseen * optimizer.first))
+            most = max(most, round(float(unseen.mean()) * optimizer.first))
     if earlier is not None:
         share = EARLIER_SHARE if anchor is None else EARLIER_SHARE * anchor.reliability
         image = torch.lerp(earlier, image, torch.as_tensor(share))
     before = held[0] if anchor is not None else None
-    return _Start(image, most, anchor if temporal.weight else None, first_step=first_step, before=before)
+    held_to = anchor if temporal.weight else None
+    return _Start(image, most, held_to, first_step=first_step, before=before, newness=new)
 
 
 def _is_equal(one: Pixels, other: Pixels) -> bool:

@@ -13,11 +13,13 @@ from PIL import Image
 from nstpipe.media import ffmpeg
 
 
-def make_video(path: Path, *, frames: int = 6, size: str = "64x48", audio: bool = True) -> Path:
-    """A moving test picture at 25 frames a second, with a tone."""
+def make_video(path: Path, *, frames: int = 6, size: str = "64x48", audio: bool = True, pan_pixels: int = 0) -> Path:
+    """A moving test picture at 25 frames a second, with a tone; if the camera pans, by so many pixels a frame to the right."""
     path.parent.mkdir(parents=True, exist_ok=True)
     seconds = frames / 25
-    video = ["-f", "lavfi", "-i", f"testsrc2=size={size}:rate=25:duration={seconds}"]
+    width, height = (int(side) for side in size.split("x"))
+    picture = f"testsrc2=size={width + frames * pan_pixels}x{height}:rate=25:duration={seconds}"
+    video = ["-f", "lavfi", "-i", f"{picture},crop={width}:{height}:n*{pan_pixels}:0"]
     sound = ["-f", "lavfi", "-i", f"sine=frequency=440:duration={seconds}", "-c:a", "aac"] if audio else []
     command = [ffmpeg.executable(), "-v", "error", "-y", *video, *sound, "-c:v", "libx264", "-pix_fmt", "yuv420p", str(path)]
     subprocess.run(command, check=True)

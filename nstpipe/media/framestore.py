@@ -18,8 +18,8 @@ from nstpipe.errors import TransientError
 from nstpipe.files import completed, ensure_folder
 from nstpipe.media.frame import Pixels
 
-STATE_BYTES_A_PIXEL = 12
-"""Three float32."""
+STATE_BYTES_A_PIXEL = 16
+"""Four float32: three colours, and how new what they show is."""
 
 FILE_BYTES = 256
 """NumPy's head and the checksum, beside the values."""

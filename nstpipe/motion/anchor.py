@@ -19,6 +19,51 @@ COLLAPSED_RELIABILITY = 0.1
 """Where less of a frame than this has been seen before, as in a dissolve, it starts afresh."""
 
 
+NEWNESS_KEPT = 0.5
+"""From one frame to the next. What came into view has had few iterations, and goes on being painted in the next frames."""
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a frame became, as the next ones need it.
+
+    Attributes:
+        image: 1 x 3 x height x width, RGB, float32, 0 to 1.
+        newness: height x width, float32: 1 where a thing was not in view before, less where it came into view lately, 0
+            where all of it has been painted for long.
+    """
+
+    image: Tensor
+    newness: Tensor
+
+    @classmethod
+    def of_image(cls, image: Tensor) -> Result:
+        """A picture nothing of which is new."""
+        return cls(image, image.new_zeros(image.shape[-2:]))
+
+    @classmethod
+    def of_state(cls, state: Tensor) -> Result:
+        """What `state` stands for."""
+        return cls(state[:, :3].contiguous(), state[0, 3].contiguous())
+
+    @property
+    def state(self) -> Tensor:
+        """All of it, to be stored: 1 x 4 x height x width, float32."""
+        return torch.cat([self.image, self.newness[None, None]], dim=1)
+
+
+def newness(before: Result, motion: Motion, unseen: Tensor) -> Tensor:
+    """How new the parts of a frame are.
+
+    Args:
+        before: the result of the frame before.
+        motion: from the frame back to it.
+        unseen: height x width, 0 to 1: what was not in view before.
+    """
+    carried = torch.from_numpy(warp(before.newness.numpy(), motion.backward))
+    return torch.maximum(unseen, NEWNESS_KEPT * carried)
+
+
 @dataclass(frozen=True, eq=False)
 class Moved:
     """An earlier result, moved to where its parts are in a frame.
@@ -32,14 +77,14 @@ class Moved:
     reliability: Tensor
 
 
-def moved(state: Tensor, motion: Motion) -> Moved:
+def moved(result: Tensor, motion: Motion) -> Moved:
     """Move a result along the flow.
 
     Args:
-        state: 1 x 3 x height x width, RGB, float32, 0 to 1.
+        result: 1 x 3 x height x width, RGB, float32, 0 to 1.
         motion: from the frame back to the result's.
     """
-    image = tensor_of_floats(warp(state[0].permute(1, 2, 0).numpy(), motion.backward))
+    image = tensor_of_floats(warp(result[0].permute(1, 2, 0).numpy(), motion.backward))
     return Moved(image, torch.from_numpy(motion.reliability))
 
 
@@ -90,7 +135,7 @@ def anchor_of(nearest_first: Sequence[Moved]) -> Anchor:
     return Anchor(image, together.clamp(0, 1))
 
 
-def warped_start(content: Tensor, step: Step, previous: Tensor, anchor: Anchor) -> tuple[Tensor, float]:
+def warped_start(content: Tensor, step: Step, previous: Tensor, anchor: Anchor) -> tuple[Tensor, Tensor]:
     """What was painted before, moved; and something to begin with where nothing was.
 
     Args:
@@ -100,7 +145,8 @@ def warped_start(content: Tensor, step: Step, previous: Tensor, anchor: Anchor) 
         anchor: what was painted, moved.
 
     Returns:
-        1 x 3 x height x width, RGB, 0 to 1; and which share of the frame has not been painted before.
+        1 x 3 x height x width, RGB, 0 to 1; and height x width, float32, 0 to 1: what was not in view before, and so has
+        not been painted.
     """
     assert step.before is not None, "the first frame of a clip has a start of its own"
     motion, reliability = step.motions[1], anchor.reliability
@@ -116,7 +162,7 @@ def warped_start(content: Tensor, step: Step, previous: Tensor, anchor: Anchor) 
     same_moved = torch.from_numpy(inside * resemblance(moved_before, step.pixels))
     follows = torch.maximum(reliability, same_moved)
     image = torch.lerp(torch.lerp(filled, previous, same), anchor.image, follows)
-    return image, float(((1 - same) * (1 - follows)).mean())
+    return image, (1 - same) * (1 - follows)
 
 
 _TINY = 1e-12

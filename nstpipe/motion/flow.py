@@ -284,7 +284,7 @@ def warp(picture: Floats, backward: Floats) -> Floats:
     Sampled bicubically: each bilinear step between pixels halves the fine detail, and a clip has hundreds of them.
 
     Args:
-        picture: height x width x channels, float32.
+        picture: height x width, or height x width x channels, float32.
         backward: height x width x 2, from the frame to the previous one, in pixels.
 
     Returns:

@@ -64,9 +64,9 @@ TEMPORAL = 150.0
 """What `temporal.weight: 1` multiplies the distance from the moved previous result with. Against 100, it takes
 off a sixth of the flicker, at 1 % more content and style loss."""
 
-LOOSE_STYLE_WEIGHT = 3.0
-"""How much the style of what the anchor does not hold counts, against what it holds. That is little of a picture and new in
-it, so that what it looks like matters more to people than to the mean over all."""
+NEW_STYLE_WEIGHT = 3.0
+"""How much the style of what was not in view before counts, against the rest. That is little of a picture, so that what it
+looks like matters more to people than to the mean over all."""
 
 
 @dataclass(frozen=True)
@@ -356,7 +356,7 @@ class Look:
         wrap_pixels = min(WRAP_PIXELS, width) // smallest * smallest if wrapped else 0
         view = View(engine.network, engine.preprocessing, wrap_pixels)
         if anchor is not None:
-            anchor = Anchor(anchor.image.to(engine.device), anchor.reliability.to(engine.device))
+            anchor = anchor.to(engine.device)
         held = self._held(content)
         layers = frozenset(engine.balance.content)
         side = engine.tile_side(height, width + 2 * wrap_pixels)
@@ -379,11 +379,14 @@ class Look:
 
         Args:
             longest: side of the frame, in pixels.
-            anchor: what the frame holds on to; where it does not, styles count more.
+            anchor: what the frame holds on to; what is new counts more.
             continuing: a view whose continuation the weights need too; None if they do not.
         """
         settings = self._engine.settings
-        emphasis = anchor.emphasis(LOOSE_STYLE_WEIGHT) if anchor is not None and anchor.loose_share >= LEAST_SHARE else None
+        newness = anchor.newness if anchor is not None else None
+        emphasis = None
+        if newness is not None and float(newness.mean()) >= LEAST_SHARE:
+            emphasis = (1 + (NEW_STYLE_WEIGHT - 1) * newness)[None, None]
 
         def weights(weight: Tensor) -> Mapping[str, Tensor]:
             around = continuing.continued(weight)[0] if continuing is not None else weight

@@ -76,19 +76,18 @@ class Anchor:
     Attributes:
         image: 1 x 3 x height x width, RGB, float32: the previous result, moved to where its parts are now.
         reliability: height x width, float32, 0 to 1: how far that can be trusted.
+        newness: likewise: 1 for what was not in view before, less for what came into view lately; None if that is not
+            known. Much of a frame may have no reliable flow, and yet was seen before.
     """
 
     image: Tensor
     reliability: Tensor
+    newness: Tensor | None = None
 
-    def emphasis(self, loose_weight: float) -> Tensor:
-        """1 x 1 x height x width: 1 where there is something to hold on to, `loose_weight` where there is nothing."""
-        return (loose_weight + (1 - loose_weight) * self.reliability)[None, None]
-
-    @property
-    def loose_share(self) -> float:
-        """Of the picture: where there is nothing to hold on to."""
-        return 1 - float(self.reliability.mean())
+    def to(self, device: torch.device) -> Anchor:
+        """The same on a device."""
+        newness = self.newness.to(device) if self.newness is not None else None
+        return Anchor(self.image.to(device), self.reliability.to(device), newness)
 
 
 @dataclass(frozen=True, eq=False)

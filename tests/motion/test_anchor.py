@@ -7,11 +7,22 @@ import pytest
 import torch
 
 from nstpipe.media.frame import Frame, Pixels
-from nstpipe.motion.anchor import RETURN_SHARE, Anchor, Moved, anchor_of, long_term_weights, moved, warped_start
+from nstpipe.motion.anchor import (
+    NEWNESS_KEPT,
+    RETURN_SHARE,
+    Moved,
+    Result,
+    anchor_of,
+    long_term_weights,
+    moved,
+    newness,
+    warped_start,
+)
 from nstpipe.motion.flow import Motion
 from nstpipe.motion.steps import Step
 from nstpipe.style.engine import tensor_of
 from nstpipe.style.losses import temporal_distance
+from nstpipe.style.objective import Anchor
 
 
 def test_a_farther_frame_counts_where_the_nearer_ones_do_not() -> None:
@@ -71,7 +82,7 @@ TRUSTED_ROWS = 8
 """At the top, where the colours of what is painted are taken from."""
 
 
-def slid(street: Pixels, backward: int) -> tuple[torch.Tensor, float, Anchor]:
+def slid(street: Pixels, backward: int) -> tuple[torch.Tensor, torch.Tensor, Anchor]:
     """The start of a frame that slid, with a flow that is hardly trusted anywhere; the paint is noise."""
     before, now = street[150:214, 200:296], street[150:214, 200 + STEP_PIXELS : 296 + STEP_PIXELS]
     reliability = np.zeros((64, 96), np.float32)
@@ -88,12 +99,12 @@ def test_paint_goes_where_the_original_went_even_if_the_flow_is_not_trusted(stre
     # All but the strip that came into view, and what the softened comparison takes for it.
     seen = np.s_[..., TRUSTED_ROWS:, : 96 - 4 * STEP_PIXELS]
     assert torch.allclose(start[seen], anchor.image[seen], atol=1e-5)
-    assert unseen < 0.15
+    assert unseen.mean() < 0.15
 
 
 def test_paint_does_not_go_where_the_original_did_not(street: Pixels) -> None:
     _, unseen, _ = slid(street, -4 * STEP_PIXELS)
-    assert unseen > 0.3
+    assert unseen.mean() > 0.3
 
 
 def test_what_a_pan_brings_in_is_no_paint_of_the_edge_even_if_it_looks_the_same() -> None:
@@ -109,7 +120,7 @@ def test_what_a_pan_brings_in_is_no_paint_of_the_edge_even_if_it_looks_the_same(
     # One colour, that of what is painted: as flat as the sky is.
     brought_in = start[0, :, :, -STEP_PIXELS:].flatten(1)
     assert torch.allclose(brought_in, anchor.image[0, :, :, :-STEP_PIXELS].mean(dim=(1, 2))[:, None], atol=1e-4)
-    assert unseen == pytest.approx(STEP_PIXELS / 96)
+    assert float(unseen.mean()) == pytest.approx(STEP_PIXELS / 96)
 
 
 def test_paint_of_a_sky_stays_at_the_edge_of_a_camera_that_stands_still() -> None:
@@ -120,4 +131,23 @@ def test_paint_of_a_sky_stays_at_the_edge_of_a_camera_that_stands_still() -> Non
     anchor = anchor_of([moved(paint, reliable)])
     start, unseen = warped_start(tensor_of(sky), Step(Frame(sky, 1), sky, sky, {1: motion}, sky), paint, anchor)
     assert torch.equal(start, paint)
-    assert unseen == 0
+    assert not unseen.any()
+
+
+def test_what_came_into_view_goes_along_and_is_less_new_in_each_frame() -> None:
+    slides = Motion(np.full((4, 6, 2), (1, 0), np.float32), np.ones((4, 6), np.float32))
+    brought_in = torch.zeros(4, 6)
+    brought_in[:, -1] = 1
+    result = Result.of_image(torch.zeros(1, 3, 4, 6))
+    for _ in range(3):
+        result = Result(result.image, newness(result, slides, brought_in))
+    wanted = torch.tensor([0, 0, 0, NEWNESS_KEPT**2, NEWNESS_KEPT, 1])
+    assert torch.allclose(result.newness, wanted.expand(4, 6))
+
+
+def test_a_result_comes_back_from_its_state_to_the_bit() -> None:
+    generator = torch.Generator().manual_seed(0)
+    result = Result(torch.rand(1, 3, 5, 7, generator=generator), torch.rand(5, 7, generator=generator))
+    again = Result.of_state(result.state)
+    assert torch.equal(again.image, result.image)
+    assert torch.equal(again.newness, result.newness)

@@ -17,7 +17,7 @@ from nstpipe.media.frame import resized
 from nstpipe.style.color import color_statistics, luminance
 from nstpipe.style.device import bfloat16_speedup, choose_device, choose_precision, has_native_bfloat16
 from nstpipe.style.engine import (
-    LOOSE_STYLE_WEIGHT,
+    NEW_STYLE_WEIGHT,
     Engine,
     EngineSettings,
     Look,
@@ -294,32 +294,33 @@ def left_half(content: torch.Tensor) -> torch.Tensor:
     return mask
 
 
-def test_what_an_anchor_does_not_hold_counts_more_in_the_style(engine: Engine, content: torch.Tensor) -> None:
+def test_what_was_not_in_view_before_counts_more_in_the_style(engine: Engine, content: torch.Tensor) -> None:
     half = content.shape[-1] // 2 // 16 * 16  # where all layers' positions begin
-    reliability = torch.zeros(content.shape[-2:])
-    reliability[:, half:] = 1
+    unreliable, newness = torch.zeros(content.shape[-2:]), torch.zeros(content.shape[-2:])
+    newness[:, :half] = 1
     look = engine.look(None)
-    (goal,) = look.objective(content, Anchor(content, reliability)).goals
+    (goal,) = look.objective(content, Anchor(content, unreliable, newness)).goals
     for layer, _ in SETTINGS.style_layers:
         weight = goal.weight(layer)
         assert weight is not None
         place = half // pixels_a_position(layer)
-        assert (weight[..., :place] == LOOSE_STYLE_WEIGHT).all()
+        assert (weight[..., :place] == NEW_STYLE_WEIGHT).all()
         assert (weight[..., place:] == 1).all()
-    # The style's loss of what both of them hold is that of the frame without an anchor.
-    (held,) = look.objective(content, Anchor(content, torch.ones_like(reliability))).goals
-    assert held.weights is None
+    # Where the flow fails, but all was seen before, as in the noise of a night, nothing is new.
+    for seen in (None, torch.zeros_like(newness)):
+        (alike,) = look.objective(content, Anchor(content, unreliable, seen)).goals
+        assert alike.weights is None
 
 
-def test_what_an_anchor_does_not_hold_counts_more_within_its_region(style: StylePicture, content: torch.Tensor) -> None:
+def test_what_was_not_in_view_before_counts_more_within_its_region(style: StylePicture, content: torch.Tensor) -> None:
     look = Engine(SETTINGS, [style], [RegionPaint((style,))]).look(None).masked(left_half(content))
-    anchor = Anchor(content, torch.zeros(content.shape[-2:]))
+    anchor = Anchor(content, torch.zeros(content.shape[-2:]), torch.ones(content.shape[-2:]))
     rest, region = look.objective(content, anchor).goals
     mask = claimed(left_half(content))[:, None, None]
     assert rest.weights is not None
     assert region.weights is not None
-    assert torch.equal(rest.weights["relu1_1"], LOOSE_STYLE_WEIGHT * mask[0])
-    assert torch.equal(region.weights["relu1_1"], LOOSE_STYLE_WEIGHT * mask[1])
+    assert torch.equal(rest.weights["relu1_1"], NEW_STYLE_WEIGHT * mask[0])
+    assert torch.equal(region.weights["relu1_1"], NEW_STYLE_WEIGHT * mask[1])
     assert rest.share + region.share == pytest.approx(1)
 
 

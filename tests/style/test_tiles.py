@@ -81,7 +81,8 @@ def both_objectives(
 ) -> tuple[Objective, TiledObjective]:
     """The same loss, in one piece and in tiles of 64 pixels."""
     generator = torch.Generator().manual_seed(1)
-    anchor = Anchor(torch.rand(content.shape, generator=generator), torch.rand(content.shape[-2:], generator=generator))
+    reliability, newness = torch.rand(2, *content.shape[-2:], generator=generator)
+    anchor = Anchor(torch.rand(content.shape, generator=generator), reliability, newness)
     whole = look.objective(content, anchor, wrapped=wrapped)
     monkeypatch.setattr(Engine, "tile_side", lambda engine, height, width: 64)
     tiled = look.objective(content, anchor, wrapped=wrapped)
