@@ -70,7 +70,7 @@ def test_a_disk_that_is_full_from_the_beginning_is_refused(tmp_path: Path) -> No
     with small_disk(tmp_path / "work", "1m"):
         assert stored_bytes(FRAMES["films/a.mp4"], (640, 480)) > 1 << 20
         events: list[Event] = []
-        with pytest.raises(DiskFullError, match=r"has 0\.\d MB free; frames that wait .* need about 17\.\d MB"):
+        with pytest.raises(DiskFullError, match=r"has 0\.\d MB free; frames that wait .* need about 21\.\d MB"):
             nstpipe.run(night.pipeline, overrides=["jobs.films.size=640"], on_event=events.append)
         assert not any(isinstance(event, FrameDone) for event in events)
 
