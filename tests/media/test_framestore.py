@@ -17,7 +17,7 @@ from .making import films
 
 
 def state_of(seed: int) -> NDArray[np.float32]:
-    return np.random.default_rng(seed).random((1, 3, 48, 64), np.float32)
+    return np.random.default_rng(seed).random((1, 4, 48, 64), np.float32)
 
 
 def filled(folder: Path, count: int, first: int = 0) -> FrameStore:
@@ -191,7 +191,7 @@ def test_the_room_that_is_asked_for_suffices(tmp_path: Path) -> None:
         # As in paint, neighbouring pixels are alike, and the rest is grain.
         smooth = np.linspace(40, 200, 160)[None, :, None] + noise.normal(0, 12, (120, 160, 3))
         pixels = smooth.clip(0, 255).astype(np.uint8)
-        store.save(frame_index, pixels, noise.random((1, 3, 120, 160), np.float32))
+        store.save(frame_index, pixels, noise.random((1, 4, 120, 160), np.float32))
     used = sum(path.stat().st_size for path in tmp_path.iterdir())
     assert 0.7 < used / stored_bytes(frames, (160, 120)) <= 1
     assert stored_bytes(0, (160, 120)) == 0
