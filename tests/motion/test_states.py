@@ -58,6 +58,6 @@ def test_windows_of_states_stay(tmp_path: Path) -> None:
 
 
 def test_what_a_clip_will_take_on_disk_counts_the_windows(tmp_path: Path) -> None:
-    # A window of 20 states every 80 frames, and 21 + 1 more at the end: 12 bytes a pixel each, and the file's own.
+    # A window of 20 states every 80 frames, and 21 + 1 more at the end: 16 bytes a pixel each, and the file's own.
     more = (40 + 22) - (5 + 3)
-    assert stored_bytes(160, (10, 10), history=20) - stored_bytes(160, (10, 10)) == more * (100 * 12 + FILE_BYTES)
+    assert stored_bytes(160, (10, 10), history=20) - stored_bytes(160, (10, 10)) == more * (100 * 16 + FILE_BYTES)
