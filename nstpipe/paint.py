@@ -35,6 +35,12 @@ PROGRESS_INTERVAL_SECONDS = 0.25
 """Between two events of one optimisation; people read no faster."""
 
 
+LATER_TOLERANCE = 2.5
+"""Of a frame that goes on from paint, over `optimizer.tolerance`: what it leaves to do, the next one goes on with.
+
+Chosen by measurement: docs/performance.md has the table.
+"""
+
 EARLIER_SHARE = 0.5
 """Of the moved result of the neighbour in the start of a later pass; the rest is the frame's own earlier result."""
 
@@ -104,6 +110,7 @@ class _Start:
     Attributes:
         image: 1 x 3 x height x width, float32, 0 to 1.
         most: iterations at most, at each scale.
+        tolerance: the fall of the loss at which it stops, over `optimizer.tolerance`.
         scales: sizes at which it is optimised, one after another.
         first_step: mean change of a value by its first step, of 1.
         anchor: what the frame holds on to, if anything.
@@ -115,6 +122,7 @@ class _Start:
     image: Tensor
     most: int
     anchor: Anchor | None = None
+    tolerance: float = LATER_TOLERANCE
     scales: int = 1
     first_step: float = FIRST_STEP_NEARBY
     is_kept: bool = False
@@ -231,7 +239,7 @@ def _optimised(look: Look, content: Tensor, start: _Start, frame: Frame, task: C
         start.image,
         optimizer=optimizer.name,
         most=start.most,
-        tolerance=optimizer.tolerance,
+        tolerance=optimizer.tolerance * start.tolerance,
         anchor=start.anchor,
         wrapped=_is_wrapped(task.output.job, frame),
         scales=start.scales,
@@ -277,9 +285,9 @@ def _start(look: Look, content: Tensor, step: Step, painted: Sequence[Result], o
         anchor = None
         if temporal.init == "warped":
             return _afresh(look, content, job, seed) if earlier is None else _Start(earlier, optimizer.next)
-    most, first_step, new = optimizer.next, FIRST_STEP_NEARBY, None
+    most, tolerance, first_step, new = optimizer.next, LATER_TOLERANCE, FIRST_STEP_NEARBY, None
     if temporal.init == "content":
-        image, first_step = _first_start(look, content, job, seed), FIRST_STEP
+        image, tolerance, first_step = _first_start(look, content, job, seed), 1.0, FIRST_STEP
     elif temporal.init == "previous" or anchor is None or step.before is None:
         image = painted[-1].image
     else:
@@ -294,7 +302,7 @@ def _start(look: Look, content: Tensor, step: Step, painted: Sequence[Result], o
         image = torch.lerp(earlier, image, torch.as_tensor(share))
     before = held[0] if anchor is not None else None
     held_to = anchor if temporal.weight else None
-    return _Start(image, most, held_to, first_step=first_step, before=before, newness=new)
+    return _Start(image, most, held_to, tolerance, first_step=first_step, before=before, newness=new)
 
 
 def _is_equal(one: Pixels, other: Pixels) -> bool:
@@ -305,7 +313,8 @@ def _is_equal(one: Pixels, other: Pixels) -> bool:
 def _afresh(look: Look, content: Tensor, job: Job, seed: int) -> _Start:
     """As the first frame of a clip: from small to full size."""
     scales = scale_count(job.scales, (content.shape[3], content.shape[2]))
-    return _Start(_first_start(look, content, job, seed), job.optimizer.first, scales=scales, first_step=FIRST_STEP)
+    start = _first_start(look, content, job, seed)
+    return _Start(start, job.optimizer.first, tolerance=1.0, scales=scales, first_step=FIRST_STEP)
 
 
 def _first_start(look: Look, content: Tensor, job: Job, seed: int) -> Tensor:

@@ -219,7 +219,9 @@ class Optimizer(_Model):
         "of `first` if that is more.",
     )
     tolerance: Annotated[float, Field(ge=0, lt=1)] = Field(
-        default=0.001, description="Stop when the loss falls by less than this share an iteration; 0 never stops early."
+        default=0.001,
+        description="Stop when the loss falls by less than this share an iteration, or by less than 2.5 times that in a later "
+        "frame, whose work the next one goes on with; 0 never stops early.",
     )
 
 
