@@ -1,8 +1,9 @@
 """How well areas that come into view are painted, by what they start from.
 
 The clip is `passing` of scenes.py: what its ellipse uncovers, what its pan brings in, and since when, is known exactly. The
-frames are painted one after another from their moved results, with a fixed number of evaluations, and with the same first
-frame. Ways to begin where nothing was painted:
+frames are painted one after another from their moved results, with the same first frame and a fixed number of evaluations,
+or with that many at most if a --tolerance is given (0.0025 is what `nstpipe run` has for later frames). Ways to begin where
+nothing was painted:
     content: the original as it is.
     matched: the original in the colours of what is painted.
     patches: for each uncovered patch, the paint of the earlier frame's most similar patch (Hertzmann et al. 2001).
@@ -21,7 +22,7 @@ evaluations, from the start that is nstpipe's default. 1 is as painted as the re
 
 With --pan, only what the pan brings in is looked at, without the ellipse.
 
-Run: python benchmarks/uncovered.py [--pan] [--size 224] [--frames 13] [--evaluations 20] [--weight 3]
+Run: python benchmarks/uncovered.py [--pan] [--size 224] [--frames 13] [--evaluations 20] [--tolerance 0] [--weight 3]
      [--style NAME] [--ways WAY ...] [--json results.json]
 """
 
@@ -238,7 +239,9 @@ def by_itself(look: Look, content: Tensor, start: Tensor) -> Iterate:
     return deque(done, maxlen=1).pop()
 
 
-def going_on(look: Look, content: Tensor, start: Tensor, most: int, anchor: Anchor, emphasis: Tensor) -> Iterate:
+def going_on(
+    look: Look, content: Tensor, start: Tensor, most: int, tolerance: float, anchor: Anchor, emphasis: Tensor
+) -> Iterate:
     """A frame that holds on to the one before it; its losses are those in which all areas count alike.
 
     Args:
@@ -254,7 +257,7 @@ def going_on(look: Look, content: Tensor, start: Tensor, most: int, anchor: Anch
         start,
         name="lbfgs",
         most=most,
-        tolerance=0.0,
+        tolerance=tolerance,
         first_step=FIRST_STEP_NEARBY,
     )
     last = deque(done, maxlen=1).pop()
@@ -264,7 +267,7 @@ def going_on(look: Look, content: Tensor, start: Tensor, most: int, anchor: Anch
 
 
 def painted(
-    way: str, clip: Clip, look: Look, first: Tensor, *, evaluations: int, weight: float
+    way: str, clip: Clip, look: Look, first: Tensor, *, evaluations: int, tolerance: float, weight: float
 ) -> tuple[list[Tensor], list[Iterate]]:
     """Args: weight: how much the style of what is new counts, in the ways in which it counts more."""
     results, done = [Result.of_image(first)], []
@@ -288,7 +291,7 @@ def painted(
         most = round(evaluations + share * (FIRST_EVALUATIONS - evaluations))
         new = newness(before_it, motion, unseen)
         emphasis = 1 + (weight - 1) * new if is_weighted else torch.ones_like(unseen)
-        done.append(going_on(look, content, start, most, anchor, emphasis))
+        done.append(going_on(look, content, start, most, tolerance, anchor, emphasis))
         results.append(Result(done[-1].image, new))
     return [result.image for result in results], done
 
@@ -299,6 +302,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--frames", type=int, default=13)
     parser.add_argument("--evaluations", type=int, default=20)
+    parser.add_argument("--tolerance", type=float, default=0.0)
     parser.add_argument("--weight", type=float, default=NEW_STYLE_WEIGHT)
     parser.add_argument("--style", default="van_gogh_starry_night")
     parser.add_argument("--ways", nargs="+", choices=("alone", *WAYS), default=("alone", *WAYS))
@@ -322,7 +326,15 @@ def main() -> None:
             done = [by_itself(look, contents[index], contents[index]) for index in judged]
             distances, errors = judge.judged({index: one.image for index, one in zip(judged, done, strict=True)}), None
         else:
-            states, done = painted(way, clip, look, alone[0], evaluations=arguments.evaluations, weight=arguments.weight)
+            states, done = painted(
+                way,
+                clip,
+                look,
+                alone[0],
+                evaluations=arguments.evaluations,
+                tolerance=arguments.tolerance,
+                weight=arguments.weight,
+            )
             distances = judge.judged({index: states[index] for index in judged})
             assert clip.scene is not None
             errors = [

@@ -34,7 +34,6 @@ from nstpipe.style.scales import cost, scale_count
 PROGRESS_INTERVAL_SECONDS = 0.25
 """Between two events of one optimisation; people read no faster."""
 
-
 LATER_TOLERANCE = 2.5
 """Of a frame that goes on from paint, over `optimizer.tolerance`: what it leaves to do, the next one goes on with.
 
