@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nstpipe.errors import ItemError
+from nstpipe.style.descent import Adam, Descent, Lbfgs
 from nstpipe.style.objective import Losses
 
 LBFGS_HISTORY = 20
@@ -69,7 +70,7 @@ class _Smoothing:
     variables; Nocedal and Wright 2006, "Numerical Optimization", section 5.1). S is symmetric: a gradient after z is S
     times the gradient after x.
 
-    S is scaled, too: torch makes the first step of L-BFGS 1 long, as a sum over all of z, which is next to nothing a pixel.
+    S is scaled, too: the first step of L-BFGS is 1 long, as a sum over all of z, which is next to nothing a pixel.
 
     Args:
         picture: 1 x channels x height x width; which device it is on matters, and its size.
@@ -118,23 +119,21 @@ def iterates(
     smoothing = _Smoothing(start, first_step) if name == "lbfgs" else None
     start = start.detach().clone()
     # What the optimiser moves; the picture itself stays exact where nothing is moved.
-    change = torch.zeros_like(start, memory_format=torch.contiguous_format).requires_grad_(True)
+    change = torch.zeros_like(start, memory_format=torch.contiguous_format)
     unbounded = start.clone()
     image = start.clamp(0, 1).requires_grad_(True)
-    optimizer = _optimizer(name, change)
-    found: list[Losses] = []
+    descent = _descent(name, change)
 
-    def closure() -> Tensor:
+    def evaluated() -> tuple[Losses, Tensor]:
         image.grad = None
-        losses = objective(image)
-        losses.total.backward()  # type: ignore[no-untyped-call]
+        with torch.enable_grad():
+            losses = objective(image)
+            losses.total.backward()  # type: ignore[no-untyped-call]
         gradient = image.grad
         assert gradient is not None
         gradient.masked_fill_(((unbounded > 1) & (gradient < 0)) | ((unbounded < 0) & (gradient > 0)), 0)
         # L-BFGS works on flat views, which a channels_last gradient does not have.
-        change.grad = (smoothing(gradient) if smoothing is not None else gradient).contiguous()
-        found[:] = [losses]
-        return losses.total
+        return losses, (smoothing(gradient) if smoothing is not None else gradient).contiguous()
 
     first: float | None = None
     # Without a line search a step may lead anywhere, the last one too: what counts is what was seen to be good.
@@ -142,8 +141,9 @@ def iterates(
     stuck = False
     recent: deque[float] = deque(maxlen=TOLERANCE_WINDOW + 1)
     for evaluations in range(1, most + 1):
-        optimizer.step(closure)  # type: ignore[arg-type, no-untyped-call]
-        total, content, style = (float(part.detach()) for part in (found[0].total, found[0].content, found[0].style))
+        losses, gradient = evaluated()
+        change += descent.step(gradient)
+        total, content, style = (float(part.detach()) for part in (losses.total, losses.content, losses.style))
         if not math.isfinite(total):
             raise ItemError(
                 f"the loss became {total} after {evaluations} iterations of {name}.",
@@ -161,11 +161,10 @@ def iterates(
         if name == "lbfgs" and total > DIVERGED * first:
             # Its history no longer describes the loss: forget it, and go on from the best picture so far.
             start.copy_(best.image)
-            change.detach().zero_()
-            optimizer = _optimizer(name, change)
+            change.zero_()
+            descent.forget()
             recent.clear()
-        changed = change.detach()
-        following = start + (smoothing(changed) if smoothing is not None else changed)
+        following = start + (smoothing(change) if smoothing is not None else change)
         stands_still = torch.equal(following, unbounded)
         unbounded = following
         torch.clamp(unbounded, 0, 1, out=image.detach())
@@ -174,14 +173,13 @@ def iterates(
             # direction is the gradient; if even that moves nothing, the gradient is zero.
             if stuck:
                 return
-            optimizer = _optimizer(name, change)
+            descent.forget()
             recent.clear()
         stuck = stands_still
 
 
-def _optimizer(name: str, change: Tensor) -> torch.optim.Optimizer:
+def _descent(name: str, change: Tensor) -> Descent:
     if name == "adam":
-        return torch.optim.Adam([change], lr=ADAM_LEARNING_RATE)
+        return Adam(change, ADAM_LEARNING_RATE)
     pair_bytes = 2 * change.numel() * change.element_size()
-    history = max(LBFGS_SHORTEST_HISTORY, min(LBFGS_HISTORY, LBFGS_HISTORY_BYTES // pair_bytes))
-    return torch.optim.LBFGS([change], max_iter=1, history_size=history, tolerance_grad=0, tolerance_change=0)
+    return Lbfgs(change, max(LBFGS_SHORTEST_HISTORY, min(LBFGS_HISTORY, LBFGS_HISTORY_BYTES // pair_bytes)))
