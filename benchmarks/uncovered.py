@@ -9,7 +9,8 @@ nothing was painted:
     patches: for each uncovered patch, the paint of the earlier frame's most similar patch (Hertzmann et al. 2001).
 And what is done from there on:
     more: matched, with more evaluations in proportion to what is new.
-    weighted: the same, and the style loss counts what is new more (what nstpipe does), or --weight times.
+    weighted: the same, and the style loss counts what is new more (what nstpipe does), or --weight times,
+        in --layers.
 Without any of it, to see how far two ways to paint the same differ without any motion:
     alone: each frame by itself, from the content.
 
@@ -23,7 +24,7 @@ evaluations, from the start that is nstpipe's default. 1 is as painted as the re
 With --pan, only what the pan brings in is looked at, without the ellipse.
 
 Run: python benchmarks/uncovered.py [--pan] [--size 224] [--frames 13] [--evaluations 20] [--tolerance 0] [--weight 3]
-     [--style NAME] [--ways WAY ...] [--json results.json]
+     [--layers relu1_1 ...] [--style NAME] [--ways WAY ...] [--json results.json]
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -240,20 +241,29 @@ def by_itself(look: Look, content: Tensor, start: Tensor) -> Iterate:
 
 
 def going_on(
-    look: Look, content: Tensor, start: Tensor, most: int, tolerance: float, anchor: Anchor, emphasis: Tensor
+    look: Look,
+    content: Tensor,
+    start: Tensor,
+    most: int,
+    tolerance: float,
+    anchor: Anchor,
+    emphasis: Tensor,
+    emphasised: Sequence[str],
 ) -> Iterate:
     """A frame that holds on to the one before it; its losses are those in which all areas count alike.
 
     Args:
         emphasis: height x width: how much the style counts while the frame is painted.
+        emphasised: the layers in which it does.
     """
     objective = look.objective(content, anchor)
 
     def counting(weights: Mapping[str, Tensor] | None) -> Objective | TiledObjective:
         return replace(objective, goals=tuple(replace(goal, weights=weights) for goal in objective.goals))
 
+    alike = at_layers(torch.ones_like(emphasis)[None, None], STYLE_LAYERS)
     done = iterates(
-        counting(at_layers(emphasis[None, None], STYLE_LAYERS)),
+        counting(alike | at_layers(emphasis[None, None], emphasised)),
         start,
         name="lbfgs",
         most=most,
@@ -267,9 +277,22 @@ def going_on(
 
 
 def painted(
-    way: str, clip: Clip, look: Look, first: Tensor, *, evaluations: int, tolerance: float, weight: float
+    way: str,
+    clip: Clip,
+    look: Look,
+    first: Tensor,
+    *,
+    evaluations: int,
+    tolerance: float,
+    weight: float,
+    layers: Sequence[str],
 ) -> tuple[list[Tensor], list[Iterate]]:
-    """Args: weight: how much the style of what is new counts, in the ways in which it counts more."""
+    """Paint the clip.
+
+    Args:
+        weight: how much the style of what is new counts, in the ways in which it counts more.
+        layers: in which it does.
+    """
     results, done = [Result.of_image(first)], []
     beginning, has_more, is_weighted = WAYS[way]
     for index in range(1, len(clip.frames)):
@@ -291,7 +314,7 @@ def painted(
         most = round(evaluations + share * (FIRST_EVALUATIONS - evaluations))
         new = newness(before_it, motion, unseen)
         emphasis = 1 + (weight - 1) * new if is_weighted else torch.ones_like(unseen)
-        done.append(going_on(look, content, start, most, tolerance, anchor, emphasis))
+        done.append(going_on(look, content, start, most, tolerance, anchor, emphasis, layers))
         results.append(Result(done[-1].image, new))
     return [result.image for result in results], done
 
@@ -304,6 +327,7 @@ def main() -> None:
     parser.add_argument("--evaluations", type=int, default=20)
     parser.add_argument("--tolerance", type=float, default=0.0)
     parser.add_argument("--weight", type=float, default=NEW_STYLE_WEIGHT)
+    parser.add_argument("--layers", nargs="+", choices=STYLE_LAYERS, default=STYLE_LAYERS)
     parser.add_argument("--style", default="van_gogh_starry_night")
     parser.add_argument("--ways", nargs="+", choices=("alone", *WAYS), default=("alone", *WAYS))
     parser.add_argument("--json", type=Path)
@@ -334,6 +358,7 @@ def main() -> None:
                 evaluations=arguments.evaluations,
                 tolerance=arguments.tolerance,
                 weight=arguments.weight,
+                layers=arguments.layers,
             )
             distances = judge.judged({index: states[index] for index in judged})
             assert clip.scene is not None
