@@ -43,7 +43,7 @@ class Lbfgs(Descent):
     """L-BFGS without a line search (Liu and Nocedal 1989, "On the limited memory BFGS method for large scale optimization").
 
     The first step is 1 long as a sum over all values, or the gradient if that is shorter. A direction that does not lead down
-    gives no step.
+    gives no step. Nothing of a step is decided on the host, which on a GPU would have to wait for each answer.
 
     The history is one block of memory. Pieces that come one after another, between the activations of a network that come and
     go, would keep those places from being used again.
@@ -63,9 +63,9 @@ class Lbfgs(Descent):
     def forget(self) -> None:
         """Begin as new."""
         self._kept: deque[tuple[int, Tensor]] = deque()
-        """Rows, oldest first, and one over the curvature of each."""
+        """Rows, oldest first, and one over the curvature of each, or 0 if it shows none."""
         self._free = deque(range(len(self._steps)))
-        self._scale: Tensor | None = None
+        self._scale = self._steps.new_ones(())
         self._is_first = True
 
     def step(self, gradient: Tensor) -> Tensor:
@@ -81,24 +81,23 @@ class Lbfgs(Descent):
             step *= (1.0 / flat.abs().sum()).clamp_max(1.0)
         else:
             self._descend(flat, step)
-        if flat.dot(step) > 0:
-            step.zero_()
+        step.masked_fill_(flat.dot(step) > 0, 0)
         before.copy_(flat)
         return step.view_as(gradient)
 
     def _remember(self, gradient: Tensor) -> None:
-        """The pair of the last step and what it changed of the gradient, if it shows a curvature."""
-        row = self._free[0]
+        """The pair of the last step and what it changed of the gradient."""
+        row = self._free.popleft()
         step, change = self._steps[row], self._changes[row]
         torch.sub(gradient, change, out=change)
         curvature = change.dot(step)
-        if curvature > LEAST_CURVATURE:
-            self._free.popleft()
-            self._kept.append((row, 1.0 / curvature))
-            self._scale = curvature / change.dot(change)
-            if not self._free:
-                oldest, _ = self._kept.popleft()
-                self._free.append(oldest)
+        shows = curvature > LEAST_CURVATURE
+        # A departure from the usual: a pair without curvature keeps its place in the history, and counts nothing there.
+        self._kept.append((row, torch.where(shows, 1.0 / curvature, 0.0)))
+        self._scale = torch.where(shows, curvature / change.dot(change), self._scale)
+        if not self._free:
+            oldest, _ = self._kept.popleft()
+            self._free.append(oldest)
 
     def _descend(self, gradient: Tensor, found: Tensor) -> None:
         """The inverse curvature times the gradient, downhill (the two loops of the paper's section 2)."""
@@ -108,7 +107,7 @@ class Lbfgs(Descent):
             share = self._steps[row].dot(self._direction) * inverse
             self._direction.addcmul_(self._changes[row], share, value=-1)
             shares.append(share)
-        torch.mul(self._direction, 1.0 if self._scale is None else self._scale, out=found)
+        torch.mul(self._direction, self._scale, out=found)
         for (row, inverse), share in zip(self._kept, reversed(shares), strict=True):
             found.addcmul_(self._steps[row], share - self._changes[row].dot(found) * inverse)
 

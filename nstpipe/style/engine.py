@@ -29,8 +29,9 @@ from nstpipe.style.color import (
     with_colors_of,
 )
 from nstpipe.style.device import choose_device, choose_precision, free_bytes
+from nstpipe.style.evaluation import captured_on_gpu
 from nstpipe.style.losses import Moments
-from nstpipe.style.objective import Anchor, Balance, Goal, Held, Losses, Objective, View
+from nstpipe.style.objective import Anchor, Balance, Goal, Held, Objective, View
 from nstpipe.style.optimise import FIRST_STEP, Iterate, iterates
 from nstpipe.style.regions import LEAST_SHARE, at_layers, claimed
 from nstpipe.style.tiles import MARGIN_PIXELS, TiledObjective, measure
@@ -59,6 +60,13 @@ SMALLEST_TILE, LARGEST_TILE = 256, 2048
 
 TARGETS_KEPT = 6
 """Sizes at which a painting's moments are remembered: those of one picture's scales, and of a few pictures."""
+
+LEAST_CAPTURED = 50
+"""Iterations from which on an evaluation is captured for the GPU. That takes about as long as some evaluations; later frames
+of a clip, which have fewer, wait for their flow rather than for the GPU."""
+
+LARGEST_CAPTURED_PIXELS = 1024 * 1024
+"""Beyond, a GPU takes longer for an evaluation than Python for saying what to do, and a graph holds as much memory again."""
 
 TEMPORAL = 150.0
 """What `temporal.weight: 1` multiplies the distance from the moved previous result with. Against 100, it takes
@@ -313,8 +321,15 @@ class Look:
         """
         device = self._engine.device
 
-        def optimised(objective: Callable[[Tensor], Losses], start: Tensor) -> Iterator[Iterate]:
-            minimised = functools.partial(iterates, name=optimizer, most=most, tolerance=tolerance, first_step=first_step)
+        def optimised(objective: Objective | TiledObjective, start: Tensor) -> Iterator[Iterate]:
+            minimised = functools.partial(
+                iterates,
+                name=optimizer,
+                most=most,
+                tolerance=tolerance,
+                first_step=first_step,
+                capture=captured_on_gpu if _is_worth_capturing(objective, start, device, most) else None,
+            )
             if not self._in_luminance:
                 yield from minimised(objective, start.to(device))
                 return
@@ -470,6 +485,17 @@ class _AdaptedPaint:
             del self._targets[next(iter(self._targets))]
         self._targets[longest] = {layer: _mixed(found) for layer, found in parts.items()}
         return self._targets[longest]
+
+
+def _is_worth_capturing(objective: Objective | TiledObjective, image: Tensor, device: torch.device, most: int) -> bool:
+    """Whether the device would wait for Python's instructions, and for long enough."""
+    is_possible = (
+        device.type == "cuda"
+        # Tiles ask for values in their midst, and so does the solver for eigenvalues.
+        and isinstance(objective, Objective)
+        and all(goal.distance == "gram" for goal in objective.goals)
+    )
+    return is_possible and most >= LEAST_CAPTURED and image.shape[-2] * image.shape[-1] <= LARGEST_CAPTURED_PIXELS
 
 
 def _mixed(parts: Sequence[tuple[float, Moments]]) -> Moments:

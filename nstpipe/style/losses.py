@@ -159,7 +159,7 @@ def moments(activation: Tensor, weight: Tensor | None = None, *, with_mean: bool
     wide = torch.promote_types(activation.dtype, torch.float32)
     count = activation.shape[-2] * activation.shape[-1]
     # The paper normalises the guidance to a sum of squares of 1; here a mean over what counts stays a mean.
-    mass = torch.tensor(float(count), device=activation.device) if weight is None else weight.to(wide).sum()
+    mass = torch.full((), float(count), device=activation.device) if weight is None else weight.to(wide).sum()
     mean = None
     if with_mean and weight is None:
         mean = activation[0].mean(dim=(1, 2), dtype=wide)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nstpipe.errors import ItemError
 from nstpipe.style.descent import Adam, Descent, Lbfgs
+from nstpipe.style.evaluation import Capture, Evaluation
 from nstpipe.style.objective import Losses
 
 LBFGS_HISTORY = 20
@@ -97,6 +98,7 @@ def iterates(
     most: int,
     tolerance: float,
     first_step: float = FIRST_STEP,
+    capture: Capture | None = None,
 ) -> Iterator[Iterate]:
     """Minimise `objective` among pictures from 0 to 1, from `start`.
 
@@ -112,6 +114,7 @@ def iterates(
         most: iterations at most; each evaluates the objective once.
         tolerance: stop when the loss falls by less than this share an iteration; 0 never stops early.
         first_step: mean change of a value by the first step of L-BFGS, of 1; Adam has its own.
+        capture: see `nstpipe.style.evaluation.Evaluation`.
 
     Raises:
         ItemError: the loss is not finite.
@@ -123,17 +126,7 @@ def iterates(
     unbounded = start.clone()
     image = start.clamp(0, 1).requires_grad_(True)
     descent = _descent(name, change)
-
-    def evaluated() -> tuple[Losses, Tensor]:
-        image.grad = None
-        with torch.enable_grad():
-            losses = objective(image)
-            losses.total.backward()  # type: ignore[no-untyped-call]
-        gradient = image.grad
-        assert gradient is not None
-        gradient.masked_fill_(((unbounded > 1) & (gradient < 0)) | ((unbounded < 0) & (gradient > 0)), 0)
-        # L-BFGS works on flat views, which a channels_last gradient does not have.
-        return losses, (smoothing(gradient) if smoothing is not None else gradient).contiguous()
+    evaluation = Evaluation(objective, image, capture)
 
     first: float | None = None
     # Without a line search a step may lead anywhere, the last one too: what counts is what was seen to be good.
@@ -141,9 +134,14 @@ def iterates(
     stuck = False
     recent: deque[float] = deque(maxlen=TOLERANCE_WINDOW + 1)
     for evaluations in range(1, most + 1):
-        losses, gradient = evaluated()
-        change += descent.step(gradient)
-        total, content, style = (float(part.detach()) for part in (losses.total, losses.content, losses.style))
+        losses, gradient = evaluation()
+        gradient.masked_fill_(((unbounded > 1) & (gradient < 0)) | ((unbounded < 0) & (gradient > 0)), 0)
+        # L-BFGS works on flat views, which a channels_last gradient does not have.
+        change += descent.step((smoothing(gradient) if smoothing is not None else gradient).contiguous())
+        following = start + (smoothing(change) if smoothing is not None else change)
+        # All that the host wants to know of an iteration is asked for at once: on a GPU each question waits until all is done.
+        answers = (losses.total, losses.content, losses.style, (following != unbounded).any())
+        total, content, style, moves = torch.stack([answer.double() for answer in answers]).tolist()
         if not math.isfinite(total):
             raise ItemError(
                 f"the loss became {total} after {evaluations} iterations of {name}.",
@@ -164,8 +162,8 @@ def iterates(
             change.zero_()
             descent.forget()
             recent.clear()
-        following = start + (smoothing(change) if smoothing is not None else change)
-        stands_still = torch.equal(following, unbounded)
+            following, moves = start.clone(), True
+        stands_still = not moves
         unbounded = following
         torch.clamp(unbounded, 0, 1, out=image.detach())
         if stands_still:

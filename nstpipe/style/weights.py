@@ -41,9 +41,12 @@ class Preprocessing:
         """From 1 x 3 x height x width, RGB, 0 to 1, to what the weights want, in the same floating type."""
         if self.order == "BGR":
             image = image.flip(1)
-        mean = image.new_tensor(self.mean).reshape(1, 3, 1, 1)
-        deviation = image.new_tensor(self.deviation).reshape(1, 3, 1, 1)
-        return (image * self.scale - mean) / deviation
+        return (image * self.scale - _by_channel(self.mean, image)) / _by_channel(self.deviation, image)
+
+
+def _by_channel(values: tuple[float, float, float], image: Tensor) -> Tensor:
+    """1 x 3 x 1 x 1, made on the picture's device: a copy from the host would wait for all that the device has to do."""
+    return torch.cat([image.new_full((1, 1, 1, 1), value) for value in values], dim=1)
 
 
 CAFFE = Preprocessing("BGR", 255.0, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))

@@ -48,14 +48,15 @@ def walked(descent: Descent, function: Callable[[Tensor], Tensor], steps: int = 
     return places
 
 
-@pytest.mark.parametrize("function", [bowl, valley])
+# In the valley pairs without curvature take places of a history; nothing may be forgotten for that.
+@pytest.mark.parametrize(("function", "history"), [(bowl, HISTORY), (valley, STEPS)])
 @pytest.mark.parametrize("name", ["lbfgs", "adam"])
-def test_steps_are_those_of_torch(name: str, function: Callable[[Tensor], Tensor]) -> None:
+def test_steps_are_those_of_torch(name: str, function: Callable[[Tensor], Tensor], history: int) -> None:
     values = start().requires_grad_(True)
     optimizer: torch.optim.Optimizer
     if name == "lbfgs":
-        settings = {"max_iter": 1, "history_size": HISTORY, "tolerance_grad": 0, "tolerance_change": 0}
-        optimizer, descent = torch.optim.LBFGS([values], **settings), Lbfgs(start(), HISTORY)
+        settings = {"max_iter": 1, "history_size": history, "tolerance_grad": 0, "tolerance_change": 0}
+        optimizer, descent = torch.optim.LBFGS([values], **settings), Lbfgs(start(), history)
     else:
         optimizer, descent = torch.optim.Adam([values], lr=RATE), Adam(start(), RATE)
 
@@ -102,6 +103,14 @@ def test_what_is_forgotten_has_no_part_in_what_follows(make: Callable[[], Descen
     descent.forget()
     for place, fresh in zip(walked(descent, bowl), walked(make(), bowl), strict=True):
         assert torch.equal(place, fresh)
+
+
+def test_a_pair_that_shows_no_curvature_counts_nothing() -> None:
+    gradient = torch.tensor([0.3, -0.1, 0.2])
+    descent = Lbfgs(gradient, HISTORY)
+    steps = [descent.step(gradient).clone() for _ in range(HISTORY + 3)]
+    # The gradient never changes: what is known of the curvature is nothing, and each step is as the first.
+    assert all(torch.equal(step, -gradient) for step in steps)
 
 
 def test_no_step_leads_up_where_rounding_hides_the_curvature() -> None:

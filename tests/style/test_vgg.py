@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -95,14 +97,24 @@ def test_repeated_edges_are_not_seen_in_any_layer_and_zeros_are(weights: Weights
         assert edge_against_middle(layer, "zeros") > 0.1
 
 
+CONVOLUTIONS = {
+    "CPU": lambda activation, kernel, bias, edge: vgg._FrozenConvolution.apply(activation, kernel, bias, None, edge),
+    "GPU": vgg._EnlargedConvolution.apply,
+}
+
+
+@pytest.mark.parametrize("edge", ["replicate", "constant"])
+@pytest.mark.parametrize("convolution", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (4, 1), (2, 3), (6, 7)], ids=str)
-def test_convolution_with_repeated_edges_is_that_of_the_enlarged_picture(size: tuple[int, int]) -> None:
+def test_convolution_sees_beyond_the_edge_what_an_enlarged_picture_has_there(
+    size: tuple[int, int], convolution: Callable[..., torch.Tensor], edge: str
+) -> None:
     generator = torch.Generator().manual_seed(0)
     activation = torch.rand(1, 4, *size, generator=generator).double().requires_grad_(True)
     kernel, bias = torch.rand(5, 4, 3, 3, generator=generator).double(), torch.rand(5, generator=generator).double()
     upstream = torch.rand(1, 5, *size, generator=generator).double()
-    enlarged = torch.nn.functional.pad(activation, (1, 1, 1, 1), mode="replicate")
-    found = vgg._FrozenConvolution.apply(activation, kernel, bias, None, True)
+    enlarged = torch.nn.functional.pad(activation, (1, 1, 1, 1), mode=edge)
+    found = convolution(activation, kernel, bias, edge == "replicate")
     expected = torch.nn.functional.conv2d(enlarged, kernel, bias)
     assert torch.allclose(found, expected, rtol=ROUNDED, atol=0)
     (gradient,) = torch.autograd.grad((found * upstream).sum(), activation)

@@ -1,0 +1,143 @@
+"""The engine on a GPU, against itself on the CPU: `pytest -m cuda`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from nstpipe.media.frame import resized
+from nstpipe.style.engine import LEAST_CAPTURED, Engine, EngineSettings, StylePicture, tensor_of
+from nstpipe.style.evaluation import Evaluation, captured_on_gpu
+from nstpipe.style.objective import Anchor, Losses, Objective
+from nstpipe.style.optimise import Iterate, iterates
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU that torch can use"),
+]
+
+SAME = 1e-3
+"""Relative: float32 sums of up to a hundred thousand products, in another order."""
+
+COARSE_LOSS = 0.03
+"""Relative: how much worse a picture optimised in bfloat16 may be, its loss measured in float32; as on the CPU."""
+
+SETTINGS = EngineSettings(
+    weights="bundled",
+    device="cuda",
+    precision="float32",
+    pooling="max",
+    padding="replicate",
+    content_layers=(("relu4_2", 1.0),),
+    style_layers=tuple((f"relu{block}_1", 1.0) for block in range(1, 6)),
+    strength=1.0,
+    style_scale=1.0,
+    total_variation=1.0,
+    temporal=1.0,
+)
+
+
+@pytest.fixture(scope="module")
+def content(samples: Path) -> Tensor:
+    with Image.open(samples / "streetview" / "street_03.jpg") as image:
+        return tensor_of(resized(np.asarray(image), (192, 108)))
+
+
+@pytest.fixture(scope="module")
+def style(samples: Path) -> StylePicture:
+    with Image.open(samples / "styles" / "van_gogh_starry_night.jpg") as image:
+        return StylePicture(np.asarray(image.convert("RGB")), 1.0)
+
+
+def evaluated(engine: Engine, content: Tensor) -> tuple[float, Tensor]:
+    """Of the content in a little grey, held to itself on its left side."""
+    reliability = torch.zeros(content.shape[-2:])
+    reliability[:, : content.shape[-1] // 2] = 1
+    on_device = content.to(engine.device)
+    objective = engine.look(content).objective(on_device, Anchor(content, reliability))
+    image = (0.8 * on_device + 0.1).requires_grad_(True)
+    losses, gradient = Evaluation(objective, image)()
+    return float(losses.total), gradient.cpu()
+
+
+def painted(engine: Engine, content: Tensor, most: int) -> Iterate:
+    look = engine.look(content)
+    *_, last = look.stylise(content, look.first_start(content, "matched", 0), optimizer="lbfgs", most=most, tolerance=0.0)
+    return replace(last, image=last.image.cpu())
+
+
+@pytest.mark.parametrize("padding", ["replicate", "zeros"])
+@pytest.mark.parametrize("pooling", ["max", "average"])
+def test_loss_and_gradient_are_those_of_the_cpu(content: Tensor, style: StylePicture, pooling: str, padding: str) -> None:
+    settings = replace(SETTINGS, pooling=pooling, padding=padding)
+    loss, gradient = evaluated(Engine(settings, [style]), content)
+    expected, expected_gradient = evaluated(Engine(replace(settings, device="cpu"), [style]), content)
+    assert loss == pytest.approx(expected, rel=SAME)
+    # Of the whole: where two of four values are equal but for rounding, another one is the maximum.
+    assert (gradient - expected_gradient).norm() < 0.01 * expected_gradient.norm()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("most", [LEAST_CAPTURED // 2, LEAST_CAPTURED], ids=["anew", "captured"])
+def test_the_same_run_gives_the_same_bytes(content: Tensor, style: StylePicture, precision: str, most: int) -> None:
+    engine = Engine(replace(SETTINGS, precision=precision), [style])
+    assert torch.equal(painted(engine, content, most).image, painted(engine, content, most).image)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_captured_evaluation_is_replayed_and_gives_what_one_anew_does(
+    content: Tensor, style: StylePicture, precision: str
+) -> None:
+    engine = Engine(replace(SETTINGS, precision=precision), [style])
+    start = content.to(engine.device)
+    objective = engine.look(content).objective(start)
+    assert isinstance(objective, Objective)
+    evaluations = 0
+
+    def counted(image: Tensor) -> Losses:
+        nonlocal evaluations
+        evaluations += 1
+        return objective(image)
+
+    *_, captured = iterates(counted, start, name="lbfgs", most=40, tolerance=0.0, capture=captured_on_gpu)
+    assert evaluations < 10, "it was evaluated anew"
+    *_, anew = iterates(objective, start, name="lbfgs", most=40, tolerance=0.0)
+    assert captured.loss == pytest.approx(anew.loss, rel=SAME)
+
+
+def test_bfloat16_paints_as_well_as_float32(content: Tensor, style: StylePicture) -> None:
+    exact = Engine(SETTINGS, [style])
+    objective = exact.look(content).objective(content.to(exact.device))
+    with torch.no_grad():
+        coarse, fine = (
+            float(objective(painted(Engine(replace(SETTINGS, precision=precision), [style]), content, 60).image.cuda()).total)
+            for precision in ("bfloat16", "float32")
+        )
+    assert coarse < fine * (1 + COARSE_LOSS)
+
+
+def test_want_of_memory_is_met_with_tiles_and_the_same_loss(content: Tensor, style: StylePicture) -> None:
+    engine = Engine(SETTINGS, [style])
+    large = torch.nn.functional.interpolate(content, size=(768, 1360), mode="bicubic").clamp(0, 1)
+    loss, gradient = evaluated(engine, large)
+    _, total = torch.cuda.mem_get_info()
+    torch.cuda.empty_cache()
+    # About 4 GB are wanted in one piece.
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_allocated() + 2e9) / total)
+    try:
+        with pytest.raises(torch.OutOfMemoryError):
+            evaluated(engine, large)
+        torch.cuda.empty_cache()
+        while engine.tile_side(*large.shape[-2:]) is None:
+            engine.take_less_memory()
+        tiled_loss, tiled_gradient = evaluated(engine, large)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert tiled_loss == pytest.approx(loss, rel=SAME)
+    assert (tiled_gradient - gradient).norm() < 0.01 * gradient.norm()
