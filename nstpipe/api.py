@@ -328,7 +328,10 @@ def _loaded(
     pipeline: str | Path | Pipeline, jobs: Sequence[str], overrides: Sequence[str], workers: int | None, device: str | None
 ) -> Pipeline:
     if isinstance(pipeline, Pipeline):
-        loaded = pipeline
+        if overrides:
+            raise UsageError(f"overrides: found {overrides[0]}; a loaded pipeline has its values: override while it is loaded.")
+        given = {"workers": workers, "device": device}
+        loaded = pipeline.model_copy(update={key: value for key, value in given.items() if value is not None})
     else:
         extra = [*([f"workers={workers}"] if workers is not None else []), *([f"device={device}"] if device else [])]
         loaded = load_pipeline(Path(pipeline), [*overrides, *extra])

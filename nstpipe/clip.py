@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import torch
 from torch import Tensor
 
@@ -74,10 +75,18 @@ def frames_done(work: Path, clip: Clip) -> int:
     return frame_store(work, clip).count(clip.first_frame_index, clip.end_frame_index)
 
 
-def clear_frames(work: Path, output: Output) -> None:
-    """Remove the waiting frames of an output that is made and recorded."""
+def clear_frames(work: Path, output: Output, wanted: Collection[Output]) -> None:
+    """Remove the waiting frames of an output that is made and recorded.
+
+    Args:
+        work: folder of unfinished work.
+        output: that is made.
+        wanted: outputs that are still to be made: what they share with it, as the same film for another container does, stays.
+    """
+    shared = {clip.fingerprint for other in wanted for clip in other.clips}
     for clip in output.clips:
-        frame_store(work, clip).remove()
+        if clip.fingerprint not in shared:
+            frame_store(work, clip).remove()
 
 
 def run_clip(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
@@ -99,7 +108,7 @@ def run_clip(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
             return ClipResult(task)
         except Stopped:
             return ClipResult(task, stopped=True)
-        except (NstpipeError, OSError, MemoryError, RuntimeError) as error:
+        except (NstpipeError, OSError, MemoryError, RuntimeError, cv2.error) as error:
             reason = _as_item_error(error, output.found.file.path)
             if reason is None:
                 if isinstance(error, OutputError) and not is_transient(error):
@@ -158,7 +167,9 @@ def _as_item_error(error: BaseException, path: Path) -> ItemError | None:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory was wanting: torch's allocator, oneDNN and C++ each say so in their own words."""
+    """Whether memory was wanting: torch's allocator, oneDNN, OpenCV and C++ each say so in their own words."""
+    if isinstance(error, cv2.error):
+        return error.code == cv2.Error.StsNoMem
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
         isinstance(error, RuntimeError)
         and ("can't allocate memory" in str(error) or str(error) in (NO_PRIMITIVE, "std::bad_alloc"))
@@ -352,8 +363,16 @@ def finish_output(output: Output, work: Path, emit: Emit, stop: Stop) -> OutputD
         frames=output.found.frame_count,
         encode_seconds=time.monotonic() - began,
         fingerprint=output.fingerprint,
-        sha256=sha256_of(output.path),
+        sha256=_sha256_of_made(output.path),
     )
+
+
+def _sha256_of_made(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        next_step = "See that nothing moves it away, and run again."
+        raise OutputError(f"{path} is made, but cannot be read again: {error.strerror}.", next_step) from error
 
 
 def _encode(output: Output, info: VideoInfo, work: Path, stop: Stop) -> None:

@@ -103,7 +103,8 @@ class Conduct:
         self._made: list[OutputDone] = []
         self._failures: list[ItemFailed] = []
         self._error: OutputError | None = None
-        self._kills: dict[tuple[str, int], int] = {}
+        self._kills: dict[tuple[str, str, int], int] = {}
+        self._wanted: dict[Path, Output] = {}
         self._by_input: dict[tuple[str, str], Output] = {}
         self._ends: dict[tuple[str, str, int], int] = {}
         self._outdated: dict[Path, tuple[int, int] | None] = {}
@@ -113,7 +114,7 @@ class Conduct:
         self._log(event)
         try:
             if isinstance(event, FrameDone):
-                self._kills.pop((event.path, event.first_frame_index), None)
+                self._kills.pop((event.job, event.path, event.first_frame_index), None)
                 if event.is_final:
                     end = self._ends[event.job, event.path, event.first_frame_index]
                     self._journal.record_frame(self._name, event, end)
@@ -183,10 +184,11 @@ class Conduct:
         return self._finished(plan, todo)
 
     def _to_do(self, plan: Plan, *, retry_failed: bool) -> list[Output]:
+        wanted = [output for output in plan.outputs if not output.is_done]
+        self._wanted = {output.path: output for output in wanted}
         for output in plan.outputs:
             if output.is_done:
-                clear_frames(self._settings.work, output)  # it was killed between its name and this
-        wanted = [output for output in plan.outputs if not output.is_done]
+                clear_frames(self._settings.work, output, wanted)  # it was killed between its name and this
         for folder in {output.path.parent for output in wanted}:
             ensure_writable(folder)
         if not retry_failed:
@@ -219,8 +221,9 @@ class Conduct:
         for job in planned:
             self.emit(job)
         # What decodes of a damaged video is done; that something is missing is said all the same, in every run.
+        to_do = {output.path for output in todo}
         for output in plan.outputs:
-            if output.is_done or output in todo:
+            if output.is_done or output.path in to_do:
                 for loss in losses_of(output):
                     self._fail(loss)
         for output in todo:
@@ -233,6 +236,14 @@ class Conduct:
         tasks = [task for output in todo for task in _tasks(output, settings, self._outdated)]
         unfinished = {task.output.path for task in tasks}
         while tasks:
+            waiting = _by_stored_frames(tasks)
+
+            def is_ready(task: ClipTask, waiting: Mapping[str, Sequence[ClipTask]] = waiting) -> bool:
+                # Frames that several outputs share are painted for the first of them; the others find them there.
+                if task.output.found.video is not None:
+                    return _is_same(waiting[task.clip.fingerprint][0], task)
+                return task.before is None or task.output.follows not in unfinished
+
             again: list[ClipTask] = []
             clips_left: dict[Path, int] = {}
             for task in tasks:
@@ -246,10 +257,13 @@ class Conduct:
                 stop=self._stop,
                 on_killed=self._killed,
                 isolated=self._isolated,
-                is_ready=lambda task: task.before is None or task.output.follows not in unfinished,
+                is_ready=is_ready,
             ):
                 output = result.task.output
                 unfinished.discard(output.path)
+                if output.found.video is not None:
+                    sharing = waiting[result.task.clip.fingerprint]
+                    sharing.remove(next(task for task in sharing if _is_same(task, result.task)))
                 if result.error is not None:
                     self._give_up(result.error)
                 elif result.failure is not None:
@@ -283,7 +297,8 @@ class Conduct:
         except OutputError as error:
             self._give_up(error)
             return True
-        clear_frames(self._settings.work, output)
+        del self._wanted[output.path]
+        clear_frames(self._settings.work, output, self._wanted.values())
         self._made.append(done)
         self.emit(done)
         return True
@@ -295,12 +310,11 @@ class Conduct:
 
     def _killed(self, task: ClipTask, exit_code: int, /) -> ClipResult | None:
         """What to do about a clip whose worker was killed: try again, unless that has brought nothing several times."""
-        path, first = str(task.output.found.file.path), task.clip.first_frame_index
-        kills = self._kills.get((path, first), 0) + 1
-        self._kills[path, first] = kills
+        job, path, first = task.output.job.name, str(task.output.found.file.path), task.clip.first_frame_index
+        kills = self._kills.get((job, path, first), 0) + 1
+        self._kills[job, path, first] = kills
         reason = f"its worker process was killed (exit code {exit_code}), most likely because memory ran out"
         if kills <= KILLS_TOLERATED:
-            job = task.output.job.name
             again = TriedAgain(job=job, path=path, reason=reason, attempt=kills, wait_seconds=0.0, first_frame_index=first)
             self.emit(again)
             return None
@@ -363,6 +377,20 @@ class Conduct:
             f"{self._settings.work}, {as_megabytes(free)} are free.",
             "Free some space and run again: what is finished is kept, and it goes on from there.",
         )
+
+
+def _by_stored_frames(tasks: Sequence[ClipTask]) -> dict[str, list[ClipTask]]:
+    """The clips of videos by what names the folder of their frames, in order."""
+    found: dict[str, list[ClipTask]] = {}
+    for task in tasks:
+        if task.output.found.video is not None:
+            found.setdefault(task.clip.fingerprint, []).append(task)
+    return found
+
+
+def _is_same(one: ClipTask, other: ClipTask) -> bool:
+    """Whether two are one; a result may come back from another process with a copy of its task."""
+    return (one.output.path, one.clip.first_frame_index) == (other.output.path, other.clip.first_frame_index)
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -155,6 +155,7 @@ def estimate(pipeline: Pipeline, plan: Plan, journal: Journal, *, calibrate: boo
     """
     todo = [output for output in plan.outputs if not output.is_done and output.failed_before is None]
     run = journal.latest_run()
+    to_do = {output.path for output in todo}
     works = {job.name: _work_a_frame([output for output in todo if output.job.name == job.name]) for job in pipeline.jobs}
     paces = {name: _earlier(run, name, work) for name, work in works.items() if work}
     trial: Pace | None = None
@@ -163,7 +164,7 @@ def estimate(pipeline: Pipeline, plan: Plan, journal: Journal, *, calibrate: boo
         key = _machine(pipeline, job)
         trial = Pace(float(journal.cached(f"pace/{CALIBRATION_VERSION}", key, lambda: _timed(pipeline, job))), "a short trial")
     costs = tuple(
-        _cost(output, pipeline, paces.get(output.job.name) or trial, is_to_do=output in todo) for output in plan.outputs
+        _cost(output, pipeline, paces.get(output.job.name) or trial, is_to_do=output.path in to_do) for output in plan.outputs
     )
     return Estimate(plan, costs, worker_count(pipeline))
 

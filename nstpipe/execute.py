@@ -183,7 +183,11 @@ class _Worker:
             while True:
                 kind, value = pickle.load(self._process.stdout)
                 self._inbox.put((self, kind, value))
-        except (EOFError, pickle.UnpicklingError, OSError, ValueError):
+        except (EOFError, OSError, ValueError):
+            self._inbox.put((self, "killed", self._process.wait()))
+        except Exception:
+            # Whatever cannot be read, what comes after it cannot either: the worker would wait for ever, and so would its task.
+            self._process.kill()
             self._inbox.put((self, "killed", self._process.wait()))
 
     def end(self) -> None:
@@ -224,8 +228,8 @@ def _hear(commands: IO[bytes], tasks: queue.SimpleQueue[Any], stop: Stop) -> Non
                 stop.ask(command)
             else:
                 tasks.put(command)
-    except (EOFError, OSError):
-        os._exit(0)  # the parent is gone: a new run may already work on the same files
+    except Exception:
+        os._exit(0)  # the parent is gone, perhaps in the middle of a task: a new run may already work on the same files
 
 
 def _say(answers: IO[bytes], answer: tuple[str, Any]) -> None:

@@ -261,7 +261,11 @@ def locked(folder: Path) -> Iterator[None]:
     """
     ensure_writable(folder)
     path = folder / _LOCK
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        next_step = "Give it to the user who runs nstpipe, or remove it; another user may have run nstpipe here."
+        raise OutputError(f"{path} cannot be written: {error.strerror}.", next_step) from error
     try:
         free = _try_lock(descriptor)
         holder = _read_holder(path)

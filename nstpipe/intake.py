@@ -113,6 +113,7 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal) -> Plan:
             weights_sha256=weights,
             picture_sha256=pictures,
             frames_stored=lambda clip: frames_done(pipeline.work, clip),
+            precision=pipeline.precision,
         )
     todo = [output for output in outputs if not output.is_done]
     return Plan(tuple(outputs), tuple(failures), bytes_needed(todo, pipeline), free_bytes(pipeline.work))

@@ -218,6 +218,7 @@ class Journal:
             connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
             if self._refuse_newer(connection) < SCHEMA_VERSION:
                 connection = _brought_over_in_memory(connection)
+            _check(connection)
         except sqlite3.Error as error:
             raise OutputError(f"the journal {self.path} cannot be read: {error}.", "`nstpipe run` makes it anew.") from error
         return connection
@@ -344,6 +345,8 @@ class Journal:
                     "changed_at": time.time(),
                 }
             )
+            # What it failed with before there was anything to plan is over.
+            self._connection.execute("DELETE FROM output WHERE path = ? AND job = ? AND state = 'failed'", (str(source), job))
             if before is None or not same or before["state"] == "done":
                 self._history.forget_frames(str(source), job)
             self._history.plan(str(output), clips)
@@ -354,8 +357,10 @@ class Journal:
         if row is None:
             return
         now = time.time()
+        # Of an output one of whose shots has failed, the others are done all the same; it stays failed.
+        state = "failed" if row["state"] == "failed" else "started"
         with self._changing():
-            self._put({**row, "state": "started", "changed_at": now})
+            self._put({**row, "state": state, "changed_at": now})
             self._history.start(run, str(output), row["job"], row["input"], first_frame_index, next_frame_index, now)
 
     def record_frame(self, run: str, frame: FrameDone, end_frame_index: int) -> None:
@@ -427,11 +432,14 @@ class Journal:
             described: the same in readable form.
             log: where the log tells of it.
         """
+        path = failure.output or failure.path
+        before = self._get(path)
         with self._changing():
             self._put(
                 {
                     **_NOTHING,
-                    "path": failure.output or failure.path,
+                    "path": path,
+                    "frames": before["frames"] if before is not None else 0,
                     "job": failure.job,
                     "input": failure.path,
                     "state": "failed",

@@ -15,11 +15,13 @@ from nstpipe.journal import Record
 from nstpipe.media.frame import working_size
 from nstpipe.media.inputs import InputFile
 from nstpipe.media.masks import Mask
-from nstpipe.media.video import VideoInfo
+from nstpipe.media.video import VideoInfo, bits_of
 from nstpipe.style import ALGORITHM_VERSION
 from nstpipe.style.scales import cost, scale_count
 
-_KEYS_OF_THE_OUTPUT = frozenset({"encode", "audio", "metadata", "rate"})
+_KEYS_OF_A_VIDEO_FILE = frozenset({"encode", "audio", "rate"})
+
+_KEYS_OF_THE_OUTPUT = _KEYS_OF_A_VIDEO_FILE | {"metadata"}
 """Keys of a job that change the file, but not the stylised frames in it."""
 
 _KEYS_THAT_CHANGE_NO_FRAME = frozenset({"name", "input", "output", "include", "exclude", "shots", "link"})
@@ -169,6 +171,7 @@ def plan_job(
     weights_sha256: str,
     picture_sha256: Mapping[Path, str],
     frames_stored: Callable[[Clip], int],
+    precision: str = "auto",
 ) -> tuple[Output, ...]:
     """The outputs of one job.
 
@@ -181,6 +184,7 @@ def plan_job(
         picture_sha256: of the style pictures, of the picture given for `init`, and of the weights given for
             `temporal.flow`; masks come with what was found.
         frames_stored: how many frames of a clip are finished and wait to be encoded.
+        precision: of the pipeline; auto is what a machine finds best, and decides nothing that people chose.
     """
     settings = job.model_dump(mode="json", exclude=set(_KEYS_THAT_CHANGE_NO_FRAME | _KEYS_OF_THE_OUTPUT))
     _identify(job.style.images, settings["style"], picture_sha256)
@@ -195,17 +199,25 @@ def plan_job(
     given = job.model_dump(mode="json", include=set(_KEYS_OF_THE_OUTPUT))
     outputs: list[Output] = []
     for item in found:
-        codec = job.encode.codec_for(item.file.output.suffix)
-        of_the_output: dict[str, Any] = {**given, "encode": {**given["encode"], "codec": codec}}
+        goes_on = item.neighbour is not None and not item.neighbour.refusal
+        of_the_output: dict[str, Any] = {"metadata": given["metadata"]}
+        frames: dict[str, Any] = settings
+        if item.video is not None:
+            codec = job.encode.codec_for(item.file.output.suffix)
+            of_the_output = {**given, "encode": {**given["encode"], "codec": codec}}
+        elif not goes_on:
+            frames = _of_a_picture_alone(settings)
         of_all_clips: dict[str, Any] = {
             "algorithm": ALGORITHM_VERSION,
             "input": item.sha256,
             **({"masks": list(item.masks_sha256)} if item.masks else {}),
-            "settings": settings,
+            "settings": frames,
             "seed": seed,
             "weights": weights_sha256,
+            **({"precision": precision} if precision != "auto" else {}),
+            # Of frames that wait on disk.
+            **({"bits": bits} if (bits := _bits_waiting(job, item)) > 8 else {}),
         }
-        goes_on = item.neighbour is not None and not item.neighbour.refusal
         before = outputs[-1] if outputs and goes_on else None
         if before is not None:
             # Whatever changes the picture before changes this one.
@@ -224,6 +236,17 @@ def plan_job(
         follows = before.path if before is not None else None
         outputs.append(Output(job, item, size, clips, fingerprint, reason, described, failed, follows))
     return tuple(outputs)
+
+
+def _of_a_picture_alone(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that decide a picture which goes on from none."""
+    optimizer = {key: value for key, value in settings["optimizer"].items() if key != "next"}
+    return {**{key: value for key, value in settings.items() if key != "temporal"}, "optimizer": optimizer}
+
+
+def _bits_waiting(job: Job, item: Found) -> int:
+    """Of a value of the frames that wait for a video's other ones; 8 for a picture, which waits for none."""
+    return bits_of(job.encode, item.video, item.file.output) if item.video is not None else 8
 
 
 def _identify(images: Iterable[StyleImage], style: dict[str, Any], sha256: Mapping[Path, str]) -> None:

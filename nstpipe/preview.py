@@ -293,19 +293,24 @@ def check_writable(path: Path, pipeline: Pipeline, file: Path) -> None:
         raise UsageError(f"-o {path}: is a folder; give the name of a picture in it.")
     if place == file.resolve():
         raise UsageError(f"-o {path}: is the pipeline itself.")
+    if isinstance(pipeline.weights, Path) and place == pipeline.weights.resolve():
+        raise UsageError(f"-o {path}: is the network's weights.", "Give another name.")
     for job in pipeline.jobs:
         for what, used in (
             ("the input", job.input),
             ("the output", job.output),
             ("the start", job.init),
+            ("the weights of the flow", job.temporal.flow),
             *(("a painting", image.path) for image in job.style.images),
+            *(("a mask", region.mask) for region in job.regions),
+            *(("a painting", image.path) for region in job.regions if region.style for image in region.style.images),
         ):
             if not isinstance(used, Path):
                 continue
             taken = used.resolve()
             if place == taken:
                 raise UsageError(f"-o {path}: is {what} of {job.name}.", "Give another name.")
-            if what in ("the input", "the output") and taken in place.parents:
+            if what in ("the input", "the output", "a mask") and taken in place.parents:
                 raise UsageError(f"-o {path}: lies inside {what} of {job.name}.", "Give a place outside it.")
         if not job.input.exists() and matches_parts(place.parts, job.input.parts):
             raise UsageError(f"-o {path}: would be an input of {job.name}.", "Give another name.")

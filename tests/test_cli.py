@@ -433,3 +433,25 @@ def test_the_shell_completes_commands_options_and_jobs(tmp_path: Path) -> None:
     show = [sys.executable, "-m", "nstpipe", "--show-completion", "bash"]
     shown = subprocess.run(show, capture_output=True, text=True, check=True)
     assert "_NSTPIPE_COMPLETE" in shown.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
+def test_a_night_does_not_end_because_its_log_is_full(tmp_path: Path, options: list[str]) -> None:
+    code = "from nstpipe.cli import main; main()"
+    pipeline = str(a_picture(tmp_path))
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", code, "run", pipeline, *options], stdout=full, stderr=full, check=False)
+    assert done.returncode == 0
+    assert (tmp_path / "out" / "picture.jpg").exists()
+
+
+@pytest.mark.parametrize("verb", [["run", "--json"], ["plan", "--no-calibrate"]], ids=["run", "plan"])
+def test_a_reader_that_has_gone_is_no_bug(tmp_path: Path, verb: list[str]) -> None:
+    code = "from nstpipe.cli import main; main()"
+    command = [sys.executable, "-c", code, verb[0], str(a_picture(tmp_path)), *verb[1:]]
+    gone, end = os.pipe()
+    os.close(gone)
+    done = subprocess.run(command, stdout=end, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(end)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)

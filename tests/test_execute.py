@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -166,3 +167,37 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come about in time"
         time.sleep(0.05)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes end otherwise there")
+def test_a_worker_ends_when_its_parent_was_killed_in_the_middle_of_a_task() -> None:
+    worker = subprocess.Popen(
+        [sys.executable, "-c", "from nstpipe.execute import serve; serve()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert worker.stdin is not None
+    pickle.dump((double, None), worker.stdin)
+    worker.stdin.write(pickle.dumps("x" * 1000)[:500])
+    worker.stdin.close()
+    assert worker.wait(timeout=60) == 0
+
+
+class Unreadable(Exception):  # noqa: N818
+    """Cannot be made again from its arguments, as pickle does it."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(one + other)
+
+
+def fail_unreadably(task: int, emit: Emit, stop: Stop) -> None:
+    raise Unreadable("a", "b")
+
+
+def test_an_answer_that_cannot_be_read_ends_its_worker_and_not_the_run_never() -> None:
+    asked: list[int] = []
+
+    def give_up(task: Any, exit_code: int, /) -> str:
+        asked.append(task)
+        return "given up"
+
+    assert list(run(fail_unreadably, [1], on_killed=give_up, isolated=True, workers=1)) == ["given up"]
+    assert asked == [1]

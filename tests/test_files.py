@@ -265,3 +265,9 @@ def test_a_damaged_lock_file_is_no_lock(tmp_path: Path, content: bytes) -> None:
 def test_free_bytes_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free
     assert abs(free_bytes(tmp_path / "new" / "folder") - free) < 1 << 30
+
+
+def test_a_lock_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "lock").mkdir()  # as unwritable as another user's file, also for root
+    with pytest.raises(OutputError, match=r"lock cannot be written: Is a directory"), locked(tmp_path):
+        pass

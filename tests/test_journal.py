@@ -392,3 +392,27 @@ def test_a_work_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="file/work cannot be made"):
         Journal(tmp_path / "file" / "work")
+
+
+def test_an_output_stays_failed_while_its_other_shots_are_done(journal: Journal, tmp_path: Path) -> None:
+    output = tmp_path / "film.mp4"
+    plan(journal, output)
+    journal.record_start("run", output, 0, 0)
+    failure = ItemFailed(job="job", path="in.mp4", reason="killed", next_step="", output=str(output))
+    journal.record_failure(failure, "f", {}, "log")
+    journal.record_start("run", output, 3, 3)
+    record = journal.record_of(output)
+    assert record is not None
+    assert (record.state, record.reason, record.frames) == ("failed", "killed", 3)
+    plan(journal, output)  # with --retry-failed
+    journal.record_start("run", output, 0, 0)
+    record = journal.record_of(output)
+    assert record is not None
+    assert record.state == "started"
+
+
+def test_an_input_that_can_be_planned_again_no_longer_counts_as_failed(journal: Journal, tmp_path: Path) -> None:
+    journal.record_failure(ItemFailed(job="job", path="in.mp4", reason="no picture", next_step=""), "", {}, "log")
+    assert [record.state for record in journal.records()] == ["failed"]
+    plan(journal, tmp_path / "film.mp4")
+    assert [record.state for record in journal.records()] == ["planned"]

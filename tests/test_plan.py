@@ -201,3 +201,34 @@ def test_content_weights_and_seed_change_the_fingerprint(change: dict[str, objec
 
 def test_fingerprints_stay_the_same_from_run_to_run() -> None:
     assert planned(job()) == planned(job())
+
+
+PICTURE = Found(InputFile(Path("/a.jpg"), OUTPUT, is_video=False), "b" * 64, (640, 360))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"encode": {"crf": 30}},
+        {"audio": "none"},
+        {"rate": 12},
+        {"temporal": {"weight": 2.0}},
+        {"optimizer": {"next": 7}},
+    ],
+    ids=str,
+)
+def test_what_only_films_have_paints_no_picture_again(change: dict[str, object]) -> None:
+    before = planned(job(), PICTURE)
+    assert planned(job(**change), PICTURE, as_recorded("done", before)).is_done
+    assert not planned(job(**change), FOUND, as_recorded("done", planned(job()))).is_done
+
+
+def test_a_precision_that_was_asked_for_decides_the_result() -> None:
+    def at(precision: str) -> Output:
+        [output] = plan_job(
+            job(), [FOUND], {}, seed=0, weights_sha256="w", picture_sha256={STYLE: "s"},
+            frames_stored=lambda clip: 0, precision=precision,
+        )  # fmt: skip
+        return output
+
+    assert len({at(precision).clips[0].fingerprint for precision in ("auto", "bfloat16", "float32")}) == 3

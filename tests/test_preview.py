@@ -176,6 +176,24 @@ def test_a_preview_never_lands_on_what_the_pipeline_reads_or_makes(tmp_path: Pat
         check_writable(tmp_path / name, settings, pipeline)
 
 
+def test_what_regions_and_weights_are_read_from_is_not_overwritten(tmp_path: Path) -> None:
+    for name in ("masks/p1.png", "sky.png", "wave.png"):
+        make_picture(tmp_path / name)
+    regions = [{"mask": "masks", "style": "keep"}, {"mask": "sky.png", "style": "wave.png"}]
+    pipeline = pictures(tmp_path, regions=regions)
+    settings, _ = Preview(pipeline).settings()
+    for name, what in (
+        ("masks/p2.png", "lies inside a mask of one"),
+        ("sky.png", "a mask of one"),
+        ("wave.png", "a painting of one"),
+    ):
+        with pytest.raises(UsageError, match=what):
+            check_writable(tmp_path / name, settings, pipeline)
+    weights = settings.model_copy(update={"weights": tmp_path / "vgg19.png"})
+    with pytest.raises(UsageError, match="is the network's weights"):
+        check_writable(tmp_path / "vgg19.png", weights, pipeline)
+
+
 def test_a_broken_input_or_painting_is_no_bug(tmp_path: Path) -> None:
     pipeline = pictures(tmp_path)
     (tmp_path / "in" / "p1.png").write_bytes(b"no picture")

@@ -375,3 +375,54 @@ def test_regions_of_a_video_have_a_mask_for_each_frame(tmp_path: Path) -> None:
     painted = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "out").iterdir())]
     assert np.abs(original[0].astype(int) - painted[0]).mean() > 10
     assert (original[1] == painted[1]).all()
+
+
+def painted_twice(folder: Path, **keys: object) -> Path:
+    """One film for two containers: the same painting, and so the same frames on disk."""
+    make_video(folder / "in.mp4")
+    jobs = [{"name": name, "input": "in.mp4", "output": f"out/film.{name}", **keys} for name in ("mp4", "mkv")]
+    return write_pipeline(folder, *jobs)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_outputs_that_share_their_painting_are_painted_once(tmp_path: Path, workers: int) -> None:
+    events: list[Event] = []
+    result = nstpipe.run(painted_twice(tmp_path), on_event=events.append, workers=workers)
+    assert result.exit_code == 0
+    assert [done.frames for done in result.outputs] == [6, 6]
+    assert sum(isinstance(event, FrameDone) for event in events) == 6
+    assert not list((tmp_path / ".nstpipe" / "clips").iterdir()), "what nobody needs any more is gone"
+
+
+def test_a_finished_output_leaves_the_frames_that_another_one_still_needs(tmp_path: Path) -> None:
+    pipeline = painted_twice(tmp_path)
+    nstpipe.run(pipeline, jobs=["mp4"])
+
+    def stop_at_the_third(event: Event) -> None:
+        if isinstance(event, FrameDone) and event.frame_index == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        nstpipe.run(pipeline, jobs=["mkv"], on_event=stop_at_the_third)
+    events: list[Event] = []
+    assert nstpipe.run(pipeline, on_event=events.append).exit_code == 0
+    assert [event.frame_index for event in events if isinstance(event, FrameDone)] == [3, 4, 5]
+
+
+def test_frames_of_more_bits_are_not_those_of_fewer(tmp_path: Path) -> None:
+    pipeline = painted_twice(tmp_path)
+    text = pipeline.read_text()
+    deeper = text.replace("output: out/film.mkv", "output: out/film.mkv\n  encode: {codec: ffv1, pix_fmt: yuv444p10le}")
+    assert deeper != text
+    pipeline.write_text(deeper)
+    events: list[Event] = []
+    assert nstpipe.run(pipeline, on_event=events.append).exit_code == 0
+    assert sum(isinstance(event, FrameDone) for event in events) == 12
+
+
+def test_a_loaded_pipeline_takes_workers_and_device_and_refuses_overrides(tmp_path: Path) -> None:
+    pipeline = nstpipe.config.load_pipeline(folder_job(tmp_path, pictures=1))
+    with pytest.raises(MachineError, match="found cuda:9"):
+        nstpipe.run(pipeline, device="cuda:9")
+    with pytest.raises(UsageError, match=r"overrides: found seed=7; a loaded pipeline has its values"):
+        nstpipe.run(pipeline, overrides=["seed=7"])

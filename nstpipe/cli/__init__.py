@@ -20,7 +20,7 @@ from rich.table import Table
 
 from nstpipe import __version__
 from nstpipe.cli.init import init
-from nstpipe.cli.options import AsJson, File, JobNames, Overrides, console_for, print_json
+from nstpipe.cli.options import AsJson, File, JobNames, Overrides, console_for, print_json, told
 from nstpipe.cli.plan import plan
 from nstpipe.cli.preview import preview
 from nstpipe.cli.schedule import schedule
@@ -94,9 +94,9 @@ def run(
     with progress(console_for(as_json), quiet=quiet) as reporter:
 
         def on_event(event: Event) -> None:
-            reporter(event)
+            told(lambda: reporter(event), sys.stderr if as_json else sys.stdout)
             if as_json:
-                print_json(event.as_json())
+                told(lambda: print_json(event.as_json()), sys.stdout)
 
         result = api.run(
             pipeline,
@@ -340,7 +340,7 @@ def exit_code(arguments: Sequence[str] | None) -> int:
     handlers = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def say(text: str) -> None:
-        errors.print(text, markup=False, highlight=False, soft_wrap=True)
+        told(lambda: errors.print(text, markup=False, highlight=False, soft_wrap=True), sys.stderr)
 
     try:
         code: Any = app(args=arguments, prog_name="nstpipe", standalone_mode=False, obj=stop)
@@ -361,8 +361,8 @@ def exit_code(arguments: Sequence[str] | None) -> int:
         what = "interrupted" if interrupted else "terminated"
         say(f"nstpipe: {what}; what is finished is kept, and `nstpipe run` goes on from there.")
         return EXIT_INTERRUPTED if interrupted else EXIT_TERMINATED
-    except BrokenPipeError:
-        return EXIT_DONE  # the reader of our output, `head` say, has seen enough
+    except (BrokenPipeError, SystemExit):
+        return EXIT_DONE  # the reader of our output, `head` say, has seen enough; rich and typer then end the process
     except Exception:
         say(traceback.format_exc())
         say(f"nstpipe {__version__}: this is a bug. Please report it with the text above.")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 from rich.console import Console
@@ -56,6 +58,21 @@ def print_json(value: object) -> None:
     """One line of JSON on stdout."""
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
+
+
+def told(tell: Callable[[], None], stream: TextIO) -> None:
+    """Tell somebody of something, or nobody if nobody can hear: a night's work does not end because of a full log.
+
+    Args:
+        tell: writes to the stream.
+        stream: of this process. Once it cannot be written to, what else goes there is lost without a word.
+    """
+    try:
+        tell()
+    except (OSError, SystemExit):  # rich ends the process where a pipe has lost its reader
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def leave_for(usable: int, failed: int) -> NoReturn:

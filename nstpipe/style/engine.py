@@ -32,7 +32,7 @@ from nstpipe.style.device import choose_device, choose_precision, free_bytes
 from nstpipe.style.evaluation import captured_on_gpu
 from nstpipe.style.losses import Moments
 from nstpipe.style.objective import Anchor, Balance, Goal, Held, Objective, View
-from nstpipe.style.optimise import FIRST_STEP, Iterate, iterates
+from nstpipe.style.optimise import FIRST_STEP, Iterate, bytes_held, iterates
 from nstpipe.style.regions import LEAST_SHARE, at_layers, claimed
 from nstpipe.style.tiles import MARGIN_PIXELS, TiledObjective, measure
 from nstpipe.style.vgg import VGG19
@@ -51,6 +51,9 @@ WRAP_PIXELS = 64
 BYTES_A_PIXEL = 1800
 """Memory of a pixel in bfloat16: 1200 for activations and their gradients, measured at a megapixel, 480 for the optimiser's
 history, and a little more."""
+
+TILE_BYTES_A_PIXEL = 1320
+"""The same of a tile: without the history, which is the whole picture's."""
 
 USABLE_SHARE = 0.6
 """Of the free memory; the rest is for the picture itself, the optimiser's history and others."""
@@ -202,12 +205,14 @@ class Engine:
         Decided from the memory that is free now. Sides are powers of two, so that a little more or less of it does not
         change the tiles, and with them the last digits of a result.
         """
-        bytes_a_pixel = BYTES_A_PIXEL * (1 if self.precision == torch.bfloat16 else 2)
-        free = free_bytes(self.device) * self._usable_share
-        if height * width * bytes_a_pixel <= free:
+        width_of_values = 1 if self.precision == torch.bfloat16 else 2
+        free = free_bytes(self.device)
+        if height * width * BYTES_A_PIXEL * width_of_values <= free * self._usable_share:
             return None
+        # Beside a tile there is the whole picture, several times over.
+        usable = (free - bytes_held(3 * height * width)) * self._usable_share
         side = LARGEST_TILE
-        while side > SMALLEST_TILE and (side + 2 * MARGIN_PIXELS) ** 2 * bytes_a_pixel > free:
+        while side > SMALLEST_TILE and (side + 2 * MARGIN_PIXELS) ** 2 * TILE_BYTES_A_PIXEL * width_of_values > usable:
             side //= 2
         return side
 

@@ -23,6 +23,10 @@ LBFGS_HISTORY_BYTES = 2 * 10**9
 
 LBFGS_SHORTEST_HISTORY = 3
 
+PICTURES_HELD = 9
+"""While a picture is optimised, beside L-BFGS' history and whatever the objective takes: its start, its change, as it is and as
+it is shown, the best one, the gradient, and three in the making of a step."""
+
 DIVERGED = 2.0
 """A loss of so many times the start's is no step on the way, as L-BFGS takes them, but a history gone wrong."""
 
@@ -138,7 +142,7 @@ def iterates(
         gradient.masked_fill_(((unbounded > 1) & (gradient < 0)) | ((unbounded < 0) & (gradient > 0)), 0)
         # L-BFGS works on flat views, which a channels_last gradient does not have.
         change += descent.step((smoothing(gradient) if smoothing is not None else gradient).contiguous())
-        following = start + (smoothing(change) if smoothing is not None else change)
+        following = smoothing(change).add_(start) if smoothing is not None else start + change
         # All that the host wants to know of an iteration is asked for at once: on a GPU each question waits until all is done.
         answers = (losses.total, losses.content, losses.style, (following != unbounded).any())
         total, content, style, moves = torch.stack([answer.double() for answer in answers]).tolist()
@@ -179,5 +183,14 @@ def iterates(
 def _descent(name: str, change: Tensor) -> Descent:
     if name == "adam":
         return Adam(change, ADAM_LEARNING_RATE)
-    pair_bytes = 2 * change.numel() * change.element_size()
-    return Lbfgs(change, max(LBFGS_SHORTEST_HISTORY, min(LBFGS_HISTORY, LBFGS_HISTORY_BYTES // pair_bytes)))
+    return Lbfgs(change, _pairs_kept(change.numel()))
+
+
+def _pairs_kept(values: int) -> int:
+    return max(LBFGS_SHORTEST_HISTORY, min(LBFGS_HISTORY, LBFGS_HISTORY_BYTES // (2 * 4 * values)))
+
+
+def bytes_held(values: int) -> int:
+    """Memory that optimising a picture of so many values takes beside its objective's."""
+    # L-BFGS has a pair more in the making, and a direction.
+    return 4 * values * (PICTURES_HELD + 2 * (_pairs_kept(values) + 1) + 1)
