@@ -161,7 +161,7 @@ def _as_item_error(error: BaseException, path: Path) -> ItemError | None:
         return TransientError(
             f"{path}: the memory did not suffice.", "Give a smaller size, fewer --workers, or another --device."
         )
-    if isinstance(error, OSError):
+    if isinstance(error, (OSError, cv2.error)):
         return ItemError(f"{path}: {error}.")
     return None
 
@@ -214,7 +214,9 @@ def _until(task: ClipTask, emit: Emit, stop: Stop) -> Emit:
 def failed(job: Job, path: Path, error: ItemError, output: Output | None = None) -> ItemFailed:
     """The value that an item's error becomes."""
     made = str(output.path) if output is not None else ""
-    return ItemFailed(job=job.name, path=str(path), reason=error.problem, next_step=error.next_step, output=made)
+    # A name that is no UTF-8 can neither be recorded nor printed as it is.
+    shown = str(path).encode(errors="backslashreplace").decode()
+    return ItemFailed(job=job.name, path=shown, reason=error.problem, next_step=error.next_step, output=made)
 
 
 @functools.lru_cache(maxsize=64)

@@ -44,7 +44,7 @@ from nstpipe.media.video import (
     left_behind,
     try_output,
 )
-from nstpipe.paint import Before, ClipTask
+from nstpipe.paint import Before, ClipTask, forget_pictures
 from nstpipe.plan import Output
 from nstpipe.report.log import RunLog
 from nstpipe.report.page import REPORT_NAME, write_report
@@ -156,6 +156,7 @@ class Conduct:
             OutputError: an output or the work folder cannot be written.
         """
         settings = self._settings
+        forget_pictures()
         self._journal.begin_run(self._name, worker_count(settings), (), Setup.of(settings).as_json())
         try:
             return self._result(retry_failed=retry_failed, fail_fast=fail_fast)

@@ -104,7 +104,7 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal) -> Plan:
             except ItemError as error:
                 failures.append(failed(job, file.path, error))
         found = list(with_neighbours(found, job, journal))
-        known = {file.output: record for file in files if (record := journal.record_of(file.output)) is not None}
+        known = {item.file.output: record for item in found if (record := journal.record_of(item.file.output)) is not None}
         outputs += plan_job(
             job,
             found,

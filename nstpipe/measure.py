@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -17,7 +18,7 @@ from nstpipe.config.models import PICTURE_SUFFIXES
 from nstpipe.errors import InputError, ItemError, UsageError
 from nstpipe.files import is_numbered
 from nstpipe.media.frame import Pixels, Source, in_eight_bits, resized, working_size
-from nstpipe.media.inputs import is_moving, natural_key
+from nstpipe.media.inputs import is_hidden, is_moving, natural_key
 from nstpipe.media.pictures import PictureSource, read_picture
 from nstpipe.media.video import VideoSource, probe
 from nstpipe.motion.flow import flow_method, for_flow, motion_between
@@ -222,7 +223,7 @@ def _source(path: Path) -> Source:
     """
     if path.is_dir():
         found = [one for one in path.rglob("*") if one.suffix.lower() in PICTURE_SUFFIXES and one.is_file()]
-        return _pictures(path, found)
+        return _pictures(path, [one for one in found if not is_hidden(one, path)])
     if is_numbered(path):
         return VideoSource(probe(path))
     if path.is_file():
@@ -230,7 +231,8 @@ def _source(path: Path) -> Source:
         is_video = path.suffix.lower() not in PICTURE_SUFFIXES if moving is None else moving
         return VideoSource(probe(path)) if is_video else PictureSource(path.parent, [path])
     if glob.has_magic(str(path)):
-        return _pictures(path.parent, [Path(one) for one in glob.glob(str(path), recursive=True)])  # noqa: PTH207
+        folder = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
+        return _pictures(folder, [Path(one) for one in glob.glob(str(path), recursive=True)])  # noqa: PTH207
     raise InputError(f"{path} does not exist.", "Give a video, a folder of pictures, a glob, or a picture.")
 
 
@@ -313,7 +315,7 @@ class _Judge:
         engine = self._engine
         view = View(engine.network, engine.preprocessing)
         # In tiles where the memory asks for it, as when painting.
-        side = engine.tile_side(*image.shape[-2:]) or max(image.shape[-2:])
+        side = engine.tile_side(*image.shape[-2:], is_optimised=False) or max(image.shape[-2:])
         wanted = frozenset(STYLE_LAYERS) if grams and self._has_style else frozenset[str]()
         return measured(view, image.to(engine.device), side, styles=wanted, activations=frozenset({CONTENT_LAYER}))
 

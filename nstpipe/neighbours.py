@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+
 from nstpipe.config.models import Job
 from nstpipe.errors import ItemError
 from nstpipe.journal import Journal
@@ -82,8 +84,8 @@ def _measured(before: Path, now: Path) -> str:
     try:
         (earlier, size), (later, _) = _small(before), _small(now)
         reliability = float(motion_between(earlier, later, size=size).reliability.mean())
-    except ItemError:
-        reliability = 0.0  # what is wrong with it is said when it is painted
+    except (ItemError, cv2.error):
+        reliability = 0.0  # what is wrong with it is said when it is painted; flow finds nothing in a strip of a few pixels
     return json.dumps([seconds, metres, round(reliability, 4)])
 
 

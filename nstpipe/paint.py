@@ -18,7 +18,7 @@ from nstpipe.config.models import Job, RegionStyle, StyleImage
 from nstpipe.errors import ItemError
 from nstpipe.events import Emit, FrameDone, FrameProgressed
 from nstpipe.media.frame import Frame, Pixels, Source, resized
-from nstpipe.media.masks import read_masks
+from nstpipe.media.masks import forget_masks, read_masks
 from nstpipe.media.metadata import is_full_panorama
 from nstpipe.media.pictures import read_picture
 from nstpipe.media.video import bits_of
@@ -384,6 +384,15 @@ def _engine(settings: EngineSettings, paintings: _Paintings, regions: tuple[_Pai
 
 def _read(paintings: _Paintings) -> tuple[StylePicture, ...]:
     return tuple(StylePicture(read_picture(path)[0], weight) for path, weight in paintings)
+
+
+def forget_pictures() -> None:
+    """Read paintings and masks again when they are next wanted; called as a run begins, so that within one they stay the same.
+
+    In one process, such as a notebook's, pictures may be changed between two runs.
+    """
+    _engine.cache_clear()
+    forget_masks()
 
 
 def engine_is_loaded() -> bool:

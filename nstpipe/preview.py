@@ -34,7 +34,7 @@ MOST_CELLS = 100
 """Of a proof sheet; more is a slip, and would take hours."""
 
 _SAME_FRAME = (
-    "name", "input", "output", "include", "exclude", "shots", "encode", "rate", "audio", "metadata", "temporal",
+    "name", "input", "output", "include", "exclude", "link", "shots", "encode", "rate", "audio", "metadata", "temporal",
     "optimizer.next",
 )  # fmt: skip
 """Keys of a job that do not change a frame painted by itself."""

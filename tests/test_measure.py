@@ -144,3 +144,13 @@ def test_a_plot_is_drawn(film: Path, tmp_path: Path, suffix: str) -> None:
             assert len(np.unique(np.asarray(image.convert("L")))) > 50
     else:
         assert path.stat().st_size > 5000
+
+
+def test_globs_over_several_folders_are_paired_by_name_and_hidden_files_are_left_out(tmp_path: Path) -> None:
+    for folder in ("in", "out"):
+        for place in ("a", "b"):
+            make_picture(tmp_path / folder / place / "one.png", seed=ord(place), size=(96, 64))
+            (tmp_path / folder / place / "._one.png").write_bytes(b"what macOS leaves on other disks")
+    by_glob = measure(tmp_path / "in" / "*" / "*.png", tmp_path / "out" / "*" / "*.png", lags=(1,), size=64)
+    by_folder = measure(tmp_path / "in", tmp_path / "out", lags=(1,), size=64)
+    assert by_glob.as_json() == by_folder.as_json()

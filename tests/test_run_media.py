@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
+import pytest
 from PIL import Image
 
 import nstpipe
@@ -124,3 +127,51 @@ def test_a_whole_video_has_nothing_to_say(tmp_path: Path) -> None:
     pipeline = write_pipeline(tmp_path, {"name": "film", "input": "in.mp4", "output": "out/film.mp4"})
     assert nstpipe.run(pipeline, on_event=events.append).exit_code == 0
     assert not [event for event in events if isinstance(event, ItemFailed)]
+
+
+def test_a_painting_that_was_changed_between_two_runs_is_read_again(tmp_path: Path) -> None:
+    make_picture(tmp_path / "in" / "a.png")
+    pipeline = write_pipeline(tmp_path, {"name": "one", "input": "in", "output": "out", "init": "blank"})
+    shown = []
+    for level in (30, 220):
+        Image.new("RGB", (64, 48), (level, level, level)).save(tmp_path / "style.png")
+        assert nstpipe.run(pipeline).exit_code == 0
+        with Image.open(tmp_path / "out" / "a.png") as image:
+            shown.append(np.asarray(image).mean())
+    assert shown[1] > shown[0] + 50
+
+
+def test_a_file_that_only_claims_to_be_a_picture_is_given_to_no_other_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_picture(tmp_path / "in" / "good.png")
+    (tmp_path / "in" / "evil.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n%%EOF\n")
+    interpreter = tmp_path / "bin" / "gs"
+    interpreter.parent.mkdir()
+    interpreter.write_text(f"#!/bin/sh\ntouch {tmp_path / 'called'}\n")
+    interpreter.chmod(0o755)
+    monkeypatch.setenv("PATH", str(interpreter.parent), prepend=os.pathsep)
+    result = nstpipe.run(write_pipeline(tmp_path, {"name": "one", "input": "in", "output": "out"}))
+    assert (result.exit_code, [Path(done.output).name for done in result.outputs]) == (2, ["good.png"])
+    assert "is no picture in a format that can be read" in result.failures[0].reason
+    assert not (tmp_path / "called").exists()
+
+
+def test_a_name_that_is_no_text_costs_its_picture_alone(tmp_path: Path) -> None:
+    make_picture(tmp_path / "in" / "good.png")
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path / "in") + b"/caf\xe9.png")).write_bytes(
+            (tmp_path / "in" / "good.png").read_bytes()
+        )
+    except OSError:
+        pytest.skip("this file system has UTF-8 names only")
+    result = nstpipe.run(write_pipeline(tmp_path, {"name": "one", "input": "in", "output": "out"}))
+    assert (result.exit_code, [Path(done.output).name for done in result.outputs]) == (2, ["good.png"])
+    assert r"caf\udce9.png has a name that is no UTF-8" in result.failures[0].reason
+
+
+def test_strips_of_a_few_pixels_are_neighbours_of_nothing(tmp_path: Path) -> None:
+    for number in range(2):
+        make_picture(tmp_path / "in" / f"{number}.png", seed=number, size=(2000, 40))
+    job = {"name": "one", "input": "in", "output": "out", "size": 800}
+    assert nstpipe.run(write_pipeline(tmp_path, job)).exit_code == 0

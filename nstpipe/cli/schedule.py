@@ -16,7 +16,7 @@ def schedule(
     ends: Annotated[str, typer.Option("--until", metavar="HH:MM", help="Before which it ends.")],
     kind: Annotated[
         Literal["systemd", "cron", "windows"] | None,
-        typer.Option(help="Whose words; default: what this machine has.", show_default=False),
+        typer.Option(help="Which scheduler; default: the one that this machine has.", show_default=False),
     ] = None,
     install: Annotated[bool, typer.Option("--install", help="Hand it to the scheduler; without, it is only printed.")] = False,
 ) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -121,13 +122,17 @@ def _model_at(place: Iterable[str | int]) -> type[BaseModel]:
     for step in place:
         if step == "jobs":
             model = Job
-        elif step == "images" and model is Style:
-            model = StyleImage
-        elif isinstance(step, str):
-            annotation = model.model_fields[step].annotation if step in model.model_fields else None
-            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-                model = annotation
+        elif isinstance(step, str) and step in model.model_fields:
+            model = next(_models_in(model.model_fields[step].annotation), model)
     return model
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that an annotation speaks of, such as that of ``tuple[Region, ...]`` or ``RegionStyle | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
 
 
 def _found(here: Located) -> str:

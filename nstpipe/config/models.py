@@ -215,8 +215,8 @@ class Optimizer(_Model):
     )
     next: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=30,
-        description="Most iterations for each later frame of a clip; where much of a frame has not been seen before, its share "
-        "of `first` if that is more.",
+        description="Most iterations for each later frame of a clip; of one a third of which is new, up to a third of `first`, "
+        "if that is more.",
     )
     tolerance: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.001,
@@ -227,7 +227,7 @@ class Optimizer(_Model):
 
 def _rising(value: tuple[int, ...]) -> tuple[int, ...]:
     if value[0] != 1 or any(later <= earlier for earlier, later in itertools.pairwise(value)):
-        raise PydanticCustomError("lags_order", "should rise and begin with 1, such as [1, 10, 20]")
+        raise PydanticCustomError("lags_order", "should be numbers that rise and begin with 1, such as [1, 10, 20]")
     return value
 
 

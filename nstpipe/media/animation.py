@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from nstpipe.errors import ItemError
+from nstpipe.media.formats import opened
 from nstpipe.media.frame import Pixels
 from nstpipe.media.pictures import PILLOW_ERRORS
 
@@ -35,6 +35,10 @@ class AnimationTimes:
     loops: int
 
 
+UNTIMED_MILLISECONDS = 100
+"""What browsers take for a frame that is to be shown for no time at all."""
+
+
 def is_animated_webp(path: Path) -> bool:
     """Whether a file is a WebP picture that moves; False for what cannot be read."""
     try:
@@ -42,7 +46,7 @@ def is_animated_webp(path: Path) -> bool:
             head = file.read(_RIFF_HEAD_BYTES)
         if head[:4] != b"RIFF" or head[8:] != b"WEBP":
             return False
-        with Image.open(path) as image:
+        with opened(path) as image:
             return bool(getattr(image, "is_animated", False))
     except PILLOW_ERRORS:
         return False
@@ -57,29 +61,33 @@ def animation_times(path: Path) -> AnimationTimes | None:
     if not is_animated_webp(path):
         return None
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             times = [0]
             for index in range(getattr(image, "n_frames", 1)):
                 image.seek(index)
                 image.load()
-                times.append(times[-1] + round(image.info.get("duration", 0)))
+                times.append(times[-1] + (round(image.info.get("duration", 0)) or UNTIMED_MILLISECONDS))
             width, height = image.size
             return AnimationTimes(image.format or "WEBP", width, height, tuple(times), int(image.info.get("loop", 0)))
     except PILLOW_ERRORS as error:
         raise ItemError(f"{path} cannot be read: {error}.", "Copy the animation again.") from error
 
 
-NOT_AGAIN = -1
-"""What ffmpeg's GIF writer takes for an animation that is shown once."""
-
-
 def gif_loops(path: Path) -> int:
-    """How often a GIF is shown again: 0 for ever, -1 not at all."""
+    """How often a GIF is shown; 0 for ever. Its file says how often it is shown again, and nothing if it is not."""
     try:
-        with Image.open(path) as image:
-            return int(image.info.get("loop", NOT_AGAIN))
+        with opened(path) as image:
+            again = image.info.get("loop")
+            return 1 if again is None else int(again) and int(again) + 1
     except PILLOW_ERRORS:
         return 0
+
+
+def loop_option(plays: int, suffix: str) -> int:
+    """What ffmpeg is told, so that an animation is shown so often, 0 for ever; GIF's writer takes repeats, and -1 for none."""
+    if suffix != ".gif" or plays == 0:
+        return plays
+    return plays - 1 if plays > 1 else -1
 
 
 def animation_frames(path: Path, end_frame_index: int) -> Iterator[Pixels]:
@@ -89,7 +97,7 @@ def animation_frames(path: Path, end_frame_index: int) -> Iterator[Pixels]:
         ItemError: one of them cannot be read.
     """
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             for index in range(end_frame_index):
                 image.seek(index)
                 yield np.asarray(image.convert("RGB"))

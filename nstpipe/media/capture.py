@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
+from nstpipe.media.formats import opened
 from nstpipe.media.pictures import PILLOW_ERRORS
 
 EARTH_RADIUS_METRES = 6_371_000.0
@@ -46,7 +47,7 @@ class Capture:
 def capture_of(path: Path) -> Capture:
     """What a picture says of its taking; nothing where it cannot be read."""
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             exif = image.getexif()
             taken, place = exif.get_ifd(ExifTags.IFD.Exif), exif.get_ifd(ExifTags.IFD.GPSInfo)
     except PILLOW_ERRORS:

@@ -27,6 +27,11 @@ _PNG_BITS_OFFSET = 24
 
 _PIXEL_CHUNKS = (b"IHDR", b"IDAT", b"IEND")
 _BITS_A_SAMPLE, _SAMPLE_FORMAT, _IMAGE_WIDTH = 258, 339, 256
+_PHOTOMETRIC, _PLANAR = 262, 284
+_INKS = 5
+"""The value of a TIFF's photometric interpretation for CMYK."""
+_PLANES_APART = 2
+"""Of its planar configuration, where each colour is stored by itself."""
 _FLOATS = 3
 """The value of a TIFF's sample format."""
 
@@ -47,6 +52,8 @@ def is_deep(path: Path, image: Image.Image | None) -> bool:
     if image is None:
         return True  # Pillow knows no TIFF with several values of 32 bits
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
+    if tags.get(_PHOTOMETRIC) == _INKS or (tags.get(_PLANAR) == _PLANES_APART and len(tags.get(_BITS_A_SAMPLE, ())) > 1):
+        return False  # OpenCV cannot read the first, and reads the second as white; Pillow reads both, in 8 bits
     bits, kind = tags.get(_BITS_A_SAMPLE, (8,)), tags.get(_SAMPLE_FORMAT, (1,))
     return max(bits) == 16 or _FLOATS in tuple(kind)
 

@@ -18,6 +18,7 @@ import numpy as np
 from nstpipe.config.models import ANIMATION_SUFFIXES, Encode
 from nstpipe.errors import ItemError
 from nstpipe.files import complete, ensure_writable, is_numbered, partial_path
+from nstpipe.media.animation import loop_option
 from nstpipe.media.ffmpeg import LOCAL_ONLY, PIPE_BYTES, Process, local
 from nstpipe.media.frame import SIXTEEN_BIT_STEP, Frame, Pixels, in_eight_bits, in_sixteen_bits
 from nstpipe.media.probing import Stream, VideoInfo, probe
@@ -212,7 +213,7 @@ class VideoSink:
         }
         if self._suffix in ANIMATION_SUFFIXES:
             video = _palette_of_its_own(frames) if self._suffix == ".gif" else frames.filter("format", "yuv420p")
-            options |= {"vcodec": ANIMATION_ENCODERS[self._suffix], "loop": info.loops or 0}
+            options |= {"vcodec": ANIMATION_ENCODERS[self._suffix], "loop": loop_option(info.loops or 0, self._suffix)}
             options |= {"quality": ANIMATION_QUALITY} if self._suffix == ".webp" else {}
         else:
             video = self._in_video_colours(frames, pixel_format_of(encode, info, self.path))

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from nstpipe.config.models import ANIMATION_SUFFIXES, PICTURE_SUFFIXES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES, Job
 from nstpipe.errors import ItemError
 from nstpipe.files import is_numbered
 from nstpipe.media.animation import is_animated_webp
+from nstpipe.media.formats import opened
 from nstpipe.media.pictures import PILLOW_ERRORS
 
 
@@ -93,7 +92,7 @@ _VIDEO_HEADS = (b"\x1aE\xdf\xa3", b"FLV\x01", b"0&\xb2u", b"\x00\x00\x01\xba", b
 
 def _has_several_frames(path: Path) -> bool:
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             return bool(getattr(image, "is_animated", False))
     except PILLOW_ERRORS:
         return False
@@ -149,6 +148,9 @@ def _mirrored(path: Path, job: Job, root: Path) -> InputFile:
 
 
 def _problem(path: Path, root: Path) -> str:
+    if not _is_text(path):
+        shown = str(path).encode(errors="backslashreplace").decode()
+        return f"{shown} has a name that is no UTF-8, so that nothing can be recorded of it. Rename it."
     target = path.resolve()
     if path.is_symlink() and not path.exists():
         return f"{path} is a link to {target}, which does not exist."
@@ -157,11 +159,21 @@ def _problem(path: Path, root: Path) -> str:
     return "" if os.access(path, os.R_OK) else f"{path} cannot be read: permission denied."
 
 
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _closed_folders(root: Path) -> list[tuple[Path, str]]:
     errors: list[OSError] = []
     for _ in os.walk(root, onerror=errors.append):
         pass
-    return [(Path(str(error.filename)), f"{error.filename} cannot be looked into: {error.strerror}.") for error in errors]
+    closed = [(Path(str(error.filename)), error.strerror) for error in errors]
+    # A disk's own folders, such as .Trashes, belong to nobody's pictures.
+    return [(folder, f"{folder} cannot be looked into: {why}.") for folder, why in closed if not is_hidden(folder, root)]
 
 
 def _without_collisions(files: Sequence[InputFile]) -> tuple[InputFile, ...]:
@@ -179,7 +191,7 @@ def _in_folder(job: Job) -> list[Path]:
     found = {path for pattern in patterns for path in _matches(job.input, pattern, "include")}
     chosen = {path for path in found if path.is_file() or (path.is_symlink() and not path.exists())}
     excluded = {path for pattern in job.exclude for path in _matches(job.input, pattern, "exclude")}
-    kept = [path for path in chosen if excluded.isdisjoint((path, *path.parents)) and not _is_hidden(path, job.input)]
+    kept = [path for path in chosen if excluded.isdisjoint((path, *path.parents)) and not is_hidden(path, job.input)]
     if job.include is None:
         kept = [path for path in kept if path.suffix.lower() in PICTURE_SUFFIXES or is_moving(path) is False]
     if not kept:
@@ -198,7 +210,8 @@ def _matches(folder: Path, pattern: str, key: str) -> list[Path]:
         raise ItemError(f"{key}: {pattern} is no pattern for the files of {folder}: {error}.") from error
 
 
-def _is_hidden(path: Path, folder: Path) -> bool:
+def is_hidden(path: Path, folder: Path) -> bool:
+    """Whether a file, or a folder on the way to it from another, has a name that file managers do not show."""
     return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
@@ -215,6 +228,9 @@ def _by_glob(job: Job) -> tuple[InputFile, ...]:
     root = Path(*parts[:fixed])
     # Path.glob would take hidden files too.
     found = [Path(path) for path in glob.glob(str(job.input), recursive=True)]  # noqa: PTH207
+    if job.include is not None:
+        found = [path for path in found if _is_among(path, root, job.include)]
+    found = [path for path in found if not _is_among(path, root, job.exclude)]
     files = [path for path in found if path.is_file() and path.suffix.lower() in PICTURE_SUFFIXES + VIDEO_SUFFIXES]
     if not files:
         raise ItemError(f"input: no video or picture matches {job.input}.", f"Look into {root}.")
@@ -230,6 +246,12 @@ def _by_glob(job: Job) -> tuple[InputFile, ...]:
                 "Give a place outside it, or a narrower pattern.",
             )
     return inputs
+
+
+def _is_among(path: Path, root: Path, patterns: Sequence[str]) -> bool:
+    """Whether a file, or a folder above it, matches one of several globs that begin at a folder."""
+    parts = path.relative_to(root).parts
+    return any(matches_parts(parts[:depth], Path(one).parts) for one in patterns for depth in range(1, len(parts) + 1))
 
 
 def matches_parts(parts: Sequence[str], patterns: Sequence[str]) -> bool:

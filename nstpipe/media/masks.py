@@ -86,6 +86,11 @@ def read_masks(masks: Sequence[Mask], frame_index: int, size: tuple[int, int]) -
     return np.stack([_read(mask.file_of(frame_index), size) for mask in masks])
 
 
+def forget_masks() -> None:
+    """Read each mask again when it is next wanted: it may have been changed since."""
+    _read.cache_clear()
+
+
 @functools.lru_cache(maxsize=8)
 def _read(path: Path, size: tuple[int, int]) -> NDArray[np.float32]:
     pixels, _ = read_picture(path)

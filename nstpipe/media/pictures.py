@@ -17,6 +17,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 from nstpipe.errors import ItemError
 from nstpipe.files import completed
 from nstpipe.media.deep import DEEP_FORMATS, deep_pixels, encoded_png, encoded_tiff, is_deep
+from nstpipe.media.formats import opened
 from nstpipe.media.frame import Frame, PictureMetadata, Pixels, in_eight_bits, in_sixteen_bits, resized, working_size
 from nstpipe.media.metadata import (
     ORIENTATION_TAG,
@@ -52,13 +53,6 @@ _FORMATS = {
 
 DEFAULT_MEGAPIXELS = 500
 """A picture may have so many; a 360° panorama has some hundred, and a file that claims more is likely an attack."""
-
-try:
-    import pillow_heif
-
-    pillow_heif.register_heif_opener()
-except ImportError:
-    pass  # HEIC is read where its plugin for Pillow is installed
 
 PILLOW_ERRORS = (
     OSError,
@@ -112,7 +106,7 @@ def picture_size(path: Path) -> tuple[int, int]:
         ItemError: the file is missing or no picture.
     """
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             width, height = image.size
             return (height, width) if _orientation(image) in (5, 6, 7, 8) else (width, height)
     except UnidentifiedImageError as error:
@@ -131,7 +125,7 @@ def read_picture(path: Path) -> tuple[Pixels, PictureMetadata]:
         ItemError: the file is missing, damaged or no picture.
     """
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             if is_deep(path, image):
                 return _read_deep(path, image)
             return _read(path, image)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shlex
 import struct
@@ -151,7 +152,7 @@ class VideoInfo:
         tags: of the file, sorted by name.
         language: of the picture's stream; empty if the file says nothing.
         title: likewise.
-        loops: how often an animation is shown again, 0 for ever; None for what is no animation.
+        loops: how often an animation is shown, 0 for ever; None for what is no animation.
         first_number: in the name of the first of numbered pictures.
         has_captions: whether there are closed captions within the picture's stream (CEA-608 or 708).
         mastering: for which light HDR was made, in words; empty if the file does not say.
@@ -272,10 +273,13 @@ def _probe_numbered(path: Path, rate: Fraction) -> VideoInfo:
         raise ItemError(f"{path}: there is no picture of that pattern.", "Look at the numbers in the names.")
     numbers = sorted(files)
     width, height = picture_size(files[numbers[0]])
-    missing = sorted(set(range(numbers[0], numbers[-1])).difference(numbers))
+    # Numbers may be times, with millions between two: gaps are counted, and not listed.
+    missing_count = numbers[-1] - numbers[0] + 1 - len(numbers)
     loss = None
-    if missing:
-        loss = Loss((missing[0] - numbers[0]) / rate, len(missing), f"{path.name % missing[0]} does not exist")
+    if missing_count:
+        first_missing = next(one + 1 for one, following in itertools.pairwise(numbers) if following > one + 1)
+        said = f"{path.name % first_missing} does not exist"
+        loss = Loss((first_missing - numbers[0]) / rate, missing_count, said)
     return VideoInfo(
         path=path,
         width=width,

@@ -21,7 +21,11 @@ from nstpipe.media.probing import ONE_THREAD, SURVEY_VERSION, Loss, Stream, Surv
 from nstpipe.media.sequence import numbered_pictures
 
 SEEKABLE_CONTAINERS = ("mov", "mp4", "matroska", "webm")
-"""Containers with an index, in which a seek is exact; others are decoded from their beginning."""
+"""Containers with an index; others are decoded from their beginning."""
+
+SEEK_LEAD = 300
+"""Frames by which a seek goes to an earlier place if the frame that was wanted does not come first: more than lie between most
+key frames, so that the decoder has all that it needs by then."""
 
 DEINTERLACING_LEAD = 2
 """Frames decoded before the first one wanted: a line that is missing is made from the frames around."""
@@ -90,16 +94,47 @@ class VideoSource:
 
     def _seek(self, first_frame_index: int) -> tuple[int, dict[str, object]]:
         """How many frames before the first one will be decoded and thrown away, and ffmpeg's options to get there."""
-        lead = min(first_frame_index, DEINTERLACING_LEAD if self.info.interlaced else 0)
-        first_decoded = first_frame_index - lead
+        lead = DEINTERLACING_LEAD if self.info.interlaced else 0
         seekable = not self.info.loss and not set(SEEKABLE_CONTAINERS).isdisjoint(self.info.container.split(","))
-        if first_decoded == 0 or not seekable:
-            return first_frame_index, {}
+        for skip in (lead, SEEK_LEAD):
+            if not seekable or first_frame_index <= skip:
+                break
+            seek = self._to(first_frame_index - skip)
+            if self._comes_first(first_frame_index - skip, seek):
+                return skip, seek
+        return first_frame_index, {}
+
+    def _to(self, frame_index: int) -> dict[str, object]:
+        """The options that lead to a frame, if the file allows it."""
         # ffmpeg goes to the key frame before and drops what is earlier than the time: half-way between two frames is
         # safe from rounding. The time counts from zero, not from the file's own start, as ffmpeg's default would.
+        return {"ss": f"{float(self._half_way_to(frame_index)):.6f}", "seek_timestamp": 1}
+
+    def _half_way_to(self, frame_index: int) -> Fraction:
         ticks = self.info.ticks
-        half_way = Fraction(ticks[first_decoded - 1] + ticks[first_decoded], 2) * self.info.time_base
-        return lead, {"ss": f"{float(half_way):.6f}", "seek_timestamp": 1}
+        return Fraction(ticks[frame_index - 1] + ticks[frame_index], 2) * self.info.time_base
+
+    def _comes_first(self, frame_index: int, seek: dict[str, object]) -> bool:
+        """Whether a frame is the first one that is decoded after a seek to it.
+
+        It is not where it follows a key frame in the file and precedes it on the screen (open groups of pictures, as x265
+        makes them), or where the picture is renewed strip by strip: the decoder goes on with the first frame that it has all
+        of, and those before it are missing without a word.
+        """
+        stream = graphs.input(local(self.path), **LOCAL_ONLY, **seek)["V:0"]
+        once: dict[str, object] = {"frames:v": 1, "fps_mode": "passthrough", "enc_time_base": "1:1000000"}
+        # As text: what is wanted of the frame is its time, which counts from the seek's.
+        graph = graphs.output(stream, "pipe:1", format="framecrc", **once)
+        with Process(graph, self.path, stdout=True) as process:
+            rows = [line.split(b",") for line in process.stdout.read().splitlines() if not line.startswith(b"#")]
+        if not rows:
+            return False
+        # The frame before would be as far below zero as this one is above.
+        after_seek = self.info.ticks[frame_index] * self.info.time_base - self._half_way_to(frame_index)
+        to_next = after_seek
+        if frame_index + 1 < self.frame_count:
+            to_next = (self.info.ticks[frame_index + 1] - self.info.ticks[frame_index]) * self.info.time_base / 2
+        return abs(Fraction(int(rows[0][2]), 1000000) - after_seek) < min(after_seek, to_next)
 
 
 def _in_rgb(video: Any, info: VideoInfo) -> Any:

@@ -20,7 +20,6 @@ Flow = Callable[[Pixels, Pixels, tuple[int, int]], Floats]
 the same thing is in the second, in pixels; height x width x 2, float32. Width and height are those to look at it in, at least,
 where a method is better at that."""
 
-FLOW_METHODS = ("dis", "farneback", "raft")
 
 DETAIL = 2
 """Flow is found in pictures so many times larger than the motion that is wanted, where the original is that large. On ten

@@ -118,7 +118,7 @@ class Exporter:
             job.frames, job.frames_done = event.frames, event.frames - event.frames_left
             job.outputs, job.outputs_done = event.outputs, event.outputs_done
         elif isinstance(event, FrameDone):
-            job.frames_done = min(job.frames, job.frames_done + 1)
+            job.frames_done = min(job.frames, job.frames_done + event.is_final)
             job.frame_seconds += event.seconds
             job.evaluations += event.evaluations
             job.loss = event.loss

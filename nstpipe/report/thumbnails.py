@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 from nstpipe.errors import ItemError
 from nstpipe.media.deep import is_deep
+from nstpipe.media.formats import opened
 from nstpipe.media.frame import Pixels, in_eight_bits, resized, working_size
 from nstpipe.media.pictures import PILLOW_ERRORS, read_picture
 from nstpipe.media.profiles import in_srgb
@@ -147,7 +148,7 @@ def _small_picture(path: Path) -> Pixels:
         ItemError: it is missing or no picture.
     """
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             if not is_deep(path, image):
                 profile = image.info.get("icc_profile") or None
                 image.draft("RGB", (LONGEST, LONGEST))  # a JPEG is decoded several times as fast to an eighth of its size

@@ -199,18 +199,23 @@ class Engine:
             self._shared_look = Look(self, None)
         return self._shared_look
 
-    def tile_side(self, height: int, width: int) -> int | None:
-        """Side of the tiles, in pixels, in which a frame of this size is optimised; None if it fits into memory whole.
+    def tile_side(self, height: int, width: int, *, is_optimised: bool = True) -> int | None:
+        """Side of the tiles, in pixels, in which a picture is worked on; None if it fits into memory whole.
 
         Decided from the memory that is free now. Sides are powers of two, so that a little more or less of it does not
         change the tiles, and with them the last digits of a result.
+
+        Args:
+            height: in pixels.
+            width: likewise.
+            is_optimised: whether it is changed, and not only looked at.
         """
         width_of_values = 1 if self.precision == torch.bfloat16 else 2
         free = free_bytes(self.device)
         if height * width * BYTES_A_PIXEL * width_of_values <= free * self._usable_share:
             return None
-        # Beside a tile there is the whole picture, several times over.
-        usable = (free - bytes_held(3 * height * width)) * self._usable_share
+        # Beside a tile of a picture that is changed there is the whole of it, several times over.
+        usable = (free - (bytes_held(3 * height * width) if is_optimised else 0)) * self._usable_share
         side = LARGEST_TILE
         while side > SMALLEST_TILE and (side + 2 * MARGIN_PIXELS) ** 2 * TILE_BYTES_A_PIXEL * width_of_values > usable:
             side //= 2
@@ -344,7 +349,10 @@ class Look:
 
         spent = 0.0
         start = self.seen(start)
+        smallest = self._engine.network.smallest_side
         for smaller in range(scales - 1, 0, -1):
+            if min(content.shape[-2:]) // 2**smaller < smallest:
+                continue  # of a strip so small nothing would be seen
             share = 1 / 4**smaller
             coarse = _shrunk(content, 2**smaller)
             coarse_start = _shrunk(start, 2**smaller)
@@ -482,7 +490,7 @@ class _AdaptedPaint:
             scale = max(scale, engine.network.smallest_side / min(height, width))
             pixels = resized(picture[0].permute(1, 2, 0).numpy(), (round(width * scale), round(height * scale)))
             painting = tensor_of_floats(pixels.clip(0, 1)).to(engine.device)
-            side = engine.tile_side(*painting.shape[-2:]) or max(painting.shape[-2:])
+            side = engine.tile_side(*painting.shape[-2:], is_optimised=False) or max(painting.shape[-2:])
             measured = measure(view, painting, side, styles=frozenset(engine.balance.style), activations=frozenset())
             for layer, found in measured.moments.items():
                 parts.setdefault(layer, []).append((style.weight / total, found))

@@ -401,3 +401,18 @@ def test_what_does_not_fit_is_said_in_words(tmp_path: Path, make: Callable[[Path
         find_inputs(made)
     for words in REFUSED[make]:
         assert words in str(caught.value)
+
+
+def test_include_and_exclude_hold_for_a_glob_too(tmp_path: Path) -> None:
+    for name in ("a/one.png", "a/private_two.png", "private/three.png", "b/four.jpg"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "in" / name)
+    content = {"name": "j", "input": str(tmp_path / "in" / "*" / "*"), "output": str(tmp_path / "out"), "style": "s.png"}
+
+    def found(**keys: object) -> list[str]:
+        job = Job.model_validate({**content, "style": {"images": ["s.png"]}, **keys}, context={"folder": tmp_path})
+        return [file.path.name for file in find_inputs(job)]
+
+    assert found() == ["one.png", "private_two.png", "four.jpg", "three.png"]
+    assert found(exclude=["**/private_*", "private"]) == ["one.png", "four.jpg"]
+    assert found(include=["**/*.jpg"]) == ["four.jpg"]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from nstpipe.config.models import Region
 from nstpipe.errors import ItemError
-from nstpipe.media.masks import Mask, mask_of, read_masks
+from nstpipe.media.masks import Mask, forget_masks, mask_of, read_masks
 
 
 def save(path: Path, pixels: np.ndarray) -> Path:
@@ -84,3 +84,13 @@ def test_masks_follow_the_frames_size_and_keep_their_area(tmp_path: Path) -> Non
 
 def test_no_regions_need_no_masks() -> None:
     assert read_masks([], 0, (8, 6)) is None
+
+
+def test_a_mask_that_was_changed_between_two_runs_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "mask.png"
+    for level in (255, 0):
+        Image.new("L", (8, 8), level).save(path)
+        forget_masks()
+        masks = read_masks([Mask((path,))], 0, (8, 8))
+        assert masks is not None
+        assert masks.mean() == level / 255

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nstpipe.media import ffmpeg
 from nstpipe.media.frame import Frame, Source
 from nstpipe.media.pictures import PictureSource
 from nstpipe.media.video import VideoSource, probe
@@ -163,3 +166,28 @@ def test_a_frame_refuses_other_pixels(pixels: np.ndarray) -> None:
 def test_a_frame_says_what_it_is() -> None:
     frame = Frame(np.zeros((2, 3, 3), np.uint8), 7, Fraction(1, 25))
     assert repr(frame) == "Frame(frame_index=7, time=1/25, 3x2)"
+
+
+SEEKS = {
+    "open groups": (".mp4", "libx265", ["-x265-params", "keyint=24:min-keyint=24:log-level=error"]),
+    "renewed strip by strip": (".mp4", "libx264", ["-x264-params", "intra-refresh=1:keyint=30"]),
+    "closed groups": (".mp4", "libx264", ["-g", "24"]),
+    "late": (".mp4", "libx264", ["-g", "24", "-output_ts_offset", "5"]),
+    "Matroska": (".mkv", "libx264", ["-x264-params", "open-gop=1:keyint=24"]),
+}
+
+
+@pytest.mark.parametrize("name", SEEKS)
+def test_reading_from_any_frame_gives_the_frames_of_reading_all(tmp_path: Path, name: str) -> None:
+    """A decoder that is led into the middle of a file may begin with a later frame than the one it was led to."""
+    suffix, codec, options = SEEKS[name]
+    path = tmp_path / f"film{suffix}"
+    picture = "testsrc2=size=320x48:rate=25:duration=3.6,crop=64:48:2*n:0"  # pans, so that no two frames are alike
+    command = [ffmpeg.executable(), "-v", "error", "-f", "lavfi", "-i", picture, "-c:v", codec, *options, str(path)]
+    subprocess.run(command, check=True)
+    source = VideoSource(probe(path))
+    whole = [frame.pixels for frame in source.read(0, source.frame_count)]
+    assert all(not np.array_equal(one, other) for one, other in itertools.pairwise(whole))
+    for first in range(1, source.frame_count):
+        [frame] = source.read(first, first + 1)
+        assert np.array_equal(frame.pixels, whole[first]), f"from frame {first}"

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nstpipe.errors import ItemError, MachineError
+from nstpipe.errors import ItemError, MachineError, UsageError
 from nstpipe.media.frame import resized
 from nstpipe.style.color import color_statistics, luminance
 from nstpipe.style.device import bfloat16_speedup, choose_device, choose_precision, has_native_bfloat16
@@ -432,3 +432,17 @@ def test_scales_change_nothing_where_nothing_is_painted(engine: Engine, content:
 )
 def test_scales_are_chosen_from_the_size(wanted: int | str, size: tuple[int, int], count: int) -> None:
     assert scale_count(wanted, size) == count
+
+
+def test_a_strip_too_thin_for_half_its_size_is_painted_at_its_own(engine: Engine) -> None:
+    strip = torch.rand(1, 3, 16, 96, generator=torch.Generator().manual_seed(0))
+    seen = [
+        iterate.image.shape[-2:]
+        for iterate in engine.look(strip).stylise(strip, strip, optimizer="lbfgs", most=2, tolerance=0.0, scales=2)
+    ]
+    assert seen == [(16, 96)] * 2
+
+
+def test_a_device_of_no_known_name_is_a_wrong_call() -> None:
+    with pytest.raises(UsageError, match="device: found gpu; should be auto, cpu, cuda or cuda:N"):
+        choose_device("gpu")

@@ -84,7 +84,7 @@ def both_objectives(
     reliability, newness = torch.rand(2, *content.shape[-2:], generator=generator)
     anchor = Anchor(torch.rand(content.shape, generator=generator), reliability, newness)
     whole = look.objective(content, anchor, wrapped=wrapped)
-    monkeypatch.setattr(Engine, "tile_side", lambda engine, height, width: 64)
+    monkeypatch.setattr(Engine, "tile_side", lambda engine, height, width, is_optimised=True: 64)
     tiled = look.objective(content, anchor, wrapped=wrapped)
     assert isinstance(whole, Objective)
     assert isinstance(tiled, TiledObjective)
