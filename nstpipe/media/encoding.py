@@ -24,6 +24,9 @@ from nstpipe.media.frame import SIXTEEN_BIT_STEP, Frame, Pixels, in_eight_bits, 
 from nstpipe.media.probing import Stream, VideoInfo, probe
 from nstpipe.media.sequence import SequenceSink, check_free
 
+PHONE_TAGS = "com.apple.quicktime."
+"""How the tags of a phone's videos begin, such as ``com.apple.quicktime.location.ISO6709``."""
+
 _DEFAULT_CRF = {"libx264": 18, "libx265": 18, "libsvtav1": 25}
 _DEEP_CODECS = ("libx265", "libsvtav1", "ffv1")
 """Codecs whose common players show 10 bits; H.264's mostly do not."""
@@ -262,7 +265,9 @@ class VideoSink:
             options["preset"] = encode.preset
         if self._suffix in (".mp4", ".mov"):
             options["video_track_timescale"] = self._info.time_base.denominator
-            options["movflags"] = "+faststart"
+            # ffmpeg leaves a phone's place, maker and time out, unless it writes all tags as phones do.
+            has_phone_tags = any(name.startswith(PHONE_TAGS) for name, _ in self._info.tags)
+            options["movflags"] = "+faststart" + ("+use_metadata_tags" if has_phone_tags else "")
             if codec == "libx265":
                 options["tag:v"] = "hvc1"  # the tag that Apple's players look for
         return options

@@ -111,6 +111,18 @@ def test_text_of_mp4_is_turned_into_what_matroska_takes(tmp_path: Path) -> None:
     assert [time for time, _ in lines(result)] == [time for time, _ in LINES]
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_place_and_time_of_a_phones_video_come_along(tmp_path: Path, suffix: str) -> None:
+    apple = "com.apple.quicktime."
+    tags = {f"{apple}location.ISO6709": "+48.2082+016.3738+183/", f"{apple}make": "Apple", "title": "The square"}
+    given = [word for name, value in tags.items() for word in ("-metadata", f"{name}={value}")]
+    original = make_video(tmp_path / "phone.mov", films(3), *X264, "-movflags", "use_metadata_tags", *given)
+    assert tags.items() <= dict(probe(original).tags).items()
+    passed_through(original, tmp_path / f"result{suffix}")
+    found = {name.lower(): value for name, value in probe(tmp_path / f"result{suffix}").tags}
+    assert {name.lower(): value for name, value in tags.items()}.items() <= found.items()
+
+
 def test_a_late_start_keeps_subtitles_at_their_time(tmp_path: Path) -> None:
     late, result = tmp_path / "late.mkv", tmp_path / "result.mkv"
     run_ffmpeg("-i", rich(tmp_path), "-map", "0", "-c", "copy", "-output_ts_offset", "1.4", late)
