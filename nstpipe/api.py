@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -15,7 +16,7 @@ from PIL import Image, ImageOps
 
 from nstpipe.conduct import Conduct, RunResult
 from nstpipe.config import Pipeline, load_pipeline, load_right_part
-from nstpipe.config.models import Color, Optimizer, Style
+from nstpipe.config.models import DEVICE_PATTERN, Color, Optimizer, Style
 from nstpipe.errors import (
     BusyError,
     InputError,
@@ -327,14 +328,15 @@ def _job_status(job: str, journal: Journal, running: LatestRun | None) -> JobSta
 def _loaded(
     pipeline: str | Path | Pipeline, jobs: Sequence[str], overrides: Sequence[str], workers: int | None, device: str | None
 ) -> Pipeline:
+    if device is not None and not re.match(DEVICE_PATTERN, device):
+        raise UsageError(f"--device: found {device or 'nothing'}; should be auto, cpu, cuda or cuda:N.")
+    given = {name: value for name, value in {"workers": workers, "device": device}.items() if value is not None}
     if isinstance(pipeline, Pipeline):
         if overrides:
             raise UsageError(f"overrides: found {overrides[0]}; a loaded pipeline has its values: override while it is loaded.")
-        given = {"workers": workers, "device": device}
-        loaded = pipeline.model_copy(update={key: value for key, value in given.items() if value is not None})
+        loaded = pipeline.model_copy(update=given)
     else:
-        extra = [*([f"workers={workers}"] if workers is not None else []), *([f"device={device}"] if device else [])]
-        loaded = load_pipeline(Path(pipeline), [*overrides, *extra])
+        loaded = load_pipeline(Path(pipeline), [*overrides, *(f"{name}={value}" for name, value in given.items())])
     known = [job.name for job in loaded.jobs]
     for name in jobs:
         if name not in known:

@@ -236,6 +236,18 @@ def test_plan_says_what_to_do_about_what_cannot_be_used(tmp_path: Path, command:
     next_step = json.loads(failure)["next_step"]
     assert next_step
     assert next_step in " ".join(planned.split())
+    # Machines hear of it, too, in the same words.
+    _, told = command("plan", pipeline, "--no-calibrate", "--json").out.splitlines()
+    assert json.loads(told) == json.loads(failure)
+
+
+@pytest.mark.parametrize("verb", ["run", "plan"])
+def test_a_device_that_was_mistyped_is_a_wrong_command_and_no_fault_of_the_file(
+    tmp_path: Path, command: Command, verb: str
+) -> None:
+    said = command(verb, a_picture(tmp_path), "--device", "gpu")
+    assert said.code == 64
+    assert "--device: found gpu; should be auto, cpu, cuda or cuda:N." in said.err
 
 
 def test_schema_is_the_one_in_the_repository(command: Command) -> None:

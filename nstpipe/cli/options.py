@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from nstpipe.errors import EXIT_DONE, EXIT_SOME_FAILED, InputError
+from nstpipe.events import ItemFailed
 
 
 def jobs_in(context: typer.Context) -> list[str]:
@@ -58,6 +59,11 @@ def print_json(value: object) -> None:
     """One line of JSON on stdout."""
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
+
+
+def failure_as_json(failure: ItemFailed) -> dict[str, str]:
+    """What cannot be used, for machines."""
+    return {"job": failure.job, "path": failure.path, "message": failure.reason, "next_step": failure.next_step}
 
 
 def told(tell: Callable[[], None], stream: TextIO) -> None:

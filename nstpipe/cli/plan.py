@@ -12,7 +12,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from nstpipe.cli.options import AsJson, File, JobNames, Overrides, console_for, leave_for, print_json
+from nstpipe.cli.options import AsJson, File, JobNames, Overrides, console_for, failure_as_json, leave_for, print_json
 from nstpipe.errors import DiskFullError
 
 if TYPE_CHECKING:
@@ -52,10 +52,14 @@ def plan(
     if as_json:
         for cost in found.costs:
             print_json(_as_json(cost, found))
+        for failure in planned.failures:
+            print_json(failure_as_json(failure))
     console = console_for(as_json)
     if quiet:
         for failure in planned.failures:
-            console.print(f"{failure.job}: {failure.reason}", markup=False, highlight=False, soft_wrap=True)
+            console.print(
+                f"{failure.job}: {failure.reason} {failure.next_step}".rstrip(), markup=False, highlight=False, soft_wrap=True
+            )
     else:
         _show(found, console, every=every)
     if planned.bytes_needed > planned.bytes_free:

@@ -10,7 +10,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from nstpipe.cli.options import AsJson, File, Overrides, console_for, leave_for, print_json
+from nstpipe.cli.options import AsJson, File, Overrides, console_for, failure_as_json, leave_for, print_json
 from nstpipe.errors import ConfigError, Problem
 
 
@@ -30,7 +30,7 @@ def validate(
         for problem in found.problems:
             print_json({"file": str(pipeline), **asdict(problem)})
         for failure in found.failures:
-            print_json({"job": failure.job, "path": failure.path, "message": failure.reason, "next_step": failure.next_step})
+            print_json(failure_as_json(failure))
     # Whoever reads a pipe wants a line for each fault.
     console = console_for(as_json, wide_in_a_pipe=True)
     if not found.problems and not found.failures:

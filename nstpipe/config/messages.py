@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from nstpipe.config.document import Located, below
-from nstpipe.config.models import SECRETS, Job, Pipeline, Style, StyleImage
+from nstpipe.config.models import DEVICE_PATTERN, SECRETS, Job, Pipeline, Style, StyleImage
 from nstpipe.errors import Problem
 
 
@@ -182,7 +182,7 @@ _PHRASES = {
 }
 
 _PATTERNS = {
-    r"^(auto|cpu|cuda(:[0-9]+)?)$": "auto, cpu, cuda or cuda:N",
+    DEVICE_PATTERN: "auto, cpu, cuda or cuda:N",
     r"^[A-Za-z0-9_-]+$": "letters, digits, - and _ only",
     r"^[a-z0-9]+$": "small letters and digits only",
     r"^[A-Za-z0-9_.-]{1,128}$": "letters, digits, ., - and _ only, at most 128",

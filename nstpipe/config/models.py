@@ -35,6 +35,8 @@ CODECS = tuple(dict.fromkeys(codec for codecs in VIDEO_CODECS_BY_SUFFIX.values()
 ANIMATION_SUFFIXES = (".gif", ".webp")
 """Moving pictures, which are read and written like videos; one of a single frame is a picture."""
 
+DEVICE_PATTERN = r"^(auto|cpu|cuda(:[0-9]+)?)$"
+
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".gif", ".avif", ".heic", ".heif")
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv")
 
@@ -411,7 +413,7 @@ class Pipeline(_Model):
     work: FilePath = Field(
         default=".nstpipe", validate_default=True, description="Folder of the journal and of unfinished work."
     )
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")] = Field(
+    device: Annotated[str, Field(pattern=DEVICE_PATTERN)] = Field(
         default="auto", description="auto, cpu, cuda or cuda:N. auto takes a GPU where there is one."
     )
     precision: Literal["auto", "bfloat16", "float32"] = Field(

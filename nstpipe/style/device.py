@@ -11,14 +11,13 @@ from collections.abc import Callable, Mapping
 import torch
 from torch.nn import functional
 
+from nstpipe.config.models import DEVICE_PATTERN
 from nstpipe.errors import MachineError, UsageError
 from nstpipe.memory import memory
 from nstpipe.style.winograd import EvaluatedKernel, Workspace
 
 FIRST_CUDA_WITH_BFLOAT16 = (8, 0)
 """Compute capability of Ampere; older GPUs only emulate bfloat16."""
-
-DEVICE_NAME = re.compile(r"(cpu|cuda(:[0-9]+)?)\Z")
 
 PROBE_SHAPE = (1, 128, 64, 64)
 """Of the activation with which precisions are compared: about as much work as one of VGG19's convolutions in a small picture,
@@ -41,7 +40,7 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not DEVICE_NAME.match(name):
+    if not re.match(DEVICE_PATTERN, name):
         raise UsageError(f"device: found {name}; should be auto, cpu, cuda or cuda:N.")
     device = torch.device(name)
     if device.type == "cuda":
