@@ -210,14 +210,14 @@ class Engine:
             width: likewise.
             is_optimised: whether it is changed, and not only looked at.
         """
-        width_of_values = 1 if self.precision == torch.bfloat16 else 2
+        float32_factor = 1 if self.precision == torch.bfloat16 else 2
         free = free_bytes(self.device)
-        if height * width * BYTES_A_PIXEL * width_of_values <= free * self._usable_share:
+        if height * width * BYTES_A_PIXEL * float32_factor <= free * self._usable_share:
             return None
         # Beside a tile of a picture that is changed there is the whole of it, several times over.
         usable = (free - (bytes_held(3 * height * width) if is_optimised else 0)) * self._usable_share
         side = LARGEST_TILE
-        while side > SMALLEST_TILE and (side + 2 * MARGIN_PIXELS) ** 2 * TILE_BYTES_A_PIXEL * width_of_values > usable:
+        while side > SMALLEST_TILE and (side + 2 * MARGIN_PIXELS) ** 2 * TILE_BYTES_A_PIXEL * float32_factor > usable:
             side //= 2
         return side
 
