@@ -183,7 +183,7 @@ class _Worker:
             while True:
                 kind, value = pickle.load(self._process.stdout)
                 self._inbox.put((self, kind, value))
-        except (EOFError, OSError, ValueError):
+        except (EOFError, OSError):
             self._inbox.put((self, "killed", self._process.wait()))
         except Exception:
             # Whatever cannot be read, what comes after it cannot either: the worker would wait for ever, and so would its task.

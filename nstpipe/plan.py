@@ -19,10 +19,8 @@ from nstpipe.media.video import VideoInfo, bits_of
 from nstpipe.style import ALGORITHM_VERSION
 from nstpipe.style.scales import cost, scale_count
 
-_KEYS_OF_A_VIDEO_FILE = frozenset({"encode", "audio", "rate"})
-
-_KEYS_OF_THE_OUTPUT = _KEYS_OF_A_VIDEO_FILE | {"metadata"}
-"""Keys of a job that change the file, but not the stylised frames in it."""
+_KEYS_OF_THE_OUTPUT = frozenset({"encode", "audio", "metadata", "rate"})
+"""Keys of a job that change the file, but not the stylised frames in it; a picture's file only `metadata`."""
 
 _KEYS_THAT_CHANGE_NO_FRAME = frozenset({"name", "input", "output", "include", "exclude", "shots", "link"})
 """Keys of a job that only say where things are; `shots` acts through the frames that each clip begins with, and `link`

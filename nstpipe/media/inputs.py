@@ -233,7 +233,7 @@ def _by_glob(job: Job) -> tuple[InputFile, ...]:
     found = [path for path in found if not _is_among(path, root, job.exclude)]
     files = [path for path in found if path.is_file() and path.suffix.lower() in PICTURE_SUFFIXES + VIDEO_SUFFIXES]
     if not files:
-        raise ItemError(f"input: no video or picture matches {job.input}.", f"Look into {root}.")
+        raise ItemError(f"input: no video or picture matches {job.input}.", f"Look into {root}, and at include and exclude.")
     if job.output.suffix.lower() in VIDEO_CODECS_BY_SUFFIX:
         raise ItemError(f"output: {job.output} should be a folder, for the input is a glob.")
     inputs = _without_collisions([_mirrored(path, job, root) for path in _sorted(files, root)])

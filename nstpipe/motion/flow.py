@@ -20,7 +20,6 @@ Flow = Callable[[Pixels, Pixels, tuple[int, int]], Floats]
 the same thing is in the second, in pixels; height x width x 2, float32. Width and height are those to look at it in, at least,
 where a method is better at that."""
 
-
 DETAIL = 2
 """Flow is found in pictures so many times larger than the motion that is wanted, where the original is that large. On ten
 sequences whose flow is known, that halves the visible pixels whose flow is wrong by 0.1, 0.3 or 1 pixels."""
