@@ -40,6 +40,7 @@ from nstpipe.report.forecast import Forecast
 from nstpipe.report.listeners import Listeners
 from nstpipe.report.log import RunLog
 from nstpipe.report.page import REPORT_NAME, write_report
+from nstpipe.report.standing import Standing, standing_of
 from nstpipe.stop import Stop
 from nstpipe.style.device import choose_device
 from nstpipe.style.engine import Engine, EngineSettings, StylePicture, pixels_of, tensor_of
@@ -167,11 +168,17 @@ def validate(pipeline: str | Path, *, overrides: Sequence[str] = ()) -> Validati
     return Validation(loaded.problems, failures, usable)
 
 
-def plan(pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrides: Sequence[str] = ()) -> Plan:
+def plan(
+    pipeline: str | Path | Pipeline,
+    *,
+    jobs: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    on_event: Emit = _ignore,
+) -> Plan:
     """What `run` would do, with the reasons; see `run` for arguments and errors."""
     settings = _loaded(pipeline, jobs, overrides, None, None)
     with closing(Journal(settings.work, repair=False)) as journal:
-        planned = plan_pipeline(settings, journal)
+        planned = plan_pipeline(settings, journal, stop=Stop(), emit=on_event)
         return replace(planned, notices=tuple(journal.notices))
 
 
@@ -183,6 +190,7 @@ def estimated(
     workers: int | None = None,
     device: str | None = None,
     calibrate: bool = True,
+    on_event: Emit = _ignore,
 ) -> Estimate:
     """What `run` would do, and what that would take; see `run` for arguments and errors.
 
@@ -193,11 +201,12 @@ def estimated(
         workers: likewise.
         device: likewise.
         calibrate: time a few iterations where no earlier run says how fast this machine is; they take some seconds, once.
+        on_event: told how far the look at the inputs is.
     """
     settings = _loaded(pipeline, jobs, overrides, workers, device)
     choose_device(settings.device)
     with closing(Journal(settings.work, repair=False)) as journal:
-        planned = plan_pipeline(settings, journal)
+        planned = plan_pipeline(settings, journal, stop=Stop(), emit=on_event)
         found = estimate(settings, planned, journal, calibrate=calibrate)
         return replace(found, plan=replace(planned, notices=tuple(journal.notices)))
 
@@ -212,7 +221,7 @@ class JobStatus:
         running: outputs that have been begun and are neither made nor failed.
         failed: outputs that could not be made.
         left: outputs that have not been begun.
-        frames: of all its outputs.
+        frames: of all its outputs, but for videos that no run has looked at yet.
         frames_done: of these, those that are stylised.
         seconds_left: until all is done; None where it is not known, or no run goes on.
     """
@@ -247,7 +256,10 @@ class Status:
 
 
 def status(pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrides: Sequence[str] = ()) -> Status:
-    """How far it is, also while a run goes on; changes nothing and opens no input. See `run` for arguments and errors."""
+    """How far it is, also while a run goes on; changes nothing, and lists inputs but does not decode them.
+
+    See `run` for arguments and errors.
+    """
     settings = _loaded(pipeline, jobs, overrides, None, None)
     holder = holder_of(settings.work)
     if not (settings.work / "journal.sqlite").exists():
@@ -256,16 +268,19 @@ def status(pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrid
     with closing(Journal(settings.work, read_only=True)) as journal:
         latest = journal.latest_run()
         running = latest if holder is not None and latest is not None and latest.finished_at is None else None
-        found = [_job_status(job.name, journal, running) for job in settings.jobs]
+        known = {record.path: record for record in journal.records()}
+        standings = {job.name: standing_of(job, known) for job in settings.jobs}
+        found = [_job_status(name, standing, journal, running) for name, standing in standings.items()]
+        records = [record for standing in standings.values() for record in standing.records]
         failures = {
             record.path: f"{record.reason} ({record.log})" if record.log else record.reason
-            for record in journal.records()
-            if record.state == "failed" and record.job in {job.name for job in settings.jobs}
+            for record in records
+            if record.state == "failed"
         }
         clips = {
             record.path: begun
-            for record in journal.records()
-            if record.state in ("started", "failed") and record.job in {job.name for job in settings.jobs}
+            for record in records
+            if record.state in ("started", "failed")
             if (begun := tuple(clip for clip in journal.clips(record.path) if clip.state in ("started", "failed")))
         }
     exit_code = latest.exit_code if latest is not None and holder is None else None
@@ -299,12 +314,11 @@ def report(
     return path
 
 
-def _job_status(job: str, journal: Journal, running: LatestRun | None) -> JobStatus:
-    records = [record for record in journal.records() if record.job == job]
-    states = [record.state for record in records]
+def _job_status(job: str, standing: Standing, journal: Journal, running: LatestRun | None) -> JobStatus:
+    states = [record.state for record in standing.records]
     done = [
-        record.frames if record.state == "done" else min(record.frames, journal.frames_of(record.input, job))
-        for record in records
+        record.frames if record.state == "done" else min(record.frames, journal.frames_of(record.input, record.job))
+        for record in standing.records
     ]
     seconds_left = None
     if running is not None and job in running.jobs:
@@ -318,8 +332,8 @@ def _job_status(job: str, journal: Journal, running: LatestRun | None) -> JobSta
         done=states.count("done"),
         running=states.count("started"),
         failed=states.count("failed"),
-        left=states.count("planned"),
-        frames=sum(record.frames for record in records),
+        left=states.count("planned") + len(standing.unknown),
+        frames=sum(record.frames for record in standing.records) + sum(not file.is_video for file in standing.unknown),
         frames_done=sum(done),
         seconds_left=seconds_left,
     )

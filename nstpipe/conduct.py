@@ -170,7 +170,12 @@ class Conduct:
         settings = self._settings
         for notice in self._journal.notices:
             self.emit(Noticed(job=settings.jobs[0].name, message=notice))
-        plan = plan_pipeline(settings, self._journal)
+        try:
+            plan = plan_pipeline(settings, self._journal, stop=self._stop, emit=self.emit)
+        except Stopped:
+            # What was measured of the inputs is in the journal, and so the next run comes farther.
+            return self._finished(Plan((), ()), ())
+        self._journal.forget_unplanned([job.name for job in settings.jobs])
         for failure in plan.failures:
             self._fail(failure)
         if not plan.outputs:
@@ -331,7 +336,7 @@ class Conduct:
         tried = {failure.output for failure in self._failures}
         made = {done.output for done in self._made}
         left = [output for output in todo if str(output.path) not in made | tried]
-        stopped = self._stop.reason if left else None
+        stopped = self._stop.reason if left or not plan.outputs else None
         nothing = not self._made and not already_done
         exit_code = EXIT_SOME_FAILED if self._failures else EXIT_DONE
         if stopped is not None:
@@ -472,6 +477,7 @@ def _encode_failure(pipeline: Pipeline, output: Output) -> ItemFailed | None:
 
 def _job_planned(job: Job, plan: Plan, todo: Sequence[Output], settings: Pipeline) -> JobPlanned:
     outputs = [output for output in plan.outputs if output.job.name == job.name]
+    to_do = {output.path for output in todo}
     frames_left = work_left = clips_left = 0
     for output in todo:
         if output.job.name != job.name:
@@ -479,7 +485,7 @@ def _job_planned(job: Job, plan: Plan, todo: Sequence[Output], settings: Pipelin
         for clip in output.clips:
             done = frames_done(settings.work, clip) if output.found.video is not None else 0
             frames_left += clip.frame_count - done
-            clips_left += done < clip.frame_count
+            clips_left += done < clip.frame_count and output.follows not in to_do  # a picture waits for the one before it
             work_left += output.most_evaluations(clip, done) * output.size[0] * output.size[1]
     return JobPlanned(
         job=job.name,

@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import joblib
@@ -127,12 +128,16 @@ class Estimate:
 
     @property
     def seconds(self) -> float | None:
-        """From the beginning to the end: clips run side by side, but the longest one decides at least."""
-        clips = [clip for cost in self.costs for clip in cost.clips]
-        total = seconds_of(clips)
+        """From the beginning to the end: clips run side by side, but what must be done one after the other decides at least."""
+        total = seconds_of([clip for cost in self.costs for clip in cost.clips])
         if total is None:
             return None
-        return max(total / self.workers, max((clip.seconds or 0.0 for clip in clips), default=0.0))
+        ends: dict[Path, float] = {}
+        for cost in self.costs:
+            longest = max((clip.seconds or 0.0 for clip in cost.clips), default=0.0)
+            follows = cost.output.follows
+            ends[cost.output.path] = longest + (ends.get(follows, 0.0) if follows is not None else 0.0)
+        return max(total / self.workers, max(ends.values(), default=0.0))
 
 
 def seconds_of(clips: Sequence[ClipCost]) -> float | None:

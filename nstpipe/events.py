@@ -23,6 +23,24 @@ class Event:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InputsProgressed(Event):
+    """A job's inputs are being opened and looked at, before anything is painted; sent a few times a second at most.
+
+    Attributes:
+        path: of the input in hand.
+        inputs_done: of the job, those that were looked at.
+        inputs: of the job.
+        share: of the input in hand that was looked at, 0 to 1.
+    """
+
+    job: str
+    path: str
+    inputs_done: int
+    inputs: int
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobPlanned(Event):
     """A job's work is known.
 

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import joblib
 
 from nstpipe.clip import RETRY_WAITS_SECONDS, failed, frames_done, is_transient
 from nstpipe.config import Job, Pipeline
-from nstpipe.errors import (
-    ItemError,
-)
-from nstpipe.events import (
-    ItemFailed,
-)
+from nstpipe.errors import ItemError
+from nstpipe.events import Emit, InputsProgressed, ItemFailed
 from nstpipe.files import free_bytes, is_readable, state_of
 from nstpipe.journal import Journal
-from nstpipe.media.frame import in_eight_bits
+from nstpipe.media.frame import Pixels, in_eight_bits
 from nstpipe.media.framestore import stored_bytes
 from nstpipe.media.inputs import InputFile, find_inputs
 from nstpipe.media.masks import Mask, mask_of
@@ -40,9 +37,10 @@ from nstpipe.media.video import (
 )
 from nstpipe.motion.flow import flow_method
 from nstpipe.motion.shots import DETECTOR_VERSION, shot_starts
-from nstpipe.neighbours import with_neighbours
+from nstpipe.neighbours import with_neighbour
 from nstpipe.paint import EARLIER_BITS
 from nstpipe.plan import Clip, Found, Output, fingerprint_of, plan_job
+from nstpipe.stop import Stop, Stopped
 from nstpipe.style.device import choose_device
 from nstpipe.style.weights import weights_sha256
 
@@ -74,13 +72,45 @@ LARGEST_RATE_DENOMINATOR = 1001
 """Of the common rates: 30000/1001 and its kin."""
 
 
-def plan_pipeline(pipeline: Pipeline, journal: Journal) -> Plan:
+PROGRESS_SECONDS = 0.5
+"""Between two events that say how far the look at the inputs is; a shorter look has none."""
+
+
+class _Watch:
+    """Says how far the look at a job's inputs is, and ends it when the time is up."""
+
+    def __init__(self, stop: Stop, emit: Emit) -> None:
+        self._stop = stop
+        self._emit = emit
+        self._said_at = time.monotonic()
+
+    def __call__(self, job: str, path: str, inputs_done: int, inputs: int, share: float) -> None:
+        """Called before each input, and at each frame of one that is decoded; the arguments are those of the event.
+
+        Raises:
+            Stopped: the run is to end.
+        """
+        if self._stop.before():
+            raise Stopped
+        now = time.monotonic()
+        if now - self._said_at >= PROGRESS_SECONDS:
+            self._said_at = now
+            self._emit(InputsProgressed(job=job, path=path, inputs_done=inputs_done, inputs=inputs, share=share))
+
+
+def plan_pipeline(pipeline: Pipeline, journal: Journal, *, stop: Stop, emit: Emit) -> Plan:
     """Open all inputs, and decide what must be done and why.
 
     Args:
         pipeline: with the jobs to plan.
         journal: what earlier runs did; what is measured of the inputs is kept there.
+        stop: looked at before each input, and while one is decoded.
+        emit: told how far it is.
+
+    Raises:
+        Stopped: the time is up; what was measured by then is kept.
     """
+    watch = _Watch(stop, emit)
     weights = weights_sha256(pipeline.weights)
     outputs: list[Output] = []
     failures: list[ItemFailed] = []
@@ -97,13 +127,15 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal) -> Plan:
             failures.append(failed(job, job.input, error))
             continue
         found: list[Found] = []
-        for file in files:
+        for inputs_done, file in enumerate(files):
+            at = partial(watch, job.name, str(file.path), inputs_done, len(files))
+            at(0.0)
             try:
                 _see_that_it_is_alone(file, taken)
-                found.append(_with_masks(_look_again(file, job, journal, waits), job, journal))
+                item = _with_masks(_look_again(file, job, journal, waits, at), job, journal)
+                found.append(with_neighbour(found[-1] if found else None, item, job, journal))
             except ItemError as error:
                 failures.append(failed(job, file.path, error))
-        found = list(with_neighbours(found, job, journal))
         known = {item.file.output: record for item in found if (record := journal.record_of(item.file.output)) is not None}
         outputs += plan_job(
             job,
@@ -155,12 +187,16 @@ def _see_that_it_is_alone(file: InputFile, taken: dict[Path, InputFile]) -> None
         raise ItemError(f"output: {first.path} and {file.path} would both be written to {file.output}.", "Give another place.")
 
 
-def _look_again(file: InputFile, job: Job, journal: Journal, waits: list[float]) -> Found:
+_At = Callable[[float], None]
+"""Told of an input which share of it was looked at, 0 to 1."""
+
+
+def _look_again(file: InputFile, job: Job, journal: Journal, waits: list[float], at: _At) -> Found:
     """Look into a file, again after a while if the disk failed it; `waits` are used up, lest a dead disk cost hours."""
     tried_at_once = False
     while True:
         try:
-            return _look(file, job, journal)
+            return _look(file, job, journal, at)
         except ItemError as error:
             if not is_transient(error):
                 raise
@@ -175,7 +211,7 @@ def _look_again(file: InputFile, job: Job, journal: Journal, waits: list[float])
                 raise
 
 
-def _look(file: InputFile, job: Job, journal: Journal) -> Found:
+def _look(file: InputFile, job: Job, journal: Journal, at: _At) -> Found:
     if file.problem:
         raise ItemError(file.problem)
     try:
@@ -188,13 +224,18 @@ def _look(file: InputFile, job: Job, journal: Journal) -> Found:
         return Found(file, sha256, picture_size(file.path), stamp=stamp)
     video = probe(file.path, rate_of(job))
     check_readable(video)
-    kept = journal.cached(f"survey/{SURVEY_VERSION}", sha256, lambda: survey(video).as_json())
-    video = surveyed(video, Survey.from_json(kept))
+
+    def decoded(frames: int) -> None:
+        # A video is decoded twice, to see what there is and where it is cut.
+        at(min(frames / max(len(video.ticks), 1), 1.0) / 2)
+
+    kept = journal.cached(f"survey/{SURVEY_VERSION}", sha256, lambda: survey(video, decoded).as_json())
+    whole = surveyed(video, Survey.from_json(kept))
     starts: tuple[int, ...] = (0,)
     if job.shots == "auto":
-        found = journal.cached(f"shots/{DETECTOR_VERSION}", sha256, lambda: json.dumps(_shots(video)))
+        found = journal.cached(f"shots/{DETECTOR_VERSION}", sha256, lambda: json.dumps(_shots(whole, at)))
         starts = tuple(json.loads(found))
-    return Found(file, sha256, (video.width, video.height), video, starts, stamp)
+    return Found(file, sha256, (whole.width, whole.height), whole, starts, stamp)
 
 
 def masks_of(file: InputFile, job: Job, frame_count: int) -> tuple[Mask, ...]:
@@ -223,9 +264,13 @@ def _with_masks(found: Found, job: Job, journal: Journal) -> Found:
     return replace(found, masks=masks, masks_sha256=tuple(contents))
 
 
-def _shots(video: VideoInfo) -> tuple[int, ...]:
-    frames = VideoSource(video).read(0, len(video.ticks))
-    return shot_starts((in_eight_bits(frame.pixels) for frame in frames), video.average_rate)
+def _shots(video: VideoInfo, at: _At) -> tuple[int, ...]:
+    def frames() -> Iterator[Pixels]:
+        for frame_index, frame in enumerate(VideoSource(video).read(0, len(video.ticks))):
+            at(0.5 + frame_index / len(video.ticks) / 2)
+            yield in_eight_bits(frame.pixels)
+
+    return shot_starts(frames(), video.average_rate)
 
 
 def rate_of(job: Job) -> Fraction:

@@ -318,6 +318,13 @@ class Journal:
             if checked is not None:
                 yield _as_record(checked, "")
 
+    def forget_unplanned(self, jobs: Sequence[str]) -> None:
+        """What failed of these jobs before there was anything to plan is over: all of it was looked at again."""
+        marks = ", ".join("?" for _ in jobs)
+        query = f"DELETE FROM output WHERE job IN ({marks}) AND state = 'failed' AND fingerprint = ''"
+        with self._changing():
+            self._connection.execute(query, list(jobs))
+
     def record_plan(
         self,
         output: Path,
@@ -345,8 +352,6 @@ class Journal:
                     "changed_at": time.time(),
                 }
             )
-            # What it failed with before there was anything to plan is over.
-            self._connection.execute("DELETE FROM output WHERE path = ? AND job = ? AND state = 'failed'", (str(source), job))
             if before is None or not same or before["state"] == "done":
                 self._history.forget_frames(str(source), job)
             self._history.plan(str(output), clips)

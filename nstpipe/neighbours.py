@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,27 +34,20 @@ LONGEST_GAP_METRES = 30.0
 """Farther apart, next to nothing is seen in both."""
 
 
-def with_neighbours(found: Sequence[Found], job: Job, journal: Journal) -> tuple[Found, ...]:
-    """Say of each picture whether it goes on from the one before it, in the order of the files.
+def with_neighbour(before: Found | None, item: Found, job: Job, journal: Journal) -> Found:
+    """Say of a picture whether it goes on from the one before it, in the order of the files.
 
     Args:
-        found: a job's inputs, in natural order.
+        before: the input before it that can be used; None for the first.
+        item: the picture, or a video, which goes on from nothing.
         job: theirs.
         journal: keeps what is measured.
     """
     if job.link == "none" or job.temporal.init != "warped":
-        return tuple(found)
-    return tuple(_linked(found, job, journal))
-
-
-def _linked(found: Sequence[Found], job: Job, journal: Journal) -> Iterator[Found]:
-    before: Found | None = None
-    for item in found:
-        if before is not None and _are_pictures_of_one_folder(before, item):
-            yield replace(item, neighbour=_neighbour(before, item, job, journal))
-        else:
-            yield item
-        before = item
+        return item
+    if before is None or not _are_pictures_of_one_folder(before, item):
+        return item
+    return replace(item, neighbour=_neighbour(before, item, job, journal))
 
 
 def _are_pictures_of_one_folder(before: Found, item: Found) -> bool:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,9 @@ import pytest
 
 from nstpipe import __version__
 from nstpipe.cli import exit_code
+from nstpipe.config import load_pipeline
+from nstpipe.journal import Journal
+from nstpipe.report.facts import gather
 from tests.making import make_picture, make_video, write_pipeline
 
 
@@ -318,6 +322,53 @@ def test_status_before_during_and_after_a_run(tmp_path: Path, command: Command) 
     assert (logged["event"], logged["run"], logged["job"]) == ("ItemFailed", Path(log).stem, "one")
 
 
+def test_status_and_report_follow_the_file_where_it_has_changed(tmp_path: Path, command: Command) -> None:
+    """Another name of the job, a picture gone, another one new, another folder for the results."""
+    from nstpipe import api
+
+    def counted(path: Path) -> tuple[int, int, int, int, int]:
+        [job] = api.status(path).jobs
+        assert command("report", path, "-o", tmp_path / "report.html").code == 0
+        with closing(Journal(tmp_path / ".nstpipe", read_only=True)) as journal:
+            [said] = gather(load_pipeline(path), journal).jobs
+        assert (said.made + said.before, said.failed, said.left) == (job.done, job.failed, job.left)
+        assert (said.frames, said.frames_done) == (job.frames, job.frames_done)
+        return job.done, job.failed, job.left, job.frames, job.frames_done
+
+    for number in range(3):
+        make_picture(tmp_path / "in" / f"{number}.jpg", seed=number)
+    broken = tmp_path / "in" / "broken.jpg"
+    broken.write_text("no picture")
+    pipeline = write_pipeline(tmp_path, {"name": "one", "input": "in", "output": "out", "link": "none"})
+    assert command("run", pipeline).code == 2
+    assert counted(pipeline) == (3, 1, 0, 3, 3)
+    pipeline.write_text(pipeline.read_text().replace("name: one", "name: other"))
+    assert counted(pipeline) == (3, 1, 0, 3, 3)
+    (tmp_path / "in" / "1.jpg").unlink()
+    broken.unlink()
+    assert counted(pipeline) == (2, 0, 0, 2, 2)
+    make_picture(tmp_path / "in" / "new.jpg")
+    assert counted(pipeline) == (2, 0, 1, 3, 2)
+    assert [output.is_done for output in api.plan(pipeline).outputs] == [True, True, False]
+    pipeline.write_text(pipeline.read_text().replace("output: out", "output: elsewhere"))
+    assert counted(pipeline) == (0, 0, 3, 3, 0)
+
+
+def test_a_mended_painting_is_no_failure_any_more(tmp_path: Path, command: Command) -> None:
+    pipeline = a_picture(tmp_path)
+    style = tmp_path / "style.png"
+    whole = style.read_bytes()
+    style.write_text("no picture")
+    assert command("run", pipeline).code == 65
+    assert f"failed: {tmp_path / 'in'}: style.images[0]: {style}" in command("status", pipeline).out
+    style.write_bytes(whole)
+    assert command("run", pipeline).code == 0
+    from nstpipe import api
+
+    found = api.status(pipeline)
+    assert (found.failures, found.jobs[0].failed, found.jobs[0].done) == ({}, 0, 1)
+
+
 def test_status_while_a_run_goes_on(tmp_path: Path, command: Command) -> None:
     make_video(tmp_path / "in.mp4", frames=5)
     pipeline = write_pipeline(tmp_path, {"name": "film", "input": "in.mp4", "output": "out/film.mp4"})
@@ -407,7 +458,7 @@ def test_deadlines_when_clocks_are_put_forward_or_back(monkeypatch: pytest.Monke
 def test_a_run_without_time_stops_at_once(tmp_path: Path, command: Command) -> None:
     said = command("run", a_picture(tmp_path), "--max-runtime", "0s")
     assert said.code == 75
-    assert "1 left, for the time is up" in said.out
+    assert "Ended while the inputs were looked at, for the time is up. `nstpipe run` goes on from here." in said.out
     assert not (tmp_path / "out" / "picture.jpg").exists()
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from nstpipe import api
 from nstpipe.cli import exit_code
+from nstpipe.events import JobPlanned
 from nstpipe.journal import Journal
 from tests.making import make_picture, make_video, write_pipeline
 
@@ -141,3 +142,22 @@ def test_a_picture_that_goes_on_from_another_takes_the_share_that_is_new(tmp_pat
     first, second = api.estimated(pipeline, calibrate=False).costs
     # The same picture twice: nothing of the second is new.
     assert (first.most_evaluations, second.most_evaluations) == (50, 4)
+
+
+def test_pictures_that_go_on_from_one_another_share_no_workers(tmp_path: Path) -> None:
+    """Four alike, so that each goes on from the one before it: three workers find nothing to do."""
+    for number in range(4):
+        make_picture(tmp_path / "in" / f"{number}.png", size=(80, 60))
+    pipeline = write_pipeline(tmp_path, {"name": "street", "input": "in", "output": "out", **LONG})
+    linked = api.estimated(pipeline, workers=4)
+    assert linked.seconds == pytest.approx(sum(cost.seconds or 0 for cost in linked.costs))
+    alone = api.estimated(pipeline, workers=4, overrides=["jobs.street.link=none"])
+    assert alone.seconds == pytest.approx(sum(cost.seconds or 0 for cost in alone.costs) / 4)
+    planned: list[JobPlanned] = []
+    api.run(
+        pipeline,
+        workers=2,
+        overrides=["jobs.street.optimizer.first=1", "jobs.street.optimizer.next=1"],
+        on_event=lambda event: planned.append(event) if isinstance(event, JobPlanned) else None,
+    )
+    assert [event.workers for event in planned] == [1]

@@ -411,8 +411,12 @@ def test_an_output_stays_failed_while_its_other_shots_are_done(journal: Journal,
     assert record.state == "started"
 
 
-def test_an_input_that_can_be_planned_again_no_longer_counts_as_failed(journal: Journal, tmp_path: Path) -> None:
-    journal.record_failure(ItemFailed(job="job", path="in.mp4", reason="no picture", next_step=""), "", {}, "log")
-    assert [record.state for record in journal.records()] == ["failed"]
-    plan(journal, tmp_path / "film.mp4")
-    assert [record.state for record in journal.records()] == ["planned"]
+def test_what_is_looked_at_again_no_longer_counts_as_failed(journal: Journal, tmp_path: Path) -> None:
+    for job in ("job", "other"):
+        failure = ItemFailed(job=job, path=f"{job}.mp4", reason="no picture", next_step="")
+        journal.record_failure(failure, "", {}, "log")
+    tried = ItemFailed(job="job", path="in.mp4", reason="killed", next_step="", output=str(tmp_path / "film.mp4"))
+    journal.record_failure(tried, "f", {}, "log")
+    journal.forget_unplanned(["job"])
+    # Another job's, and what failed while it was painted, stay.
+    assert {record.path for record in journal.records()} == {"other.mp4", str(tmp_path / "film.mp4")}

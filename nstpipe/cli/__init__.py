@@ -176,7 +176,7 @@ def status(
         console.print(f"failed: {path}: {reason}", markup=False, highlight=False, soft_wrap=True)
     if found.holder is not None:
         console.print(f"A run goes on: {found.holder}.", markup=False, highlight=False, soft_wrap=True)
-    elif not any(line.done + line.running + line.failed + line.left for line in found.jobs):
+    elif found.exit_code is None and not any(line.done + line.running + line.failed for line in found.jobs):
         console.print("No run has begun yet: `nstpipe plan` says what one would do.", highlight=False)
     else:
         last = f"; the last one ended with exit code {found.exit_code}" if found.exit_code is not None else ""

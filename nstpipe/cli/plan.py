@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,15 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nstpipe.cli.options import AsJson, File, JobNames, Overrides, console_for, failure_as_json, leave_for, print_json
+from nstpipe.cli.options import AsJson, File, JobNames, Overrides, console_for, failure_as_json, leave_for, print_json, told
 from nstpipe.errors import DiskFullError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from nstpipe.estimate import Estimate, OutputCost
 
 LONGEST_REASON = 28
@@ -46,8 +46,18 @@ def plan(
     """
     from nstpipe import api
     from nstpipe.files import as_megabytes
+    from nstpipe.report.progress import progress
 
-    found = api.estimated(pipeline, jobs=job, overrides=set_, workers=workers, device=device, calibrate=calibrate)
+    with progress(Console(stderr=True), quiet=quiet) as reporter:
+        found = api.estimated(
+            pipeline,
+            jobs=job,
+            overrides=set_,
+            workers=workers,
+            device=device,
+            calibrate=calibrate,
+            on_event=lambda event: told(lambda: reporter(event), sys.stderr),
+        )
     planned = found.plan
     if as_json:
         for cost in found.costs:

@@ -7,7 +7,7 @@ import itertools
 import json
 import shlex
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -544,24 +544,28 @@ def _ordered(container: av.container.InputContainer, stream: av.VideoStream, sho
     return tuple(pts for pts in decoded if pts is not None)
 
 
-def survey(info: VideoInfo) -> Survey:
+def survey(info: VideoInfo, on_frame: Callable[[int], None] = lambda _: None) -> Survey:
     """Decode all of a video, by the program that will decode it again, to see what it gives and what is wrong with it.
 
     Takes as long as playing it at full speed.
+
+    Args:
+        info: what a probe found.
+        on_frame: told how many frames were decoded; ends the decoding by raising something.
     """
     if info.reader != "ffmpeg":
         return Survey(None, "")
-    ticks, complaints = _decoded(info, {})
+    ticks, complaints = _decoded(info, {}, on_frame)
     if (ticks != info.ticks or complaints) and ticks is not None:
         # Several threads may give other frames each time where something is wrong.
-        ticks, complaints = _decoded(info, ONE_THREAD)
+        ticks, complaints = _decoded(info, ONE_THREAD, on_frame)
     return Survey(None if ticks == info.ticks else ticks, complaints)
 
 
 ONE_THREAD: dict[str, Any] = {"threads": 1}
 
 
-def _decoded(info: VideoInfo, options: dict[str, Any]) -> tuple[tuple[int, ...], str]:
+def _decoded(info: VideoInfo, options: dict[str, Any], on_frame: Callable[[int], None]) -> tuple[tuple[int, ...], str]:
     source = graphs.input(local(info.path), **LOCAL_ONLY, **options)
     time_base = f"{info.time_base.numerator}/{info.time_base.denominator}"
     # One line a frame, with its time; wrapped, because nobody reads its pixels.
@@ -570,7 +574,10 @@ def _decoded(info: VideoInfo, options: dict[str, Any]) -> tuple[tuple[int, ...],
     ).global_args("-copyts")
     ticks: list[int] = []
     with Process(graph, info.path, stdout=True, loglevel="error") as process:
-        ticks.extend(int(line.split(b",")[2]) for line in process.stdout if not line.startswith(b"#"))
+        for line in process.stdout:
+            if not line.startswith(b"#"):
+                ticks.append(int(line.split(b",")[2]))
+                on_frame(len(ticks))
         try:
             process.finish()
         except ItemError:

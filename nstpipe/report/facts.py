@@ -17,6 +17,7 @@ from nstpipe.media.inputs import is_moving, natural_key
 from nstpipe.report.log import log_path, logged_events
 from nstpipe.report.plot import Plot, Series, plot
 from nstpipe.report.setup import Setup
+from nstpipe.report.standing import Standing, standing_of
 from nstpipe.report.thumbnails import Comparison, compare_pictures, compare_videos
 
 MOST_COMPARISONS, MOST_LOOPS, MOST_UNFINISHED = 24, 6, 6
@@ -143,13 +144,11 @@ def gather(pipeline: Pipeline, journal: Journal, *, picture_seconds: float = PIC
     run = journal.latest_run()
     log = log_path(pipeline.work, run.name) if run is not None else None
     events = list(logged_events(log)) if log is not None else []
-    records: dict[str, list[Record]] = {job.name: [] for job in pipeline.jobs}
-    for record in journal.records():
-        if record.job in records:
-            records[record.job].append(record)
-    failures = _failures(records, run, [event for event in events if isinstance(event, ItemFailed)])
+    known = {record.path: record for record in journal.records()}
+    standings = {job.name: standing_of(job, known) for job in pipeline.jobs}
+    failures = _failures(standings, run, [event for event in events if isinstance(event, ItemFailed)])
     pictures = _Pictures(len(pipeline.jobs), time.monotonic() + picture_seconds)
-    jobs = tuple(_job_facts(job, records[job.name], failures, journal, run, pictures) for job in pipeline.jobs)
+    jobs = tuple(_job_facts(job, standings[job.name], failures, journal, run, pictures) for job in pipeline.jobs)
     return Facts(
         work=str(pipeline.work),
         started_at=run.started_at if run is not None else None,
@@ -166,20 +165,18 @@ def gather(pipeline: Pipeline, journal: Journal, *, picture_seconds: float = PIC
     )
 
 
-def _failures(
-    records: Mapping[str, Sequence[Record]], run: LatestRun | None, logged: Sequence[ItemFailed]
-) -> tuple[ItemFailed, ...]:
+def _failures(standings: Mapping[str, Standing], run: LatestRun | None, logged: Sequence[ItemFailed]) -> tuple[ItemFailed, ...]:
     """Of the latest run by its log, which knows more; of jobs that it did not do by the journal."""
-    failures = [failure for failure in logged if failure.job in records]
+    failures = [failure for failure in logged if failure.job in standings]
     told = {failure.job for failure in failures} | (set(run.jobs) if run is not None else set())
-    for job, known in records.items():
-        failures += [_as_failure(record) for record in known if record.state == "failed" and job not in told]
+    for job, standing in standings.items():
+        failures += [_as_failure(job, record) for record in standing.records if record.state == "failed" and job not in told]
     return tuple(failures)
 
 
-def _as_failure(record: Record) -> ItemFailed:
+def _as_failure(job: str, record: Record) -> ItemFailed:
     return ItemFailed(
-        job=record.job,
+        job=job,
         path=record.input,
         output=record.path,
         reason=record.reason,
@@ -228,13 +225,13 @@ def _is_video(record: Record) -> bool:
 
 def _job_facts(
     job: Job,
-    records: Sequence[Record],
+    standing: Standing,
     failures: Sequence[ItemFailed],
     journal: Journal,
     run: LatestRun | None,
     pictures: _Pictures,
 ) -> JobFacts:
-    frames = journal.frames(job.name)
+    records, frames = standing.records, standing.frames(journal)
     by_input = {path: list(group) for path, group in itertools.groupby(frames, key=lambda frame: frame.path)}
     done = sorted((record for record in records if record.state == "done"), key=lambda record: natural_key(record.path))
     made = [record for record in done if run is not None and record.changed_at >= run.started_at]
@@ -269,8 +266,8 @@ def _job_facts(
         made=len(made),
         before=len(done) - len(made),
         failed=len(failed - {record.path for record in done}),
-        left=sum(record.state in ("planned", "started") for record in records),
-        frames=sum(record.frames for record in records),
+        left=sum(record.state in ("planned", "started") for record in records) + len(standing.unknown),
+        frames=sum(record.frames for record in records) + sum(not file.is_video for file in standing.unknown),
         frames_done=sum(
             record.frames if record.state == "done" else min(record.frames, len(by_input.get(record.input, [])))
             for record in records

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import IO
 
 from nstpipe import events
-from nstpipe.events import Event, FrameProgressed
+from nstpipe.events import Event, FrameProgressed, InputsProgressed
 from nstpipe.files import ensure_folder
 
 LOGS_KEPT = 100
@@ -42,7 +42,7 @@ def logged_events(path: Path) -> Iterator[Event]:
 
 
 class RunLog:
-    """Writes each event but those of an optimisation under way, with its run, job, clip and frame as far as it has them.
+    """Writes each event but those of something under way, with its run, job, clip and frame as far as it has them.
 
     Args:
         work: the folder in whose `logs` it is written.
@@ -65,7 +65,7 @@ class RunLog:
 
     def __call__(self, event: Event) -> None:
         """Write one event."""
-        if isinstance(event, FrameProgressed):
+        if isinstance(event, (FrameProgressed, InputsProgressed)):
             return
         fields = event.as_json()
         known = {"clip": fields.get("first_frame_index"), "frame": fields.get("frame_index")}

@@ -16,6 +16,7 @@ from nstpipe.events import (
     Event,
     FrameDone,
     FrameProgressed,
+    InputsProgressed,
     ItemFailed,
     JobPlanned,
     Noticed,
@@ -75,6 +76,7 @@ class _Tallies:
 
     def __init__(self) -> None:
         self.by_job: dict[str, _JobTally] = {}
+        self._looks: dict[str, tuple[float, float]] = {}
         self.failures: list[ItemFailed] = []
 
     def __call__(self, event: Event) -> None:
@@ -89,6 +91,14 @@ class _Tallies:
             self.failures.append(event)
             if event.job in self.by_job:
                 self.by_job[event.job].failed += 1
+
+    def look_seconds_left(self, event: InputsProgressed) -> float | None:
+        """Until a job's inputs have been looked at, by the pace since that was first told of; None while it has none."""
+        done = event.inputs_done + event.share
+        began_at, done_before = self._looks.setdefault(event.job, (event.at, done))
+        if done == done_before:
+            return None
+        return (event.inputs - done) * (event.at - began_at) / (done - done_before)
 
     def pace(self) -> float | None:
         """Seconds a unit of work over all jobs, for those that have none of their own yet."""
@@ -127,15 +137,17 @@ class _Tallies:
     def finish(self, console: Console, finished: RunFinished) -> None:
         if self.by_job:
             console.print(self.table())
-        console.print(_closing_line(finished), highlight=False)
+        console.print(_closing_line(finished, is_planned=bool(self.by_job)), highlight=False, soft_wrap=True)
         if finished.report:
             console.print(f"Report: {finished.report}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _closing_line(finished: RunFinished) -> str:
+def _closing_line(finished: RunFinished, *, is_planned: bool) -> str:
     made, before, failed = finished.outputs_made, finished.outputs_already_done, finished.items_failed
     if finished.stopped:
         said = f"{made} made, {before} done before, {failed} failed, {finished.outputs_left} left, for {finished.stopped}"
+        if not is_planned:
+            said = f"Ended while the inputs were looked at, for {finished.stopped}"
         return f"{said}. `nstpipe run` goes on from here. Exit code {finished.exit_code}."
     if not made and not failed:
         return f"Nothing to do: all {before} outputs are done already."
@@ -170,6 +182,7 @@ class BarProgress:
         )
         self._bars: dict[str, TaskID] = {}
         self._all: TaskID | None = None
+        self._look: TaskID | None = None
         self._under_way: dict[tuple[str, str, int], float] = {}
 
     def __enter__(self) -> BarProgress:
@@ -177,12 +190,16 @@ class BarProgress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._hide_look()
         self._progress.stop()
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
         self._tallies(event)
-        if isinstance(event, JobPlanned):
+        if isinstance(event, InputsProgressed):
+            self._show_look(event)
+        elif isinstance(event, JobPlanned):
+            self._hide_look()
             done = event.frames - event.frames_left
             self._bars[event.job] = self._bar(event.job, done, event.frames, "" if event.frames_left else "done")
             if len(self._bars) == 2:
@@ -202,8 +219,25 @@ class BarProgress:
             self._forget(event.path)
             self._console.print(_try_line(event), markup=False)
         elif isinstance(event, RunFinished):
+            self._hide_look()
             self._progress.stop()
             self._tallies.finish(self._console, event)
+
+    def _show_look(self, event: InputsProgressed) -> None:
+        if self._look is None:
+            self._look = self._bar("", 0, event.inputs, "")
+        self._progress.update(
+            self._look,
+            description=escape(f"{event.job}: looking at the inputs"),
+            total=event.inputs,
+            completed=event.inputs_done + event.share,
+            left=_left(self._tallies.look_seconds_left(event)),
+        )
+
+    def _hide_look(self) -> None:
+        if self._look is not None:
+            self._progress.remove_task(self._look)
+            self._look = None
 
     def _bar(self, name: str, done: int, frames: int, left: str) -> TaskID:
         return self._progress.add_task(escape(name), total=frames, completed=done, iterations="", loss="", pace="", left=left)
@@ -255,7 +289,9 @@ class LineProgress:
     def __call__(self, event: Event) -> None:
         """Show an event."""
         self._tallies(event)
-        if isinstance(event, JobPlanned):
+        if isinstance(event, InputsProgressed):
+            self._tell_look(event)
+        elif isinstance(event, JobPlanned):
             self._print(
                 f"{event.job}: {event.frames_left} of {event.frames} frames to do, {event.outputs_done} of "
                 f"{event.outputs} outputs done"
@@ -277,11 +313,24 @@ class LineProgress:
         elif isinstance(event, RunFinished):
             self._tallies.finish(self._console, event)
 
-    def _tell(self, event: FrameDone | FrameProgressed, *, at_once: bool = False) -> None:
+    def _is_due(self) -> bool:
+        """Whether a line of progress is due; if so, the next one is a while later."""
         now = time.monotonic()
-        if now - self._said_at < PLAIN_INTERVAL_SECONDS and not at_once:
+        if now - self._said_at < PLAIN_INTERVAL_SECONDS:
+            return False
+        self._said_at = now
+        return True
+
+    def _tell_look(self, event: InputsProgressed) -> None:
+        left = self._tallies.look_seconds_left(event)
+        if self._is_due():
+            after = f", {as_duration(left)} left" if left is not None else ""
+            self._print(f"{event.job}: looking at the inputs, {event.inputs_done} of {event.inputs} done{after}")
+
+    def _tell(self, event: FrameDone | FrameProgressed, *, at_once: bool = False) -> None:
+        if not self._is_due() and not at_once:
             return
-        self._said_at, self._has_said = now, True
+        self._said_at, self._has_said = time.monotonic(), True
         tally, pace = self._tallies.by_job[event.job], self._tallies.pace()
         done = tally.planned.frames - tally.forecast.frames_left
         facts = [f"{done} of {tally.planned.frames} frames"]

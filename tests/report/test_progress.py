@@ -13,6 +13,7 @@ from nstpipe.events import (
     Event,
     FrameDone,
     FrameProgressed,
+    InputsProgressed,
     ItemFailed,
     JobPlanned,
     Noticed,
@@ -185,3 +186,37 @@ def test_display_fits_the_place() -> None:
     assert isinstance(progress(Console(force_terminal=True), quiet=False), BarProgress)
     assert isinstance(progress(Console(file=io.StringIO()), quiet=False), LineProgress)
     assert isinstance(progress(Console(), quiet=True), QuietProgress)
+
+
+def look(at: float, done: int, share: float = 0.0) -> InputsProgressed:
+    return InputsProgressed(at=at, job="street", path="7.jpg", inputs_done=done, inputs=100, share=share)
+
+
+def test_a_long_look_at_the_inputs_is_told_of_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 0.0
+    monkeypatch.setattr("nstpipe.report.progress.time.monotonic", lambda: clock)
+    written = io.StringIO()
+    with LineProgress(Console(file=written, width=200)) as reporter:
+        for second in range(121):
+            clock = float(second)
+            # One in two seconds, from the tenth on.
+            reporter(look(1000 + second, 10 + second // 2, second % 2 / 2))
+    assert written.getvalue().splitlines() == [
+        "street: looking at the inputs, 40 of 100 done, 2 min 00 s left",
+        "street: looking at the inputs, 70 of 100 done, 1 min 00 s left",
+    ]
+
+
+def test_a_bar_of_the_look_makes_room_for_those_of_the_jobs() -> None:
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, width=120, color_system=None)
+    with BarProgress(console) as reporter:
+        reporter(look(1000, 0))
+        reporter(look(1010, 25))
+        reporter._progress.refresh()
+        assert re.search(r"street: looking at the inputs .* 25/100 +30 s left", written.getvalue())
+        reporter(STORY[1])
+        written.truncate(0)
+        reporter._progress.refresh()
+        assert "looking" not in written.getvalue()
+        assert "film" in written.getvalue()
