@@ -20,6 +20,7 @@ from nstpipe.config.models import DEVICE_PATTERN, Color, Optimizer, Style
 from nstpipe.errors import (
     BusyError,
     InputError,
+    OutputError,
     Problem,
     UsageError,
 )
@@ -34,6 +35,7 @@ from nstpipe.files import Holder, holder_of, locked
 from nstpipe.history import Entry
 from nstpipe.intake import Plan, check_inputs, plan_pipeline
 from nstpipe.journal import Journal, LatestRun
+from nstpipe.leftovers import Leftover, find_leftovers, remove
 from nstpipe.media.frame import resized, working_size
 from nstpipe.media.pictures import limit_megapixels
 from nstpipe.report.forecast import Forecast
@@ -287,6 +289,41 @@ def status(pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrid
     return Status(holder, tuple(found), failures, exit_code, clips)
 
 
+@dataclass(frozen=True)
+class Cleaning:
+    """What was found that no output needs any more.
+
+    Attributes:
+        leftovers: frames and journals.
+        removed: whether they are gone.
+    """
+
+    leftovers: tuple[Leftover, ...]
+    removed: bool
+
+
+def clean(pipeline: str | Path | Pipeline, agrees: Callable[[tuple[Leftover, ...]], bool] = lambda _: True) -> Cleaning:
+    """Remove what waits in the work folder and is needed no more; see `run` for errors.
+
+    Args:
+        pipeline: a pipeline.yaml's path, or a pipeline already loaded.
+        agrees: asked with what was found; whether it is to go.
+    """
+    settings = _loaded(pipeline, (), (), None, None)
+    if not settings.work.is_dir():
+        agrees(())
+        return Cleaning((), removed=False)
+    with locked(settings.work), closing(Journal(settings.work)) as journal:
+        found = find_leftovers(settings.work, plan_pipeline(settings, journal, stop=Stop(), emit=_ignore), journal)
+        removed = agrees(found)
+        for leftover in found if removed else ():
+            try:
+                remove(leftover)
+            except OSError as error:
+                raise OutputError(f"{leftover.path} cannot be removed: {error.strerror}.", "Remove it yourself.") from error
+    return Cleaning(found, removed)
+
+
 def report(
     pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrides: Sequence[str] = (), output: Path | None = None
 ) -> Path:
@@ -448,13 +485,16 @@ def stylize(
 
 
 __all__ = [
+    "Cleaning",
     "Estimate",
     "JobStatus",
+    "Leftover",
     "Plan",
     "RunResult",
     "Status",
     "Validation",
     "check",
+    "clean",
     "estimated",
     "plan",
     "report",

@@ -60,9 +60,14 @@ class ClipResult:
     stopped: bool = False
 
 
+def frames_folder(work: Path, fingerprint: str) -> Path:
+    """Where the frames of clips with this fingerprint wait; without one, the folder of all these folders."""
+    return work / "clips" / fingerprint[:20]
+
+
 def frame_store(work: Path, clip: Clip, history: int = 1) -> FrameStore:
     """Where a clip's finished frames wait for the others."""
-    return FrameStore(work / "clips" / clip.fingerprint[:20], history)
+    return FrameStore(frames_folder(work, clip.fingerprint), history)
 
 
 def _pass_store(work: Path, clip: Clip, history: int, number: int) -> FrameStore:
@@ -75,17 +80,17 @@ def frames_done(work: Path, clip: Clip) -> int:
     return frame_store(work, clip).count(clip.first_frame_index, clip.end_frame_index)
 
 
-def clear_frames(work: Path, output: Output, wanted: Collection[Output]) -> None:
+def clear_frames(work: Path, output: Output, wanted: Collection[str]) -> None:
     """Remove the waiting frames of an output that is made and recorded.
 
     Args:
         work: folder of unfinished work.
         output: that is made.
-        wanted: outputs that are still to be made: what they share with it, as the same film for another container does, stays.
+        wanted: fingerprints of clips that others still need: what they share with it, as the same film for another container
+            does, stays.
     """
-    shared = {clip.fingerprint for other in wanted for clip in other.clips}
     for clip in output.clips:
-        if clip.fingerprint not in shared:
+        if clip.fingerprint not in wanted:
             frame_store(work, clip).remove()
 
 

@@ -45,7 +45,7 @@ from nstpipe.media.video import (
     try_output,
 )
 from nstpipe.paint import Before, ClipTask, forget_pictures
-from nstpipe.plan import Output
+from nstpipe.plan import Output, clip_fingerprints
 from nstpipe.report.log import RunLog
 from nstpipe.report.page import REPORT_NAME, write_report
 from nstpipe.report.setup import Setup
@@ -105,6 +105,7 @@ class Conduct:
         self._error: OutputError | None = None
         self._kills: dict[tuple[str, str, int], int] = {}
         self._wanted: dict[Path, Output] = {}
+        self._wanted_elsewhere: frozenset[str] = frozenset()
         self._by_input: dict[tuple[str, str], Output] = {}
         self._ends: dict[tuple[str, str, int], int] = {}
         self._outdated: dict[Path, tuple[int, int] | None] = {}
@@ -192,9 +193,16 @@ class Conduct:
     def _to_do(self, plan: Plan, *, retry_failed: bool) -> list[Output]:
         wanted = [output for output in plan.outputs if not output.is_done]
         self._wanted = {output.path: output for output in wanted}
+        planned = {str(output.path) for output in plan.outputs}
+        self._wanted_elsewhere = frozenset(
+            fingerprint
+            for record in self._journal.records()
+            if record.state != "done" and record.path not in planned
+            for fingerprint in clip_fingerprints(record.described)
+        )
         for output in plan.outputs:
             if output.is_done:
-                clear_frames(self._settings.work, output, wanted)  # it was killed between its name and this
+                self._clear_frames(output)  # it was killed between its name and this
         for folder in {output.path.parent for output in wanted}:
             ensure_writable(folder)
         if not retry_failed:
@@ -210,6 +218,12 @@ class Conduct:
             else:
                 self._fail(failure)
         return todo
+
+    def _clear_frames(self, output: Output) -> None:
+        """Remove the frames of a finished video, but for those that other outputs wait for, also of jobs left out now."""
+        if output.found.video is not None:
+            wanted = {clip.fingerprint for other in self._wanted.values() for clip in other.clips}
+            clear_frames(self._settings.work, output, wanted | self._wanted_elsewhere)
 
     def _begin(self, plan: Plan, todo: Sequence[Output]) -> None:
         settings = self._settings
@@ -304,7 +318,7 @@ class Conduct:
             self._give_up(error)
             return True
         del self._wanted[output.path]
-        clear_frames(self._settings.work, output, self._wanted.values())
+        self._clear_frames(output)
         self._made.append(done)
         self.emit(done)
         return True
@@ -451,7 +465,8 @@ def _failed_before(output: Output) -> ItemFailed:
 def _too_full(work: Path, needed: int, free: int) -> DiskFullError:
     return DiskFullError(
         f"{work} has {as_megabytes(free)} free; frames that wait there to be encoded need about {as_megabytes(needed)}.",
-        "Free some space, give a `work` folder on another disk, fewer --workers or a smaller size.",
+        "Free some space (`nstpipe clean` says what can go there), give a `work` folder on another disk, fewer --workers or a "
+        "smaller size.",
     )
 
 

@@ -65,6 +65,8 @@ _FIELDS = (
 )  # fmt: skip
 """Columns of `output` that its checksum covers."""
 
+_MOVED_ASIDE = "journal.damaged-{}.sqlite"
+
 SECOND_RECORD = "finished.jsonl"
 """One line for each finished output, from which a lost journal is made anew."""
 
@@ -167,6 +169,11 @@ class FrameRecord:
     warping_error: float | None
 
 
+def damaged_journals(work: Path) -> tuple[Path, ...]:
+    """Journals of a work folder that were moved aside, the oldest first."""
+    return tuple(sorted(work.glob(_MOVED_ASIDE.format("*"))))
+
+
 class Journal:
     """SQLite in the work folder. The parent process of a run, which holds the folder's lock, is its only writer.
 
@@ -249,7 +256,7 @@ class Journal:
 
     def _start_anew(self, error: sqlite3.Error) -> None:
         """Move a damaged journal aside and make one from the second record."""
-        self._aside = self.path.with_name(f"journal.damaged-{time.strftime('%Y%m%d-%H%M%S')}.sqlite")
+        self._aside = self.path.with_name(_MOVED_ASIDE.format(time.strftime("%Y%m%d-%H%M%S")))
         try:
             self.path.replace(self._aside)
             for suffix in ("-wal", "-shm"):

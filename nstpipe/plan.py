@@ -221,9 +221,9 @@ def plan_job(
             # Whatever changes the picture before changes this one.
             of_all_clips["follows"] = before.clips[0].fingerprint
         bounds = list(itertools.pairwise((*item.shot_starts, item.frame_count)))
-        clips = tuple(Clip(first, end, fingerprint_of(frames=[first, end], **of_all_clips)) for first, end in bounds)
-        fingerprint = fingerprint_of(clips=[clip.fingerprint for clip in clips], output=of_the_output)
         described = {**of_all_clips, "output": of_the_output, "clips": [list(bound) for bound in bounds]}
+        clips = tuple(map(Clip, *zip(*bounds, strict=True), clip_fingerprints(described)))
+        fingerprint = fingerprint_of(clips=[clip.fingerprint for clip in clips], output=of_the_output)
         size = working_size(item.size, job.size, even=item.video is not None)
         record = known.get(item.file.output)
         stored = sum(frames_stored(clip) for clip in clips) if item.video is not None else 0
@@ -307,6 +307,16 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
                 yield from _flat(entry, f"{key}[{index}].")
         else:
             yield key, child
+
+
+def clip_fingerprints(described: Mapping[str, Any]) -> tuple[str, ...]:
+    """Of the clips of a described result: of all that decides their stylised frames.
+
+    Args:
+        described: as in `Output`, also after a way through JSON.
+    """
+    of_all_clips = {name: part for name, part in described.items() if name not in ("clips", "output")}
+    return tuple(fingerprint_of(frames=list(bounds), **of_all_clips) for bounds in described.get("clips", ()))
 
 
 def fingerprint_of(**parts: object) -> str:

@@ -34,6 +34,7 @@ ROOMS = (
     "measure",
     "report",
     "conduct",
+    "leftovers",
     "doctor",
     "estimate",
     "preview",

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nstpipe import __version__
+from nstpipe.cli.clean import clean
 from nstpipe.cli.init import init
 from nstpipe.cli.options import AsJson, File, JobNames, Overrides, console_for, print_json, told
 from nstpipe.cli.plan import plan
@@ -206,6 +207,7 @@ def report(
 
 
 app.command()(validate)
+app.command()(clean)
 
 
 @app.command()

@@ -1,0 +1,51 @@
+"""`nstpipe clean`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from nstpipe.cli.options import AsJson, File, console_for, print_json
+
+
+def clean(
+    pipeline: File,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove them unasked.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what waits in the work folder and is needed no more, such as frames of settings that were changed midway.
+
+    What is not done yet keeps its frames. Without a terminal and without --yes it only says what could go.
+
+    Example: nstpipe clean pipeline.yaml
+    """
+    from nstpipe import api
+    from nstpipe.files import as_megabytes
+
+    console = console_for(as_json)
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def agrees(leftovers: tuple[api.Leftover, ...]) -> bool:
+        if not leftovers:
+            say("Nothing is left over.")
+            return False
+        for one in leftovers:
+            say(f"{one.path}: {one.what}, {as_megabytes(one.size_bytes)}")
+        size = as_megabytes(sum(one.size_bytes for one in leftovers))
+        if yes:
+            return True
+        if as_json or not sys.stdin.isatty():
+            say(f"{size} could go; --yes removes them.")
+            return False
+        return typer.confirm(f"Remove all of this, {size}?")
+
+    found = api.clean(pipeline, agrees)
+    if as_json:
+        for leftover in found.leftovers:
+            print_json({"path": str(leftover.path), "bytes": leftover.size_bytes, "removed": found.removed})
+    if found.removed:
+        say("Removed.")
