@@ -34,8 +34,8 @@ from nstpipe.style.losses import Moments
 from nstpipe.style.objective import Anchor, Balance, Goal, Held, Objective, View
 from nstpipe.style.optimise import FIRST_STEP, Iterate, bytes_held, iterates
 from nstpipe.style.regions import LEAST_SHARE, at_layers, claimed
-from nstpipe.style.tiles import MARGIN_PIXELS, TiledObjective, measure
-from nstpipe.style.vgg import VGG19
+from nstpipe.style.tiles import TiledObjective, margin_pixels, measure
+from nstpipe.style.vgg import LAYERS, VGG19, pixels_a_position
 from nstpipe.style.weights import Weights, load_weights
 
 STYLE_STRENGTH: Mapping[StyleDistance, float] = {"gram": 10.0, "wasserstein": 6.0}
@@ -56,10 +56,14 @@ TILE_BYTES_A_PIXEL = 1320
 """The same of a tile: without the history, which is the whole picture's."""
 
 USABLE_SHARE = 0.6
-"""Of the free memory; the rest is for the picture itself, the optimiser's history and others."""
+"""Of the free memory, for a picture in one piece; the rest is for others, and for what was not counted."""
 
-SMALLEST_TILE, LARGEST_TILE = 256, 2048
-"""Pixels. Below, most of the work would go into margins; above, nothing is gained."""
+USABLE_SHARE_OF_TILES = 0.8
+"""Of what is free beside the whole picture's own memory, which is counted then."""
+
+TILE_SIDES = (2048, 1536, 1024, 768, 512, 384, 256)
+"""Pixels; few, so that a little more or less of free memory does not change the tiles, and with them the last digits of a
+result. Below, most of the work would go into margins; above, nothing is gained."""
 
 TARGETS_KEPT = 6
 """Sizes at which a painting's moments are remembered: those of one picture's scales, and of a few pictures."""
@@ -179,11 +183,11 @@ class Engine:
         network = VGG19(weights.state, self.balance.layers, pooling=settings.pooling, padding=settings.padding)
         self.network = network.to(self.device, self.precision).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._shared_look: Look | None = None
-        self._usable_share = USABLE_SHARE
+        self._memory_share = 1.0
 
     def take_less_memory(self) -> None:
         """Halve what a frame may take of the free memory: after it did not suffice, the next try has smaller tiles."""
-        self._usable_share /= 2
+        self._memory_share /= 2
 
     def look(self, first_content: Tensor | None) -> Look:
         """The style for a clip.
@@ -202,8 +206,7 @@ class Engine:
     def tile_side(self, height: int, width: int, *, is_optimised: bool = True) -> int | None:
         """Side of the tiles, in pixels, in which a picture is worked on; None if it fits into memory whole.
 
-        Decided from the memory that is free now. Sides are powers of two, so that a little more or less of it does not
-        change the tiles, and with them the last digits of a result.
+        Decided from the memory that is free now.
 
         Args:
             height: in pixels.
@@ -211,15 +214,21 @@ class Engine:
             is_optimised: whether it is changed, and not only looked at.
         """
         float32_factor = 1 if self.precision == torch.bfloat16 else 2
-        free = free_bytes(self.device)
-        if height * width * BYTES_A_PIXEL * float32_factor <= free * self._usable_share:
+        free = free_bytes(self.device) * self._memory_share
+        if height * width * BYTES_A_PIXEL * float32_factor <= free * USABLE_SHARE:
             return None
-        # Beside a tile of a picture that is changed there is the whole of it, several times over.
-        usable = (free - (bytes_held(3 * height * width) if is_optimised else 0)) * self._usable_share
-        side = LARGEST_TILE
-        while side > SMALLEST_TILE and (side + 2 * MARGIN_PIXELS) ** 2 * TILE_BYTES_A_PIXEL * float32_factor > usable:
-            side //= 2
-        return side
+        # Beside a tile of a picture that is changed there is the whole of it, several times over, and what it holds to.
+        held = bytes_held(3 * height * width) + self._content_bytes(height, width) if is_optimised else 0
+        usable = (free - held) * USABLE_SHARE_OF_TILES
+        margins = 2 * margin_pixels(self.network)
+        fitting = (side for side in TILE_SIDES if (side + margins) ** 2 * TILE_BYTES_A_PIXEL * float32_factor <= usable)
+        return next(fitting, TILE_SIDES[-1])
+
+    def _content_bytes(self, height: int, width: int) -> int:
+        """Memory of the content's activations of a picture."""
+        channels = {layer.name: layer.out_channels for layer in LAYERS}
+        values = (channels[layer] * height * width // pixels_a_position(layer) ** 2 for layer in self.balance.content)
+        return sum(values) * self.precision.itemsize
 
 
 class Look:

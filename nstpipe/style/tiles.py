@@ -7,6 +7,7 @@ of the gradient. Each tile is seen with a margin as wide as VGG19's view, and on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +18,15 @@ from torch.autograd.function import once_differentiable
 
 from nstpipe.style.losses import Moments, content_distance, moments
 from nstpipe.style.objective import Anchor, Balance, Goal, Held, Losses, View, picture_losses
-from nstpipe.style.vgg import pixels_a_position
+from nstpipe.style.vgg import VGG19, pixels_a_position
 
 GRID_PIXELS = 16
 """Tiles begin at multiples of it, so that every pooling cuts them as it cuts the whole picture."""
 
-MARGIN_PIXELS = 144
-"""How far a position of relu5_4 sees: the convolutions reach 2 + 4 + 16 + 32 + 64 pixels, the poolings 15 more."""
+
+def margin_pixels(network: VGG19) -> int:
+    """What a tile must show around itself for the last layer to see all that it would: a multiple of `GRID_PIXELS`."""
+    return math.ceil(network.reach_pixels / GRID_PIXELS) * GRID_PIXELS
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,14 @@ class Tile:
         return slice(self.top // step, self.bottom // step), slice(self.left // step, self.right // step)
 
 
-def tiles_of(height: int, width: int, side: int, columns: tuple[int, int] | None = None) -> Iterator[Tile]:
+def tiles_of(height: int, width: int, side: int, margin: int, columns: tuple[int, int] | None = None) -> Iterator[Tile]:
     """Tiles that together count every pixel once.
 
     Args:
         height: of the picture, in pixels.
         width: likewise.
         side: of a tile without its margins, a multiple of `GRID_PIXELS`.
+        margin: see `margin_pixels`.
         columns: first and end of the columns that count, the first a multiple of `GRID_PIXELS`; None for all.
     """
     first, end = columns or (0, width)
@@ -75,10 +79,10 @@ def tiles_of(height: int, width: int, side: int, columns: tuple[int, int] | None
         for left in range(first, end, side):
             right = min(left + side, end)
             outer = (
-                max(0, top - MARGIN_PIXELS),
-                min(height, bottom + MARGIN_PIXELS),
-                max(0, left - MARGIN_PIXELS),
-                min(width, right + MARGIN_PIXELS),
+                max(0, top - margin),
+                min(height, bottom + margin),
+                max(0, left - margin),
+                min(width, right + margin),
             )
             yield Tile(top, bottom, left, right, outer)
 
@@ -111,7 +115,7 @@ def measure(view: View, image: Tensor, side: int, *, styles: frozenset[str], act
     height, width = around.shape[-2:]
     sums: dict[str, _Sum] = {}
     whole: dict[str, Tensor] = {}
-    for tile in tiles_of(height, width, side, columns):
+    for tile in tiles_of(height, width, side, margin_pixels(view.network), columns):
         for layer, activation in view.activations(tile.cut(around)).items():
             counted = tile.counted(layer, activation)
             count = counted.shape[-1] * counted.shape[-2]
@@ -196,7 +200,7 @@ class TiledObjective:
         image = self.held.put_back(image) if self.held is not None else image
         around, columns = self.view.continued(image)
         height, width = around.shape[-2:]
-        tiles = tuple(tiles_of(height, width, self.side, columns))
+        tiles = tuple(tiles_of(height, width, self.side, margin_pixels(self.view.network), columns))
         energies = self._energies(columns)
         style, content, slopes = self._losses(around.detach(), tiles, energies)
         seen = style + content

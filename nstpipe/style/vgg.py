@@ -304,6 +304,14 @@ class VGG19(nn.Module):
         return self._evaluated_kernels[name]
 
     @property
+    def reach_pixels(self) -> int:
+        """How many pixels beyond its own a position of the last activation sees, in each direction.
+
+        A convolution sees one position farther, of as many pixels as that has there; a pooling sees its own.
+        """
+        return sum(pixels_a_position(layer.name) for layer in self.table if layer.kind == "conv")
+
+    @property
     def smallest_side(self) -> int:
         """The smallest height or width in pixels whose last activation still has a pixel."""
         return int(2 ** sum(layer.kind == "pool" for layer in self.table))

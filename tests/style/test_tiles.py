@@ -12,13 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nstpipe.config.models import LAYER_NAMES
 from nstpipe.media.frame import resized
 from nstpipe.style import engine as module
 from nstpipe.style import vgg
 from nstpipe.style.engine import Engine, Look, RegionPaint, StylePicture, tensor_of
 from nstpipe.style.objective import Anchor, Objective, View
-from nstpipe.style.tiles import GRID_PIXELS, MARGIN_PIXELS, TiledObjective, measure, tiles_of
+from nstpipe.style.tiles import TiledObjective, margin_pixels, measure, tiles_of
 from nstpipe.style.vgg import VGG19, pixels_a_position
 from nstpipe.style.weights import load_weights
 
@@ -38,7 +37,7 @@ SAME = 1e-3
 def test_tiles_count_every_position_of_every_layer_once(height: int, width: int, side: int, layer: str) -> None:
     step = pixels_a_position(layer)
     counted = torch.zeros(1, 1, height // step, width // step)
-    for tile in tiles_of(height, width, side):
+    for tile in tiles_of(height, width, side, 32):
         rows, columns = tile.place(layer)
         counted[..., rows, columns] += 1
         top, bottom, left, right = tile.outer
@@ -47,20 +46,27 @@ def test_tiles_count_every_position_of_every_layer_once(height: int, width: int,
     assert (counted == 1).all()
 
 
-def test_margin_is_as_wide_as_the_deepest_layer_sees(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A pixel that far away must not change what a position holds; so far as the margin reaches, it may.
+@pytest.mark.parametrize(
+    ("layer", "reach", "margin"),
+    # One pixel for each convolution of the first block, two for each of the second, then 4, 8 and 16.
+    [("relu1_1", 1, 16), ("relu3_1", 2 + 4 + 4, 16), ("relu4_2", 2 + 4 + 16 + 16, 48), ("relu5_1", 2 + 4 + 16 + 32 + 16, 80),
+     ("relu5_4", 2 + 4 + 16 + 32 + 64, 128)],
+)  # fmt: skip
+def test_margin_is_as_wide_as_the_deepest_layer_sees(
+    monkeypatch: pytest.MonkeyPatch, layer: str, reach: int, margin: int
+) -> None:
     # By plain sums: with fewer multiplications, rounding errors reach a few positions farther.
     monkeypatch.setattr(vgg, "LEAST_CHANNELS", 10**9)
-    network = VGG19(load_weights("bundled").state, [LAYER_NAMES[-2]])
+    network = VGG19(load_weights("bundled").state, [layer], pooling="avg")
     image = torch.rand(1, 3, 16, 640, requires_grad=True) * 100
     image.retain_grad()
-    activation = network(image)["relu5_4"]
-    activation[..., 20].sum().backward()
+    step = pixels_a_position(layer)
+    place = 320 // step
+    network(image)[layer][..., place].sum().backward()
     assert image.grad is not None
     touched = image.grad.abs().sum(dim=(0, 1, 2)).nonzero().flatten()
-    assert 20 * 16 - int(touched.min()) <= MARGIN_PIXELS
-    assert int(touched.max()) - (20 * 16 + 15) <= MARGIN_PIXELS
-    assert MARGIN_PIXELS % GRID_PIXELS == 0
+    assert (320 - int(touched.min()), int(touched.max()) - (320 + step - 1)) == (reach, reach)
+    assert (network.reach_pixels, margin_pixels(network)) == (reach, margin)
 
 
 @pytest.fixture(scope="module")
@@ -161,4 +167,4 @@ def test_tiles_are_chosen_from_free_memory(look: Look, monkeypatch: pytest.Monke
     chosen = [side for side in sides[1:] if side is not None]
     assert len(chosen) == 3
     assert chosen == sorted(chosen, reverse=True)
-    assert chosen[-1] == module.SMALLEST_TILE
+    assert chosen[-1] == module.TILE_SIDES[-1]
