@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nstpipe.config.models import Job
 from nstpipe.errors import DiskFullError, ItemError, NstpipeError, OutputError, TransientError
-from nstpipe.events import ClipStarted, Emit, Event, FrameDone, ItemFailed, OutputDone, TriedAgain
+from nstpipe.events import ClipStarted, Emit, Event, FrameDone, ItemFailed, Noticed, OutputDone, TriedAgain
 from nstpipe.files import ensure_writable, sha256_of, state_of
 from nstpipe.media.frame import Frame
 from nstpipe.media.framestore import DamagedFramesError, FrameStore
@@ -287,7 +287,11 @@ def _stored(store: FrameStore, once: Pass, frame_index: int) -> Tensor:
 
 def _run_picture(task: ClipTask, emit: Emit) -> None:
     path = task.output.found.file.path
-    sink = PictureSink([task.output.path], keep_metadata=task.output.job.metadata == "keep")
+    sink = PictureSink(
+        [task.output.path],
+        keep_metadata=task.output.job.metadata == "keep",
+        notice=lambda message: emit(Noticed(job=task.output.job.name, message=message)),
+    )
     emit(_started(task, 0))
     state = None if task.before is None else _result_before(task.before, task.output.size)
     if task.before is None or state is None:

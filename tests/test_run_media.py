@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 import nstpipe
 from nstpipe import api
@@ -175,3 +175,18 @@ def test_strips_of_a_few_pixels_are_neighbours_of_nothing(tmp_path: Path) -> Non
         make_picture(tmp_path / "in" / f"{number}.png", seed=number, size=(2000, 40))
     job = {"name": "one", "input": "in", "output": "out", "size": 800}
     assert nstpipe.run(write_pipeline(tmp_path, job)).exit_code == 0
+
+
+def test_what_stands_beside_a_picture_and_does_not_fit_costs_no_painting_and_is_named(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Ann"
+    exif[ExifTags.IFD.Exif] = {ExifTags.Base.UserComment.value: b"c" * 70_000}
+    make_picture(tmp_path / "in.png")
+    with Image.open(tmp_path / "in.png") as image:
+        image.save(tmp_path / "in.png", exif=exif)
+    events: list[Event] = []
+    pipeline = write_pipeline(tmp_path, {"name": "picture", "input": "in.png", "output": "out/picture.jpg"})
+    assert nstpipe.run(pipeline, on_event=events.append).exit_code == 0
+    assert (tmp_path / "out" / "picture.jpg").is_file()
+    said = [event.message for event in events if isinstance(event, Noticed)]
+    assert said == ["picture.jpg: left out, for JPEG does not take it: EXIF UserComment"]
