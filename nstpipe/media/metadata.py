@@ -6,6 +6,7 @@ import hashlib
 import re
 import struct
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 ORIENTATION_TAG = 0x0112
 UPRIGHT = 1
@@ -41,6 +42,26 @@ def upright_exif(exif: bytes) -> bytes:
     except struct.error:
         return exif
     return exif
+
+
+def turned_behind_pixels(path: Path) -> bool:
+    """Whether something that may turn a PNG, EXIF or XMP, stands behind its pixels; nothing is decoded."""
+    pixels_began = False
+    with path.open("rb", buffering=0) as file:  # heads of a few bytes, far apart
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            end = file.tell() + length + 4
+            pixels_began = pixels_began or kind == b"IDAT"
+            if pixels_began and (
+                kind == b"eXIf" or (kind[1:] in (b"EXt", b"TXt") and file.read(21).startswith(_TURNING_TEXTS))
+            ):
+                return True
+            file.seek(end)
+    return False
+
+
+_TURNING_TEXTS = (b"XML:com.adobe.xmp", b"Raw profile type exif")
 
 
 _PIXEL_SIZES = {0x8769: (0xA002, 0xA003), 0: (0x0100, 0x0101)}

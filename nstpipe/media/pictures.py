@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 import warnings
@@ -15,11 +16,11 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from nstpipe.errors import ItemError
 from nstpipe.files import completed
-from nstpipe.media.deep import DEEP_FORMATS, deep_pixels, encoded_png, encoded_tiff, is_deep
+from nstpipe.media.deep import DEEP_FORMATS, deep_pixels, encoded_png, encoded_tiff, is_deep, tiff_size
 from nstpipe.media.formats import PILLOW_ERRORS, opened
 from nstpipe.media.frame import Frame, PictureMetadata, Pixels, in_eight_bits, in_sixteen_bits, resized
-from nstpipe.media.keeping import IPTC_TAG, TIFF_LAYOUT_TAGS, Kept, kept_of, largest_part, stored_orientation
-from nstpipe.media.metadata import IPTC_RESOURCE, UPRIGHT, upright_exif, with_segments, xmp_extensions
+from nstpipe.media.keeping import IPTC_TAG, TIFF_LAYOUT_TAGS, Kept, is_taken, kept_of, largest_part, stored_orientation
+from nstpipe.media.metadata import IPTC_RESOURCE, UPRIGHT, turned_behind_pixels, upright_exif, with_segments, xmp_extensions
 from nstpipe.media.profiles import deep_in_srgb, in_srgb
 
 JPEG_QUALITY = 95
@@ -51,6 +52,9 @@ _QUALITY: dict[str, dict[str, Any]] = {
     "TIFF": {"compression": "tiff_adobe_deflate"},
 }
 """Pillow's options for the pixels of each format."""
+
+_LONGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383}
+"""Pixels that a format, or its writer, allows."""
 
 DEFAULT_MEGAPIXELS = 500
 """A picture may have so many; a 360° panorama has some hundred, and a file that claims more is likely an attack."""
@@ -86,11 +90,29 @@ def picture_size(path: Path) -> tuple[int, int]:
     try:
         with opened(path) as image:
             width, height = image.size
-            return (height, width) if _orientation(image) in (5, 6, 7, 8) else (width, height)
+            from_head = image.format == "PNG" and not turned_behind_pixels(path)
+            return (height, width) if _orientation(image, from_head=from_head) in (5, 6, 7, 8) else (width, height)
     except UnidentifiedImageError as error:
-        floats = _read_floats(path)
-        if floats is not None:
-            return floats[0].shape[1], floats[0].shape[0]
+        size = _tiff_size(path)
+        if size is not None:
+            return size
+        raise _unreadable(path, error) from error
+    except PILLOW_ERRORS as error:
+        raise _unreadable(path, error) from error
+
+
+def picture_bits(path: Path) -> int:
+    """Bits of a colour value in which a picture is read, 8 or 16, from the file's head.
+
+    Raises:
+        ItemError: the file is missing or no picture.
+    """
+    try:
+        with opened(path) as image:
+            return 16 if is_deep(path, image) else 8
+    except UnidentifiedImageError as error:
+        if _tiff_size(path) is not None:
+            return 16
         raise _unreadable(path, error) from error
     except PILLOW_ERRORS as error:
         raise _unreadable(path, error) from error
@@ -108,9 +130,9 @@ def read_picture(path: Path) -> tuple[Pixels, PictureMetadata]:
                 return _read_deep(path, image)
             return _read(path, image)
     except UnidentifiedImageError as error:
-        floats = _read_floats(path)
-        if floats is not None:
-            return floats
+        read = _read_tiff(path)
+        if read is not None:
+            return read
         raise _unreadable(path, error) from error
     except PILLOW_ERRORS as error:
         raise _unreadable(path, error) from error
@@ -136,15 +158,30 @@ def _read_deep(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]
     return pixels, _metadata(path, image, icc, alpha)
 
 
-def _read_floats(path: Path) -> tuple[Pixels, PictureMetadata] | None:
-    """A TIFF of three floating-point values a pixel, which Pillow does not know; None if it is something else."""
+def _read_tiff(path: Path) -> tuple[Pixels, PictureMetadata] | None:
+    """A TIFF that Pillow does not know, such as one of three floating-point values a pixel; None if it is something else."""
+    if _tiff_size(path) is None:
+        return None
     try:
-        if path.stat().st_size == 0 or not is_deep(path, None):
-            return None
         pixels, alpha = deep_pixels(path)
-    except (OSError, ValueError):
+    except PILLOW_ERRORS:
         return None
     return pixels, PictureMetadata("TIFF", alpha=alpha)
+
+
+def _tiff_size(path: Path) -> tuple[int, int] | None:
+    """Likewise, from its head.
+
+    Raises:
+        ItemError: it has more pixels than are allowed.
+    """
+    try:
+        size = tiff_size(path)
+    except PILLOW_ERRORS:
+        return None
+    if size is not None and Image.MAX_IMAGE_PIXELS is not None and size[0] * size[1] > 2 * Image.MAX_IMAGE_PIXELS:
+        raise _unreadable(path, Image.DecompressionBombError())
+    return size
 
 
 def _metadata(path: Path, image: Image.Image, icc: bytes | None, alpha: NDArray[Any] | None) -> PictureMetadata:
@@ -186,10 +223,10 @@ _TURNS_OF_ARRAYS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 """The same for pixels that Pillow has not decoded."""
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: Image.Image, *, from_head: bool = False) -> int:
     if image.format == "TIFF":
         return UPRIGHT  # Pillow turns it by itself, and gives its size as it is then
-    return stored_orientation(image)
+    return stored_orientation(image, from_head=from_head)
 
 
 def _exif_elsewhere(image: Image.Image) -> bytes | None:
@@ -254,6 +291,31 @@ def _unreadable(path: Path, error: BaseException) -> ItemError:
         return ItemError(f"{path} is no picture in a format that can be read.", "Open it in a viewer to see what it is.")
     reason = getattr(error, "strerror", None) or error
     return ItemError(f"{path} cannot be read: {reason}.", "Copy the picture again, or open it in a viewer and save it anew.")
+
+
+def check_output(path: Path, size: tuple[int, int]) -> None:
+    """See that a result can be written, before it is painted.
+
+    Args:
+        path: of the result.
+        size: its width and height in pixels.
+
+    Raises:
+        ItemError: its format cannot hold that size, or is not written here.
+    """
+    file_format = _FORMATS.get(path.suffix.lower(), "PNG")
+    longest = _LONGEST_SIDES.get(file_format, max(size))
+    if max(size) > longest:
+        problem = f"{path} would have {size[0]}x{size[1]} pixels; {file_format} holds no more than {longest} a side."
+        raise ItemError(problem, "Give a smaller size, or an output in another format, such as .png.")
+    if not _is_written(file_format):
+        needed = "Install nstpipe[heic], or give" if file_format == "HEIF" else "Give"
+        raise ItemError(f"{path}: this Pillow does not write {file_format}.", f"{needed} an output in another format.")
+
+
+@functools.cache
+def _is_written(file_format: str) -> bool:
+    return is_taken(file_format, {})
 
 
 class PictureSource:
