@@ -6,6 +6,7 @@ import errno
 import functools
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from nstpipe.config.models import Job
 from nstpipe.errors import DiskFullError, ItemError, NstpipeError, OutputError, TransientError
-from nstpipe.events import ClipStarted, Emit, Event, FrameDone, ItemFailed, OutputDone, TriedAgain
+from nstpipe.events import ClipStarted, Emit, Event, FrameDone, ItemFailed, Noticed, OutputDone, TriedAgain
 from nstpipe.files import ensure_writable, sha256_of, state_of
 from nstpipe.media.frame import Frame
 from nstpipe.media.framestore import DamagedFramesError, FrameStore
@@ -166,8 +167,16 @@ def _as_item_error(error: BaseException, path: Path) -> ItemError | None:
         return TransientError(
             f"{path}: the memory did not suffice.", "Give a smaller size, fewer --workers, or another --device."
         )
-    if isinstance(error, (OSError, cv2.error)):
-        return ItemError(f"{path}: {error}.")
+    if isinstance(error, cv2.error):
+        return ItemError(
+            f"{path}: OpenCV cannot work on its frames: {error.err or error}.",
+            "Give another size; `temporal: {init: content, weight: 0}` paints without optical flow.",
+        )
+    if isinstance(error, OSError):
+        return ItemError(
+            f"{path} could not be worked on: {error.filename or path}: {error.strerror or error}.",
+            "See that it can be read and written, then run again with --retry-failed.",
+        )
     return None
 
 
@@ -240,12 +249,21 @@ def is_unchanged(found: Found) -> bool:
         return False
 
 
-def _check_unchanged(found: Found) -> None:
+def _check_unchanged(found: Found, frame_index: int | None = None) -> None:
     """See that an input is still what was planned for.
+
+    Args:
+        found: the input.
+        frame_index: of numbered pictures the one that is in question; all of them are looked at only if that one is newer
+            than all were, or gone.
 
     Raises:
         ItemError: it has gone or has another content.
     """
+    if frame_index is not None and found.video is not None and found.video.reader == "files" and found.stamp is not None:
+        with suppress(OSError):
+            if state_of(found.video.picture_of(frame_index)).modified_ns <= found.stamp[1]:
+                return
     if not is_unchanged(found):
         path = found.file.path
         what, then = ("was changed", "its new content is done then") if path.exists() else ("went away", "put it back first")
@@ -278,9 +296,9 @@ def _run_pass(task: ClipTask, source: VideoSource, once: Pass, store: FrameStore
         until_there = replace(once, order=once.order[: gap.end_frame_index - first])
         results = [Result.of_state(torch.from_numpy(state)) for state in gap.states]
         painted = painted_frames(task, source, until_there, gap.next_frame_index - first, results, emit)
-        for index, (_, pixels, result) in enumerate(painted, start=gap.next_frame_index):
+        for index, (frame, pixels, result) in enumerate(painted, start=gap.next_frame_index):
             if index >= gap.first_frame_index:
-                _check_unchanged(task.output.found)
+                _check_unchanged(task.output.found, frame.frame_index)
                 store.save(index, pixels, result.state.numpy())
 
 
@@ -292,7 +310,11 @@ def _stored(store: FrameStore, once: Pass, frame_index: int) -> Tensor:
 
 def _run_picture(task: ClipTask, emit: Emit) -> None:
     path = task.output.found.file.path
-    sink = PictureSink([task.output.path], keep_metadata=task.output.job.metadata == "keep")
+    sink = PictureSink(
+        [task.output.path],
+        keep_metadata=task.output.job.metadata == "keep",
+        notice=lambda message: emit(Noticed(job=task.output.job.name, message=message)),
+    )
     emit(_started(task, 0))
     state = None if task.before is None else _result_before(task.before, task.output.size)
     if task.before is None or state is None:

@@ -18,11 +18,11 @@ from nstpipe.errors import ItemError
 from nstpipe.events import Emit, InputsProgressed, ItemFailed
 from nstpipe.files import free_bytes, is_readable, state_of
 from nstpipe.journal import Journal
-from nstpipe.media.frame import Pixels, in_eight_bits
+from nstpipe.media.frame import Pixels, in_eight_bits, working_size
 from nstpipe.media.framestore import stored_bytes
 from nstpipe.media.inputs import InputFile, find_inputs
 from nstpipe.media.masks import Mask, mask_of
-from nstpipe.media.pictures import picture_size, read_picture
+from nstpipe.media.pictures import check_output, picture_size, read_picture
 from nstpipe.media.video import (
     SURVEY_VERSION,
     Loss,
@@ -32,6 +32,7 @@ from nstpipe.media.video import (
     bits_of,
     check_readable,
     probe,
+    promised,
     survey,
     surveyed,
 )
@@ -221,8 +222,10 @@ def _look(file: InputFile, job: Job, journal: Journal, at: _At) -> Found:
     except OSError as error:
         raise ItemError(f"{file.path} cannot be read: {error.strerror}.") from error
     if not file.is_video:
-        return Found(file, sha256, picture_size(file.path), stamp=stamp)
-    video = probe(file.path, rate_of(job))
+        size = picture_size(file.path)
+        check_output(file.output, working_size(size, job.size))
+        return Found(file, sha256, size, stamp=stamp)
+    video = promised(file.path, rate_of(job))
     check_readable(video)
 
     def decoded(frames: int) -> None:

@@ -18,7 +18,8 @@ from nstpipe.motion.flow import for_flow, motion_between
 from nstpipe.plan import Found, Neighbour
 
 LINK_VERSION = 4
-"""Part of the key under which measured figures are kept: raised when the same pictures give another one."""
+"""Part of the key under which measured figures are kept: raised when the same pictures give another one, and when the gaps
+that part pictures change."""
 
 LINK_RELIABILITY = 0.2
 """Of the frame, at least, for a link. On sample streets neighbours a few metres apart have 0.23 to 0.52, two views of one
@@ -60,25 +61,34 @@ def _neighbour(before: Found, item: Found, job: Job, journal: Journal) -> Neighb
         return Neighbour(path, f"{path.name} has another shape")
     measured = journal.cached(f"link/{LINK_VERSION}", f"{before.sha256}|{item.sha256}", lambda: _measured(path, item.file.path))
     seconds, metres, reliability = json.loads(measured)
-    if seconds is not None and seconds > LONGEST_GAP_SECONDS:
-        return Neighbour(path, f"{path.name} was taken {seconds:.0f} s apart")
-    if metres is not None and metres > LONGEST_GAP_METRES:
-        return Neighbour(path, f"{path.name} was taken {metres:.0f} m apart")
+    gap = _gap(seconds, metres)
+    if gap:
+        return Neighbour(path, f"{path.name} was taken {gap} apart")
     if reliability < LINK_RELIABILITY:
         return Neighbour(path, f"{reliability:.0%} of its flow from {path.name} is reliable", reliability)
     return Neighbour(path, "", reliability)
 
 
+def _gap(seconds: float | None, metres: float | None) -> str:
+    """How far apart two pictures are that are too far apart, in words; empty if they are not, or do not say."""
+    if seconds is not None and seconds > LONGEST_GAP_SECONDS:
+        return f"{seconds:.0f} s"
+    return f"{metres:.0f} m" if metres is not None and metres > LONGEST_GAP_METRES else ""
+
+
 def _measured(before: Path, now: Path) -> str:
-    """Seconds and metres between two pictures, where they say so, and how reliable their flow is; as JSON."""
+    """Seconds and metres between two pictures, where they say so; and how reliable their flow is, where no gap parts them."""
     one, other = capture_of(before), capture_of(now)
     seconds, metres = one.seconds_to(other), one.metres_to(other)
+    return json.dumps([seconds, metres, None if _gap(seconds, metres) else _reliability(before, now)])
+
+
+def _reliability(before: Path, now: Path) -> float:
     try:
         (earlier, size), (later, _) = _small(before), _small(now)
-        reliability = float(motion_between(earlier, later, size=size).reliability.mean())
+        return round(float(motion_between(earlier, later, size=size).reliability.mean()), 4)
     except (ItemError, cv2.error):
-        reliability = 0.0  # what is wrong with it is said when it is painted; flow finds nothing in a strip of a few pixels
-    return json.dumps([seconds, metres, round(reliability, 4)])
+        return 0.0  # what is wrong with it is said when it is painted; flow finds nothing in a strip of a few pixels
 
 
 def _small(path: Path) -> tuple[Pixels, tuple[int, int]]:

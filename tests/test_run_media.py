@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 import nstpipe
 from nstpipe import api
 from nstpipe.events import Event, ItemFailed, Noticed
-from nstpipe.media.video import probe
+from nstpipe.media import probing
+from nstpipe.media.video import VideoInfo, probe
 from tests.making import make_picture, make_video, write_pipeline
 from tests.media.making import X264, films, run_ffmpeg, sine
 from tests.media.making import make_video as make_of
@@ -175,3 +176,42 @@ def test_strips_of_a_few_pixels_are_neighbours_of_nothing(tmp_path: Path) -> Non
         make_picture(tmp_path / "in" / f"{number}.png", seed=number, size=(2000, 40))
     job = {"name": "one", "input": "in", "output": "out", "size": 800}
     assert nstpipe.run(write_pipeline(tmp_path, job)).exit_code == 0
+
+
+def test_a_cut_video_is_decoded_to_its_end_for_the_first_plan_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    damaged(tmp_path)
+    pipeline = write_pipeline(tmp_path, {"name": "film", "input": "in.mp4", "output": "out/film.mp4"})
+    decoded: list[VideoInfo] = []
+    real = probing._decoded
+    monkeypatch.setattr(probing, "_decoded", lambda info, options: decoded.append(info) or real(info, options))
+    plans = [api.plan(pipeline) for _ in range(2)]
+    assert len(decoded) == 1
+    [first], [second] = (plan.outputs for plan in plans)
+    assert first == second
+    assert 0 < first.found.frame_count < 12
+
+
+def test_numbered_pictures_of_16_bits_stay_so(tmp_path: Path) -> None:
+    fine = (np.arange(64 * 48).reshape(48, 64) * 20).astype(np.uint16)
+    (tmp_path / "in").mkdir()
+    for number in (1, 2):
+        Image.fromarray(fine).save(tmp_path / "in" / f"frame_{number:04d}.png")
+    job = {"name": "film", "input": "in/frame_%04d.png", "output": "out/frame_%04d.png"}
+    assert nstpipe.run(write_pipeline(tmp_path, job)).exit_code == 0
+    for number in (1, 2):
+        assert (tmp_path / "out" / f"frame_{number:04d}.png").read_bytes()[24] == 16, "the bit depth of a PNG"
+
+
+def test_what_stands_beside_a_picture_and_does_not_fit_costs_no_painting_and_is_named(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Ann"
+    exif[ExifTags.IFD.Exif] = {ExifTags.Base.UserComment.value: b"c" * 70_000}
+    make_picture(tmp_path / "in.png")
+    with Image.open(tmp_path / "in.png") as image:
+        image.save(tmp_path / "in.png", exif=exif)
+    events: list[Event] = []
+    pipeline = write_pipeline(tmp_path, {"name": "picture", "input": "in.png", "output": "out/picture.jpg"})
+    assert nstpipe.run(pipeline, on_event=events.append).exit_code == 0
+    assert (tmp_path / "out" / "picture.jpg").is_file()
+    said = [event.message for event in events if isinstance(event, Noticed)]
+    assert said == ["picture.jpg: left out, for JPEG does not take it: EXIF UserComment"]

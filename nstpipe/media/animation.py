@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from nstpipe.errors import ItemError
-from nstpipe.media.formats import opened
+from nstpipe.media.formats import PILLOW_ERRORS, opened
 from nstpipe.media.frame import Pixels
-from nstpipe.media.pictures import PILLOW_ERRORS
 
 _RIFF_HEAD_BYTES = 12
 

@@ -10,8 +10,7 @@ from typing import Any
 
 from PIL import ExifTags
 
-from nstpipe.media.formats import opened
-from nstpipe.media.pictures import PILLOW_ERRORS
+from nstpipe.media.formats import PILLOW_ERRORS, opened
 
 EARTH_RADIUS_METRES = 6_371_000.0
 

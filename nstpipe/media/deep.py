@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from nstpipe.media.frame import in_sixteen_bits
 
@@ -26,22 +26,22 @@ _PNG_BITS_OFFSET = 24
 """Where IHDR, which is always the first chunk, has its bit depth."""
 
 _PIXEL_CHUNKS = (b"IHDR", b"IDAT", b"IEND")
-_BITS_A_SAMPLE, _SAMPLE_FORMAT, _IMAGE_WIDTH = 258, 339, 256
+_BITS_A_SAMPLE, _SAMPLE_FORMAT, _IMAGE_WIDTH, _IMAGE_LENGTH = 258, 339, 256, 257
 _PHOTOMETRIC, _PLANAR = 262, 284
-_INKS = 5
-"""The value of a TIFF's photometric interpretation for CMYK."""
+_WHITE_IS_ZERO, _INKS = 0, 5
+"""Values of a TIFF's photometric interpretation: for negatives, and for CMYK."""
 _PLANES_APART = 2
 """Of its planar configuration, where each colour is stored by itself."""
-_FLOATS = 3
-"""The value of a TIFF's sample format."""
+_WHOLE_NUMBERS, _FLOATS = 1, 3
+"""Values of a TIFF's sample format."""
 
 
-def is_deep(path: Path, image: Image.Image | None) -> bool:
+def is_deep(path: Path, image: Image.Image) -> bool:
     """Whether a picture has more than 8 bits a value.
 
     Args:
         path: of the file.
-        image: the file as Pillow has opened it; None if Pillow cannot.
+        image: the file as Pillow has opened it.
     """
     with path.open("rb") as file:
         head = file.read(_PNG_BITS_OFFSET + 1)
@@ -49,13 +49,32 @@ def is_deep(path: Path, image: Image.Image | None) -> bool:
         return len(head) > _PNG_BITS_OFFSET and head[_PNG_BITS_OFFSET] == 16
     if not head.startswith((b"II*\x00", b"MM\x00*")):
         return False
-    if image is None:
-        return True  # Pillow knows no TIFF with several values of 32 bits
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
     if tags.get(_PHOTOMETRIC) == _INKS or (tags.get(_PLANAR) == _PLANES_APART and len(tags.get(_BITS_A_SAMPLE, ())) > 1):
         return False  # OpenCV cannot read the first, and reads the second as white; Pillow reads both, in 8 bits
     bits, kind = tags.get(_BITS_A_SAMPLE, (8,)), tags.get(_SAMPLE_FORMAT, (1,))
     return max(bits) == 16 or _FLOATS in tuple(kind)
+
+
+def tiff_size(path: Path) -> tuple[int, int] | None:
+    """Width and height in pixels of a TIFF whose values `deep_pixels` knows, from its head; None for any other file."""
+    tags = _tags(path)
+    bits, kinds = tags.get(_BITS_A_SAMPLE, (1,)), set(tags.get(_SAMPLE_FORMAT, (_WHOLE_NUMBERS,)))
+    if not tags or not (kinds == {_FLOATS} or (kinds == {_WHOLE_NUMBERS} and max(bits) <= 16)):
+        return None
+    return tags[_IMAGE_WIDTH], tags[_IMAGE_LENGTH]
+
+
+def _tags(path: Path) -> Mapping[int, Any]:
+    """Of a TIFF, also where Pillow does not know its pixels; none of any other file."""
+    with path.open("rb") as file:
+        head = file.read(8)
+        if not head.startswith((b"II*\x00", b"MM\x00*")):
+            return {}
+        directory = TiffImagePlugin.ImageFileDirectory_v2(head)
+        file.seek(directory.next)
+        directory.load(file)
+        return directory
 
 
 def deep_pixels(path: Path) -> tuple[NDArray[np.uint16], NDArray[np.uint16] | None]:
@@ -79,6 +98,8 @@ def deep_pixels(path: Path) -> tuple[NDArray[np.uint16], NDArray[np.uint16] | No
     values = _of_any_kind(stored)
     if values.ndim == 2:
         values = values[..., None]
+    if _tags(path).get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        values[..., 0] = 65535 - values[..., 0]  # grey, perhaps with alpha, which OpenCV gives as it is stored
     if values.shape[2] in (1, 2):
         alpha = values[..., 1] if values.shape[2] == 2 else None
         return np.repeat(values[..., :1], 3, axis=2), alpha

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,6 +33,9 @@ class PictureMetadata:
         dots_per_inch: horizontal and vertical.
         alpha: height x width, 0 to 255 or 65535, upright, at the file's own size.
         xmp_extensions: segments of a JPEG that go on with its XMP packet.
+        iptc: its records (IPTC-NAA).
+        comment: of a JPEG or a GIF.
+        texts: of a PNG, by their names.
     """
 
     format: str
@@ -42,6 +45,9 @@ class PictureMetadata:
     dots_per_inch: tuple[float, float] | None = None
     alpha: NDArray[Any] | None = None
     xmp_extensions: tuple[bytes, ...] = ()
+    iptc: bytes | None = None
+    comment: bytes | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,7 @@ from nstpipe.config.models import ANIMATION_SUFFIXES, PICTURE_SUFFIXES, VIDEO_CO
 from nstpipe.errors import ItemError
 from nstpipe.files import is_numbered
 from nstpipe.media.animation import is_animated_webp
-from nstpipe.media.formats import opened
-from nstpipe.media.pictures import PILLOW_ERRORS
+from nstpipe.media.formats import PILLOW_ERRORS, opened
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import struct
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 ORIENTATION_TAG = 0x0112
 UPRIGHT = 1
@@ -40,6 +42,26 @@ def upright_exif(exif: bytes) -> bytes:
     except struct.error:
         return exif
     return exif
+
+
+def turned_behind_pixels(path: Path) -> bool:
+    """Whether something that may turn a PNG, EXIF or XMP, stands behind its pixels; nothing is decoded."""
+    pixels_began = False
+    with path.open("rb", buffering=0) as file:  # heads of a few bytes, far apart
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            end = file.tell() + length + 4
+            pixels_began = pixels_began or kind == b"IDAT"
+            if pixels_began and (
+                kind == b"eXIf" or (kind[1:] in (b"EXt", b"TXt") and file.read(21).startswith(_TURNING_TEXTS))
+            ):
+                return True
+            file.seek(end)
+    return False
+
+
+_TURNING_TEXTS = (b"XML:com.adobe.xmp", b"Raw profile type exif")
 
 
 _PIXEL_SIZES = {0x8769: (0xA002, 0xA003), 0: (0x0100, 0x0101)}
@@ -164,8 +186,18 @@ def adapted_xmp(xmp: bytes, scale_x: float, scale_y: float, size: tuple[int, int
 
 
 _EXTENSION_HEAD = b"http://ns.adobe.com/xmp/extension/\x00"
-_XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\x00"
-_EXIF_MARKER, _SCAN_MARKER = 0xE1, 0xDA
+_PHOTOSHOP_HEAD = b"Photoshop 3.0\x00"
+_FIRST_APPLICATION_MARKER, _EXIF_MARKER, _PHOTOSHOP_MARKER, _LAST_APPLICATION_MARKER = 0xE0, 0xE1, 0xED, 0xEF
+_SCAN_MARKER = 0xDA
+
+LONGEST_XMP_OF_JPEG = 65_502
+"""Bytes of a packet; a segment has 65,535, with its length and the name of what it holds."""
+
+LONGEST_IPTC_OF_JPEG = 65_506
+"""Likewise; it needs an even number."""
+
+_EXTENSION_BYTES = 65_400
+"""Of an extended packet in each segment, as the specification proposes."""
 
 
 def _segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
@@ -183,12 +215,51 @@ def xmp_extensions(jpeg: bytes) -> tuple[bytes, ...]:
     return tuple(segment for segment in found if segment[4:].startswith(_EXTENSION_HEAD))
 
 
-def with_xmp_extensions(jpeg: bytes, extensions: tuple[bytes, ...]) -> bytes:
-    """A JPEG with such segments behind its XMP packet; unchanged if it has no packet that they could go on with."""
-    for marker, begin, end in _segments(jpeg):
-        if marker == _EXIF_MARKER and jpeg[begin + 4 :].startswith(_XMP_HEAD):
-            return jpeg[:end] + b"".join(extensions) + jpeg[end:]
-    return jpeg
+def with_segments(jpeg: bytes, segments: tuple[bytes, ...]) -> bytes:
+    """A JPEG with more segments, behind those that say what it is and before its pixels."""
+    place = 2
+    for marker, _, end in _segments(jpeg):
+        if _FIRST_APPLICATION_MARKER <= marker <= _LAST_APPLICATION_MARKER:
+            place = end
+    return jpeg[:place] + b"".join(segments) + jpeg[place:]
+
+
+def _segment(marker: int, content: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
+
+
+def extended_xmp(xmp: bytes) -> tuple[bytes, tuple[bytes, ...]]:
+    """What stands for a packet that is too long for a JPEG (XMP specification, part 3, 1.1.3.1).
+
+    Returns:
+        A packet that names the extension by its digest, and says of a panorama that it is one, for readers that know
+        no extensions; and the segments of the extension, which is the whole of the packet without its wrapper.
+    """
+    whole = re.sub(rb"<\?xpacket[^>]*\?>", b"", xmp).strip()
+    digest = hashlib.md5(whole, usedforsecurity=False).hexdigest().upper().encode()
+    panorama = dict(re.findall(rb"GPano:(\w+)(?:\s*=\s*[\"']|>\s*)([\w.+:-]+)", whole))
+    properties = b"".join(b' GPano:%b="%b"' % found for found in panorama.items())
+    packet = _PACKET_WITH_EXTENSION % (digest, properties)
+    parts = (whole[place : place + _EXTENSION_BYTES] for place in range(0, len(whole), _EXTENSION_BYTES))
+    heads = (digest + struct.pack(">II", len(whole), place) for place in range(0, len(whole), _EXTENSION_BYTES))
+    return packet, tuple(_segment(_EXIF_MARKER, _EXTENSION_HEAD + head + part) for head, part in zip(heads, parts, strict=True))
+
+
+_PACKET_WITH_EXTENSION = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description rdf:about="" xmlns:xmpNote="http://ns.adobe.com/xmp/note/" '
+    b'xmlns:GPano="http://ns.google.com/photos/1.0/panorama/" xmpNote:HasExtendedXMP="%b"%b/></rdf:RDF></x:xmpmeta>'
+)
+
+
+IPTC_RESOURCE = 0x0404
+"""Photoshop's number for IPTC-NAA; the other things that it keeps in a picture describe the original, or show it."""
+
+
+def iptc_segment(iptc: bytes) -> bytes:
+    """The segment of a JPEG that holds IPTC's records: an image resource without a name, as Photoshop has it."""
+    resource = struct.pack(">4sHHI", b"8BIM", IPTC_RESOURCE, 0, len(iptc)) + iptc + b"\x00" * (len(iptc) % 2)
+    return _segment(_PHOTOSHOP_MARKER, _PHOTOSHOP_HEAD + resource)
 
 
 def _replaced(xmp: bytes, prefix: str, names: tuple[str, ...], change: object) -> bytes:

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 import warnings
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from nstpipe.errors import ItemError
 from nstpipe.files import completed
-from nstpipe.media.deep import DEEP_FORMATS, deep_pixels, encoded_png, encoded_tiff, is_deep
-from nstpipe.media.formats import opened
-from nstpipe.media.frame import Frame, PictureMetadata, Pixels, in_eight_bits, in_sixteen_bits, resized, working_size
-from nstpipe.media.metadata import (
-    ORIENTATION_TAG,
-    UPRIGHT,
-    MakeThumbnail,
-    adapted_xmp,
-    resized_exif,
-    upright_exif,
-    with_xmp_extensions,
-    xmp_extensions,
-)
+from nstpipe.media.deep import DEEP_FORMATS, deep_pixels, encoded_png, encoded_tiff, is_deep, tiff_size
+from nstpipe.media.formats import PILLOW_ERRORS, opened
+from nstpipe.media.frame import Frame, PictureMetadata, Pixels, in_eight_bits, in_sixteen_bits, resized
+from nstpipe.media.keeping import IPTC_TAG, TIFF_LAYOUT_TAGS, Kept, is_taken, kept_of, largest_part, stored_orientation
+from nstpipe.media.metadata import IPTC_RESOURCE, UPRIGHT, turned_behind_pixels, upright_exif, with_segments, xmp_extensions
 from nstpipe.media.profiles import deep_in_srgb, in_srgb
 
 JPEG_QUALITY = 95
@@ -51,24 +43,21 @@ _FORMATS = {
 }
 """Pillow's format for each suffix: a result is what its name says, whatever the original was."""
 
+_QUALITY: dict[str, dict[str, Any]] = {
+    # Not optimised: Pillow's buffer for that is too small for a noisy picture.
+    "JPEG": {"quality": JPEG_QUALITY, "subsampling": "4:4:4"},
+    "WEBP": {"quality": JPEG_QUALITY, "method": 4},
+    "AVIF": {"quality": AVIF_QUALITY, "subsampling": "4:4:4"},
+    "HEIF": {"quality": AVIF_QUALITY, "chroma": 444},
+    "TIFF": {"compression": "tiff_adobe_deflate"},
+}
+"""Pillow's options for the pixels of each format."""
+
+_LONGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383}
+"""Pixels that a format, or its writer, allows."""
+
 DEFAULT_MEGAPIXELS = 500
 """A picture may have so many; a 360° panorama has some hundred, and a file that claims more is likely an attack."""
-
-PILLOW_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-"""All that Pillow raises for damaged files; SyntaxError is what its PNG and TIFF readers use."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -80,13 +69,6 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """What turns a picture of each EXIF orientation upright."""
-
-_XMP_TAG = 700
-_TIFF_LAYOUT_TAGS = frozenset(
-    {*range(254, 267), 273, 274, 277, 278, 279, 284, 290, 291, 292, 293, 301, 317, *range(320, 326), 330, *range(332, 343)}
-    | {347, *range(512, 522), 529, 530, 531, 532, 37724, 282, 283, 296, _XMP_TAG, 34675}
-)
-"""Tags of a TIFF that say how its pixels are stored (TIFF 6.0), or that are kept in another way (resolution, XMP, ICC)."""
 
 
 def limit_megapixels(megapixels: float) -> None:
@@ -108,11 +90,29 @@ def picture_size(path: Path) -> tuple[int, int]:
     try:
         with opened(path) as image:
             width, height = image.size
-            return (height, width) if _orientation(image) in (5, 6, 7, 8) else (width, height)
+            from_head = image.format == "PNG" and not turned_behind_pixels(path)
+            return (height, width) if _orientation(image, from_head=from_head) in (5, 6, 7, 8) else (width, height)
     except UnidentifiedImageError as error:
-        floats = _read_floats(path)
-        if floats is not None:
-            return floats[0].shape[1], floats[0].shape[0]
+        size = _tiff_size(path)
+        if size is not None:
+            return size
+        raise _unreadable(path, error) from error
+    except PILLOW_ERRORS as error:
+        raise _unreadable(path, error) from error
+
+
+def picture_bits(path: Path) -> int:
+    """Bits of a colour value in which a picture is read, 8 or 16, from the file's head.
+
+    Raises:
+        ItemError: the file is missing or no picture.
+    """
+    try:
+        with opened(path) as image:
+            return 16 if is_deep(path, image) else 8
+    except UnidentifiedImageError as error:
+        if _tiff_size(path) is not None:
+            return 16
         raise _unreadable(path, error) from error
     except PILLOW_ERRORS as error:
         raise _unreadable(path, error) from error
@@ -130,9 +130,9 @@ def read_picture(path: Path) -> tuple[Pixels, PictureMetadata]:
                 return _read_deep(path, image)
             return _read(path, image)
     except UnidentifiedImageError as error:
-        floats = _read_floats(path)
-        if floats is not None:
-            return floats
+        read = _read_tiff(path)
+        if read is not None:
+            return read
         raise _unreadable(path, error) from error
     except PILLOW_ERRORS as error:
         raise _unreadable(path, error) from error
@@ -149,7 +149,7 @@ def _read(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
 
 def _read_deep(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
     pixels, alpha = deep_pixels(path)
-    orientation = _stored_orientation(image)
+    orientation = stored_orientation(image)
     exif_turn = _TURNS_OF_ARRAYS.get(orientation)
     if exif_turn is not None:
         pixels = np.ascontiguousarray(exif_turn(pixels))
@@ -158,19 +158,35 @@ def _read_deep(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]
     return pixels, _metadata(path, image, icc, alpha)
 
 
-def _read_floats(path: Path) -> tuple[Pixels, PictureMetadata] | None:
-    """A TIFF of three floating-point values a pixel, which Pillow does not know; None if it is something else."""
+def _read_tiff(path: Path) -> tuple[Pixels, PictureMetadata] | None:
+    """A TIFF that Pillow does not know, such as one of three floating-point values a pixel; None if it is something else."""
+    if _tiff_size(path) is None:
+        return None
     try:
-        if path.stat().st_size == 0 or not is_deep(path, None):
-            return None
         pixels, alpha = deep_pixels(path)
-    except (OSError, ValueError):
+    except PILLOW_ERRORS:
         return None
     return pixels, PictureMetadata("TIFF", alpha=alpha)
 
 
+def _tiff_size(path: Path) -> tuple[int, int] | None:
+    """Likewise, from its head.
+
+    Raises:
+        ItemError: it has more pixels than are allowed.
+    """
+    try:
+        size = tiff_size(path)
+    except PILLOW_ERRORS:
+        return None
+    if size is not None and Image.MAX_IMAGE_PIXELS is not None and size[0] * size[1] > 2 * Image.MAX_IMAGE_PIXELS:
+        raise _unreadable(path, Image.DecompressionBombError())
+    return size
+
+
 def _metadata(path: Path, image: Image.Image, icc: bytes | None, alpha: NDArray[Any] | None) -> PictureMetadata:
-    exif, xmp = image.info.get("exif") or _tiff_exif(image), image.info.get("xmp")
+    iptc = _iptc(image)
+    exif, xmp, comment = image.info.get("exif") or _exif_elsewhere(image), image.info.get("xmp"), image.info.get("comment")
     file_format = image.format or "PNG"
     return PictureMetadata(
         format=file_format,
@@ -180,6 +196,9 @@ def _metadata(path: Path, image: Image.Image, icc: bytes | None, alpha: NDArray[
         dots_per_inch=_dots_per_inch(image),
         alpha=alpha,
         xmp_extensions=xmp_extensions(path.read_bytes()) if xmp and file_format in ("JPEG", "MPO") else (),
+        iptc=iptc,
+        comment=comment if isinstance(comment, bytes) else None,
+        texts=_texts(image),
     )
 
 
@@ -204,31 +223,43 @@ _TURNS_OF_ARRAYS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 """The same for pixels that Pillow has not decoded."""
 
 
-def _stored_orientation(image: Image.Image) -> int:
-    """Of pixels that Pillow has not decoded: it would have turned those of a TIFF."""
-    try:
-        return int(image.getexif().get(ORIENTATION_TAG, UPRIGHT))
-    except PILLOW_ERRORS:
-        return UPRIGHT
-
-
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: Image.Image, *, from_head: bool = False) -> int:
     if image.format == "TIFF":
         return UPRIGHT  # Pillow turns it by itself, and gives its size as it is then
-    try:
-        return int(image.getexif().get(ORIENTATION_TAG, UPRIGHT))
-    except PILLOW_ERRORS:
-        return UPRIGHT  # a damaged EXIF block is no reason to refuse the picture
+    return stored_orientation(image, from_head=from_head)
 
 
-def _tiff_exif(image: Image.Image) -> bytes | None:
-    """A TIFF has no EXIF block: what would be in it stands among the tags of its pixels."""
-    if image.format != "TIFF":
+def _exif_elsewhere(image: Image.Image) -> bytes | None:
+    """A TIFF has no EXIF block: what would be in it stands among the tags of its pixels. Old PNGs have it in a text."""
+    if image.format != "TIFF" and "Raw profile type exif" not in image.info:
         return None
     exif = image.getexif()
-    for tag in _TIFF_LAYOUT_TAGS.intersection(exif):
+    for tag in TIFF_LAYOUT_TAGS.intersection(exif):
         del exif[tag]
-    return exif.tobytes() if len(exif) else None
+    try:
+        return exif.tobytes() if len(exif) else None
+    except PILLOW_ERRORS:
+        return largest_part(exif, bool)[0] or None
+
+
+def _iptc(image: Image.Image) -> bytes | None:
+    if image.format == "TIFF":
+        exif = image.getexif()
+        found = exif.get(IPTC_TAG)
+        if isinstance(found, tuple):  # some programs call its bytes numbers
+            found = struct.pack(f"{exif.endian}{len(found)}I", *found)
+    else:
+        photoshop = image.info.get("photoshop")
+        found = photoshop.get(IPTC_RESOURCE) if isinstance(photoshop, dict) else None
+    return found if isinstance(found, bytes) else None
+
+
+def _texts(image: Image.Image) -> dict[str, str]:
+    """Of a PNG, without those that are kept in another way, or that nothing keeps true."""
+    texts: dict[str, str] = getattr(image, "text", {})
+    return {
+        name: text for name, text in texts.items() if name != "XML:com.adobe.xmp" and not name.startswith("Raw profile type")
+    }
 
 
 def _without_alpha(image: Image.Image) -> Image.Image:
@@ -260,6 +291,31 @@ def _unreadable(path: Path, error: BaseException) -> ItemError:
         return ItemError(f"{path} is no picture in a format that can be read.", "Open it in a viewer to see what it is.")
     reason = getattr(error, "strerror", None) or error
     return ItemError(f"{path} cannot be read: {reason}.", "Copy the picture again, or open it in a viewer and save it anew.")
+
+
+def check_output(path: Path, size: tuple[int, int]) -> None:
+    """See that a result can be written, before it is painted.
+
+    Args:
+        path: of the result.
+        size: its width and height in pixels.
+
+    Raises:
+        ItemError: its format cannot hold that size, or is not written here.
+    """
+    file_format = _FORMATS.get(path.suffix.lower(), "PNG")
+    longest = _LONGEST_SIDES.get(file_format, max(size))
+    if max(size) > longest:
+        problem = f"{path} would have {size[0]}x{size[1]} pixels; {file_format} holds no more than {longest} a side."
+        raise ItemError(problem, "Give a smaller size, or an output in another format, such as .png.")
+    if not _is_written(file_format):
+        needed = "Install nstpipe[heic], or give" if file_format == "HEIF" else "Give"
+        raise ItemError(f"{path}: this Pillow does not write {file_format}.", f"{needed} an output in another format.")
+
+
+@functools.cache
+def _is_written(file_format: str) -> bool:
+    return is_taken(file_format, {})
 
 
 class PictureSource:
@@ -303,12 +359,14 @@ class PictureSink:
 
     Args:
         outputs: where each frame goes, by frame index.
-        keep_metadata: whether EXIF, ICC, XMP and resolution come along.
+        keep_metadata: whether all that is not pixels comes along.
+        notice: takes a sentence on what a format cannot hold of it.
     """
 
-    def __init__(self, outputs: Sequence[Path], *, keep_metadata: bool) -> None:
+    def __init__(self, outputs: Sequence[Path], *, keep_metadata: bool, notice: Callable[[str], None] = lambda _: None) -> None:
         self._outputs = outputs
         self._keep_metadata = keep_metadata
+        self._notice = notice
 
     def write(self, pixels: Pixels, frame: Frame) -> None:
         """See `Sink.write`.
@@ -323,34 +381,22 @@ class PictureSink:
         file_format = "JPEG" if file_format == "MPO" else file_format
         if file_format not in DEEP_FORMATS:
             pixels = in_eight_bits(pixels)
+        size_before = frame.pixels.shape[1], frame.pixels.shape[0]
+        kept = kept_of(metadata, size_before, pixels, file_format) if self._keep_metadata else Kept()
         try:
-            content = _encoded(pixels, file_format, metadata, self._options(metadata, file_format, frame, pixels))
+            content = _encoded(pixels, file_format, metadata, {**_QUALITY.get(file_format, {}), **kept.options})
         except PILLOW_ERRORS as error:
             reason = f"this Pillow does not write {file_format}" if isinstance(error, KeyError) else error
-            raise ItemError(f"{path} cannot be written as {file_format}: {reason}.") from error
-        if self._keep_metadata and file_format == "JPEG":
-            content = with_xmp_extensions(content, metadata.xmp_extensions)
+            next_step = "Give a smaller size, or an output in another format."
+            raise ItemError(f"{path} cannot be written as {file_format}: {reason}.", next_step) from error
         with completed(path) as partial:
-            partial.write_bytes(content)
+            partial.write_bytes(with_segments(content, kept.segments))
             found = picture_size(partial)
             if found != (width, height):
-                raise ItemError(f"{path}: written as {width}x{height}, read back as {found[0]}x{found[1]}.")
-
-    def _options(self, metadata: PictureMetadata, file_format: str, frame: Frame, pixels: Pixels) -> dict[str, Any]:
-        """Pillow's options."""
-        options: dict[str, Any] = {}
-        if file_format == "JPEG":
-            # Not optimised: Pillow's buffer for that is too small for a noisy picture.
-            options |= {"quality": JPEG_QUALITY, "subsampling": "4:4:4"}
-        elif file_format == "WEBP":
-            options |= {"quality": JPEG_QUALITY, "method": 4}
-        elif file_format in ("AVIF", "HEIF"):
-            options |= {"quality": AVIF_QUALITY, **({"subsampling": "4:4:4"} if file_format == "AVIF" else {"chroma": 444})}
-        elif file_format == "TIFF":
-            options |= {"compression": "tiff_adobe_deflate"}
-        if self._keep_metadata:
-            options |= _kept(metadata, file_format, frame, pixels)
-        return options
+                next_step = "Run again with `metadata: strip`."
+                raise ItemError(f"{path}: written as {width}x{height}, read back as {found[0]}x{found[1]}.", next_step)
+        if kept.left_out:
+            self._notice(f"{path.name}: left out, for {file_format} does not take it: {kept}")
 
     def finish(self) -> None:
         """See `Sink.finish`; each picture is finished already."""
@@ -374,53 +420,3 @@ def _encoded(pixels: Pixels, file_format: str, metadata: PictureMetadata, option
 
 
 _FORMATS_WITH_ALPHA = ("PNG", "TIFF", "WEBP", "AVIF", "HEIF")
-_THUMBNAIL_QUALITIES = (85, 70, 50, 30, 15)
-"""The new thumbnail must not take more bytes than the old one, and brush strokes compress worse than a sky."""
-
-
-def _thumbnail_of(pixels: Pixels) -> MakeThumbnail:
-    def make(old: bytes) -> bytes | None:
-        try:
-            with Image.open(io.BytesIO(old)) as image:
-                longest = max(image.size)
-        except PILLOW_ERRORS:
-            return None
-        height, width, _ = pixels.shape
-        small = Image.fromarray(in_eight_bits(resized(pixels, working_size((width, height), longest))))
-        for quality in _THUMBNAIL_QUALITIES:
-            content = io.BytesIO()
-            small.save(content, format="JPEG", quality=quality)
-            if len(content.getvalue()) <= len(old):
-                return content.getvalue()
-        return None
-
-    return make
-
-
-def _kept(metadata: PictureMetadata, file_format: str, frame: Frame, pixels: Pixels) -> dict[str, Any]:
-    """Pillow's options for writing the metadata of an original beside its new pixels."""
-    height, width, _ = frame.pixels.shape
-    size = pixels.shape[1], pixels.shape[0]
-    xmp = adapted_xmp(metadata.xmp, size[0] / width, size[1] / height, size) if metadata.xmp else None
-    kept_exif = resized_exif(metadata.exif, size, _thumbnail_of(pixels)) if metadata.exif else None
-    exif: bytes | Image.Exif | None = kept_exif
-    compression = pnginfo = None
-    if exif is not None and file_format == "TIFF":
-        compression = "raw"  # libtiff, which compresses, cannot write GPS
-    if xmp is not None and file_format == "PNG":
-        pnginfo = PngImagePlugin.PngInfo()
-        pnginfo.add_itxt("XML:com.adobe.xmp", xmp.decode(errors="replace"))
-    if xmp is not None and file_format == "TIFF":
-        tags = Image.Exif()
-        tags.load(kept_exif or b"")
-        tags[_XMP_TAG] = xmp
-        exif = tags
-    options = {
-        "exif": exif,
-        "icc_profile": metadata.icc,
-        "xmp": xmp,
-        "dpi": metadata.dots_per_inch,
-        "compression": compression,
-        "pnginfo": pnginfo,
-    }
-    return {name: value for name, value in options.items() if value is not None}

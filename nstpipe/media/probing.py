@@ -24,7 +24,7 @@ from nstpipe.errors import ItemError
 from nstpipe.files import is_numbered, numbered_files
 from nstpipe.media.animation import AnimationTimes, animation_times, gif_loops
 from nstpipe.media.ffmpeg import LOCAL_ONLY, Process, local
-from nstpipe.media.pictures import picture_size
+from nstpipe.media.pictures import picture_bits, picture_size
 from nstpipe.media.sequence import DEFAULT_RATE
 
 Matrix = Literal["bt709", "smpte170m", "bt2020nc"]
@@ -218,6 +218,10 @@ class VideoInfo:
         """Whether a colour value has more than 8 bits."""
         return self.bits > 8
 
+    def picture_of(self, frame_index: int) -> Path:
+        """The file of a frame of numbered pictures."""
+        return self.path.with_name(self.path.name % (self.first_number + self.ticks[frame_index]))
+
 
 @dataclass(frozen=True)
 class Survey:
@@ -242,14 +246,26 @@ class Survey:
         return cls(None if content["ticks"] is None else tuple(content["ticks"]), content["complaints"])
 
 
-SURVEY_VERSION = 1
+SURVEY_VERSION = 2
 """Part of the key under which surveys are kept: raised when the same video gives another one."""
 
 
 def probe(path: Path, rate: Fraction = DEFAULT_RATE) -> VideoInfo:
-    """Look into a video, without decoding more than its first frames where its packets carry their times.
+    """Look into a video. What is seen to be cut short is decoded to its end, to find out what is left of it.
 
-    What is seen to be cut short is decoded to its end, to find out what is left of it.
+    Args:
+        path: as for `promised`.
+        rate: likewise.
+
+    Raises:
+        ItemError: it is missing, or nothing of it can be decoded.
+    """
+    info = promised(path, rate)
+    return info if info.loss is None else surveyed(info, survey(info))
+
+
+def promised(path: Path, rate: Fraction = DEFAULT_RATE) -> VideoInfo:
+    """What a video says that it holds, without decoding more than its first frames where its packets carry their times.
 
     Args:
         path: of a video, an animated picture, or of numbered pictures as a pattern (``frame_%05d.png``).
@@ -263,8 +279,7 @@ def probe(path: Path, rate: Fraction = DEFAULT_RATE) -> VideoInfo:
     animation = animation_times(path)
     if animation is not None:
         return _probe_animation(path, animation)
-    info = _probe_packets(path)
-    return info if info.loss is None else surveyed(info, survey(info))
+    return _probe_packets(path)
 
 
 def _probe_numbered(path: Path, rate: Fraction) -> VideoInfo:
@@ -272,7 +287,8 @@ def _probe_numbered(path: Path, rate: Fraction) -> VideoInfo:
     if not files:
         raise ItemError(f"{path}: there is no picture of that pattern.", "Look at the numbers in the names.")
     numbers = sorted(files)
-    width, height = picture_size(files[numbers[0]])
+    first = files[numbers[0]]
+    width, height = picture_size(first)
     # Numbers may be times, with millions between two: gaps are counted, and not listed.
     missing_count = numbers[-1] - numbers[0] + 1 - len(numbers)
     loss = None
@@ -288,6 +304,7 @@ def _probe_numbered(path: Path, rate: Fraction) -> VideoInfo:
         ticks=tuple(number - numbers[0] for number in numbers),
         average_rate=rate,
         **_RGB,
+        bits=picture_bits(first),
         reader="files",
         container="numbered pictures",
         first_number=numbers[0],
@@ -555,9 +572,9 @@ def survey(info: VideoInfo, on_frame: Callable[[int], None] = lambda _: None) ->
     """
     if info.reader != "ffmpeg":
         return Survey(None, "")
-    ticks, complaints = _decoded(info, {}, on_frame)
-    if (ticks != info.ticks or complaints) and ticks is not None:
-        # Several threads may give other frames each time where something is wrong.
+    # Several threads may give other frames each time where something is wrong.
+    ticks, complaints = _decoded(info, ONE_THREAD if info.loss else {}, on_frame)
+    if info.loss is None and (ticks != info.ticks or complaints):
         ticks, complaints = _decoded(info, ONE_THREAD, on_frame)
     return Survey(None if ticks == info.ticks else ticks, complaints)
 

@@ -17,7 +17,7 @@ from nstpipe.media.animation import animation_frames
 from nstpipe.media.encoding import VideoSink, bits_of, left_behind, try_encode, try_output, video_sink
 from nstpipe.media.ffmpeg import LOCAL_ONLY, Process, filters, local
 from nstpipe.media.frame import Frame, Pixels
-from nstpipe.media.probing import ONE_THREAD, SURVEY_VERSION, Loss, Stream, Survey, VideoInfo, probe, survey, surveyed
+from nstpipe.media.probing import ONE_THREAD, SURVEY_VERSION, Loss, Stream, Survey, VideoInfo, probe, promised, survey, surveyed
 from nstpipe.media.sequence import numbered_pictures
 
 SEEKABLE_CONTAINERS = ("mov", "mp4", "matroska", "webm")
@@ -213,6 +213,7 @@ __all__ = [
     "check_readable",
     "left_behind",
     "probe",
+    "promised",
     "survey",
     "surveyed",
     "try_encode",

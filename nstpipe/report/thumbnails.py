@@ -14,9 +14,9 @@ from PIL import Image, ImageOps
 
 from nstpipe.errors import ItemError
 from nstpipe.media.deep import is_deep
-from nstpipe.media.formats import opened
+from nstpipe.media.formats import PILLOW_ERRORS, opened
 from nstpipe.media.frame import Pixels, in_eight_bits, resized, working_size
-from nstpipe.media.pictures import PILLOW_ERRORS, read_picture
+from nstpipe.media.pictures import read_picture
 from nstpipe.media.profiles import in_srgb
 from nstpipe.media.video import VideoInfo, VideoSource, probe
 

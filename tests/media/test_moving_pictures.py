@@ -213,3 +213,22 @@ def test_a_change_in_one_of_them_is_seen(tmp_path: Path) -> None:
     assert state_of(path) != state
     with pytest.raises(FileNotFoundError):
         state_of(tmp_path / "none_%d.png")
+
+
+def test_numbered_pictures_of_16_bits_are_deep(tmp_path: Path) -> None:
+    path = numbered(tmp_path, 1, 2)
+    assert not probe(path).is_deep
+    fine = (np.arange(64 * 48).reshape(48, 64) * 20).astype(np.uint16)
+    for number in (1, 2):
+        Image.fromarray(fine).save(tmp_path / f"frame_{number:04d}.png")
+    info = probe(path)
+    assert info.is_deep
+    assert bits_of(Encode(), info, path) == 16
+    assert bits_of(Encode(codec="libx265"), info, tmp_path / "film.mp4") == 10
+    assert bits_of(Encode(), info, tmp_path / "film.mp4") == 8, "libx264, which few players show deeper"
+    assert np.array_equal(next(VideoSource(info).read(0, 1)).pixels[..., 0], fine)
+
+
+def test_the_picture_of_a_frame_is_found_by_its_number(tmp_path: Path) -> None:
+    info = probe(numbered(tmp_path, 3, 4, 7))
+    assert [info.picture_of(index).name for index in range(3)] == ["frame_0003.png", "frame_0004.png", "frame_0007.png"]

@@ -7,14 +7,17 @@ import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from nstpipe.errors import ItemError
-from nstpipe.media.frame import Frame, PictureMetadata
-from nstpipe.media.pictures import PictureSink, PictureSource, picture_size, read_picture
+from nstpipe.media import pictures
+from nstpipe.media.frame import Frame
+from nstpipe.media.pictures import PictureSink, PictureSource, picture_bits, picture_size, read_picture
 
 from .making import HEIGHT, WIDTH, Bytes, blocks, farthest, films
 from .making_exif import LATITUDE, LONGITUDE, MAKER, MAKER_NOTE, exif_block
@@ -488,27 +491,12 @@ def test_a_source_of_one_picture_is_called_by_its_name(tmp_path: Path) -> None:
     assert PictureSource(tmp_path, [path, path]).path == tmp_path
 
 
-def test_a_picture_that_reads_back_otherwise_gets_no_name(tmp_path: Path) -> None:
-    """An EXIF block whose orientation could not be reset would show the picture on its side."""
+def test_a_picture_that_reads_back_otherwise_gets_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = films(1)[0]
-    metadata = PictureMetadata("JPEG", exif=exif_block(6))
+    monkeypatch.setattr(pictures, "picture_size", lambda path: (HEIGHT, WIDTH))
     with pytest.raises(ItemError, match="read back as 48x64"):
-        PictureSink([tmp_path / "result.jpg"], keep_metadata=True).write(pixels, Frame(pixels, 0, metadata=metadata))
+        PictureSink([tmp_path / "result.jpg"], keep_metadata=True).write(pixels, Frame(pixels, 0))
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("name", "metadata"),
-    [
-        ("result.jpg", PictureMetadata("JPEG", xmp=b"x" * 70_000)),
-        ("result.jpg", PictureMetadata("PNG", exif=exif_block(1) + b"x" * 70_000)),
-    ],
-    ids=["XMP", "EXIF"],
-)
-def test_metadata_that_the_format_cannot_hold_is_an_item_error(tmp_path: Path, name: str, metadata: PictureMetadata) -> None:
-    pixels = films(1)[0]
-    with pytest.raises(ItemError, match=r"cannot be written as JPEG: .* too long"):
-        PictureSink([tmp_path / name], keep_metadata=True).write(pixels, Frame(pixels, 0, metadata=metadata))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -529,3 +517,102 @@ def test_damaged_pictures_raise_nothing_but_item_errors(tmp_path: Path) -> None:
                 assert str(path) in error.problem
             else:
                 assert pixels.ndim == 3
+
+
+# What the head says.
+
+
+def with_chunk_behind_pixels(path: Path, kind: bytes, content: bytes) -> Path:
+    png = path.read_bytes()
+    chunk = struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    path.write_bytes(png[:-12] + chunk + png[-12:])
+    return path
+
+
+BEHIND_PIXELS: dict[str, tuple[bytes, bytes, bool]] = {
+    "nothing": (b"tIME", b"\x07\xe8\x05\x01\x0c\x00\x00", False),
+    "a text": (b"tEXt", b"date:create\x002024-05-01", False),
+    "EXIF": (b"eXIf", exif_block(6)[6:], True),
+    "XMP": (b"iTXt", b"XML:com.adobe.xmp\x00\x00\x00\x00\x00" + PANORAMA % (6, WIDTH, HEIGHT), True),
+}
+"""A chunk, its content, and whether it turns the picture."""
+
+
+@pytest.mark.parametrize("behind", BEHIND_PIXELS)
+def test_the_size_of_a_png_is_what_is_read_and_its_pixels_are_decoded_only_if_something_behind_may_turn_it(
+    tmp_path: Path, behind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, content, turned = BEHIND_PIXELS[behind]
+    path = with_chunk_behind_pixels(made(tmp_path / "picture.png", blocks()), kind, content)
+    height, width, _ = read_picture(path)[0].shape
+    decoded: list[bool] = []
+    real = PngImagePlugin.PngImageFile.load
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", lambda image: decoded.append(True) or real(image))
+    assert picture_size(path) == (width, height) == ((HEIGHT, WIDTH) if turned else (WIDTH, HEIGHT))
+    assert bool(decoded) == turned
+
+
+def tiff(
+    path: Path, values: NDArray[Any], *, order: str = "<", photometric: int = 1, size: tuple[int, int] | None = None
+) -> Path:
+    """An uncompressed TIFF by hand, for what Pillow does not write (TIFF 6.0); `size` is what its head claims."""
+    height, width, channels = values.shape
+    claimed = size or (width, height)
+    bits, kind = 8 * values.dtype.itemsize, 3 if values.dtype.kind == "f" else 1
+    long_at = 8 + 2 + 12 * 10 + 4
+    pixels_at = long_at + 4 * channels
+
+    def short(tag: int, *numbers: int) -> bytes:
+        if len(numbers) > 2:
+            return struct.pack(f"{order}HHII", tag, 3, len(numbers), long_at + (0 if tag == 258 else 2 * channels))
+        return struct.pack(f"{order}HHI", tag, 3, len(numbers)) + struct.pack(f"{order}{len(numbers)}H", *numbers).ljust(
+            4, b"\0"
+        )
+
+    def long(tag: int, number: int) -> bytes:
+        return struct.pack(f"{order}HHII", tag, 4, 1, number)
+
+    stored = values.astype(values.dtype.newbyteorder(order)).tobytes()
+    directory = [
+        *(long(256, claimed[0]), long(257, claimed[1]), short(258, *[bits] * channels), short(259, 1), short(262, photometric)),
+        *(
+            long(273, pixels_at),
+            short(277, channels),
+            long(278, claimed[1]),
+            long(279, len(stored)),
+            short(339, *[kind] * channels),
+        ),
+    ]
+    lists = struct.pack(f"{order}{channels}H", *[bits] * channels) + struct.pack(f"{order}{channels}H", *[kind] * channels)
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, len(directory))
+    path.write_bytes(head + b"".join(directory) + bytes(4) + lists + stored)
+    return path
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", ["u1", "u2", "f4"])
+def test_where_white_is_zero_zero_becomes_white(tmp_path: Path, kind: str, order: str) -> None:
+    most = {"u1": 255, "u2": 65535, "f4": 1}[kind]
+    ramp = (np.linspace(0, 1, WIDTH) * most).astype(kind)[None, :, None].repeat(HEIGHT, axis=0)
+    positive, _ = read_picture(tiff(tmp_path / "positive.tif", ramp, order=order, photometric=1))
+    negative, _ = read_picture(tiff(tmp_path / "negative.tif", ramp, order=order, photometric=0))
+    largest = np.iinfo(positive.dtype).max
+    assert (positive[0, 0, 0], positive[0, -1, 0]) == (0, largest)
+    assert np.array_equal(negative, largest - positive)
+
+
+def test_a_tiff_of_floats_is_measured_by_its_head(tmp_path: Path) -> None:
+    values = np.linspace(0, 1, HEIGHT * WIDTH * 3, dtype="f4").reshape(HEIGHT, WIDTH, 3)
+    path = tiff(tmp_path / "floats.tif", values, photometric=2)
+    assert picture_size(path) == (WIDTH, HEIGHT)
+    assert picture_bits(path) == 16
+    assert np.abs(read_picture(path)[0] / 65535 - values).max() < 1e-5
+    path.write_bytes(path.read_bytes()[:400])
+    assert picture_size(path) == (WIDTH, HEIGHT), "nothing is decoded for it"
+
+
+@pytest.mark.parametrize("look", [picture_size, picture_bits, read_picture])
+def test_a_tiff_of_floats_that_claims_too_much_is_refused_by_its_head(tmp_path: Path, look: Callable[[Path], object]) -> None:
+    path = tiff(tmp_path / "giant.tif", np.zeros((2, 2, 3), "f4"), photometric=2, size=(40_000, 40_000))
+    with pytest.raises(ItemError, match=r"giant\.tif is too large: .* 500 megapixels that max_megapixels allows"):
+        look(path)

@@ -10,7 +10,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from nstpipe.errors import ItemError
-from nstpipe.media.metadata import adapted_xmp, resized_exif, with_xmp_extensions, xmp_extensions
+from nstpipe.media.metadata import adapted_xmp, resized_exif, with_segments, xmp_extensions
 from nstpipe.media.pictures import DEFAULT_MEGAPIXELS, PictureSink, PictureSource, limit_megapixels, picture_size, read_picture
 
 from .making import HEIGHT, WIDTH, Bytes, blocks
@@ -116,7 +116,7 @@ def extended(folder: Path) -> tuple[Path, bytes]:
     payload = b"http://ns.adobe.com/xmp/extension/\x00" + b"0" * 32 + bytes(8) + b"<depth/>" * 100
     segment = b"\xff\xe1" + (len(payload) + 2).to_bytes(2, "big") + payload
     path = folder / "extended.jpg"
-    path.write_bytes(with_xmp_extensions(jpeg(blocks(), xmp=b"<x:xmpmeta/>"), (segment,)))
+    path.write_bytes(with_segments(jpeg(blocks(), xmp=b"<x:xmpmeta/>"), (segment,)))
     return path, segment
 
 
@@ -130,11 +130,6 @@ def test_xmp_of_more_than_64_kilobytes_is_kept(tmp_path: Path) -> None:
     with Image.open(result) as image:
         image.load()
         assert image.info["xmp"] == b"<x:xmpmeta/>"
-
-
-def test_a_picture_without_xmp_takes_no_extension() -> None:
-    content = jpeg(blocks())
-    assert with_xmp_extensions(content, (b"\xff\xe1\x00\x02",)) == content
 
 
 # Formats of plugins.

@@ -12,9 +12,10 @@ from PIL import Image
 
 from nstpipe.config.models import VIDEO_CODECS_BY_SUFFIX, Encode
 from nstpipe.errors import ItemError, OutputError
+from nstpipe.media import formats
 from nstpipe.media.ffmpeg import encoders
 from nstpipe.media.frame import Frame, PictureMetadata
-from nstpipe.media.pictures import PictureSink, read_picture
+from nstpipe.media.pictures import PictureSink, check_output, read_picture
 from nstpipe.media.sequence import SequenceSink
 from nstpipe.media.video import VideoInfo, VideoSink, VideoSource, probe, video_sink
 
@@ -277,6 +278,30 @@ def test_a_format_that_cannot_hold_the_size_is_an_item_error(tmp_path: Path, suf
     with pytest.raises(ItemError, match=rf"long{suffix} cannot be written as"):
         PictureSink([path], keep_metadata=True).write(pixels, Frame(pixels, 0))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "words"),
+    [
+        ("long.webp", 16_384, "16384x1 pixels; WEBP holds no more than 16383 a side"),
+        ("long.jpg", 65_501, "65501x1 pixels; JPEG holds no more than 65500 a side"),
+    ],
+)
+def test_a_size_that_a_format_cannot_hold_is_found_before_the_work(tmp_path: Path, name: str, side: int, words: str) -> None:
+    with pytest.raises(ItemError, match=words):
+        check_output(tmp_path / name, (side, 1))
+    check_output(tmp_path / name, (side - 1, 1))
+    pixels = np.zeros((1, side - 1, 3), np.uint8)
+    PictureSink([tmp_path / name], keep_metadata=True).write(pixels, Frame(pixels, 0))
+    check_output(tmp_path / "long.png", (side, 1))
+
+
+def test_a_format_that_is_not_written_here_is_found_before_the_work(tmp_path: Path) -> None:
+    if "HEIF" in formats._READ:
+        check_output(tmp_path / "a.heic", (64, 48))
+    else:
+        with pytest.raises(ItemError, match=r"this Pillow does not write HEIF\.\n  Install nstpipe\[heic\]"):
+            check_output(tmp_path / "a.heic", (64, 48))
 
 
 def test_a_container_has_a_codec_of_its_own(tmp_path: Path, original: VideoInfo) -> None:

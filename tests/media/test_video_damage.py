@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from nstpipe.errors import ItemError
-from nstpipe.media.video import Survey, VideoSource, probe, survey, surveyed
+from nstpipe.media import probing
+from nstpipe.media.video import Survey, VideoSource, probe, promised, survey, surveyed
 
 from .making import X264, films, looked_at, make_video, passed_through, run_ffmpeg, shown_times, sine
 
@@ -132,3 +133,15 @@ def encrypted(folder: Path) -> Path:
 def test_what_is_encrypted_is_an_error(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     with pytest.raises(ItemError, match=r"encrypted\.mp4 is encrypted"):
         looked_at(make(tmp_path))
+
+
+def test_a_cut_video_is_decoded_once_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = cut(tmp_path, ".mp4", 0.63, *FAST_START)
+    decoded: list[object] = []
+    real = probing._decoded
+    monkeypatch.setattr(probing, "_decoded", lambda info, options: decoded.append(options) or real(info, options))
+    says = promised(path)
+    assert decoded == []
+    assert says.loss is not None
+    assert probe(path) == surveyed(says, survey(says))
+    assert decoded == [probing.ONE_THREAD] * 2, "once for each of the two"

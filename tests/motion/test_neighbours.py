@@ -13,7 +13,7 @@ from PIL.TiffImagePlugin import IFDRational
 
 import nstpipe
 from benchmarks.scenes import slide
-from nstpipe import api
+from nstpipe import api, neighbours
 from nstpipe.clip import _result_before
 from nstpipe.events import ClipStarted, Event, FrameDone, OutputDone
 from nstpipe.media.capture import Capture, capture_of
@@ -209,3 +209,17 @@ def test_an_outdated_result_is_no_start(tmp_path: Path, walk: list[Pixels]) -> N
     assert _result_before(Before(path, path, outdated=stamp), SIZE) is None
     assert _result_before(Before(path, path), (64, 48)) is None
     assert _result_before(Before(path, tmp_path / "missing.png"), SIZE) is None
+
+
+def test_a_gap_in_time_or_place_is_seen_before_anything_is_decoded(
+    tmp_path: Path, walk: list[Pixels], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, second in enumerate((0, 61, 62)):
+        save(tmp_path / "in" / f"{number}.jpg", walk[number], second=second)
+    decoded: list[str] = []
+    real = neighbours.read_picture
+    monkeypatch.setattr(neighbours, "read_picture", lambda path: decoded.append(path.name) or real(path))
+    _, second, third = reasons(job(tmp_path))
+    assert second == "new; starts afresh: 0.jpg was taken 61 s apart"
+    assert "goes on from 1.jpg" in third
+    assert decoded == ["1.jpg", "2.jpg"]
