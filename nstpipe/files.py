@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import hashlib
 import json
@@ -23,6 +24,9 @@ from nstpipe.errors import BusyError, DiskFullError, OutputError
 
 LONGEST_NAME_BYTES = 255
 """What the common file systems take; a name may fit where its hidden one would not."""
+
+MOST_NAMED = 8
+"""Files that a message names."""
 
 
 def partial_path(path: Path) -> Path:
@@ -102,6 +106,22 @@ def ensure_folder(folder: Path) -> None:
         raise OutputError(
             f"the folder {folder} cannot be made: {error.strerror}.", "Give another place, or free this one."
         ) from error
+
+
+def nearest(path: Path) -> str:
+    """What there is instead of a path that does not exist, as sentences for people."""
+    missing = next((place for place in (path, *path.absolute().parents) if place.parent.is_dir()), path)
+    begins = "" if missing == path else f"There is no folder {missing}. "
+    try:
+        names = {found.name.casefold(): found.name for found in sorted(missing.parent.iterdir()) if found.name[0] != "."}
+    except OSError:
+        return begins.strip()
+    near = [names[name] for name in difflib.get_close_matches(missing.name.casefold(), names)]
+    if near:
+        return f"{begins}Did you mean {' or '.join(near)}?"
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    there = f"are: {', '.join(list(names.values())[:MOST_NAMED])}{more}" if names else "is nothing"
+    return f"{begins}In {missing.parent} {there}."
 
 
 def ensure_writable(folder: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nstpipe.config.models import ANIMATION_SUFFIXES, PICTURE_SUFFIXES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES, Job
 from nstpipe.errors import ItemError
-from nstpipe.files import is_numbered
+from nstpipe.files import is_numbered, nearest
 from nstpipe.media.animation import is_animated_webp
 from nstpipe.media.formats import opened
 from nstpipe.media.pictures import PILLOW_ERRORS
@@ -55,9 +55,7 @@ def find_inputs(job: Job) -> tuple[InputFile, ...]:
     elif glob.has_magic(str(job.input)):
         files = _by_glob(job)
     else:
-        near = sorted(path.name for path in job.input.parent.glob("*")) if job.input.parent.is_dir() else []
-        beside = f"In that folder are: {', '.join(near[:8])}" if near else f"The folder {job.input.parent} is missing or empty"
-        raise ItemError(f"input: {job.input} does not exist.", f"{beside}.")
+        raise ItemError(f"input: {job.input} does not exist.", nearest(job.input))
     for file in files:
         if file.output.resolve() == file.path.resolve():
             raise ItemError(f"output: {file.output} is the input itself, which would be lost.", "Give another place.")

@@ -334,7 +334,17 @@ def two_into_one(folder: Path) -> Job:
 
 
 def missing(folder: Path) -> Job:
-    return job(files(folder / "in", "film_1.mp4", "film_2.mp4") / "film_3.mp4", folder / "out.mp4")
+    return job(files(folder / "in", "other.mov", "film_1.mp4") / "film_9.mp4", folder / "out.mp4")
+
+
+def far(folder: Path) -> Job:
+    names = (f"film_{number}.mp4" for number in range(10))
+    return job(files(folder / "in", ".film.mp4", *names) / "x.mov", folder / "out.mp4")
+
+
+def near_a_folder(folder: Path) -> Job:
+    files(folder / "Holiday", "film.mp4")
+    return job(folder / "holyday" / "film.mp4", folder / "out.mp4")
 
 
 def missing_folder(folder: Path) -> Job:
@@ -382,8 +392,10 @@ REFUSED: dict[Callable[[Path], Job], tuple[str, ...]] = {
     onto_itself: ("output: ", "is the input itself"),
     video_into_the_same_name: ("output: ", "a.png", "a.mp4", "would both be written to"),
     two_into_one: ("output: ", "a.avi", "a.mp4", "would both be written to"),
-    missing: ("input: ", "film_3.mp4 does not exist", "film_1.mp4, film_2.mp4"),
-    missing_folder: ("input: ", "film.mp4 does not exist", "none is missing or empty"),
+    missing: ("input: ", "film_9.mp4 does not exist", "Did you mean film_1.mp4?"),
+    far: ("input: ", "x.mov does not exist", "film_0.mp4, film_1.mp4", "film_7.mp4 and 2 more."),
+    missing_folder: ("input: ", "film.mp4 does not exist", "There is no folder", "none. In", "is nothing"),
+    near_a_folder: ("input: ", "There is no folder", "holyday. Did you mean Holiday?"),
     empty_folder: ("input: ", "holds no picture that matches .jpg, .jpeg"),
     nothing_included: ("input: ", "holds no picture that matches *.jpg"),
     all_excluded: ("input: ", "holds no picture", "include and exclude"),
