@@ -9,14 +9,16 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from nstpipe.conduct import Conduct, RunResult
-from nstpipe.config import Pipeline, load_pipeline, load_right_part
-from nstpipe.config.models import DEVICE_PATTERN, Color, Optimizer, Style
+from nstpipe.config import Job, Pipeline, load_pipeline, load_right_part
+from nstpipe.config.document import Located
+from nstpipe.config.load import validated
+from nstpipe.config.models import DEVICE_PATTERN, MOST_WORKERS, Color
 from nstpipe.errors import (
     BusyError,
     InputError,
@@ -330,6 +332,8 @@ def _loaded(
 ) -> Pipeline:
     if device is not None and not re.match(DEVICE_PATTERN, device):
         raise UsageError(f"--device: found {device or 'nothing'}; should be auto, cpu, cuda or cuda:N.")
+    if workers is not None and not 1 <= workers <= MOST_WORKERS:
+        raise UsageError(f"--workers: found {workers}; should be 1 to {MOST_WORKERS}.")
     given = {name: value for name, value in {"workers": workers, "device": device}.items() if value is not None}
     if isinstance(pipeline, Pipeline):
         if overrides:
@@ -381,56 +385,77 @@ def stylize(
         A picture in RGB.
 
     Raises:
-        UsageError: `init`, `size` or the list of styles is unusable.
+        UsageError: an argument has a value that a pipeline.yaml may not have, or there is no style.
         ItemError: the picture is too small for VGG19 at this size.
         MachineError: weights or device are missing.
     """
     styles = [style] if isinstance(style, Image.Image) else list(style)
+    if not all(isinstance(picture, Image.Image) for picture in (content, *styles)):
+        raise UsageError("stylize: content and style should be pictures of PIL, as PIL.Image.open gives them.")
     if not styles:
         raise UsageError("stylize: style is empty; give one picture or more.")
     if init not in ("matched", "content", "noise", "blank"):
         raise UsageError(f"stylize: found init={init!r}; allowed are matched, content, noise and blank.")
-    if color not in get_args(Color):
-        raise UsageError(f"stylize: found color={color!r}; allowed are {', '.join(get_args(Color))}.")
-    if size != "native" and not isinstance(size, int):
-        raise UsageError(f"stylize: found size={size!r}; allowed are a number of pixels and 'native'.")
-    style_defaults, optimizer = Style.model_fields["layers"].default, Optimizer(first=iterations)
+    settings, job = _settings_of(
+        style={"strength": strength, "scale": scale},
+        iterations=iterations,
+        color=color,
+        size=size,
+        weights=str(weights),
+        device=device,
+        seed=seed,
+    )
     engine = Engine(
         EngineSettings(
-            weights=weights,
-            device=device,
-            precision="auto",
-            pooling="max",
-            padding="replicate",
-            content_layers=(("relu4_2", 1.0),),
-            style_layers=tuple(style_defaults.items()),
-            strength=strength,
-            style_scale=scale,
-            total_variation=1.0,
-            color=color,
+            weights=settings.weights,
+            device=settings.device,
+            precision=settings.precision,
+            pooling=job.pooling,
+            padding=job.padding,
+            content_layers=tuple(job.content.layers.items()),
+            style_layers=tuple(job.style.layers.items()),
+            strength=job.style.strength,
+            style_scale=job.style.scale,
+            total_variation=job.total_variation,
+            color=job.color,
         ),
         [StylePicture(np.asarray(picture.convert("RGB")), 1.0) for picture in styles],
     )
     pixels = np.asarray(ImageOps.exif_transpose(content).convert("RGB"))
-    pixels = resized(pixels, working_size((pixels.shape[1], pixels.shape[0]), size))
+    pixels = resized(pixels, working_size((pixels.shape[1], pixels.shape[0]), job.size))
     original = tensor_of(pixels)
     look = engine.look(original)
     seen = look.seen(original)
-    start = look.first_start(seen, init, seed)
+    start = look.first_start(seen, init, settings.seed)
     result = start
     steps = look.stylise(
         seen,
         start,
-        optimizer=optimizer.name,
-        most=optimizer.first,
-        tolerance=optimizer.tolerance,
-        scales=scale_count("auto", (pixels.shape[1], pixels.shape[0])),
+        optimizer=job.optimizer.name,
+        most=job.optimizer.first,
+        tolerance=job.optimizer.tolerance,
+        scales=scale_count(job.scales, (pixels.shape[1], pixels.shape[0])),
     )
     for iterate in steps:
         result = iterate.image
         if on_progress is not None:
             on_progress(iterate.evaluations, iterate.loss)
     return Image.fromarray(pixels_of(look.shown(result.cpu(), original)))
+
+
+def _settings_of(*, style: dict[str, Any], iterations: int, color: str, size: int | str, **top: Any) -> tuple[Pipeline, Job]:
+    """The arguments of `stylize`, held to what a pipeline.yaml may say.
+
+    Raises:
+        UsageError: one of them has a value that it may not have.
+    """
+    job = {"style": {"images": ["style"], **style}, "optimizer": {"first": iterations}, "color": color, "size": size}
+    named = {"name": "stylize", "input": "content", "output": "result", **job}
+    pipeline, problems = validated(Located.of({"version": 1, "jobs": [named], **top}), {"folder": Path()})
+    if problems or pipeline is None:
+        said = (f"{problem.key.rpartition('.')[2]}: {problem.message}" for problem in problems)
+        raise UsageError(f"stylize: {'; '.join(said).replace('first:', 'iterations:')}.")
+    return pipeline, pipeline.jobs[0]
 
 
 __all__ = [

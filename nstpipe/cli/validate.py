@@ -57,5 +57,7 @@ def _counted(count: int, one: str, several: str) -> str:
 
 
 def _place(file: Path, problem: Problem) -> str:
+    if problem.key.startswith("--"):
+        return problem.key
     line = f":{problem.line}" if problem.line is not None else ""
     return f"{file.name}{line}: {problem.key}" if problem.key else f"{file.name}{line}"

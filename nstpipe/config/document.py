@@ -46,6 +46,15 @@ class Located:
     key: str
     line: int | None
 
+    @classmethod
+    def of(cls, value: Any, key: str = "") -> Located:
+        """From a value that Python made; NumPy's numbers become Python's own."""
+        if isinstance(value, dict):
+            return cls({name: cls.of(child, below(key, name)) for name, child in value.items()}, key, None)
+        if isinstance(value, list):
+            return cls([cls.of(child, below(key, index)) for index, child in enumerate(value)], key, None)
+        return cls(value.item() if hasattr(value, "dtype") else value, key, None)
+
     def plain(self) -> Any:
         """The value without its places."""
         if isinstance(self.value, dict):
