@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from nstpipe.config import load_pipeline
-from nstpipe.config.models import ANIMATION_SUFFIXES, LARGEST_SIZE, SMALLEST_SIZE, Job, Style, StyleImage
+from nstpipe.config.models import ANIMATION_SUFFIXES, LARGEST_SIZE, PICTURE_SUFFIXES, SMALLEST_SIZE, Job, Style, StyleImage
 from nstpipe.errors import ConfigError, ItemError, NstpipeError, UsageError
 from nstpipe.files import completed, nearest
 from nstpipe.media.inputs import find_inputs, holds_video
@@ -238,7 +238,7 @@ def _output_of(seen: Seen, output: Path, job: str, taken: set[Path]) -> Path:
     elif seen.is_moving:
         suffix = path.suffix.lower() if path.suffix.lower() in KEPT_SUFFIXES else ".mkv"
     else:
-        suffix = path.suffix
+        suffix = path.suffix if path.suffix.lower() in PICTURE_SUFFIXES else ".png"  # else a name would be a folder's
     number, place = 2, output / f"{stem}{suffix}"
     while place in taken or place.resolve() == path.resolve():
         place, number = output / f"{stem}-{number}{suffix}", number + 1

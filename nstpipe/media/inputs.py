@@ -71,6 +71,8 @@ def is_moving(path: Path) -> bool | None:
         return None
     if head.startswith(_PICTURE_HEADS):
         return False
+    if head[:2] == b"BM" and head[6:10] == bytes(4):  # two letters alone may begin any text
+        return False
     if head.startswith(b"GIF8"):
         return _has_several_frames(path)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":

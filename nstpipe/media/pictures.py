@@ -48,6 +48,8 @@ _FORMATS = {
     ".avif": "AVIF",
     ".heic": "HEIF",
     ".heif": "HEIF",
+    ".jfif": "JPEG",
+    ".bmp": "BMP",
 }
 """Pillow's format for each suffix: a result is what its name says, whatever the original was."""
 

@@ -150,7 +150,7 @@ CONTENTS = {
     "video": True,
     "moving GIF": True,
     "moving WEBP": True,
-    **dict.fromkeys(("JPEG", "PNG", "TIFF", "WEBP", "GIF", "AVIF"), False),
+    **dict.fromkeys(("JPEG", "PNG", "TIFF", "WEBP", "GIF", "AVIF", "BMP"), False),
 }
 
 
@@ -166,6 +166,8 @@ def test_a_file_is_what_it_holds_whatever_its_name(tmp_path: Path, content: str,
 def test_what_content_does_not_say_the_name_does(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_text("no picture")
     assert is_moving(tmp_path / "a.jpg") is None
+    (tmp_path / "a.csv").write_text("BMI, weight, height")
+    assert is_moving(tmp_path / "a.csv") is None
     assert is_moving(tmp_path / "none") is None
     [found] = find_inputs(job(tmp_path / "a.jpg", tmp_path / "out.jpg"))
     assert not found.is_video
