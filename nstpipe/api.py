@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,15 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from nstpipe.conduct import Conduct, RunResult
-from nstpipe.config import Job, Pipeline, load_pipeline, load_right_part
+from nstpipe.config import Job, Loaded, Pipeline, load_pipeline, load_right_part
 from nstpipe.config.document import Located
 from nstpipe.config.load import validated
 from nstpipe.config.models import DEVICE_PATTERN, MOST_WORKERS, Color
 from nstpipe.errors import (
     BusyError,
+    ConfigError,
     InputError,
+    NstpipeError,
     Problem,
     UsageError,
 )
@@ -32,16 +35,19 @@ from nstpipe.events import (
     ItemFailed,
     Noticed,
 )
-from nstpipe.files import Holder, holder_of, locked
+from nstpipe.files import Holder, holder_of, locked, see_that_it_can_be_made
 from nstpipe.history import Entry
 from nstpipe.intake import Plan, check_inputs, plan_pipeline
 from nstpipe.journal import Journal, LatestRun
 from nstpipe.media.frame import resized, working_size
+from nstpipe.media.inputs import left_aside
 from nstpipe.media.pictures import limit_megapixels
+from nstpipe.motion.flow import flow_method
 from nstpipe.report.forecast import Forecast
 from nstpipe.report.listeners import Listeners
 from nstpipe.report.log import RunLog
 from nstpipe.report.page import REPORT_NAME, write_report
+from nstpipe.report.tracking import trackers
 from nstpipe.stop import Stop
 from nstpipe.style.device import choose_device
 from nstpipe.style.engine import Engine, EngineSettings, StylePicture, pixels_of, tensor_of
@@ -98,8 +104,8 @@ def run(
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     with ExitStack() as stack:
         listeners = stack.enter_context(Listeners(settings, name, on_event))
-        choose_device(settings.device)
-        load_weights(settings.weights)
+        for need in _needs(settings):
+            need()
         _take_lock(stack, settings, wait, stop, listeners)
         journal = stack.enter_context(closing(Journal(settings.work)))
         log = stack.enter_context(RunLog(settings.work, name))
@@ -124,7 +130,7 @@ def _take_lock(stack: ExitStack, pipeline: Pipeline, wait: bool, stop: Stop, on_
 
 
 def check(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = ()) -> tuple[int, tuple[ItemFailed, ...]]:
-    """Open every input to the end of its head, and every picture to its last line; write nothing.
+    """What `validate` finds of the inputs; what else it finds is an error.
 
     Args:
         pipeline: a pipeline.yaml's path, or a pipeline already loaded.
@@ -135,8 +141,15 @@ def check(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = ()) -> 
 
     Raises:
         ConfigError: the YAML is wrong.
+        MachineError: weights, device or a package are missing.
+        OutputError: a result or the work folder cannot be written.
     """
-    return check_inputs(_loaded(pipeline, (), overrides, None, None))
+    found = validate(pipeline, overrides=overrides)
+    if found.problems and not isinstance(pipeline, Pipeline):
+        raise ConfigError(Path(pipeline), found.problems)
+    for error in found.missing:
+        raise error
+    return found.usable, found.failures
 
 
 @dataclass(frozen=True)
@@ -147,26 +160,57 @@ class Validation:
         problems: of the file.
         failures: inputs and paintings that cannot be used, of the jobs that are right.
         usable: inputs that can be used.
+        missing: what a run would end with at once: weights that are not there, a work folder that is a file, and the like.
+        notices: what the jobs say to no effect.
     """
 
     problems: tuple[Problem, ...]
     failures: tuple[ItemFailed, ...]
     usable: int
+    missing: tuple[NstpipeError, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
-def validate(pipeline: str | Path, *, overrides: Sequence[str] = ()) -> Validation:
-    """Find all that is wrong at once: in the file, and by opening the inputs of those jobs that are right.
+def validate(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = ()) -> Validation:
+    """Find all that is wrong at once: in the file, on this machine, and by opening the inputs of those jobs that are right.
 
     Args:
-        pipeline: a pipeline.yaml's path.
+        pipeline: a pipeline.yaml's path, or a pipeline already loaded.
         overrides: ``key.path=value``, as for ``--set``.
     """
-    loaded = load_right_part(Path(pipeline), overrides)
-    if loaded.pipeline is None:
+    if isinstance(pipeline, Pipeline):
+        loaded = Loaded(_loaded(pipeline, (), overrides, None, None), ())
+    else:
+        loaded = load_right_part(Path(pipeline), overrides)
+    settings = loaded.pipeline
+    if settings is None:
         return Validation(loaded.problems, (), 0)
-    limit_megapixels(loaded.pipeline.max_megapixels)
-    usable, failures = check_inputs(loaded.pipeline)
-    return Validation(loaded.problems, failures, usable)
+    limit_megapixels(settings.max_megapixels)
+    usable, failures = check_inputs(settings)
+    missing = {str(error): error for error in _missing(settings)}  # said once, though several settings want it
+    notices = tuple(f"{job.name}: {said}" for job in settings.jobs for said in left_aside(job))
+    return Validation(loaded.problems, failures, usable, tuple(missing.values()), notices)
+
+
+def _needs(pipeline: Pipeline) -> Iterator[Callable[[], object]]:
+    """What a run needs of this machine, as checks that raise an error where it is missing."""
+    yield partial(trackers, pipeline, run="")
+    yield partial(choose_device, pipeline.device)
+    yield partial(load_weights, pipeline.weights)
+    for flow in dict.fromkeys(job.temporal.flow for job in pipeline.jobs):
+        yield partial(flow_method, flow, pipeline.device)
+
+
+def _missing(pipeline: Pipeline) -> Iterator[NstpipeError]:
+    """What a run would end with at once."""
+    folders = (pipeline.work, *(job.output if job.input.is_dir() else job.output.parent for job in pipeline.jobs))
+    places = [partial(see_that_it_can_be_made, folder) for folder in dict.fromkeys(folders)]
+    needs: list[Callable[[], object]] = [*_needs(pipeline), *places]
+    for need in needs:
+        try:
+            need()
+        except NstpipeError as error:
+            yield error
 
 
 def plan(pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrides: Sequence[str] = ()) -> Plan:
@@ -174,7 +218,7 @@ def plan(pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrides
     settings = _loaded(pipeline, jobs, overrides, None, None)
     with closing(Journal(settings.work, repair=False)) as journal:
         planned = plan_pipeline(settings, journal)
-        return replace(planned, notices=tuple(journal.notices))
+        return replace(planned, notices=(*journal.notices, *planned.notices))
 
 
 def estimated(
@@ -201,7 +245,7 @@ def estimated(
     with closing(Journal(settings.work, repair=False)) as journal:
         planned = plan_pipeline(settings, journal)
         found = estimate(settings, planned, journal, calibrate=calibrate)
-        return replace(found, plan=replace(planned, notices=tuple(journal.notices)))
+        return replace(found, plan=replace(planned, notices=(*journal.notices, *planned.notices)))
 
 
 @dataclass(frozen=True)

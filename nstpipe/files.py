@@ -108,6 +108,20 @@ def ensure_folder(folder: Path) -> None:
         ) from error
 
 
+def see_that_it_can_be_made(folder: Path) -> None:
+    """See that a folder is there and can be written to, or that nothing stands in the way of making it; nothing is written.
+
+    Raises:
+        OutputError: with what stands in the way.
+    """
+    existing = next(place for place in (folder, *folder.absolute().parents) if os.access(place, os.F_OK))
+    problem = f"the folder {folder} cannot be {'written to' if existing == folder else 'made'}:"
+    if not existing.is_dir():
+        raise OutputError(f"{problem} {existing} is a file.", "Give another place, or free this one.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(f"{problem} nobody may write to {existing} here.", "Change its permissions, or give another place.")
+
+
 def nearest(path: Path) -> str:
     """What there is instead of a path that does not exist, as sentences for people."""
     missing = next((place for place in (path, *path.absolute().parents) if place.parent.is_dir()), path)
