@@ -5,21 +5,26 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from nstpipe.conduct import Conduct, RunResult
-from nstpipe.config import Pipeline, load_pipeline, load_right_part
-from nstpipe.config.models import DEVICE_PATTERN, Color, Optimizer, Style
+from nstpipe.config import Job, Loaded, Pipeline, load_pipeline, load_right_part
+from nstpipe.config.document import Located
+from nstpipe.config.load import validated
+from nstpipe.config.models import DEVICE_PATTERN, MOST_WORKERS, Color
 from nstpipe.errors import (
     BusyError,
+    ConfigError,
     InputError,
+    NstpipeError,
     OutputError,
     Problem,
     UsageError,
@@ -31,18 +36,21 @@ from nstpipe.events import (
     ItemFailed,
     Noticed,
 )
-from nstpipe.files import Holder, holder_of, locked
+from nstpipe.files import Holder, holder_of, locked, see_that_it_can_be_made
 from nstpipe.history import Entry
 from nstpipe.intake import Plan, check_inputs, plan_pipeline
 from nstpipe.journal import Journal, LatestRun
 from nstpipe.leftovers import Leftover, find_leftovers, remove
 from nstpipe.media.frame import resized, working_size
+from nstpipe.media.inputs import left_aside
 from nstpipe.media.pictures import limit_megapixels
+from nstpipe.motion.flow import flow_method
 from nstpipe.report.forecast import Forecast
 from nstpipe.report.listeners import Listeners
 from nstpipe.report.log import RunLog
 from nstpipe.report.page import REPORT_NAME, write_report
 from nstpipe.report.standing import Standing, standing_of
+from nstpipe.report.tracking import trackers
 from nstpipe.stop import Stop
 from nstpipe.style.device import choose_device
 from nstpipe.style.engine import Engine, EngineSettings, StylePicture, pixels_of, tensor_of
@@ -99,8 +107,8 @@ def run(
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     with ExitStack() as stack:
         listeners = stack.enter_context(Listeners(settings, name, on_event))
-        choose_device(settings.device)
-        load_weights(settings.weights)
+        for need in _needs(settings):
+            need()
         _take_lock(stack, settings, wait, stop, listeners)
         journal = stack.enter_context(closing(Journal(settings.work)))
         log = stack.enter_context(RunLog(settings.work, name))
@@ -125,7 +133,7 @@ def _take_lock(stack: ExitStack, pipeline: Pipeline, wait: bool, stop: Stop, on_
 
 
 def check(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = ()) -> tuple[int, tuple[ItemFailed, ...]]:
-    """Open every input to the end of its head, and every picture to its last line; write nothing.
+    """What `validate` finds of the inputs; what else it finds is an error.
 
     Args:
         pipeline: a pipeline.yaml's path, or a pipeline already loaded.
@@ -136,8 +144,15 @@ def check(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = ()) -> 
 
     Raises:
         ConfigError: the YAML is wrong.
+        MachineError: weights, device or a package are missing.
+        OutputError: a result or the work folder cannot be written.
     """
-    return check_inputs(_loaded(pipeline, (), overrides, None, None))
+    found = validate(pipeline, overrides=overrides)
+    if found.problems and not isinstance(pipeline, Pipeline):
+        raise ConfigError(Path(pipeline), found.problems)
+    for error in found.missing:
+        raise error
+    return found.usable, found.failures
 
 
 @dataclass(frozen=True)
@@ -148,26 +163,57 @@ class Validation:
         problems: of the file.
         failures: inputs and paintings that cannot be used, of the jobs that are right.
         usable: inputs that can be used.
+        missing: what a run would end with at once: weights that are not there, a work folder that is a file, and the like.
+        notices: what the jobs say to no effect.
     """
 
     problems: tuple[Problem, ...]
     failures: tuple[ItemFailed, ...]
     usable: int
+    missing: tuple[NstpipeError, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
-def validate(pipeline: str | Path, *, overrides: Sequence[str] = ()) -> Validation:
-    """Find all that is wrong at once: in the file, and by opening the inputs of those jobs that are right.
+def validate(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = ()) -> Validation:
+    """Find all that is wrong at once: in the file, on this machine, and by opening the inputs of those jobs that are right.
 
     Args:
-        pipeline: a pipeline.yaml's path.
+        pipeline: a pipeline.yaml's path, or a pipeline already loaded.
         overrides: ``key.path=value``, as for ``--set``.
     """
-    loaded = load_right_part(Path(pipeline), overrides)
-    if loaded.pipeline is None:
+    if isinstance(pipeline, Pipeline):
+        loaded = Loaded(_loaded(pipeline, (), overrides, None, None), ())
+    else:
+        loaded = load_right_part(Path(pipeline), overrides)
+    settings = loaded.pipeline
+    if settings is None:
         return Validation(loaded.problems, (), 0)
-    limit_megapixels(loaded.pipeline.max_megapixels)
-    usable, failures = check_inputs(loaded.pipeline)
-    return Validation(loaded.problems, failures, usable)
+    limit_megapixels(settings.max_megapixels)
+    usable, failures = check_inputs(settings)
+    missing = {str(error): error for error in _missing(settings)}  # said once, though several settings want it
+    notices = tuple(f"{job.name}: {said}" for job in settings.jobs for said in left_aside(job))
+    return Validation(loaded.problems, failures, usable, tuple(missing.values()), notices)
+
+
+def _needs(pipeline: Pipeline) -> Iterator[Callable[[], object]]:
+    """What a run needs of this machine, as checks that raise an error where it is missing."""
+    yield partial(trackers, pipeline, run="")
+    yield partial(choose_device, pipeline.device)
+    yield partial(load_weights, pipeline.weights)
+    for flow in dict.fromkeys(job.temporal.flow for job in pipeline.jobs):
+        yield partial(flow_method, flow, pipeline.device)
+
+
+def _missing(pipeline: Pipeline) -> Iterator[NstpipeError]:
+    """What a run would end with at once."""
+    folders = (pipeline.work, *(job.output if job.input.is_dir() else job.output.parent for job in pipeline.jobs))
+    places = [partial(see_that_it_can_be_made, folder) for folder in dict.fromkeys(folders)]
+    needs: list[Callable[[], object]] = [*_needs(pipeline), *places]
+    for need in needs:
+        try:
+            need()
+        except NstpipeError as error:
+            yield error
 
 
 def plan(
@@ -181,7 +227,7 @@ def plan(
     settings = _loaded(pipeline, jobs, overrides, None, None)
     with closing(Journal(settings.work, repair=False)) as journal:
         planned = plan_pipeline(settings, journal, stop=Stop(), emit=on_event)
-        return replace(planned, notices=tuple(journal.notices))
+        return replace(planned, notices=(*journal.notices, *planned.notices))
 
 
 def estimated(
@@ -210,7 +256,7 @@ def estimated(
     with closing(Journal(settings.work, repair=False)) as journal:
         planned = plan_pipeline(settings, journal, stop=Stop(), emit=on_event)
         found = estimate(settings, planned, journal, calibrate=calibrate)
-        return replace(found, plan=replace(planned, notices=tuple(journal.notices)))
+        return replace(found, plan=replace(planned, notices=(*journal.notices, *planned.notices)))
 
 
 @dataclass(frozen=True)
@@ -381,6 +427,8 @@ def _loaded(
 ) -> Pipeline:
     if device is not None and not re.match(DEVICE_PATTERN, device):
         raise UsageError(f"--device: found {device or 'nothing'}; should be auto, cpu, cuda or cuda:N.")
+    if workers is not None and not 1 <= workers <= MOST_WORKERS:
+        raise UsageError(f"--workers: found {workers}; should be 1 to {MOST_WORKERS}.")
     given = {name: value for name, value in {"workers": workers, "device": device}.items() if value is not None}
     if isinstance(pipeline, Pipeline):
         if overrides:
@@ -432,56 +480,77 @@ def stylize(
         A picture in RGB.
 
     Raises:
-        UsageError: `init`, `size` or the list of styles is unusable.
+        UsageError: an argument has a value that a pipeline.yaml may not have, or there is no style.
         ItemError: the picture is too small for VGG19 at this size.
         MachineError: weights or device are missing.
     """
     styles = [style] if isinstance(style, Image.Image) else list(style)
+    if not all(isinstance(picture, Image.Image) for picture in (content, *styles)):
+        raise UsageError("stylize: content and style should be pictures of PIL, as PIL.Image.open gives them.")
     if not styles:
         raise UsageError("stylize: style is empty; give one picture or more.")
     if init not in ("matched", "content", "noise", "blank"):
         raise UsageError(f"stylize: found init={init!r}; allowed are matched, content, noise and blank.")
-    if color not in get_args(Color):
-        raise UsageError(f"stylize: found color={color!r}; allowed are {', '.join(get_args(Color))}.")
-    if size != "native" and not isinstance(size, int):
-        raise UsageError(f"stylize: found size={size!r}; allowed are a number of pixels and 'native'.")
-    style_defaults, optimizer = Style.model_fields["layers"].default, Optimizer(first=iterations)
+    settings, job = _settings_of(
+        style={"strength": strength, "scale": scale},
+        iterations=iterations,
+        color=color,
+        size=size,
+        weights=str(weights),
+        device=device,
+        seed=seed,
+    )
     engine = Engine(
         EngineSettings(
-            weights=weights,
-            device=device,
-            precision="auto",
-            pooling="max",
-            padding="replicate",
-            content_layers=(("relu4_2", 1.0),),
-            style_layers=tuple(style_defaults.items()),
-            strength=strength,
-            style_scale=scale,
-            total_variation=1.0,
-            color=color,
+            weights=settings.weights,
+            device=settings.device,
+            precision=settings.precision,
+            pooling=job.pooling,
+            padding=job.padding,
+            content_layers=tuple(job.content.layers.items()),
+            style_layers=tuple(job.style.layers.items()),
+            strength=job.style.strength,
+            style_scale=job.style.scale,
+            total_variation=job.total_variation,
+            color=job.color,
         ),
         [StylePicture(np.asarray(picture.convert("RGB")), 1.0) for picture in styles],
     )
     pixels = np.asarray(ImageOps.exif_transpose(content).convert("RGB"))
-    pixels = resized(pixels, working_size((pixels.shape[1], pixels.shape[0]), size))
+    pixels = resized(pixels, working_size((pixels.shape[1], pixels.shape[0]), job.size))
     original = tensor_of(pixels)
     look = engine.look(original)
     seen = look.seen(original)
-    start = look.first_start(seen, init, seed)
+    start = look.first_start(seen, init, settings.seed)
     result = start
     steps = look.stylise(
         seen,
         start,
-        optimizer=optimizer.name,
-        most=optimizer.first,
-        tolerance=optimizer.tolerance,
-        scales=scale_count("auto", (pixels.shape[1], pixels.shape[0])),
+        optimizer=job.optimizer.name,
+        most=job.optimizer.first,
+        tolerance=job.optimizer.tolerance,
+        scales=scale_count(job.scales, (pixels.shape[1], pixels.shape[0])),
     )
     for iterate in steps:
         result = iterate.image
         if on_progress is not None:
             on_progress(iterate.evaluations, iterate.loss)
     return Image.fromarray(pixels_of(look.shown(result.cpu(), original)))
+
+
+def _settings_of(*, style: dict[str, Any], iterations: int, color: str, size: int | str, **top: Any) -> tuple[Pipeline, Job]:
+    """The arguments of `stylize`, held to what a pipeline.yaml may say.
+
+    Raises:
+        UsageError: one of them has a value that it may not have.
+    """
+    job = {"style": {"images": ["style"], **style}, "optimizer": {"first": iterations}, "color": color, "size": size}
+    named = {"name": "stylize", "input": "content", "output": "result", **job}
+    pipeline, problems = validated(Located.of({"version": 1, "jobs": [named], **top}), {"folder": Path()})
+    if problems or pipeline is None:
+        said = (f"{problem.key.rpartition('.')[2]}: {problem.message}" for problem in problems)
+        raise UsageError(f"stylize: {'; '.join(said).replace('first:', 'iterations:')}.")
+    return pipeline, pipeline.jobs[0]
 
 
 __all__ = [

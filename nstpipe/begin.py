@@ -13,9 +13,9 @@ from pathlib import Path
 import yaml
 
 from nstpipe.config import load_pipeline
-from nstpipe.config.models import ANIMATION_SUFFIXES, LARGEST_SIZE, SMALLEST_SIZE, Job, Style, StyleImage
+from nstpipe.config.models import ANIMATION_SUFFIXES, LARGEST_SIZE, PICTURE_SUFFIXES, SMALLEST_SIZE, Job, Style, StyleImage
 from nstpipe.errors import ConfigError, ItemError, NstpipeError, UsageError
-from nstpipe.files import completed
+from nstpipe.files import completed, nearest
 from nstpipe.media.inputs import find_inputs, holds_video
 from nstpipe.media.metadata import is_full_panorama
 from nstpipe.media.pictures import picture_size, read_picture
@@ -58,7 +58,7 @@ def look_at(path: Path) -> Seen:
         UsageError: it does not exist, or holds nothing that can be painted.
     """
     if not path.exists():
-        raise UsageError(f"{path} does not exist.", "Give a video, a picture, or a folder of pictures.")
+        raise UsageError(f"{path} does not exist.", nearest(path))
     return _folder(path) if path.is_dir() else _file(path)
 
 
@@ -114,7 +114,7 @@ def style_at(path: Path) -> Path:
         UsageError: it cannot.
     """
     if not path.exists():
-        raise UsageError(f"{path} does not exist.", "Give the path of a picture of a painting.")
+        raise UsageError(f"{path} does not exist.", nearest(path))
     try:
         read_picture(path)
     except ItemError as error:
@@ -238,7 +238,7 @@ def _output_of(seen: Seen, output: Path, job: str, taken: set[Path]) -> Path:
     elif seen.is_moving:
         suffix = path.suffix.lower() if path.suffix.lower() in KEPT_SUFFIXES else ".mkv"
     else:
-        suffix = path.suffix
+        suffix = path.suffix if path.suffix.lower() in PICTURE_SUFFIXES else ".png"  # else a name would be a folder's
     number, place = 2, output / f"{stem}{suffix}"
     while place in taken or place.resolve() == path.resolve():
         place, number = output / f"{stem}-{number}{suffix}", number + 1

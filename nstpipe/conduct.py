@@ -36,13 +36,13 @@ from nstpipe.events import (
 )
 from nstpipe.execute import execute
 from nstpipe.files import as_megabytes, ensure_writable, free_bytes, state_of
-from nstpipe.intake import Plan, bytes_needed, losses_of, plan_pipeline, worker_count
+from nstpipe.intake import Plan, bytes_needed, losses_of, plan_pipeline, try_encoding, worker_count
 from nstpipe.journal import Journal
 from nstpipe.media.framestore import DamagedFramesError
+from nstpipe.media.inputs import left_aside
 from nstpipe.media.video import (
     VideoInfo,
     left_behind,
-    try_output,
 )
 from nstpipe.paint import Before, ClipTask, forget_pictures
 from nstpipe.plan import Output, clip_fingerprints
@@ -171,6 +171,9 @@ class Conduct:
         settings = self._settings
         for notice in self._journal.notices:
             self.emit(Noticed(job=settings.jobs[0].name, message=notice))
+        for job in settings.jobs:
+            for said in left_aside(job):
+                self.emit(Noticed(job=job.name, message=said))
         try:
             plan = plan_pipeline(settings, self._journal, stop=self._stop, emit=self.emit)
         except Stopped:
@@ -474,19 +477,10 @@ def _encode_failure(pipeline: Pipeline, output: Output) -> ItemFailed | None:
     """Try the codec, container and sound of a video that will be encoded."""
     if output.found.video is None:
         return None
-    job = output.job
     try:
-        try_output(
-            pipeline.work,
-            output.path,
-            output.found.video,
-            output.size,
-            job.encode,
-            copy_audio=job.audio == "copy",
-            keep_metadata=job.metadata == "keep",
-        )
+        try_encoding(output.job, output.path, output.found.video, output.size, pipeline.work)
     except ItemError as error:
-        return failed(job, output.found.file.path, error, output)
+        return failed(output.job, output.found.file.path, error, output)
     return None
 
 

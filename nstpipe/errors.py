@@ -102,18 +102,22 @@ class Problem:
 
 
 class ConfigError(NstpipeError):
-    """The YAML is wrong; all faults that could be found are in `problems`."""
+    """The YAML is wrong, or what the command line sets in it (64); all faults that could be found are in `problems`."""
 
     exit_code = 78
 
     def __init__(self, file: Path, problems: tuple[Problem, ...]) -> None:
         self.file = file
         self.problems = problems
+        if problems and all(problem.key.startswith("--") for problem in problems):
+            self.exit_code = UsageError.exit_code
         super().__init__("\n".join(self._describe(problem) for problem in problems))
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[Path, tuple[Problem, ...]]]:
         return type(self), (self.file, self.problems)
 
     def _describe(self, problem: Problem) -> str:
+        if problem.key.startswith("--"):
+            return f"{problem.key}: {problem.message}"
         place = f"{self.file}:{problem.line}" if problem.line is not None else f"{self.file}"
         return f"{place}: {problem.key}: {problem.message}" if problem.key else f"{place}: {problem.message}"

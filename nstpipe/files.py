@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import hashlib
 import json
@@ -23,6 +24,9 @@ from nstpipe.errors import BusyError, DiskFullError, OutputError
 
 LONGEST_NAME_BYTES = 255
 """What the common file systems take; a name may fit where its hidden one would not."""
+
+MOST_NAMED = 8
+"""Files that a message names."""
 
 
 def partial_path(path: Path) -> Path:
@@ -102,6 +106,36 @@ def ensure_folder(folder: Path) -> None:
         raise OutputError(
             f"the folder {folder} cannot be made: {error.strerror}.", "Give another place, or free this one."
         ) from error
+
+
+def see_that_it_can_be_made(folder: Path) -> None:
+    """See that a folder is there and can be written to, or that nothing stands in the way of making it; nothing is written.
+
+    Raises:
+        OutputError: with what stands in the way.
+    """
+    existing = next(place for place in (folder, *folder.absolute().parents) if os.access(place, os.F_OK))
+    problem = f"the folder {folder} cannot be {'written to' if existing == folder else 'made'}:"
+    if not existing.is_dir():
+        raise OutputError(f"{problem} {existing} is a file.", "Give another place, or free this one.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(f"{problem} nobody may write to {existing} here.", "Change its permissions, or give another place.")
+
+
+def nearest(path: Path) -> str:
+    """What there is instead of a path that does not exist, as sentences for people."""
+    missing = next((place for place in (path, *path.absolute().parents) if place.parent.is_dir()), path)
+    begins = "" if missing == path else f"There is no folder {missing}. "
+    try:
+        names = {found.name.casefold(): found.name for found in sorted(missing.parent.iterdir()) if found.name[0] != "."}
+    except OSError:
+        return begins.strip()
+    near = [names[name] for name in difflib.get_close_matches(missing.name.casefold(), names)]
+    if near:
+        return f"{begins}Did you mean {' or '.join(near)}?"
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    there = f"are: {', '.join(list(names.values())[:MOST_NAMED])}{more}" if names else "is nothing"
+    return f"{begins}In {missing.parent} {there}."
 
 
 def ensure_writable(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from nstpipe.files import free_bytes, is_readable, state_of
 from nstpipe.journal import Journal
 from nstpipe.media.frame import Pixels, in_eight_bits, working_size
 from nstpipe.media.framestore import stored_bytes
-from nstpipe.media.inputs import InputFile, find_inputs
+from nstpipe.media.inputs import InputFile, find_inputs, left_aside
 from nstpipe.media.masks import Mask, mask_of
 from nstpipe.media.pictures import check_output, picture_size, read_picture
 from nstpipe.media.video import (
@@ -35,6 +36,7 @@ from nstpipe.media.video import (
     promised,
     survey,
     surveyed,
+    try_output,
 )
 from nstpipe.motion.flow import flow_method
 from nstpipe.motion.shots import DETECTOR_VERSION, shot_starts
@@ -55,7 +57,7 @@ class Plan:
         failures: inputs that cannot be used.
         bytes_needed: on the disk of the work folder, for frames that wait to be encoded.
         bytes_free: there.
-        notices: of the journal.
+        notices: of the inputs and the journal.
     """
 
     outputs: tuple[Output, ...]
@@ -114,6 +116,7 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal, *, stop: Stop, emit: Emi
     watch = _Watch(stop, emit)
     weights = weights_sha256(pipeline.weights)
     outputs: list[Output] = []
+    notices = [f"{job.name}: {said}" for job in pipeline.jobs for said in left_aside(job)]
     failures: list[ItemFailed] = []
     taken: dict[Path, InputFile] = {}
     waits = list(RETRY_WAITS_SECONDS)
@@ -149,7 +152,7 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal, *, stop: Stop, emit: Emi
             precision=pipeline.precision,
         )
     todo = [output for output in outputs if not output.is_done]
-    return Plan(tuple(outputs), tuple(failures), bytes_needed(todo, pipeline), free_bytes(pipeline.work))
+    return Plan(tuple(outputs), tuple(failures), bytes_needed(todo, pipeline), free_bytes(pipeline.work), tuple(notices))
 
 
 def _pictures_of(job: Job) -> Iterator[tuple[Path, str]]:
@@ -282,13 +285,21 @@ def rate_of(job: Job) -> Fraction:
 
 
 def check_inputs(pipeline: Pipeline) -> tuple[int, tuple[ItemFailed, ...]]:
-    """Open every painting, every input to the end of its head, and every picture to its last line; write nothing.
+    """Open every painting, every input to the end of its head, and every picture to its last line, and try the encoders.
+
+    Nothing is written but for those trials, in a folder that is removed again.
 
     Returns:
         How many inputs can be used, and what is wrong with the others.
     """
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        return _check_inputs(pipeline, Path(folder))
+
+
+def _check_inputs(pipeline: Pipeline, trials: Path) -> tuple[int, tuple[ItemFailed, ...]]:
     usable = 0
     failures: list[ItemFailed] = []
+    taken: dict[Path, InputFile] = {}
     for job in pipeline.jobs:
         unpainted = False
         for path, key in _pictures_of(job):
@@ -304,7 +315,11 @@ def check_inputs(pipeline: Pipeline) -> tuple[int, tuple[ItemFailed, ...]]:
             continue
         for file in files:
             try:
+                _see_that_it_is_alone(file, taken)
                 video = _opened(file, job)
+                if video is not None:
+                    size = working_size((video.width, video.height), job.size, even=True)
+                    try_encoding(job, file.output, video, size, trials)
                 for mask in masks_of(file, job, len(video.ticks) if video is not None else 1):
                     for path in mask.files:
                         picture_size(path)
@@ -313,6 +328,16 @@ def check_inputs(pipeline: Pipeline) -> tuple[int, tuple[ItemFailed, ...]]:
             except ItemError as error:
                 failures.append(failed(job, file.path, error))
     return usable, tuple(failures)
+
+
+def try_encoding(job: Job, output: Path, video: VideoInfo, size: tuple[int, int], trials: Path) -> None:
+    """Try the codec, container and sound of a result, in a folder for trials.
+
+    Raises:
+        ItemError: they do not go together.
+    """
+    copy_audio, keep_metadata = job.audio == "copy", job.metadata == "keep"
+    try_output(trials, output, video, size, job.encode, copy_audio=copy_audio, keep_metadata=keep_metadata)
 
 
 def _opened(file: InputFile, job: Job) -> VideoInfo | None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nstpipe.config.models import PICTURE_SUFFIXES
 from nstpipe.errors import InputError, ItemError, UsageError
-from nstpipe.files import is_numbered
+from nstpipe.files import is_numbered, nearest
 from nstpipe.media.frame import Pixels, Source, in_eight_bits, resized, working_size
 from nstpipe.media.inputs import is_hidden, is_moving, natural_key
 from nstpipe.media.pictures import PictureSource, read_picture
@@ -233,7 +233,7 @@ def _source(path: Path) -> Source:
     if glob.has_magic(str(path)):
         folder = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
         return _pictures(folder, [Path(one) for one in glob.glob(str(path), recursive=True)])  # noqa: PTH207
-    raise InputError(f"{path} does not exist.", "Give a video, a folder of pictures, a glob, or a picture.")
+    raise InputError(f"{path} does not exist.", nearest(path))
 
 
 def _pictures(folder: Path, paths: Sequence[Path]) -> PictureSource:

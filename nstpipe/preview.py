@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -195,11 +196,9 @@ class Preview:
         return loaded, job
 
     def varied(self, settings: dict[str, str]) -> Preview:
-        """The same with other settings, by key of the job.
-
-        They go to every job of the file: those that a matrix makes have no name yet where overrides are read.
-        """
-        also = tuple(f"jobs.*.{key}={value}" for key, value in settings.items())
+        """The same with other settings, by key of the job."""
+        _, job = self.settings()
+        also = tuple(f"jobs.{job.name}.{key}={value}" for key, value in settings.items())
         counted = None if "optimizer.first" in settings else self.evaluations
         return replace(self, overrides=(*self.overrides, *also), evaluations=counted)
 
@@ -368,7 +367,7 @@ def proof_sheet(preview: Preview, axes: Sequence[Axis], emit: Emit, *, with_orig
             preview.varied(settings).settings()  # so that a slip in the last value is said before the first picture
     except ConfigError as error:
         said = "; ".join(f"{problem.key}: {problem.message}" for problem in error.problems)
-        raise UsageError(said.replace("--set jobs.*.", "--grid ")) from error
+        raise UsageError(re.sub(r"--set jobs\.[^.]+\.", "--grid ", said)) from error
     painted = [preview.varied(settings).painted(emit) for settings in cells]
     columns, rows = axes[0].labels, axes[1].labels if len(axes) == 2 else []
     pictures = [

@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from nstpipe import api
 from nstpipe.begin import default_output, look_at
 from nstpipe.cli import exit_code
 from nstpipe.config import load_pipeline
 from nstpipe.errors import UsageError
+from nstpipe.media.inputs import find_inputs
 from tests.making import make_picture, make_video
 
 ODD_NAMES = [
@@ -94,6 +96,21 @@ def test_small_inputs_keep_their_size(tmp_path: Path) -> None:
     [job] = load_pipeline(tmp_path / "p.yaml").jobs
     assert job.size == "native"
     assert job.output == tmp_path / "out" / "style.png"
+
+
+def test_a_picture_of_any_name_goes_to_a_picture(tmp_path: Path) -> None:
+    style = make_picture(tmp_path / "style.png")
+    names = {"a.bmp": "BMP", "b.jfif": "JPEG", "c.dat": "PNG", "d.BMP": "BMP"}
+    for name, kind in names.items():
+        with Image.open(style) as image:
+            image.save(tmp_path / name, format=kind)
+        assert look_at(tmp_path / name).described == "a picture of 72x54 pixels"
+    given = [str(tmp_path / name) for name in names]
+    assert exit_code(["init", *given, "--style", str(style), "--yes", "-o", str(tmp_path / "p.yaml")]) == 0
+    pipeline = load_pipeline(tmp_path / "p.yaml")
+    outputs = [file.output.relative_to(tmp_path).as_posix() for job in pipeline.jobs for file in find_inputs(job)]
+    assert outputs == ["out/a.bmp", "out/b.jfif", "out/c.png", "out/d.BMP"]
+    assert api.check(pipeline) == (4, ())
 
 
 def test_results_do_not_become_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -254,6 +254,46 @@ def test_a_device_that_was_mistyped_is_a_wrong_command_and_no_fault_of_the_file(
     assert "--device: found gpu; should be auto, cpu, cuda or cuda:N." in said.err
 
 
+@pytest.mark.parametrize("verb", ["run", "plan"])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--workers", "5000"], "nstpipe: --workers: found 5000; should be 1 to 1024."),
+        (["--set", "nonsense"], "nstpipe: --set nonsense: should be key.path=value"),
+        (["--set", "seed=x"], "nstpipe: --set seed: found the text 'x'; should be a whole number"),
+    ],
+)
+def test_a_wrong_option_is_a_wrong_command_and_no_fault_of_the_file(
+    tmp_path: Path, command: Command, verb: str, options: list[str], words: str
+) -> None:
+    said = command(verb, a_picture(tmp_path), *options)
+    assert (said.code, words in said.err) == (64, True)
+    # With a fault of the file's own beside it, the file is wrong, too.
+    said = command(verb, a_picture(tmp_path, sise=3), "--set", "seed=x")
+    assert (said.code, "--set seed:" in said.err, "pipeline.yaml:" in said.err) == (78, True, True)
+
+
+def test_doctor_and_status_cut_nothing_that_somebody_may_copy(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nstpipe import doctor
+
+    path, name = "/a/" + "long-folder/" * 12 + "ffmpeg", "job-" + "x" * 100
+    finding = doctor.Finding("ffmpeg", f"7.1 at {path}", f"Remove {path}.")
+    monkeypatch.setattr(doctor, "examine", lambda folder: (finding, doctor.Finding("disk", "full")))
+    monkeypatch.setenv("COLUMNS", "40")
+    assert command("doctor").out.splitlines() == [f"ffmpeg  7.1 at {path}", f"        Remove {path}.", "disk    full"]
+    assert name in command("status", a_picture(tmp_path, name=name)).out
+
+
+def test_what_is_named_to_no_effect_is_said(tmp_path: Path, command: Command) -> None:
+    pipeline = a_picture(tmp_path, input="in/picture.jpg", output="out.jpg", exclude=["*.jpg"])
+    words = "picture.jpg is taken whatever they say"
+    assert words in command("validate", pipeline).out
+    assert words in command("plan", pipeline, "--no-calibrate").out
+    assert words in command("run", pipeline).out
+
+
 def test_schema_is_the_one_in_the_repository(command: Command) -> None:
     repository = Path(__file__).parent.parent
     said = command("schema")

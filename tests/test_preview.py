@@ -125,6 +125,15 @@ def test_a_value_that_its_key_does_not_take_is_said_before_the_first_picture(tmp
         proof_sheet(Preview(pictures(tmp_path)), [axis("strength=1,much")], ignore)
 
 
+def test_a_job_of_a_matrix_is_varied_by_its_full_name_and_no_other(tmp_path: Path) -> None:
+    job = {"name": "one-{v}", "matrix": {"v": [1, 2]}, "input": "in", "output": "out{v}"}
+    pipeline = write_pipeline(tmp_path, job)
+    varied = Preview(pipeline, "one-2", overrides=("jobs.one-2.style.strength=5",)).varied({"style.strength": "30"})
+    settings, chosen = varied.settings()
+    assert [(job.name, job.style.strength) for job in settings.jobs] == [("one-1", 1), ("one-2", 30)]
+    assert chosen.name == "one-2"
+
+
 def test_too_much_for_one_sheet() -> None:
     with pytest.raises(UsageError, match="two directions"):
         combinations([axis("strength=1,2"), axis("scale=1,2"), axis("color=style,content")])

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import nstpipe
-from nstpipe.errors import ConfigError, InputError, MachineError, OutputError, UsageError
+from nstpipe.errors import InputError, MachineError, OutputError, UsageError
 from nstpipe.events import ClipStarted, Event, FrameDone, ItemFailed, JobPlanned, OutputDone, RunFinished
 from nstpipe.media.video import VideoSource, probe
 from nstpipe.style.regions import LEAST_SHARE
@@ -248,7 +249,7 @@ def test_other_errors_of_a_run(tmp_path: Path) -> None:
         nstpipe.run(pipeline, jobs=["film"])
     with pytest.raises(MachineError, match="found cuda:9"):
         nstpipe.run(pipeline, device="cuda:9")
-    with pytest.raises(ConfigError, match="workers"):
+    with pytest.raises(UsageError, match="workers: found 0; should be 1 to 1024"):
         nstpipe.run(pipeline, workers=0)
 
 
@@ -336,8 +337,31 @@ def test_stylize_refuses_what_it_does_not_know() -> None:
         nstpipe.stylize(picture, [])
     with pytest.raises(UsageError, match="init='warm'"):
         nstpipe.stylize(picture, picture, init="warm")
-    with pytest.raises(UsageError, match="size='big'"):
-        nstpipe.stylize(picture, picture, size="big")
+    with pytest.raises(UsageError, match="should be pictures of PIL"):
+        nstpipe.stylize(picture, "style.png")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"size": "big"}, "stylize: size: found the text 'big'; should be a whole number or native."),
+        ({"size": 16}, "stylize: size: found 16; should be at least 32 or native."),
+        ({"iterations": 0}, "stylize: iterations: found 0; should be at least 1."),
+        ({"strength": -1}, "stylize: strength: found -1; should be more than 0."),
+        ({"strength": float("nan")}, "stylize: strength: found nan; should be"),
+        ({"strength": np.float32(-2)}, "stylize: strength: found -2.0; should be more than 0."),
+        ({"scale": 9}, "stylize: scale: found 9; should be at most 4."),
+        ({"color": "contents"}, "color: found the text 'contents'; should be style, content or matched. Did you mean content?"),
+        ({"device": "gpu"}, "stylize: device: found the text 'gpu'; should be auto, cpu, cuda or cuda:N."),
+        ({"seed": -1}, "stylize: seed: found -1; should be at least 0."),
+        ({"weights": ""}, "stylize: weights: found the text ''; should be a path, but is empty."),
+    ],
+)
+def test_stylize_holds_its_arguments_to_what_a_file_may_say(arguments: dict[str, Any], words: str) -> None:
+    picture = Image.new("RGB", (64, 64))
+    with pytest.raises(UsageError) as caught:
+        nstpipe.stylize(picture, picture, **arguments)
+    assert words in str(caught.value)
 
 
 def test_regions_of_a_picture_are_painted_kept_and_done_again_when_their_mask_changes(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from nstpipe import api
 from nstpipe.cli import exit_code
-from tests.making import make_picture, make_video
+from nstpipe.errors import MachineError
+from tests.making import make_picture, make_video, write_pipeline
 
 TEXT = """\
 version: 1
@@ -70,3 +71,51 @@ def test_a_file_that_is_no_yaml_has_no_right_part(pipeline: Path) -> None:
     pipeline.write_text("version: 1\njobs: [\n")
     found = api.validate(pipeline)
     assert (len(found.problems), found.failures, found.usable) == (1, (), 0)
+
+
+def test_what_a_run_would_end_with_at_once_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_picture(tmp_path / "in" / "a.png")
+    (tmp_path / "text").write_text("no folder")
+    job = {"name": "one", "input": "in", "output": "text/out", "temporal": {"flow": "gone.pth"}}
+    wrong = {"weights": "missing.pth", "device": "cuda:99", "work": "text"}
+    pipeline = write_pipeline(tmp_path, job, {**job, "name": "two", "output": "out"}, **wrong)
+    found = api.validate(pipeline)
+    said = [str(error) for error in found.missing]
+    for words in ("found cuda:99", "missing.pth cannot be read", "gone.pth does not exist", "text cannot be written to",
+                  "text/out cannot be made"):  # fmt: skip
+        assert len([error for error in said if words in error]) == 1, words
+    assert len(said) == 5
+    assert (found.problems, found.failures, found.usable) == ((), (), 2)
+    assert not (tmp_path / "out").exists()
+    assert exit_code(["validate", str(pipeline)]) == 69
+    assert "5 things that a run needs cannot be had here" in capsys.readouterr().out
+    with pytest.raises(MachineError, match="cuda:99"):
+        api.check(pipeline)
+    pipeline = write_pipeline(tmp_path, {**job, "temporal": {}})
+    assert exit_code(["validate", str(pipeline), "--json"]) == 73
+    [line] = capsys.readouterr().out.splitlines()
+    assert "text/out cannot be made" in json.loads(line)["message"]
+
+
+def test_what_a_trial_encode_finds_is_found(tmp_path: Path) -> None:
+    make_video(tmp_path / "film.mp4", frames=2)
+    job = {"name": "film", "input": "film.mp4", "output": "out/film.mp4", "encode": {"preset": "hasty"}}
+    [failure] = api.validate(write_pipeline(tmp_path, job)).failures
+    assert (failure.job, Path(failure.path).name, "hasty" in failure.reason) == ("film", "film.mp4", True)
+    again = {**job, "name": "again", "encode": {}}
+    assert api.check(write_pipeline(tmp_path, again)) == (1, ())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4", "pipeline.yaml", "style.png"]
+
+
+def test_two_jobs_that_write_the_same_file_are_found(tmp_path: Path) -> None:
+    make_picture(tmp_path / "in" / "deep" / "a.png")
+    outer = {"name": "outer", "input": "in", "output": "out"}
+    inner = {"name": "inner", "input": "in/deep", "output": "out/deep"}
+    [failure] = api.validate(write_pipeline(tmp_path, outer, inner)).failures
+    assert (failure.job, "would both be written to" in failure.reason) == ("inner", True)
+
+
+def test_a_variable_that_is_not_set_is_told_once(tmp_path: Path) -> None:
+    pipeline = write_pipeline(tmp_path, {"name": "one", "input": "${NSTPIPE_NOWHERE}", "output": "out"})
+    found = api.validate(pipeline)
+    assert ([problem.key for problem in found.problems], found.failures) == (["jobs[0].input"], ())

@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from nstpipe import __version__
 from nstpipe.cli.clean import clean
@@ -166,12 +166,13 @@ def status(
     found = api.status(pipeline, jobs=job, overrides=set_)
     if as_json:
         print_json(asdict(found))
-    table = Table("job", "done", "running" if found.holder else "begun", "failed", "left", "frames", "time left")
+    state = "running" if found.holder else "begun"
+    table = Table(Column("job", overflow="fold"), "done", state, "failed", "left", "frames", "time left")
     for line in found.jobs:
         frames = f"{line.frames_done} of {line.frames}"
         left = as_duration(line.seconds_left)
         table.add_row(line.job, str(line.done), str(line.running), str(line.failed), str(line.left), frames, left)
-    console = console_for(as_json)
+    console = console_for(as_json, wide_in_a_pipe=True)
     console.print(table)
     for path, reason in found.failures.items():
         console.print(f"failed: {path}: {reason}", markup=False, highlight=False, soft_wrap=True)
@@ -286,13 +287,15 @@ def doctor(as_json: AsJson = False) -> None:
     if as_json:
         for finding in findings:
             print_json(asdict(finding))
-    table = Table("", "found", "to do")
+    # No table: a path that is cut or folded cannot be copied.
+    console, width = console_for(as_json), max(len(finding.topic) for finding in findings)
     for finding in findings:
-        table.add_row(finding.topic, finding.found, finding.remedy)
-    console_for(as_json).print(table)
+        for label, said in ((finding.topic, finding.found), ("", finding.remedy)):
+            if said:
+                console.print(f"{label:<{width}}  {said}", markup=False, highlight=False, soft_wrap=True)
     missing = [finding.topic for finding in findings if finding.is_needed]
     if missing:
-        raise MachineError(f"this machine lacks what nstpipe needs: {', '.join(missing)}.", "See the table above.")
+        raise MachineError(f"this machine lacks what nstpipe needs: {', '.join(missing)}.", "See above.")
 
 
 app.command()(init)

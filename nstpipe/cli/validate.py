@@ -19,7 +19,9 @@ def validate(
     set_: Overrides = [],  # noqa: B006  # typer reads the default and never changes it
     as_json: AsJson = False,
 ) -> None:
-    """Check the file, and open every input and painting; run nothing. All that is wrong stands in one table.
+    """Check the file and what it needs of this machine, and open every input and painting; paint nothing.
+
+    All that is wrong stands in one table.
 
     Example: nstpipe validate pipeline.yaml
     """
@@ -29,11 +31,15 @@ def validate(
     if as_json:
         for problem in found.problems:
             print_json({"file": str(pipeline), **asdict(problem)})
+        for error in found.missing:
+            print_json({"message": error.problem, "next_step": error.next_step})
         for failure in found.failures:
             print_json(failure_as_json(failure))
     # Whoever reads a pipe wants a line for each fault.
     console = console_for(as_json, wide_in_a_pipe=True)
-    if not found.problems and not found.failures:
+    for notice in found.notices:
+        console.print(notice, markup=False, highlight=False, soft_wrap=True)
+    if not (found.problems or found.missing or found.failures):
         console.print(f"{pipeline} is right, and all its {found.usable} inputs can be opened.", highlight=False, soft_wrap=True)
         raise typer.Exit
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
@@ -41,14 +47,19 @@ def validate(
     table.add_column("what is wrong", overflow="fold")
     for problem in found.problems:
         table.add_row(escape(_place(pipeline, problem)), escape(problem.message))
+    for error in found.missing:
+        table.add_row("this machine", escape(f"{error.problem} {error.next_step}".strip()))
     for failure in found.failures:
         table.add_row(escape(f"job {failure.job}"), escape(f"{failure.reason} {failure.next_step}".strip()))
     console.print(table)
     said = [_counted(len(found.problems), "fault", "faults") if found.problems else "no fault of its own"]
+    said += [f"{_counted(len(found.missing), 'thing', 'things')} that a run needs cannot be had here"] if found.missing else []
     said += [f"{_counted(len(found.failures), 'thing', 'things')} that it reads cannot be used"] if found.failures else []
     console.print(f"{pipeline} has {'; '.join(said)}.", highlight=False, soft_wrap=True)
     if found.problems:
-        raise typer.Exit(ConfigError.exit_code)
+        raise typer.Exit(ConfigError(pipeline, found.problems).exit_code)
+    if found.missing:
+        raise typer.Exit(found.missing[0].exit_code)
     leave_for(found.usable, len(found.failures))
 
 
@@ -57,5 +68,7 @@ def _counted(count: int, one: str, several: str) -> str:
 
 
 def _place(file: Path, problem: Problem) -> str:
+    if problem.key.startswith("--"):
+        return problem.key
     line = f":{problem.line}" if problem.line is not None else ""
     return f"{file.name}{line}: {problem.key}" if problem.key else f"{file.name}{line}"

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
@@ -25,12 +25,19 @@ DEEPEST = 50
 """Levels of nesting; the format needs 6."""
 
 
+class Unread:
+    """Stands for a value that is wrong in a way that has been said already; no check takes it, and none speaks of it again."""
+
+
+UNREAD: Final = Unread()
+
+
 @dataclass(frozen=True)
 class Located:
     """A value and its place.
 
     Attributes:
-        value: a scalar, a list of Located, or a dict of Located by key.
+        value: a scalar, a list of Located, a dict of Located by key, or `UNREAD`.
         key: path of the key as written, such as ``defaults.size``.
         line: counted from 1; None for a value that came from the command line.
     """
@@ -38,6 +45,15 @@ class Located:
     value: Any
     key: str
     line: int | None
+
+    @classmethod
+    def of(cls, value: Any, key: str = "") -> Located:
+        """From a value that Python made; NumPy's numbers become Python's own."""
+        if isinstance(value, dict):
+            return cls({name: cls.of(child, below(key, name)) for name, child in value.items()}, key, None)
+        if isinstance(value, list):
+            return cls([cls.of(child, below(key, index)) for index, child in enumerate(value)], key, None)
+        return cls(value.item() if hasattr(value, "dtype") else value, key, None)
 
     def plain(self) -> Any:
         """The value without its places."""
@@ -122,9 +138,9 @@ def parse(text: str, environment: Mapping[str, str] = os.environ, *, key: str = 
         builder = _Builder(loader, environment, first_line)
         located = builder.build(node, key, depth=0)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        message, mark = _syntax_fault(error)
         line = mark.line + first_line if mark is not None and first_line is not None else first_line
-        raise DocumentError(Problem(key, _syntax_message(error), line)) from error
+        raise DocumentError(Problem(key, message, line)) from error
     except RecursionError as error:
         raise DocumentError(Problem(key, f"is nested more than {DEEPEST} levels deep", first_line)) from error
     finally:
@@ -134,15 +150,52 @@ def parse(text: str, environment: Mapping[str, str] = os.environ, *, key: str = 
     return located
 
 
-def _syntax_message(error: yaml.MarkedYAMLError) -> str:
-    problem = ", ".join(part for part in (error.context, error.problem) if part) or "cannot be read"
-    mark = error.problem_mark
-    if "'\\t'" in problem or (mark is not None and mark.buffer and mark.buffer[mark.pointer : mark.pointer + 1] == "\t"):
-        return "found a tab; YAML is indented with spaces only: replace the tab with spaces"
-    hint = ""
-    if mark is not None and mark.buffer and mark.buffer[max(0, mark.pointer - 1) : mark.pointer + 1] == "${":
-        hint = "; within { } or [ ], put quotes around ${VAR}"
-    return f"is not YAML: {problem}{hint}"
+_QUOTES = "put quotes around a text that has : # , { } [ or ] in it"
+
+_SYNTAX: tuple[tuple[str, bool, str], ...] = (
+    ("could not find expected ':'", True, "the line has no key and value; write `key: value`, with a space behind the colon"),
+    ("quoted scalar.*(unexpected end|document separator)", True, "a quote is opened here and never closed; close it"),
+    ("escape", False, "within double quotes \\ begins an escape; write / in paths, or take single quotes"),
+    (r"flow.*\$\{$", False, "within { } or [ ], put quotes around ${VAR}"),
+    ("flow", True, "a { or [ is opened here, and lacks its } or ], or a comma between its entries; or " + _QUOTES),
+    (r"mapping values.*: \S", False, "the line has a second colon; " + _QUOTES),
+    (
+        "mapping values",
+        False,
+        "the line does not go with the one before; indent keys that belong together alike, with a space behind each colon",
+    ),
+    ("found '<scalar>'", False, "a text goes on behind its closing quote; write '' for a ' within single quotes"),
+    (r"found '[]}]'", False, "a } or ] closes what was not opened; take it out, or " + _QUOTES),
+    (
+        "block (mapping|collection|end|mapping start)|document start",
+        False,
+        "the line is indented unlike those that it belongs with; indent all keys of a mapping, and all - of a list, alike",
+    ),
+    ("sequence entries", False, "a list begins on a line of its own; put the - on the next line"),
+    ("alias", False, "a * stands for a value that an & has named before; put quotes around a text that begins with *"),
+    ("anchor", False, "an & names a value, with a name of its own; put quotes around a text that begins with &"),
+    ("tag", False, "an ! begins a type that is not known here; put quotes around a text that begins with !"),
+    ("cannot start|mapping keys", False, "no text begins with this character; put quotes around it"),
+    ("block scalar", False, "behind | or > a text begins on the next line; put quotes around a text that begins with them"),
+    ("single document", False, "a second document begins here, with ---; give each pipeline a file of its own"),
+)
+"""What is found in PyYAML's words and the line up to there; whether the fault is where it began to read, rather than where it
+gave up; and what people need to hear."""
+
+
+def _syntax_fault(error: yaml.MarkedYAMLError) -> tuple[str, yaml.Mark | None]:
+    """In words without the parser's terms, and where."""
+    mark = error.problem_mark or error.context_mark
+    read, beyond = "", ""
+    if mark is not None and mark.buffer:
+        read, beyond = mark.buffer[: mark.pointer].rpartition("\n")[2], mark.buffer[mark.pointer : mark.pointer + 1]
+    said = f"{error.context or ''} {error.problem or ''}"
+    if "'\\t'" in said or beyond == "\t":
+        return "found a tab; YAML is indented with spaces only: replace the tab with spaces", mark
+    for pattern, began_there, sentence in _SYNTAX:
+        if re.search(pattern, f"{said} {read}{beyond.strip()}"):
+            return f"is not YAML: {sentence}", error.context_mark or mark if began_there else mark
+    return f"is not YAML: {said.strip()}; look at the line, and at the one before it", mark
 
 
 _VARIABLE = re.compile(
@@ -218,13 +271,16 @@ class _Builder:
         return {**merged, **own}
 
     def scalar(self, node: yaml.Node, key: str) -> Any:
+        told = len(self.problems)
         text = self.filled(str(node.value), key, node)
+        if len(self.problems) > told:
+            return UNREAD
         self.values += len(text) // 100  # a long text that aliases repeat costs as much as many short ones
         if _UNUSABLE.search(text):
             self.problems.append(
                 Problem(key, "has a character that is no text, such as \\0 or half of a pair", self.line(node))
             )
-            return None
+            return UNREAD
         tag = node.tag
         if text != node.value and node.style is None:  # type: ignore[attr-defined]
             # Unquoted, so ${SIZE} may become a number; in quotes it stays text.
@@ -241,7 +297,7 @@ class _Builder:
             self.problems.append(
                 Problem(key, f"found {shown!r}, which is no valid date, number, true or false", self.line(node))
             )
-            return None
+            return UNREAD
         return value
 
     def filled(self, text: str, key: str, node: yaml.Node) -> str:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import math
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from nstpipe.config.document import MOST_CHARACTERS, DocumentError, Located, below, parse
+from nstpipe.config.document import MOST_CHARACTERS, UNREAD, DocumentError, Located, below, parse
 from nstpipe.config.messages import problems_of
 from nstpipe.config.models import VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES, Job, Pipeline
 from nstpipe.errors import ConfigError, Problem
+from nstpipe.files import MOST_NAMED
 
 MOST_JOBS = 10_000
 """A matrix multiplies; more jobs than this is a slip."""
-
-
-MOST_NAMED = 8
-"""Files that a message names."""
 
 
 @dataclass(frozen=True)
@@ -59,20 +57,26 @@ def load_pipeline(path: Path, overrides: Sequence[str] = (), environment: Mappin
 def load_right_part(path: Path, overrides: Sequence[str] = (), environment: Mapping[str, str] = os.environ) -> Loaded:
     """The same, but with the problems as values, so that what is right can be looked at further."""
     problems: list[Problem] = []
-    pipeline = None
     try:
-        try:
-            document = parse(_text_of(path), environment)
-        except DocumentError as error:
-            if error.rest is None:
-                raise
-            document = error.rest
-            problems += error.problems
-        document = _expanded(_overridden(document, overrides, environment))
-        pipeline, found = _validated(document, path, [problem.key for problem in problems if problem.key])
-        problems += found
+        document = parse(_text_of(path), environment)
     except DocumentError as error:
         problems += error.problems
+        if error.rest is None:
+            return Loaded(None, tuple(problems))
+        document = error.rest
+    if not isinstance(document.value, dict):
+        message = "should be a mapping with version and jobs; see the README for an example"
+        return Loaded(None, (*problems, Problem("", message, document.line)))
+    settings = [setting for text in overrides for setting in _setting(text, environment, problems)]
+    late = [setting for setting in settings if setting.is_of_an_expanded_job(document)]
+    document = _overridden(document, [setting for setting in settings if setting not in late], problems)
+    document, defaults = _expanded(document, problems)
+    document = _overridden(document, late, problems)
+    context = {"folder": path.absolute().parent}
+    # What every job overrides is wrong all the same.
+    problems += validated(_with_jobs(document, [defaults]), context)[1] if defaults is not None else []
+    pipeline, found = validated(document, context)
+    problems += found
     return Loaded(pipeline, tuple(sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0)))
 
 
@@ -94,14 +98,41 @@ def _text_of(path: Path) -> str:
         raise DocumentError(Problem("", message)) from error
 
 
-def _overridden(document: Located, overrides: Sequence[str], environment: Mapping[str, str]) -> Located:
-    for override in overrides:
-        name, equals, text = (part.strip() for part in override.partition("="))
-        steps = _steps(name)
-        if not equals or not steps:
-            raise DocumentError(Problem(f"--set {override}", "should be key.path=value, such as jobs.street.size=256"))
-        value = parse(text or "''", environment, key=f"--set {name}", first_line=None)
-        document = _set(document, steps, value, name)
+@dataclass(frozen=True)
+class _Setting:
+    """An override: what it is called, the steps to its place, and its value."""
+
+    name: str
+    steps: tuple[str | int, ...]
+    value: Located
+
+    def is_of_an_expanded_job(self, document: Located) -> bool:
+        """Whether it speaks of a job that is not there by that name before a matrix has made it."""
+        jobs = document.value.get("jobs")
+        match self.steps:
+            case ("jobs", str(name), *_) if jobs is not None and name != "*":
+                return all(_name_of(job) != name for _, job in jobs.children())
+        return False
+
+
+def _setting(override: str, environment: Mapping[str, str], problems: list[Problem]) -> Iterator[_Setting]:
+    name, equals, text = (part.strip() for part in override.partition("="))
+    steps = _steps(name)
+    if not equals or not steps:
+        problems.append(Problem(f"--set {override}", "should be key.path=value, such as jobs.street.size=256"))
+        return
+    try:
+        yield _Setting(name, tuple(steps), parse(text or "''", environment, key=f"--set {name}", first_line=None))
+    except DocumentError as error:
+        problems += error.problems
+
+
+def _overridden(document: Located, settings: Sequence[_Setting], problems: list[Problem]) -> Located:
+    for setting in settings:
+        try:
+            document = _set(document, setting.steps, setting.value, setting.name)
+        except DocumentError as error:
+            problems += error.problems
     return document
 
 
@@ -124,14 +155,16 @@ def _set(place: Located, steps: Sequence[str | int], value: Located, name: str) 
     if isinstance(place.value, list):
         chosen = [index for index, child in enumerate(place.value) if step in ("*", index) or _name_of(child) == step]
         if not chosen:
-            names = [_name_of(child) or index for index, child in enumerate(place.value)]
-            raise DocumentError(Problem(f"--set {name}", f"found {step!r}; allowed are * and {', '.join(map(str, names))}"))
+            names = [str(_name_of(child) or index) for index, child in enumerate(place.value)]
+            if len(names) > MOST_NAMED:
+                names = difflib.get_close_matches(str(step), names, n=MOST_NAMED, cutoff=0.0)
+            raise DocumentError(Problem(f"--set {name}", f"found {step!r}; allowed are * and {', '.join(names)}"))
         items = [_set(child, rest, value, name) if index in chosen else child for index, child in enumerate(place.value)]
         return replace(place, value=items)
     if isinstance(step, int):
         raise DocumentError(Problem(f"--set {name}", f"[{step}] counts the entries of a list, but there is none"))
-    if step.startswith("x-"):
-        return place  # the user's own, which nothing reads
+    if step.startswith("x-") or place.value is UNREAD:
+        return place  # the user's own, which nothing reads; or wrong already
     # A short form, such as a style's path, gives way to the mapping that the override speaks of.
     known = {} if place.value is None else _long_form(place).value
     if not isinstance(known, dict):
@@ -144,26 +177,40 @@ def _name_of(job: Located) -> str | None:
     return name.value if name is not None and isinstance(name.value, str) else None
 
 
-def _expanded(document: Located) -> Located:
-    """Fill `defaults` into every job, and make one job for each combination of a `matrix`."""
-    if not isinstance(document.value, dict):
-        message = "should be a mapping with version and jobs; see the README for an example"
-        raise DocumentError(Problem("", message, document.line))
+def _expanded(document: Located, problems: list[Problem]) -> tuple[Located, Located | None]:
+    """Fill `defaults` into every job, and make one job for each combination of a `matrix`; also the defaults, as a job."""
     top = dict(document.value)
     defaults = top.pop("defaults", None)
-    if defaults is not None and not isinstance(defaults.value, dict):
-        raise DocumentError(Problem("defaults", "should be a mapping of job keys, such as size: 512", defaults.line))
+    document, alone = replace(document, value=top), None
+    if defaults is not None and isinstance(defaults.value, dict):
+        alone = _without_matrix(_merged(_unread_job(defaults), defaults))
+    elif defaults is not None:
+        if defaults.value is not UNREAD:
+            problems.append(Problem(defaults.key, "should be a mapping of job keys, such as size: 512", defaults.line))
+        defaults = _unread_job(defaults)  # what it would have given is not missing
     jobs = top.get("jobs")
     if jobs is None or not isinstance(jobs.value, list):
-        return replace(document, value=top)
+        return document, alone
     expanded: list[Located] = []
     for job in jobs.value:
         merged = _merged(defaults, job) if defaults is not None and isinstance(job.value, dict) else job
-        expanded += _combinations(merged)
+        expanded += _combinations(merged, problems)
         if len(expanded) > MOST_JOBS:
-            raise DocumentError(Problem(jobs.key, f"are more than {MOST_JOBS}, with what each matrix makes", jobs.line))
-    top["jobs"] = replace(jobs, value=expanded)
-    return replace(document, value=top)
+            problems.append(Problem(jobs.key, f"are more than {MOST_JOBS}, with what each matrix makes", jobs.line))
+            break
+    return _with_jobs(document, expanded), alone
+
+
+def _with_jobs(document: Located, jobs: Sequence[Located]) -> Located:
+    before = document.value.get("jobs", document)
+    return replace(document, value={**document.value, "jobs": replace(before, key="jobs", value=list(jobs))})
+
+
+def _unread_job(place: Located) -> Located:
+    """A job of whose required keys nothing is known."""
+    unread = replace(place, value=UNREAD)
+    keys = {name: unread for name, field in Job.model_fields.items() if field.is_required()}
+    return replace(place, value={**keys, "style": replace(place, value={"images": unread})})
 
 
 def _merged(defaults: Located, job: Located) -> Located:
@@ -172,7 +219,9 @@ def _merged(defaults: Located, job: Located) -> Located:
     merged = dict(defaults.value)
     for name, own in job.value.items():
         default = merged.get(name)
-        if default is not None:
+        if default is not None and default.value is UNREAD and isinstance(own.value, dict):
+            own = replace(own, value=UNREAD)  # a part of it is not known
+        elif default is not None:
             own = _merged(_long_form(default), _long_form(own))
         merged[name] = own
     return replace(job, value=merged)
@@ -191,10 +240,9 @@ def _long_form(place: Located) -> Located:
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_-]*)\}")
 
 
-def _combinations(job: Located) -> list[Located]:
+def _combinations(job: Located, problems: list[Problem]) -> list[Located]:
     if not isinstance(job.value, dict) or "matrix" not in job.value:
         return [job]
-    rest = {name: child for name, child in job.value.items() if name != "matrix"}
     matrix = job.value["matrix"]
     usable = isinstance(matrix.value, dict) and all(
         isinstance(values.value, list)
@@ -204,46 +252,58 @@ def _combinations(job: Located) -> list[Located]:
     )
     if not usable or not matrix.value:
         message = "should map each key to a list of its values, such as style: [starry_night, night_cafe]"
-        raise DocumentError(Problem(matrix.key, message, matrix.line))
+        problems += [Problem(matrix.key, message, matrix.line)] if matrix.value is not UNREAD else []
+        return [_without_matrix(job)]
     made = math.prod(len(values.value) for values in matrix.value.values())
     if made > MOST_JOBS:
-        raise DocumentError(Problem(matrix.key, f"makes {made} jobs, at most {MOST_JOBS} are allowed", matrix.line))
+        problems.append(Problem(matrix.key, f"makes {made} jobs, at most {MOST_JOBS} are allowed", matrix.line))
+        return [_without_matrix(job)]
     keys = list(matrix.value)
+    rest = replace(job, value={name: child for name, child in job.value.items() if name != "matrix"})
     combinations = itertools.product(*(matrix.value[key].value for key in keys))
-    return [
-        replace(job, value={name: _filled(child, dict(zip(keys, values, strict=True))) for name, child in rest.items()})
-        for values in combinations
-    ]
+    return [_filled(rest, dict(zip(keys, values, strict=True)), problems) for values in combinations]
 
 
-def _filled(place: Located, values: Mapping[str, Located]) -> Located:
-    """Replace ``{key}``; a text that is nothing but one placeholder takes the value with its type."""
+def _without_matrix(job: Located) -> Located:
+    """What can be checked of a job though nothing is known of its matrix."""
+    return _filled(replace(job, value={name: child for name, child in job.value.items() if name != "matrix"}), None, [])
+
+
+def _filled(place: Located, values: Mapping[str, Located] | None, problems: list[Problem]) -> Located:
+    """Replace ``{key}``; a text that is nothing but one placeholder takes the value with its type.
+
+    Args:
+        place: to be filled.
+        values: by key; None where they are not known, and so what depends on them is not.
+        problems: to which placeholders without a value are added.
+    """
     if isinstance(place.value, dict):
-        return replace(place, value={name: _filled(child, values) for name, child in place.value.items()})
+        return replace(place, value={name: _filled(child, values, problems) for name, child in place.value.items()})
     if isinstance(place.value, list):
-        return replace(place, value=[_filled(child, values) for child in place.value])
+        return replace(place, value=[_filled(child, values, problems) for child in place.value])
     if not isinstance(place.value, str):
         return place
+    names = _PLACEHOLDER.findall(place.value)
+    if values is None:
+        return replace(place, value=UNREAD) if names else place
+    unknown = [name for name in names if name not in values]
+    if unknown:
+        problems.append(Problem(place.key, f"has {{{unknown[0]}}}, but matrix has only {', '.join(values)}", place.line))
+    if unknown or any(values[name].value is UNREAD for name in names):
+        return replace(place, value=UNREAD)
     whole = _PLACEHOLDER.fullmatch(place.value)
-    if whole and whole[1] in values:
+    if whole:
         return replace(place, value=values[whole[1]].value)
-
-    def value_of(match: re.Match[str]) -> str:
-        if match[1] not in values:
-            raise DocumentError(Problem(place.key, f"has {match[0]}, but matrix has only {', '.join(values)}", place.line))
-        return str(values[match[1]].value)
-
-    return replace(place, value=_PLACEHOLDER.sub(value_of, place.value))
+    return replace(place, value=_PLACEHOLDER.sub(lambda match: str(values[match[1]].value), place.value))
 
 
-def _validated(document: Located, path: Path, unread: Collection[str]) -> tuple[Pipeline | None, list[Problem]]:
-    """What is right of a document, and what is wrong with the rest, but for keys whose values could not be read."""
+def validated(document: Located, context: Mapping[str, Path]) -> tuple[Pipeline | None, list[Problem]]:
+    """What is right of a document, and what is wrong with the rest."""
     problems: list[Problem] = []
-    context = {"folder": path.absolute().parent}
     try:
         pipeline = Pipeline.model_validate(document.plain(), context=context)
     except ValidationError as error:
-        problems = problems_of(error, document, unread)
+        problems = problems_of(error, document)
         document = _right_part(document, error)
         try:
             pipeline = Pipeline.model_validate(document.plain(), context=context)

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from nstpipe.config.document import Located, below
+from nstpipe.config.document import UNREAD, Located, below
 from nstpipe.config.models import DEVICE_PATTERN, SECRETS, Job, Pipeline, Style, StyleImage
 from nstpipe.errors import Problem
 
 
-def problems_of(error: ValidationError, document: Located, unread: Collection[str] = ()) -> list[Problem]:
-    """One problem for each key that is wrong, in the order of the file.
+def problems_of(error: ValidationError, document: Located) -> list[Problem]:
+    """One problem for each key that is wrong, in the order of the file; values that could not be read have had theirs.
 
     Args:
         error: pydantic's.
         document: that was checked.
-        unread: keys whose values could not be read, which has been said already.
     """
     by_place: dict[tuple[str | int, ...], list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
@@ -30,11 +29,11 @@ def problems_of(error: ValidationError, document: Located, unread: Collection[st
         by_place.setdefault(_place(detail, document), []).append(detail)
     problems: dict[tuple[str, int | None, str], Problem] = {}
     for place, details in by_place.items():
-        written, problem = _problem(place, details, document)
-        if any(written == key or written.startswith((f"{key}.", f"{key}[")) for key in unread):
-            continue
-        # `defaults` and a matrix bring one key of the file into many jobs; it is wrong once.
-        problems.setdefault((written, problem.line, problem.message), problem)
+        found = _problem(place, details, document)
+        if found is not None:
+            written, problem = found
+            # `defaults` and a matrix bring one key of the file into many jobs; it is wrong once.
+            problems.setdefault((written, problem.line, problem.message), problem)
     return sorted(problems.values(), key=lambda problem: problem.line or 0)
 
 
@@ -54,8 +53,8 @@ def _place(detail: ErrorDetails, document: Located) -> tuple[str | int, ...]:
     return tuple(place)
 
 
-def _problem(place: tuple[str | int, ...], details: Sequence[ErrorDetails], document: Located) -> tuple[str, Problem]:
-    """The key as it stands in the file, and the problem, in which a job goes by its name."""
+def _problem(place: tuple[str | int, ...], details: Sequence[ErrorDetails], document: Located) -> tuple[str, Problem] | None:
+    """The key as it stands in the file, and the problem, in which a job goes by its name; None if it has been told."""
     here, missing = document, ""
     for step in place:
         child = here.child(step)
@@ -63,6 +62,8 @@ def _problem(place: tuple[str | int, ...], details: Sequence[ErrorDetails], docu
             missing = str(step)
             break
         here = child
+    if here.value is UNREAD:
+        return None
     written = below(here.key, missing) if missing else here.key
     key = written if written.startswith(("--set", "defaults")) else _named(place, document)
     return written, Problem(key, _message(place, details, here), here.line)
@@ -102,14 +103,33 @@ def _named(place: Sequence[str | int], document: Located) -> str:
 
 
 def _unknown_key(place: tuple[str | int, ...]) -> str:
+    key = str(place[-1])
     known = list(_model_at(place[:-1]).model_fields)
     if place[:-1] == ():
         known.append("defaults")
     elif len(place) == 3 and place[0] == "jobs":
         known.append("matrix")
-    meant = difflib.get_close_matches(str(place[-1]), known, n=1, cutoff=0.6)
+    name, colon, value = key.partition(":")
+    if colon and name in known:
+        return f"needs a space behind its colon: {name}: {value}"
+    homes = list(dict.fromkeys(_homes(key)))
+    meant = difflib.get_close_matches(key, known, n=1, cutoff=0.8 if homes else 0.6)
+    if homes:
+        hint = f"; or did you mean {meant[0]}?" if meant else ""
+        return f"stands in the wrong place: it belongs {' or '.join(homes)}{hint}"
     hint = f"did you mean {meant[0]}?" if meant else f"known here: {', '.join(dict.fromkeys(known))}."
     return f"is no key that nstpipe knows; {hint} A key of your own starts with x-"
+
+
+def _homes(name: str, model: type[BaseModel] = Pipeline, outer: tuple[str, ...] = ()) -> Iterator[str]:
+    """Where a key of that name belongs, in words."""
+    known = {*model.model_fields, *(("defaults",) if model is Pipeline else ("matrix",) if model is Job else ())}
+    if name in known:
+        below_job = ".".join(outer).removeprefix("jobs").removeprefix(".")
+        yield f"below {below_job}" if below_job else "in a job or in defaults" if outer else "at the top of the file"
+    for key, field in model.model_fields.items():
+        for inner in _models_in(field.annotation):
+            yield from _homes(name, inner, (*outer, key))
 
 
 def _unknown_name(name: str, known: Sequence[str]) -> str:

@@ -37,7 +37,7 @@ ANIMATION_SUFFIXES = (".gif", ".webp")
 
 DEVICE_PATTERN = r"^(auto|cpu|cuda(:[0-9]+)?)$"
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".gif", ".avif", ".heic", ".heif")
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".gif", ".avif", ".heic", ".heif", ".jfif", ".bmp")
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv")
 
 SMALLEST_SIZE = 32
@@ -45,6 +45,9 @@ SMALLEST_SIZE = 32
 
 LARGEST_SIZE = 16384
 """Pixels on the longest side; the largest side that JPEG's and WebP's common decoders take."""
+
+MOST_WORKERS = 1024
+"""Processes on one machine; more is a slip."""
 
 LONGEST_LAG = 100
 """Frames; the results of so many are kept in memory and, for going on after a stop, on disk."""
@@ -419,7 +422,7 @@ class Pipeline(_Model):
     precision: Literal["auto", "bfloat16", "float32"] = Field(
         default="auto", description="auto takes bfloat16 where the device computes in it natively, and is no slower in it."
     )
-    workers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
+    workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)] | Literal["auto"] = Field(
         default="auto", description="Processes on this machine."
     )
     weights: Annotated[Literal["bundled", "torchvision"] | FilePath, _keyword_or_path("bundled", "torchvision")] = Field(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-_READ = ["JPEG", "PNG", "TIFF", "WEBP", "GIF", "AVIF"]
+_READ = ["JPEG", "PNG", "TIFF", "WEBP", "GIF", "AVIF", "BMP"]
 """By Pillow's names. What a file is, is decided by its content: one that is called a JPEG may hold anything, and Pillow would
 hand PostScript to a program that runs what is written in it."""
 

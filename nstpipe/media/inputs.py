@@ -6,13 +6,13 @@ import fnmatch
 import glob
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nstpipe.config.models import ANIMATION_SUFFIXES, PICTURE_SUFFIXES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES, Job
 from nstpipe.errors import ItemError
-from nstpipe.files import is_numbered
+from nstpipe.files import is_numbered, nearest
 from nstpipe.media.animation import is_animated_webp
 from nstpipe.media.formats import PILLOW_ERRORS, opened
 
@@ -49,18 +49,36 @@ def find_inputs(job: Job) -> tuple[InputFile, ...]:
     """
     if job.input.is_dir():
         files = _of_folder(job)
-    elif job.input.is_file() or is_numbered(job.input):
+    elif _is_single(job.input):
         files = (_single(job),)
     elif glob.has_magic(str(job.input)):
         files = _by_glob(job)
     else:
-        near = sorted(path.name for path in job.input.parent.glob("*")) if job.input.parent.is_dir() else []
-        beside = f"In that folder are: {', '.join(near[:8])}" if near else f"The folder {job.input.parent} is missing or empty"
-        raise ItemError(f"input: {job.input} does not exist.", f"{beside}.")
+        raise ItemError(f"input: {job.input} does not exist.", nearest(job.input))
     for file in files:
         if file.output.resolve() == file.path.resolve():
             raise ItemError(f"output: {file.output} is the input itself, which would be lost.", "Give another place.")
     return files
+
+
+def left_aside(job: Job) -> Iterator[str]:
+    """What a job's input, include or exclude name to no effect, in words."""
+    if _is_single(job.input):
+        if job.include is not None or job.exclude:
+            yield f"include and exclude choose among the files of a folder or glob; {job.input.name} is taken whatever they say"
+    elif not job.input.is_dir() and glob.has_magic(str(job.input)) and "**" not in job.input.parts:
+        found = _matching(job.input)
+        folders = [path for path in found if path.is_dir() and path not in (job.output, *job.output.parents)]
+        if folders and any(map(_has_known_suffix, found)):
+            several = f"{len(folders)} folders, such as" if len(folders) > 1 else "a folder,"
+            yield (
+                f"{job.input} matches files and {several} {folders[0].name}; the files are taken, and no folder. "
+                "A job whose glob matches folders alone takes the pictures in them"
+            )
+
+
+def _is_single(path: Path) -> bool:
+    return path.is_file() or is_numbered(path)
 
 
 def is_moving(path: Path) -> bool | None:
@@ -71,6 +89,8 @@ def is_moving(path: Path) -> bool | None:
     except OSError:
         return None
     if head.startswith(_PICTURE_HEADS):
+        return False
+    if head[:2] == b"BM" and head[6:10] == bytes(4):  # two letters alone may begin any text
         return False
     if head.startswith(b"GIF8"):
         return _has_several_frames(path)
@@ -192,11 +212,15 @@ def _in_folder(job: Job) -> list[Path]:
     excluded = {path for pattern in job.exclude for path in _matches(job.input, pattern, "exclude")}
     kept = [path for path in chosen if excluded.isdisjoint((path, *path.parents)) and not is_hidden(path, job.input)]
     if job.include is None:
-        kept = [path for path in kept if path.suffix.lower() in PICTURE_SUFFIXES or is_moving(path) is False]
+        kept = [path for path in kept if _is_picture(path)]
     if not kept:
         what = ", ".join(patterns) if job.include else ", ".join(PICTURE_SUFFIXES)
         raise ItemError(f"input: {job.input} holds no picture that matches {what}.", "Look at include and exclude.")
     return _sorted(kept, job.input)
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in PICTURE_SUFFIXES or is_moving(path) is False
 
 
 def _matches(folder: Path, pattern: str, key: str) -> list[Path]:
@@ -221,30 +245,49 @@ def _sorted(paths: Sequence[Path], folder: Path) -> list[Path]:
 
 
 def _by_glob(job: Job) -> tuple[InputFile, ...]:
-    """Files of a glob; the part before the first wildcard is what the output mirrors."""
+    """Files of a glob, or the pictures of its folders; the part before the first wildcard is what the output mirrors."""
     parts = job.input.parts
     fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
     root = Path(*parts[:fixed])
-    # Path.glob would take hidden files too.
-    found = [Path(path) for path in glob.glob(str(job.input), recursive=True)]  # noqa: PTH207
+    found = _matching(job.input)
+    files = [path for path in found if _has_known_suffix(path)]
+    of_folders = not files
+    if of_folders:
+        files = [path for folder in found if folder.is_dir() for path in _pictures_below(folder)]
     if job.include is not None:
-        found = [path for path in found if _is_among(path, root, job.include)]
-    found = [path for path in found if not _is_among(path, root, job.exclude)]
-    files = [path for path in found if path.is_file() and path.suffix.lower() in PICTURE_SUFFIXES + VIDEO_SUFFIXES]
+        files = [path for path in files if _is_among(path, root, job.include)]
+    files = [path for path in dict.fromkeys(files) if not _is_among(path, root, job.exclude)]
     if not files:
         raise ItemError(f"input: no video or picture matches {job.input}.", f"Look into {root}, and at include and exclude.")
     if job.output.suffix.lower() in VIDEO_CODECS_BY_SUFFIX:
         raise ItemError(f"output: {job.output} should be a folder, for the input is a glob.")
     inputs = _without_collisions([_mirrored(path, job, root) for path in _sorted(files, root)])
-    wanted = parts[fixed:]
+    whole, wanted = root.resolve(), parts[fixed:]
     for file in inputs:
         output = file.output.resolve()
-        if root.resolve() in output.parents and matches_parts(output.relative_to(root.resolve()).parts, wanted):
+        below = output.relative_to(whole).parts if whole in output.parents else ()
+        least = 1 if of_folders else len(below)
+        if below and any(matches_parts(below[:depth], wanted) for depth in range(least, len(below) + 1)):
             raise ItemError(
                 f"output: {file.output} matches the input {job.input}, so results would become inputs.",
                 "Give a place outside it, or a narrower pattern.",
             )
     return inputs
+
+
+def _matching(pattern: Path) -> list[Path]:
+    # Path.glob would take hidden files too.
+    return [Path(path) for path in glob.glob(str(pattern), recursive=True)]  # noqa: PTH207
+
+
+def _has_known_suffix(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in PICTURE_SUFFIXES + VIDEO_SUFFIXES
+
+
+def _pictures_below(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        if path.is_file() and not is_hidden(path, folder) and _is_picture(path):
+            yield path
 
 
 def _is_among(path: Path, root: Path, patterns: Sequence[str]) -> bool:

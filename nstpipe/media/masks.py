@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nstpipe.config.models import PICTURE_SUFFIXES, Region
 from nstpipe.errors import ItemError
+from nstpipe.files import nearest
 from nstpipe.media.frame import resized
 from nstpipe.media.inputs import natural_key
 from nstpipe.media.pictures import read_picture
@@ -47,7 +48,7 @@ def mask_of(region: Region, key: str, name: Path, frame_count: int, *, is_video:
     """
     if not region.mask.is_dir():
         if not region.mask.exists():
-            raise ItemError(f"{key}.mask: {region.mask} does not exist.", "Give a picture, or a folder of pictures.")
+            raise ItemError(f"{key}.mask: {region.mask} does not exist.", nearest(region.mask))
         return Mask((region.mask,))
     if is_video:
         files = [path for path in region.mask.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES]

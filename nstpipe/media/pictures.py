@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from nstpipe.errors import ItemError
-from nstpipe.files import completed
+from nstpipe.files import completed, nearest
 from nstpipe.media.deep import DEEP_FORMATS, deep_pixels, encoded_png, encoded_tiff, is_deep, tiff_size
 from nstpipe.media.formats import PILLOW_ERRORS, opened
 from nstpipe.media.frame import Frame, PictureMetadata, Pixels, in_eight_bits, in_sixteen_bits, resized
@@ -40,6 +40,8 @@ _FORMATS = {
     ".avif": "AVIF",
     ".heic": "HEIF",
     ".heif": "HEIF",
+    ".jfif": "JPEG",
+    ".bmp": "BMP",
 }
 """Pillow's format for each suffix: a result is what its name says, whatever the original was."""
 
@@ -275,7 +277,7 @@ def _without_alpha(image: Image.Image) -> Image.Image:
 
 def _unreadable(path: Path, error: BaseException) -> ItemError:
     if isinstance(error, FileNotFoundError):
-        return ItemError(f"{path} does not exist.")
+        return ItemError(f"{path} does not exist.", nearest(path))
     try:
         if path.stat().st_size == 0:
             return ItemError(f"{path} is empty (0 bytes).", "Copy the picture again.")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nstpipe.errors import MachineError
+from nstpipe.files import nearest
 from nstpipe.media.frame import Pixels, resized
 from nstpipe.motion.flow import Floats, Flow
 from nstpipe.style.device import choose_device
@@ -103,7 +104,7 @@ def _loaded(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         allowed = "allowed are dis, farneback, raft, and the path of a RAFT state dict"
-        raise MachineError(f"flow: {path} does not exist; {allowed}.") from error
+        raise MachineError(f"flow: {path} does not exist; {allowed}.", nearest(path)) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise MachineError(

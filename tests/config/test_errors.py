@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nstpipe.config import load_pipeline
+from nstpipe.config import load_pipeline, load_right_part
 from nstpipe.config.document import MOST_CHARACTERS
 from nstpipe.errors import ConfigError, Problem
 
@@ -46,7 +46,7 @@ WRONG_VALUES: list[tuple[str, str, str]] = [
     (
         "regions: [{mask: m.png, style: {images: [a.jpg], layers: {relu1_1: 1}}}]",
         "regions[0].style.layers",
-        "known here: images",
+        "stands in the wrong place: it belongs below style or below content",
     ),
     ("temporal: {lags: [10, 1]}", "temporal.lags", "; should be numbers that rise and begin with 1"),
     ("audio: [copy]", "audio", "found a list of 1; should be copy or none"),
@@ -80,6 +80,14 @@ WRONG_VALUES: list[tuple[str, str, str]] = [
     ("optimizer: {frist: 3}", "optimizer.frist", "did you mean first?"),
     ("encode: {codek: ffv1}", "encode.codek", "did you mean codec?"),
     ("content: {layer: {relu4_2: 1}}", "content.layer", "did you mean layers?"),
+    ("encode: {crf:3, codec: libx264}", "encode.crf:3", "needs a space behind its colon: crf: 3"),
+    # known keys of other places
+    ("seed: 1", "seed", "stands in the wrong place: it belongs at the top of the file"),
+    ("defaults: {size: 64}", "defaults", "stands in the wrong place: it belongs at the top of the file"),
+    ("weight: 2", "weight", "stands in the wrong place: it belongs below style.images or below regions.style.images or below"),
+    ("strength: 2", "strength", "stands in the wrong place: it belongs below style or below regions.style"),
+    ("crf: 2", "crf", "stands in the wrong place: it belongs below encode"),
+    ("optimizer: {size: 64}", "optimizer.size", "stands in the wrong place: it belongs in a job or in defaults"),
 ]
 
 
@@ -134,7 +142,11 @@ WRONG_TOP: list[tuple[str, str, str]] = [
     ("weights: [a]", "weights", "found a list of 1; should be a path"),
     ("job: 1", "job", "did you mean jobs?"),
     ("defualts: {size: 64}", "defualts", "did you mean defaults?"),
-    ("size: 64", "size", "is no key that nstpipe knows"),
+    ("size: 64", "size", "stands in the wrong place: it belongs in a job or in defaults"),
+    ("style: s.jpg", "style", "stands in the wrong place: it belongs in a job or in defaults or below regions"),
+    ("matrix: {a: [1]}", "matrix", "stands in the wrong place: it belongs in a job or in defaults"),
+    ("webhook: https://a.b", "webhook", "stands in the wrong place: it belongs below notify"),
+    ("weight: a.pth", "weight", "below temporal; or did you mean weights?"),
     ("1: one", "1", "is no key that nstpipe knows"),
     ("defaults: [1]", "defaults", "should be a mapping of job keys, such as size: 512"),
     ("defaults: none", "defaults", "should be a mapping of job keys, such as size: 512"),
@@ -383,6 +395,70 @@ def test_a_nameless_job_after_a_matrix_keeps_its_number(tmp_path: Path) -> None:
     assert brief(only_problem(tmp_path, text)) == Problem("jobs[1].name", "is required, but missing", 8)
 
 
+# What is wrong in one place hides nothing in another
+
+
+@pytest.mark.parametrize("defaults", ["[1]", "many", "{size: 3}", "${NOWHERE}"])
+def test_wrong_defaults_hide_nothing_and_what_they_would_have_given_is_not_missing(tmp_path: Path, defaults: str) -> None:
+    text = f"version: 1\ndefaults: {defaults} # <-\njobs:\n{job(style='')}{job('sise: 3 # <-', name='b')}"
+    text = text.replace("{size: 3}", "{size: 3, style: d.jpg}")
+    found = problems(tmp_path, text)
+    assert [problem.line for problem in found] == marked(text)
+    assert found[0].key.startswith("defaults")
+
+
+@pytest.mark.parametrize(
+    ("value", "key", "words"),
+    [
+        ("{size: many}", "size", "found the text 'many'; should be a whole number or native"),
+        ("{size: 3, style: d.jpg}", "size", "found 3; should be at least 32 or native"),
+        ("{style: {strength: -1}, size: 64}", "style.strength", "found -1; should be more than 0"),
+        ("{style: {scael: 1}}", "style.scael", "did you mean scale?"),
+        ("{style: {images: [5]}}", "style.images[0]", "found 5; should be a path or a mapping"),
+        ("{regions: [{style: keep}]}", "regions[0].mask", "is required, but missing"),
+        ("{matrix: {v: [1]}, size: '{v}', audio: 3}", "audio", "found 3; should be"),
+    ],
+)
+def test_defaults_are_checked_though_every_job_overrides_them(tmp_path: Path, value: str, key: str, words: str) -> None:
+    own = ("size: 64", "audio: none", "regions: []", "style: {images: [s.jpg], strength: 2}", "matrix: {v: [2]}")
+    text = document(job(*own, style=""), top=f"defaults: {value}\n")
+    problem = only_problem(tmp_path, text)
+    assert (problem.key, problem.line) == (f"defaults.{key}", 2)
+    assert words in problem.message
+
+
+def test_defaults_of_no_job_are_checked_too(tmp_path: Path) -> None:
+    found = problems(tmp_path, "version: 1\ndefaults: {size: 3}\njobs: []\n")
+    assert [(problem.key, problem.line) for problem in found] == [("defaults.size", 2), ("jobs", 3)]
+
+
+@pytest.mark.parametrize("matrix", ["[1]", "{v: 1}", "{v: ['${NOWHERE}']}", "${NOWHERE}"])
+def test_a_wrong_matrix_hides_nothing_and_what_depends_on_it_is_not_wrong(tmp_path: Path, matrix: str) -> None:
+    own = (f"matrix: {matrix} # <-", "size: '{v}'", "sise: 3 # <-", "audio: '{v}{v}'")
+    text = document(
+        job(*own, name="'a-{v}'", input="'{v}'", output="'{v}'"), job("total_variation: -1 # <-", name="b"), job(name="c")
+    )
+    found = problems(tmp_path, text)
+    assert [problem.line for problem in found] == marked(text)
+
+
+def test_a_placeholder_without_a_value_hides_nothing(tmp_path: Path) -> None:
+    own = ("matrix: {v: [1, 2]}", "audio: '{w}' # <-", "sise: 3 # <-")
+    text = document(job(*own, name="'a-{v}'", output="'out/{v}'"), job("size: 3 # <-", name="b"))
+    assert [problem.line for problem in problems(tmp_path, text)] == marked(text)
+
+
+def test_what_depends_on_a_variable_that_is_not_set_is_no_part_of_what_is_right(tmp_path: Path) -> None:
+    file = tmp_path / "pipeline.yaml"
+    same = job(output="${NOWHERE}", name="c")
+    file.write_text(document(job(input="${NOWHERE}"), job(name="b"), same, same.replace("name: c", "name: d"), top="seed: 3\n"))
+    loaded = load_right_part(file, environment={})
+    assert [problem.line for problem in loaded.problems] == [5, 14, 18]
+    assert all("NOWHERE, which is not set" in problem.message for problem in loaded.problems)
+    assert loaded.pipeline is not None
+    assert ([entry.name for entry in loaded.pipeline.jobs], loaded.pipeline.seed) == (["b"], 3)
+
+
 # The text itself
 
 
@@ -433,11 +509,37 @@ def test_a_file_that_is_no_mapping(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        ("version: 1\njobs: [\n", 3, "is not YAML"),
-        ("version: 1\njobs: *nobody\n", 2, "undefined alias 'nobody'"),
-        ("version: 1\n---\nversion: 1\n", 2, "expected a single document"),
-        ("version: 1\nseed: 1: 2\n", 2, "is not YAML"),
-        ("version: 1\nseed: !!python/object:os.system x\n", 2, "is not YAML"),
+        # quotes and brackets: told where they are opened
+        ("version: 1\nwork: 'here\nseed: 1\n", 2, "a quote is opened here and never closed; close it"),
+        ('version: 1\nwork: "here\nseed: 1\n', 2, "a quote is opened here and never closed; close it"),
+        ("version: 1\nwork: 'it's'\n", 2, "write '' for a ' within single quotes"),
+        ('version: 1\nwork: "a"/b\n', 2, "goes on behind its closing quote"),
+        ("version: 1\njobs: [\n", 3, "lacks its } or ]"),
+        ("version: 1\njobs: [{name: a,\n    input: b\nseed: 1\n", 2, "lacks its } or ]"),
+        ("version: 1\nnotify: {retries: 1 timeout_seconds: 2}\n", 2, "or a comma between its entries"),
+        ("version: 1\njobs: [a]]\n", 2, "closes what was not opened"),
+        ('version: 1\nwork: "C:\\Users"\n', 2, "write / in paths, or take single quotes"),
+        # colons and spaces
+        ("version: 1\nseed:1\nwork: a\n", 2, "write `key: value`, with a space behind the colon"),
+        ("version: 1\nwork: a\nseed:1\n", 3, "write `key: value`, with a space behind the colon"),
+        ("version: 1\nseed 1\nwork: a\n", 2, "write `key: value`, with a space behind the colon"),
+        ("version:1\nseed: 1\n", 2, "does not go with the one before; indent"),
+        ("version: 1\nseed: 1: 2\n", 2, "has a second colon; put quotes around"),
+        ("version: 1\nwork: a: b\n", 2, "has a second colon; put quotes around"),
+        # indentation
+        ("version: 1\n  seed: 1\n", 2, "does not go with the one before; indent"),
+        ("version: 1\njobs:\n  - name: a\n      input: b\n", 4, "does not go with the one before; indent"),
+        ("version: 1\njobs:\n  - name: a\n   input: b\n", 4, "is indented unlike those that it belongs with"),
+        ("version: 1\njobs:\n  - name: a\n - name: b\n", 4, "is indented unlike those that it belongs with"),
+        ("version: 1\njobs: - name: a\n", 2, "put the - on the next line"),
+        # characters that mean something
+        ("version: 1\njobs: *nobody\n", 2, "put quotes around a text that begins with *"),
+        ("version: 1\nwork: *.jpg\n", 2, "put quotes around a text that begins with *"),
+        ("version: 1\nwork: & a\n", 2, "put quotes around a text that begins with &"),
+        ("version: 1\nwork: %05d.png\n", 2, "no text begins with this character; put quotes around it"),
+        ("version: 1\nwork: | a\n", 2, "a text begins on the next line"),
+        ("version: 1\n---\nversion: 1\n", 2, "a second document begins here, with ---"),
+        ("version: 1\nseed: !!python/object:os.system x\n", 2, "put quotes around a text that begins with !"),
         ("version: 1\nseed: a\x07b\n", 2, "has a character that YAML does not allow, U+0007"),
         ("version: 1\n\0", 2, "U+0000"),
     ],
@@ -446,6 +548,8 @@ def test_text_that_is_no_yaml(tmp_path: Path, text: str, line: int, words: str) 
     problem = only_problem(tmp_path, text)
     assert (problem.key, problem.line) == ("", line)
     assert words in problem.message
+    for jargon in ("scanning", "parsing", "expected", "<", "scalar", "token", "constructor"):
+        assert jargon not in problem.message
 
 
 @pytest.mark.parametrize(

@@ -260,6 +260,27 @@ def test_setting_a_part_of_a_style_that_defaults_give(tmp_path: Path) -> None:
     assert (entry.style.images[0].path.name, entry.style.strength) == ("d.jpg", 2)
 
 
+def test_jobs_of_a_matrix_go_by_their_full_names(tmp_path: Path) -> None:
+    made = job("matrix: {v: [1, 2]}", "size: '3{v}'", name="'a-{v}'", input="in", output="'out/{v}'", style="")
+    text = document(made.replace("'3{v}'", "32"), job(name="b"), top="defaults: {style: d.jpg}\n")
+    jobs = load(tmp_path, text, "jobs.a-2.size=64", "jobs.a-1.style.strength=2", "jobs.b.size=96").jobs
+    assert [(entry.name, entry.size, entry.style.strength) for entry in jobs] == [("a-1", 32, 2), ("a-2", 64, 1), ("b", 96, 1)]
+    # What is said of one job wins over what is said of all.
+    jobs = load(tmp_path, text, "jobs.a-2.size=64", "jobs.*.size=128").jobs
+    assert [entry.size for entry in jobs] == [128, 64, 128]
+    problem = only_problem(tmp_path, text, "jobs.a-3.size=64")
+    assert problem.message == "found 'a-3'; allowed are * and a-1, a-2, b"
+    problem = only_problem(tmp_path, text, "jobs.a-2.size=3")
+    assert (problem.key, problem.line) == ("--set jobs.a-2.size", None)
+
+
+def test_of_many_jobs_the_nearest_names_are_told(tmp_path: Path) -> None:
+    made = job(f"matrix: {{v: {list(range(100, 200))}}}", name="'a-{v}'", input="in", output="'out/{v}'")
+    problem = only_problem(tmp_path, document(made), "jobs.a-1500.size=64")
+    allowed = problem.message.removeprefix("found 'a-1500'; allowed are * and ").split(", ")
+    assert (allowed[0], len(allowed)) == ("a-150", 8)
+
+
 def test_setting_comes_before_a_matrix(tmp_path: Path) -> None:
     text = document(job("matrix: {v: [1, 2]}", name="'a-{v}'", input="in", output="'out/{v}'"))
     assert [entry.size for entry in load(tmp_path, text, "jobs.a-{v}.size=64").jobs] == [64, 64]
@@ -321,9 +342,14 @@ def test_wrong_settings_are_told_by_their_name(tmp_path: Path, override: str, ke
 
 
 def test_settings_do_not_hide_what_else_is_wrong(tmp_path: Path) -> None:
-    found = problems(tmp_path, document(job("size: 3"), job(name="b")), "jobs.b.size=4", "seed=x")
+    text = document(job("size: 3"), job(name="b"), top="defaults: {encode: {codec: libx264}}\n")
+    wrong = ("nonsense", "jobs.b.size=4", "jobs.c.size=64", "work=${NOWHERE}", "seed=x", "defaults.encode.crf=1")
+    found = problems(tmp_path, text, *wrong)
     assert [(problem.key, problem.line) for problem in found] == [
+        ("--set nonsense", None),
+        ("--set work", None),
+        ("--set jobs.c.size", None),
         ("--set seed", None),
         ("--set jobs.b.size", None),
-        ("jobs.a.size", 7),
+        ("jobs.a.size", 8),
     ]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from nstpipe.config.models import Job
 from nstpipe.errors import ItemError
-from nstpipe.media.inputs import InputFile, find_inputs, is_moving, natural_key
+from nstpipe.media.inputs import InputFile, find_inputs, is_moving, left_aside, natural_key
 
 from .making import FFV1_RGB, blocks, films, make_video
 
@@ -150,7 +150,7 @@ CONTENTS = {
     "video": True,
     "moving GIF": True,
     "moving WEBP": True,
-    **dict.fromkeys(("JPEG", "PNG", "TIFF", "WEBP", "GIF", "AVIF"), False),
+    **dict.fromkeys(("JPEG", "PNG", "TIFF", "WEBP", "GIF", "AVIF", "BMP"), False),
 }
 
 
@@ -166,6 +166,8 @@ def test_a_file_is_what_it_holds_whatever_its_name(tmp_path: Path, content: str,
 def test_what_content_does_not_say_the_name_does(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_text("no picture")
     assert is_moving(tmp_path / "a.jpg") is None
+    (tmp_path / "a.csv").write_text("BMI, weight, height")
+    assert is_moving(tmp_path / "a.csv") is None
     assert is_moving(tmp_path / "none") is None
     [found] = find_inputs(job(tmp_path / "a.jpg", tmp_path / "out.jpg"))
     assert not found.is_video
@@ -283,6 +285,41 @@ def test_a_name_with_wildcards_that_is_a_file_is_that_file(tmp_path: Path) -> No
     assert [file.path for file in find_inputs(job(picture, tmp_path / "out"))] == [picture]
 
 
+def test_a_glob_of_folders_takes_their_pictures(tmp_path: Path) -> None:
+    folder = files(tmp_path / "in", "north/a.png", "north/deep/b.jpg", "north/film.mp4", "south/c.png", "south/.d.png", "e.txt")
+    wanted = job(folder / "*", tmp_path / "out")
+    found = find_inputs(wanted)
+    assert names(found, folder) == ["north/a.png", "north/deep/b.jpg", "south/c.png"]
+    assert [file.output for file in found] == [tmp_path / "out" / name for name in names(found, folder)]
+    assert list(left_aside(wanted)) == []
+    chosen = find_inputs(job(folder / "*", tmp_path / "out", include=["**/*.png"], exclude=["south"]))
+    assert names(chosen, folder) == ["north/a.png"]
+
+
+# What is named to no effect.
+
+
+def test_folders_beside_the_files_of_a_glob_are_left_aside_and_named(tmp_path: Path) -> None:
+    folder = files(tmp_path / "in", "a.png", "north/b.png", "out/a.png")
+    wanted = job(folder / "*", folder / "out")
+    assert names(find_inputs(wanted), folder) == ["a.png"]
+    [said] = left_aside(wanted)
+    assert "matches files and a folder, north; the files are taken, and no folder" in said
+    assert list(left_aside(job(folder / "**" / "*", tmp_path / "out"))) == []
+    assert list(left_aside(job(folder / "*.png", tmp_path / "out"))) == []
+
+
+def test_include_and_exclude_of_a_single_file_say_nothing_and_that_is_said(tmp_path: Path) -> None:
+    picture = files(tmp_path / "in", "a.png") / "a.png"
+    for settings in ({"include": ["*.jpg"]}, {"exclude": ["a*"]}):
+        wanted = job(picture, tmp_path / "out.png", **settings)
+        assert [file.path for file in find_inputs(wanted)] == [picture]
+        [said] = left_aside(wanted)
+        assert "a.png is taken whatever they say" in said
+        assert list(left_aside(job(picture.parent, tmp_path / "out", **settings))) == []
+    assert list(left_aside(job(picture, tmp_path / "out.png"))) == []
+
+
 # Refused.
 
 
@@ -334,7 +371,25 @@ def two_into_one(folder: Path) -> Job:
 
 
 def missing(folder: Path) -> Job:
-    return job(files(folder / "in", "film_1.mp4", "film_2.mp4") / "film_3.mp4", folder / "out.mp4")
+    return job(files(folder / "in", "other.mov", "film_1.mp4") / "film_9.mp4", folder / "out.mp4")
+
+
+def far(folder: Path) -> Job:
+    names = (f"film_{number}.mp4" for number in range(10))
+    return job(files(folder / "in", ".film.mp4", *names) / "x.mov", folder / "out.mp4")
+
+
+def near_a_folder(folder: Path) -> Job:
+    files(folder / "Holiday", "film.mp4")
+    return job(folder / "holyday" / "film.mp4", folder / "out.mp4")
+
+
+def folders_into_themselves(folder: Path) -> Job:
+    return job(files(folder / "in", "north/a.png") / "*", folder / "in" / "out")
+
+
+def no_folder_with_pictures(folder: Path) -> Job:
+    return job(files(folder / "in", "north/a.txt", "north/.b.png") / "*", folder / "out")
 
 
 def missing_folder(folder: Path) -> Job:
@@ -382,8 +437,12 @@ REFUSED: dict[Callable[[Path], Job], tuple[str, ...]] = {
     onto_itself: ("output: ", "is the input itself"),
     video_into_the_same_name: ("output: ", "a.png", "a.mp4", "would both be written to"),
     two_into_one: ("output: ", "a.avi", "a.mp4", "would both be written to"),
-    missing: ("input: ", "film_3.mp4 does not exist", "film_1.mp4, film_2.mp4"),
-    missing_folder: ("input: ", "film.mp4 does not exist", "none is missing or empty"),
+    missing: ("input: ", "film_9.mp4 does not exist", "Did you mean film_1.mp4?"),
+    far: ("input: ", "x.mov does not exist", "film_0.mp4, film_1.mp4", "film_7.mp4 and 2 more."),
+    folders_into_themselves: ("output: ", "out/north/a.png matches the input", "so results would become inputs"),
+    no_folder_with_pictures: ("input: ", "no video or picture matches"),
+    missing_folder: ("input: ", "film.mp4 does not exist", "There is no folder", "none. In", "is nothing"),
+    near_a_folder: ("input: ", "There is no folder", "holyday. Did you mean Holiday?"),
     empty_folder: ("input: ", "holds no picture that matches .jpg, .jpeg"),
     nothing_included: ("input: ", "holds no picture that matches *.jpg"),
     all_excluded: ("input: ", "holds no picture", "include and exclude"),

@@ -58,6 +58,15 @@ def info_of(path: Path) -> dict[str, object]:
         return dict(image.info)
 
 
+@pytest.mark.parametrize(("suffix", "kind"), [(".bmp", "BMP"), (".jfif", "JPEG")])
+def test_bmp_and_jfif_are_read_and_written(tmp_path: Path, suffix: str, kind: str) -> None:
+    original = made(tmp_path / f"original{suffix}", blocks(), format=kind, quality=100, subsampling=0)
+    pixels, _ = read_picture(original)
+    assert farthest(pixels, blocks()) <= JPEG_LOSS
+    with Image.open(passed_through(original, tmp_path / f"result{suffix}")) as image:
+        assert (image.format, image.size) == (kind, (WIDTH, HEIGHT))
+
+
 # Metadata.
 
 
