@@ -174,12 +174,13 @@ class Validation:
     notices: tuple[str, ...] = ()
 
 
-def validate(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = ()) -> Validation:
+def validate(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = (), on_event: Emit = _ignore) -> Validation:
     """Find all that is wrong at once: in the file, on this machine, and by opening the inputs of those jobs that are right.
 
     Args:
         pipeline: a pipeline.yaml's path, or a pipeline already loaded.
         overrides: ``key.path=value``, as for ``--set``.
+        on_event: told how far the look at the inputs is.
     """
     if isinstance(pipeline, Pipeline):
         loaded = Loaded(_loaded(pipeline, (), overrides, None, None), ())
@@ -189,7 +190,7 @@ def validate(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = ()) 
     if settings is None:
         return Validation(loaded.problems, (), 0)
     limit_megapixels(settings.max_megapixels)
-    usable, failures = check_inputs(settings)
+    usable, failures = check_inputs(settings, emit=on_event)
     missing = {str(error): error for error in _missing(settings)}  # said once, though several settings want it
     notices = tuple(f"{job.name}: {said}" for job in settings.jobs for said in left_aside(job))
     return Validation(loaded.problems, failures, usable, tuple(missing.values()), notices)

@@ -284,19 +284,23 @@ def rate_of(job: Job) -> Fraction:
     return Fraction(job.rate).limit_denominator(LARGEST_RATE_DENOMINATOR)
 
 
-def check_inputs(pipeline: Pipeline) -> tuple[int, tuple[ItemFailed, ...]]:
+def check_inputs(pipeline: Pipeline, *, emit: Emit) -> tuple[int, tuple[ItemFailed, ...]]:
     """Open every painting, every input to the end of its head, and every picture to its last line, and try the encoders.
 
     Nothing is written but for those trials, in a folder that is removed again.
+
+    Args:
+        pipeline: with the jobs whose inputs are opened.
+        emit: told how far it is.
 
     Returns:
         How many inputs can be used, and what is wrong with the others.
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        return _check_inputs(pipeline, Path(folder))
+        return _check_inputs(pipeline, Path(folder), _Watch(Stop(), emit))
 
 
-def _check_inputs(pipeline: Pipeline, trials: Path) -> tuple[int, tuple[ItemFailed, ...]]:
+def _check_inputs(pipeline: Pipeline, trials: Path, watch: _Watch) -> tuple[int, tuple[ItemFailed, ...]]:
     usable = 0
     failures: list[ItemFailed] = []
     taken: dict[Path, InputFile] = {}
@@ -313,13 +317,11 @@ def _check_inputs(pipeline: Pipeline, trials: Path) -> tuple[int, tuple[ItemFail
         except ItemError as error:
             failures.append(failed(job, job.input, error))
             continue
-        for file in files:
+        for inputs_done, file in enumerate(files):
+            watch(job.name, str(file.path), inputs_done, len(files), 0.0)
             try:
                 _see_that_it_is_alone(file, taken)
-                video = _opened(file, job)
-                if video is not None:
-                    size = working_size((video.width, video.height), job.size, even=True)
-                    try_encoding(job, file.output, video, size, trials)
+                video = _opened(file, job, trials)
                 for mask in masks_of(file, job, len(video.ticks) if video is not None else 1):
                     for path in mask.files:
                         picture_size(path)
@@ -340,15 +342,18 @@ def try_encoding(job: Job, output: Path, video: VideoInfo, size: tuple[int, int]
     try_output(trials, output, video, size, job.encode, copy_audio=copy_audio, keep_metadata=keep_metadata)
 
 
-def _opened(file: InputFile, job: Job) -> VideoInfo | None:
+def _opened(file: InputFile, job: Job, trials: Path) -> VideoInfo | None:
+    """Open an input, and see that its result can be written; what is found of it, if it is a video."""
     if file.problem:
         raise ItemError(file.problem)
-    if file.is_video:
-        video = probe(file.path, rate_of(job))
-        check_readable(video)
-        return video
-    read_picture(file.path)
-    return None
+    if not file.is_video:
+        height, width, _ = read_picture(file.path)[0].shape
+        check_output(file.output, working_size((width, height), job.size))
+        return None
+    video = probe(file.path, rate_of(job))
+    check_readable(video)
+    try_encoding(job, file.output, video, working_size((video.width, video.height), job.size, even=True), trials)
+    return video
 
 
 def losses_of(output: Output) -> Iterator[ItemFailed]:

@@ -38,6 +38,24 @@ def test_each_picture_counts_once(tmp_path: Path) -> None:
     ]
 
 
+def test_validate_counts_them_too_and_sees_that_results_can_be_written(tmp_path: Path) -> None:
+    events: list[Event] = []
+    pipeline = pictures(tmp_path, 2)
+    make_picture(tmp_path / "wide.png", size=(16_500, 40))  # WebP's sides end at 16,383 pixels
+    pipeline = write_pipeline(
+        tmp_path,
+        {"name": "street", "input": "in", "output": "out"},
+        {"name": "wide", "input": "wide.png", "output": "out/wide.webp", "size": "native"},
+    )
+    found = api.validate(pipeline, on_event=events.append)
+    assert [(event.job, event.inputs_done, event.inputs) for event in looks(events)] == [
+        ("street", 0, 2), ("street", 1, 2), ("wide", 0, 1),
+    ]  # fmt: skip
+    assert found.usable == 2
+    [failure] = found.failures
+    assert "wide.webp would have 16500x40 pixels; WEBP holds no more than 16383 a side" in failure.reason
+
+
 def test_a_film_is_decoded_twice_and_then_never_again(tmp_path: Path) -> None:
     make_video(tmp_path / "in.mp4", frames=4)
     pipeline = write_pipeline(tmp_path, {"name": "film", "input": "in.mp4", "output": "out/film.mp4"})

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import typer
 from rich import box
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nstpipe.cli.options import AsJson, File, Overrides, console_for, failure_as_json, leave_for, print_json
+from nstpipe.cli.options import AsJson, File, Overrides, console_for, failure_as_json, leave_for, print_json, told
 from nstpipe.errors import ConfigError, Problem
 
 
@@ -26,8 +28,10 @@ def validate(
     Example: nstpipe validate pipeline.yaml
     """
     from nstpipe import api
+    from nstpipe.report.progress import progress
 
-    found = api.validate(pipeline, overrides=set_)
+    with progress(Console(stderr=True), quiet=False) as reporter:
+        found = api.validate(pipeline, overrides=set_, on_event=lambda event: told(lambda: reporter(event), sys.stderr))
     if as_json:
         for problem in found.problems:
             print_json({"file": str(pipeline), **asdict(problem)})
