@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -183,7 +185,12 @@ def test_a_cut_video_is_decoded_to_its_end_for_the_first_plan_alone(tmp_path: Pa
     pipeline = write_pipeline(tmp_path, {"name": "film", "input": "in.mp4", "output": "out/film.mp4"})
     decoded: list[VideoInfo] = []
     real = probing._decoded
-    monkeypatch.setattr(probing, "_decoded", lambda info, options: decoded.append(info) or real(info, options))
+
+    def counted(info: VideoInfo, options: dict[str, Any], on_frame: Callable[[int], None]) -> tuple[tuple[int, ...], str]:
+        decoded.append(info)
+        return real(info, options, on_frame)
+
+    monkeypatch.setattr(probing, "_decoded", counted)
     plans = [api.plan(pipeline) for _ in range(2)]
     assert len(decoded) == 1
     [first], [second] = (plan.outputs for plan in plans)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from nstpipe.errors import ItemError
 from nstpipe.media import probing
-from nstpipe.media.video import Survey, VideoSource, probe, promised, survey, surveyed
+from nstpipe.media.video import Survey, VideoInfo, VideoSource, probe, promised, survey, surveyed
 
 from .making import X264, films, looked_at, make_video, passed_through, run_ffmpeg, shown_times, sine
 
@@ -139,7 +140,12 @@ def test_a_cut_video_is_decoded_once_to_its_end(tmp_path: Path, monkeypatch: pyt
     path = cut(tmp_path, ".mp4", 0.63, *FAST_START)
     decoded: list[object] = []
     real = probing._decoded
-    monkeypatch.setattr(probing, "_decoded", lambda info, options: decoded.append(options) or real(info, options))
+
+    def counted(info: VideoInfo, options: dict[str, Any], on_frame: Callable[[int], None]) -> tuple[tuple[int, ...], str]:
+        decoded.append(options)
+        return real(info, options, on_frame)
+
+    monkeypatch.setattr(probing, "_decoded", counted)
     says = promised(path)
     assert decoded == []
     assert says.loss is not None
