@@ -45,6 +45,7 @@ from nstpipe.paint import EARLIER_BITS
 from nstpipe.plan import Clip, Found, Output, fingerprint_of, plan_job
 from nstpipe.stop import Stop, Stopped
 from nstpipe.style.device import choose_device
+from nstpipe.style.engine import check_size
 from nstpipe.style.weights import weights_sha256
 
 
@@ -226,10 +227,11 @@ def _look(file: InputFile, job: Job, journal: Journal, at: _At) -> Found:
         raise ItemError(f"{file.path} cannot be read: {error.strerror}.") from error
     if not file.is_video:
         size = picture_size(file.path)
-        check_output(file.output, working_size(size, job.size))
+        _check_result(file, size, job)
         return Found(file, sha256, size, stamp=stamp)
     video = promised(file.path, rate_of(job))
     check_readable(video)
+    _check_result(file, (video.width, video.height), job)
 
     def decoded(frames: int) -> None:
         # A video is decoded twice, to see what there is and where it is cut.
@@ -242,6 +244,21 @@ def _look(file: InputFile, job: Job, journal: Journal, at: _At) -> Found:
         found = journal.cached(f"shots/{DETECTOR_VERSION}", sha256, lambda: json.dumps(_shots(whole, at)))
         starts = tuple(json.loads(found))
     return Found(file, sha256, (whole.width, whole.height), whole, starts, stamp)
+
+
+def _check_result(file: InputFile, size_before: tuple[int, int], job: Job) -> None:
+    """See that an input can be painted at the size asked for, and a picture be written at it.
+
+    Raises:
+        ItemError: it cannot.
+    """
+    size = working_size(size_before, job.size, even=file.is_video)
+    try:
+        check_size(size, (*job.style.layers, *job.content.layers))
+    except ItemError as error:
+        raise ItemError(f"{file.path}: {error.problem}", error.next_step) from error
+    if not file.is_video:
+        check_output(file.output, size)
 
 
 def masks_of(file: InputFile, job: Job, frame_count: int) -> tuple[Mask, ...]:
@@ -348,10 +365,11 @@ def _opened(file: InputFile, job: Job, trials: Path) -> VideoInfo | None:
         raise ItemError(file.problem)
     if not file.is_video:
         height, width, _ = read_picture(file.path)[0].shape
-        check_output(file.output, working_size((width, height), job.size))
+        _check_result(file, (width, height), job)
         return None
     video = probe(file.path, rate_of(job))
     check_readable(video)
+    _check_result(file, (video.width, video.height), job)
     try_encoding(job, file.output, video, working_size((video.width, video.height), job.size, even=True), trials)
     return video
 

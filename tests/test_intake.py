@@ -56,6 +56,19 @@ def test_validate_counts_them_too_and_sees_that_results_can_be_written(tmp_path:
     assert "wide.webp would have 16500x40 pixels; WEBP holds no more than 16383 a side" in failure.reason
 
 
+def test_a_frame_too_small_for_its_layers_is_found_before_the_work(tmp_path: Path) -> None:
+    make_picture(tmp_path / "strip.png", size=(400, 60))
+    job = {"name": "strip", "input": "strip.png", "output": "out/strip.png", "size": 80}
+    pipeline = write_pipeline(tmp_path, job)  # 80x12; a position of relu5_1 is 16 pixels wide
+    for found in (api.plan(pipeline).failures, api.validate(pipeline).failures):
+        [failure] = found
+        said = "the frame is 80x12 pixels when stylised; the layers asked for need 16 on the shorter side."
+        assert failure.reason == f"{tmp_path / 'strip.png'}: {said}"
+    early = {"style": {"images": ["style.png"], "layers": {"relu1_1": 1, "relu3_1": 1}}, "content": {"layers": {"relu4_2": 1}}}
+    # Here 8 are enough.
+    assert not api.plan(write_pipeline(tmp_path, {**job, **early})).failures
+
+
 def test_a_film_is_decoded_twice_and_then_never_again(tmp_path: Path) -> None:
     make_video(tmp_path / "in.mp4", frames=4)
     pipeline = write_pipeline(tmp_path, {"name": "film", "input": "in.mp4", "output": "out/film.mp4"})

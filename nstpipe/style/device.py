@@ -112,6 +112,13 @@ def bfloat16_speedup() -> float:
     return fastest_seconds[torch.float32] / fastest_seconds[torch.bfloat16]
 
 
+def total_bytes(device: torch.device) -> int:
+    """Memory of a device, as far as this process may have it."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return memory().total_bytes
+
+
 def free_bytes(device: torch.device) -> int:
     """Memory that is free on a device, for this process."""
     if device.type == "cuda":

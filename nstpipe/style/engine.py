@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -218,7 +218,7 @@ class Engine:
         if height * width * BYTES_A_PIXEL * float32_factor <= free * USABLE_SHARE:
             return None
         # Beside a tile of a picture that is changed there is the whole of it, several times over, and what it holds to.
-        held = bytes_held(3 * height * width) + self._content_bytes(height, width) if is_optimised else 0
+        held = bytes_held(3 * height * width, self.device) + self._content_bytes(height, width) if is_optimised else 0
         usable = (free - held) * USABLE_SHARE_OF_TILES
         margins = 2 * margin_pixels(self.network)
         fitting = (side for side in TILE_SIDES if (side + margins) ** 2 * TILE_BYTES_A_PIXEL * float32_factor <= usable)
@@ -229,6 +229,24 @@ class Engine:
         channels = {layer.name: layer.out_channels for layer in LAYERS}
         values = (channels[layer] * height * width // pixels_a_position(layer) ** 2 for layer in self.balance.content)
         return sum(values) * self.precision.itemsize
+
+
+def check_size(size: tuple[int, int], layers: Iterable[str]) -> None:
+    """See that each layer still has a position in a frame.
+
+    Args:
+        size: width and height in pixels of the frame when stylised.
+        layers: of VGG19, by name.
+
+    Raises:
+        ItemError: one has none.
+    """
+    smallest = max(map(pixels_a_position, layers))
+    if min(size) < smallest:
+        raise ItemError(
+            f"the frame is {size[0]}x{size[1]} pixels when stylised; the layers asked for need {smallest} on the shorter side.",
+            "Give a larger size, or layers of earlier blocks.",
+        )
 
 
 class Look:
@@ -383,13 +401,8 @@ class Look:
         """The loss to minimise for a frame; see `stylise`."""
         engine = self._engine
         height, width = content.shape[-2:]
+        check_size((width, height), (*engine.balance.style, *engine.balance.content))
         smallest = engine.network.smallest_side
-        if min(height, width) < smallest:
-            raise ItemError(
-                f"the frame is {width}x{height} pixels when stylised; the layers asked for need {smallest} on the "
-                "shorter side.",
-                "Give a larger size, or layers of earlier blocks.",
-            )
         wrap_pixels = min(WRAP_PIXELS, width) // smallest * smallest if wrapped else 0
         view = View(engine.network, engine.preprocessing, wrap_pixels)
         if anchor is not None:

@@ -12,14 +12,16 @@ from torch import Tensor
 
 from nstpipe.errors import ItemError
 from nstpipe.style.descent import Adam, Descent, Lbfgs
+from nstpipe.style.device import total_bytes
 from nstpipe.style.evaluation import Capture, Evaluation
 from nstpipe.style.objective import Losses
 
 LBFGS_HISTORY = 20
 """Pairs of steps kept. 100 gained nothing over 20 on two pairs of pictures at 256 pixels, and 5 lost 1 % of the loss."""
 
-LBFGS_HISTORY_BYTES = 2 * 10**9
-"""What the steps kept may take of memory; large pictures keep fewer of them."""
+LBFGS_HISTORY_BYTES, LBFGS_HISTORY_SHARE = 2 * 10**9, 1 / 4
+"""What the steps kept may take of memory, and of all there is; large pictures keep fewer of them. All, not what is free: how
+many are kept changes a result's last digits, and should not change from run to run."""
 
 LBFGS_SHORTEST_HISTORY = 3
 
@@ -183,14 +185,16 @@ def iterates(
 def _descent(name: str, change: Tensor) -> Descent:
     if name == "adam":
         return Adam(change, ADAM_LEARNING_RATE)
-    return Lbfgs(change, _pairs_kept(change.numel()))
+    return Lbfgs(change, pairs_kept(change.numel(), change.device))
 
 
-def _pairs_kept(values: int) -> int:
-    return max(LBFGS_SHORTEST_HISTORY, min(LBFGS_HISTORY, LBFGS_HISTORY_BYTES // (2 * 4 * values)))
+def pairs_kept(values: int, device: torch.device) -> int:
+    """How many of its steps L-BFGS remembers of a picture of so many values on a device."""
+    affordable = min(LBFGS_HISTORY_BYTES, total_bytes(device) * LBFGS_HISTORY_SHARE)
+    return max(LBFGS_SHORTEST_HISTORY, min(LBFGS_HISTORY, int(affordable // (2 * 4 * values))))
 
 
-def bytes_held(values: int) -> int:
-    """Memory that optimising a picture of so many values takes beside its objective's."""
+def bytes_held(values: int, device: torch.device) -> int:
+    """Memory that optimising a picture of so many values on a device takes beside its objective's."""
     # L-BFGS has a pair more in the making, and a direction.
-    return 4 * values * (PICTURES_HELD + 2 * (_pairs_kept(values) + 1) + 1)
+    return 4 * values * (PICTURES_HELD + 2 * (pairs_kept(values, device) + 1) + 1)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from nstpipe.errors import ItemError
+from nstpipe.style import optimise
 from nstpipe.style.objective import Losses
 from nstpipe.style.optimise import (
     ADAM_LEARNING_RATE,
@@ -222,3 +223,18 @@ def test_the_first_step_is_as_long_as_asked_for(side: int, first_step: float) ->
     list(iterates(darker, grey, name="lbfgs", most=2, tolerance=0.0, first_step=first_step))
     # Every pixel has the same slope, so that all of them change by the mean.
     assert torch.allclose(pictures[0] - pictures[1], torch.tensor(first_step), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("megapixels", "gigabytes", "pairs"),
+    # A pair of a megapixel takes 24 MB. 20 are enough, 3 are needed; for more, 2 GB or a quarter of all are not exceeded.
+    [(1, 64, 20), (6, 64, 13), (24, 64, 3), (6, 4, 6), (1, 1, 10), (24, 4, 3)],
+)
+def test_large_pictures_and_small_machines_remember_fewer_steps(
+    monkeypatch: pytest.MonkeyPatch, megapixels: int, gigabytes: int, pairs: int
+) -> None:
+    monkeypatch.setattr(optimise, "total_bytes", lambda device: gigabytes * 10**9)
+    cpu, values = torch.device("cpu"), 3 * megapixels * 10**6
+    assert optimise.pairs_kept(values, cpu) == pairs
+    # With the pair in the making, the direction, and nine copies of the picture.
+    assert optimise.bytes_held(values, cpu) == 4 * values * (9 + 2 * (pairs + 1) + 1)
