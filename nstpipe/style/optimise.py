@@ -25,9 +25,10 @@ many are kept changes a result's last digits, and should not change from run to 
 
 LBFGS_SHORTEST_HISTORY = 3
 
-PICTURES_HELD = 9
-"""While a picture is optimised, beside L-BFGS' history and whatever the objective takes: its start, its change, as it is and as
-it is shown, the best one, the gradient, and three in the making of a step."""
+PICTURES_HELD = 6
+"""While a picture's loss is evaluated, beside L-BFGS' history and whatever the objective takes: its start, its change, as it is
+and as it is shown, the best one, and the gradient. Three more, in the making of a step, come when the objective has given its
+memory back."""
 
 DIVERGED = 2.0
 """A loss of so many times the start's is no step on the way, as L-BFGS takes them, but a history gone wrong."""
@@ -195,6 +196,6 @@ def pairs_kept(values: int, device: torch.device) -> int:
 
 
 def bytes_held(values: int, device: torch.device) -> int:
-    """Memory that optimising a picture of so many values on a device takes beside its objective's."""
+    """Memory that is taken beside the objective's while that is evaluated, for a picture of so many values on a device."""
     # L-BFGS has a pair more in the making, and a direction.
     return 4 * values * (PICTURES_HELD + 2 * (pairs_kept(values, device) + 1) + 1)

@@ -236,5 +236,5 @@ def test_large_pictures_and_small_machines_remember_fewer_steps(
     monkeypatch.setattr(optimise, "total_bytes", lambda device: gigabytes * 10**9)
     cpu, values = torch.device("cpu"), 3 * megapixels * 10**6
     assert optimise.pairs_kept(values, cpu) == pairs
-    # With the pair in the making, the direction, and nine copies of the picture.
-    assert optimise.bytes_held(values, cpu) == 4 * values * (9 + 2 * (pairs + 1) + 1)
+    # With the pair in the making, the direction, and six copies of the picture.
+    assert optimise.bytes_held(values, cpu) == 4 * values * (6 + 2 * (pairs + 1) + 1)
