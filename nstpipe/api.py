@@ -349,19 +349,24 @@ class Cleaning:
     removed: bool
 
 
-def clean(pipeline: str | Path | Pipeline, agrees: Callable[[tuple[Leftover, ...]], bool] = lambda _: True) -> Cleaning:
+def clean(
+    pipeline: str | Path | Pipeline,
+    agrees: Callable[[tuple[Leftover, ...]], bool] = lambda _: True,
+    on_event: Emit = _ignore,
+) -> Cleaning:
     """Remove what waits in the work folder and is needed no more; see `run` for errors.
 
     Args:
         pipeline: a pipeline.yaml's path, or a pipeline already loaded.
         agrees: asked with what was found; whether it is to go.
+        on_event: told how far the look at the inputs is.
     """
     settings = _loaded(pipeline, (), (), None, None)
     if not settings.work.is_dir():
         agrees(())
         return Cleaning((), removed=False)
     with locked(settings.work), closing(Journal(settings.work)) as journal:
-        found = find_leftovers(settings.work, plan_pipeline(settings, journal, stop=Stop(), emit=_ignore), journal)
+        found = find_leftovers(settings.work, plan_pipeline(settings, journal, stop=Stop(), emit=on_event), journal)
         removed = agrees(found)
         for leftover in found if removed else ():
             try:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
-from nstpipe.cli.options import AsJson, File, console_for, print_json
+from nstpipe.cli.options import AsJson, File, console_for, print_json, told
 
 
 def clean(
@@ -23,13 +25,17 @@ def clean(
     """
     from nstpipe import api
     from nstpipe.files import as_megabytes
+    from nstpipe.report.progress import progress
 
     console = console_for(as_json)
 
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
+    shown = ExitStack()
+
     def agrees(leftovers: tuple[api.Leftover, ...]) -> bool:
+        shown.close()  # a bar that moves would wipe the question away
         if not leftovers:
             say("Nothing is left over.")
             return False
@@ -43,7 +49,9 @@ def clean(
             return False
         return typer.confirm(f"Remove all of this, {size}?")
 
-    found = api.clean(pipeline, agrees)
+    with shown:
+        reporter = shown.enter_context(progress(Console(stderr=True), quiet=False))
+        found = api.clean(pipeline, agrees, lambda event: told(lambda: reporter(event), sys.stderr))
     if as_json:
         for leftover in found.leftovers:
             print_json({"path": str(leftover.path), "bytes": leftover.size_bytes, "removed": found.removed})
