@@ -394,6 +394,19 @@ def test_status_and_report_follow_the_file_where_it_has_changed(tmp_path: Path, 
     assert counted(pipeline) == (0, 0, 3, 3, 0)
 
 
+def test_what_one_job_has_made_is_not_done_by_the_next_one_that_reads_it(tmp_path: Path) -> None:
+    from nstpipe import api
+
+    make_picture(tmp_path / "in.png")
+    pipeline = write_pipeline(
+        tmp_path,
+        {"name": "first", "input": "in.png", "output": "out/first.png"},
+        {"name": "second", "input": "out/first.png", "output": "out/second.png"},
+    )
+    api.run(pipeline, jobs=["first"])
+    assert [(job.done, job.left) for job in api.status(pipeline).jobs] == [(1, 0), (0, 1)]
+
+
 def test_a_mended_painting_is_no_failure_any_more(tmp_path: Path, command: Command) -> None:
     pipeline = a_picture(tmp_path)
     style = tmp_path / "style.png"

@@ -43,9 +43,10 @@ def standing_of(job: Job, known: Mapping[str, Record]) -> Standing:
     except ItemError:
         # Where its inputs are out of reach, what was written down under its name has to do.
         return Standing(tuple(record for record in known.values() if record.job == job.name))
-    # What failed before it could be planned is known by its input.
-    found = [known.get(str(file.output)) or known.get(str(file.path)) for file in files]
-    of_all = [record for path in {str(job.input)} - {str(file.path) for file in files} if (record := known.get(path))]
+    # What failed before it could be planned is known by its input, which may be another job's output.
+    failed = {path: record for path, record in known.items() if record.state == "failed" and record.input == path}
+    found = [known.get(str(file.output)) or failed.get(str(file.path)) for file in files]
+    of_all = [record for path in {str(job.input)} - {str(file.path) for file in files} if (record := failed.get(path))]
     records = [*(record for record in found if record is not None), *(record for record in of_all if record.job == job.name)]
     unknown = tuple(file for file, record in zip(files, found, strict=True) if record is None)
     return Standing(tuple(sorted(records, key=lambda record: record.path)), unknown)
