@@ -1,7 +1,7 @@
 """What one evaluation of loss and gradient costs: time, arithmetic and memory, from small pictures to large ones.
 
 The share compares the arithmetic of VGG19's convolutions alone, forward and back to the picture, over the whole time of an
-iteration of the optimiser, with what this machine reaches in a plain matrix product of the same type.
+iteration of the optimizer, with what this machine reaches in a plain matrix product of the same type.
 
 Each size runs in a process of its own, since a process gives memory back late.
 
@@ -29,8 +29,10 @@ import torch
 from PIL import Image
 
 from nstpipe.media.frame import resized
-from nstpipe.style.engine import Engine, EngineSettings, StylePicture, tensor_of
-from nstpipe.style.optimise import LBFGS_HISTORY
+from nstpipe.media.tensors import tensor_of
+from nstpipe.style.engine import Engine
+from nstpipe.style.minimize import LBFGS_HISTORY
+from nstpipe.style.settings import EngineSettings, StylePicture
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 PRODUCT_SIDE = 2048
@@ -47,7 +49,7 @@ class Cost:
         convolution_gigaflops: of arithmetic in its convolutions.
         product_gigaflops_a_second: of a plain matrix product in the same type.
         share: of that which the iteration reaches.
-        gigabytes_a_megapixel: peak memory above that of the loaded network, without the optimiser's history.
+        gigabytes_a_megapixel: peak memory above that of the loaded network, without the optimizer's history.
         seconds_of_200: iterations on a GPU, with all that a frame needs before the first one; None on a CPU.
     """
 
@@ -111,7 +113,7 @@ def measured(size: int, distance: str, device_name: str) -> Cost:
     is_gpu = device.type == "cuda"
     most = ITERATIONS_ON_GPU if is_gpu else WARM_UP + TIMED
     before = peak_bytes(device)
-    look = engine.look(None)
+    stylizer = engine.stylizer(None)
     gigaflops, side = 0.0, size
     for layer in engine.network.table:
         if layer.kind == "pool":
@@ -121,13 +123,13 @@ def measured(size: int, distance: str, device_name: str) -> Cost:
             gigaflops += 2 * 2 * 9 * layer.in_channels * layer.out_channels * side * side / 1e9
     for _ in range(2 if is_gpu else 1):
         seconds, losses = [], []
-        start = look.first_start(content, "matched", 0)
+        start = stylizer.first_start(content, "matched", 0)
         began = time.perf_counter()
-        for iterate in look.stylise(content, start, optimizer="lbfgs", most=most, tolerance=0.0):
+        for iterate in stylizer.stylize(content, start, optimizer="lbfgs", most=most, tolerance=0.0):
             seconds.append(time.perf_counter() - began)
             losses.append(iterate.loss)
             began = time.perf_counter()
-    assert losses[-1] < losses[0] / 2, f"it did not optimise: {losses}"
+    assert losses[-1] < losses[0] / 2, f"it did not optimize: {losses}"
     peak = peak_bytes(device)
     median = statistics.median(seconds[WARM_UP:])
     rate = product_rate(engine.precision, device)

@@ -1,12 +1,12 @@
 """How long nstpipe takes to get as far as others, on the same machine, pictures, sizes and weights, in one run.
 
-For each pair of pictures and each size, a peer optimises for a fixed number of evaluations. nstpipe then optimises the
+For each pair of pictures and each size, a peer optimizes for a fixed number of evaluations. nstpipe then optimizes the
 peer's own balance of content and style, with zeros beyond the edge as the peer has them (`padding: zeros`), until its picture
 is as good as the peer's final one, judged by the peer's loss in float32, with a network that is neither's: plain functions
-written here. What is compared is the time of optimising alone; loading weights and measuring the style are left out on both
+written here. What is compared is the time of optimizing alone; loading weights and measuring the style are left out on both
 sides, and so is the judging. Each runs in a process of its own.
 
-A picture is judged as it is shown, its values cut off at black and white. The peers optimise values without bounds, and
+A picture is judged as it is shown, its values cut off at black and white. The peers optimize values without bounds, and
 their loss before the cut is lower than that of the picture they save. How long nstpipe takes to get as far as that, with a
 picture that can be shown, is measured too ("as left").
 
@@ -39,13 +39,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from nstpipe.media.frame import resized
-from nstpipe.memory import ask_for_large_pages
-from nstpipe.style.engine import Engine, EngineSettings, StylePicture, tensor_of
+from nstpipe.media.tensors import tensor_of
+from nstpipe.style.engine import Engine
+from nstpipe.style.layers import LAYERS
 from nstpipe.style.losses import Moments
-from nstpipe.style.objective import Balance, Goal, Objective
-from nstpipe.style.optimise import iterates
-from nstpipe.style.vgg import LAYERS
+from nstpipe.style.minimize import minimize
+from nstpipe.style.objective import LossWeights, Objective, StyleTarget
+from nstpipe.style.settings import EngineSettings, StylePicture
 from nstpipe.style.weights import CAFFE, load_weights
+from nstpipe.system.memory import ask_for_large_pages
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 
@@ -73,7 +75,7 @@ class Row:
 
     Attributes:
         precision: nstpipe's; the peers compute in float32.
-        judged: the peer's result as it is ``shown``, or ``as left`` by its optimiser.
+        judged: the peer's result as it is ``shown``, or ``as left`` by its optimizer.
         ratio: the peer's seconds over nstpipe's; None if nstpipe did not get there in its evaluations.
     """
 
@@ -185,16 +187,16 @@ def nstpipe_objective(judge: Judge, content: Tensor, style_pixels: np.ndarray, p
         style_scale=1.0,
         total_variation=0.0,
     )
-    look = Engine(settings, [StylePicture(style_pixels, 1.0)]).look(None)
-    objective = look.objective(content)
+    stylizer = Engine(settings, [StylePicture(style_pixels, 1.0)]).stylizer(None)
+    objective = stylizer.objective(content)
     assert isinstance(objective, Objective)
     # The peer divides by sizes, nstpipe by the targets' energies: these shares make the two losses proportional.
     share_of_content = 0.01 * float(judge.content_target.square().mean())
     shares = {name: 10 / len(a) ** 2 * float(a.square().mean()) / share_of_content for name, a in judge.style_targets.items()}
-    balance = Balance(content={CONTENT_LAYER: 1.0}, style=shares, style_strength=sum(shares.values()), total_variation=0.0)
-    goals = [Goal({name: Moments(a, None, torch.tensor(1.0)) for name, a in judge.style_targets.items()})]
+    balance = LossWeights(content={CONTENT_LAYER: 1.0}, style=shares, style_strength=sum(shares.values()), total_variation=0.0)
+    goals = [StyleTarget({name: Moments(a, None, torch.tensor(1.0)) for name, a in judge.style_targets.items()})]
     balanced = Objective(objective.view, balance, objective.content_targets, goals)
-    return balanced, look.first_start(content, "matched", 0)
+    return balanced, stylizer.first_start(content, "matched", 0)
 
 
 def squares(pair: tuple[str, str], size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -207,7 +209,7 @@ def squares(pair: tuple[str, str], size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def peer_run(peer: str, pair: tuple[str, str], size: int, evaluations: int) -> tuple[float, dict[str, float]]:
-    """Seconds of a peer, and the loss of its result as it is shown and as its optimiser left it."""
+    """Seconds of a peer, and the loss of its result as it is shown and as its optimizer left it."""
     content, style = (tensor_of(pixels) for pixels in squares(pair, size))
     judge = Judge(content, style)
     if peer == "textbook":
@@ -217,7 +219,7 @@ def peer_run(peer: str, pair: tuple[str, str], size: int, evaluations: int) -> t
     with torch.no_grad():
         start_loss = float(judge(content))
         losses = {"shown": float(judge(result.clamp(0, 1))), "as left": float(judge(result))}
-    assert losses["shown"] < start_loss / 5, f"{peer} did not optimise: {start_loss} to {losses['shown']}"
+    assert losses["shown"] < start_loss / 5, f"{peer} did not optimize: {start_loss} to {losses['shown']}"
     return seconds, losses
 
 
@@ -245,7 +247,7 @@ def nstpipe_run(
         waiting.clear()
 
     spent, began = 0.0, time.perf_counter()
-    for iterate in iterates(objective, start, name="lbfgs", most=evaluations, tolerance=0.0):
+    for iterate in minimize(objective, start, name="lbfgs", most=evaluations, tolerance=0.0):
         spent += time.perf_counter() - began
         waiting.append((iterate.evaluations, spent, iterate.image.clone()))
         if len(waiting) == JUDGED_TOGETHER:

@@ -25,10 +25,12 @@ import numpy as np
 from PIL import Image
 
 from nstpipe.config.models import Encode
-from nstpipe.media import ffmpeg
 from nstpipe.media.frame import working_size
-from nstpipe.media.pictures import PictureSink, PictureSource
-from nstpipe.media.video import VideoSource, probe, video_sink
+from nstpipe.media.pictures.files import PictureSink, PictureSource
+from nstpipe.media.video import ffmpeg
+from nstpipe.media.video.decode import VideoSource
+from nstpipe.media.video.encode import video_sink
+from nstpipe.media.video.probe import probe
 
 Fields = dict[str, str]
 
@@ -83,8 +85,8 @@ def anamorphic(path: Path) -> None:
 
 
 def standard_definition(path: Path) -> None:
-    colours = "setparams=range=tv:colorspace=smpte170m:color_primaries=smpte170m:color_trc=smpte170m"
-    run(*PICTURE, "-vf", f"scale=out_color_matrix=smpte170m,format=yuv420p,{colours}", *X264, path)
+    colors = "setparams=range=tv:colorspace=smpte170m:color_primaries=smpte170m:color_trc=smpte170m"
+    run(*PICTURE, "-vf", f"scale=out_color_matrix=smpte170m,format=yuv420p,{colors}", *X264, path)
 
 
 def ten_bits(path: Path) -> None:
@@ -124,14 +126,14 @@ def video_fields(path: Path) -> Fields:
     lines = [line.strip() for line in said.stderr.decode(errors="replace").splitlines()]
     picture = next(line for line in lines if ": Video: " in line)
     size = re.search(r"\d{2,}x\d{2,}(?: \[SAR [^\]]*\])?", picture)
-    colours = re.search(r"(?:yuv|gbr|bgra|pal8)\w*(?:\([^)]*\))?", picture)
+    colors = re.search(r"(?:yuv|gbr|bgra|pal8)\w*(?:\([^)]*\))?", picture)
     others = [line for line in lines if re.match(r"Stream .*(Audio|Subtitle)", line)]
     title = "A street" if any("A street" in line for line in lines) else "no title"
     chapters = sum(line.startswith("Chapter #") for line in lines)
     return {
         "duration, start": next(line for line in lines if line.startswith("Duration")).split(", bitrate")[0],
         "size and shape": size[0] if size else "none",
-        "pixels and colours": colours[0] if colours else "none",
+        "pixels and colors": colors[0] if colors else "none",
         "turn": "; ".join(line for line in lines if "rotation" in line) or "none",
         "streams": "; ".join(re.sub(r"\[.*?\]|, \d+ kb/s", "", line) for line in others) or "none",
         "title, chapters": "none" if (title, chapters) == ("no title", 0) else f"{title}, {chapters}",
@@ -212,7 +214,7 @@ PICTURES: dict[str, Callable[[Path], None]] = {
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "stored size": ("ImageWidth", "ImageHeight"),
-    "bits, colours": ("BitDepth", "BitsPerSample", "ColorType", "PhotometricInterpretation", "ColorComponents"),
+    "bits, colors": ("BitDepth", "BitsPerSample", "ColorType", "PhotometricInterpretation", "ColorComponents"),
     "turn": ("EXIF:Orientation", "XMP:Orientation"),
     "place": ("GPSLatitudeRef", "GPSLatitude", "GPSLongitudeRef", "GPSLongitude"),
     "heading": ("GPSImgDirectionRef", "GPSImgDirection"),

@@ -26,10 +26,12 @@ from pathlib import Path
 import numpy as np
 
 from nstpipe.config.models import Encode
-from nstpipe.media import ffmpeg
+from nstpipe.journal.frames import FrameStore
 from nstpipe.media.frame import Frame
-from nstpipe.media.framestore import FrameStore
-from nstpipe.media.video import VideoSink, VideoSource, probe
+from nstpipe.media.video import ffmpeg
+from nstpipe.media.video.decode import VideoSource
+from nstpipe.media.video.encode import VideoSink
+from nstpipe.media.video.probe import probe
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "video" / "city_night.mp4"
 CRF = 18

@@ -15,7 +15,7 @@ Clips:
 The warping error is that of `nstpipe metrics` (docs/motion.md), with the exact flow where there is one; there, pixels in
 which two things meet have no motion of their own and do not count. Losses are those of the finished frames, averaged over all
 but the first, and of all ways alike: content, style and total variation, with each place counted once. That is what a frame by
-itself minimises; what has come into view counts more while a later one is painted.
+itself minimizes; what has come into view counts more while a later one is painted.
 
 With --drift, a still scene with grain is painted for 300 frames, and the last second is compared with the first.
 
@@ -43,13 +43,19 @@ from scenes import Scene, passing
 
 import nstpipe
 from nstpipe.events import Event, FrameDone
-from nstpipe.media import ffmpeg
 from nstpipe.media.frame import Pixels, resized, working_size
-from nstpipe.media.video import VideoSource, probe
-from nstpipe.motion.flow import DETAIL, Motion, for_flow, motion_between
+from nstpipe.media.tensors import tensor_of
+from nstpipe.media.video import ffmpeg
+from nstpipe.media.video.decode import VideoSource
+from nstpipe.media.video.probe import probe
+from nstpipe.motion.flow.method import DETAIL, for_flow
 from nstpipe.motion.metrics import coherence, tone
-from nstpipe.style.engine import TOTAL_VARIATION, Engine, EngineSettings, Look, StylePicture, tensor_of
+from nstpipe.motion.motion import Motion, motion_between
+from nstpipe.style.engine import Engine
 from nstpipe.style.losses import total_variation
+from nstpipe.style.model import TOTAL_VARIATION
+from nstpipe.style.settings import EngineSettings, StylePicture
+from nstpipe.style.stylizer import Stylizer
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 STYLE = SAMPLES / "styles" / "van_gogh_starry_night.jpg"
@@ -116,7 +122,7 @@ class Row:
     total_variation: float
     evaluations: float
     seconds: float
-    optimising_share: float
+    optimizing_share: float
 
     @property
     def total_loss(self) -> float:
@@ -196,18 +202,18 @@ def default_engine(painting: Pixels, precision: str) -> Engine:
     return Engine(settings, [StylePicture(painting, 1.0)])
 
 
-def losses_of(look: Look, clip: Clip, index: int, result: Pixels) -> tuple[float, float, float]:
+def missing_frames_of(stylizer: Stylizer, clip: Clip, index: int, result: Pixels) -> tuple[float, float, float]:
     """Content, style and total variation of a finished frame."""
     image, content = tensor_of(result), tensor_of(resized(clip.frames[index], clip.size))
     with torch.no_grad():
-        losses = look.objective(content)(image)
+        losses = stylizer.objective(content)(image)
     return float(losses.content), float(losses.style), TOTAL_VARIATION * float(total_variation(image))
 
 
-def measured(clip: Clip, way: str, look: Look, results: Sequence[Pixels], done: Sequence[FrameDone]) -> Row:
+def measured(clip: Clip, way: str, stylizer: Stylizer, results: Sequence[Pixels], done: Sequence[FrameDone]) -> Row:
     ranges = coherence(zip(clip.frames, results, strict=True), (1, LONG_LAG), clip.motion).ranges
     later = done[1:]
-    losses = [losses_of(look, clip, index, result) for index, result in enumerate(results[1:], start=1)]
+    losses = [missing_frames_of(stylizer, clip, index, result) for index, result in enumerate(results[1:], start=1)]
     content, style, variation = np.mean(losses, axis=0).tolist()
 
     def mean(values: Sequence[float]) -> float:
@@ -216,15 +222,15 @@ def measured(clip: Clip, way: str, look: Look, results: Sequence[Pixels], done: 
     return Row(
         clip=clip.name,
         way=way,
-        warping_error=ranges[0].stylised,
-        long_warping_error=ranges[1].stylised,
+        warping_error=ranges[0].stylized,
+        long_warping_error=ranges[1].stylized,
         original_warping_error=ranges[0].original,
         content_loss=content,
         style_loss=style,
         total_variation=variation,
         evaluations=mean([frame.evaluations for frame in later]),
         seconds=mean([frame.seconds for frame in later]),
-        optimising_share=sum(frame.optimising_seconds for frame in later) / sum(frame.seconds for frame in later),
+        optimizing_share=sum(frame.optimising_seconds for frame in later) / sum(frame.seconds for frame in later),
     )
 
 
@@ -273,7 +279,7 @@ def main() -> None:
     rows: list[Row] = []
     found: dict[str, Any] = {}
     with Image.open(STYLE) as image:
-        look = default_engine(np.asarray(image.convert("RGB")), "float32").look(None)
+        stylizer = default_engine(np.asarray(image.convert("RGB")), "float32").stylizer(None)
     with tempfile.TemporaryDirectory() as name:
         folder = arguments.keep or Path(name)
         for make in (city, synthetic):
@@ -284,13 +290,13 @@ def main() -> None:
             ways = {way: settings for way, settings in WAYS.items() if way in arguments.ways}
             for way, settings in ways.items():
                 results[way], done = painted(folder / clip.name / way, clip.frames, max(clip.size), settings)
-                rows.append(measured(clip, way, look, results[way], done))
+                rows.append(measured(clip, way, stylizer, results[way], done))
                 row = rows[-1]
                 print(
                     f"{row.clip:8} {row.way:12} warping error {row.warping_error:.6f} long {row.long_warping_error:.6f} "
                     f"(original {row.original_warping_error:.6f})  content {row.content_loss:.3f} style {row.style_loss:.3f} "
                     f"variation {row.total_variation:.3f} total {row.total_loss:.3f}  {row.evaluations:.1f} evaluations, "
-                    f"{row.seconds:.2f} s a frame, {row.optimising_share:.1%} of it optimising",
+                    f"{row.seconds:.2f} s a frame, {row.optimizing_share:.1%} of it optimizing",
                     flush=True,
                 )
             alone, *others = rows[-len(ways) :]

@@ -24,9 +24,10 @@ import torch
 import yaml
 
 import nstpipe
-from nstpipe.journal import Journal
-from nstpipe.media import ffmpeg, framestore
-from nstpipe.report.log import RunLog
+from nstpipe.journal import frames as framestore
+from nstpipe.journal.journal import Journal
+from nstpipe.journal.log import RunLog
+from nstpipe.media.video import ffmpeg
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 TARGET_SHARE = 0.02

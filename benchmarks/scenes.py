@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nstpipe.media.frame import Pixels
-from nstpipe.motion.flow import Floats, Motion
+from nstpipe.motion.flow.method import Floats
+from nstpipe.motion.motion import Motion
 
 Matrix = NDArray[np.float64]
 """3 x 3, in homogeneous coordinates: from a position in the frame (x, y) to one in the layer's picture, in pixels."""
@@ -126,7 +127,7 @@ def enlarged(times: int) -> Matrix:
 
 
 def turned(center: tuple[float, float], degrees: float, scale: float) -> Matrix:
-    """A view turned about its own centre, and seen so many times larger."""
+    """A view turned about its own center, and seen so many times larger."""
     angle = np.deg2rad(degrees)
     cosine, sine = np.cos(angle) / scale, np.sin(angle) / scale
     about = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])

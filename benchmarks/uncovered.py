@@ -5,7 +5,7 @@ frames are painted one after another from their moved results, with the same fir
 or with that many at most if a --tolerance is given (0.0025 is what `nstpipe run` has for later frames). Ways to begin where
 nothing was painted:
     content: the original as it is.
-    matched: the original in the colours of what is painted.
+    matched: the original in the colors of what is painted.
     patches: for each uncovered patch, the paint of the earlier frame's most similar patch (Hertzmann et al. 2001).
 And what is done from there on:
     more: matched, with more evaluations in proportion to what is new.
@@ -14,7 +14,7 @@ And what is done from there on:
 Without any of it, to see how far two ways to paint the same differ without any motion:
     alone: each frame by itself, from the content.
 
-For each way, by how long ago an area was uncovered: its style distance (Gram matrices over that area alone) and its colour
+For each way, by how long ago an area was uncovered: its style distance (Gram matrices over that area alone) and its color
 distance (Fréchet's, between the RGB statistics of area and painting), over the mean of those of areas of the same shape in the
 rest of the frame: what is as small as the area itself, since a part is farther from a painting than a whole, in which
 opposite errors cancel, and stays so however long the whole is worked on. A road and a sky are not equally far from a
@@ -45,23 +45,19 @@ from PIL import Image
 from torch import Tensor
 
 from nstpipe.media.frame import Frame, Pixels, resized
-from nstpipe.motion.anchor import Moved, Result, anchor_of, moved, newness, warped_start
-from nstpipe.motion.flow import came_from_inside, motion_between, resemblance
+from nstpipe.media.tensors import pixels_of, tensor_of, tensor_of_floats
+from nstpipe.motion.frames_with_flow import FrameWithFlow
 from nstpipe.motion.metrics import warping_error
-from nstpipe.motion.steps import Step
+from nstpipe.motion.motion import motion_between
+from nstpipe.motion.reliability import came_from_inside, resemblance
+from nstpipe.painting.temporal_target import Moved, Result, moved, newness, temporal_target_of, warped_start
 from nstpipe.style.color import ColorStatistics, color_statistics
-from nstpipe.style.engine import (
-    NEW_STYLE_WEIGHT,
-    Engine,
-    Look,
-    pixels_of,
-    tensor_of,
-    tensor_of_floats,
-)
+from nstpipe.style.engine import Engine
 from nstpipe.style.losses import gram, gram_distance
-from nstpipe.style.objective import Anchor, Objective, View
-from nstpipe.style.optimise import FIRST_STEP_NEARBY, Iterate, iterates
-from nstpipe.style.regions import at_layers
+from nstpipe.style.minimize import FIRST_STEP_NEARBY, Iterate, minimize
+from nstpipe.style.objective import FeatureExtractor, Objective, TemporalTarget
+from nstpipe.style.regions import downsample_to_layers
+from nstpipe.style.stylizer import NEW_STYLE_WEIGHT, Stylizer
 from nstpipe.style.tiles import TiledObjective
 
 ALONE_EVALUATIONS, FIRST_EVALUATIONS = 100, 200
@@ -87,7 +83,7 @@ WAYS: Mapping[str, tuple[str, bool, bool]] = {
 
 @dataclass(frozen=True)
 class AgeDistances:
-    """Means over the judged frames, by age; the colours' in levels of 255.
+    """Means over the judged frames, by age; the colors' in levels of 255.
 
     Attributes:
         style: of what was uncovered.
@@ -102,7 +98,7 @@ class AgeDistances:
     color_elsewhere: tuple[float, ...]
 
     def quotients(self, other: AgeDistances) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Of style and colour: how much farther what was uncovered is than the rest, over how much it is in the other."""
+        """Of style and color: how much farther what was uncovered is than the rest, over how much it is in the other."""
 
         def quotient(here: tuple[float, ...], there: tuple[float, ...]) -> NDArray[np.float64]:
             return np.divide(here, there)
@@ -128,8 +124,8 @@ class Row:
 class Judge:
     """Distances of areas, and of areas of the same shape in the rest."""
 
-    def __init__(self, look: Look, engine: Engine, painting: Tensor, clip: Clip, *, pan: bool) -> None:
-        self.look, self.view = look, View(engine.network, engine.preprocessing)
+    def __init__(self, stylizer: Stylizer, engine: Engine, painting: Tensor, clip: Clip, *, pan: bool) -> None:
+        self.stylizer, self.view = stylizer, FeatureExtractor(engine.network, engine.preprocessing)
         self.colors = color_statistics(painting)
         self.ages = ages(clip, pan=pan)
 
@@ -140,7 +136,7 @@ class Judge:
         return AgeDistances(tuple(style), tuple(style_elsewhere), tuple(color), tuple(color_elsewhere))
 
     def _of_a_frame(self, index: int, picture: Tensor) -> NDArray[np.float64]:
-        """Ages x (style, colour) x (there, elsewhere)."""
+        """Ages x (style, color) x (there, elsewhere)."""
         with torch.no_grad():
             activations = {layer: activation.float() for layer, activation in self.view(picture) if layer in STYLE_LAYERS}
         found = []
@@ -164,8 +160,8 @@ class Judge:
 
     def _distances(self, picture: Tensor, activations: Mapping[str, Tensor], area: NDArray[np.bool_]) -> NDArray[np.float64]:
         weight = torch.from_numpy(area.astype(np.float32))
-        targets = self.look.style_targets(max(picture.shape[-2:]))
-        weights = at_layers(weight[None, None], STYLE_LAYERS)
+        targets = self.stylizer.style_targets(max(picture.shape[-2:]))
+        weights = downsample_to_layers(weight[None, None], STYLE_LAYERS)
         style = 0.0
         for layer in STYLE_LAYERS:
             activation, share = activations[layer], weights[layer]
@@ -177,7 +173,7 @@ class Judge:
 
 
 def frechet(one: ColorStatistics, other: ColorStatistics) -> float:
-    """Between two normal distributions of colours."""
+    """Between two normal distributions of colors."""
 
     def root(matrix: Tensor) -> Tensor:
         values, vectors = torch.linalg.eigh(matrix)
@@ -234,36 +230,36 @@ def patched(before: Pixels, now: Pixels, painted: Tensor, reliability: Tensor, o
     return tensor_of_floats(filled.astype(np.float32).clip(0, 1))
 
 
-def by_itself(look: Look, content: Tensor, start: Tensor) -> Iterate:
+def by_itself(stylizer: Stylizer, content: Tensor, start: Tensor) -> Iterate:
     """A frame without any before it."""
-    done = look.stylise(content, start, optimizer="lbfgs", most=ALONE_EVALUATIONS, tolerance=0.0)
+    done = stylizer.stylize(content, start, optimizer="lbfgs", most=ALONE_EVALUATIONS, tolerance=0.0)
     return deque(done, maxlen=1).pop()
 
 
 def going_on(
-    look: Look,
+    stylizer: Stylizer,
     content: Tensor,
     start: Tensor,
     most: int,
     tolerance: float,
-    anchor: Anchor,
+    temporal_target: TemporalTarget,
     emphasis: Tensor,
-    emphasised: Sequence[str],
+    emphasized: Sequence[str],
 ) -> Iterate:
     """A frame that holds on to the one before it; its losses are those in which all areas count alike.
 
     Args:
         emphasis: height x width: how much the style counts while the frame is painted.
-        emphasised: the layers in which it does.
+        emphasized: the layers in which it does.
     """
-    objective = look.objective(content, anchor)
+    objective = stylizer.objective(content, temporal_target)
 
     def counting(weights: Mapping[str, Tensor] | None) -> Objective | TiledObjective:
         return replace(objective, goals=tuple(replace(goal, weights=weights) for goal in objective.goals))
 
-    alike = at_layers(torch.ones_like(emphasis)[None, None], STYLE_LAYERS)
-    done = iterates(
-        counting(alike | at_layers(emphasis[None, None], emphasised)),
+    alike = downsample_to_layers(torch.ones_like(emphasis)[None, None], STYLE_LAYERS)
+    done = minimize(
+        counting(alike | downsample_to_layers(emphasis[None, None], emphasized)),
         start,
         name="lbfgs",
         most=most,
@@ -279,7 +275,7 @@ def going_on(
 def painted(
     way: str,
     clip: Clip,
-    look: Look,
+    stylizer: Stylizer,
     first: Tensor,
     *,
     evaluations: int,
@@ -301,20 +297,20 @@ def painted(
         motion = motion_between(clip.frames[index - 1], clip.frames[index], size=clip.size)
         before_it = results[-1]
         held: Moved = moved(before_it.image, motion)
-        anchor = anchor_of([held])
-        step = Step(Frame(now, index), now, now, {1: motion}, before)
-        start, unseen = warped_start(content, step, before_it.image, anchor)
+        temporal_target = temporal_target_of([held])
+        step = FrameWithFlow(Frame(now, index), now, now, {1: motion}, before)
+        start, unseen = warped_start(content, step, before_it.image, temporal_target)
         same = torch.from_numpy(resemblance(before, now))
         if beginning == "content":
-            start = torch.lerp(torch.lerp(content, before_it.image, same), anchor.image, anchor.reliability)
+            start = torch.lerp(torch.lerp(content, before_it.image, same), temporal_target.image, temporal_target.reliability)
         elif beginning == "patches":
-            filled = patched(before, now, before_it.image, anchor.reliability, start)
-            start = torch.lerp(torch.lerp(filled, before_it.image, same), anchor.image, anchor.reliability)
+            filled = patched(before, now, before_it.image, temporal_target.reliability, start)
+            start = torch.lerp(torch.lerp(filled, before_it.image, same), temporal_target.image, temporal_target.reliability)
         share = float(unseen.mean()) if has_more else 0.0
         most = round(evaluations + share * (FIRST_EVALUATIONS - evaluations))
         new = newness(before_it, motion, unseen)
         emphasis = 1 + (weight - 1) * new if is_weighted else torch.ones_like(unseen)
-        done.append(going_on(look, content, start, most, tolerance, anchor, emphasis, layers))
+        done.append(going_on(stylizer, content, start, most, tolerance, temporal_target, emphasis, layers))
         results.append(Result(done[-1].image, new))
     return [result.image for result in results], done
 
@@ -335,25 +331,26 @@ def main() -> None:
     with Image.open(SAMPLES / "styles" / f"{arguments.style}.jpg") as image:
         painting = np.asarray(image.convert("RGB"))
     engine = default_engine(painting, "auto")
-    look = engine.look(None)
+    stylizer = engine.stylizer(None)
     clip = synthetic(arguments.size, arguments.frames)
-    judge = Judge(look, engine, tensor_of(painting), clip, pan=arguments.pan)
+    judge = Judge(stylizer, engine, tensor_of(painting), clip, pan=arguments.pan)
     judged = [index for index in range(1, arguments.frames) if index % 4 == 0]
     contents = {index: tensor_of(resized(clip.frames[index], clip.size)) for index in (0, *judged)}
     alone = {
-        index: by_itself(look, content, look.first_start(content, "matched", 0)).image for index, content in contents.items()
+        index: by_itself(stylizer, content, stylizer.first_start(content, "matched", 0)).image
+        for index, content in contents.items()
     }
     well_painted = judge.judged({index: alone[index] for index in judged})
     rows = []
     for way in arguments.ways:
         if way == "alone":
-            done = [by_itself(look, contents[index], contents[index]) for index in judged]
+            done = [by_itself(stylizer, contents[index], contents[index]) for index in judged]
             distances, errors = judge.judged({index: one.image for index, one in zip(judged, done, strict=True)}), None
         else:
             states, done = painted(
                 way,
                 clip,
-                look,
+                stylizer,
                 alone[0],
                 evaluations=arguments.evaluations,
                 tolerance=arguments.tolerance,
@@ -380,7 +377,7 @@ def main() -> None:
         )
         style, color = (" ".join(f"{value:.2f}" for value in values) for values in (rows[-1].style, rows[-1].color))
         print(
-            f"{way:9} style {style}  colour {color}  loss {rows[-1].loss:.3f}  {rows[-1].evaluations:.1f} evaluations  "
+            f"{way:9} style {style}  color {color}  loss {rows[-1].loss:.3f}  {rows[-1].evaluations:.1f} evaluations  "
             + (f"warping error {rows[-1].warping_error:.5f}" if rows[-1].warping_error is not None else ""),
             flush=True,
         )

@@ -1,4 +1,4 @@
-"""What the commands do, for Python: check, plan, run, and stylise one picture."""
+"""What the commands do, for Python: check, plan, run, and stylize one picture."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from nstpipe.conduct import Conduct, RunResult
 from nstpipe.config import Job, Loaded, Pipeline, load_pipeline, load_right_part
 from nstpipe.config.document import Located
 from nstpipe.config.load import validated
-from nstpipe.config.models import DEVICE_PATTERN, MOST_WORKERS, Color
+from nstpipe.config.models import MOST_WORKERS, Color
 from nstpipe.errors import (
     BusyError,
     ConfigError,
@@ -29,33 +28,40 @@ from nstpipe.errors import (
     Problem,
     UsageError,
 )
-from nstpipe.estimate import Estimate, estimate
 from nstpipe.events import (
     Emit,
     Event,
     ItemFailed,
     Noticed,
 )
-from nstpipe.files import Holder, holder_of, locked, see_that_it_can_be_made
-from nstpipe.history import Entry
-from nstpipe.intake import Plan, check_inputs, plan_pipeline
-from nstpipe.journal import Journal, LatestRun
-from nstpipe.leftovers import Leftover, find_leftovers, remove
+from nstpipe.journal.clips import Entry
+from nstpipe.journal.journal import Journal
+from nstpipe.journal.log import RunLog
+from nstpipe.journal.records import LatestRun
+from nstpipe.listeners.listener import Listeners
+from nstpipe.listeners.tracking import trackers
 from nstpipe.media.frame import resized, working_size
-from nstpipe.media.inputs import left_aside
-from nstpipe.media.pictures import limit_megapixels
-from nstpipe.motion.flow import flow_method
-from nstpipe.report.forecast import Forecast
-from nstpipe.report.listeners import Listeners
-from nstpipe.report.log import RunLog
+from nstpipe.media.pictures.files import limit_megapixels
+from nstpipe.media.tensors import pixels_of, tensor_of
+from nstpipe.motion.flow.methods import flow_method
+from nstpipe.painting.trial import seconds_a_pixel, trial_key
+from nstpipe.planning.estimate import Estimate, Trial, estimate
+from nstpipe.planning.eta import Forecast
+from nstpipe.planning.inputs import ignored_settings
+from nstpipe.planning.leftovers import Leftover, find_leftovers, remove
+from nstpipe.planning.plan import Plan, plan_pipeline
+from nstpipe.planning.status import JobProgress, job_progress
+from nstpipe.planning.validate import check_inputs
 from nstpipe.report.page import REPORT_NAME, write_report
-from nstpipe.report.standing import Standing, standing_of
-from nstpipe.report.tracking import trackers
-from nstpipe.stop import Stop
-from nstpipe.style.device import choose_device
-from nstpipe.style.engine import Engine, EngineSettings, StylePicture, pixels_of, tensor_of
+from nstpipe.running.run import Run, RunResult
+from nstpipe.style.engine import Engine
 from nstpipe.style.scales import scale_count
+from nstpipe.style.settings import EngineSettings, StylePicture
 from nstpipe.style.weights import load_weights
+from nstpipe.system.devices import DEVICE_PATTERN, choose_device
+from nstpipe.system.files import see_that_it_can_be_made
+from nstpipe.system.lock import Holder, holder_of, locked
+from nstpipe.system.stop import Stop
 
 LOCK_POLL_SECONDS = 0.5
 
@@ -112,7 +118,7 @@ def run(
         _take_lock(stack, settings, wait, stop, listeners)
         journal = stack.enter_context(closing(Journal(settings.work)))
         log = stack.enter_context(RunLog(settings.work, name))
-        conduct = Conduct(settings, journal, log, name, stop, listeners, isolated=isolated)
+        conduct = Run(settings, journal, log, name, stop, listeners, isolated=isolated)
         return conduct.result(retry_failed=retry_failed, fail_fast=fail_fast)
 
 
@@ -122,7 +128,7 @@ def _take_lock(stack: ExitStack, pipeline: Pipeline, wait: bool, stop: Stop, on_
         try:
             stack.enter_context(locked(pipeline.work))
         except BusyError as error:
-            if not wait or stop.before():
+            if not wait or stop.should_stop():
                 raise
             if not said:
                 on_event(Noticed(job=pipeline.jobs[0].name, message=f"waiting: {error.problem}"))
@@ -192,7 +198,7 @@ def validate(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = (), 
     limit_megapixels(settings.max_megapixels)
     usable, failures = check_inputs(settings, emit=on_event)
     missing = {str(error): error for error in _missing(settings)}  # said once, though several settings want it
-    notices = tuple(f"{job.name}: {said}" for job in settings.jobs for said in left_aside(job))
+    notices = tuple(f"{job.name}: {said}" for job in settings.jobs for said in ignored_settings(job))
     return Validation(loaded.problems, failures, usable, tuple(missing.values()), notices)
 
 
@@ -256,7 +262,7 @@ def estimated(
     choose_device(settings.device)
     with closing(Journal(settings.work, repair=False)) as journal:
         planned = plan_pipeline(settings, journal, stop=Stop(), emit=on_event)
-        found = estimate(settings, planned, journal, calibrate=calibrate)
+        found = estimate(settings, planned, journal, trial=Trial(trial_key, seconds_a_pixel) if calibrate else None)
         return replace(found, plan=replace(planned, notices=(*journal.notices, *planned.notices)))
 
 
@@ -271,7 +277,7 @@ class JobStatus:
         failed: outputs that could not be made.
         left: outputs that have not been begun.
         frames: of all its outputs, but for videos that no run has looked at yet.
-        frames_done: of these, those that are stylised.
+        frames_done: of these, those that are stylized.
         seconds_left: until all is done; None where it is not known, or no run goes on.
     """
 
@@ -318,7 +324,7 @@ def status(pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrid
         latest = journal.latest_run()
         running = latest if holder is not None and latest is not None and latest.finished_at is None else None
         known = {record.path: record for record in journal.records()}
-        standings = {job.name: standing_of(job, known) for job in settings.jobs}
+        standings = {job.name: job_progress(job, known) for job in settings.jobs}
         found = [_job_status(name, standing, journal, running) for name, standing in standings.items()]
         records = [record for standing in standings.values() for record in standing.records]
         failures = {
@@ -403,7 +409,7 @@ def report(
     return path
 
 
-def _job_status(job: str, standing: Standing, journal: Journal, running: LatestRun | None) -> JobStatus:
+def _job_status(job: str, standing: JobProgress, journal: Journal, running: LatestRun | None) -> JobStatus:
     states = [record.state for record in standing.records]
     done = [
         record.frames if record.state == "done" else min(record.frames, journal.frames_of(record.input, record.job))
@@ -474,7 +480,7 @@ def stylize(
         size: longest side of the result in pixels, or ``native``.
         strength: 1.0 is the tuned default; more is more style.
         scale: size of the brush strokes relative to the picture.
-        color: whose colours the result has: style, content, or matched (the painting takes the content's first).
+        color: whose colors the result has: style, content, or matched (the painting takes the content's first).
         iterations: at most; it stops earlier when nothing changes any more.
         init: matched, content, noise or blank.
         weights: bundled, torchvision or a path.
@@ -525,11 +531,11 @@ def stylize(
     pixels = np.asarray(ImageOps.exif_transpose(content).convert("RGB"))
     pixels = resized(pixels, working_size((pixels.shape[1], pixels.shape[0]), job.size))
     original = tensor_of(pixels)
-    look = engine.look(original)
-    seen = look.seen(original)
-    start = look.first_start(seen, init, settings.seed)
+    stylizer = engine.stylizer(original)
+    seen = stylizer.seen(original)
+    start = stylizer.first_start(seen, init, settings.seed)
     result = start
-    steps = look.stylise(
+    steps = stylizer.stylize(
         seen,
         start,
         optimizer=job.optimizer.name,
@@ -541,7 +547,7 @@ def stylize(
         result = iterate.image
         if on_progress is not None:
             on_progress(iterate.evaluations, iterate.loss)
-    return Image.fromarray(pixels_of(look.shown(result.cpu(), original)))
+    return Image.fromarray(pixels_of(stylizer.shown(result.cpu(), original)))
 
 
 def _settings_of(*, style: dict[str, Any], iterations: int, color: str, size: int | str, **top: Any) -> tuple[Pipeline, Job]:

@@ -43,7 +43,7 @@ class NstpipeError(Exception):
 
 
 class ItemError(NstpipeError):
-    """One picture or video cannot be read, stylised or written."""
+    """One picture or video cannot be read, stylized or written."""
 
     exit_code = EXIT_SOME_FAILED
 

@@ -49,7 +49,7 @@ class JobPlanned(Event):
         outputs: files that it makes.
         outputs_done: of these, those that are done already.
         frames: in the whole job.
-        frames_left: of these, those still to be stylised.
+        frames_left: of these, those still to be stylized.
         work_left: most iterations times pixels that they may take.
         workers: processes that its clips can keep busy at the same time.
     """
@@ -83,7 +83,7 @@ class ClipStarted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class FrameProgressed(Event):
-    """An optimisation is under way; sent a few times a second at most."""
+    """An optimization is under way; sent a few times a second at most."""
 
     job: str
     path: str
@@ -95,12 +95,12 @@ class FrameProgressed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class FrameDone(Event):
-    """A frame is stylised and on the disk.
+    """A frame is stylized and on the disk.
 
     Attributes:
         first_frame_index: of its clip, from 0 in the file.
         seconds: from the frame's decoding to its file.
-        optimising_seconds: of these, those in which it was optimised; the rest went into waiting for the frame and its flow,
+        optimising_seconds: of these, those in which it was optimized; the rest went into waiting for the frame and its flow,
             into its start, and into writing it.
         evaluations: iterations spent.
         most_evaluations: iterations that it might have taken.

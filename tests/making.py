@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from nstpipe.media import ffmpeg
+from nstpipe.media.video import ffmpeg
 
 
 def make_video(path: Path, *, frames: int = 6, size: str = "64x48", audio: bool = True, pan_pixels: int = 0) -> Path:
@@ -27,7 +27,7 @@ def make_video(path: Path, *, frames: int = 6, size: str = "64x48", audio: bool 
 
 
 def make_picture(path: Path, seed: int = 0, size: tuple[int, int] = (72, 54)) -> Path:
-    """A smooth coloured picture."""
+    """A smooth colored picture."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rough = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     Image.fromarray(rough).resize(size, Image.Resampling.BICUBIC).save(path)

@@ -19,8 +19,8 @@ import pytest
 from nstpipe import __version__
 from nstpipe.cli import exit_code
 from nstpipe.config import load_pipeline
-from nstpipe.journal import Journal
-from nstpipe.report.facts import gather
+from nstpipe.journal.journal import Journal
+from nstpipe.report.data import gather
 from tests.making import make_picture, make_video, write_pipeline
 
 
@@ -130,7 +130,7 @@ BAD_INPUTS = [
 
 @pytest.mark.parametrize("bad", BAD_INPUTS, ids=lambda bad: bad.name)
 def test_bad_input_gets_a_clear_error(tmp_path: Path, command: Command, bad: Bad) -> None:
-    from nstpipe.media import ffmpeg
+    from nstpipe.media.video import ffmpeg
 
     make_picture(tmp_path / "in" / "picture.jpg")
     make_picture(tmp_path / "in" / "wide.jpg", size=(400, 40))
@@ -241,8 +241,8 @@ def test_plan_says_what_to_do_about_what_cannot_be_used(tmp_path: Path, command:
     assert next_step
     assert next_step in " ".join(planned.split())
     # Machines hear of it, too, in the same words.
-    _, told = command("plan", pipeline, "--no-calibrate", "--json").out.splitlines()
-    assert json.loads(told) == json.loads(failure)
+    _, write_or_discard = command("plan", pipeline, "--no-calibrate", "--json").out.splitlines()
+    assert json.loads(write_or_discard) == json.loads(failure)
 
 
 @pytest.mark.parametrize("verb", ["run", "plan"])
@@ -276,7 +276,7 @@ def test_a_wrong_option_is_a_wrong_command_and_no_fault_of_the_file(
 def test_doctor_and_status_cut_nothing_that_somebody_may_copy(
     tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nstpipe import doctor
+    from nstpipe.commands import doctor
 
     path, name = "/a/" + "long-folder/" * 12 + "ffmpeg", "job-" + "x" * 100
     finding = doctor.Finding("ffmpeg", f"7.1 at {path}", f"Remove {path}.")

@@ -21,11 +21,12 @@ from rich.table import Column, Table
 from nstpipe import __version__
 from nstpipe.cli.clean import clean
 from nstpipe.cli.init import init
-from nstpipe.cli.options import AsJson, File, JobNames, Overrides, console_for, print_json, told
+from nstpipe.cli.options import AsJson, File, JobNames, Overrides, console_for, print_json, write_or_discard
 from nstpipe.cli.plan import plan
 from nstpipe.cli.preview import preview
 from nstpipe.cli.schedule import schedule
 from nstpipe.cli.validate import validate
+from nstpipe.commands.schedule import time_of_day
 from nstpipe.errors import (
     EXIT_BUG,
     EXIT_DONE,
@@ -35,8 +36,7 @@ from nstpipe.errors import (
     NstpipeError,
     UsageError,
 )
-from nstpipe.schedule import time_of_day
-from nstpipe.stop import Stop, StopReason
+from nstpipe.system.stop import Stop, StopReason
 
 app = typer.Typer(
     name="nstpipe",
@@ -90,14 +90,14 @@ def run(
     stop.deadline = _deadline(until, max_runtime, time.time())
     from nstpipe import api
     from nstpipe.events import Event
-    from nstpipe.report.progress import progress
+    from nstpipe.listeners.progress import progress
 
     with progress(console_for(as_json), quiet=quiet) as reporter:
 
         def on_event(event: Event) -> None:
-            told(lambda: reporter(event), sys.stderr if as_json else sys.stdout)
+            write_or_discard(lambda: reporter(event), sys.stderr if as_json else sys.stdout)
             if as_json:
-                told(lambda: print_json(event.as_json()), sys.stdout)
+                write_or_discard(lambda: print_json(event.as_json()), sys.stdout)
 
         result = api.run(
             pipeline,
@@ -161,7 +161,7 @@ def status(
     from dataclasses import asdict
 
     from nstpipe import api
-    from nstpipe.report.forecast import as_duration
+    from nstpipe.planning.eta import as_duration
 
     found = api.status(pipeline, jobs=job, overrides=set_)
     if as_json:
@@ -214,9 +214,9 @@ app.command()(clean)
 @app.command()
 def metrics(
     original: Annotated[
-        str, typer.Argument(metavar="ORIGINAL", help="Video, folder or glob that was stylised.", show_default=False)
+        str, typer.Argument(metavar="ORIGINAL", help="Video, folder or glob that was stylized.", show_default=False)
     ],
-    stylised: Annotated[str, typer.Argument(metavar="STYLISED", help="What came of it, by whatever tool.", show_default=False)],
+    stylized: Annotated[str, typer.Argument(metavar="STYLISED", help="What came of it, by whatever tool.", show_default=False)],
     lags: Annotated[str, typer.Option(metavar="N,N", help="How many frames apart two compared frames are.")] = "1,10",
     flow: Annotated[str, typer.Option(help="dis, farneback, raft, or the path of a RAFT state dict.")] = "dis",
     size: Annotated[int, typer.Option(help="Longest side in pixels at which they are compared.")] = 512,
@@ -231,12 +231,12 @@ def metrics(
 
     Example: nstpipe metrics city.mp4 out/city.mp4 --style starry_night.jpg --plot flicker.png
     """
-    from nstpipe.measure import measure
-    from nstpipe.report import flicker
+    from nstpipe.commands import metrics_tables as flicker
+    from nstpipe.commands.metrics import measure
 
     if plot is not None:
         flicker.check(plot)  # before the work, not after it
-    found = measure(Path(original), Path(stylised), lags=_numbers(lags), flow=flow, size=size, paintings=style, device=device)
+    found = measure(Path(original), Path(stylized), lags=_numbers(lags), flow=flow, size=size, paintings=style, device=device)
     if plot is not None:
         flicker.draw(found, plot)
     if as_json:
@@ -268,7 +268,7 @@ def schema(
     Example: nstpipe schema > pipeline.schema.json
     """
     from nstpipe.config import json_schema
-    from nstpipe.report.schema import events_schema
+    from nstpipe.events_schema import events_schema
 
     sys.stdout.write(json.dumps(events_schema() if events else json_schema(), indent=2) + "\n")
 
@@ -281,7 +281,7 @@ def doctor(as_json: AsJson = False) -> None:
     """
     from dataclasses import asdict
 
-    from nstpipe.doctor import examine
+    from nstpipe.commands.doctor import examine
 
     findings = examine(Path())
     if as_json:
@@ -345,7 +345,7 @@ def exit_code(arguments: Sequence[str] | None) -> int:
     handlers = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def say(text: str) -> None:
-        told(lambda: errors.print(text, markup=False, highlight=False, soft_wrap=True), sys.stderr)
+        write_or_discard(lambda: errors.print(text, markup=False, highlight=False, soft_wrap=True), sys.stderr)
 
     try:
         code: Any = app(args=arguments, prog_name="nstpipe", standalone_mode=False, obj=stop)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from nstpipe.cli.options import AsJson, File, console_for, print_json, told
+from nstpipe.cli.options import AsJson, File, console_for, print_json, write_or_discard
 
 
 def clean(
@@ -24,8 +24,8 @@ def clean(
     Example: nstpipe clean pipeline.yaml
     """
     from nstpipe import api
-    from nstpipe.files import as_megabytes
-    from nstpipe.report.progress import progress
+    from nstpipe.listeners.progress import progress
+    from nstpipe.system.files import as_megabytes
 
     console = console_for(as_json)
 
@@ -51,7 +51,7 @@ def clean(
 
     with shown:
         reporter = shown.enter_context(progress(Console(stderr=True), quiet=False))
-        found = api.clean(pipeline, agrees, lambda event: told(lambda: reporter(event), sys.stderr))
+        found = api.clean(pipeline, agrees, lambda event: write_or_discard(lambda: reporter(event), sys.stderr))
     if as_json:
         for leftover in found.leftovers:
             print_json({"path": str(leftover.path), "bytes": leftover.size_bytes, "removed": found.removed})

@@ -43,7 +43,7 @@ def init(
         raise UsageError(f"{file} is there already.", "Give --force to overwrite it, or another name with -o.")
     console = console_for()
     asks = not yes and sys.stdin.isatty()
-    from nstpipe import begin
+    from nstpipe.commands import scaffold as begin
 
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)

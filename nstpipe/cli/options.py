@@ -66,7 +66,7 @@ def failure_as_json(failure: ItemFailed) -> dict[str, str]:
     return {"job": failure.job, "path": failure.path, "message": failure.reason, "next_step": failure.next_step}
 
 
-def told(tell: Callable[[], None], stream: TextIO) -> None:
+def write_or_discard(tell: Callable[[], None], stream: TextIO) -> None:
     """Tell somebody of something, or nobody if nobody can hear: a night's work does not end because of a full log.
 
     Args:

@@ -14,11 +14,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nstpipe.cli.options import AsJson, File, JobNames, Overrides, console_for, failure_as_json, leave_for, print_json, told
+from nstpipe.cli.options import (
+    AsJson,
+    File,
+    JobNames,
+    Overrides,
+    console_for,
+    failure_as_json,
+    leave_for,
+    print_json,
+    write_or_discard,
+)
 from nstpipe.errors import DiskFullError
 
 if TYPE_CHECKING:
-    from nstpipe.estimate import Estimate, OutputCost
+    from nstpipe.planning.estimate import Estimate, OutputCost
 
 LONGEST_REASON = 28
 """Letters that stand in the table itself."""
@@ -45,8 +55,8 @@ def plan(
     Example: nstpipe plan pipeline.yaml
     """
     from nstpipe import api
-    from nstpipe.files import as_megabytes
-    from nstpipe.report.progress import progress
+    from nstpipe.listeners.progress import progress
+    from nstpipe.system.files import as_megabytes
 
     with progress(Console(stderr=True), quiet=quiet) as reporter:
         found = api.estimated(
@@ -56,7 +66,7 @@ def plan(
             workers=workers,
             device=device,
             calibrate=calibrate,
-            on_event=lambda event: told(lambda: reporter(event), sys.stderr),
+            on_event=lambda event: write_or_discard(lambda: reporter(event), sys.stderr),
         )
     planned = found.plan
     if as_json:
@@ -166,8 +176,8 @@ def _frames(done: int, frames: int) -> str:
 
 
 def _amounts(evaluations: int, seconds: float | None, needed: int) -> tuple[str, str, str]:
-    from nstpipe.files import as_megabytes
-    from nstpipe.report.forecast import as_duration
+    from nstpipe.planning.eta import as_duration
+    from nstpipe.system.files import as_megabytes
 
     if not evaluations:
         return "–", "–", "–"
@@ -182,15 +192,15 @@ def _state(cost: OutputCost, reason: str) -> str:
 
 
 def _common_reason(costs: list[OutputCost]) -> str:
-    neighbours = [cost.output.found.neighbour for cost in costs]
-    linked = sum(neighbour is not None and not neighbour.refusal for neighbour in neighbours)
+    neighbors = [cost.output.found.neighbor for cost in costs]
+    linked = sum(neighbor is not None and not neighbor.refusal for neighbor in neighbors)
     reason = costs[0].output.own_reason
     return f"{reason}; {linked} go on from the one before" if linked else reason
 
 
 def _summary(found: Estimate) -> Iterator[str]:
-    from nstpipe.files import as_megabytes
-    from nstpipe.report.forecast import as_duration
+    from nstpipe.planning.eta import as_duration
+    from nstpipe.system.files import as_megabytes
 
     planned, evaluations = found.plan, sum(cost.most_evaluations for cost in found.costs)
     if evaluations:
@@ -235,5 +245,5 @@ def _as_json(cost: OutputCost, found: Estimate) -> dict[str, Any]:
             }
             for part in cost.clips
         ],
-        "described": dict(output.described),
+        "described": dict(output.fingerprint_inputs),
     }

@@ -55,7 +55,7 @@ def preview(
     if full and iterations is not None:
         raise UsageError("--full and --iterations: give one of them.")
     began = time.monotonic()
-    from nstpipe import preview as room
+    from nstpipe.commands import preview as room
 
     axes = [room.axis(text) for text in grid]
     overrides = (*set_, *([f"device={device}"] if device else []))
@@ -100,8 +100,8 @@ def _shown(cells: int) -> Iterator[Emit]:
             nonlocal done
             if isinstance(event, FrameDone):
                 done += 1
-                bar.update(task, completed=done)
+                bar.update(task, atomic_write=done)
             elif isinstance(event, FrameProgressed):
-                bar.update(task, completed=done + event.evaluations / event.most_evaluations)
+                bar.update(task, atomic_write=done + event.evaluations / event.most_evaluations)
 
         yield emit

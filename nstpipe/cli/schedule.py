@@ -24,7 +24,7 @@ def schedule(
 
     Example: nstpipe schedule pipeline.yaml --from 22:00 --until 06:30 --install
     """
-    from nstpipe import schedule as room
+    from nstpipe.commands import schedule as room
     from nstpipe.config import load_pipeline
 
     load_pipeline(pipeline)  # what is wrong is better said now than in the middle of the night

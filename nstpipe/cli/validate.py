@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nstpipe.cli.options import AsJson, File, Overrides, console_for, failure_as_json, leave_for, print_json, told
+from nstpipe.cli.options import AsJson, File, Overrides, console_for, failure_as_json, leave_for, print_json, write_or_discard
 from nstpipe.errors import ConfigError, Problem
 
 
@@ -28,10 +28,12 @@ def validate(
     Example: nstpipe validate pipeline.yaml
     """
     from nstpipe import api
-    from nstpipe.report.progress import progress
+    from nstpipe.listeners.progress import progress
 
     with progress(Console(stderr=True), quiet=False) as reporter:
-        found = api.validate(pipeline, overrides=set_, on_event=lambda event: told(lambda: reporter(event), sys.stderr))
+        found = api.validate(
+            pipeline, overrides=set_, on_event=lambda event: write_or_discard(lambda: reporter(event), sys.stderr)
+        )
     if as_json:
         for problem in found.problems:
             print_json({"file": str(pipeline), **asdict(problem)})

@@ -17,7 +17,7 @@ from nstpipe.config.document import MOST_CHARACTERS, UNREAD, DocumentError, Loca
 from nstpipe.config.messages import problems_of
 from nstpipe.config.models import VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES, Job, Pipeline
 from nstpipe.errors import ConfigError, Problem
-from nstpipe.files import MOST_NAMED
+from nstpipe.system.files import MOST_NAMED
 
 MOST_JOBS = 10_000
 """A matrix multiplies; more jobs than this is a slip."""

@@ -10,8 +10,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from nstpipe.config.document import UNREAD, Located, below
-from nstpipe.config.models import DEVICE_PATTERN, SECRETS, Job, Pipeline, Style, StyleImage
+from nstpipe.config.models import SECRETS, Job, Pipeline, Style, StyleImage
 from nstpipe.errors import Problem
+from nstpipe.system.devices import DEVICE_PATTERN
 
 
 def problems_of(error: ValidationError, document: Located) -> list[Problem]:

@@ -22,6 +22,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from nstpipe.system.devices import DEVICE_PATTERN
+
 VIDEO_CODECS_BY_SUFFIX: dict[str, tuple[str, ...]] = {
     ".mp4": ("libx264", "libx265", "libsvtav1"),
     ".mov": ("libx264", "libx265", "prores"),
@@ -35,7 +37,6 @@ CODECS = tuple(dict.fromkeys(codec for codecs in VIDEO_CODECS_BY_SUFFIX.values()
 ANIMATION_SUFFIXES = (".gif", ".webp")
 """Moving pictures, which are read and written like videos; one of a single frame is a picture."""
 
-DEVICE_PATTERN = r"^(auto|cpu|cuda(:[0-9]+)?)$"
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".gif", ".avif", ".heic", ".heif", ".jfif", ".bmp")
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv")
@@ -212,7 +213,7 @@ class Content(_Model):
 
 
 class Optimizer(_Model):
-    """How the picture is optimised."""
+    """How the picture is optimized."""
 
     name: Literal["lbfgs", "adam"] = Field(default="lbfgs", description="L-BFGS needs far fewer iterations than Adam.")
     first: Annotated[int, Field(ge=1, le=100_000)] = Field(
@@ -311,17 +312,17 @@ class Job(_Model):
     content: Content = Content()
     color: Color = Field(
         default="style",
-        description="Whose colours the result has: the style's; the content's, with only luminance painted anew; or "
-        "matched: the paintings take the content's colours first.",
+        description="Whose colors the result has: the style's; the content's, with only luminance painted anew; or "
+        "matched: the paintings take the content's colors first.",
     )
     init: Annotated[
         Literal["matched", "content", "noise", "blank"] | FilePath, _keyword_or_path("matched", "content", "noise", "blank")
     ] = Field(
         default="matched",
-        description="Where the first frame of a clip starts: matched (the content in the style's colours), content, "
+        description="Where the first frame of a clip starts: matched (the content in the style's colors), content, "
         "noise, blank, or the path of a picture.",
     )
-    total_variation: Share = Field(default=1.0, description="How much neighbouring pixels are held alike; 0 for not at all.")
+    total_variation: Share = Field(default=1.0, description="How much neighboring pixels are held alike; 0 for not at all.")
     panorama: Literal["auto", "wrapped", "flat"] = Field(
         default="auto",
         description="Whether left and right edge belong together: auto asks the picture's XMP for a full 360°.",

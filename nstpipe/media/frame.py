@@ -23,12 +23,12 @@ SIXTEEN_BIT_STEP = 257
 
 @dataclass(frozen=True, eq=False)
 class PictureMetadata:
-    """All of a picture file that is not its colours.
+    """All of a picture file that is not its colors.
 
     Attributes:
         format: Pillow's name of the file's format, such as ``JPEG``.
         exif: the EXIF block; its orientation is 1, for the pixels are upright.
-        icc: the colour profile of the pixels, which are sRGB; None if the file has none.
+        icc: the color profile of the pixels, which are sRGB; None if the file has none.
         xmp: the XMP packet.
         dots_per_inch: horizontal and vertical.
         alpha: height x width, 0 to 255 or 65535, upright, at the file's own size.
@@ -100,10 +100,10 @@ class Source(Protocol):
 
 
 class Sink(Protocol):
-    """Takes stylised frames in order; what it writes gets its final name in `finish` and not before."""
+    """Takes stylized frames in order; what it writes gets its final name in `finish` and not before."""
 
     def write(self, pixels: Pixels, frame: Frame) -> None:
-        """Take the stylised pixels of an original frame."""
+        """Take the stylized pixels of an original frame."""
 
     def finish(self) -> Any:
         """Complete, check and name what was written."""
@@ -113,7 +113,7 @@ class Sink(Protocol):
 
 
 def working_size(size: tuple[int, int], longest: int | str, *, even: bool = False) -> tuple[int, int]:
-    """Width and height in which a frame is stylised.
+    """Width and height in which a frame is stylized.
 
     Args:
         size: width and height of the original, in pixels.

@@ -1,4 +1,4 @@
-"""How steady a stylised sequence is: its warping error, its luminance and its detail over time.
+"""How steady a stylized sequence is: its warping error, its luminance and its detail over time.
 
 The definition, to the last constant, is in docs/motion.md.
 """
@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 
 from nstpipe.media.frame import Pixels, resized
-from nstpipe.motion.flow import Motion, warp
+from nstpipe.motion.motion import Motion
+from nstpipe.motion.warp import warp
 from nstpipe.style.color import LUMA
 
 SMALLEST_COVERAGE = 0.1
@@ -33,14 +34,14 @@ class WarpingError:
         lag: frames between the two.
         coverage: share of the frame where the flow is reliable, 0 to 1.
         original: mean squared difference there, of the originals, for values from 0 to 1.
-        stylised: the same of the stylised frames.
+        stylized: the same of the stylized frames.
     """
 
     frame_index: int
     lag: int
     coverage: float
     original: float
-    stylised: float
+    stylized: float
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ class Range:
         pairs_left_out: for too little of them was reliable.
         coverage: mean over the pairs compared, 0 to 1.
         original: squared differences over the masks' sum, of all pairs together.
-        stylised: likewise.
-        ratio: stylised over original; None where the original's is 0 or nothing was compared.
+        stylized: likewise.
+        ratio: stylized over original; None where the original's is 0 or nothing was compared.
     """
 
     lag: int
@@ -77,7 +78,7 @@ class Range:
     pairs_left_out: int
     coverage: float
     original: float
-    stylised: float
+    stylized: float
     ratio: float | None
 
 
@@ -88,13 +89,13 @@ class Coherence:
     Attributes:
         errors: by frame, and by lag within it; pairs that are left out of the ranges are here too.
         originals: tone of each original frame.
-        stylised: tone of each stylised frame.
+        stylized: tone of each stylized frame.
         lags: that were asked for.
     """
 
     errors: tuple[WarpingError, ...]
     originals: tuple[Tone, ...]
-    stylised: tuple[Tone, ...]
+    stylized: tuple[Tone, ...]
     lags: tuple[int, ...]
 
     @property
@@ -111,16 +112,16 @@ class Coherence:
         # Coverage is the mask's sum over the frame's size: a pair counts as much as can be seen of it.
         covered = sum(error.coverage for error in compared)
         original = sum(error.coverage * error.original for error in compared) / covered
-        stylised = sum(error.coverage * error.stylised for error in compared) / covered
-        ratio = stylised / original if original else None
-        return Range(lag, len(compared), left_out, covered / len(compared), original, stylised, ratio)
+        stylized = sum(error.coverage * error.stylized for error in compared) / covered
+        ratio = stylized / original if original else None
+        return Range(lag, len(compared), left_out, covered / len(compared), original, stylized, ratio)
 
 
 def coherence(pairs: Iterable[tuple[Pixels, Pixels]], lags: Sequence[int], motion_between: MotionBetween) -> Coherence:
-    """Measure a stylised sequence against its original.
+    """Measure a stylized sequence against its original.
 
     Args:
-        pairs: each original frame with the stylised one, height x width x 3, uint8, RGB; compared at the stylised one's
+        pairs: each original frame with the stylized one, height x width x 3, uint8, RGB; compared at the stylized one's
             size, with the motion of the original as it is given. Where that size changes from one frame to the next, the
             two are not compared.
         lags: how many frames apart the two of a pair are.
@@ -145,7 +146,7 @@ def coherence(pairs: Iterable[tuple[Pixels, Pixels]], lags: Sequence[int], motio
                     lag=lag,
                     coverage=float(motion.reliability.mean()),
                     original=warping_error(before_at_size, at_size, motion),
-                    stylised=warping_error(result_before, result, motion),
+                    stylized=warping_error(result_before, result, motion),
                 )
             )
         tones.append((tone(index, at_size), tone(index, result)))

@@ -13,10 +13,10 @@ from markupsafe import Markup
 
 from nstpipe.config import Pipeline
 from nstpipe.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, EXIT_STOPPED, EXIT_TERMINATED
-from nstpipe.files import completed
-from nstpipe.journal import Journal
-from nstpipe.report.facts import MOST_FAILURES, PICTURE_SECONDS, Facts, gather
-from nstpipe.report.forecast import as_duration
+from nstpipe.journal.journal import Journal
+from nstpipe.planning.eta import as_duration
+from nstpipe.report.data import MOST_FAILURES, PICTURE_SECONDS, ReportData, gather
+from nstpipe.system.files import atomic_write
 
 REPORT_NAME = "report.html"
 """In the work folder, of the latest run."""
@@ -35,11 +35,11 @@ def write_report(pipeline: Pipeline, journal: Journal, path: Path, *, picture_se
         OutputError: it cannot be written.
     """
     html = as_html(gather(pipeline, journal, picture_seconds=picture_seconds))
-    with completed(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(html.encode("utf-8", "replace"))  # a path may hold what no text may
 
 
-def as_html(facts: Facts) -> str:
+def as_html(facts: ReportData) -> str:
     """A page of all that is known; whatever comes from outside is escaped."""
     environment = Environment(
         loader=PackageLoader("nstpipe.report"),
@@ -67,7 +67,7 @@ def _template(name: str) -> str:
     return resources.files("nstpipe.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 
-def headline(facts: Facts) -> str:
+def headline(facts: ReportData) -> str:
     """How the run ended, in a few words."""
     failed = len(facts.failures)
     left = sum(job.left for job in facts.jobs)
@@ -85,13 +85,13 @@ def headline(facts: Facts) -> str:
     return said.get(facts.exit_code, f"Ended early, with exit code {facts.exit_code}")
 
 
-def _state(facts: Facts) -> str:
+def _state(facts: ReportData) -> str:
     if facts.exit_code == EXIT_DONE:
         return "good"
     return "some" if facts.exit_code in (EXIT_SOME_FAILED, EXIT_STOPPED, None) else "bad"
 
 
-def _tiles(facts: Facts) -> list[tuple[str, str, str]]:
+def _tiles(facts: ReportData) -> list[tuple[str, str, str]]:
     jobs = facts.jobs
     left, failed = sum(job.left for job in jobs), len(facts.failures)
     seconds = sum(job.seconds for job in jobs)
@@ -105,7 +105,7 @@ def _tiles(facts: Facts) -> list[tuple[str, str, str]]:
     ]
 
 
-def _setup(facts: Facts) -> list[tuple[str, str]]:
+def _setup(facts: ReportData) -> list[tuple[str, str]]:
     setup = facts.setup
     known = [
         ("nstpipe", f"{setup.nstpipe} (algorithm {setup.algorithm})" if setup.nstpipe else ""),

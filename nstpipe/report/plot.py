@@ -56,7 +56,7 @@ class Plot:
         x_ticks: below.
         y_ticks: at the left.
         marks: where something begins anew, such as a shot.
-        as_dots: whether neighbours have nothing to do with each other.
+        as_dots: whether neighbors have nothing to do with each other.
     """
 
     title: str
@@ -145,7 +145,7 @@ def nice_steps(highest: float) -> tuple[float, ...]:
 
 
 def _pieces(values: Sequence[float | None]) -> Iterator[list[tuple[float, float]]]:
-    """Runs of neighbouring values, thinned so that their peaks stay."""
+    """Runs of neighboring values, thinned so that their peaks stay."""
     piece: list[tuple[float, float]] = []
     for index, value in enumerate((*values, None)):
         if value is not None and math.isfinite(value):

@@ -13,12 +13,13 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from nstpipe.errors import ItemError
-from nstpipe.media.deep import is_deep
-from nstpipe.media.formats import PILLOW_ERRORS, opened
 from nstpipe.media.frame import Pixels, in_eight_bits, resized, working_size
-from nstpipe.media.pictures import read_picture
-from nstpipe.media.profiles import in_srgb
-from nstpipe.media.video import VideoInfo, VideoSource, probe
+from nstpipe.media.pictures.deep import is_deep
+from nstpipe.media.pictures.files import read_picture
+from nstpipe.media.pictures.formats import PILLOW_ERRORS, opened
+from nstpipe.media.pictures.profiles import in_srgb
+from nstpipe.media.video.decode import VideoSource
+from nstpipe.media.video.probe import VideoInfo, probe
 
 LONGEST = 560
 """Pixels of a thumbnail's longest side."""
@@ -161,7 +162,7 @@ def _small_picture(path: Path) -> Pixels:
 
 
 def _without_alpha(image: Image.Image) -> Image.Image:
-    """On white, and in a mode that colour profiles are made for."""
+    """On white, and in a mode that color profiles are made for."""
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         white.alpha_composite(image.convert("RGBA"))

@@ -1,4 +1,4 @@
-"""Moving the colours of one picture to those of another."""
+"""Moving the colors of one picture to those of another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class ColorStatistics:
-    """How colours are spread.
+    """How colors are spread.
 
     Attributes:
         mean: 3, float64: mean of R, G and B, 0 to 1.
@@ -29,7 +29,7 @@ def color_statistics(image: Tensor, weight: Tensor | None = None) -> ColorStatis
         image: 1 x 3 x height x width, RGB, 0 to 1.
         weight: height x width, not negative: how much each pixel counts; None for all alike.
     """
-    # 3 x 3 matrices: float64 costs nothing and keeps a grey picture's nearly singular covariance usable.
+    # 3 x 3 matrices: float64 costs nothing and keeps a gray picture's nearly singular covariance usable.
     colors = image[0].flatten(1).double()
     if weight is None:
         return ColorStatistics(colors.mean(dim=1), torch.cov(colors, correction=0))
@@ -38,7 +38,7 @@ def color_statistics(image: Tensor, weight: Tensor | None = None) -> ColorStatis
 
 
 def mixed_statistics(parts: Sequence[ColorStatistics], weights: Sequence[float]) -> ColorStatistics:
-    """Statistics of colours drawn from several pictures, each as often as its weight (positive) says."""
+    """Statistics of colors drawn from several pictures, each as often as its weight (positive) says."""
     shares = [weight / sum(weights) for weight in weights]
     mean = sum((share * part.mean for share, part in zip(shares, parts, strict=True)), torch.zeros(3).double())
     covariance = torch.zeros(3, 3).double()
@@ -51,8 +51,8 @@ def mixed_statistics(parts: Sequence[ColorStatistics], weights: Sequence[float])
 def match_color(image: Tensor, target: ColorStatistics, source: ColorStatistics | None = None) -> Tensor:
     """Give `image` the mean and covariance of `target`.
 
-    The map is the linear one that moves the colours least: the Monge-Kantorovich solution between two normal
-    distributions (Pitié and Kokaram, 2007, "The linear Monge-Kantorovitch linear colour mapping").
+    The map is the linear one that moves the colors least: the Monge-Kantorovich solution between two normal
+    distributions (Pitié and Kokaram, 2007, "The linear Monge-Kantorovitch linear color mapping").
 
     Args:
         image: 1 x 3 x height x width, RGB, 0 to 1.
@@ -81,7 +81,7 @@ def luminance(image: Tensor) -> Tensor:
 
 
 def luminance_matched(image: Tensor, reference: ColorStatistics) -> Tensor:
-    """The grey of a picture, with the mean and spread that the luminance of the reference colours has.
+    """The gray of a picture, with the mean and spread that the luminance of the reference colors has.
 
     Args:
         image: 1 x 3 x height x width, RGB, 0 to 1.
@@ -93,26 +93,26 @@ def luminance_matched(image: Tensor, reference: ColorStatistics) -> Tensor:
     shares = torch.tensor(LUMA).double()
     wanted_mean = shares @ reference.mean
     wanted_spread = (shares @ reference.covariance @ shares).clamp_min(0).sqrt()
-    grey = luminance(image).double()
-    spread = grey.std(correction=0).clamp_min(1 / 255)
-    moved = (grey - grey.mean()) / spread * wanted_spread + wanted_mean
+    gray = luminance(image).double()
+    spread = gray.std(correction=0).clamp_min(1 / 255)
+    moved = (gray - gray.mean()) / spread * wanted_spread + wanted_mean
     return moved.clamp(0, 1).float().expand_as(image)
 
 
-def with_colors_of(grey: Tensor, content: Tensor) -> Tensor:
-    """A picture with the luminance of one and the colours of another.
+def with_colors_of(gray: Tensor, content: Tensor) -> Tensor:
+    """A picture with the luminance of one and the colors of another.
 
     Args:
-        grey: 1 x 3 x height x width; its luminance counts.
+        gray: 1 x 3 x height x width; its luminance counts.
         content: 1 x 3 x height x width, RGB, 0 to 1; how its channels differ from its luminance counts.
 
     Returns:
-        RGB, 0 to 1. Where a colour does not go with its new luminance, it is paled just enough to fit, so that the
+        RGB, 0 to 1. Where a color does not go with its new luminance, it is paled just enough to fit, so that the
         luminance stays right.
     """
-    wanted = luminance(grey).clamp(0, 1)
+    wanted = luminance(gray).clamp(0, 1)
     color = content - luminance(content)
-    # The largest share of the colour that keeps each channel within 0 to 1.
+    # The largest share of the color that keeps each channel within 0 to 1.
     above, below = color.clamp_min(1e-6), (-color).clamp_min(1e-6)
     fits = torch.minimum((1 - wanted) / above, wanted / below).amin(dim=1, keepdim=True).clamp(0, 1)
     return (wanted + fits * color).clamp(0, 1)

@@ -1,6 +1,6 @@
 """The distances of neural style transfer, as pure functions of activations (Gatys, Ecker, Bethge 2016, section 2).
 
-Each is normalised by the size of its target, so that one number means the same at any picture size, for any layer,
+Each is normalized by the size of its target, so that one number means the same at any picture size, for any layer,
 pooling and weights. The paper divides by constants instead.
 """
 
@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 
 def content_distance(activation: Tensor, target: Tensor, energy: Tensor | None = None) -> Tensor:
-    """Σ(F − P)² / ΣP², for activations F of the picture and P of the content (equation 1, normalised).
+    """Σ(F − P)² / ΣP², for activations F of the picture and P of the content (equation 1, normalized).
 
     Args:
         activation: 1 x channels x height x width.
@@ -78,11 +78,11 @@ class _Gram(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, activation: Tensor, weight: Tensor | None) -> Tensor:  # type: ignore[override]
         ctx.save_for_backward(activation, weight)
-        positions = _positions(activation)
+        positions = sampling_positions(activation)
         mass: Tensor | int = len(positions)
         if weight is not None:
             # In one order of positions, whatever the memory of either; a root on both sides keeps the product symmetric.
-            positions = positions * _positions(weight).sqrt().to(positions.dtype)
+            positions = positions * sampling_positions(weight).sqrt().to(positions.dtype)
             mass = weight.sum()
         # Products run in the activation's own precision, on as many positions as one product of 16-bit types
         # sums without harm; those sums are added in float32, where neither range nor small differences are lost.
@@ -99,12 +99,12 @@ class _Gram(torch.autograd.Function):
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         activation, weight = ctx.saved_tensors
-        positions = _positions(activation)
+        positions = sampling_positions(activation)
         # d tr(Sᵀ FᵀF) = tr((S + Sᵀ) Fᵀ dF), the paper's equation 6 before its chain rule.
         mass = len(positions) if weight is None else weight.sum()
         slope = positions @ ((gradient + gradient.T) / mass).to(activation.dtype)
         if weight is not None:
-            slope *= _positions(weight).to(slope.dtype)
+            slope *= sampling_positions(weight).to(slope.dtype)
         _, channels, height, width = activation.shape
         return slope.reshape(1, height, width, channels).permute(0, 3, 1, 2), None
 
@@ -158,7 +158,7 @@ def moments(activation: Tensor, weight: Tensor | None = None, *, with_mean: bool
     """
     wide = torch.promote_types(activation.dtype, torch.float32)
     count = activation.shape[-2] * activation.shape[-1]
-    # The paper normalises the guidance to a sum of squares of 1; here a mean over what counts stays a mean.
+    # The paper normalizes the guidance to a sum of squares of 1; here a mean over what counts stays a mean.
     mass = torch.full((), float(count), device=activation.device) if weight is None else weight.to(wide).sum()
     mean = None
     if with_mean and weight is None:
@@ -168,7 +168,7 @@ def moments(activation: Tensor, weight: Tensor | None = None, *, with_mean: bool
     return Moments(gram(activation, weight), mean, mass)
 
 
-def _positions(activation: Tensor) -> Tensor:
+def sampling_positions(activation: Tensor) -> Tensor:
     """Activations as height · width rows of channels; a view of channels_last memory."""
     return activation[0].permute(1, 2, 0).flatten(0, 1)
 
@@ -178,7 +178,7 @@ _POSITIONS_A_PRODUCT = 1024
 
 
 def gram_distance(matrix: Tensor, target: Tensor) -> Tensor:
-    """Σ(G − A)² / ΣA², for Gram matrices G of the picture and A of the style (equation 4, normalised).
+    """Σ(G − A)² / ΣA², for Gram matrices G of the picture and A of the style (equation 4, normalized).
 
     Args:
         matrix: channels x channels.
@@ -195,7 +195,7 @@ def wasserstein_distance(found: Moments, target: Moments) -> Tensor:
     """(|μ − m|² + tr(Σ + S − 2 (S^½ Σ S^½)^½)) / (|m|² + tr S): how far activations must move to be the style's.
 
     The squared Wasserstein-2 distance between normal distributions of means μ, m and covariances Σ, S (Olkin and
-    Pukelsheim 1982; as a style distance: Mroueh 2020, "Wasserstein Style Transfer"), normalised by what it is for a
+    Pukelsheim 1982; as a style distance: Mroueh 2020, "Wasserstein Style Transfer"), normalized by what it is for a
     picture without any activation.
 
     Args:
@@ -238,13 +238,13 @@ class _RootTrace(torch.autograd.Function):
 
 
 def total_variation(image: Tensor) -> Tensor:
-    """Mean squared difference between neighbours, horizontally plus vertically (Mahendran and Vedaldi 2015, β = 2).
+    """Mean squared difference between neighbors, horizontally plus vertically (Mahendran and Vedaldi 2015, β = 2).
 
     Args:
         image: 1 x 3 x height x width, RGB.
 
     Returns:
-        A scalar: 0 for a picture of one colour, 2 for a checkerboard of 0 and 1.
+        A scalar: 0 for a picture of one color, 2 for a checkerboard of 0 and 1.
     """
     variation: Tensor = _TotalVariation.apply(image)  # type: ignore[no-untyped-call]
     return variation

@@ -1,4 +1,4 @@
-"""What is minimised: how far a picture is from its content and from its style."""
+"""What is minimized: how far a picture is from its content and from its style."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nstpipe.config.models import StyleDistance
+from nstpipe.style.layers import pixels_a_position
 from nstpipe.style.losses import (
     Moments,
     content_distance,
@@ -18,12 +19,12 @@ from nstpipe.style.losses import (
     total_variation,
     wasserstein_distance,
 )
-from nstpipe.style.vgg import VGG19, pixels_a_position
+from nstpipe.style.vgg import VGG19
 from nstpipe.style.weights import Preprocessing
 
 
 @dataclass(frozen=True)
-class Balance:
+class LossWeights:
     """How much each part of the loss counts.
 
     Attributes:
@@ -70,7 +71,7 @@ class Losses:
 
 
 @dataclass(frozen=True, eq=False)
-class Anchor:
+class TemporalTarget:
     """What a frame holds on to.
 
     Attributes:
@@ -84,14 +85,14 @@ class Anchor:
     reliability: Tensor
     newness: Tensor | None = None
 
-    def to(self, device: torch.device) -> Anchor:
+    def to(self, device: torch.device) -> TemporalTarget:
         """The same on a device."""
         newness = self.newness.to(device) if self.newness is not None else None
-        return Anchor(self.image.to(device), self.reliability.to(device), newness)
+        return TemporalTarget(self.image.to(device), self.reliability.to(device), newness)
 
 
 @dataclass(frozen=True, eq=False)
-class Held:
+class KeepMask:
     """A part of the picture in which nothing is to change.
 
     Attributes:
@@ -108,7 +109,7 @@ class Held:
 
 
 @dataclass(frozen=True, eq=False)
-class Goal:
+class StyleTarget:
     """A style, and where it is wanted.
 
     Attributes:
@@ -139,7 +140,7 @@ class Goal:
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class FeatureExtractor:
     """A picture as VGG19 sees it.
 
     Attributes:
@@ -188,16 +189,16 @@ class Objective:
         balance: how much each part counts.
         content_targets: the content's activations by layer.
         goals: the styles wanted.
-        anchor: what the picture holds on to; None at a clip's beginning.
+        temporal_target: what the picture holds on to; None at a clip's beginning.
         held: the part in which nothing is to change; None if there is none.
     """
 
-    view: View
-    balance: Balance
+    view: FeatureExtractor
+    balance: LossWeights
     content_targets: Mapping[str, Tensor]
-    goals: Sequence[Goal]
-    anchor: Anchor | None = None
-    held: Held | None = None
+    goals: Sequence[StyleTarget]
+    temporal_target: TemporalTarget | None = None
+    held: KeepMask | None = None
 
     def __call__(self, image: Tensor) -> Losses:
         """The losses of a picture, 1 x 3 x height x width, float32, RGB, 0 to 1; differentiable."""
@@ -213,11 +214,18 @@ class Objective:
                     found = goal.measured(activation, goal.weight(layer))
                     style = style + style_shares[layer] * goal.share * goal.loss(layer, found)
         wrapped = self.view.wrap_pixels > 0
-        return picture_losses(image, content + style, content, style, self.balance, self.anchor, wrapped=wrapped)
+        return picture_losses(image, content + style, content, style, self.balance, self.temporal_target, wrapped=wrapped)
 
 
 def picture_losses(
-    image: Tensor, seen: Tensor, content: Tensor, style: Tensor, balance: Balance, anchor: Anchor | None, *, wrapped: bool
+    image: Tensor,
+    seen: Tensor,
+    content: Tensor,
+    style: Tensor,
+    balance: LossWeights,
+    temporal_target: TemporalTarget | None,
+    *,
+    wrapped: bool,
 ) -> Losses:
     """Add to what VGG19 sees what is measured on the pixels themselves.
 
@@ -227,13 +235,13 @@ def picture_losses(
         content: content loss, weighted.
         style: style loss, weighted.
         balance: how much each part counts.
-        anchor: what the picture holds on to.
+        temporal_target: what the picture holds on to.
         wrapped: whether the left edge continues the right one.
     """
     total = seen
     if balance.total_variation:
         seam = image[..., :1] if wrapped else image[..., :0]
         total = total + balance.total_variation * total_variation(torch.cat([image, seam], dim=-1))
-    if anchor is not None and balance.temporal:
-        total = total + balance.temporal * temporal_distance(image, anchor.image, anchor.reliability)
+    if temporal_target is not None and balance.temporal:
+        total = total + balance.temporal * temporal_distance(image, temporal_target.image, temporal_target.reliability)
     return Losses(total, content, style)

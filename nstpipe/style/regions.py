@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nstpipe.style.vgg import pixels_a_position
+from nstpipe.style.layers import pixels_a_position
 
 LEAST_SHARE = 1e-3
 """Of the picture; what a smaller region looks like cannot be compared with a style."""
 
 
-def claimed(masks: Tensor) -> Tensor:
+def partition_masks(masks: Tensor) -> Tensor:
     """Make masks share each pixel out: where several claim it, the first one has it, and the rest belongs to nobody.
 
     Args:
@@ -31,7 +31,7 @@ def claimed(masks: Tensor) -> Tensor:
     return torch.stack([left, *own])
 
 
-def at_layers(weight: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
+def downsample_to_layers(weight: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
     """The weight of each position of each layer: the mean over the pixels that it stands for.
 
     Args:

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nstpipe.style.layers import pixels_a_position
 from nstpipe.style.losses import Moments, content_distance, moments
-from nstpipe.style.objective import Anchor, Balance, Goal, Held, Losses, View, picture_losses
-from nstpipe.style.vgg import VGG19, pixels_a_position
+from nstpipe.style.objective import FeatureExtractor, KeepMask, Losses, LossWeights, StyleTarget, TemporalTarget, picture_losses
+from nstpipe.style.vgg import VGG19
 
 GRID_PIXELS = 16
 """Tiles begin at multiples of it, so that every pooling cuts them as it cuts the whole picture."""
@@ -101,7 +102,9 @@ class Measured:
 
 
 @torch.no_grad()
-def measure(view: View, image: Tensor, side: int, *, styles: frozenset[str], activations: frozenset[str]) -> Measured:
+def measure(
+    view: FeatureExtractor, image: Tensor, side: int, *, styles: frozenset[str], activations: frozenset[str]
+) -> Measured:
     """Look at a picture tile by tile.
 
     Args:
@@ -182,18 +185,18 @@ class TiledObjective:
         balance: how much each part counts.
         content_targets: the content's activations by layer, with the panorama's continuation if there is one.
         goals: the styles wanted; their weights, too, with the continuation.
-        anchor: what the picture holds on to.
+        temporal_target: what the picture holds on to.
         side: of a tile, in pixels.
         held: the part in which nothing is to change; None if there is none.
     """
 
-    view: View
-    balance: Balance
+    view: FeatureExtractor
+    balance: LossWeights
     content_targets: Mapping[str, Tensor]
-    goals: Sequence[Goal]
-    anchor: Anchor | None
+    goals: Sequence[StyleTarget]
+    temporal_target: TemporalTarget | None
     side: int
-    held: Held | None = None
+    held: KeepMask | None = None
 
     def __call__(self, image: Tensor) -> Losses:
         """The losses of a picture; see `Objective`."""
@@ -212,7 +215,9 @@ class TiledObjective:
                 assert part.grad is not None
                 tile.cut(gradient).add_(part.grad)
             seen = _Known.apply(around, seen, gradient)
-        return picture_losses(image, seen, content, style, self.balance, self.anchor, wrapped=self.view.wrap_pixels > 0)
+        return picture_losses(
+            image, seen, content, style, self.balance, self.temporal_target, wrapped=self.view.wrap_pixels > 0
+        )
 
     def _energies(self, columns: tuple[int, int]) -> dict[str, Tensor]:
         """ΣP² of the content's layers, where it counts."""

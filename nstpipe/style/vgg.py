@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,52 +14,8 @@ from torch.nn import functional
 from torch.nn.grad import conv2d_input
 
 from nstpipe.config.models import Padding, Pooling
-from nstpipe.style.winograd import LEAST_CHANNELS, EvaluatedKernel, Workspace
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One row of the layer table.
-
-    Attributes:
-        name: such as ``relu4_2``: second rectifier of the fourth block.
-        kind: what the layer does.
-        in_channels: channels that come in.
-        out_channels: channels that go out.
-        index: where torchvision's ``vgg19().features`` has this layer; the key of its weights in a state dict.
-    """
-
-    name: str
-    kind: Literal["conv", "relu", "pool"]
-    in_channels: int
-    out_channels: int
-    index: int
-
-
-def _layer_table() -> tuple[Layer, ...]:
-    convolutions_and_channels = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
-    table: list[Layer] = []
-    in_channels = 3
-    for block, (convolutions, channels) in enumerate(convolutions_and_channels, start=1):
-        for number in range(1, convolutions + 1):
-            table.append(Layer(f"conv{block}_{number}", "conv", in_channels, channels, len(table)))
-            table.append(Layer(f"relu{block}_{number}", "relu", channels, channels, len(table)))
-            in_channels = channels
-        table.append(Layer(f"pool{block}", "pool", channels, channels, len(table)))
-    return tuple(table)
-
-
-LAYERS = _layer_table()
-
-
-def pixels_a_position(layer_name: str) -> int:
-    """How many pixels of the picture, across and down, one position of a layer stands for: 1, 2, 4 and so on."""
-    poolings = 0
-    for layer in LAYERS:
-        poolings += layer.kind == "pool"
-        if layer.name == layer_name:
-            return int(2**poolings)
-    raise ValueError(f"{layer_name} is no layer of VGG19")
+from nstpipe.style.layers import LAYERS, pixels_a_position
+from nstpipe.style.winograd import LEAST_CHANNELS, TransformedFilter, Workspace
 
 
 class _MaxPool(torch.autograd.Function):
@@ -98,7 +53,7 @@ class _FrozenConvolution(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, activation: Tensor, kernel: Tensor, bias: Tensor, evaluated: EvaluatedKernel | None, repeats_edge: bool
+        ctx: Any, activation: Tensor, kernel: Tensor, bias: Tensor, evaluated: TransformedFilter | None, repeats_edge: bool
     ) -> Tensor:
         ctx.evaluated, ctx.repeats_edge = evaluated, repeats_edge
         if evaluated is not None:
@@ -116,7 +71,7 @@ class _FrozenConvolution(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None, None]:  # type: ignore[override]
         kernel, *needed = ctx.saved_tensors
         if ctx.evaluated is not None:
-            gradient = ctx.evaluated.turned_back(upstream)
+            gradient = ctx.evaluated.input_grad(upstream)
         else:
             # Torch's own; `torch.nn.grad` knows no memory layout, and copies all of it.
             gradient, _, _ = torch.ops.aten.convolution_backward(
@@ -239,7 +194,7 @@ class VGG19(nn.Module):
             for layer, following in itertools.pairwise(self.table)
             if following.kind == "pool" and pooling == "max" and layer.name not in self.wanted
         )
-        self._evaluated_kernels: dict[str, EvaluatedKernel] = {}
+        self._evaluated_kernels: dict[str, TransformedFilter] = {}
         self._workspace = Workspace()
         self.convolutions = nn.ModuleDict()
         for layer in self.table:
@@ -294,13 +249,13 @@ class VGG19(nn.Module):
         # There a copy takes less time than to begin many small products.
         return cast(Tensor, _EnlargedConvolution.apply(x, kernel, bias, repeats_edge))
 
-    def _evaluated(self, name: str, precision: torch.dtype) -> EvaluatedKernel | None:
+    def _evaluated(self, name: str, precision: torch.dtype) -> TransformedFilter | None:
         """A layer's kernel for the convolution with fewer multiplications, if that is faster."""
         kernel = cast(Tensor, self.convolutions[name].weight)
         if precision != torch.float32 or kernel.shape[0] * kernel.shape[1] < LEAST_CHANNELS:
             return None
         if name not in self._evaluated_kernels:
-            self._evaluated_kernels[name] = EvaluatedKernel.of(kernel, self._workspace)
+            self._evaluated_kernels[name] = TransformedFilter.of(kernel, self._workspace)
         return self._evaluated_kernels[name]
 
     @property

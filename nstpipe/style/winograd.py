@@ -93,7 +93,7 @@ class Workspace:
 
 
 @dataclass(frozen=True, eq=False)
-class EvaluatedKernel:
+class TransformedFilter:
     """A frozen kernel, evaluated once, for activations in float32 on the CPU.
 
     Attributes:
@@ -105,7 +105,7 @@ class EvaluatedKernel:
     workspace: Workspace
 
     @classmethod
-    def of(cls, kernel: Tensor, workspace: Workspace) -> EvaluatedKernel:
+    def of(cls, kernel: Tensor, workspace: Workspace) -> TransformedFilter:
         """Of a kernel as torch has it, channels' x channels x 3 x 3."""
         _, evaluate, _ = _matrices()
         channels_out, channels_in = kernel.shape[:2]
@@ -122,7 +122,7 @@ class EvaluatedKernel:
         """
         return _convolved(activation, self.values, *_forth(), bias, self.workspace, repeats_edge=repeats_edge)
 
-    def turned_back(self, upstream: Tensor) -> Tensor:
+    def input_grad(self, upstream: Tensor) -> Tensor:
         """The gradient of an activation which was convolved with zeros beyond its edge.
 
         Args:

@@ -18,7 +18,7 @@ import pytest
 import nstpipe
 from nstpipe.errors import DiskFullError, OutputError
 from nstpipe.events import ClipStarted, Event, FrameDone, ItemFailed, Noticed, OutputDone, TriedAgain
-from nstpipe.media.framestore import stored_bytes
+from nstpipe.journal.frames import stored_bytes
 from tests.making import make_picture, write_pipeline
 
 from .making import FRAMES, REPEATED, Night, Row, children_named, flip_a_byte, night_job, row
@@ -234,7 +234,7 @@ def test_memory_that_does_not_suffice_is_tried_again_with_smaller_tiles(tmp_path
             allow(worker().memory_info().vms // 2)
 
     def worker() -> psutil.Process:
-        [found] = children_named(os.getpid(), "nstpipe.execute")
+        [found] = children_named(os.getpid(), "nstpipe.running.worker_processes")
         return found
 
     def allow(size_bytes: int) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nstpipe.journal import Journal
+from nstpipe.journal.journal import Journal
 
 from .making import PATIENCE_SECONDS, Night, children_named, night_job, row
 
@@ -113,7 +113,9 @@ def test_workers_killed(
     tmp_path: Path, request: pytest.FixtureRequest, chance: random.Random, workers: int, times: int
 ) -> None:
     whole: Night = request.getfixturevalue("whole" if workers == 1 else "whole_by_two")
-    killed_night_after_night(tmp_path, whole, chance, times, workers, f"SIGKILL of a worker, of {workers}", "nstpipe.execute")
+    killed_night_after_night(
+        tmp_path, whole, chance, times, workers, f"SIGKILL of a worker, of {workers}", "nstpipe.running.worker_processes"
+    )
 
 
 @pytest.mark.parametrize(

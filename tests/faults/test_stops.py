@@ -13,7 +13,7 @@ import pytest
 
 import nstpipe
 from nstpipe.events import Event, FrameDone, OutputDone
-from nstpipe.stop import Stop, StopReason
+from nstpipe.system.stop import Stop, StopReason
 
 from .making import PATIENCE_SECONDS, REPEATED, Night, Row, night_job, row
 

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nstpipe.config.models import Encode
-from nstpipe.media.ffmpeg import executable
 from nstpipe.media.frame import working_size
-from nstpipe.media.video import VideoInfo, VideoSink, VideoSource, probe, survey, surveyed
+from nstpipe.media.video.decode import VideoSource
+from nstpipe.media.video.encode import VideoSink
+from nstpipe.media.video.ffmpeg import executable
+from nstpipe.media.video.probe import VideoInfo, apply_decode_check, decode_check, probe
 
 Bytes = NDArray[np.uint8]
 
@@ -36,7 +38,7 @@ PALETTE = (
     (90, 60, 40),
     (120, 160, 90),
 )
-"""One colour for each of a picture's 4 x 3 blocks."""
+"""One color for each of a picture's 4 x 3 blocks."""
 
 
 def blocks(shift: int = 0, width: int = WIDTH, height: int = HEIGHT) -> Bytes:
@@ -47,12 +49,12 @@ def blocks(shift: int = 0, width: int = WIDTH, height: int = HEIGHT) -> Bytes:
 
 
 def films(count: int, width: int = WIDTH, height: int = HEIGHT) -> list[Bytes]:
-    """Pictures of which no two neighbours are alike."""
+    """Pictures of which no two neighbors are alike."""
     return [blocks(shift, width, height) for shift in range(count)]
 
 
 def middles(pixels: Bytes) -> NDArray[np.int16]:
-    """The middle 4 x 4 pixels of each block, where neither filters nor chroma of the neighbours reach."""
+    """The middle 4 x 4 pixels of each block, where neither filters nor chroma of the neighbors reach."""
     height, width, _ = pixels.shape
     inside = (np.arange(height) % BLOCK // 4 % 3 != 0)[:, None] & (np.arange(width) % BLOCK // 4 % 3 != 0)[None, :]
     levels = pixels / 257 if pixels.dtype == np.uint16 else pixels
@@ -120,7 +122,7 @@ def sine(seconds: float = 1.0, *options: str) -> tuple[str, ...]:
 def looked_at(path: Path) -> VideoInfo:
     """What a run knows of a video: after a probe and a survey."""
     info = probe(path)
-    return surveyed(info, survey(info))
+    return apply_decode_check(info, decode_check(info))
 
 
 def passed_through(original: Path | VideoInfo, result: Path, encode: Encode | None = None, **options: bool) -> VideoInfo:

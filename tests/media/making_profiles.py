@@ -1,4 +1,4 @@
-"""Colour profiles written by hand, number for number known: ICC.1:2001-04 (version 2)."""
+"""Color profiles written by hand, number for number known: ICC.1:2001-04 (version 2)."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def table_profile() -> bytes:
     return _profile(b"RGB ", b"XYZ ", b"scnr", {b"A2B0": lut, b"A2B1": lut})
 
 
-def grey_profile(gamma: float) -> bytes:
+def gray_profile(gamma: float) -> bytes:
     return _profile(b"GRAY", b"XYZ ", b"mntr", {b"kTRC": _gamma(gamma)})
 
 
 def cmyk_profile() -> bytes:
-    """Paper is white, any black ink is black, cyan alone is `CYAN_LAB`, and all other inks together are a dark grey."""
+    """Paper is white, any black ink is black, cyan alone is `CYAN_LAB`, and all other inks together are a dark gray."""
     ramp = bytes(range(256))
     nodes = b""
     for cyan, magenta, yellow, black in product((0, 1), repeat=4):

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from nstpipe.errors import ItemError
-from nstpipe.media import ffmpeg
-from nstpipe.media.ffmpeg import Process
+from nstpipe.media.video import ffmpeg
+from nstpipe.media.video.ffmpeg import Process
 
 PIPE_BYTES = 65_536
 """What a pipe holds on Linux; who writes more to one that nobody reads, hangs."""

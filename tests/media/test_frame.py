@@ -1,4 +1,4 @@
-"""Sizes in which frames are stylised, and resizing to them."""
+"""Sizes in which frames are stylized, and resizing to them."""
 
 from __future__ import annotations
 
@@ -70,16 +70,16 @@ FLOAT_ROUNDING = 1e-5
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("colour", [PALETTE[0], (0, 0, 0), (255, 255, 255)])
-def test_a_flat_colour_stays_flat(size: tuple[int, int], colour: tuple[int, int, int]) -> None:
-    flat = np.full((48, 64, 3), colour, np.uint8)
+@pytest.mark.parametrize("color", [PALETTE[0], (0, 0, 0), (255, 255, 255)])
+def test_a_flat_color_stays_flat(size: tuple[int, int], color: tuple[int, int, int]) -> None:
+    flat = np.full((48, 64, 3), color, np.uint8)
     found = resized(flat, size)
     assert found.shape == (size[1], size[0], 3)
     assert found.dtype == np.uint8
-    assert np.array_equal(found, np.broadcast_to(np.array(colour, np.uint8), found.shape))
+    assert np.array_equal(found, np.broadcast_to(np.array(color, np.uint8), found.shape))
     as_float = resized(flat.astype(np.float32) / 255, size)
     assert as_float.dtype == np.float32
-    assert np.abs(as_float - np.array(colour, np.float32) / 255).max() <= FLOAT_ROUNDING
+    assert np.abs(as_float - np.array(color, np.float32) / 255).max() <= FLOAT_ROUNDING
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -15,8 +15,8 @@ import pytest
 from PIL import ExifTags, Image, IptcImagePlugin, PngImagePlugin
 
 from nstpipe.media.frame import Frame, PictureMetadata
-from nstpipe.media.metadata import LONGEST_XMP_OF_JPEG, extended_xmp, is_full_panorama, with_segments, xmp_extensions
-from nstpipe.media.pictures import PictureSink, PictureSource, picture_size, read_picture
+from nstpipe.media.pictures.files import PictureSink, PictureSource, picture_size, read_picture
+from nstpipe.media.pictures.metadata import LONGEST_XMP_OF_JPEG, extended_xmp, is_full_panorama, with_segments, xmp_extensions
 
 from .making import HEIGHT, WIDTH, Bytes, blocks
 from .making_exif import LATITUDE, MAKER, MAKER_NOTE, exif_block
@@ -25,24 +25,24 @@ IPTC = b"\x1c\x02\x78\x00\x08A street" + b"\x1c\x02\x74\x00\x07(c) Ann"
 """Records 2:120, caption, and 2:116, copyright (IIM 4.2)."""
 
 
-def grey() -> Bytes:
+def gray() -> Bytes:
     return np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
 
 
 def written(path: Path, metadata: PictureMetadata, pixels: Bytes | None = None) -> list[str]:
     """Write a painting with such metadata, and give what was said of it."""
     said: list[str] = []
-    pixels = grey() if pixels is None else pixels
+    pixels = gray() if pixels is None else pixels
     PictureSink([path], keep_metadata=True, notice=said.append).write(pixels, Frame(blocks(), 0, metadata=metadata))
     assert picture_size(path) == (WIDTH, HEIGHT)
     return said
 
 
 def painted(original: Path, result: Path, *, keep: bool = True) -> list[str]:
-    """Read a picture and write grey in its place."""
+    """Read a picture and write gray in its place."""
     said: list[str] = []
     frame = next(PictureSource(original.parent, [original]).read(0, 1))
-    PictureSink([result], keep_metadata=keep, notice=said.append).write(grey(), frame)
+    PictureSink([result], keep_metadata=keep, notice=said.append).write(gray(), frame)
     return said
 
 
@@ -160,7 +160,7 @@ def test_a_block_of_thousands_of_entries_takes_no_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("deep", [False, True])
 def test_exif_says_nothing_of_the_pixels_of_a_tiff(tmp_path: Path, deep: bool) -> None:
-    """As Photoshop's JPEGs and converted raw pictures do: size, bits, order of bits, and one plane a colour."""
+    """As Photoshop's JPEGs and converted raw pictures do: size, bits, order of bits, and one plane a color."""
     exif = Image.Exif()
     exif.update({256: WIDTH, 257: HEIGHT, 258: (8, 8, 8, 8), 262: 1, 266: 2, 277: 4, 284: 2, 338: (0,), 339: 3, 0x010F: "Ann"})
     pixels = blocks().astype(np.uint16) * 257 if deep else blocks()

@@ -10,7 +10,7 @@ from PIL import Image
 
 from nstpipe.config.models import Region
 from nstpipe.errors import ItemError
-from nstpipe.media.masks import Mask, forget_masks, mask_of, read_masks
+from nstpipe.media.pictures.masks import Mask, forget_masks, mask_of, read_masks
 
 
 def save(path: Path, pixels: np.ndarray) -> Path:
@@ -19,7 +19,7 @@ def save(path: Path, pixels: np.ndarray) -> Path:
     return path
 
 
-def grey(level: int, width: int = 8, height: int = 6) -> np.ndarray:
+def gray(level: int, width: int = 8, height: int = 6) -> np.ndarray:
     return np.full((height, width), level, np.uint8)
 
 
@@ -28,26 +28,26 @@ def region(mask: Path) -> Region:
 
 
 def test_a_picture_is_the_mask_of_all_frames(tmp_path: Path) -> None:
-    path = save(tmp_path / "sky.png", grey(255))
+    path = save(tmp_path / "sky.png", gray(255))
     mask = mask_of(region(path), "regions[0]", Path("film.mp4"), 9, is_video=True)
     assert [mask.file_of(frame_index) for frame_index in (0, 8)] == [path, path]
 
 
 def test_a_folder_has_a_mask_for_each_frame_in_natural_order(tmp_path: Path) -> None:
     for number in (10, 9, 1):
-        save(tmp_path / "masks" / f"m{number}.png", grey(number))
+        save(tmp_path / "masks" / f"m{number}.png", gray(number))
     mask = mask_of(region(tmp_path / "masks"), "regions[0]", Path("film.mp4"), 3, is_video=True)
     assert [mask.file_of(frame_index).name for frame_index in range(3)] == ["m1.png", "m9.png", "m10.png"]
 
 
 def test_too_few_masks_are_counted(tmp_path: Path) -> None:
-    save(tmp_path / "masks" / "m1.png", grey(0))
+    save(tmp_path / "masks" / "m1.png", gray(0))
     with pytest.raises(ItemError, match=r"regions\[1\]\.mask: .* holds 1 pictures, and film\.mp4 has 3 frames"):
         mask_of(region(tmp_path / "masks"), "regions[1]", Path("film.mp4"), 3, is_video=True)
 
 
 def test_pictures_have_masks_of_the_same_name(tmp_path: Path) -> None:
-    save(tmp_path / "masks" / "north" / "a.png", grey(0))
+    save(tmp_path / "masks" / "north" / "a.png", gray(0))
     found = mask_of(region(tmp_path / "masks"), "regions[0]", Path("north/a.jpg"), 1, is_video=False)
     assert found == Mask((tmp_path / "masks" / "north" / "a.png",))
     with pytest.raises(ItemError, match=r"holds no mask for north/b\.jpg"):
@@ -59,12 +59,12 @@ def test_a_mask_that_is_not_there_is_named(tmp_path: Path) -> None:
         mask_of(region(tmp_path / "sky.png"), "regions[0]", Path("a.jpg"), 1, is_video=False)
 
 
-def test_white_is_one_black_is_zero_and_grey_between(tmp_path: Path) -> None:
-    pixels = grey(0)
+def test_white_is_one_black_is_zero_and_gray_between(tmp_path: Path) -> None:
+    pixels = gray(0)
     pixels[:, 4:] = 255
     pixels[0, 0] = 51
     half = save(tmp_path / "half.png", pixels)
-    found = read_masks([Mask((half,)), Mask((save(tmp_path / "all.png", grey(255)),))], 0, (8, 6))
+    found = read_masks([Mask((half,)), Mask((save(tmp_path / "all.png", gray(255)),))], 0, (8, 6))
     assert found is not None
     assert found.shape == (2, 6, 8)
     assert found[0, 0, 0] == pytest.approx(0.2)
@@ -74,7 +74,7 @@ def test_white_is_one_black_is_zero_and_grey_between(tmp_path: Path) -> None:
 
 
 def test_masks_follow_the_frames_size_and_keep_their_area(tmp_path: Path) -> None:
-    pixels = grey(0, 64, 48)
+    pixels = gray(0, 64, 48)
     pixels[:, 16:] = 255
     found = read_masks([Mask((save(tmp_path / "m.png", pixels),))], 0, (20, 15))
     assert found is not None

@@ -10,7 +10,9 @@ import psutil
 
 from nstpipe.config.models import Encode
 from nstpipe.media.frame import Frame
-from nstpipe.media.video import VideoSink, VideoSource, probe, survey, surveyed
+from nstpipe.media.video.decode import VideoSource
+from nstpipe.media.video.encode import VideoSink
+from nstpipe.media.video.probe import apply_decode_check, decode_check, probe
 
 from .making import run_ffmpeg
 
@@ -47,7 +49,7 @@ def most_memory(folder: Path, frames: int) -> int:
 
     path = film(folder, frames)
     info = probe(path)
-    info = surveyed(info, survey(info))
+    info = apply_decode_check(info, decode_check(info))
     source, result = VideoSource(info), path.with_name(f"{frames}_result.mp4")
     encode = Encode(preset="ultrafast")
     with VideoSink(result, info, source.size, encode, copy_audio=True, keep_metadata=True, frame_count=frames) as sink:

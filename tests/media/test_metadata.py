@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nstpipe.media.metadata import adapted_xmp, upright_exif
+from nstpipe.media.pictures.metadata import adapted_xmp, upright_exif
 
 from .making_exif import exif_block
 

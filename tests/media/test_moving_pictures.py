@@ -11,10 +11,12 @@ from PIL import Image
 
 from nstpipe.config.models import Encode
 from nstpipe.errors import ItemError
-from nstpipe.files import is_numbered, numbered_files, sha256_of, state_of
 from nstpipe.media.frame import Frame
-from nstpipe.media.sequence import SequenceSink
-from nstpipe.media.video import VideoInfo, VideoSource, bits_of, left_behind, probe, try_output, video_sink
+from nstpipe.media.video.decode import VideoSource
+from nstpipe.media.video.encode import bits_of, dropped_streams, try_output, video_sink
+from nstpipe.media.video.probe import VideoInfo, probe
+from nstpipe.media.video.sequence import SequenceSink
+from nstpipe.system.files import is_numbered, numbered_files, sha256_of, state_of
 
 from .making import FFV1_RGB, X264, blocks, farthest, films, make_video, run_ffmpeg, shown_times, sine
 
@@ -46,7 +48,7 @@ def times_of(info: VideoInfo) -> list[Fraction]:
 
 EXPECTED_TIMES = [Fraction(sum(MILLISECONDS[:index]), 1000) for index in range(FRAMES)]
 PALETTE_LOSS = 12
-"""Levels: GIF has 256 colours a frame, each of 8 bits, and WebP quantises chroma at half the size."""
+"""Levels: GIF has 256 colors a frame, each of 8 bits, and WebP quantizes chroma at half the size."""
 
 
 @pytest.mark.parametrize("result", [".gif", ".webp", ".mp4", ".mkv"])
@@ -97,9 +99,9 @@ def test_a_video_becomes_an_animation_and_what_is_lost_is_named(tmp_path: Path, 
     result = tmp_path / f"result{suffix}"
     info = probe(original)
     try_output(tmp_path / "work", result, info, (64, 48), Encode(), copy_audio=True, keep_metadata=True)
-    [sentence] = left_behind(info, result, copy_audio=True)
+    [sentence] = dropped_streams(info, result, copy_audio=True)
     assert "audio stream 1" in sentence
-    assert left_behind(info, result, copy_audio=False) == ()
+    assert dropped_streams(info, result, copy_audio=False) == ()
     assert times_of(through(original, result)) == shown_times(original)
 
 

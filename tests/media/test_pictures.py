@@ -1,4 +1,4 @@
-"""Pictures: right colours in, all that is not colour kept or stripped, faults said in words."""
+"""Pictures: right colors in, all that is not color kept or stripped, faults said in words."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from nstpipe.errors import ItemError
-from nstpipe.media import pictures
 from nstpipe.media.frame import Frame
-from nstpipe.media.pictures import PictureSink, PictureSource, picture_bits, picture_size, read_picture
+from nstpipe.media.pictures import files as pictures
+from nstpipe.media.pictures.files import PictureSink, PictureSource, picture_bits, picture_size, read_picture
 
 from .making import HEIGHT, WIDTH, Bytes, blocks, farthest, films
 from .making_exif import LATITUDE, LONGITUDE, MAKER, MAKER_NOTE, exif_block
@@ -45,7 +45,7 @@ def made(path: Path, picture: Bytes | Image.Image, **options: object) -> Path:
 
 
 def passed_through(path: Path, result: Path, *, keep: bool = True, size: tuple[int, int] | None = None) -> Path:
-    """Read a picture and write flat grey in its place."""
+    """Read a picture and write flat gray in its place."""
     frame = next(PictureSource(path.parent, [path]).read(0, 1))
     width, height = size or (frame.pixels.shape[1], frame.pixels.shape[0])
     PictureSink([result], keep_metadata=keep).write(np.full((height, width, 3), 128, np.uint8), frame)
@@ -197,16 +197,16 @@ def test_an_orientation_that_only_xmp_has_is_applied_once(tmp_path: Path, suffix
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_the_colour_profile_is_kept(tmp_path: Path, suffix: str) -> None:
+def test_the_color_profile_is_kept(tmp_path: Path, suffix: str) -> None:
     original = made(tmp_path / f"original{suffix}", blocks(), icc_profile=SRGB)
     result = passed_through(original, tmp_path / f"result{suffix}")
     assert info_of(result)["icc_profile"] == SRGB
 
 
 def test_a_profile_of_other_than_rgb_is_not_put_beside_rgb(tmp_path: Path) -> None:
-    grey_profile = SRGB[:16] + b"GRAY" + SRGB[20:]
-    original = made(tmp_path / "original.jpg", Image.fromarray(blocks()).convert("L"), icc_profile=grey_profile)
-    assert info_of(original)["icc_profile"] == grey_profile
+    gray_profile = SRGB[:16] + b"GRAY" + SRGB[20:]
+    original = made(tmp_path / "original.jpg", Image.fromarray(blocks()).convert("L"), icc_profile=gray_profile)
+    assert info_of(original)["icc_profile"] == gray_profile
     result = passed_through(original, tmp_path / "result.jpg")
     assert "icc_profile" not in info_of(result)
 
@@ -215,7 +215,7 @@ def test_a_profile_of_other_than_rgb_is_not_put_beside_rgb(tmp_path: Path) -> No
 def test_the_resolution_is_kept(tmp_path: Path, suffix: str) -> None:
     original = made(tmp_path / f"original{suffix}", blocks(), dpi=(300, 150))
     result = passed_through(original, tmp_path / f"result{suffix}")
-    # PNG counts whole pixels a metre.
+    # PNG counts whole pixels a meter.
     assert info_of(result)["dpi"] == pytest.approx((300, 150), abs=0.02)
 
 
@@ -327,7 +327,7 @@ def test_an_opaque_picture_stays_without_alpha(tmp_path: Path, suffix: str) -> N
 # Modes.
 
 
-def grey_levels() -> Bytes:
+def gray_levels() -> Bytes:
     return blocks()[..., 1]
 
 
@@ -342,26 +342,26 @@ def cmyk(rgb: Bytes) -> Image.Image:
     return Image.fromarray(inks, "CMYK")
 
 
-def in_grey(levels: Bytes) -> Bytes:
+def in_gray(levels: Bytes) -> Bytes:
     return np.repeat(levels[..., None], 3, axis=2)
 
 
 MODES: dict[str, tuple[str, Callable[[], Image.Image], Callable[[], Bytes], int]] = {
     "palette": (".png", lambda: Image.fromarray(blocks()).quantize(16, dither=Image.Dither.NONE), blocks, 0),
-    "grey": (".png", lambda: Image.fromarray(grey_levels()), lambda: in_grey(grey_levels()), 0),
-    "grey JPEG": (".jpg", lambda: Image.fromarray(grey_levels()), lambda: in_grey(grey_levels()), JPEG_LOSS),
-    "16-bit grey PNG": (".png", lambda: sixteen_bits(grey_levels()), lambda: in_grey(grey_levels()), 0),
-    "16-bit grey TIFF": (".tif", lambda: sixteen_bits(grey_levels()), lambda: in_grey(grey_levels()), 0),
-    "grey with alpha": (
+    "gray": (".png", lambda: Image.fromarray(gray_levels()), lambda: in_gray(gray_levels()), 0),
+    "gray JPEG": (".jpg", lambda: Image.fromarray(gray_levels()), lambda: in_gray(gray_levels()), JPEG_LOSS),
+    "16-bit gray PNG": (".png", lambda: sixteen_bits(gray_levels()), lambda: in_gray(gray_levels()), 0),
+    "16-bit gray TIFF": (".tif", lambda: sixteen_bits(gray_levels()), lambda: in_gray(gray_levels()), 0),
+    "gray with alpha": (
         ".png",
-        lambda: Image.merge("LA", [Image.fromarray(grey_levels()), Image.fromarray(grey_levels())]),
-        lambda: in_grey(grey_levels()),
+        lambda: Image.merge("LA", [Image.fromarray(gray_levels()), Image.fromarray(gray_levels())]),
+        lambda: in_gray(gray_levels()),
         0,
     ),
     "one bit": (
         ".png",
-        lambda: Image.fromarray(grey_levels() > 128),
-        lambda: in_grey(np.where(grey_levels() > 128, 255, 0).astype(np.uint8)),
+        lambda: Image.fromarray(gray_levels() > 128),
+        lambda: in_gray(np.where(gray_levels() > 128, 255, 0).astype(np.uint8)),
         0,
     ),
     "CMYK JPEG": (".jpg", lambda: cmyk(blocks()), blocks, JPEG_LOSS),
@@ -371,7 +371,7 @@ MODES: dict[str, tuple[str, Callable[[], Image.Image], Callable[[], Bytes], int]
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_each_mode_is_read_in_its_colours(tmp_path: Path, mode: str) -> None:
+def test_each_mode_is_read_in_its_colors(tmp_path: Path, mode: str) -> None:
     suffix, make, expected, tolerance = MODES[mode]
     path = made(tmp_path / f"picture{suffix}", make())
     pixels, _ = read_picture(path)
@@ -390,10 +390,10 @@ def test_a_palette_with_a_transparent_entry(tmp_path: Path) -> None:
     assert (metadata.alpha[0, 0], metadata.alpha[0, 20]) == (0, 255)
 
 
-def test_16_bit_grey_with_a_transparent_level(tmp_path: Path) -> None:
-    path = made(tmp_path / "picture.png", sixteen_bits(grey_levels()), transparency=int(grey_levels()[0, 0]) * 257)
+def test_16_bit_gray_with_a_transparent_level(tmp_path: Path) -> None:
+    path = made(tmp_path / "picture.png", sixteen_bits(gray_levels()), transparency=int(gray_levels()[0, 0]) * 257)
     pixels, _ = read_picture(path)
-    assert farthest(pixels, in_grey(grey_levels())) == 0
+    assert farthest(pixels, in_gray(gray_levels())) == 0
 
 
 # Faults.
@@ -566,7 +566,7 @@ def tiff(
 ) -> Path:
     """An uncompressed TIFF by hand, for what Pillow does not write (TIFF 6.0); `size` is what its head claims."""
     height, width, channels = values.shape
-    claimed = size or (width, height)
+    partition_masks = size or (width, height)
     bits, kind = 8 * values.dtype.itemsize, 3 if values.dtype.kind == "f" else 1
     long_at = 8 + 2 + 12 * 10 + 4
     pixels_at = long_at + 4 * channels
@@ -583,11 +583,17 @@ def tiff(
 
     stored = values.astype(values.dtype.newbyteorder(order)).tobytes()
     directory = [
-        *(long(256, claimed[0]), long(257, claimed[1]), short(258, *[bits] * channels), short(259, 1), short(262, photometric)),
+        *(
+            long(256, partition_masks[0]),
+            long(257, partition_masks[1]),
+            short(258, *[bits] * channels),
+            short(259, 1),
+            short(262, photometric),
+        ),
         *(
             long(273, pixels_at),
             short(277, channels),
-            long(278, claimed[1]),
+            long(278, partition_masks[1]),
             long(279, len(stored)),
             short(339, *[kind] * channels),
         ),

@@ -1,4 +1,4 @@
-"""Colours are the same to the eye, whatever profile they came in."""
+"""Colors are the same to the eye, whatever profile they came in."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from nstpipe.media.deep import encoded_png, encoded_tiff
 from nstpipe.media.frame import in_eight_bits, in_sixteen_bits
-from nstpipe.media.pictures import PictureSink, PictureSource, read_picture
-from nstpipe.media.profiles import srgb_profile
+from nstpipe.media.pictures.deep import encoded_png, encoded_tiff
+from nstpipe.media.pictures.files import PictureSink, PictureSource, read_picture
+from nstpipe.media.pictures.profiles import srgb_profile
 
 from .making import PALETTE, blocks, farthest
-from .making_profiles import ADOBE_GAMMA, CYAN_LAB, cmyk_profile, grey_profile, rgb_profile, table_profile
+from .making_profiles import ADOBE_GAMMA, CYAN_LAB, cmyk_profile, gray_profile, rgb_profile, table_profile
 
 ADOBE_TO_SRGB = np.array([[1.39836, -0.39836, 0.0], [0.0, 1.0, 0.0], [0.0, -0.04293, 1.04293]])
 """From linear Adobe RGB to linear sRGB, both under D65: they share their red and blue, but not their green."""
 
 ROUNDING = 1
-"""Level: what is computed in another order of steps may be rounded to the neighbour."""
+"""Level: what is computed in another order of steps may be rounded to the neighbor."""
 
 
 def srgb_encoded(linear: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -38,7 +38,7 @@ def adobe_in_srgb(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
-def test_wide_colours_come_in_as_srgb(tmp_path: Path, suffix: str) -> None:
+def test_wide_colors_come_in_as_srgb(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"wide{suffix}"
     options: dict[str, object] = {"lossless": True} if suffix == ".webp" else {}
     Image.fromarray(blocks()).save(path, icc_profile=rgb_profile(), **options)
@@ -49,7 +49,7 @@ def test_wide_colours_come_in_as_srgb(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_wide_colours_of_sixteen_bits_keep_them(tmp_path: Path, suffix: str) -> None:
+def test_wide_colors_of_sixteen_bits_keep_them(tmp_path: Path, suffix: str) -> None:
     ramp = np.linspace(9000, 9000 + 4095, 4096).astype(np.uint16).reshape(64, 64)
     pixels = np.stack([ramp, ramp + 3000, ramp + 1000], axis=-1)
     path = tmp_path / f"wide{suffix}"
@@ -77,16 +77,16 @@ def test_sixteen_bits_go_through_a_table_as_sixteen_bits(tmp_path: Path, suffix:
     assert metadata.icc == srgb_profile()
 
 
-def test_grey_of_sixteen_bits_goes_through_its_curve(tmp_path: Path) -> None:
+def test_gray_of_sixteen_bits_goes_through_its_curve(tmp_path: Path) -> None:
     ramp = np.linspace(9000, 9000 + 4095, 4096).astype(np.uint16).reshape(64, 64)
     fine, content = cv2.imencode(".png", ramp)
     assert fine
     carrier = io.BytesIO()
-    Image.new("L", (1, 1)).save(carrier, format="PNG", icc_profile=grey_profile(1.8))
+    Image.new("L", (1, 1)).save(carrier, format="PNG", icc_profile=gray_profile(1.8))
     place = carrier.getvalue().index(b"iCCP") - 4
     length = int.from_bytes(carrier.getvalue()[place : place + 4], "big") + 12
     png = content.tobytes()
-    path = tmp_path / "grey.png"
+    path = tmp_path / "gray.png"
     path.write_bytes(png[:33] + carrier.getvalue()[place : place + length] + png[33:])
     found, _ = read_picture(path)
     expected = srgb_encoded((ramp / 65535) ** (round(1.8 * 256) / 256)) * 65535
@@ -103,9 +103,9 @@ def test_an_srgb_profile_of_another_make_stays_to_the_byte(tmp_path: Path) -> No
     assert metadata.icc == bytes(own)
 
 
-def test_grey_goes_through_its_profile(tmp_path: Path) -> None:
-    Image.new("L", (8, 8), 128).save(tmp_path / "grey.png", icc_profile=grey_profile(1.8))
-    pixels, metadata = read_picture(tmp_path / "grey.png")
+def test_gray_goes_through_its_profile(tmp_path: Path) -> None:
+    Image.new("L", (8, 8), 128).save(tmp_path / "gray.png", icc_profile=gray_profile(1.8))
+    pixels, metadata = read_picture(tmp_path / "gray.png")
     expected = float(srgb_encoded(np.array((128 / 255) ** 1.8))) * 255
     assert np.abs(pixels - expected).max() <= ROUNDING + 0.5
     assert abs(expected - 128) > 15, "or this test shows nothing"
@@ -164,7 +164,7 @@ def test_the_result_says_that_it_is_srgb(tmp_path: Path) -> None:
 
 def test_the_profile_made_here_is_taken_for_what_it_is() -> None:
     """What these tests rest on: an independent reader understands the profiles."""
-    for profile, space in ((rgb_profile(), "RGB "), (grey_profile(2.2), "GRAY"), (cmyk_profile(), "CMYK")):
+    for profile, space in ((rgb_profile(), "RGB "), (gray_profile(2.2), "GRAY"), (cmyk_profile(), "CMYK")):
         assert ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space == space
 
 

@@ -10,8 +10,15 @@ import pytest
 from PIL import ExifTags, Image
 
 from nstpipe.errors import ItemError
-from nstpipe.media.metadata import adapted_xmp, resized_exif, with_segments, xmp_extensions
-from nstpipe.media.pictures import DEFAULT_MEGAPIXELS, PictureSink, PictureSource, limit_megapixels, picture_size, read_picture
+from nstpipe.media.pictures.files import (
+    DEFAULT_MEGAPIXELS,
+    PictureSink,
+    PictureSource,
+    limit_megapixels,
+    picture_size,
+    read_picture,
+)
+from nstpipe.media.pictures.metadata import adapted_xmp, resized_exif, with_segments, xmp_extensions
 
 from .making import HEIGHT, WIDTH, Bytes, blocks
 from .making_exif import MAKER_NOTE, exif_block
@@ -19,8 +26,8 @@ from .making_exif import MAKER_NOTE, exif_block
 RED, GREEN = (200, 40, 40), (40, 180, 60)
 
 
-def flat(colour: tuple[int, int, int], width: int = WIDTH, height: int = HEIGHT) -> Bytes:
-    return np.full((height, width, 3), colour, np.uint8)
+def flat(color: tuple[int, int, int], width: int = WIDTH, height: int = HEIGHT) -> Bytes:
+    return np.full((height, width, 3), color, np.uint8)
 
 
 def jpeg(pixels: Bytes, **options: object) -> bytes:
@@ -136,7 +143,7 @@ def test_xmp_of_more_than_64_kilobytes_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("suffix", "plugin"), [(".avif", "PIL._avif"), (".heic", "pillow_heif")])
-def test_phones_pictures_keep_colour_and_place(tmp_path: Path, suffix: str, plugin: str) -> None:
+def test_phones_pictures_keep_color_and_place(tmp_path: Path, suffix: str, plugin: str) -> None:
     pytest.importorskip(plugin)
     path = tmp_path / f"original{suffix}"
     Image.fromarray(blocks()).save(path, exif=exif_block(1), quality=95)

@@ -12,12 +12,14 @@ from PIL import Image
 
 from nstpipe.config.models import VIDEO_CODECS_BY_SUFFIX, Encode
 from nstpipe.errors import ItemError, OutputError
-from nstpipe.media import formats
-from nstpipe.media.ffmpeg import encoders
 from nstpipe.media.frame import Frame, PictureMetadata
-from nstpipe.media.pictures import PictureSink, check_output, read_picture
-from nstpipe.media.sequence import SequenceSink
-from nstpipe.media.video import VideoInfo, VideoSink, VideoSource, probe, video_sink
+from nstpipe.media.pictures import formats
+from nstpipe.media.pictures.files import PictureSink, check_output, read_picture
+from nstpipe.media.video.decode import VideoSource
+from nstpipe.media.video.encode import VideoSink, video_sink
+from nstpipe.media.video.ffmpeg import encoders
+from nstpipe.media.video.probe import VideoInfo, probe
+from nstpipe.media.video.sequence import SequenceSink
 
 from .making import BLOCK, FFV1_RGB, Bytes, farthest, films, make_video, passed_through
 
@@ -26,7 +28,7 @@ WIDTH, HEIGHT = 4 * BLOCK, 4 * BLOCK
 """The smallest that libsvtav1 takes is 64 x 64."""
 
 LOSS = {"libx264": 6, "libx265": 6, "libsvtav1": 8, "ffv1": 3, "prores": 3}
-"""Levels in flat blocks: the lossy codecs at their default quality quantise even these; the others only round Y'CbCr."""
+"""Levels in flat blocks: the lossy codecs at their default quality quantize even these; the others only round Y'CbCr."""
 
 PAIRS = [(suffix, codec) for suffix, codecs in VIDEO_CODECS_BY_SUFFIX.items() for codec in codecs]
 ENCODER = {"prores": "prores_ks"}

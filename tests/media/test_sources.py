@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nstpipe.media import ffmpeg
 from nstpipe.media.frame import Frame, Source
-from nstpipe.media.pictures import PictureSource
-from nstpipe.media.video import VideoSource, probe
+from nstpipe.media.pictures.files import PictureSource
+from nstpipe.media.video import ffmpeg
+from nstpipe.media.video.decode import VideoSource
+from nstpipe.media.video.probe import probe
 
 from .making import FFV1_RGB, HEIGHT, WIDTH, X264, farthest, films, make_video
 
@@ -26,11 +27,11 @@ EXACT = 0
 YCBCR_ROUNDING = 3
 """Levels: 8-bit Y', Cb and Cr are each off by up to a half, which is 2.1 levels of blue, and codecs at their best add one."""
 MJPEG_LOSS = 6
-"""Levels: JPEG has no lossless setting; its finest quantisers still move flat blocks by a few levels."""
+"""Levels: JPEG has no lossless setting; its finest quantizers still move flat blocks by a few levels."""
 GIF_LOSS = 2
-"""Levels: a picture of 12 colours has them all in its palette, but Pillow chooses one palette by its own measure."""
+"""Levels: a picture of 12 colors has them all in its palette, but Pillow chooses one palette by its own measure."""
 MPEG4_LOSS = 12
-"""Levels: likewise, and B-frames are quantised more coarsely; two colours of the palette are much farther apart."""
+"""Levels: likewise, and B-frames are quantized more coarsely; two colors of the palette are much farther apart."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def numbered_pictures(folder: Path) -> Source:
     return VideoSource(probe(folder / "frame_%03d.png"))
 
 
-# AVI holds no colour tags, so its pictures are BT.601 as small untagged ones are; and it holds times of decoding,
+# AVI holds no color tags, so its pictures are BT.601 as small untagged ones are; and it holds times of decoding,
 # so with B-frames all is shown one frame later.
 KINDS = {
     "mp4": Kind(video(".mp4", *X264), YCBCR_ROUNDING),
@@ -156,7 +157,7 @@ def test_reading_can_stop_early(source: Source) -> None:
         np.zeros((4, 4, 3), np.float32),
         np.zeros((1, 4, 4, 3), np.uint8),
     ],
-    ids=["grey", "alpha", "one channel", "float", "batch"],
+    ids=["gray", "alpha", "one channel", "float", "batch"],
 )
 def test_a_frame_refuses_other_pixels(pixels: np.ndarray) -> None:
     with pytest.raises(ValueError, match="height x width x 3 in uint8"):

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from nstpipe.errors import ItemError
-from nstpipe.media import probing
-from nstpipe.media.video import Survey, VideoInfo, VideoSource, probe, promised, survey, surveyed
+from nstpipe.media.video import probe as probing
+from nstpipe.media.video.decode import VideoSource
+from nstpipe.media.video.probe import DecodeCheck, VideoInfo, apply_decode_check, decode_check, probe, probe_header
 
 from .making import X264, films, looked_at, make_video, passed_through, run_ffmpeg, shown_times, sine
 
@@ -67,7 +68,7 @@ def test_a_whole_video_has_no_loss(tmp_path: Path, suffix: str) -> None:
     info = looked_at(path)
     assert (info.loss, info.complaint) == (None, "")
     assert len(info.ticks) == FRAMES
-    assert survey(probe(path)) == Survey(None, "")
+    assert decode_check(probe(path)) == DecodeCheck(None, "")
 
 
 def test_a_byte_off_the_end_costs_a_frame(tmp_path: Path) -> None:
@@ -110,16 +111,16 @@ def test_sound_that_is_longer_than_the_picture_is_no_loss(tmp_path: Path) -> Non
 
 
 def test_a_survey_survives_the_journal(tmp_path: Path) -> None:
-    found = survey(probe(cut(tmp_path, ".mkv", 0.5)))
+    found = decode_check(probe(cut(tmp_path, ".mkv", 0.5)))
     assert found.complaints
-    assert Survey.from_json(found.as_json()) == found
-    assert Survey.from_json(Survey((0, 512), "said").as_json()) == Survey((0, 512), "said")
+    assert DecodeCheck.from_json(found.as_json()) == found
+    assert DecodeCheck.from_json(DecodeCheck((0, 512), "said").as_json()) == DecodeCheck((0, 512), "said")
 
 
 def test_a_video_of_which_nothing_decodes_is_an_error(tmp_path: Path) -> None:
     info = probe(whole(tmp_path, ".mkv"))
     with pytest.raises(ItemError, match="no frame of it can be decoded"):
-        surveyed(info, Survey((), "all is lost"))
+        apply_decode_check(info, DecodeCheck((), "all is lost"))
 
 
 def encrypted(folder: Path) -> Path:
@@ -146,8 +147,8 @@ def test_a_cut_video_is_decoded_once_to_its_end(tmp_path: Path, monkeypatch: pyt
         return real(info, options, on_frame)
 
     monkeypatch.setattr(probing, "_decoded", counted)
-    says = promised(path)
+    says = probe_header(path)
     assert decoded == []
     assert says.loss is not None
-    assert probe(path) == surveyed(says, survey(says))
+    assert probe(path) == apply_decode_check(says, decode_check(says))
     assert decoded == [probing.ONE_THREAD] * 2, "once for each of the two"

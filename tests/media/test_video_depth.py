@@ -13,9 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 from nstpipe.config.models import Encode
-from nstpipe.media.ffmpeg import encoders, executable, filters
 from nstpipe.media.frame import in_eight_bits, in_sixteen_bits
-from nstpipe.media.video import VideoInfo, VideoSource, probe
+from nstpipe.media.video.decode import VideoSource
+from nstpipe.media.video.ffmpeg import encoders, executable, filters
+from nstpipe.media.video.probe import VideoInfo, probe
 from tests.making import write_pipeline
 
 from .making import BLOCK, HEIGHT, WIDTH, X264, Bytes, farthest, films, make_video, passed_through, run_ffmpeg, shown_times
@@ -29,7 +30,7 @@ LEVELS_OF_TEN_BITS = 1023
 
 
 def ramp() -> NDArray[np.uint16]:
-    """Greys in steps of one level of 10 bits, which 8 bits cannot tell apart; limited range is 64 to 940."""
+    """Grays in steps of one level of 10 bits, which 8 bits cannot tell apart; limited range is 64 to 940."""
     luma = np.repeat(np.arange(500, 500 + WIDTH, dtype=np.uint16)[None], HEIGHT, axis=0)
     return np.stack([luma, np.full_like(luma, 512), np.full_like(luma, 512)])
 
@@ -50,7 +51,7 @@ def expected_ramp() -> NDArray[np.float64]:
 
 
 HALF_A_LEVEL_OF_TEN_BITS = 65535 / 876 / 2
-"""So much the conversion may be off before two neighbouring levels could be taken for each other."""
+"""So much the conversion may be off before two neighboring levels could be taken for each other."""
 
 
 def test_ten_bits_stay_ten_bits_up_to_the_engine(tmp_path: Path) -> None:
@@ -116,7 +117,7 @@ def pq(nits: float) -> float:
 
 
 def hdr(path: Path, transfer: str = "smpte2084") -> Path:
-    """Greys of 0, 20, 203 and 1000 nits, side by side."""
+    """Grays of 0, 20, 203 and 1000 nits, side by side."""
     values = [pq(nits) for nits in NITS]
     luma = np.repeat([round(64 + 876 * value) for value in values], BLOCK).astype(np.uint16)
     plane = np.repeat(luma[None], HEIGHT, axis=0)
@@ -140,9 +141,9 @@ def test_hdr_becomes_a_standard_picture(tmp_path: Path, transfer: str, name: str
     info = probe(hdr(tmp_path / "hdr.mkv", transfer))
     assert (info.hdr, info.bits, info.primaries, info.matrix) == (name, 10, "bt2020", "bt2020nc")
     pixels = in_eight_bits(next(VideoSource(info).read(0, 1)).pixels).astype(int)
-    greys = pixels[HEIGHT // 2, BLOCK // 2 :: BLOCK]
-    assert (greys.max(axis=1) - greys.min(axis=1)).max() <= 2, "grey stays grey"
-    levels = greys[:, 1].tolist()
+    grays = pixels[HEIGHT // 2, BLOCK // 2 :: BLOCK]
+    assert (grays.max(axis=1) - grays.min(axis=1)).max() <= 2, "gray stays gray"
+    levels = grays[:, 1].tolist()
     assert levels == sorted(levels)
     assert len(set(levels)) == len(NITS), "what is brighter is brighter still"
     assert levels[0] <= 1
@@ -227,7 +228,7 @@ def interlaced(path: Path) -> Path:
 
 
 def comb(pixels: Bytes) -> float:
-    """How much each line differs from the mean of its neighbours: where two moments are mixed, by most of the contrast."""
+    """How much each line differs from the mean of its neighbors: where two moments are mixed, by most of the contrast."""
     levels = pixels[..., 1].astype(float)
     return float(np.abs(levels[1:-1] - (levels[:-2] + levels[2:]) / 2).max())
 

@@ -14,8 +14,10 @@ from PIL import Image
 
 from nstpipe.config.models import VIDEO_CODECS_BY_SUFFIX, Encode
 from nstpipe.errors import ItemError
-from nstpipe.media.ffmpeg import encoders
-from nstpipe.media.video import VideoInfo, VideoSink, VideoSource, probe, try_encode
+from nstpipe.media.video.decode import VideoSource
+from nstpipe.media.video.encode import VideoSink, try_encode
+from nstpipe.media.video.ffmpeg import encoders
+from nstpipe.media.video.probe import VideoInfo, probe
 
 from .making import FFV1_RGB, X264, blocks, films, make_video, run_ffmpeg, sine
 

@@ -1,4 +1,4 @@
-"""What a stylised video has in common with its original: time, sound, tags, colour, shape."""
+"""What a stylized video has in common with its original: time, sound, tags, color, shape."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from nstpipe.config.models import Encode
-from nstpipe.media.video import VideoSink, VideoSource, probe
+from nstpipe.media.video.decode import VideoSource
+from nstpipe.media.video.encode import VideoSink
+from nstpipe.media.video.probe import probe
 
 from .making import (
     FFV1_RGB,
@@ -198,7 +200,7 @@ def test_tags_and_chapters_are_kept_or_dropped(tmp_path: Path, suffix: str, soun
             assert b"Private words" not in result.read_bytes()
 
 
-# Colours. The Y'CbCr is computed here from the standards' own numbers, so nothing is compared with itself.
+# Colors. The Y'CbCr is computed here from the standards' own numbers, so nothing is compared with itself.
 
 LUMA = {"bt709": (0.2126, 0.0722), "smpte170m": (0.299, 0.114), "bt2020nc": (0.2627, 0.0593)}
 """Shares of red and blue in luma: ITU-R BT.709, BT.601, BT.2020."""
@@ -215,7 +217,7 @@ def ycbcr(rgb: Bytes, matrix: str, full_range: bool) -> Bytes:
     return np.stack(planes).round().clip(0, 255).astype(np.uint8)
 
 
-def colour_file(path: Path, picture: Bytes, matrix: str, full_range: bool, *, tagged: bool = True) -> Path:
+def color_file(path: Path, picture: Bytes, matrix: str, full_range: bool, *, tagged: bool = True) -> Path:
     """Planes into a lossless file, with the tags alone saying what they mean."""
     height, width, _ = picture.shape
     said = f"setparams=range={'pc' if full_range else 'tv'}"
@@ -235,8 +237,8 @@ YCBCR_ROUNDING = 3
 
 @pytest.mark.parametrize("full_range", [False, True], ids=["limited", "full"])
 @pytest.mark.parametrize("matrix", LUMA)
-def test_tagged_colours_are_decoded_as_tagged(tmp_path: Path, matrix: str, full_range: bool) -> None:
-    path = colour_file(tmp_path / "colours.mkv", blocks(), matrix, full_range)
+def test_tagged_colors_are_decoded_as_tagged(tmp_path: Path, matrix: str, full_range: bool) -> None:
+    path = color_file(tmp_path / "colors.mkv", blocks(), matrix, full_range)
     info = probe(path)
     assert (info.matrix, info.matrix_is_tagged, info.full_range) == (matrix, True, full_range)
     frame = next(VideoSource(info).read(0, 1))
@@ -244,9 +246,9 @@ def test_tagged_colours_are_decoded_as_tagged(tmp_path: Path, matrix: str, full_
 
 
 @pytest.mark.parametrize(("height", "matrix"), [(48, "smpte170m"), (704, "smpte170m"), (720, "bt709")])
-def test_untagged_colours_go_by_the_height(tmp_path: Path, height: int, matrix: str) -> None:
+def test_untagged_colors_go_by_the_height(tmp_path: Path, height: int, matrix: str) -> None:
     picture = blocks(height=height)
-    info = probe(colour_file(tmp_path / "colours.mkv", picture, matrix, False, tagged=False))
+    info = probe(color_file(tmp_path / "colors.mkv", picture, matrix, False, tagged=False))
     assert (info.matrix, info.matrix_is_tagged) == (matrix, False)
     frame = next(VideoSource(info).read(0, 1))
     assert farthest(frame.pixels, picture) <= YCBCR_ROUNDING
@@ -259,8 +261,8 @@ SAME_COLOUR = 2
 @pytest.mark.parametrize("full_range", [False, True], ids=["limited", "full"])
 @pytest.mark.parametrize("matrix", LUMA)
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
-def test_a_round_trip_keeps_flat_colours_and_tags(tmp_path: Path, matrix: str, full_range: bool, suffix: str) -> None:
-    original = colour_file(tmp_path / f"colours{suffix}", blocks(), matrix, full_range)
+def test_a_round_trip_keeps_flat_colors_and_tags(tmp_path: Path, matrix: str, full_range: bool, suffix: str) -> None:
+    original = color_file(tmp_path / f"colors{suffix}", blocks(), matrix, full_range)
     before = next(VideoSource(probe(original)).read(0, 1)).pixels
     result = tmp_path / f"result{suffix}"
     found = passed_through(original, result, Encode(crf=1))
@@ -270,9 +272,9 @@ def test_a_round_trip_keeps_flat_colours_and_tags(tmp_path: Path, matrix: str, f
     assert farthest(after, before) <= SAME_COLOUR
 
 
-@pytest.mark.parametrize("colour", PALETTE[::3])
-def test_the_default_quality_keeps_a_flat_picture(tmp_path: Path, colour: tuple[int, int, int]) -> None:
-    flat = np.full((HEIGHT, WIDTH, 3), colour, np.uint8)
+@pytest.mark.parametrize("color", PALETTE[::3])
+def test_the_default_quality_keeps_a_flat_picture(tmp_path: Path, color: tuple[int, int, int]) -> None:
+    flat = np.full((HEIGHT, WIDTH, 3), color, np.uint8)
     original = make_video(tmp_path / "original.mkv", [flat] * 3, *FFV1_RGB)
     passed_through(original, tmp_path / "result.mp4")
     for frame in VideoSource(probe(tmp_path / "result.mp4")).read(0, 3):
@@ -280,7 +282,7 @@ def test_the_default_quality_keeps_a_flat_picture(tmp_path: Path, colour: tuple[
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv444p", "gbrp", "bgr0", "yuv420p10le"])
-def test_ffv1_keeps_colours_in_any_pixel_format(tmp_path: Path, pix_fmt: str) -> None:
+def test_ffv1_keeps_colors_in_any_pixel_format(tmp_path: Path, pix_fmt: str) -> None:
     original = make_video(tmp_path / "original.mkv", films(2), *FFV1_RGB)
     result = tmp_path / "result.mkv"
     passed_through(original, result, Encode(codec="ffv1", pix_fmt=pix_fmt))
@@ -288,8 +290,8 @@ def test_ffv1_keeps_colours_in_any_pixel_format(tmp_path: Path, pix_fmt: str) ->
         assert farthest(frame.pixels, put_in) <= (YCBCR_ROUNDING if pix_fmt.startswith("yuv") else 0)
 
 
-def test_untagged_colours_are_tagged_in_the_result(tmp_path: Path) -> None:
-    original = colour_file(tmp_path / "original.mp4", blocks(), "smpte170m", False, tagged=False)
+def test_untagged_colors_are_tagged_in_the_result(tmp_path: Path) -> None:
+    original = color_file(tmp_path / "original.mp4", blocks(), "smpte170m", False, tagged=False)
     found = passed_through(original, tmp_path / "result.mp4")
     assert (found.matrix, found.matrix_is_tagged) == ("smpte170m", True)
 

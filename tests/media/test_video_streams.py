@@ -9,7 +9,8 @@ import av
 import pytest
 
 from nstpipe.config.models import Encode
-from nstpipe.media.video import VideoInfo, left_behind, probe, try_output
+from nstpipe.media.video.encode import dropped_streams, try_output
+from nstpipe.media.video.probe import VideoInfo, probe
 
 from .making import X264, films, make_video, packets, passed_through, run_ffmpeg, shown_times, sine
 
@@ -70,7 +71,7 @@ def test_all_of_it_goes_from_matroska_to_matroska(tmp_path: Path) -> None:
     found = passed_through(original, result)
     assert found.streams == probe(original).streams
     assert found.language == "swe"
-    assert left_behind(probe(original), result, copy_audio=True) == ()
+    assert dropped_streams(probe(original), result, copy_audio=True) == ()
     for kind in ("audio", "subtitles"):
         assert packets(result, kind) == packets(original, kind)
     with av.open(str(result)) as container:
@@ -90,7 +91,7 @@ def test_all_of_it_goes_from_mp4_to_mp4(tmp_path: Path) -> None:
 
 def test_text_is_turned_into_what_mp4_takes_and_a_font_is_named(tmp_path: Path) -> None:
     original, result = rich(tmp_path), tmp_path / "result.mp4"
-    said = left_behind(probe(original), result, copy_audio=True)
+    said = dropped_streams(probe(original), result, copy_audio=True)
     assert len(said) == 3
     assert "subtitle stream 3 (subrip, eng) becomes mov_text" in said[0]
     assert "attachment stream 5" in said[2]
@@ -150,7 +151,7 @@ def test_a_cover_is_named_and_left_out(tmp_path: Path) -> None:
     run_ffmpeg("-f", "lavfi", "-i", "color=red:size=32x32", "-frames:v", "1", cover)
     made = make_video(tmp_path / "made.mp4", films(2), *X264)
     run_ffmpeg("-i", made, "-i", cover, "-map", "0", "-map", "1", "-c", "copy", "-disposition:v:1", "attached_pic", path)
-    [sentence] = left_behind(probe(path), tmp_path / "result.mp4", copy_audio=True)
+    [sentence] = dropped_streams(probe(path), tmp_path / "result.mp4", copy_audio=True)
     assert "video stream 1" in sentence
     assert "before it was painted" in sentence
     assert passed_through(path, tmp_path / "result.mp4").streams == ()
@@ -203,7 +204,7 @@ def captioned(folder: Path) -> Path:
 def test_captions_within_the_picture_are_named(tmp_path: Path) -> None:
     info = probe(captioned(tmp_path))
     assert info.has_captions
-    said = left_behind(info, tmp_path / "result.mp4", copy_audio=True)
+    said = dropped_streams(info, tmp_path / "result.mp4", copy_audio=True)
     assert said == ("the closed captions within its picture are left out: they are not in a painted picture",)
     run_ffmpeg("-r", "25", "-i", tmp_path / "plain.h264", "-c", "copy", tmp_path / "plain.mp4")
     assert not probe(tmp_path / "plain.mp4").has_captions

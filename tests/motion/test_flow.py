@@ -9,7 +9,10 @@ import pytest
 from PIL import Image
 
 from nstpipe.media.frame import Pixels, resized
-from nstpipe.motion.flow import Floats, came_from_inside, flow_size, for_flow, motion_between, reliability, resemblance, warp
+from nstpipe.motion.flow.method import Floats, flow_size, for_flow
+from nstpipe.motion.motion import motion_between
+from nstpipe.motion.reliability import came_from_inside, reliability, resemblance
+from nstpipe.motion.warp import warp
 
 BORDER = 12
 """Pixels at the edge that a test leaves out: what comes from beyond it is not known."""

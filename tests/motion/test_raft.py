@@ -11,8 +11,8 @@ import torch
 
 from nstpipe.errors import MachineError
 from nstpipe.media.frame import Pixels, resized
-from nstpipe.motion import raft
-from nstpipe.motion.flow import flow_method
+from nstpipe.motion.flow import raft
+from nstpipe.motion.flow.methods import flow_method
 
 models = pytest.importorskip("torchvision.models.optical_flow", reason="torchvision does not import beside this torch")
 

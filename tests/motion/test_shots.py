@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from nstpipe.media.frame import Pixels, resized
-from nstpipe.media.video import VideoSource, probe
+from nstpipe.media.video.decode import VideoSource
+from nstpipe.media.video.probe import probe
 from nstpipe.motion.shots import shot_starts
 
 RATE = Fraction(25)

@@ -14,15 +14,15 @@ from PIL import Image
 
 import nstpipe
 from nstpipe.cli import exit_code
-from nstpipe.conduct import RunResult
 from nstpipe.config import load_pipeline
+from nstpipe.config.dump import as_yaml
 from nstpipe.errors import InputError
 from nstpipe.events import Event, FrameDone, Noticed, RunFinished
-from nstpipe.journal import Journal
+from nstpipe.journal.journal import Journal
 from nstpipe.report import page as report_page
-from nstpipe.report.facts import gather
+from nstpipe.report.data import gather
 from nstpipe.report.page import as_html
-from nstpipe.report.setup import as_yaml
+from nstpipe.running.run import RunResult
 from tests.browser import Page, opened_browser
 from tests.making import make_picture, make_video, write_pipeline
 
@@ -233,7 +233,7 @@ def test_many_pictures_are_spread_evenly_and_counted(tmp_path: Path, monkeypatch
         make_picture(tmp_path / "in" / f"{number}.png", seed=number)
     pipeline = load_pipeline(write_pipeline(tmp_path, {"name": "one", "input": "in", "output": "out"}))
     nstpipe.run(pipeline)
-    monkeypatch.setattr("nstpipe.report.facts.MOST_COMPARISONS", 3)
+    monkeypatch.setattr("nstpipe.report.data.MOST_COMPARISONS", 3)
     journal = Journal(pipeline.work, read_only=True)
     [job] = gather(pipeline, journal).jobs
     assert [shown.name for shown in job.shown] == ["0.png", "2.png", "4.png"]
@@ -244,7 +244,7 @@ def test_many_pictures_are_spread_evenly_and_counted(tmp_path: Path, monkeypatch
     journal.close()
 
 
-def test_a_thumbnail_is_upright_in_its_own_colours_and_on_white(tmp_path: Path) -> None:
+def test_a_thumbnail_is_upright_in_its_own_colors_and_on_white(tmp_path: Path) -> None:
     from nstpipe.report.thumbnails import _small_picture
 
     upper_left_red = np.zeros((300, 800, 3), np.uint8)

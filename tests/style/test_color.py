@@ -1,4 +1,4 @@
-"""Colours moved to a target's mean and covariance."""
+"""Colors moved to a target's mean and covariance."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def test_a_flat_picture_becomes_the_targets_mean_color(value: float) -> None:
     assert torch.allclose(result.mean(dim=(0, 2, 3)).double(), target.mean, atol=CLOSE)
 
 
-def test_a_grey_picture_stays_finite_and_within_range() -> None:
-    grey = torch.linspace(0, 1, 300).reshape(1, 1, 10, 30).expand(1, 3, 10, 30)
-    result = match_color(grey, color_statistics(noise(0.5, 0.2, 5)))
+def test_a_gray_picture_stays_finite_and_within_range() -> None:
+    gray = torch.linspace(0, 1, 300).reshape(1, 1, 10, 30).expand(1, 3, 10, 30)
+    result = match_color(gray, color_statistics(noise(0.5, 0.2, 5)))
     assert result.isfinite().all()
     assert 0 <= result.min() <= result.max() <= 1
 

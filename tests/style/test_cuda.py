@@ -12,10 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from nstpipe.media.frame import resized
-from nstpipe.style.engine import LEAST_CAPTURED, Engine, EngineSettings, StylePicture, tensor_of
-from nstpipe.style.evaluation import Evaluation, captured_on_gpu
-from nstpipe.style.objective import Anchor, Losses, Objective
-from nstpipe.style.optimise import Iterate, iterates
+from nstpipe.media.tensors import tensor_of
+from nstpipe.style.engine import Engine
+from nstpipe.style.loss_and_grad import LossAndGrad, captured_on_gpu
+from nstpipe.style.minimize import Iterate, minimize
+from nstpipe.style.objective import Losses, Objective, TemporalTarget
+from nstpipe.style.settings import EngineSettings, StylePicture
+from nstpipe.style.stylizer import LEAST_CAPTURED
 
 pytestmark = [
     pytest.mark.cuda,
@@ -26,7 +29,7 @@ SAME = 1e-3
 """Relative: float32 sums of up to a hundred thousand products, in another order."""
 
 COARSE_LOSS = 0.03
-"""Relative: how much worse a picture optimised in bfloat16 may be, its loss measured in float32; as on the CPU."""
+"""Relative: how much worse a picture optimized in bfloat16 may be, its loss measured in float32; as on the CPU."""
 
 SETTINGS = EngineSettings(
     weights="bundled",
@@ -56,19 +59,21 @@ def style(samples: Path) -> StylePicture:
 
 
 def evaluated(engine: Engine, content: Tensor) -> tuple[float, Tensor]:
-    """Of the content in a little grey, held to itself on its left side."""
+    """Of the content in a little gray, held to itself on its left side."""
     reliability = torch.zeros(content.shape[-2:])
     reliability[:, : content.shape[-1] // 2] = 1
     on_device = content.to(engine.device)
-    objective = engine.look(content).objective(on_device, Anchor(content, reliability))
+    objective = engine.stylizer(content).objective(on_device, TemporalTarget(content, reliability))
     image = (0.8 * on_device + 0.1).requires_grad_(True)
-    losses, gradient = Evaluation(objective, image)()
+    losses, gradient = LossAndGrad(objective, image)()
     return float(losses.total), gradient.cpu()
 
 
 def painted(engine: Engine, content: Tensor, most: int) -> Iterate:
-    look = engine.look(content)
-    *_, last = look.stylise(content, look.first_start(content, "matched", 0), optimizer="lbfgs", most=most, tolerance=0.0)
+    stylizer = engine.stylizer(content)
+    *_, last = stylizer.stylize(
+        content, stylizer.first_start(content, "matched", 0), optimizer="lbfgs", most=most, tolerance=0.0
+    )
     return replace(last, image=last.image.cpu())
 
 
@@ -96,7 +101,7 @@ def test_a_captured_evaluation_is_replayed_and_gives_what_one_anew_does(
 ) -> None:
     engine = Engine(replace(SETTINGS, precision=precision), [style])
     start = content.to(engine.device)
-    objective = engine.look(content).objective(start)
+    objective = engine.stylizer(content).objective(start)
     assert isinstance(objective, Objective)
     evaluations = 0
 
@@ -105,15 +110,15 @@ def test_a_captured_evaluation_is_replayed_and_gives_what_one_anew_does(
         evaluations += 1
         return objective(image)
 
-    *_, captured = iterates(counted, start, name="lbfgs", most=40, tolerance=0.0, capture=captured_on_gpu)
+    *_, captured = minimize(counted, start, name="lbfgs", most=40, tolerance=0.0, capture=captured_on_gpu)
     assert evaluations < 10, "it was evaluated anew"
-    *_, anew = iterates(objective, start, name="lbfgs", most=40, tolerance=0.0)
+    *_, anew = minimize(objective, start, name="lbfgs", most=40, tolerance=0.0)
     assert captured.loss == pytest.approx(anew.loss, rel=SAME)
 
 
 def test_bfloat16_paints_as_well_as_float32(content: Tensor, style: StylePicture) -> None:
     exact = Engine(SETTINGS, [style])
-    objective = exact.look(content).objective(content.to(exact.device))
+    objective = exact.stylizer(content).objective(content.to(exact.device))
     with torch.no_grad():
         coarse, fine = (
             float(objective(painted(Engine(replace(SETTINGS, precision=precision), [style]), content, 60).image.cuda()).total)

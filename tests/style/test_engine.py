@@ -14,23 +14,17 @@ from PIL import Image
 
 from nstpipe.errors import ItemError, MachineError, UsageError
 from nstpipe.media.frame import resized
+from nstpipe.media.tensors import pixels_of, tensor_of, tensor_of_floats
 from nstpipe.style.color import color_statistics, luminance
-from nstpipe.style.device import bfloat16_speedup, choose_device, choose_precision, has_native_bfloat16
-from nstpipe.style.engine import (
-    NEW_STYLE_WEIGHT,
-    Engine,
-    EngineSettings,
-    Look,
-    RegionPaint,
-    StylePicture,
-    pixels_of,
-    tensor_of,
-    tensor_of_floats,
-)
-from nstpipe.style.objective import Anchor
-from nstpipe.style.regions import claimed
+from nstpipe.style.engine import Engine
+from nstpipe.style.layers import pixels_a_position
+from nstpipe.style.objective import TemporalTarget
+from nstpipe.style.precision import bfloat16_speedup, choose_precision, has_native_bfloat16
+from nstpipe.style.regions import partition_masks
 from nstpipe.style.scales import cost, scale_count
-from nstpipe.style.vgg import pixels_a_position
+from nstpipe.style.settings import EngineSettings, RegionPaint, StylePicture
+from nstpipe.style.stylizer import NEW_STYLE_WEIGHT, Stylizer
+from nstpipe.system.devices import choose_device
 
 SETTINGS = EngineSettings(
     weights="bundled",
@@ -46,7 +40,7 @@ SETTINGS = EngineSettings(
 )
 
 BFLOAT16_LOSS = 0.03
-"""Relative: how much worse a picture optimised in bfloat16 may be, its loss measured in float32."""
+"""Relative: how much worse a picture optimized in bfloat16 may be, its loss measured in float32."""
 
 
 @pytest.fixture(scope="module")
@@ -66,18 +60,18 @@ def engine(style: StylePicture) -> Engine:
     return Engine(SETTINGS, [style])
 
 
-def stylised_by(look: Look, content: torch.Tensor, start: torch.Tensor, most: int = 20) -> torch.Tensor:
-    *_, last = look.stylise(content, start, optimizer="lbfgs", most=most, tolerance=0.0)
+def stylized_by(stylizer: Stylizer, content: torch.Tensor, start: torch.Tensor, most: int = 20) -> torch.Tensor:
+    *_, last = stylizer.stylize(content, start, optimizer="lbfgs", most=most, tolerance=0.0)
     return last.image
 
 
-def stylised(engine: Engine, content: torch.Tensor, start: torch.Tensor, most: int = 20) -> torch.Tensor:
-    return stylised_by(engine.look(content), content, start, most)
+def stylized(engine: Engine, content: torch.Tensor, start: torch.Tensor, most: int = 20) -> torch.Tensor:
+    return stylized_by(engine.stylizer(content), content, start, most)
 
 
 def test_loss_falls_and_the_picture_takes_on_style_and_keeps_content(engine: Engine, content: torch.Tensor) -> None:
-    objective = engine.look(content).objective(content)
-    result = stylised(engine, content, content)
+    objective = engine.stylizer(content).objective(content)
+    result = stylized(engine, content, content)
     with torch.no_grad():
         before, after = objective(content), objective(result)
     assert after.total < before.total / 4
@@ -91,87 +85,92 @@ def test_the_content_has_no_content_loss_and_the_style_no_style_loss(engine: Eng
     exact = style.pixels.astype(np.float32) / np.float32(255)
     painting = tensor_of_floats(resized(exact, (96, round(96 * height / width))))
     with torch.no_grad():
-        losses = engine.look(painting).objective(painting)(painting)
+        losses = engine.stylizer(painting).objective(painting)(painting)
     assert losses.content.item() == 0
     assert losses.style.item() < 1e-6
 
 
 def test_the_same_run_gives_the_same_bytes(engine: Engine, content: torch.Tensor) -> None:
-    start = engine.look(content).first_start(content, "noise", seed=3)
-    assert torch.equal(stylised(engine, content, start, 4), stylised(engine, content, start, 4))
+    start = engine.stylizer(content).first_start(content, "noise", seed=3)
+    assert torch.equal(stylized(engine, content, start, 4), stylized(engine, content, start, 4))
 
 
 def test_matched_start_has_the_styles_colors(engine: Engine, content: torch.Tensor, style: StylePicture) -> None:
     wanted = color_statistics(tensor_of(style.pixels)).mean
-    found = color_statistics(engine.look(content).first_start(content, "matched", 0)).mean
-    # Colours beyond white and black are held back, so the mean is met to a few levels only.
+    found = color_statistics(engine.stylizer(content).first_start(content, "matched", 0)).mean
+    # Colors beyond white and black are held back, so the mean is met to a few levels only.
     assert torch.allclose(found, wanted, atol=0.03)
 
 
 def test_other_starts(engine: Engine, content: torch.Tensor) -> None:
-    assert torch.equal(engine.look(content).first_start(content, "content", 0), content)
-    noise = engine.look(content).first_start(content, "noise", 1)
-    assert torch.equal(noise, engine.look(content).first_start(content, "noise", 1))
-    assert not torch.equal(noise, engine.look(content).first_start(content, "noise", 2))
-    blank = engine.look(content).first_start(content, "blank", 0)
+    assert torch.equal(engine.stylizer(content).first_start(content, "content", 0), content)
+    noise = engine.stylizer(content).first_start(content, "noise", 1)
+    assert torch.equal(noise, engine.stylizer(content).first_start(content, "noise", 1))
+    assert not torch.equal(noise, engine.stylizer(content).first_start(content, "noise", 2))
+    blank = engine.stylizer(content).first_start(content, "blank", 0)
     assert torch.equal(blank, blank[:, :, :1, :1].expand_as(blank))
     assert all(start.shape == content.shape for start in (noise, blank))
 
 
 def test_matched_start_gets_further_than_plain_content(engine: Engine, content: torch.Tensor) -> None:
-    objective = engine.look(content).objective(content)
+    objective = engine.stylizer(content).objective(content)
     with torch.no_grad():
-        start = engine.look(content).first_start(content, "matched", 0)
-        from_matched = objective(stylised(engine, content, start, 8)).total
-        from_content = objective(stylised(engine, content, content, 8)).total
+        start = engine.stylizer(content).first_start(content, "matched", 0)
+        from_matched = objective(stylized(engine, content, start, 8)).total
+        from_content = objective(stylized(engine, content, content, 8)).total
     assert from_matched < from_content
 
 
 def test_bfloat16_gets_as_far_as_float32(engine: Engine, content: torch.Tensor, style: StylePicture) -> None:
     rounded = Engine(replace(SETTINGS, precision="bfloat16"), [style])
-    start = engine.look(content).first_start(content, "matched", 0)
-    objective = engine.look(content).objective(content)
+    start = engine.stylizer(content).first_start(content, "matched", 0)
+    objective = engine.stylizer(content).objective(content)
     with torch.no_grad():
-        exact = objective(stylised(engine, content, start, 30)).total.item()
-        other = objective(stylised(rounded, content, start, 30)).total.item()
+        exact = objective(stylized(engine, content, start, 30)).total.item()
+        other = objective(stylized(rounded, content, start, 30)).total.item()
     assert other < exact * (1 + BFLOAT16_LOSS)
 
 
 def target(engine: Engine, content: torch.Tensor) -> torch.Tensor:
     """A Gram matrix that the style asks for."""
-    return engine.look(content).objective(content).goals[0].targets["relu3_1"].gram
+    return engine.stylizer(content).objective(content).goals[0].targets["relu3_1"].gram
 
 
 def test_two_styles_have_the_weighted_mean_of_their_grams(samples: Path, style: StylePicture, content: torch.Tensor) -> None:
     with Image.open(samples / "styles" / "van_gogh_night_cafe.jpg") as image:
         other = StylePicture(np.asarray(image.convert("RGB")), 3.0)
     alone = [
-        Engine(SETTINGS, [picture]).look(content).objective(content).goals[0].targets["relu3_1"].gram
+        Engine(SETTINGS, [picture]).stylizer(content).objective(content).goals[0].targets["relu3_1"].gram
         for picture in (style, other)
     ]
-    both = Engine(SETTINGS, [style, other]).look(content).objective(content).goals[0].targets["relu3_1"].gram
+    both = Engine(SETTINGS, [style, other]).stylizer(content).objective(content).goals[0].targets["relu3_1"].gram
     assert torch.allclose(both, (alone[0] + 3 * alone[1]) / 4, rtol=1e-4, atol=1e-6 * alone[0].max())
 
 
 def test_style_targets_follow_the_scale(style: StylePicture, content: torch.Tensor) -> None:
     large = (
-        Engine(replace(SETTINGS, style_scale=2.0), [style]).look(content).objective(content).goals[0].targets["relu3_1"].gram
+        Engine(replace(SETTINGS, style_scale=2.0), [style])
+        .stylizer(content)
+        .objective(content)
+        .goals[0]
+        .targets["relu3_1"]
+        .gram
     )
-    small = Engine(SETTINGS, [style]).look(content).objective(content).goals[0].targets["relu3_1"].gram
+    small = Engine(SETTINGS, [style]).stylizer(content).objective(content).goals[0].targets["relu3_1"].gram
     assert (large - small).norm() / small.norm() > 0.05
 
 
 def test_content_colors_are_kept_and_its_luminance_is_painted(content: torch.Tensor, style: StylePicture) -> None:
-    look = Engine(replace(SETTINGS, color="content"), [style]).look(content)
-    seen = look.seen(content)
+    stylizer = Engine(replace(SETTINGS, color="content"), [style]).stylizer(content)
+    seen = stylizer.seen(content)
     assert torch.equal(seen[:, 0], seen[:, 2])
-    *_, last = look.stylise(seen, look.first_start(seen, "matched", 0), optimizer="lbfgs", most=20, tolerance=0.0)
-    shown = look.shown(last.image, content)
+    *_, last = stylizer.stylize(seen, stylizer.first_start(seen, "matched", 0), optimizer="lbfgs", most=20, tolerance=0.0)
+    shown = stylizer.shown(last.image, content)
     assert torch.allclose(luminance(shown), luminance(last.image), atol=1e-5)
-    # What was optimised is what is shown: nothing of its loss is in colours that the luminance does not have.
-    assert float(look.objective(seen)(luminance(shown).expand_as(content)).total) == pytest.approx(last.loss, rel=0.001)
+    # What was optimized is what is shown: nothing of its loss is in colors that the luminance does not have.
+    assert float(stylizer.objective(seen)(luminance(shown).expand_as(content)).total) == pytest.approx(last.loss, rel=0.001)
     hues = content - luminance(content), shown - luminance(shown)
-    # Colours are only paled, never turned: the two point the same way.
+    # Colors are only paled, never turned: the two point the same way.
     agreement = torch.nn.functional.cosine_similarity(*hues, dim=1)[hues[0].norm(dim=1) > 0.05]
     assert agreement.quantile(0.05) > 0.99
     assert (luminance(shown) - luminance(content)).abs().mean() > 0.02
@@ -180,14 +179,14 @@ def test_content_colors_are_kept_and_its_luminance_is_painted(content: torch.Ten
 
 
 def test_matched_paintings_have_the_contents_colors(content: torch.Tensor, style: StylePicture) -> None:
-    look = Engine(replace(SETTINGS, color="matched"), [style]).look(content)
-    result = stylised_by(look, content, look.first_start(content, "matched", 0))
-    wanted, found = color_statistics(content).mean, color_statistics(look.shown(result, content)).mean
+    stylizer = Engine(replace(SETTINGS, color="matched"), [style]).stylizer(content)
+    result = stylized_by(stylizer, content, stylizer.first_start(content, "matched", 0))
+    wanted, found = color_statistics(content).mean, color_statistics(stylizer.shown(result, content)).mean
     assert torch.allclose(found, wanted, atol=0.06)
 
 
-def seam_and_neighbours(image: torch.Tensor) -> tuple[float, float]:
-    """Mean step between right and left edge, and between neighbouring columns elsewhere."""
+def seam_and_neighbors(image: torch.Tensor) -> tuple[float, float]:
+    """Mean step between right and left edge, and between neighboring columns elsewhere."""
     across = (image[..., 0] - image[..., -1]).abs().mean()
     elsewhere = (image[..., 1:] - image[..., :-1]).abs().mean()
     return float(across), float(elsewhere)
@@ -196,12 +195,12 @@ def seam_and_neighbours(image: torch.Tensor) -> tuple[float, float]:
 def test_a_panorama_has_no_seam_and_a_flat_picture_has_one(samples: Path, engine: Engine) -> None:
     with Image.open(samples / "streetview" / "street_08_360.jpg") as image:
         panorama = tensor_of(resized(np.asarray(image), (128, 64)))
-    look = engine.look(panorama)
-    start = look.first_start(panorama, "matched", 0)
+    stylizer = engine.stylizer(panorama)
+    start = stylizer.first_start(panorama, "matched", 0)
     seams = {}
     for wrapped in (True, False):
-        *_, last = look.stylise(panorama, start, optimizer="lbfgs", most=40, tolerance=0.0, wrapped=wrapped)
-        across, elsewhere = seam_and_neighbours(last.image)
+        *_, last = stylizer.stylize(panorama, start, optimizer="lbfgs", most=40, tolerance=0.0, wrapped=wrapped)
+        across, elsewhere = seam_and_neighbors(last.image)
         seams[wrapped] = across / elsewhere
     # Wrapped, the seam is a pair of columns like any other.
     assert seams[True] < 1.25
@@ -211,11 +210,11 @@ def test_a_panorama_has_no_seam_and_a_flat_picture_has_one(samples: Path, engine
 def test_turning_a_panorama_turns_its_result(samples: Path, engine: Engine) -> None:
     with Image.open(samples / "streetview" / "street_08_360.jpg") as image:
         panorama = tensor_of(resized(np.asarray(image), (128, 64)))
-    look = engine.look(panorama)
-    objective = look.objective(panorama, wrapped=True)
+    stylizer = engine.stylizer(panorama)
+    objective = stylizer.objective(panorama, wrapped=True)
     # By a multiple of 16 pixels, so that pooling cuts the picture at the same places.
-    turned = look.objective(panorama.roll(32, dims=3), wrapped=True)
-    start = look.first_start(panorama, "noise", 1)
+    turned = stylizer.objective(panorama.roll(32, dims=3), wrapped=True)
+    start = stylizer.first_start(panorama, "noise", 1)
     with torch.no_grad():
         here, there = objective(start), turned(start.roll(32, dims=3))
     # What lies further away than the continuation reaches is seen through another edge: a little differs.
@@ -223,8 +222,8 @@ def test_turning_a_panorama_turns_its_result(samples: Path, engine: Engine) -> N
 
 
 def test_a_frame_too_small_for_its_layers_says_what_is_needed(engine: Engine) -> None:
-    with pytest.raises(ItemError, match="the frame is 64x15 pixels when stylised; the layers asked for need 16"):
-        engine.look(torch.rand(1, 3, 15, 64)).objective(torch.rand(1, 3, 15, 64))
+    with pytest.raises(ItemError, match="the frame is 64x15 pixels when stylized; the layers asked for need 16"):
+        engine.stylizer(torch.rand(1, 3, 15, 64)).objective(torch.rand(1, 3, 15, 64))
 
 
 def test_pixels_are_rounded_and_not_cut_off() -> None:
@@ -255,8 +254,8 @@ def test_precision_is_what_was_asked_for_or_what_the_device_does_well() -> None:
 def test_bfloat16_is_taken_only_where_it_is_native_and_no_slower(
     native: bool, speedup: float, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nstpipe.style.device.has_native_bfloat16", lambda device: native)
-    monkeypatch.setattr("nstpipe.style.device.bfloat16_speedup", lambda: speedup)
+    monkeypatch.setattr("nstpipe.style.precision.has_native_bfloat16", lambda device: native)
+    monkeypatch.setattr("nstpipe.style.precision.bfloat16_speedup", lambda: speedup)
     assert choose_precision("auto", torch.device("cpu")) == getattr(torch, chosen)
 
 
@@ -298,8 +297,8 @@ def test_what_was_not_in_view_before_counts_more_in_the_style(engine: Engine, co
     half = content.shape[-1] // 2 // 16 * 16  # where all layers' positions begin
     unreliable, newness = torch.zeros(content.shape[-2:]), torch.zeros(content.shape[-2:])
     newness[:, :half] = 1
-    look = engine.look(None)
-    (goal,) = look.objective(content, Anchor(content, unreliable, newness)).goals
+    stylizer = engine.stylizer(None)
+    (goal,) = stylizer.objective(content, TemporalTarget(content, unreliable, newness)).goals
     for layer, _ in SETTINGS.style_layers:
         weight = goal.weight(layer)
         assert weight is not None
@@ -308,15 +307,15 @@ def test_what_was_not_in_view_before_counts_more_in_the_style(engine: Engine, co
         assert (weight[..., place:] == 1).all()
     # Where the flow fails, but all was seen before, as in the noise of a night, nothing is new.
     for seen in (None, torch.zeros_like(newness)):
-        (alike,) = look.objective(content, Anchor(content, unreliable, seen)).goals
+        (alike,) = stylizer.objective(content, TemporalTarget(content, unreliable, seen)).goals
         assert alike.weights is None
 
 
 def test_what_was_not_in_view_before_counts_more_within_its_region(style: StylePicture, content: torch.Tensor) -> None:
-    look = Engine(SETTINGS, [style], [RegionPaint((style,))]).look(None).masked(left_half(content))
-    anchor = Anchor(content, torch.zeros(content.shape[-2:]), torch.ones(content.shape[-2:]))
-    rest, region = look.objective(content, anchor).goals
-    mask = claimed(left_half(content))[:, None, None]
+    stylizer = Engine(SETTINGS, [style], [RegionPaint((style,))]).stylizer(None).masked(left_half(content))
+    temporal_target = TemporalTarget(content, torch.zeros(content.shape[-2:]), torch.ones(content.shape[-2:]))
+    rest, region = stylizer.objective(content, temporal_target).goals
+    mask = partition_masks(left_half(content))[:, None, None]
     assert rest.weights is not None
     assert region.weights is not None
     assert torch.equal(rest.weights["relu1_1"], NEW_STYLE_WEIGHT * mask[0])
@@ -328,27 +327,27 @@ def test_a_region_takes_its_own_style_and_the_rest_keeps_the_jobs(
     samples: Path, style: StylePicture, content: torch.Tensor
 ) -> None:
     other = other_style(samples)
-    look = Engine(SETTINGS, [style], [RegionPaint((other,))]).look(None).masked(left_half(content))
-    start = look.first_start(content, "matched", 0)
-    result = stylised_by(look, content, start, most=30)
+    stylizer = Engine(SETTINGS, [style], [RegionPaint((other,))]).stylizer(None).masked(left_half(content))
+    start = stylizer.first_start(content, "matched", 0)
+    result = stylized_by(stylizer, content, start, most=30)
     half = content.shape[-1] // 2
     for part, near, far in ((slice(0, half), other, style), (slice(half, None), style, other)):
-        # The nearer style's colours, by their means.
+        # The nearer style's colors, by their means.
         found = result[..., part].mean(dim=(0, 2, 3))
         distances = [(found - tensor_of(picture.pixels).mean(dim=(0, 2, 3))).norm() for picture in (near, far)]
         assert distances[0] < distances[1] / 2
 
 
 def test_a_region_that_is_kept_stays_to_the_last_bit_and_gets_no_gradient(style: StylePicture, content: torch.Tensor) -> None:
-    look = Engine(SETTINGS, [style], [RegionPaint()]).look(None).masked(left_half(content))
-    start = look.first_start(content, "matched", 0)
+    stylizer = Engine(SETTINGS, [style], [RegionPaint()]).stylizer(None).masked(left_half(content))
+    start = stylizer.first_start(content, "matched", 0)
     half = content.shape[-1] // 2
     assert torch.equal(start[..., :half], content[..., :half])
     image = start.clone().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(look.objective(content)(image).total, image)
+    (gradient,) = torch.autograd.grad(stylizer.objective(content)(image).total, image)
     assert (gradient[..., :half] == 0).all()
     assert (gradient[..., half:] != 0).any()
-    shown = look.shown(stylised_by(look, content, start), content)
+    shown = stylizer.shown(stylized_by(stylizer, content, start), content)
     assert torch.equal(shown[..., :half], content[..., :half])
     assert (shown[..., half:] - content[..., half:]).abs().mean() > 0.05
 
@@ -356,39 +355,39 @@ def test_a_region_that_is_kept_stays_to_the_last_bit_and_gets_no_gradient(style:
 def test_a_region_over_all_of_the_frame_is_that_style_alone(style: StylePicture, samples: Path, content: torch.Tensor) -> None:
     other = other_style(samples)
     everywhere = torch.ones(1, *content.shape[-2:])
-    look = Engine(SETTINGS, [other], [RegionPaint((style,))]).look(None).masked(everywhere)
-    alone = Engine(SETTINGS, [style]).look(None)
-    assert torch.allclose(look.first_start(content, "matched", 0), alone.first_start(content, "matched", 0), atol=1e-6)
+    stylizer = Engine(SETTINGS, [other], [RegionPaint((style,))]).stylizer(None).masked(everywhere)
+    alone = Engine(SETTINGS, [style]).stylizer(None)
+    assert torch.allclose(stylizer.first_start(content, "matched", 0), alone.first_start(content, "matched", 0), atol=1e-6)
     with torch.no_grad():
-        found, expected = look.objective(content)(content).total, alone.objective(content)(content).total
+        found, expected = stylizer.objective(content)(content).total, alone.objective(content)(content).total
     assert found.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_regions_of_one_style_balance_as_the_whole_does(style: StylePicture, content: torch.Tensor) -> None:
     """Two halves with the same painting count together as much as one whole: by their areas."""
-    halves = Engine(SETTINGS, [style], [RegionPaint((style,))]).look(None).masked(left_half(content))
+    halves = Engine(SETTINGS, [style], [RegionPaint((style,))]).stylizer(None).masked(left_half(content))
     goals = halves.objective(content).goals
     assert [goal.share for goal in goals] == pytest.approx([0.5, 0.5])
 
 
 def test_a_region_that_is_nowhere_in_a_frame_does_not_count(style: StylePicture, content: torch.Tensor) -> None:
     nowhere = torch.zeros(1, *content.shape[-2:])
-    look = Engine(SETTINGS, [style], [RegionPaint((style,), strength=9)]).look(None).masked(nowhere)
-    plain = Engine(SETTINGS, [style]).look(None)
+    stylizer = Engine(SETTINGS, [style], [RegionPaint((style,), strength=9)]).stylizer(None).masked(nowhere)
+    plain = Engine(SETTINGS, [style]).stylizer(None)
     with torch.no_grad():
-        found, expected = look.objective(content)(content).total, plain.objective(content)(content).total
+        found, expected = stylizer.objective(content)(content).total, plain.objective(content)(content).total
     assert found.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_the_first_region_has_what_several_claim() -> None:
     masks = torch.tensor([[[1.0, 0.5, 0.0]], [[1.0, 1.0, 0.25]]])
-    assert torch.equal(claimed(masks), torch.tensor([[[0.0, 0.0, 0.75]], [[1.0, 0.5, 0.0]], [[0.0, 0.5, 0.25]]]))
+    assert torch.equal(partition_masks(masks), torch.tensor([[[0.0, 0.0, 0.75]], [[1.0, 0.5, 0.0]], [[0.0, 0.5, 0.25]]]))
 
 
 def test_wasserstein_distance_paints_too(style: StylePicture, content: torch.Tensor) -> None:
-    look = Engine(replace(SETTINGS, distance="wasserstein"), [style]).look(None)
-    objective = look.objective(content)
-    result = stylised_by(look, content, content)
+    stylizer = Engine(replace(SETTINGS, distance="wasserstein"), [style]).stylizer(None)
+    objective = stylizer.objective(content)
+    result = stylized_by(stylizer, content, content)
     with torch.no_grad():
         before, after = objective(content), objective(result)
     assert after.total < before.total / 2
@@ -398,13 +397,13 @@ def test_wasserstein_distance_paints_too(style: StylePicture, content: torch.Ten
 def test_scales_carry_up_what_they_change_and_cost_by_their_pixels(samples: Path, engine: Engine) -> None:
     with Image.open(samples / "streetview" / "street_01.jpg") as image:
         content = tensor_of(resized(np.asarray(image), (192, 128)))
-    look = engine.look(None)
-    start = look.first_start(content, "matched", 0)
-    found = list(look.stylise(content, start, optimizer="lbfgs", most=10, tolerance=0.0, scales=2))
+    stylizer = engine.stylizer(None)
+    start = stylizer.first_start(content, "matched", 0)
+    found = list(stylizer.stylize(content, start, optimizer="lbfgs", most=10, tolerance=0.0, scales=2))
     assert [iterate.image.shape[-1] for iterate in found] == [96] * 10 + [192] * 10
     assert found[9].evaluations == 3
     assert found[-1].evaluations == cost(10, 2) == 13
-    alone = list(look.stylise(content, start, optimizer="lbfgs", most=10, tolerance=0.0))
+    alone = list(stylizer.stylize(content, start, optimizer="lbfgs", most=10, tolerance=0.0))
     # The small size has painted already what the full size begins with.
     assert found[10].loss < alone[0].loss
     # A seventh less with each kind of arithmetic; after six iterations rounding decided, as the steps are not yet to scale.
@@ -414,8 +413,8 @@ def test_scales_carry_up_what_they_change_and_cost_by_their_pixels(samples: Path
 def test_scales_change_nothing_where_nothing_is_painted(engine: Engine, content: torch.Tensor) -> None:
     """A picture in its own style is at rest: what goes up from the small size is a change, not a blurred picture."""
     wide = torch.nn.functional.interpolate(content, scale_factor=2, mode="bicubic").clamp(0, 1)
-    keep = Engine(SETTINGS, engine.paints[0].styles, [RegionPaint()]).look(None).masked(torch.ones(1, *wide.shape[-2:]))
-    *_, last = keep.stylise(wide, wide, optimizer="lbfgs", most=2, tolerance=0.0, scales=2)
+    keep = Engine(SETTINGS, engine.paints[0].styles, [RegionPaint()]).stylizer(None).masked(torch.ones(1, *wide.shape[-2:]))
+    *_, last = keep.stylize(wide, wide, optimizer="lbfgs", most=2, tolerance=0.0, scales=2)
     assert torch.allclose(last.image, wide, atol=1e-6)
 
 
@@ -438,7 +437,7 @@ def test_a_strip_too_thin_for_half_its_size_is_painted_at_its_own(engine: Engine
     strip = torch.rand(1, 3, 16, 96, generator=torch.Generator().manual_seed(0))
     seen = [
         iterate.image.shape[-2:]
-        for iterate in engine.look(strip).stylise(strip, strip, optimizer="lbfgs", most=2, tolerance=0.0, scales=2)
+        for iterate in engine.stylizer(strip).stylize(strip, strip, optimizer="lbfgs", most=2, tolerance=0.0, scales=2)
     ]
     assert seen == [(16, 96)] * 2
 

@@ -13,12 +13,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nstpipe.media.frame import resized
-from nstpipe.style import engine as module
+from nstpipe.media.tensors import tensor_of
+from nstpipe.style import model as module
 from nstpipe.style import vgg
-from nstpipe.style.engine import Engine, Look, RegionPaint, StylePicture, tensor_of
-from nstpipe.style.objective import Anchor, Objective, View
+from nstpipe.style.engine import Engine
+from nstpipe.style.layers import pixels_a_position
+from nstpipe.style.objective import FeatureExtractor, Objective, TemporalTarget
+from nstpipe.style.settings import RegionPaint, StylePicture
+from nstpipe.style.stylizer import Stylizer
 from nstpipe.style.tiles import TiledObjective, margin_pixels, measure, tiles_of
-from nstpipe.style.vgg import VGG19, pixels_a_position
+from nstpipe.style.vgg import VGG19
 from nstpipe.style.weights import load_weights
 
 from .test_engine import SETTINGS
@@ -76,28 +80,28 @@ def content(samples: Path) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def look(samples: Path) -> Look:
+def stylizer(samples: Path) -> Stylizer:
     with Image.open(samples / "styles" / "van_gogh_starry_night.jpg") as image:
         style = StylePicture(np.asarray(image.convert("RGB")), 1.0)
-    return Engine(replace(SETTINGS, temporal=1.0), [style]).look(None)
+    return Engine(replace(SETTINGS, temporal=1.0), [style]).stylizer(None)
 
 
 def both_objectives(
-    look: Look, content: torch.Tensor, monkeypatch: pytest.MonkeyPatch, *, wrapped: bool
+    stylizer: Stylizer, content: torch.Tensor, monkeypatch: pytest.MonkeyPatch, *, wrapped: bool
 ) -> tuple[Objective, TiledObjective]:
     """The same loss, in one piece and in tiles of 64 pixels."""
     generator = torch.Generator().manual_seed(1)
     reliability, newness = torch.rand(2, *content.shape[-2:], generator=generator)
-    anchor = Anchor(torch.rand(content.shape, generator=generator), reliability, newness)
-    whole = look.objective(content, anchor, wrapped=wrapped)
-    monkeypatch.setattr(Engine, "tile_side", lambda engine, height, width, is_optimised=True: 64)
-    tiled = look.objective(content, anchor, wrapped=wrapped)
+    temporal_target = TemporalTarget(torch.rand(content.shape, generator=generator), reliability, newness)
+    whole = stylizer.objective(content, temporal_target, wrapped=wrapped)
+    monkeypatch.setattr(Engine, "tile_side", lambda engine, height, width, is_optimized=True: 64)
+    tiled = stylizer.objective(content, temporal_target, wrapped=wrapped)
     assert isinstance(whole, Objective)
     assert isinstance(tiled, TiledObjective)
     return whole, tiled
 
 
-def regional(samples: Path) -> Look:
+def regional(samples: Path) -> Stylizer:
     """The other distance, and three regions: one painted, one kept, and the rest."""
     pictures = []
     for name in ("van_gogh_starry_night.jpg", "van_gogh_night_cafe.jpg"):
@@ -107,25 +111,25 @@ def regional(samples: Path) -> Look:
     masks[0, :, 110:220] = torch.linspace(0, 1, 110)
     masks[1, 90:, :70] = 1
     settings = replace(SETTINGS, distance="wasserstein")
-    return Engine(settings, pictures[:1], [RegionPaint((pictures[1],), 2.0), RegionPaint()]).look(None).masked(masks)
+    return Engine(settings, pictures[:1], [RegionPaint((pictures[1],), 2.0), RegionPaint()]).stylizer(None).masked(masks)
 
 
 def test_regions_of_a_panorama_are_those_of_the_whole(
     samples: Path, content: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look = regional(samples)
-    compare(look, *both_objectives(look, content, monkeypatch, wrapped=True), content)
+    stylizer = regional(samples)
+    compare(stylizer, *both_objectives(stylizer, content, monkeypatch, wrapped=True), content)
 
 
 @pytest.mark.parametrize("wrapped", [False, True], ids=["flat", "panorama"])
 def test_loss_and_gradient_are_those_of_the_whole(
-    look: Look, content: torch.Tensor, monkeypatch: pytest.MonkeyPatch, wrapped: bool
+    stylizer: Stylizer, content: torch.Tensor, monkeypatch: pytest.MonkeyPatch, wrapped: bool
 ) -> None:
-    compare(look, *both_objectives(look, content, monkeypatch, wrapped=wrapped), content)
+    compare(stylizer, *both_objectives(stylizer, content, monkeypatch, wrapped=wrapped), content)
 
 
-def compare(look: Look, whole: Objective, tiled: TiledObjective, content: torch.Tensor) -> None:
-    start = look.first_start(content, "noise", 5)
+def compare(stylizer: Stylizer, whole: Objective, tiled: TiledObjective, content: torch.Tensor) -> None:
+    start = stylizer.first_start(content, "noise", 5)
     results = []
     for objective in (whole, tiled):
         image = start.clone().requires_grad_(True)
@@ -140,15 +144,17 @@ def compare(look: Look, whole: Objective, tiled: TiledObjective, content: torch.
     assert ((gradient - expected_gradient).norm() / expected_gradient.norm()).item() < SAME
 
 
-def test_without_gradient_the_loss_is_the_same(look: Look, content: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, tiled = both_objectives(look, content, monkeypatch, wrapped=False)
+def test_without_gradient_the_loss_is_the_same(
+    stylizer: Stylizer, content: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, tiled = both_objectives(stylizer, content, monkeypatch, wrapped=False)
     with torch.no_grad():
         assert tiled(content).total.item() == pytest.approx(whole(content).total.item(), rel=SAME)
 
 
 def test_measured_layers_are_those_of_the_whole(content: torch.Tensor) -> None:
     weights = load_weights("bundled")
-    view = View(VGG19(weights.state, ["relu2_1", "relu4_2"]), weights.preprocessing)
+    view = FeatureExtractor(VGG19(weights.state, ["relu2_1", "relu4_2"]), weights.preprocessing)
     layers = frozenset({"relu2_1", "relu4_2"})
     tiled = measure(view, content, 48, styles=layers, activations=layers)
     whole = measure(view, content, 4096, styles=layers, activations=layers)
@@ -157,8 +163,8 @@ def test_measured_layers_are_those_of_the_whole(content: torch.Tensor) -> None:
         assert ((tiled.moments[layer].gram - whole.moments[layer].gram).norm() / whole.moments[layer].gram.norm()).item() < SAME
 
 
-def test_tiles_are_chosen_from_free_memory(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = look._engine
+def test_tiles_are_chosen_from_free_memory(stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = stylizer._engine
     sides = []
     for free_gigabytes in (1000, 16, 4, 0.5):
         monkeypatch.setattr(module, "free_bytes", lambda device, free=free_gigabytes: int(free * 1e9))
@@ -170,10 +176,10 @@ def test_tiles_are_chosen_from_free_memory(look: Look, monkeypatch: pytest.Monke
     assert chosen[-1] == module.TILE_SIDES[-1]
 
 
-def test_a_picture_that_is_changed_leaves_less_memory_to_its_tiles(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
-    # 24 megapixels in float32: 15 copies of 288 MB for the optimiser, which remembers three steps; 768 MB for relu4_2; and 80 %
+def test_a_picture_that_is_changed_leaves_less_memory_to_its_tiles(stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    # 24 megapixels in float32: 15 copies of 288 MB for the optimizer, which remembers three steps; 768 MB for relu4_2; and 80 %
     # of the rest of 9 GB for a tile, 2640 bytes a pixel: 1088 pixels a side, 80 of them beyond each edge.
     monkeypatch.setattr(module, "free_bytes", lambda device: 9 * 10**9)
-    assert look._engine.tile_side(4000, 6000) == 768
+    assert stylizer._engine.tile_side(4000, 6000) == 768
     # All of it: 1651 pixels.
-    assert look._engine.tile_side(4000, 6000, is_optimised=False) == 1024
+    assert stylizer._engine.tile_side(4000, 6000, is_optimized=False) == 1024

@@ -10,7 +10,8 @@ import torch
 from nstpipe.config.models import LAYER_NAMES, Padding
 from nstpipe.errors import MachineError
 from nstpipe.style import vgg
-from nstpipe.style.vgg import LAYERS, VGG19
+from nstpipe.style.layers import LAYERS
+from nstpipe.style.vgg import VGG19
 from nstpipe.style.weights import Weights, _torchvision_entry, load_weights
 
 SAME = 1e-4

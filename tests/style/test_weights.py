@@ -16,7 +16,7 @@ import torch
 
 from nstpipe.errors import MachineError
 from nstpipe.style import weights as module
-from nstpipe.style.vgg import LAYERS
+from nstpipe.style.layers import LAYERS
 from nstpipe.style.weights import CAFFE, TORCHVISION, Preprocessing, _torchvision, load_weights, weights_sha256
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from nstpipe.style import vgg, winograd
 from nstpipe.style.vgg import VGG19
 from nstpipe.style.weights import load_weights
-from nstpipe.style.winograd import OPPOSITE, POINTS, EvaluatedKernel, Workspace
+from nstpipe.style.winograd import OPPOSITE, POINTS, TransformedFilter, Workspace
 
 ROUNDED = 5e-5
 """Of the spread of what is right: float32 has 6e-8, and interpolation multiplies it by up to some hundred."""
@@ -51,7 +51,7 @@ def test_is_the_convolution_and_its_gradient_whatever_the_size_and_the_chunks(
     height: int, width: int, channels: tuple[int, int], repeats_edge: bool, values_at_once: int
 ) -> None:
     kernel, bias = kernel_of(channels, seed=0)
-    evaluated = EvaluatedKernel.of(kernel, WORKSPACE)
+    evaluated = TransformedFilter.of(kernel, WORKSPACE)
     generator = torch.Generator().manual_seed(1)
     activation = torch.randn((1, channels[0], height, width), generator=generator, requires_grad=True)
     upstream = torch.randn((1, channels[1], height, width), generator=generator)
@@ -85,7 +85,7 @@ def test_points_are_the_same_set_after_turning_the_kernel_round() -> None:
 
 def test_a_result_keeps_torchs_memory_layout() -> None:
     kernel, bias = kernel_of((8, 8), seed=0)
-    made = EvaluatedKernel.of(kernel, WORKSPACE).convolved(torch.rand(1, 8, 10, 9), bias, repeats_edge=True)
+    made = TransformedFilter.of(kernel, WORKSPACE).convolved(torch.rand(1, 8, 10, 9), bias, repeats_edge=True)
     assert made.is_contiguous(memory_format=torch.channels_last)
 
 

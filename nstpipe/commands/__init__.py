@@ -1,0 +1,1 @@
+"""What single commands do, apart from running a pipeline: preview, doctor, schedule, scaffold and metrics."""

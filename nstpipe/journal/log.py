@@ -1,0 +1,91 @@
+"""The log of a run: one JSON object a line, in the work folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from nstpipe import events
+from nstpipe.events import Event, FrameProgressed, InputsProgressed
+from nstpipe.system.files import ensure_folder
+
+LOGS_KEPT = 100
+"""Older ones are removed when a run begins."""
+
+
+def log_path(work: Path, run: str) -> Path:
+    """Where a run's log is."""
+    return work / "logs" / f"{run}.jsonl"
+
+
+def logged_events(path: Path) -> Iterator[Event]:
+    """The events of a log that this version of nstpipe knows; nothing where there is no log."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError:
+        return
+    for line in lines:
+        try:
+            values = json.loads(line)
+            kind = getattr(events, values["event"])
+            known = {field.name for field in fields(kind)}
+            event = kind(**{name: value for name, value in values.items() if name in known})
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue  # a line that a power cut left half written, or another version's
+        if isinstance(event, Event):
+            yield event
+
+
+class RunLog:
+    """Writes each event but those of something under way, with its run, job, clip and frame as far as it has them.
+
+    Args:
+        work: the folder in whose `logs` it is written.
+        run: the run's name.
+
+    Raises:
+        OutputError: the folder cannot be made.
+    """
+
+    def __init__(self, work: Path, run: str) -> None:
+        folder = (path := log_path(work, run)).parent
+        ensure_folder(folder)
+        for old in sorted(folder.glob("*.jsonl"))[: -LOGS_KEPT + 1]:
+            with suppress(OSError):
+                old.unlink()
+        self.path = path
+        self._run = run
+        self._lines = 0
+        self._file: IO[str] | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Write one event."""
+        if isinstance(event, (FrameProgressed, InputsProgressed)):
+            return
+        fields = event.as_json()
+        known = {"clip": fields.get("first_frame_index"), "frame": fields.get("frame_index")}
+        line = {"run": self._run, **fields, **{name: value for name, value in known.items() if value is not None}}
+        with suppress(OSError):  # a full disk must not end a run that could otherwise end well
+            if self._file is None:
+                self._file = self.path.open("a", encoding="utf-8")
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+            self._lines += 1
+
+    @property
+    def place(self) -> str:
+        """Of the latest line, as ``logs/NAME.jsonl:12``, seen from the work folder."""
+        return f"logs/{self.path.name}:{self._lines}"
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()

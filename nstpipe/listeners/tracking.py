@@ -1,0 +1,234 @@
+"""Loss curves for TensorBoard and Weights & Biases."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+
+from nstpipe.config import Pipeline
+from nstpipe.config.dump import as_yaml
+from nstpipe.errors import MachineError
+from nstpipe.events import ClipStarted, Event, FrameDone, FrameProgressed, ItemFailed, JobPlanned, OutputDone
+
+MOST_OPTIMIZATIONS = 50
+"""Of a job: optimizations whose own curves are drawn, those of clips' first frames; thousands would help nobody."""
+
+WANDB_FINISH_SECONDS = 60
+"""That the upload of what is left may take at the end."""
+
+
+class Board(Protocol):
+    """Something that draws curves."""
+
+    def draw(self, series: str, step: int, values: Mapping[str, float]) -> None:
+        """Add a point to each of a series' curves."""
+
+    def end(self, series: str) -> None:
+        """No more points of a series will come, for now."""
+
+    def close(self) -> None:
+        """Let go of everything."""
+
+
+class Tracker:
+    """Gives losses to a board, frame by frame, and the first frames of clips iteration by iteration.
+
+    The series of a job of pictures is the job's name, its steps count pictures. Each video of a job has a series of its
+    own, ``job/file``, whose steps are frame indices: a run that goes on continues where the last one stopped.
+
+    Args:
+        open_board: makes the board, when there is something to draw.
+    """
+
+    def __init__(self, open_board: type[TensorBoard] | type[WeightsAndBiases], pipeline: Pipeline, run: str) -> None:
+        self._open_board = open_board
+        self._pipeline = pipeline
+        self._run = run
+        self._board: Board | None = None
+        self._videos: set[tuple[str, str]] = set()
+        self._first_frames: dict[tuple[str, str, int], str] = {}
+        self._pictures_done: dict[str, int] = {}
+        self._optimizations: dict[str, int] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Draw what an event tells.
+
+        Raises:
+            MachineError: the board cannot be opened; only at the run's beginning.
+        """
+        if isinstance(event, JobPlanned) and event.frames_left and self._board is None:
+            self._board = self._open_board(self._pipeline, self._run)
+        if self._board is None:
+            return
+        if isinstance(event, ClipStarted):
+            self._started(event)
+        elif isinstance(event, FrameProgressed):
+            series = self._first_frames.get((event.job, event.path, event.frame_index))
+            if series is not None:
+                self._board.draw(series, event.evaluations, {"loss": event.loss})
+        elif isinstance(event, FrameDone):
+            self._frame(self._board, event)
+        elif isinstance(event, (OutputDone, ItemFailed)):
+            self._board.end(self._series(event.job, event.path))
+
+    def finish(self, _: BaseException | None) -> None:
+        """Close the board."""
+        if self._board is not None:
+            self._board.close()
+
+    def _series(self, job: str, path: str) -> str:
+        return f"{job}/{Path(path).name}" if (job, path) in self._videos else job
+
+    def _started(self, event: ClipStarted) -> None:
+        if event.end_frame_index > 1:
+            self._videos.add((event.job, event.path))
+        drawn = self._optimizations.get(event.job, 0)
+        if event.next_frame_index == event.first_frame_index and drawn < MOST_OPTIMIZATIONS:
+            self._optimizations[event.job] = drawn + 1
+            number = f" frame {event.first_frame_index}" if (event.job, event.path) in self._videos else ""
+            series = f"{event.job}/optimization/{Path(event.path).name}{number}"
+            self._first_frames[event.job, event.path, event.first_frame_index] = series
+
+    def _frame(self, board: Board, event: FrameDone) -> None:
+        optimization = self._first_frames.pop((event.job, event.path, event.frame_index), None)
+        if optimization is not None:
+            board.draw(optimization, event.evaluations, {"loss": event.loss})
+            board.end(optimization)
+        step = event.frame_index
+        if (event.job, event.path) not in self._videos:
+            step = self._pictures_done.get(event.job, 0)
+            self._pictures_done[event.job] = step + 1
+        values = {
+            "loss": event.loss,
+            "content_loss": event.content_loss,
+            "style_loss": event.style_loss,
+            "evaluations": float(event.evaluations),
+            "seconds": event.seconds,
+        }
+        if event.warping_error is not None:
+            values["warping_error"] = event.warping_error
+        board.draw(self._series(event.job, event.path), step, values)
+
+
+class TensorBoard:
+    """Event files in a folder: one folder for each run in it, and in that one for each series.
+
+    Args:
+        pipeline: with its key `track.tensorboard`.
+        run: the run's name.
+    """
+
+    package = "tensorboard"
+
+    def __init__(self, pipeline: Pipeline, run: str) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        assert pipeline.track.tensorboard is not None
+        self._folder = pipeline.track.tensorboard / run
+        self._open = SummaryWriter
+        self._writers: dict[str, Any] = {}
+        # The folder is made here, before the work, and not in the middle of it.
+        try:
+            with contextlib.closing(SummaryWriter(str(self._folder))) as writer:
+                writer.add_text("pipeline", f"```yaml\n{as_yaml(pipeline)}```")
+        except OSError as error:
+            raise MachineError(
+                f"track.tensorboard: {self._folder} cannot be written: {error.strerror}.", "Give another folder."
+            ) from error
+
+    def draw(self, series: str, step: int, values: Mapping[str, float]) -> None:
+        """See `Board.draw`."""
+        writer = self._writers.get(series)
+        if writer is None:
+            writer = self._writers[series] = self._open(str(self._folder / series))
+        for name, value in values.items():
+            writer.add_scalar(name, value, step)
+
+    def end(self, series: str) -> None:
+        """See `Board.end`; each series has a file and a thread."""
+        writer = self._writers.pop(series, None)
+        if writer is not None:
+            writer.close()
+
+    def close(self) -> None:
+        """See `Board.close`."""
+        for series in list(self._writers):
+            self.end(series)
+
+
+class WeightsAndBiases:
+    """A run in a project of Weights & Biases; kept in the work folder where WANDB_MODE is offline.
+
+    Args:
+        pipeline: with its key `track.wandb`.
+        run: the run's name.
+
+    Raises:
+        MachineError: it cannot be begun, most likely because nobody is logged in.
+    """
+
+    package = "wandb"
+
+    def __init__(self, pipeline: Pipeline, run: str) -> None:
+        import wandb
+
+        settings = wandb.Settings(silent=True, console="off", finish_timeout=WANDB_FINISH_SECONDS)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # it may hold nothing but events
+                self._run = wandb.init(
+                    project=pipeline.track.wandb,
+                    name=run,
+                    dir=str(pipeline.work),
+                    config=yaml.safe_load(as_yaml(pipeline)),
+                    settings=settings,
+                )
+        except Exception as error:
+            raise MachineError(
+                f"track.wandb: no run could be begun: {str(error).rstrip('.')}.",
+                "Log in with `wandb login`, or set WANDB_MODE=offline and send it later with `wandb sync`.",
+            ) from error
+        self._known: set[str] = set()
+
+    def draw(self, series: str, step: int, values: Mapping[str, float]) -> None:
+        """See `Board.draw`."""
+        series = series.replace(".", "_")  # a dot would make a mapping of the curve in the run's summary
+        for name in ("step", *values):
+            if (metric := f"{series}/{name}") not in self._known:
+                self._known.add(metric)
+                self._run.define_metric(metric, **({"hidden": True} if name == "step" else {"step_metric": f"{series}/step"}))
+        self._run.log({f"{series}/step": step, **{f"{series}/{name}": value for name, value in values.items()}})
+
+    def end(self, series: str) -> None:
+        """See `Board.end`; nothing is held for a series."""
+
+    def close(self) -> None:
+        """See `Board.close`."""
+        self._run.finish()
+
+
+def trackers(pipeline: Pipeline, run: str) -> list[Tracker]:
+    """Those that a pipeline asks for.
+
+    Args:
+        pipeline: with its key `track`.
+        run: the run's name.
+
+    Raises:
+        MachineError: a package is missing.
+    """
+    wanted: list[type[TensorBoard] | type[WeightsAndBiases]] = []
+    wanted += [TensorBoard] if pipeline.track.tensorboard is not None else []
+    wanted += [WeightsAndBiases] if pipeline.track.wandb is not None else []
+    for board in wanted:
+        if importlib.util.find_spec(board.package) is None:
+            raise MachineError(
+                f"track.{board.package}: the package {board.package} is not installed.",
+                f"Install it with `pip install 'nstpipe[{board.package}]'`, or leave out track.{board.package}.",
+            )
+    return [Tracker(board, pipeline, run) for board in wanted]

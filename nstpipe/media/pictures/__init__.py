@@ -1,0 +1,1 @@
+"""Pictures: read, written, with their metadata, profiles and masks."""

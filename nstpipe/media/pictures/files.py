@@ -1,0 +1,439 @@
+"""Folders of pictures: read with all their metadata, written with all their metadata."""
+
+from __future__ import annotations
+
+import functools
+import io
+import struct
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+
+from nstpipe.errors import ItemError
+from nstpipe.media.frame import Frame, PictureMetadata, Pixels, in_eight_bits, in_sixteen_bits, resized
+from nstpipe.media.pictures.deep import DEEP_FORMATS, deep_pixels, encoded_png, encoded_tiff, is_deep, tiff_size
+from nstpipe.media.pictures.formats import PILLOW_ERRORS, opened
+from nstpipe.media.pictures.metadata import (
+    IPTC_RESOURCE,
+    UPRIGHT,
+    turned_behind_pixels,
+    upright_exif,
+    with_segments,
+    xmp_extensions,
+)
+from nstpipe.media.pictures.output_metadata import (
+    IPTC_TAG,
+    TIFF_LAYOUT_TAGS,
+    OutputMetadata,
+    is_taken,
+    kept_of,
+    largest_part,
+    stored_orientation,
+)
+from nstpipe.media.pictures.profiles import deep_in_srgb, in_srgb
+from nstpipe.system.files import atomic_write, suggest_path
+
+JPEG_QUALITY = 95
+"""Above it files grow fast and nothing visible is gained."""
+
+AVIF_QUALITY = 90
+"""Of AVIF and HEIC, whose scale is finer at the top than JPEG's."""
+
+_FORMATS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+    ".gif": "GIF",
+    ".avif": "AVIF",
+    ".heic": "HEIF",
+    ".heif": "HEIF",
+    ".jfif": "JPEG",
+    ".bmp": "BMP",
+}
+"""Pillow's format for each suffix: a result is what its name says, whatever the original was."""
+
+_QUALITY: dict[str, dict[str, Any]] = {
+    # Not optimized: Pillow's buffer for that is too small for a noisy picture.
+    "JPEG": {"quality": JPEG_QUALITY, "subsampling": "4:4:4"},
+    "WEBP": {"quality": JPEG_QUALITY, "method": 4},
+    "AVIF": {"quality": AVIF_QUALITY, "subsampling": "4:4:4"},
+    "HEIF": {"quality": AVIF_QUALITY, "chroma": 444},
+    "TIFF": {"compression": "tiff_adobe_deflate"},
+}
+"""Pillow's options for the pixels of each format."""
+
+_LONGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383}
+"""Pixels that a format, or its writer, allows."""
+
+DEFAULT_MEGAPIXELS = 500
+"""A picture may have so many; a 360° panorama has some hundred, and a file that claims more is likely an attack."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns a picture of each EXIF orientation upright."""
+
+
+def limit_megapixels(megapixels: float) -> None:
+    """Refuse pictures that are larger, from now on and in this process, whoever opens them with Pillow."""
+    # Pillow warns from its limit on, and refuses twice as much.
+    Image.MAX_IMAGE_PIXELS = round(megapixels * 500_000)
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+
+limit_megapixels(DEFAULT_MEGAPIXELS)
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels, upright, from the file's head.
+
+    Raises:
+        ItemError: the file is missing or no picture.
+    """
+    try:
+        with opened(path) as image:
+            width, height = image.size
+            from_head = image.format == "PNG" and not turned_behind_pixels(path)
+            return (height, width) if _orientation(image, from_head=from_head) in (5, 6, 7, 8) else (width, height)
+    except UnidentifiedImageError as error:
+        size = _tiff_size(path)
+        if size is not None:
+            return size
+        raise _unreadable(path, error) from error
+    except PILLOW_ERRORS as error:
+        raise _unreadable(path, error) from error
+
+
+def picture_bits(path: Path) -> int:
+    """Bits of a color value in which a picture is read, 8 or 16, from the file's head.
+
+    Raises:
+        ItemError: the file is missing or no picture.
+    """
+    try:
+        with opened(path) as image:
+            return 16 if is_deep(path, image) else 8
+    except UnidentifiedImageError as error:
+        if _tiff_size(path) is not None:
+            return 16
+        raise _unreadable(path, error) from error
+    except PILLOW_ERRORS as error:
+        raise _unreadable(path, error) from error
+
+
+def read_picture(path: Path) -> tuple[Pixels, PictureMetadata]:
+    """A picture's pixels, upright and in sRGB, and its metadata.
+
+    Raises:
+        ItemError: the file is missing, damaged or no picture.
+    """
+    try:
+        with opened(path) as image:
+            if is_deep(path, image):
+                return _read_deep(path, image)
+            return _read(path, image)
+    except UnidentifiedImageError as error:
+        read = _read_tiff(path)
+        if read is not None:
+            return read
+        raise _unreadable(path, error) from error
+    except PILLOW_ERRORS as error:
+        raise _unreadable(path, error) from error
+
+
+def _read(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
+    image.load()
+    turn = _TURNS.get(_orientation(image))
+    upright: Image.Image = image if turn is None else image.transpose(turn)
+    alpha = np.asarray(upright.convert("RGBA").getchannel("A")) if upright.has_transparency_data else None
+    pixels, icc = in_srgb(_without_alpha(upright), image.info.get("icc_profile") or None)
+    return np.asarray(pixels), _metadata(path, image, icc, alpha)
+
+
+def _read_deep(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
+    pixels, alpha = deep_pixels(path)
+    orientation = stored_orientation(image)
+    exif_turn = _TURNS_OF_ARRAYS.get(orientation)
+    if exif_turn is not None:
+        pixels = np.ascontiguousarray(exif_turn(pixels))
+        alpha = None if alpha is None else np.ascontiguousarray(exif_turn(alpha))
+    pixels, icc = deep_in_srgb(pixels, image.info.get("icc_profile") or None)
+    return pixels, _metadata(path, image, icc, alpha)
+
+
+def _read_tiff(path: Path) -> tuple[Pixels, PictureMetadata] | None:
+    """A TIFF that Pillow does not know, such as one of three floating-point values a pixel; None if it is something else."""
+    if _tiff_size(path) is None:
+        return None
+    try:
+        pixels, alpha = deep_pixels(path)
+    except PILLOW_ERRORS:
+        return None
+    return pixels, PictureMetadata("TIFF", alpha=alpha)
+
+
+def _tiff_size(path: Path) -> tuple[int, int] | None:
+    """Likewise, from its head.
+
+    Raises:
+        ItemError: it has more pixels than are allowed.
+    """
+    try:
+        size = tiff_size(path)
+    except PILLOW_ERRORS:
+        return None
+    if size is not None and Image.MAX_IMAGE_PIXELS is not None and size[0] * size[1] > 2 * Image.MAX_IMAGE_PIXELS:
+        raise _unreadable(path, Image.DecompressionBombError())
+    return size
+
+
+def _metadata(path: Path, image: Image.Image, icc: bytes | None, alpha: NDArray[Any] | None) -> PictureMetadata:
+    iptc = _iptc(image)
+    exif, xmp, comment = image.info.get("exif") or _exif_elsewhere(image), image.info.get("xmp"), image.info.get("comment")
+    file_format = image.format or "PNG"
+    return PictureMetadata(
+        format=file_format,
+        exif=upright_exif(exif) if exif else None,
+        icc=icc,
+        xmp=xmp if isinstance(xmp, bytes) else None,
+        dots_per_inch=_dots_per_inch(image),
+        alpha=alpha,
+        xmp_extensions=xmp_extensions(path.read_bytes()) if xmp and file_format in ("JPEG", "MPO") else (),
+        iptc=iptc,
+        comment=comment if isinstance(comment, bytes) else None,
+        texts=_texts(image),
+    )
+
+
+def _dots_per_inch(image: Image.Image) -> tuple[float, float] | None:
+    """Across and down; None if the file does not say."""
+    # Of a TIFF without one Pillow says 1.
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and TiffImagePlugin.X_RESOLUTION not in image.tag_v2:
+        return None
+    found: tuple[float, float] | None = image.info.get("dpi")
+    return found
+
+
+_TURNS_OF_ARRAYS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.swapaxes(0, 1),
+    6: lambda stored: np.rot90(stored, -1),
+    7: lambda stored: stored[::-1, ::-1].swapaxes(0, 1),
+    8: lambda stored: np.rot90(stored),
+}
+"""The same for pixels that Pillow has not decoded."""
+
+
+def _orientation(image: Image.Image, *, from_head: bool = False) -> int:
+    if image.format == "TIFF":
+        return UPRIGHT  # Pillow turns it by itself, and gives its size as it is then
+    return stored_orientation(image, from_head=from_head)
+
+
+def _exif_elsewhere(image: Image.Image) -> bytes | None:
+    """A TIFF has no EXIF block: what would be in it stands among the tags of its pixels. Old PNGs have it in a text."""
+    if image.format != "TIFF" and "Raw profile type exif" not in image.info:
+        return None
+    exif = image.getexif()
+    for tag in TIFF_LAYOUT_TAGS.intersection(exif):
+        del exif[tag]
+    try:
+        return exif.tobytes() if len(exif) else None
+    except PILLOW_ERRORS:
+        return largest_part(exif, bool)[0] or None
+
+
+def _iptc(image: Image.Image) -> bytes | None:
+    if image.format == "TIFF":
+        exif = image.getexif()
+        found = exif.get(IPTC_TAG)
+        if isinstance(found, tuple):  # some programs call its bytes numbers
+            found = struct.pack(f"{exif.endian}{len(found)}I", *found)
+    else:
+        photoshop = image.info.get("photoshop")
+        found = photoshop.get(IPTC_RESOURCE) if isinstance(photoshop, dict) else None
+    return found if isinstance(found, bytes) else None
+
+
+def _texts(image: Image.Image) -> dict[str, str]:
+    """Of a PNG, without those that are kept in another way, or that nothing keeps true."""
+    texts: dict[str, str] = getattr(image, "text", {})
+    return {
+        name: text for name, text in texts.items() if name != "XML:com.adobe.xmp" and not name.startswith("Raw profile type")
+    }
+
+
+def _without_alpha(image: Image.Image) -> Image.Image:
+    """In a mode that color profiles are made for: gray, RGB or CMYK."""
+    if image.mode.startswith("I;16") or image.mode == "I":
+        # Pillow would cut 16 bits off at 255 instead of scaling them.
+        levels = (np.asarray(image).astype(np.float32) / 257).round().clip(0, 255)
+        return Image.fromarray(levels.astype(np.uint8))
+    if image.mode in ("L", "CMYK"):
+        return image
+    return image.convert("L" if image.mode in ("LA", "1") else "RGB")
+
+
+def _unreadable(path: Path, error: BaseException) -> ItemError:
+    if isinstance(error, FileNotFoundError):
+        return ItemError(f"{path} does not exist.", suggest_path(path))
+    try:
+        if path.stat().st_size == 0:
+            return ItemError(f"{path} is empty (0 bytes).", "Copy the picture again.")
+    except OSError:
+        pass
+    if isinstance(error, Image.DecompressionBombError):
+        allowed = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1_000_000
+        return ItemError(
+            f"{path} is too large: it claims more than the {allowed:g} megapixels that max_megapixels allows.",
+            "Make it smaller, or raise max_megapixels if you trust it.",
+        )
+    if isinstance(error, UnidentifiedImageError):
+        return ItemError(f"{path} is no picture in a format that can be read.", "Open it in a viewer to see what it is.")
+    reason = getattr(error, "strerror", None) or error
+    return ItemError(f"{path} cannot be read: {reason}.", "Copy the picture again, or open it in a viewer and save it anew.")
+
+
+def check_output(path: Path, size: tuple[int, int]) -> None:
+    """See that a result can be written, before it is painted.
+
+    Args:
+        path: of the result.
+        size: its width and height in pixels.
+
+    Raises:
+        ItemError: its format cannot hold that size, or is not written here.
+    """
+    file_format = _FORMATS.get(path.suffix.lower(), "PNG")
+    longest = _LONGEST_SIDES.get(file_format, max(size))
+    if max(size) > longest:
+        problem = f"{path} would have {size[0]}x{size[1]} pixels; {file_format} holds no more than {longest} a side."
+        raise ItemError(problem, "Give a smaller size, or an output in another format, such as .png.")
+    if not _is_written(file_format):
+        needed = "Install nstpipe[heic], or give" if file_format == "HEIF" else "Give"
+        raise ItemError(f"{path}: this Pillow does not write {file_format}.", f"{needed} an output in another format.")
+
+
+@functools.cache
+def _is_written(file_format: str) -> bool:
+    return is_taken(file_format, {})
+
+
+class PictureSource:
+    """A folder's pictures as frames, in the order given.
+
+    Args:
+        folder: of the pictures.
+        paths: of each.
+        first_frame_index: of the first one.
+    """
+
+    def __init__(self, folder: Path, paths: Sequence[Path], first_frame_index: int = 0) -> None:
+        self.folder = folder
+        self.paths = tuple(paths)
+        self._first_frame_index = first_frame_index
+
+    @property
+    def path(self) -> Path:
+        """The folder, or the picture if it is the only one."""
+        return self.paths[0] if len(self.paths) == 1 else self.folder
+
+    @property
+    def frame_count(self) -> int:
+        """Pictures, readable or not."""
+        return len(self.paths)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels of the first picture, upright."""
+        return picture_size(self.paths[0])
+
+    def read(self, first_frame_index: int, end_frame_index: int) -> Iterator[Frame]:
+        """See `Source.read`."""
+        for frame_index in range(first_frame_index, end_frame_index):
+            pixels, metadata = read_picture(self.paths[frame_index - self._first_frame_index])
+            yield Frame(pixels, frame_index, metadata=metadata)
+
+
+class PictureSink:
+    """Writes each stylized frame to its own file, which has its final name as soon as it is complete and checked.
+
+    Args:
+        outputs: where each frame goes, by frame index.
+        keep_metadata: whether all that is not pixels comes along.
+        notice: takes a sentence on what a format cannot hold of it.
+    """
+
+    def __init__(self, outputs: Sequence[Path], *, keep_metadata: bool, notice: Callable[[str], None] = lambda _: None) -> None:
+        self._outputs = outputs
+        self._keep_metadata = keep_metadata
+        self._notice = notice
+
+    def write(self, pixels: Pixels, frame: Frame) -> None:
+        """See `Sink.write`.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        path = self._outputs[frame.frame_index]
+        metadata = frame.metadata or PictureMetadata("PNG")
+        height, width, _ = pixels.shape
+        file_format = _FORMATS.get(path.suffix.lower(), metadata.format)
+        file_format = "JPEG" if file_format == "MPO" else file_format
+        if file_format not in DEEP_FORMATS:
+            pixels = in_eight_bits(pixels)
+        size_before = frame.pixels.shape[1], frame.pixels.shape[0]
+        kept = kept_of(metadata, size_before, pixels, file_format) if self._keep_metadata else OutputMetadata()
+        try:
+            content = _encoded(pixels, file_format, metadata, {**_QUALITY.get(file_format, {}), **kept.options})
+        except PILLOW_ERRORS as error:
+            reason = f"this Pillow does not write {file_format}" if isinstance(error, KeyError) else error
+            next_step = "Give a smaller size, or an output in another format."
+            raise ItemError(f"{path} cannot be written as {file_format}: {reason}.", next_step) from error
+        with atomic_write(path) as partial:
+            partial.write_bytes(with_segments(content, kept.segments))
+            found = picture_size(partial)
+            if found != (width, height):
+                next_step = "Run again with `metadata: strip`."
+                raise ItemError(f"{path}: written as {width}x{height}, read back as {found[0]}x{found[1]}.", next_step)
+        if kept.left_out:
+            self._notice(f"{path.name}: left out, for {file_format} does not take it: {kept}")
+
+    def finish(self) -> None:
+        """See `Sink.finish`; each picture is finished already."""
+
+    def abandon(self) -> None:
+        """See `Sink.abandon`; finished pictures stay."""
+
+
+def _encoded(pixels: Pixels, file_format: str, metadata: PictureMetadata, options: dict[str, Any]) -> bytes:
+    height, width, _ = pixels.shape
+    values: NDArray[Any] = pixels
+    if metadata.alpha is not None and file_format in _FORMATS_WITH_ALPHA:
+        alpha = resized(metadata.alpha, (width, height))
+        alpha = in_sixteen_bits(alpha) if pixels.itemsize > 1 else in_eight_bits(alpha)
+        values = np.concatenate([pixels, alpha[..., None]], axis=2)
+    if pixels.itemsize > 1:
+        return encoded_png(values, **options) if file_format == "PNG" else encoded_tiff(values, **options)
+    content = io.BytesIO()
+    Image.fromarray(values).save(content, format=file_format, **options)
+    return content.getvalue()
+
+
+_FORMATS_WITH_ALPHA = ("PNG", "TIFF", "WEBP", "AVIF", "HEIF")

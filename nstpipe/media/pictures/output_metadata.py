@@ -1,0 +1,265 @@
+"""What of a picture's metadata goes into its result: as much as its format takes, so that no painting is lost to it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import ExifTags, Image, PngImagePlugin
+
+from nstpipe.media.frame import PictureMetadata, Pixels, in_eight_bits, resized, working_size
+from nstpipe.media.pictures.formats import PILLOW_ERRORS
+from nstpipe.media.pictures.metadata import (
+    LONGEST_IPTC_OF_JPEG,
+    LONGEST_XMP_OF_JPEG,
+    ORIENTATION_TAG,
+    UPRIGHT,
+    MakeThumbnail,
+    adapted_xmp,
+    extended_xmp,
+    iptc_segment,
+    resized_exif,
+)
+
+XMP_TAG, IPTC_TAG = 700, 33723
+TIFF_LAYOUT_TAGS = frozenset(
+    {*range(254, 267), 273, 274, 277, 278, 279, 284, 290, 291, 292, 293, 301, 317, *range(320, 326), 330, *range(332, 346)}
+    | {347, *range(512, 522), 529, 530, 531, 532, 37724, 282, 283, 296, XMP_TAG, IPTC_TAG, 34377, 34675}
+)
+"""Tags of a TIFF that say how its pixels are stored (TIFF 6.0), that are kept in another way (resolution, XMP, IPTC, ICC), or
+that hold a small copy of the original (34377, Photoshop's own)."""
+
+_TRIAL_SIZE = (48, 32)
+"""Width and height in pixels; a quarter turn would be seen."""
+
+_THUMBNAIL_QUALITIES = (85, 70, 50, 30, 15)
+"""The new thumbnail must not take more bytes than the old one, and brush strokes compress worse than a sky."""
+
+
+@dataclass(frozen=True)
+class OutputMetadata:
+    """What is written beside the pixels of a result.
+
+    Attributes:
+        options: of Pillow's ``save``.
+        segments: of a JPEG, which Pillow does not write.
+        left_out: what the format does not take as it is, in words.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    segments: tuple[bytes, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        more = len(self.left_out) - _MOST_NAMES
+        return ", ".join(self.left_out[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+_MOST_NAMES = 8
+
+
+def kept_of(metadata: PictureMetadata, size_before: tuple[int, int], pixels: Pixels, file_format: str) -> OutputMetadata:
+    """What a format takes of an original's metadata, adapted to its new pixels.
+
+    Args:
+        metadata: of the original.
+        size_before: its width and height in pixels.
+        pixels: of the result.
+        file_format: of the result, by Pillow's name.
+    """
+    size = pixels.shape[1], pixels.shape[0]
+    xmp = adapted_xmp(metadata.xmp, size[0] / size_before[0], size[1] / size_before[1], size) if metadata.xmp else None
+    block = resized_exif(metadata.exif, size, _thumbnail_of(pixels)) if metadata.exif else b""
+    exif: bytes | Image.Exif = block
+    options: dict[str, Any] = {}
+    segments: tuple[bytes, ...] = ()
+    left_out: list[str] = []
+    if file_format == "TIFF":
+        if block or metadata.iptc:
+            options["compression"] = "raw"  # libtiff, which compresses, cannot write GPS
+        exif = _tags_of_tiff(block, xmp, metadata.iptc)
+    elif file_format == "JPEG":
+        if xmp and len(xmp) > LONGEST_XMP_OF_JPEG and not metadata.xmp_extensions:
+            xmp, segments = extended_xmp(xmp)
+        else:
+            segments = metadata.xmp_extensions
+        if metadata.iptc and len(metadata.iptc) <= LONGEST_IPTC_OF_JPEG:
+            segments = (*segments, iptc_segment(metadata.iptc))
+        elif metadata.iptc:
+            left_out.append("IPTC")
+    if exif and not is_taken(file_format, {**options, "exif": exif}):
+        exif, names = largest_part(exif, lambda part: bool(part) and is_taken(file_format, {**options, "exif": part}))
+        left_out += names
+    wanted: dict[str, tuple[str, Any]] = {
+        "exif": ("EXIF", exif),
+        "icc_profile": ("its color profile", metadata.icc),
+        "xmp": ("XMP", xmp),
+        "dpi": ("its resolution", metadata.dots_per_inch),
+        "comment": ("its comment", metadata.comment),
+        "pnginfo": ("its texts", _texts_of_png(xmp, metadata.texts)),
+    }
+    for option, (name, value) in wanted.items():
+        if value and is_taken(file_format, {**options, option: value}):
+            options[option] = value
+        elif value:
+            left_out.append(name)
+    return OutputMetadata(options, segments, tuple(left_out))
+
+
+def is_taken(file_format: str, options: Mapping[str, Any]) -> bool:
+    """Whether a format can be written with this beside the pixels, and is read again upright.
+
+    Args:
+        file_format: by Pillow's name.
+        options: of Pillow's ``save``.
+    """
+    content = io.BytesIO()
+    try:
+        Image.new("RGB", _TRIAL_SIZE).save(content, format=file_format, **options)
+        with Image.open(content, formats=[file_format]) as image:
+            upright = stored_orientation(image) == UPRIGHT
+            image.load()
+            return upright and image.size == _TRIAL_SIZE
+    except PILLOW_ERRORS:
+        return False
+
+
+def stored_orientation(image: Image.Image, *, from_head: bool = False) -> int:
+    """As EXIF or XMP says; upright where they say none.
+
+    Args:
+        image: as Pillow has opened it.
+        from_head: do not look behind its pixels, for which Pillow decodes all of a PNG.
+    """
+    try:
+        exif = Image.Image.getexif(image) if from_head else image.getexif()
+        return int(exif.get(ORIENTATION_TAG, UPRIGHT))
+    except PILLOW_ERRORS:
+        return UPRIGHT  # a damaged EXIF block is no reason to refuse the picture
+
+
+_Entry = tuple[int | None, int, Any]
+"""The tag of the directory within the block, None for the first one; the entry's own tag; and its value."""
+
+_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+_POINTERS = frozenset({*_DIRECTORIES, ExifTags.IFD.Interop})
+
+
+def largest_part(exif: bytes | Image.Exif, is_taken: Callable[[bytes], bool]) -> tuple[bytes, list[str]]:
+    """As many entries of an EXIF block as are taken, the shortest first, and the names of the others.
+
+    It is written anew, without a thumbnail: what points within the block, as maker notes do, may point elsewhere.
+
+    Args:
+        exif: the block.
+        is_taken: whether a block can be written where it shall be.
+    """
+    try:
+        entries = sorted(
+            _entries(exif if isinstance(exif, Image.Exif) else _loaded(exif)), key=lambda entry: len(str(entry[2]))
+        )
+    except PILLOW_ERRORS:
+        return b"", ["EXIF"]
+    chosen, others = list[_Entry](), list[_Entry]()
+    trials = 0
+
+    def choose(more: list[_Entry]) -> None:
+        nonlocal trials
+        trials += 1
+        if trials <= _MOST_TRIALS and is_taken(_block([*chosen, *more])):
+            chosen.extend(more)
+        elif len(more) == 1 or trials > _MOST_TRIALS:
+            others.extend(more)
+        else:
+            choose(more[: len(more) // 2])
+            choose(more[len(more) // 2 :])
+
+    if entries:
+        choose(entries)
+    return _block(chosen), [_name_of(*entry) for entry in others]
+
+
+_MOST_TRIALS = 200
+"""A block of thousands of entries has been made to take time."""
+
+
+def _name_of(directory: int | None, tag: int, _: Any) -> str:
+    names = ExifTags.GPSTAGS if directory == ExifTags.IFD.GPSInfo else ExifTags.TAGS
+    return f"EXIF {names.get(tag, tag)}"
+
+
+def _loaded(exif: bytes) -> Image.Exif:
+    loaded = Image.Exif()
+    loaded.load(exif)
+    return loaded
+
+
+def _entries(exif: Image.Exif) -> Iterator[_Entry]:
+    yield from ((None, tag, exif[tag]) for tag in exif if tag not in _POINTERS)
+    for directory in _DIRECTORIES:
+        with suppress(*PILLOW_ERRORS):
+            yield from ((directory, tag, value) for tag, value in exif.get_ifd(directory).items() if tag not in _POINTERS)
+
+
+def _block(entries: list[_Entry]) -> bytes:
+    """Empty if there are no entries, or if one of them cannot be written."""
+    exif = Image.Exif()
+    inner: dict[int, dict[int, Any]] = {}
+    for directory, tag, value in entries:
+        if directory is None:
+            exif[tag] = value
+        else:
+            inner.setdefault(directory, {})[tag] = value
+    exif.update(inner)
+    try:
+        return exif.tobytes() if len(exif) else b""
+    except PILLOW_ERRORS:
+        return b""
+
+
+def _tags_of_tiff(exif: bytes, xmp: bytes | None, iptc: bytes | None) -> Image.Exif:
+    """EXIF's tags stand among those of the pixels, of which they must not say anything."""
+    try:
+        tags = _loaded(exif)
+    except PILLOW_ERRORS:
+        tags = Image.Exif()
+    for tag in TIFF_LAYOUT_TAGS.intersection(tags):
+        del tags[tag]
+    for tag, value in ((XMP_TAG, xmp), (IPTC_TAG, iptc)):
+        if value:
+            tags[tag] = value
+    return tags
+
+
+def _texts_of_png(xmp: bytes | None, texts: Mapping[str, str]) -> PngImagePlugin.PngInfo | None:
+    """XMP is one of them."""
+    if not xmp and not texts:
+        return None
+    chunks = PngImagePlugin.PngInfo()
+    if xmp:
+        chunks.add_itxt("XML:com.adobe.xmp", xmp.decode(errors="replace"))
+    for name, text in texts.items():
+        chunks.add_text(name, text)
+    return chunks
+
+
+def _thumbnail_of(pixels: Pixels) -> MakeThumbnail:
+    def make(old: bytes) -> bytes | None:
+        try:
+            with Image.open(io.BytesIO(old)) as image:
+                longest = max(image.size)
+        except PILLOW_ERRORS:
+            return None
+        height, width, _ = pixels.shape
+        small = Image.fromarray(in_eight_bits(resized(pixels, working_size((width, height), longest))))
+        for quality in _THUMBNAIL_QUALITIES:
+            content = io.BytesIO()
+            small.save(content, format="JPEG", quality=quality)
+            if len(content.getvalue()) <= len(old):
+                return content.getvalue()
+        return None
+
+    return make

@@ -1,0 +1,179 @@
+"""Color profiles: from whatever a picture is in to sRGB, in which the engine works and results are written."""
+
+from __future__ import annotations
+
+import functools
+import io
+import itertools
+import struct
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+SAME_COLOUR_LEVELS = 1
+"""A profile that moves no color of 8 bits further than this is sRGB under one of its many names."""
+
+GRID_POINTS = 52
+"""Along each axis of a table: every fifth level of 8 bits. Profiles' own tables have up to 33."""
+
+_SRGB_TO_D50 = np.array(
+    [[0.4360747, 0.3850649, 0.1430804], [0.2225045, 0.7168786, 0.0606169], [0.0139322, 0.0971045, 0.7141733]]
+)
+"""From linear sRGB to XYZ under D50, by columns: sRGB's primaries (IEC 61966-2-1) adapted by Bradford's matrix."""
+
+Floats = NDArray[np.float32]
+
+
+@functools.cache
+def srgb_profile() -> bytes:
+    """A small sRGB profile, to tag results with."""
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def in_srgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bytes | None]:
+    """A picture of 8 bits in sRGB, and the profile to tag its result with.
+
+    Args:
+        image: gray, RGB or CMYK, without alpha.
+        icc: its profile.
+
+    Returns:
+        In mode RGB. The profile is the picture's own where that is sRGB already, and None where it had none, or one
+        that cannot be used.
+    """
+    if icc is None:
+        return image.convert("RGB"), None
+    try:
+        if image.mode == "RGB" and _is_srgb(icc):
+            return image, icc
+        # A printed picture's blacks and bright colors are fitted in, a screen's are kept as they are.
+        intent = ImageCms.Intent.PERCEPTUAL if image.mode == "CMYK" else ImageCms.Intent.RELATIVE_COLORIMETRIC
+        moved = ImageCms.profileToProfile(
+            image,
+            ImageCms.ImageCmsProfile(io.BytesIO(icc)),
+            ImageCms.ImageCmsProfile(io.BytesIO(srgb_profile())),
+            renderingIntent=intent,
+            outputMode="RGB",
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return image.convert("RGB"), None
+    assert moved is not None
+    return moved, srgb_profile()
+
+
+@functools.lru_cache(maxsize=16)
+def _is_srgb(icc: bytes) -> bool:
+    steps = np.linspace(0, 255, 6).round().astype(np.uint8)
+    cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(6, 36, 3)
+    moved = ImageCms.profileToProfile(
+        Image.fromarray(cube),
+        ImageCms.ImageCmsProfile(io.BytesIO(icc)),
+        ImageCms.ImageCmsProfile(io.BytesIO(srgb_profile())),
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        outputMode="RGB",
+    )
+    return int(np.abs(np.asarray(moved).astype(int) - cube).max()) <= SAME_COLOUR_LEVELS
+
+
+def deep_in_srgb(pixels: NDArray[np.uint16], icc: bytes | None) -> tuple[NDArray[np.uint16], bytes | None]:
+    """Pixels of 16 bits in sRGB, and the profile to tag their result with; see `in_srgb`.
+
+    A profile of curves, and of primaries where it has colors, as those of cameras and screens are, is computed. Any other
+    is a table: Pillow's ImageCms, which takes no more than 8 bits, gives the colors of a grid, and what lies between
+    is interpolated. Such a color may be half a level of 8 bits beside the true one, but no two levels of 16 fall together.
+
+    Args:
+        pixels: height x width x 3, RGB.
+        icc: their profile.
+    """
+    if icc is None:
+        return pixels, None
+    try:
+        if icc[16:20] == b"RGB " and _is_srgb(icc):
+            return pixels, icc
+        shaped = _shaped_profile(icc)
+    except (ImageCms.PyCMSError, OSError, ValueError, struct.error, LookupError):
+        shaped = None
+    if shaped is not None:
+        return _converted(pixels, *shaped), srgb_profile()
+    levels = np.linspace(0, 255, GRID_POINTS).astype(np.uint8)
+    grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1)
+    moved, tag = in_srgb(Image.fromarray(grid.reshape(GRID_POINTS, -1, 3)), icc)
+    if tag is None:
+        return pixels, None
+    return _interpolated(pixels, np.asarray(moved).reshape(grid.shape).astype(np.float32) * 257), tag
+
+
+def _interpolated(pixels: NDArray[np.uint16], table: Floats) -> NDArray[np.uint16]:
+    """Each color from the eight points of the grid around it, by its distance along each axis."""
+    moved = np.empty_like(pixels)
+    for row, line in enumerate(pixels):
+        place = line.astype(np.float32) * np.float32((GRID_POINTS - 1) / 65535)
+        low = np.minimum(place.astype(np.intp), GRID_POINTS - 2)
+        share = place - low
+        total = np.zeros_like(place)
+        for corner in itertools.product((0, 1), repeat=3):
+            red, green, blue = (low + corner).T
+            weight = np.where(corner, share, 1 - share).prod(axis=1, keepdims=True)
+            total += weight * table[red, green, blue]
+        moved[row] = total.round().clip(0, 65535)
+    return moved
+
+
+def _converted(pixels: NDArray[np.uint16], curves: list[Floats], matrix: NDArray[np.float64]) -> NDArray[np.uint16]:
+    moved = np.empty_like(pixels)
+    # Row by row: a panorama in floating point would take gigabytes.
+    for row, line in enumerate(pixels):
+        linear = np.stack([curve[line[:, channel]] for channel, curve in enumerate(curves)], axis=-1)
+        light = (linear @ matrix.T).clip(0, 1)
+        encoded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+        moved[row] = (encoded * 65535).round()
+    return moved
+
+
+def _shaped_profile(icc: bytes) -> tuple[list[Floats], NDArray[np.float64]] | None:
+    """The curves of R, G and B, for each of 65536 levels, and the matrix to linear sRGB; None if it has none."""
+    (count,) = struct.unpack_from(">I", icc, 128)
+    tags: dict[bytes, bytes] = {}
+    for index in range(count):
+        name, place, length = struct.unpack_from(">4sII", icc, 132 + 12 * index)
+        tags[name] = icc[place : place + length]
+    if icc[16:20] == b"GRAY" and b"kTRC" in tags and b"A2B0" not in tags:
+        return [_curve(tags[b"kTRC"])] * 3, np.eye(3)
+    wanted = [b"rXYZ", b"gXYZ", b"bXYZ", b"rTRC", b"gTRC", b"bTRC"]
+    if icc[16:20] != b"RGB " or b"A2B0" in tags or not all(name in tags for name in wanted):
+        return None
+    columns = [np.array(struct.unpack_from(">3i", tags[name], 8)) / 65536 for name in wanted[:3]]
+    return [_curve(tags[name]) for name in wanted[3:]], np.linalg.inv(_SRGB_TO_D50) @ np.stack(columns, axis=1)
+
+
+def _curve(tag: bytes) -> Floats:
+    levels = np.linspace(0, 1, 65536)
+    if tag[:4] == b"curv":
+        (count,) = struct.unpack_from(">I", tag, 8)
+        if count == 0:
+            return levels.astype(np.float32)
+        points = np.array(struct.unpack_from(f">{count}H", tag, 12))
+        if count == 1:
+            return np.asarray(levels ** (points[0] / 256), np.float32)
+        return np.asarray(np.interp(levels, np.linspace(0, 1, count), points / 65535), np.float32)
+    if tag[:4] != b"para":
+        raise ValueError(f"a curve of the type {tag[:4]!r}")
+    (kind,) = struct.unpack_from(">H", tag, 8)
+    given = [value / 65536 for value in struct.unpack_from(f">{_PARAMETERS[kind]}i", tag, 12)]
+    return np.asarray(_PARAMETRIC[kind](levels, *given), np.float32)
+
+
+_PARAMETERS = (1, 3, 4, 5, 7)
+"""How many numbers each kind of parametric curve has (ICC.1:2022, 10.18)."""
+
+_PARAMETRIC: tuple[Callable[..., NDArray[np.float64]], ...] = (
+    lambda x, g: x**g,
+    lambda x, g, a, b: np.where(x >= -b / a, (a * x + b).clip(0) ** g, 0),
+    lambda x, g, a, b, c: np.where(x >= -b / a, (a * x + b).clip(0) ** g + c, c),
+    lambda x, g, a, b, c, d: np.where(x >= d, (a * x + b).clip(0) ** g, c * x),
+    lambda x, g, a, b, c, d, e, f: np.where(x >= d, (a * x + b).clip(0) ** g + e, c * x + f),
+)

@@ -1,0 +1,1 @@
+"""Videos, animations and numbered pictures: probed, decoded and encoded."""

@@ -1,0 +1,101 @@
+"""Numbered pictures that are the frames of a video, such as ``frame_%05d.png``."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+from nstpipe.errors import ItemError
+from nstpipe.media.frame import Frame, Pixels
+from nstpipe.media.pictures.files import PictureSink, picture_size, read_picture
+from nstpipe.system.files import complete, ensure_folder, numbered_files, partial_path
+
+DEFAULT_RATE = Fraction(25)
+"""Frames a second: the pictures themselves do not say."""
+
+
+class SequenceSink:
+    """Writes stylized frames as numbered pictures, which get their names when all of them are there.
+
+    Args:
+        path: the pattern of their names, such as ``frame_%05d.png``.
+        numbers: of the frames, in order.
+
+    Raises:
+        ItemError: the folder has pictures of this pattern with other numbers, which would be taken for part of the result.
+    """
+
+    def __init__(self, path: Path, numbers: tuple[int, ...]) -> None:
+        self.path = path
+        self._numbers = numbers
+        check_free(path, numbers)
+        self._folder = partial_path(path).with_suffix("")
+        shutil.rmtree(self._folder, ignore_errors=True)
+        ensure_folder(self._folder)
+        self._sink = PictureSink([self._folder / (path.name % number) for number in numbers], keep_metadata=False)
+        self._written = 0
+
+    def write(self, pixels: Pixels, frame: Frame) -> None:
+        """See `Sink.write`."""
+        self._sink.write(pixels, frame)
+        self._written += 1
+
+    def finish(self) -> tuple[int, int]:
+        """Give the pictures their names.
+
+        Returns:
+            Width and height that the last one was read back with, in pixels.
+
+        Raises:
+            ItemError: a frame is missing.
+        """
+        found = numbered_files(self._folder / self.path.name)
+        if not len(self._numbers) == self._written == len(found):
+            planned = len(self._numbers)
+            raise ItemError(f"{self.path}: {planned} frames planned, {self._written} written and {len(found)} found.")
+        read_back = picture_size(found[self._numbers[-1]])
+        for number in self._numbers:
+            complete(found[number], self.path.with_name(self.path.name % number))
+        self.abandon()
+        return read_back
+
+    def abandon(self) -> None:
+        """See `Sink.abandon`."""
+        with suppress(OSError):
+            shutil.rmtree(self._folder)
+
+    def __enter__(self) -> SequenceSink:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.abandon()
+
+
+def check_free(path: Path, numbers: tuple[int, ...]) -> None:
+    """See that no other numbered pictures stand where a result will be.
+
+    Raises:
+        ItemError: they do.
+    """
+    other = sorted(set(numbered_files(path)).difference(numbers))
+    if other:
+        raise ItemError(
+            f"output: {path.parent} has {len(other)} pictures of the pattern {path.name} with other numbers, "
+            f"such as {path.name % other[0]}.",
+            "Remove them, or give another name.",
+        )
+
+
+def numbered_pictures(path: Path, first_frame_index: int, end_frame_index: int) -> Iterator[Pixels]:
+    """The pictures of a pattern, in the order of their numbers.
+
+    Raises:
+        ItemError: one of them cannot be read.
+    """
+    files = numbered_files(path)
+    for number in sorted(files)[first_frame_index:end_frame_index]:
+        yield read_picture(files[number])[0]

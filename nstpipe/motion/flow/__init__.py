@@ -1,0 +1,1 @@
+"""Methods of optical flow, one file each."""

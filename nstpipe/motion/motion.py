@@ -1,0 +1,47 @@
+"""The motion between two frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nstpipe.media.frame import Pixels, resized
+from nstpipe.motion.flow.dis import dis_flow
+from nstpipe.motion.flow.method import Floats, Flow, flow_size
+from nstpipe.motion.reliability import reliability
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """How to get from a frame back to the one before.
+
+    Attributes:
+        backward: height x width x 2, float32: for each pixel of the frame, how far right and down in the previous frame
+            the same thing is, in pixels.
+        reliability: height x width, float32: from 0, not to be trusted (uncovered, out of the frame, an edge), to 1.
+    """
+
+    backward: Floats
+    reliability: Floats
+
+
+def motion_between(previous: Pixels, frame: Pixels, flow: Flow = dis_flow, size: tuple[int, int] | None = None) -> Motion:
+    """Flow from `frame` back to `previous`, and where it is reliable.
+
+    The reliability is that of Ruder, Dosovitskiy and Brox 2016, section 4.1 (after Sundaram, Brox and Keutzer 2010).
+
+    Args:
+        previous: height x width x 3, uint8, RGB; as `for_flow` gives it.
+        frame: likewise.
+        flow: how it is found, in both directions.
+        size: width and height of the motion; the pictures' own if None.
+    """
+    size = size or (frame.shape[1], frame.shape[0])
+    if previous.shape != frame.shape:  # as small pictures of one folder may be
+        previous, frame = resized(previous, size), resized(frame, size)
+    height, width, _ = frame.shape
+    at_least = flow_size(size)
+    backward, forward = flow(frame, previous, at_least), flow(previous, frame, at_least)
+    shorter = np.array([size[0] / width, size[1] / height], np.float32)
+    return Motion(resized(backward, size) * shorter, reliability(backward, forward, size))

@@ -1,0 +1,91 @@
+"""Makes the file of an output from its finished frames."""
+
+from __future__ import annotations
+
+import errno
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from nstpipe.errors import DiskFullError, ItemError, OutputError
+from nstpipe.events import Emit, ItemFailed, OutputDone
+from nstpipe.journal.frames import DamagedFramesError, frame_store
+from nstpipe.media.frame import Frame
+from nstpipe.media.video.encode import video_sink
+from nstpipe.media.video.probe import VideoInfo
+from nstpipe.painting.clip import check_unchanged, wait_to_retry
+from nstpipe.planning.outputs import Output, failed
+from nstpipe.system.files import ensure_writable, sha256_of
+from nstpipe.system.retry import RETRY_WAITS_SECONDS, is_transient
+from nstpipe.system.stop import Stop, Stopped
+
+
+def finish_output(output: Output, work: Path, emit: Emit, stop: Stop) -> OutputDone | ItemFailed:
+    """Make the file of an output whose clips are all done. Its frames stay: they go when it is recorded.
+
+    Raises:
+        Stopped: it was asked to stop.
+        DamagedFramesError: stored frames were damaged, and have been removed: run their clips again.
+        OutputError: it cannot be given its name; a DiskFullError if there is no room.
+    """
+    began = time.monotonic()
+    for attempt, wait_seconds in enumerate((*RETRY_WAITS_SECONDS, None), start=1):
+        try:
+            if output.found.video is not None:
+                _encode(output, output.found.video, work, stop)
+            break
+        except DamagedFramesError:
+            raise
+        except (ItemError, OutputError) as error:
+            if "No space left on device" in str(error):
+                raise DiskFullError(error.problem, "Free some space; what is finished is kept.") from error
+            if "Read-only file system" in str(error):
+                ensure_writable(output.path.parent)  # the error is its own, not the item's
+            # The folder itself may have been removed, and is then made again.
+            again = is_transient(error, also=(errno.ENOENT,))
+            if again and stop.should_stop():
+                raise Stopped from error
+            if again and wait_seconds is not None:
+                wait_to_retry(output, None, error.problem, attempt, wait_seconds, emit, stop)
+            elif isinstance(error, ItemError):
+                return replace(failed(output.job, output.found.file.path, error, output), attempts=attempt)
+            else:
+                raise
+    return OutputDone(
+        job=output.job.name,
+        path=str(output.found.file.path),
+        output=str(output.path),
+        frames=output.found.frame_count,
+        encode_seconds=time.monotonic() - began,
+        fingerprint=output.fingerprint,
+        sha256=_sha256_of_made(output.path),
+    )
+
+
+def _sha256_of_made(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        next_step = "See that nothing moves it away, and run again."
+        raise OutputError(f"{path} is made, but cannot be read again: {error.strerror}.", next_step) from error
+
+
+def _encode(output: Output, info: VideoInfo, work: Path, stop: Stop) -> None:
+    job = output.job
+    check_unchanged(output.found)
+    with video_sink(
+        output.path,
+        info,
+        output.size,
+        job.encode,
+        copy_audio=job.audio == "copy",
+        keep_metadata=job.metadata == "keep",
+        frame_count=output.found.frame_count,
+    ) as sink:
+        for clip in output.clips:
+            stored = frame_store(work, clip.fingerprint).frames(clip.first_frame_index, clip.end_frame_index)
+            for frame_index, pixels in enumerate(stored, start=clip.first_frame_index):
+                if stop.should_stop():
+                    raise Stopped
+                sink.write(pixels, Frame(pixels, frame_index))
+        sink.finish()

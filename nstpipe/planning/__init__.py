@@ -1,0 +1,1 @@
+"""What a run would do, and why. Imports nothing that executes it."""

@@ -1,0 +1,225 @@
+"""Opens each input and finds out what it is."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+from nstpipe.config import Job
+from nstpipe.errors import ItemError
+from nstpipe.events import Emit, InputsProgressed, ItemFailed
+from nstpipe.journal.journal import Journal
+from nstpipe.media.frame import Pixels, in_eight_bits, working_size
+from nstpipe.media.pictures.files import check_output, picture_size, read_picture
+from nstpipe.media.pictures.masks import Mask, mask_of
+from nstpipe.media.video.decode import VideoSource, check_readable
+from nstpipe.media.video.probe import (
+    DECODE_CHECK_VERSION,
+    DecodeCheck,
+    MissingFrames,
+    VideoInfo,
+    apply_decode_check,
+    decode_check,
+    probe_header,
+)
+from nstpipe.motion.shots import DETECTOR_VERSION, shot_starts
+from nstpipe.planning.inputs import InputFile
+from nstpipe.planning.outputs import InputInfo, Output, failed, fingerprint_of
+from nstpipe.style.layers import check_size
+from nstpipe.system.files import is_readable, state_of
+from nstpipe.system.retry import is_transient
+from nstpipe.system.stop import Stop, Stopped
+
+LARGEST_RATE_DENOMINATOR = 1001
+"""Of the common rates: 30000/1001 and its kin."""
+
+
+PROGRESS_SECONDS = 0.5
+"""Between two events that say how far the look at the inputs is; a shorter look has none."""
+
+
+class InspectionProgress:
+    """Says how far the look at a job's inputs is, and ends it when the time is up."""
+
+    def __init__(self, stop: Stop, emit: Emit) -> None:
+        self._stop = stop
+        self._emit = emit
+        self._said_at = time.monotonic()
+
+    def __call__(self, job: str, path: str, inputs_done: int, inputs: int, share: float) -> None:
+        """Called before each input, and at each frame of one that is decoded; the arguments are those of the event.
+
+        Raises:
+            Stopped: the run is to end.
+        """
+        if self._stop.should_stop():
+            raise Stopped
+        now = time.monotonic()
+        if now - self._said_at >= PROGRESS_SECONDS:
+            self._said_at = now
+            self._emit(InputsProgressed(job=job, path=path, inputs_done=inputs_done, inputs=inputs, share=share))
+
+
+def pictures_of(job: Job) -> Iterator[tuple[Path, str]]:
+    """The paintings, masks and start picture that a job names, each with its key."""
+    for index, image in enumerate(job.style.images):
+        yield image.path, f"style.images[{index}]"
+    for number, region in enumerate(job.regions):
+        for index, image in enumerate(region.style.images if region.style is not None else ()):
+            yield image.path, f"regions[{number}].style.images[{index}]"
+        if not region.mask.is_dir():
+            yield region.mask, f"regions[{number}].mask"
+    if isinstance(job.init, Path):
+        yield job.init, "init"
+
+
+def check_pictures(job: Job) -> None:
+    """Read the paintings of a job, and the picture that it starts from if it names one.
+
+    Raises:
+        ItemError: one of them cannot be read.
+    """
+    for path, key in pictures_of(job):
+        _check_picture(path, key)
+
+
+def _check_picture(path: Path, key: str) -> None:
+    try:
+        read_picture(path)
+    except ItemError as error:
+        raise ItemError(f"{key}: {error.problem}", error.next_step or "Give the path of a picture.") from error
+
+
+def check_output_is_unique(file: InputFile, taken: dict[Path, InputFile]) -> None:
+    """Two jobs whose folders overlap would write the same file one after the other, in every run."""
+    first = taken.setdefault(file.output, file)
+    if first is not file:
+        raise ItemError(f"output: {first.path} and {file.path} would both be written to {file.output}.", "Give another place.")
+
+
+_At = Callable[[float], None]
+"""Told of an input which share of it was looked at, 0 to 1."""
+
+
+def inspect_with_retry(file: InputFile, job: Job, journal: Journal, waits: list[float], at: _At) -> InputInfo:
+    """Look into a file, again after a while if the disk failed it; `waits` are used up, lest a dead disk cost hours."""
+    tried_at_once = False
+    while True:
+        try:
+            return _inspect(file, job, journal, at)
+        except ItemError as error:
+            if not is_transient(error):
+                raise
+            # FFmpeg speaks of input and output also where a file's content is damaged: that is worth no wait.
+            if is_readable(file.path):
+                if tried_at_once:
+                    raise
+                tried_at_once = True
+            elif waits:
+                time.sleep(waits.pop(0))
+            else:
+                raise
+
+
+def _inspect(file: InputFile, job: Job, journal: Journal, at: _At) -> InputInfo:
+    if file.problem:
+        raise ItemError(file.problem)
+    try:
+        state = state_of(file.path)  # before its content: what changes from here on is noticed
+        stamp = state.size_bytes, state.modified_ns
+        sha256 = journal.digest(file.path)
+    except OSError as error:
+        raise ItemError(f"{file.path} cannot be read: {error.strerror}.") from error
+    if not file.is_video:
+        size = picture_size(file.path)
+        _check_result(file, size, job)
+        return InputInfo(file, sha256, size, stamp=stamp)
+    video = probe_header(file.path, rate_of(job))
+    check_readable(video)
+    _check_result(file, (video.width, video.height), job)
+
+    def decoded(frames: int) -> None:
+        # A video is decoded twice, to see what there is and where it is cut.
+        at(min(frames / max(len(video.ticks), 1), 1.0) / 2)
+
+    kept = journal.cached(f"survey/{DECODE_CHECK_VERSION}", sha256, lambda: decode_check(video, decoded).as_json())
+    whole = apply_decode_check(video, DecodeCheck.from_json(kept))
+    starts: tuple[int, ...] = (0,)
+    if job.shots == "auto":
+        found = journal.cached(f"shots/{DETECTOR_VERSION}", sha256, lambda: json.dumps(_shots(whole, at)))
+        starts = tuple(json.loads(found))
+    return InputInfo(file, sha256, (whole.width, whole.height), whole, starts, stamp)
+
+
+def _check_result(file: InputFile, size_before: tuple[int, int], job: Job) -> None:
+    """See that an input can be painted at the size asked for, and a picture be written at it.
+
+    Raises:
+        ItemError: it cannot.
+    """
+    size = working_size(size_before, job.size, even=file.is_video)
+    try:
+        check_size(size, (*job.style.layers, *job.content.layers))
+    except ItemError as error:
+        raise ItemError(f"{file.path}: {error.problem}", error.next_step) from error
+    if not file.is_video:
+        check_output(file.output, size)
+
+
+def masks_of(file: InputFile, job: Job, frame_count: int) -> tuple[Mask, ...]:
+    """The masks of a job's regions for one of its inputs.
+
+    Raises:
+        ItemError: one is missing.
+    """
+    name = file.output.relative_to(job.output) if job.output in file.output.parents else Path(file.path.name)
+    return tuple(
+        mask_of(region, f"regions[{index}]", name, frame_count, is_video=file.is_video)
+        for index, region in enumerate(job.regions)
+    )
+
+
+def with_masks(found: InputInfo, job: Job, journal: Journal) -> InputInfo:
+    """The input with the masks of its regions, and with what identifies their contents."""
+    if not job.regions:
+        return found
+    masks = masks_of(found.file, job, found.frame_count)
+    contents = []
+    for mask in masks:
+        for path in mask.files:
+            picture_size(path)
+        digests = [journal.digest(path) for path in mask.files]
+        contents.append(digests[0] if len(digests) == 1 else fingerprint_of(masks=digests))
+    return replace(found, masks=masks, masks_sha256=tuple(contents))
+
+
+def _shots(video: VideoInfo, at: _At) -> tuple[int, ...]:
+    def frames() -> Iterator[Pixels]:
+        for frame_index, frame in enumerate(VideoSource(video).read(0, len(video.ticks))):
+            at(0.5 + frame_index / len(video.ticks) / 2)
+            yield in_eight_bits(frame.pixels)
+
+    return shot_starts(frames(), video.average_rate)
+
+
+def rate_of(job: Job) -> Fraction:
+    """Frames a second of numbered pictures; a decimal such as 29.97 is not held exactly by a float."""
+    return Fraction(job.rate).limit_denominator(LARGEST_RATE_DENOMINATOR)
+
+
+def missing_frames_of(output: Output) -> Iterator[ItemFailed]:
+    """What is missing from a damaged video whose decodable part is done all the same."""
+    video = output.found.video
+    if video is not None and video.loss is not None:
+        yield _damaged(output.job, video, video.loss)
+
+
+def _damaged(job: Job, video: VideoInfo, loss: MissingFrames) -> ItemFailed:
+    problem = f"{video.path} is damaged: {loss}. What decodes of it, {len(video.ticks)} frames, is done"
+    failure = failed(job, video.path, ItemError(f"{problem}.", "Get the whole file."))
+    # Nothing is left to try: the output is made all the same.
+    return replace(failure, tried_now=False)

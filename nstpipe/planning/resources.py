@@ -1,0 +1,51 @@
+"""How many workers a run has, and how much disk its unfinished frames need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import joblib
+
+from nstpipe.config import Pipeline
+from nstpipe.journal.frames import frame_store, stored_bytes
+from nstpipe.media.video.encode import bits_of
+from nstpipe.planning.outputs import EARLIER_BITS, Clip, Output
+from nstpipe.system.devices import choose_device
+
+CORES_A_WORKER = 8
+"""On a CPU one frame's optimization keeps about so many cores busy; more cores are better spent on more clips."""
+
+
+def bytes_needed(outputs: Sequence[Output], pipeline: Pipeline) -> int:
+    """On the disk of the work folder: as many videos at a time as there are workers wait to be encoded."""
+    needed = [sum(clip_bytes(clip, output, pipeline.work) for clip in output.clips) for output in outputs]
+    return sum(sorted(needed, reverse=True)[: worker_count(pipeline)])
+
+
+def clip_bytes(clip: Clip, output: Output, work: Path) -> int:
+    """What the frames of a clip that are still to be done will take on the disk of the work folder."""
+    if output.found.video is None:
+        return 0
+    frames, history = clip.frame_count - frames_done(work, clip), max(output.job.temporal.lags)
+    all_bits = (_bits_of(output), *[EARLIER_BITS] * (output.passes_of(clip) - 1))
+    return sum(stored_bytes(frames, output.size, bits, history) for bits in all_bits)
+
+
+def _bits_of(output: Output) -> int:
+    video = output.found.video
+    return 8 if video is None else bits_of(output.job.encode, video, output.path)
+
+
+def worker_count(pipeline: Pipeline) -> int:
+    """Processes that work on clips at the same time."""
+    if pipeline.workers != "auto":
+        return pipeline.workers
+    if choose_device(pipeline.device).type != "cpu":
+        return 1  # one process fills a GPU; several would share its memory
+    return max(1, int(joblib.cpu_count()) // CORES_A_WORKER)
+
+
+def frames_done(work: Path, clip: Clip) -> int:
+    """How many of a clip's frames are finished and waiting."""
+    return frame_store(work, clip.fingerprint).count(clip.first_frame_index, clip.end_frame_index)

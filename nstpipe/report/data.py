@@ -1,0 +1,328 @@
+"""What a report tells, gathered from the journal, the log and the files."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from nstpipe.config import Job, Pipeline
+from nstpipe.events import ItemFailed, Noticed
+from nstpipe.journal.journal import Journal
+from nstpipe.journal.log import log_path, logged_events
+from nstpipe.journal.records import FrameRecord, LatestRun, Record
+from nstpipe.media.detect import is_moving, natural_key
+from nstpipe.planning.provenance import Provenance
+from nstpipe.planning.status import JobProgress, job_progress
+from nstpipe.report.plot import Plot, Series, plot
+from nstpipe.report.thumbnails import Comparison, compare_pictures, compare_videos
+
+MOST_COMPARISONS, MOST_LOOPS, MOST_UNFINISHED = 24, 6, 6
+"""In one report: it shall open at once, and travel by mail."""
+
+MOST_FAILURES = 200
+"""Lines of a report's table; the log has all."""
+
+PICTURE_SECONDS = 10.0
+"""After so long no more thumbnails are begun, for the run waits."""
+
+LEVELS = 255
+"""Flicker is shown in levels of 8 bits."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An output with its pictures.
+
+    Attributes:
+        name: of the input, as people know it.
+        output: of the result.
+        comparison: before and after; None while it is not finished.
+        plots: its curves, if it is a video.
+    """
+
+    name: str
+    output: str
+    comparison: Comparison | None
+    plots: tuple[Plot, ...] = ()
+
+
+@dataclass(frozen=True)
+class JobData:
+    """What a report says of a job.
+
+    Attributes:
+        name: its name.
+        input: what is read.
+        output: where results go.
+        made: outputs of the latest run.
+        before: outputs made earlier.
+        failed: outputs that could not be made.
+        left: outputs that are not made yet.
+        frames: of all outputs.
+        frames_done: of these, those that are stylized.
+        seconds: spent on the frames that are recorded.
+        evaluations: iterations, likewise.
+        seconds_a_frame: likewise; None without a frame.
+        loss: median over the frames; None without a frame.
+        flicker: root of the mean warping error, in levels of 255; None where it was not measured.
+        shown: some of its finished outputs.
+        not_shown: how many finished outputs there are besides.
+        unfinished: outputs that have been begun.
+        plots: curves of the job as a whole.
+    """
+
+    name: str
+    input: str
+    output: str
+    made: int
+    before: int
+    failed: int
+    left: int
+    frames: int
+    frames_done: int
+    seconds: float
+    evaluations: int
+    seconds_a_frame: float | None
+    loss: float | None
+    flicker: float | None
+    shown: tuple[Shown, ...]
+    not_shown: int
+    unfinished: tuple[Shown, ...]
+    plots: tuple[Plot, ...]
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """All that a report says.
+
+    Attributes:
+        work: the folder of the journal.
+        started_at: of the latest run, seconds since 1970; None before the first one.
+        finished_at: likewise; None if it was killed, or goes on.
+        exit_code: likewise.
+        error: what ended it before its time; empty if nothing did.
+        log: path of the run's log.
+        workers: processes.
+        jobs: in the order of the pipeline.
+        failures: what could not be done.
+        notices: what else should be known, as job and sentence.
+        setup: to repeat it.
+        written_at: seconds since 1970.
+    """
+
+    work: str
+    started_at: float | None
+    finished_at: float | None
+    exit_code: int | None
+    error: str
+    log: str
+    workers: int
+    jobs: tuple[JobData, ...]
+    failures: tuple[ItemFailed, ...]
+    notices: tuple[Noticed, ...]
+    setup: Provenance
+    written_at: float
+
+    @property
+    def seconds(self) -> float | None:
+        """That the latest run took."""
+        return None if self.started_at is None or self.finished_at is None else self.finished_at - self.started_at
+
+
+def gather(pipeline: Pipeline, journal: Journal, *, picture_seconds: float = PICTURE_SECONDS) -> ReportData:
+    """Gather what is to be told of a pipeline and of its latest run.
+
+    Args:
+        pipeline: with the jobs to tell of.
+        journal: of its work folder.
+        picture_seconds: that thumbnails may take.
+    """
+    run = journal.latest_run()
+    log = log_path(pipeline.work, run.name) if run is not None else None
+    events = list(logged_events(log)) if log is not None else []
+    known = {record.path: record for record in journal.records()}
+    standings = {job.name: job_progress(job, known) for job in pipeline.jobs}
+    failures = _failures(standings, run, [event for event in events if isinstance(event, ItemFailed)])
+    pictures = _Pictures(len(pipeline.jobs), time.monotonic() + picture_seconds)
+    jobs = tuple(_job_facts(job, standings[job.name], failures, journal, run, pictures) for job in pipeline.jobs)
+    return ReportData(
+        work=str(pipeline.work),
+        started_at=run.started_at if run is not None else None,
+        finished_at=run.finished_at if run is not None else None,
+        exit_code=run.exit_code if run is not None else None,
+        error=run.error if run is not None else "",
+        log=str(log) if log is not None else "",
+        workers=run.workers if run is not None else 0,
+        jobs=jobs,
+        failures=failures,
+        notices=tuple(event for event in events if isinstance(event, Noticed)),
+        setup=Provenance.from_json(run.about) if run is not None else Provenance(),
+        written_at=time.time(),
+    )
+
+
+def _failures(
+    standings: Mapping[str, JobProgress], run: LatestRun | None, logged: Sequence[ItemFailed]
+) -> tuple[ItemFailed, ...]:
+    """Of the latest run by its log, which knows more; of jobs that it did not do by the journal."""
+    failures = [failure for failure in logged if failure.job in standings]
+    told = {failure.job for failure in failures} | (set(run.jobs) if run is not None else set())
+    for job, standing in standings.items():
+        failures += [_as_failure(job, record) for record in standing.records if record.state == "failed" and job not in told]
+    return tuple(failures)
+
+
+def _as_failure(job: str, record: Record) -> ItemFailed:
+    return ItemFailed(
+        job=job,
+        path=record.input,
+        output=record.path,
+        reason=record.reason,
+        next_step=record.next_step,
+        attempts=record.attempts,
+        tried_now=False,
+    )
+
+
+class _Pictures:
+    """Shares what a report may hold, and the time that it may take, among its jobs."""
+
+    def __init__(self, jobs: int, end: float) -> None:
+        self._jobs_left = jobs
+        self._left = MOST_COMPARISONS
+        self._loops_left = MOST_LOOPS
+        self._end = end
+
+    def some(self, records: Sequence[Record], show: Callable[[Record, bool], Shown]) -> tuple[Shown, ...]:
+        """A job's fair share of its outputs, spread evenly."""
+        share = -(-self._left // max(1, self._jobs_left))
+        self._jobs_left -= 1
+        shown = []
+        for record in _spread(records, share):
+            if time.monotonic() > self._end:
+                break
+            is_video = _is_video(record)
+            shown.append(show(record, is_video and self._loops_left > 0))
+            self._left -= 1
+            self._loops_left -= is_video
+        return tuple(shown)
+
+
+def _spread(records: Sequence[Record], most: int) -> Iterator[Record]:
+    if len(records) <= most:
+        yield from records
+    elif most == 1:
+        yield records[0]
+    else:
+        yield from (records[round(index * (len(records) - 1) / (most - 1))] for index in range(most))
+
+
+def _is_video(record: Record) -> bool:
+    return record.frames > 1 or bool(is_moving(Path(record.path)))
+
+
+def _job_facts(
+    job: Job,
+    standing: JobProgress,
+    failures: Sequence[ItemFailed],
+    journal: Journal,
+    run: LatestRun | None,
+    pictures: _Pictures,
+) -> JobData:
+    records, frames = standing.records, standing.frames(journal)
+    by_input = {path: list(group) for path, group in itertools.groupby(frames, key=lambda frame: frame.path)}
+    done = sorted((record for record in records if record.state == "done"), key=lambda record: natural_key(record.path))
+    made = [record for record in done if run is not None and record.changed_at >= run.started_at]
+    failed = {failure.output or failure.path for failure in failures if failure.job == job.name}
+
+    def show(record: Record, with_loop: bool) -> Shown:
+        original, result = Path(record.input), Path(record.path)
+        name = _within(original, job.input)
+        if not _is_video(record):
+            return Shown(name, _within(result, job.output), compare_pictures(original, result))
+        known = by_input.get(record.input, [])
+        rate, cuts = Fraction(job.rate).limit_denominator(1001), sorted({frame.first_frame_index for frame in known})
+        comparison = compare_videos(original, result, rate, cuts, with_loop=with_loop)
+        return Shown(name, _within(result, job.output), comparison, _video_plots(known, record.frames))
+
+    shown = pictures.some(done, show)
+    begun = [record for record in records if record.state == "started" and by_input.get(record.input)]
+    unfinished = tuple(
+        Shown(
+            _within(Path(record.input), job.input),
+            f"{len(by_input[record.input]):,} of {record.frames:,} frames",
+            None,
+            _video_plots(by_input[record.input], record.frames),
+        )
+        for record in begun[:MOST_UNFINISHED]
+    )
+    warping_errors = [frame.warping_error for frame in frames if frame.warping_error is not None]
+    return JobData(
+        name=job.name,
+        input=str(job.input),
+        output=str(job.output),
+        made=len(made),
+        before=len(done) - len(made),
+        failed=len(failed - {record.path for record in done}),
+        left=sum(record.state in ("planned", "started") for record in records) + len(standing.unknown),
+        frames=sum(record.frames for record in records) + sum(not file.is_video for file in standing.unknown),
+        frames_done=sum(
+            record.frames if record.state == "done" else min(record.frames, len(by_input.get(record.input, [])))
+            for record in records
+        ),
+        seconds=sum(frame.seconds for frame in frames),
+        evaluations=sum(frame.evaluations for frame in frames),
+        seconds_a_frame=sum(frame.seconds for frame in frames) / len(frames) if frames else None,
+        loss=sorted(frame.loss for frame in frames)[len(frames) // 2] if frames else None,
+        flicker=LEVELS * (sum(warping_errors) / len(warping_errors)) ** 0.5 if warping_errors else None,
+        shown=shown,
+        not_shown=len(done) - len(shown),
+        unfinished=unfinished,
+        plots=_picture_plots([frame for group in by_input.values() if len(group) == 1 for frame in group]),
+    )
+
+
+def _within(path: Path, folder: Path) -> str:
+    """A path as seen from the job's folder, or its last part."""
+    try:
+        inside = os.fspath(path.relative_to(folder))
+    except ValueError:
+        return path.name
+    return inside if inside != "." else path.name
+
+
+def _video_plots(frames: Sequence[FrameRecord], count: int) -> tuple[Plot, ...]:
+    """Loss and flicker of a video, frame by frame."""
+    by_index = {frame.frame_index: frame for frame in frames}
+    count = max([count, *(index + 1 for index in by_index)])
+    found = [by_index.get(index) for index in range(count)]
+    cuts = sorted({frame.first_frame_index for frame in frames})
+    parts = [
+        Series("total", tuple(None if frame is None else frame.loss for frame in found)),
+        Series("content", tuple(None if frame is None else frame.content_loss for frame in found)),
+        Series("style", tuple(None if frame is None else frame.style_loss for frame in found)),
+    ]
+    flicker = Series("flicker", tuple(None if frame is None else _in_levels(frame.warping_error) for frame in found))
+    plots = (
+        plot("Loss", "frame", [part for part in parts if any(value is not None for value in part.values)], marks=cuts),
+        plot("Flicker, in levels of 255", "frame", [flicker], marks=cuts, digits=2),
+    )
+    return tuple(drawn for drawn in plots if drawn is not None)
+
+
+def _in_levels(warping_error: float | None) -> float | None:
+    return None if warping_error is None else LEVELS * warping_error**0.5
+
+
+def _picture_plots(frames: Sequence[FrameRecord]) -> tuple[Plot, ...]:
+    """Losses of a folder's pictures; one or two need no drawing."""
+    if len(frames) < 3:
+        return ()
+    ordered = sorted(frames, key=lambda frame: natural_key(frame.path))
+    drawn = plot("Loss", "picture", [Series("total", tuple(frame.loss for frame in ordered))], as_dots=True)
+    return () if drawn is None else (drawn,)

@@ -1,0 +1,1 @@
+"""Runs a plan: schedules its clips, gives them to workers and records what came of them."""
