@@ -44,6 +44,8 @@ from nstpipe.media.frame import resized, working_size
 from nstpipe.media.pictures.files import limit_megapixels
 from nstpipe.media.tensors import pixels_of, tensor_of
 from nstpipe.motion.flow.methods import flow_method
+from nstpipe.painting.engines import engine_settings
+from nstpipe.painting.task import RunSettings
 from nstpipe.painting.trial import seconds_a_pixel, trial_key
 from nstpipe.planning.estimate import Estimate, Trial, estimate
 from nstpipe.planning.eta import Forecast
@@ -56,7 +58,7 @@ from nstpipe.report.page import REPORT_NAME, write_report
 from nstpipe.running.run import Run, RunResult
 from nstpipe.style.engine import Engine
 from nstpipe.style.scales import scale_count
-from nstpipe.style.settings import EngineSettings, StylePicture
+from nstpipe.style.settings import StylePicture
 from nstpipe.style.weights import load_weights
 from nstpipe.system.devices import DEVICE_PATTERN, choose_device
 from nstpipe.system.files import see_that_it_can_be_made
@@ -513,19 +515,7 @@ def stylize(
         seed=seed,
     )
     engine = Engine(
-        EngineSettings(
-            weights=settings.weights,
-            device=settings.device,
-            precision=settings.precision,
-            pooling=job.pooling,
-            padding=job.padding,
-            content_layers=tuple(job.content.layers.items()),
-            style_layers=tuple(job.style.layers.items()),
-            strength=job.style.strength,
-            style_scale=job.style.scale,
-            total_variation=job.total_variation,
-            color=job.color,
-        ),
+        engine_settings(job, RunSettings.of(settings)),
         [StylePicture(np.asarray(picture.convert("RGB")), 1.0) for picture in styles],
     )
     pixels = np.asarray(ImageOps.exif_transpose(content).convert("RGB"))

@@ -25,7 +25,7 @@ from nstpipe.media.video.decode import VideoSource
 from nstpipe.media.video.probe import VideoInfo, probe
 from nstpipe.painting.frames import painted_frames
 from nstpipe.painting.start import Pass
-from nstpipe.painting.task import ClipTask
+from nstpipe.painting.task import ClipTask, RunSettings
 from nstpipe.planning.inputs import InputFile, find_inputs, matches_parts
 from nstpipe.planning.inspect import check_pictures, masks_of, rate_of
 from nstpipe.planning.outputs import Clip, InputInfo, Output
@@ -262,12 +262,7 @@ def _painted(pipeline: Pipeline, job: Job, place: _Place, frame_index: int, firs
     task = ClipTask(
         replace(output, job=shorter),
         clip,
-        pipeline.work,
-        pipeline.device,
-        pipeline.precision,
-        pipeline.weights,
-        pipeline.seed,
-        pipeline.max_megapixels,
+        RunSettings.of(pipeline),
     )
     spent: list[int] = []
     once = Pass(range(place.frame_index, place.frame_index + 1))

@@ -59,7 +59,7 @@ def run_clip(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
     Raises:
         NstpipeError: something that would stop every clip, such as a missing device.
     """
-    limit_megapixels(task.max_megapixels)
+    limit_megapixels(task.run.max_megapixels)
     output = task.output
     for attempt, wait_seconds in enumerate((*RETRY_WAITS_SECONDS, None), start=1):
         try:
@@ -180,7 +180,7 @@ def check_unchanged(found: InputInfo, frame_index: int | None = None) -> None:
 def _run_shot(task: ClipTask, info: VideoInfo, emit: Emit) -> None:
     clip, history = task.clip, max(task.output.job.temporal.lags)
     first, end = clip.first_frame_index, clip.end_frame_index
-    store = frame_store(task.work, clip.fingerprint, history)
+    store = frame_store(task.run.work, clip.fingerprint, history)
     gap = store.gap(first, end)
     emit(_started(task, end if gap is None else gap.first_frame_index))
     if gap is None:
@@ -191,7 +191,7 @@ def _run_shot(task: ClipTask, info: VideoInfo, emit: Emit) -> None:
         # The last pass goes forwards, and so the one before it backwards, and so on.
         order = range(first, end) if (passes - number) % 2 == 0 else range(end - 1, first - 1, -1)
         once = Pass(order, number == passes, earlier)
-        kept = store if once.is_last else pass_store(task.work, clip.fingerprint, history, number)
+        kept = store if once.is_last else pass_store(task.run.work, clip.fingerprint, history, number)
         _run_pass(task, source, once, kept, emit)
         earlier = functools.partial(_stored, kept, once)
 

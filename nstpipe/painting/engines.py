@@ -10,22 +10,17 @@ from pathlib import Path
 from nstpipe.config.models import Job, RegionStyle, StyleImage
 from nstpipe.media.pictures.files import read_picture
 from nstpipe.media.pictures.masks import forget_masks
-from nstpipe.painting.task import ClipTask
+from nstpipe.painting.task import ClipTask, RunSettings
 from nstpipe.style.engine import Engine
 from nstpipe.style.settings import EngineSettings, RegionPaint, StylePicture
 
 
-def engine_settings(task: ClipTask) -> EngineSettings:
-    """What of a task decides the engine."""
-    return engine_settings_of(task.output.job, device=task.device, precision=task.precision, weights=task.weights)
-
-
-def engine_settings_of(job: Job, *, device: str, precision: str, weights: str | Path) -> EngineSettings:
-    """What of a job and its pipeline decides the engine."""
+def engine_settings(job: Job, run: RunSettings) -> EngineSettings:
+    """What of a job and its run decides the engine."""
     return EngineSettings(
-        weights=weights,
-        device=device,
-        precision=precision,
+        weights=run.weights,
+        device=run.device,
+        precision=run.precision,
         pooling=job.pooling,
         padding=job.padding,
         content_layers=tuple(job.content.layers.items()),
@@ -43,7 +38,7 @@ def engine_of(task: ClipTask) -> Engine:
     """The engine for a task, made when this process first needs it."""
     job = task.output.job
     regions = tuple(_Paint.of(region.style) for region in job.regions)
-    return _engine(engine_settings(task), _paintings(job.style.images), regions)
+    return _engine(engine_settings(job, task.run), _paintings(job.style.images), regions)
 
 
 _Paintings = tuple[tuple[Path, float], ...]

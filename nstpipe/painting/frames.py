@@ -54,7 +54,7 @@ def painted_frames(
     painted = deque(results, maxlen=max(job.temporal.lags))
     # A picture of its own needs no flow, and none of its tools.
     lags = job.temporal.lags if job.temporal.follows_motion and len(once.order) > 1 else ()
-    flow = flow_method(job.temporal.flow, task.device) if lags else flow_method("dis")
+    flow = flow_method(job.temporal.flow, task.run.device) if lags else flow_method("dis")
     began = time.monotonic()
     found = frames_with_flow(source, once.order, begin, size, lags, flow)
     # Decoding and flow go on in a thread while a frame is optimized; a single picture has nothing ahead of it.
@@ -64,7 +64,7 @@ def painted_frames(
             masks = read_masks(task.output.found.masks, frame.frame_index, size)
             stylizer = stylizer.masked(torch.from_numpy(masks)) if masks is not None else stylizer
             seen = stylizer.seen(content)
-            start = start_of(stylizer, seen, step, painted, once, job, task.seed)
+            start = start_of(stylizer, seen, step, painted, once, job, task.run.seed)
             started = time.monotonic()
             try:
                 last = _optimized(stylizer, seen, start, frame, task, emit)

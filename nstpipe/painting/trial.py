@@ -13,7 +13,8 @@ import torch
 
 from nstpipe.config import Job, Pipeline
 from nstpipe.media.tensors import tensor_of
-from nstpipe.painting.engines import engine_settings_of
+from nstpipe.painting.engines import engine_settings
+from nstpipe.painting.task import RunSettings
 from nstpipe.planning.resources import worker_count
 from nstpipe.style import ALGORITHM_VERSION
 from nstpipe.style.engine import Engine
@@ -47,7 +48,7 @@ def seconds_a_pixel(pipeline: Pipeline, job: Job) -> float:
         side = CALIBRATION_SIDE.get(choose_device(pipeline.device).type, CALIBRATION_SIDE["cpu"])
         pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
         engine = Engine(
-            engine_settings_of(job, device=pipeline.device, precision=pipeline.precision, weights=pipeline.weights),
+            engine_settings(job, RunSettings.of(pipeline)),
             [StylePicture(pixels, 1.0)],
         )
         content = tensor_of(pixels)

@@ -41,7 +41,7 @@ from nstpipe.media.video.probe import VideoInfo
 from nstpipe.painting.clip import ClipResult, run_clip
 from nstpipe.painting.encode import finish_output
 from nstpipe.painting.engines import forget_pictures
-from nstpipe.painting.task import ClipTask, LinkedPicture
+from nstpipe.painting.task import ClipTask, LinkedPicture, RunSettings
 from nstpipe.planning.inputs import ignored_settings
 from nstpipe.planning.inspect import missing_frames_of
 from nstpipe.planning.outputs import Output, clip_fingerprints, failed, is_unchanged
@@ -348,7 +348,7 @@ class Run:
             again = TriedAgain(job=job, path=path, reason=reason, attempt=kills, wait_seconds=0.0, first_frame_index=first)
             self.emit(again)
             return None
-        stored = frames_done(task.work, task.clip)
+        stored = frames_done(task.run.work, task.clip)
         error = ItemError(
             f"{path}, frame {first + stored + 1}: {reason}; {kills} times in a row.",
             "Give a smaller size or fewer --workers, then --retry-failed.",
@@ -446,12 +446,7 @@ def _tasks(output: Output, pipeline: Pipeline, outdated: Mapping[Path, tuple[int
         ClipTask(
             output,
             clip,
-            pipeline.work,
-            pipeline.device,
-            pipeline.precision,
-            pipeline.weights,
-            pipeline.seed,
-            pipeline.max_megapixels,
+            RunSettings.of(pipeline),
             before,
         )
         for clip in output.clips

@@ -13,7 +13,7 @@ from nstpipe.media.video.decode import VideoSource
 from nstpipe.media.video.probe import probe
 from nstpipe.painting.frames import painted_frames
 from nstpipe.painting.start import LATER_TOLERANCE, Pass
-from nstpipe.painting.task import ClipTask
+from nstpipe.painting.task import ClipTask, RunSettings
 from nstpipe.style.minimize import TOLERANCE_WINDOW
 from tests.making import make_video, write_pipeline
 
@@ -27,12 +27,7 @@ def painted(folder: Path, **keys: object) -> list[FrameDone]:
     task = ClipTask(
         output,
         output.clips[0],
-        pipeline.work,
-        pipeline.device,
-        pipeline.precision,
-        pipeline.weights,
-        pipeline.seed,
-        pipeline.max_megapixels,
+        RunSettings.of(pipeline),
     )
     done: list[Event] = []
     frames = list(painted_frames(task, VideoSource(probe(video)), Pass(range(2)), 0, [], done.append))
