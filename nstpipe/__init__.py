@@ -7,13 +7,12 @@ picture = nstpipe.stylize(content, style, size=512)
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+from nstpipe.version import __version__
 
 if TYPE_CHECKING:
     from nstpipe.api import RunResult, run, stylize
-
-__version__ = version("nstpipe")
 
 __all__ = ["RunResult", "__version__", "run", "stylize"]
 

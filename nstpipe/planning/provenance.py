@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from nstpipe import __version__
 from nstpipe.config import Pipeline
 from nstpipe.config.dump import as_yaml
 from nstpipe.errors import MachineError
@@ -19,6 +18,7 @@ from nstpipe.style import ALGORITHM_VERSION
 from nstpipe.style.precision import choose_precision
 from nstpipe.style.weights import weights_sha256
 from nstpipe.system.devices import choose_device
+from nstpipe.version import __version__
 
 
 @dataclass(frozen=True)
