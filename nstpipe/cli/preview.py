@@ -100,8 +100,8 @@ def _shown(cells: int) -> Iterator[Emit]:
             nonlocal done
             if isinstance(event, FrameDone):
                 done += 1
-                bar.update(task, atomic_write=done)
+                bar.update(task, completed=done)
             elif isinstance(event, FrameProgressed):
-                bar.update(task, atomic_write=done + event.evaluations / event.most_evaluations)
+                bar.update(task, completed=done + event.evaluations / event.most_evaluations)
 
         yield emit

@@ -230,7 +230,7 @@ class BarProgress:
             self._look,
             description=escape(f"{event.job}: looking at the inputs"),
             total=event.inputs,
-            atomic_write=event.inputs_done + event.share,
+            completed=event.inputs_done + event.share,
             left=_left(self._tallies.look_seconds_left(event)),
         )
 
@@ -241,7 +241,7 @@ class BarProgress:
 
     def _bar(self, name: str, done: int, frames: int, left: str) -> TaskID:
         return self._progress.add_task(
-            escape(name), total=frames, atomic_write=done, iterations="", loss="", pace="", left=left
+            escape(name), total=frames, completed=done, iterations="", loss="", pace="", left=left
         )
 
     def _forget(self, path: str) -> None:
@@ -255,7 +255,7 @@ class BarProgress:
         parts = sum(share for (owner, _, _), share in self._under_way.items() if owner == job)
         self._progress.update(
             self._bars[job],
-            atomic_write=min(done + parts, tally.planned.frames),
+            completed=min(done + parts, tally.planned.frames),
             pace=f"{tally.seconds_a_frame:.1f} s/frame" if tally.seconds_a_frame is not None else "",
             left=_left(tally.forecast.seconds_left(pace)),
             loss=f"loss {loss:.3f}",
@@ -264,7 +264,7 @@ class BarProgress:
         if self._all is not None:
             all_done = self._tallies.frames_done() + sum(self._under_way.values())
             left = _left(self._tallies.seconds_left())
-            self._progress.update(self._all, total=self._tallies.frames(), atomic_write=all_done, left=left)
+            self._progress.update(self._all, total=self._tallies.frames(), completed=all_done, left=left)
 
 
 def _left(seconds: float | None) -> str:

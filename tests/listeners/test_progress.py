@@ -163,12 +163,12 @@ def test_a_frame_that_begins_again_is_not_counted_twice() -> None:
             reporter(
                 FrameProgressed(job="film", path="in.mp4", frame_index=index, evaluations=9, most_evaluations=10, loss=0.7)
             )
-        assert reporter._progress.tasks[0].atomic_write == pytest.approx(1.8)
+        assert reporter._progress.tasks[0].completed == pytest.approx(1.8)
         reporter(TriedAgain(job="film", path="in.mp4", reason="killed", attempt=1, wait_seconds=0))
         reporter(frame(0))
-        assert reporter._progress.tasks[0].atomic_write == 1
+        assert reporter._progress.tasks[0].completed == 1
         reporter(frame(1))
-        assert reporter._progress.tasks[0].atomic_write == 2
+        assert reporter._progress.tasks[0].completed == 2
 
 
 def test_bars_show_frames_pace_and_loss() -> None:

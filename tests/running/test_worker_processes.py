@@ -144,10 +144,10 @@ def test_a_deadline_reaches_who_works() -> None:
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     code = (
-        "from tests.test_execute import *\n"
+        "from tests.running.test_worker_processes import *\n"
         f"list(run(sleep_in_a_worker, [Path({str(tmp_path)!r}) / 'one', Path({str(tmp_path)!r}) / 'two']))"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent.parent)
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent.parent.parent)
     wait_for(lambda: all((tmp_path / name).exists() and (tmp_path / name).read_text() for name in ("one", "two")))
     workers = [int((tmp_path / name).read_text()) for name in ("one", "two")]
     parent.kill()
@@ -172,7 +172,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="pipes end otherwise there")
 def test_a_worker_ends_when_its_parent_was_killed_in_the_middle_of_a_task() -> None:
     worker = subprocess.Popen(
-        [sys.executable, "-c", "from nstpipe.execute import serve; serve()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", "from nstpipe.running.worker_processes import serve; serve()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert worker.stdin is not None
     pickle.dump((double, None), worker.stdin)
