@@ -55,6 +55,7 @@ from nstpipe.planning.plan import Plan, plan_pipeline
 from nstpipe.planning.status import JobProgress, job_progress
 from nstpipe.planning.validate import check_inputs
 from nstpipe.report.page import REPORT_NAME, write_report
+from nstpipe.running.executors import executor_for
 from nstpipe.running.run import Run, RunResult
 from nstpipe.style.engine import Engine
 from nstpipe.style.scales import scale_count
@@ -120,7 +121,7 @@ def run(
         _take_lock(stack, settings, wait, stop, listeners)
         journal = stack.enter_context(closing(Journal(settings.work)))
         log = stack.enter_context(RunLog(settings.work, name))
-        conduct = Run(settings, journal, log, name, stop, listeners, isolated=isolated)
+        conduct = Run(settings, journal, log, name, stop, listeners, executor_for(settings, isolated=isolated))
         return conduct.result(retry_failed=retry_failed, fail_fast=fail_fast)
 
 

@@ -240,9 +240,7 @@ class BarProgress:
             self._look = None
 
     def _bar(self, name: str, done: int, frames: int, left: str) -> TaskID:
-        return self._progress.add_task(
-            escape(name), total=frames, completed=done, iterations="", loss="", pace="", left=left
-        )
+        return self._progress.add_task(escape(name), total=frames, completed=done, iterations="", loss="", pace="", left=left)
 
     def _forget(self, path: str) -> None:
         """What was under way of a file begins again, or never."""

@@ -50,7 +50,7 @@ from nstpipe.planning.provenance import Provenance
 from nstpipe.planning.resources import bytes_needed, frames_done, worker_count
 from nstpipe.planning.validate import try_encoding
 from nstpipe.report.page import REPORT_NAME, write_report
-from nstpipe.running.worker_processes import execute
+from nstpipe.running.executor import Executor
 from nstpipe.system.files import as_megabytes, ensure_writable, free_bytes, state_of
 from nstpipe.system.stop import Stop, Stopped, StopReason
 
@@ -93,7 +93,7 @@ class Run:
     """One run, from its plan to its end."""
 
     def __init__(
-        self, settings: Pipeline, journal: Journal, log: RunLog, name: str, stop: Stop, on_event: Emit, *, isolated: bool
+        self, settings: Pipeline, journal: Journal, log: RunLog, name: str, stop: Stop, on_event: Emit, executor: Executor
     ) -> None:
         self._settings = settings
         self._journal = journal
@@ -101,7 +101,7 @@ class Run:
         self._name = name
         self._stop = stop
         self._on_event = on_event
-        self._isolated = isolated
+        self._executor = executor
         self._began = time.monotonic()
         self._made: list[OutputDone] = []
         self._failures: list[ItemFailed] = []
@@ -279,15 +279,8 @@ class Run:
             for task in tasks:
                 clips_left[task.output.path] = clips_left.get(task.output.path, 0) + 1
             failed_outputs: set[Path] = set()
-            for result in execute(
-                run_clip,
-                tasks,
-                workers=worker_count(settings),
-                emit=self.emit,
-                stop=self._stop,
-                on_killed=self._killed,
-                isolated=self._isolated,
-                is_ready=is_ready,
+            for result in self._executor.execute(
+                run_clip, tasks, emit=self.emit, stop=self._stop, on_killed=self._killed, is_ready=is_ready
             ):
                 output = result.task.output
                 unfinished.discard(output.path)
