@@ -56,7 +56,8 @@ from nstpipe.planning.status import JobProgress, job_progress
 from nstpipe.planning.validate import check_inputs
 from nstpipe.report.page import REPORT_NAME, write_report
 from nstpipe.running.executors import executor_for
-from nstpipe.running.run import Run, RunResult
+from nstpipe.running.outcome import RunResult
+from nstpipe.running.run import Run
 from nstpipe.style.engine import Engine
 from nstpipe.style.scales import scale_count
 from nstpipe.style.settings import StylePicture
@@ -121,8 +122,10 @@ def run(
         _take_lock(stack, settings, wait, stop, listeners)
         journal = stack.enter_context(closing(Journal(settings.work)))
         log = stack.enter_context(RunLog(settings.work, name))
-        conduct = Run(settings, journal, log, name, stop, listeners, executor_for(settings, isolated=isolated))
-        return conduct.result(retry_failed=retry_failed, fail_fast=fail_fast)
+        executor = executor_for(settings, isolated=isolated)
+        return Run(settings, journal, log, name, stop, listeners, executor).execute(
+            retry_failed=retry_failed, fail_fast=fail_fast
+        )
 
 
 def _take_lock(stack: ExitStack, pipeline: Pipeline, wait: bool, stop: Stop, on_event: Emit) -> None:
