@@ -38,8 +38,8 @@ from nstpipe.journal.clips import Entry
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import RunLog
 from nstpipe.journal.records import LatestRun
-from nstpipe.listeners.listener import Listeners
-from nstpipe.listeners.tracking import trackers
+from nstpipe.listeners.listener import finishing
+from nstpipe.listeners.listeners import Listeners, check_packages
 from nstpipe.media.frame import resized, working_size
 from nstpipe.media.pictures.files import limit_megapixels
 from nstpipe.media.tensors import pixels_of, tensor_of
@@ -55,7 +55,9 @@ from nstpipe.planning.plan import Plan, plan_pipeline
 from nstpipe.planning.status import JobProgress, job_progress
 from nstpipe.planning.validate import check_inputs
 from nstpipe.report.page import REPORT_NAME, write_report
-from nstpipe.running.run import Run, RunResult
+from nstpipe.running.executors import executor_for
+from nstpipe.running.outcome import RunResult
+from nstpipe.running.run import Run
 from nstpipe.style.engine import Engine
 from nstpipe.style.scales import scale_count
 from nstpipe.style.settings import StylePicture
@@ -114,14 +116,16 @@ def run(
     stop = stop or Stop()
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     with ExitStack() as stack:
-        listeners = stack.enter_context(Listeners(settings, name, on_event))
+        listeners = stack.enter_context(finishing(Listeners(settings, name, on_event)))
         for need in _needs(settings):
             need()
         _take_lock(stack, settings, wait, stop, listeners)
         journal = stack.enter_context(closing(Journal(settings.work)))
-        log = stack.enter_context(RunLog(settings.work, name))
-        conduct = Run(settings, journal, log, name, stop, listeners, isolated=isolated)
-        return conduct.result(retry_failed=retry_failed, fail_fast=fail_fast)
+        log = stack.enter_context(finishing(RunLog(settings.work, name)))
+        executor = executor_for(settings, isolated=isolated)
+        return Run(settings, journal, log, name, stop, listeners, executor).execute(
+            retry_failed=retry_failed, fail_fast=fail_fast
+        )
 
 
 def _take_lock(stack: ExitStack, pipeline: Pipeline, wait: bool, stop: Stop, on_event: Emit) -> None:
@@ -206,7 +210,7 @@ def validate(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = (), 
 
 def _needs(pipeline: Pipeline) -> Iterator[Callable[[], object]]:
     """What a run needs of this machine, as checks that raise an error where it is missing."""
-    yield partial(trackers, pipeline, run="")
+    yield partial(check_packages, pipeline)
     yield partial(choose_device, pipeline.device)
     yield partial(load_weights, pipeline.weights)
     for flow in dict.fromkeys(job.temporal.flow for job in pipeline.jobs):

@@ -90,14 +90,16 @@ def run(
     stop.deadline = _deadline(until, max_runtime, time.time())
     from nstpipe import api
     from nstpipe.events import Event
+    from nstpipe.listeners.json_lines import JsonLines
     from nstpipe.listeners.progress import progress
 
+    json_lines = JsonLines(sys.stdout)
     with progress(console_for(as_json), quiet=quiet) as reporter:
 
         def on_event(event: Event) -> None:
             write_or_discard(lambda: reporter(event), sys.stderr if as_json else sys.stdout)
             if as_json:
-                write_or_discard(lambda: print_json(event.as_json()), sys.stdout)
+                write_or_discard(lambda: json_lines(event), sys.stdout)
 
         result = api.run(
             pipeline,

@@ -104,8 +104,13 @@ class Notifier:
         self._failures: list[ItemFailed] = []
         self._finished: RunFinished | None = None
 
+    @classmethod
+    def for_pipeline(cls, pipeline: Pipeline, run: str, notice: Callable[[str], None]) -> Notifier | None:
+        """Return a notifier, if the pipeline has `notify.webhook`."""
+        return cls(pipeline, run, notice) if pipeline.notify.webhook is not None else None
+
     def __call__(self, event: Event) -> None:
-        """Remember what is worth telling."""
+        """Remember failures and the end of the run."""
         if isinstance(event, ItemFailed):
             self._failures.append(event)
         elif isinstance(event, RunFinished):
