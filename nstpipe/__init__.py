@@ -11,7 +11,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nstpipe.api import RunResult, run, stylize
+    from nstpipe.api import run, stylize
+    from nstpipe.running.run import RunResult
 
 __version__ = version("nstpipe")
 
@@ -20,6 +21,10 @@ __all__ = ["RunResult", "__version__", "run", "stylize"]
 
 def __getattr__(name: str) -> Any:
     # Imported when first used: `import nstpipe.config` must not wait for torch.
+    if name == "RunResult":
+        from nstpipe.running.run import RunResult
+
+        return RunResult
     if name in __all__:
         from nstpipe import api
 

@@ -48,7 +48,7 @@ from nstpipe.planning.outputs import Output, clip_fingerprints, failed, is_uncha
 from nstpipe.planning.plan import Plan, plan_pipeline
 from nstpipe.planning.provenance import Provenance
 from nstpipe.planning.resources import bytes_needed, frames_done, worker_count
-from nstpipe.planning.validate import try_encoding
+from nstpipe.planning.videos import try_encoding
 from nstpipe.report.page import REPORT_NAME, write_report
 from nstpipe.running.executor import Executor
 from nstpipe.system.files import as_megabytes, ensure_writable, free_bytes, state_of
