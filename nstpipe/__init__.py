@@ -7,14 +7,13 @@ picture = nstpipe.stylize(content, style, size=512)
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+from nstpipe.version import __version__
 
 if TYPE_CHECKING:
     from nstpipe.api import run, stylize
     from nstpipe.running.run import RunResult
-
-__version__ = version("nstpipe")
 
 __all__ = ["RunResult", "__version__", "run", "stylize"]
 

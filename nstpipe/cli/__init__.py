@@ -18,7 +18,6 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from nstpipe import __version__
 from nstpipe.cli.clean import clean
 from nstpipe.cli.init import init
 from nstpipe.cli.options import AsJson, File, JobNames, Overrides, console_for, print_json, write_or_discard
@@ -37,6 +36,7 @@ from nstpipe.errors import (
     UsageError,
 )
 from nstpipe.system.stop import Stop, StopReason
+from nstpipe.version import __version__
 
 app = typer.Typer(
     name="nstpipe",

@@ -20,12 +20,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from nstpipe import __version__
 from nstpipe.config import Pipeline
 from nstpipe.config.models import Notify
 from nstpipe.errors import EXIT_BUG, BusyError, NstpipeError
 from nstpipe.events import Event, ItemFailed, RunFinished
 from nstpipe.planning.eta import as_duration
+from nstpipe.version import __version__
 
 MOST_FAILURES = 20
 """In a message; the report has all."""

@@ -10,11 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from nstpipe import __version__
 from nstpipe.config import Pipeline
 from nstpipe.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, BusyError, NstpipeError, OutputError
 from nstpipe.events import Event, FrameDone, ItemFailed, JobPlanned, OutputDone, RunFinished
 from nstpipe.system.files import complete, ensure_folder
+from nstpipe.version import __version__
 
 INTERVAL_SECONDS = 15.0
 """Between two writes; Prometheus looks about as often."""

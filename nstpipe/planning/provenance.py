@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from nstpipe import __version__
 from nstpipe.config import Pipeline
 from nstpipe.config.dump import as_yaml
 from nstpipe.errors import MachineError
@@ -16,6 +15,7 @@ from nstpipe.media.video import ffmpeg
 from nstpipe.style import ALGORITHM_VERSION
 from nstpipe.style.weights_files import weights_sha256
 from nstpipe.system.devices import choose_device
+from nstpipe.version import __version__
 
 
 @dataclass(frozen=True)

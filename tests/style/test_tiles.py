@@ -164,7 +164,7 @@ def test_measured_layers_are_those_of_the_whole(content: torch.Tensor) -> None:
 
 
 def test_tiles_are_chosen_from_free_memory(stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = stylizer._engine
+    engine = stylizer._model
     sides = []
     for free_gigabytes in (1000, 16, 4, 0.5):
         monkeypatch.setattr(module, "free_bytes", lambda device, free=free_gigabytes: int(free * 1e9))
@@ -180,6 +180,6 @@ def test_a_picture_that_is_changed_leaves_less_memory_to_its_tiles(stylizer: Sty
     # 24 megapixels in float32: 15 copies of 288 MB for the optimizer, which remembers three steps; 768 MB for relu4_2; and 80 %
     # of the rest of 9 GB for a tile, 2640 bytes a pixel: 1088 pixels a side, 80 of them beyond each edge.
     monkeypatch.setattr(module, "free_bytes", lambda device: 9 * 10**9)
-    assert stylizer._engine.tile_side(4000, 6000) == 768
+    assert stylizer._model.tile_side(4000, 6000) == 768
     # All of it: 1651 pixels.
-    assert stylizer._engine.tile_side(4000, 6000, is_optimized=False) == 1024
+    assert stylizer._model.tile_side(4000, 6000, is_optimized=False) == 1024
