@@ -27,8 +27,9 @@ from nstpipe.painting.frames import painted_frames
 from nstpipe.painting.start import Pass
 from nstpipe.painting.task import ClipTask, RunSettings
 from nstpipe.planning.inputs import InputFile, find_inputs, matches_parts
-from nstpipe.planning.inspect import check_pictures, masks_of, rate_of
+from nstpipe.planning.inspect import check_pictures, masks_of
 from nstpipe.planning.outputs import Clip, InputInfo, Output
+from nstpipe.planning.videos import rate_of
 from nstpipe.system.files import atomic_write
 
 PREVIEW_EVALUATIONS = 30

@@ -15,7 +15,7 @@ from nstpipe.planning.inspect import missing_frames_of
 from nstpipe.planning.outputs import Output, failed
 from nstpipe.planning.plan import Plan
 from nstpipe.planning.resources import frames_done, worker_count
-from nstpipe.planning.validate import try_encoding
+from nstpipe.planning.videos import try_encoding
 from nstpipe.running.recorder import Recorder
 from nstpipe.running.stored_frames import check_room
 from nstpipe.system.files import ensure_writable

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import nstpipe
 from nstpipe.config import load_pipeline
-from nstpipe.errors import ConfigError, InputError
+from nstpipe.errors import BusyError, ConfigError, InputError
 from nstpipe.events import Event, FrameDone, JobPlanned, Noticed, RunFinished
 from nstpipe.listeners.prometheus import Exporter
 from nstpipe.system.lock import locked
@@ -75,7 +75,7 @@ def test_the_documents_name_every_metric(tmp_path: Path) -> None:
 def test_an_error_has_its_exit_code_and_a_run_that_waits_in_vain_writes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "night.prom"
     pipeline = write_pipeline(tmp_path, {"name": "gone", "input": "no.mp4", "output": "out.mp4"}, prometheus="night.prom")
-    with locked(tmp_path / ".nstpipe"), pytest.raises(nstpipe.api.BusyError):
+    with locked(tmp_path / ".nstpipe"), pytest.raises(BusyError):
         nstpipe.run(pipeline)
     assert not path.exists()
     with pytest.raises(InputError):

@@ -43,8 +43,8 @@ def test_a_damaged_video_is_done_as_far_as_it_decodes_and_the_exit_code_says_so(
     assert failure in events
     again = nstpipe.run(pipeline)
     assert (again.exit_code, again.outputs, len(again.failures)) == (2, (), 1)
-    usable, failures = api.check(pipeline)
-    assert (usable, len(failures)) == (1, 1)
+    found = api.validate(pipeline)
+    assert (found.usable, len(found.failures), found.problems, found.missing) == (1, 1, (), ())
 
 
 def test_a_broken_item_leaves_the_rest_to_be_done(tmp_path: Path) -> None:
