@@ -249,7 +249,7 @@ class Temporal(_Model):
 
     init: Literal["warped", "previous", "content"] = Field(
         default="warped",
-        description="Where a later frame starts: warped, from the previous result warped along the optical flow; previous, from "
+        description="Start of a later frame: warped, from the previous result warped along the optical flow; previous, from "
         "the previous result as it is; content, like a first frame.",
     )
     weight: Share = Field(
