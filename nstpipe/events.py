@@ -103,12 +103,12 @@ class FrameDone(Event):
         seconds: time from decoding the frame to storing it.
         optimising_seconds: the part of `seconds` in which the frame was optimized. The rest is the wait for the frame and its
             flow, the computation of its start, and writing.
-        evaluations: number of iterations used.
+        evaluations: number of iterations used; 0 if the engine does not iterate.
         most_evaluations: maximum number of iterations.
         pixels: width times height of the frame.
-        loss: total loss after the last iteration.
-        content_loss: weighted content part of the loss.
-        style_loss: weighted style part of the loss. New areas count more.
+        loss: total loss after the last iteration; None if the engine has no loss.
+        content_loss: weighted content part of the loss, or None.
+        style_loss: weighted style part of the loss, or None. New areas count more.
         warping_error: flicker. Mean squared difference between the frame and the warped frame before it, where the flow is
             reliable (Lai et al. 2018, section 3.2), with values from 0 to 1, before encoding. None for the first frame of a
             clip, and where no flow is used.
