@@ -41,7 +41,7 @@ from nstpipe.journal.records import LatestRun
 from nstpipe.listeners.listener import Listeners
 from nstpipe.listeners.tracking import trackers
 from nstpipe.media.frame import resized, working_size
-from nstpipe.media.pictures.files import limit_megapixels
+from nstpipe.media.pictures.pillow import limit_megapixels
 from nstpipe.media.tensors import pixels_of, tensor_of
 from nstpipe.motion.flow.methods import flow_method
 from nstpipe.painting.engines import engine_settings

@@ -16,16 +16,11 @@ from nstpipe.journal.journal import Journal
 from nstpipe.media.frame import Pixels, in_eight_bits, working_size
 from nstpipe.media.pictures.files import check_output, picture_size, read_picture
 from nstpipe.media.pictures.masks import Mask, mask_of
-from nstpipe.media.video.decode import VideoSource, check_readable
-from nstpipe.media.video.probe import (
-    DECODE_CHECK_VERSION,
-    DecodeCheck,
-    MissingFrames,
-    VideoInfo,
-    apply_decode_check,
-    decode_check,
-    probe_header,
-)
+from nstpipe.media.video.decode import VideoSource
+from nstpipe.media.video.decode_check import DECODE_CHECK_VERSION, apply_decode_check, decode_check
+from nstpipe.media.video.ffmpeg_frames import check_readable
+from nstpipe.media.video.info import DecodeCheck, MissingFrames, VideoInfo
+from nstpipe.media.video.probe import probe_header
 from nstpipe.motion.shots import DETECTOR_VERSION, shot_starts
 from nstpipe.planning.inputs import InputFile
 from nstpipe.planning.outputs import InputInfo, Output, failed, fingerprint_of
@@ -178,7 +173,7 @@ def masks_of(file: InputFile, job: Job, frame_count: int) -> tuple[Mask, ...]:
     """
     name = file.output.relative_to(job.output) if job.output in file.output.parents else Path(file.path.name)
     return tuple(
-        mask_of(region, f"regions[{index}]", name, frame_count, is_video=file.is_video)
+        mask_of(region.mask, f"regions[{index}]", name, frame_count, is_video=file.is_video)
         for index, region in enumerate(job.regions)
     )
 

@@ -17,8 +17,8 @@ from nstpipe.events import ItemFailed
 from nstpipe.journal.records import Record
 from nstpipe.media.frame import working_size
 from nstpipe.media.pictures.masks import Mask
-from nstpipe.media.video.encode import bits_of
-from nstpipe.media.video.probe import VideoInfo
+from nstpipe.media.video.encoding import bits_of
+from nstpipe.media.video.info import VideoInfo
 from nstpipe.planning.inputs import InputFile
 from nstpipe.style import ALGORITHM_VERSION
 from nstpipe.style.scales import cost, scale_count

@@ -9,7 +9,7 @@ import joblib
 
 from nstpipe.config import Pipeline
 from nstpipe.journal.frames import frame_store, stored_bytes
-from nstpipe.media.video.encode import bits_of
+from nstpipe.media.video.encoding import bits_of
 from nstpipe.planning.outputs import EARLIER_BITS, Clip, Output
 from nstpipe.system.devices import choose_device
 

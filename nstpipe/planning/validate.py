@@ -10,9 +10,10 @@ from nstpipe.errors import ItemError
 from nstpipe.events import Emit, ItemFailed
 from nstpipe.media.frame import working_size
 from nstpipe.media.pictures.files import picture_size, read_picture
-from nstpipe.media.video.decode import check_readable
-from nstpipe.media.video.encode import try_output
-from nstpipe.media.video.probe import VideoInfo, probe
+from nstpipe.media.video.ffmpeg_frames import check_readable
+from nstpipe.media.video.info import VideoInfo
+from nstpipe.media.video.probe import probe
+from nstpipe.media.video.trial import try_output
 from nstpipe.planning.inputs import InputFile, find_inputs
 from nstpipe.planning.inspect import (
     InspectionProgress,

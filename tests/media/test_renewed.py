@@ -10,15 +10,9 @@ import pytest
 from PIL import ExifTags, Image
 
 from nstpipe.errors import ItemError
-from nstpipe.media.pictures.files import (
-    DEFAULT_MEGAPIXELS,
-    PictureSink,
-    PictureSource,
-    limit_megapixels,
-    picture_size,
-    read_picture,
-)
+from nstpipe.media.pictures.files import PictureSink, PictureSource, picture_size, read_picture
 from nstpipe.media.pictures.metadata import adapted_xmp, resized_exif, with_segments, xmp_extensions
+from nstpipe.media.pictures.pillow import DEFAULT_MEGAPIXELS, limit_megapixels
 
 from .making import HEIGHT, WIDTH, Bytes, blocks
 from .making_exif import MAKER_NOTE, exif_block
