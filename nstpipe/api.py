@@ -24,7 +24,7 @@ from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import RunLog
 from nstpipe.listeners.listener import finishing
 from nstpipe.listeners.listeners import Listeners, check_packages
-from nstpipe.media.pictures.files import limit_megapixels
+from nstpipe.media.pictures.pillow import limit_megapixels
 from nstpipe.planning.estimate import Estimate, Trial, estimate
 from nstpipe.planning.leftovers import Cleaning, Leftover, clean_work_folder
 from nstpipe.planning.plan import Plan, plan_pipeline

@@ -18,8 +18,10 @@ from pydantic import BaseModel
 import nstpipe
 from nstpipe.cli import exit_code
 from nstpipe.config import load_pipeline
-from nstpipe.config.models import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Job, Notify, Pipeline, Track
+from nstpipe.config.models import Job, Notify, Pipeline, Track
 from nstpipe.errors import ConfigError
+from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
+from nstpipe.media.video.containers import VIDEO_SUFFIXES
 from tests.making import make_picture, make_video
 from tests.test_house import ROOMS
 

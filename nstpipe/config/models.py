@@ -22,24 +22,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from nstpipe.media.video.containers import CODECS, VIDEO_CODECS_BY_SUFFIX
 from nstpipe.system.devices import DEVICE_PATTERN
-
-VIDEO_CODECS_BY_SUFFIX: dict[str, tuple[str, ...]] = {
-    ".mp4": ("libx264", "libx265", "libsvtav1"),
-    ".mov": ("libx264", "libx265", "prores"),
-    ".mkv": ("libx264", "libx265", "libsvtav1", "ffv1", "prores"),
-    ".webm": ("libsvtav1",),
-}
-"""Containers that are written, and the codecs each takes; the first one is its default."""
-
-CODECS = tuple(dict.fromkeys(codec for codecs in VIDEO_CODECS_BY_SUFFIX.values() for codec in codecs))
-
-ANIMATION_SUFFIXES = (".gif", ".webp")
-"""Moving pictures, which are read and written like videos; one of a single frame is a picture."""
-
-
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".gif", ".avif", ".heic", ".heif", ".jfif", ".bmp")
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv")
 
 SMALLEST_SIZE = 32
 """Pixels on the longest side; below it relu5_1 has no pixel left for a common aspect ratio."""

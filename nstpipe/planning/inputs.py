@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nstpipe.config import Pipeline
-from nstpipe.config.models import ANIMATION_SUFFIXES, PICTURE_SUFFIXES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES, Job
+from nstpipe.config.models import Job
 from nstpipe.errors import ItemError
 from nstpipe.media.detect import holds_video, is_hidden, is_moving, natural_key
+from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
+from nstpipe.media.video.containers import ANIMATION_SUFFIXES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES
 from nstpipe.system.files import is_numbered, suggest_path
 
 

@@ -23,7 +23,7 @@ from nstpipe.system.retry import is_transient
 from nstpipe.system.stop import Stop, Stopped
 
 if TYPE_CHECKING:
-    from nstpipe.media.video.probe import MissingFrames, VideoInfo
+    from nstpipe.media.video.info import MissingFrames, VideoInfo
 
 PROGRESS_SECONDS = 0.5
 """Between two events that say how far the look at the inputs is; a shorter look has none."""
@@ -167,7 +167,7 @@ def masks_of(file: InputFile, job: Job, frame_count: int) -> tuple[Mask, ...]:
     """
     name = file.output.relative_to(job.output) if job.output in file.output.parents else Path(file.path.name)
     return tuple(
-        mask_of(region, f"regions[{index}]", name, frame_count, is_video=file.is_video)
+        mask_of(region.mask, f"regions[{index}]", name, frame_count, is_video=file.is_video)
         for index, region in enumerate(job.regions)
     )
 

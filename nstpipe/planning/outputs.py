@@ -23,7 +23,7 @@ from nstpipe.style.scales import cost, scale_count
 from nstpipe.system.files import sha256_of, state_of
 
 if TYPE_CHECKING:
-    from nstpipe.media.video.probe import VideoInfo
+    from nstpipe.media.video.info import VideoInfo
 
 _KEYS_OF_THE_OUTPUT = frozenset({"encode", "audio", "metadata", "rate"})
 """Keys of a job that change the file, but not the stylized frames in it; a picture's file only `metadata`."""
@@ -252,7 +252,7 @@ def bits_waiting(job: Job, item: InputInfo) -> int:
     """The bits of a color value in the frames that wait on disk until a video is encoded; 8 for a picture."""
     if item.video is None:
         return 8
-    from nstpipe.media.video.encode import bits_of  # pictures need no PyAV
+    from nstpipe.media.video.encoding import bits_of
 
     return bits_of(job.encode, item.video, item.file.output)
 

@@ -30,7 +30,7 @@ from nstpipe.system.files import see_that_it_can_be_made
 from nstpipe.system.stop import Stop
 
 if TYPE_CHECKING:
-    from nstpipe.media.video.probe import VideoInfo
+    from nstpipe.media.video.info import VideoInfo
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _opened(file: InputFile, job: Job, trials: Path) -> VideoInfo | None:
         height, width, _ = read_picture(file.path)[0].shape
         check_result(file, (width, height), job)
         return None
-    from nstpipe.media.video.decode import check_readable  # pictures need no PyAV
+    from nstpipe.media.video.ffmpeg_frames import check_readable
     from nstpipe.media.video.probe import probe
     from nstpipe.planning.videos import rate_of, try_encoding
 

@@ -10,16 +10,12 @@ from pathlib import Path
 from nstpipe.config import Job
 from nstpipe.journal.journal import Journal
 from nstpipe.media.frame import Pixels, in_eight_bits
-from nstpipe.media.video.decode import VideoSource, check_readable
-from nstpipe.media.video.encode import try_output
-from nstpipe.media.video.probe import (
-    DECODE_CHECK_VERSION,
-    DecodeCheck,
-    VideoInfo,
-    apply_decode_check,
-    decode_check,
-    probe_header,
-)
+from nstpipe.media.video.decode import VideoSource
+from nstpipe.media.video.decode_check import DECODE_CHECK_VERSION, apply_decode_check, decode_check
+from nstpipe.media.video.ffmpeg_frames import check_readable
+from nstpipe.media.video.info import DecodeCheck, VideoInfo
+from nstpipe.media.video.probe import probe_header
+from nstpipe.media.video.trial import try_output
 from nstpipe.motion.shots import DETECTOR_VERSION, shot_starts
 
 LARGEST_RATE_DENOMINATOR = 1001

@@ -8,8 +8,8 @@ from nstpipe.config import Job, Pipeline
 from nstpipe.errors import ItemError
 from nstpipe.events import ItemFailed, JobPlanned, Noticed
 from nstpipe.journal.journal import Journal
-from nstpipe.media.video.encode import dropped_streams
-from nstpipe.media.video.probe import VideoInfo
+from nstpipe.media.video.info import VideoInfo
+from nstpipe.media.video.streams import dropped_streams
 from nstpipe.planning.inputs import ignored_settings
 from nstpipe.planning.inspect import missing_frames_of
 from nstpipe.planning.outputs import Output, failed
@@ -152,14 +152,14 @@ def _notices_of(output: Output) -> Iterator[Noticed]:
 
 def _video_notices(output: Output, video: VideoInfo) -> Iterator[str]:
     name = video.path.name
-    if not video.matrix_is_tagged:
-        matrix = {"bt709": "BT.709", "smpte170m": "BT.601"}.get(video.matrix, video.matrix)
+    if not video.color.matrix_is_tagged:
+        matrix = {"bt709": "BT.709", "smpte170m": "BT.601"}.get(video.color.matrix, video.color.matrix)
         yield f"{name} does not say its color matrix; {matrix} is taken, as players do at its size"
     if video.interlaced:
         yield f"{name} is interlaced; each frame becomes one whole picture (bwdif)"
-    if video.hdr is not None:
-        mastering = f" ({video.mastering})" if video.mastering else ""
-        yield f"{name} is in {video.hdr}{mastering}; it is brought to the range of a standard picture in BT.709"
+    if video.color.hdr is not None:
+        mastering = f" ({video.color.mastering})" if video.color.mastering else ""
+        yield f"{name} is in {video.color.hdr}{mastering}; it is brought to the range of a standard picture in BT.709"
     if video.complaint:
         yield f"{name} has errors, though no frame is missing; some may look damaged. The decoder said: {video.complaint}"
     for sentence in dropped_streams(video, output.path, copy_audio=output.job.audio == "copy"):

@@ -14,9 +14,6 @@ from PIL import Image, TiffImagePlugin
 
 from nstpipe.media.frame import in_sixteen_bits
 
-DEEP_FORMATS = ("PNG", "TIFF")
-"""Formats that hold 16 bits a value, by Pillow's names."""
-
 PNG_COMPRESSION = 6
 """Of 0 to 9; the usual one."""
 
