@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
+from nstpipe.media.frame import Pixels, resized
 from tests.faults.making import ROWS
 from tests.made_once import FOLDER_VARIABLE
 
@@ -22,14 +25,6 @@ WORKER_BYTES = 2 << 30
 
 SEEN_ELSEWHERE: list[str] = []
 """Rows of the table of faults that other processes of this run have handed over."""
-
-WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-if WORKERS > 1:
-    # Each process would otherwise take every core. The libraries read these when they are imported, which is later.
-    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
-        os.environ.setdefault(variable, str(max(1, joblib.cpu_count() // WORKERS)))
-    # Threads that wait would otherwise spin on a core that another process could use.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -73,3 +68,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def samples() -> Path:
     """The media that the project ships."""
     return REPOSITORY / "samples"
+
+
+@pytest.fixture(scope="session")
+def street(samples: Path) -> Pixels:
+    """A street with texture nearly everywhere, 480 x 270."""
+    with Image.open(samples / "streetview" / "street_03.jpg") as image:
+        return resized(np.asarray(image.convert("RGB")), (480, 270))
+
+
+@pytest.fixture(scope="session")
+def station(samples: Path) -> Pixels:
+    """A station forecourt, 320 x 240."""
+    with Image.open(samples / "streetview" / "street_06.jpg") as image:
+        return resized(np.asarray(image.convert("RGB")), (320, 240))
