@@ -21,6 +21,7 @@ from nstpipe.cli import exit_code
 from nstpipe.config import load_pipeline
 from nstpipe.journal.journal import Journal
 from nstpipe.report.data import gather
+from tests.made_once import make_with_ffmpeg
 from tests.making import make_picture, make_video, write_pipeline
 
 
@@ -130,14 +131,11 @@ BAD_INPUTS = [
 
 @pytest.mark.parametrize("bad", BAD_INPUTS, ids=lambda bad: bad.name)
 def test_bad_input_gets_a_clear_error(tmp_path: Path, command: Command, bad: Bad) -> None:
-    from nstpipe.media.video import ffmpeg
-
     make_picture(tmp_path / "in" / "picture.jpg")
     make_picture(tmp_path / "in" / "wide.jpg", size=(400, 40))
     (tmp_path / "text.mp4").write_text("this is no video")
-    make_video(tmp_path / "film.mp4", frames=2)
-    sound = [ffmpeg.executable(), "-v", "error", "-i", str(tmp_path / "film.mp4"), "-vn", "-c", "copy"]
-    subprocess.run([*sound, str(tmp_path / "sound.mp4")], check=True)
+    film = make_video(tmp_path / "film.mp4", frames=2)
+    make_with_ffmpeg("-i", film, "-vn", "-c", "copy", result=tmp_path / "sound.mp4")
     pipeline = write_pipeline(tmp_path, {"name": "bad", **bad.job})
     said = command("run", pipeline)
     assert said.code == bad.code
