@@ -40,11 +40,9 @@ from nstpipe.journal.log import RunLog
 from nstpipe.journal.records import LatestRun
 from nstpipe.listeners.listener import Listeners
 from nstpipe.listeners.tracking import trackers
-from nstpipe.media.frame import resized, working_size
 from nstpipe.media.pictures.files import limit_megapixels
-from nstpipe.media.tensors import pixels_of, tensor_of
 from nstpipe.motion.flow.methods import flow_method
-from nstpipe.painting.engines import engine_settings
+from nstpipe.painting.picture import painted_picture
 from nstpipe.painting.task import RunSettings
 from nstpipe.painting.trial import seconds_a_pixel, trial_key
 from nstpipe.planning.estimate import Estimate, Trial, estimate
@@ -56,9 +54,6 @@ from nstpipe.planning.status import JobProgress, job_progress
 from nstpipe.planning.validate import check_inputs
 from nstpipe.report.page import REPORT_NAME, write_report
 from nstpipe.running.run import Run, RunResult
-from nstpipe.style.engine import Engine
-from nstpipe.style.scales import scale_count
-from nstpipe.style.settings import StylePicture
 from nstpipe.style.weights import load_weights
 from nstpipe.system.devices import DEVICE_PATTERN, choose_device
 from nstpipe.system.files import see_that_it_can_be_made
@@ -510,43 +505,26 @@ def stylize(
         iterations=iterations,
         color=color,
         size=size,
+        init=init,
         weights=str(weights),
         device=device,
         seed=seed,
     )
-    engine = Engine(
-        engine_settings(job, RunSettings.of(settings)),
-        [StylePicture(np.asarray(picture.convert("RGB")), 1.0) for picture in styles],
-    )
     pixels = np.asarray(ImageOps.exif_transpose(content).convert("RGB"))
-    pixels = resized(pixels, working_size((pixels.shape[1], pixels.shape[0]), job.size))
-    original = tensor_of(pixels)
-    stylizer = engine.stylizer(original)
-    seen = stylizer.seen(original)
-    start = stylizer.first_start(seen, init, settings.seed)
-    result = start
-    steps = stylizer.stylize(
-        seen,
-        start,
-        optimizer=job.optimizer.name,
-        most=job.optimizer.first,
-        tolerance=job.optimizer.tolerance,
-        scales=scale_count(job.scales, (pixels.shape[1], pixels.shape[0])),
-    )
-    for iterate in steps:
-        result = iterate.image
-        if on_progress is not None:
-            on_progress(iterate.evaluations, iterate.loss)
-    return Image.fromarray(pixels_of(stylizer.shown(result.cpu(), original)))
+    paintings = [np.asarray(picture.convert("RGB")) for picture in styles]
+    return Image.fromarray(painted_picture(pixels, paintings, job, RunSettings.of(settings), on_progress))
 
 
-def _settings_of(*, style: dict[str, Any], iterations: int, color: str, size: int | str, **top: Any) -> tuple[Pipeline, Job]:
+def _settings_of(
+    *, style: dict[str, Any], iterations: int, color: str, size: int | str, init: str, **top: Any
+) -> tuple[Pipeline, Job]:
     """The arguments of `stylize`, held to what a pipeline.yaml may say.
 
     Raises:
         UsageError: one of them has a value that it may not have.
     """
-    job = {"style": {"images": ["style"], **style}, "optimizer": {"first": iterations}, "color": color, "size": size}
+    optimizer = {"first": iterations}
+    job = {"style": {"images": ["style"], **style}, "optimizer": optimizer, "color": color, "size": size, "init": init}
     named = {"name": "stylize", "input": "content", "output": "result", **job}
     pipeline, problems = validated(Located.of({"version": 1, "jobs": [named], **top}), {"folder": Path()})
     if problems or pipeline is None:

@@ -102,12 +102,12 @@ class FrameDone(Event):
         seconds: from the frame's decoding to its file.
         optimising_seconds: of these, those in which it was optimized; the rest went into waiting for the frame and its flow,
             into its start, and into writing it.
-        evaluations: iterations spent.
+        evaluations: iterations spent; 0 from an engine that does not iterate.
         most_evaluations: iterations that it might have taken.
         pixels: of the frame, width times height.
-        loss: the last one's total loss.
-        content_loss: its content part, weighted.
-        style_loss: its style part, weighted; what has come into view counts more.
+        loss: the last one's total loss; None from an engine that knows of none.
+        content_loss: its content part, weighted, or None.
+        style_loss: its style part, weighted, or None; what has come into view counts more.
         warping_error: flicker: how far the frame is from the one before, moved along the flow, where the flow can be
             trusted (Lai et al. 2018, section 3.2): mean squared difference of values from 0 to 1, before encoding. None
             where no flow is used: for a clip's first frame, and where no motion is asked for.
@@ -123,9 +123,9 @@ class FrameDone(Event):
     evaluations: int
     most_evaluations: int
     pixels: int
-    loss: float
-    content_loss: float
-    style_loss: float
+    loss: float | None
+    content_loss: float | None
+    style_loss: float | None
     warping_error: float | None = None
     is_final: bool = True
 

@@ -130,7 +130,7 @@ class _Tallies:
                 str(tally.frames_done),
                 f"{pace:.2f}" if pace is not None else "–",
                 f"{tally.evaluations / tally.frames_done:.0f}" if tally.frames_done else "–",
-                f"{latest.loss:.3f}" if latest is not None else "–",
+                f"{latest.loss:.3f}" if latest is not None and latest.loss is not None else "–",
             )
         return table
 
@@ -248,7 +248,7 @@ class BarProgress:
         """What was under way of a file begins again, or never."""
         self._under_way = {key: share for key, share in self._under_way.items() if key[1] != path}
 
-    def _update(self, job: str, loss: float, iterations: str) -> None:
+    def _update(self, job: str, loss: float | None, iterations: str) -> None:
         tally, pace = self._tallies.by_job[job], self._tallies.pace()
         done = tally.planned.frames - tally.forecast.frames_left
         # Workers have several frames of a job under way at the same time.
@@ -258,7 +258,7 @@ class BarProgress:
             atomic_write=min(done + parts, tally.planned.frames),
             pace=f"{tally.seconds_a_frame:.1f} s/frame" if tally.seconds_a_frame is not None else "",
             left=_left(tally.forecast.seconds_left(pace)),
-            loss=f"loss {loss:.3f}",
+            loss=f"loss {loss:.3f}" if loss is not None else "",
             iterations=iterations,
         )
         if self._all is not None:
@@ -342,7 +342,8 @@ class LineProgress:
             facts.append(f"{tally.seconds_a_frame:.1f} s a frame")
         left = tally.forecast.seconds_left(pace)
         facts += [f"{as_duration(left)} left"] if left is not None else []
-        facts += [f"loss {event.loss:.3f}", f"{tally.evaluations} iterations in all"]
+        if event.loss is not None:
+            facts += [f"loss {event.loss:.3f}", f"{tally.evaluations} iterations in all"]
         line = f"{event.job}: {', '.join(facts)}"
         if len(self._tallies.by_job) > 1:
             left = self._tallies.seconds_left()

@@ -98,7 +98,8 @@ class Tracker:
     def _frame(self, board: Board, event: FrameDone) -> None:
         optimization = self._first_frames.pop((event.job, event.path, event.frame_index), None)
         if optimization is not None:
-            board.draw(optimization, event.evaluations, {"loss": event.loss})
+            if event.loss is not None:
+                board.draw(optimization, event.evaluations, {"loss": event.loss})
             board.end(optimization)
         step = event.frame_index
         if (event.job, event.path) not in self._videos:
@@ -110,10 +111,10 @@ class Tracker:
             "style_loss": event.style_loss,
             "evaluations": float(event.evaluations),
             "seconds": event.seconds,
+            "warping_error": event.warping_error,
         }
-        if event.warping_error is not None:
-            values["warping_error"] = event.warping_error
-        board.draw(self._series(event.job, event.path), step, values)
+        known = {name: value for name, value in values.items() if value is not None}
+        board.draw(self._series(event.job, event.path), step, known)
 
 
 class TensorBoard:

@@ -272,7 +272,7 @@ class Run:
                 # Frames that several outputs share are painted for the first of them; the others find them there.
                 if task.output.found.video is not None:
                     return _is_same(waiting[task.clip.fingerprint][0], task)
-                return task.before is None or task.output.linked_output not in unfinished
+                return task.linked_picture is None or task.output.linked_output not in unfinished
 
             again: list[ClipTask] = []
             clips_left: dict[Path, int] = {}

@@ -79,11 +79,11 @@ class _Gram(torch.autograd.Function):
     def forward(ctx: Any, activation: Tensor, weight: Tensor | None) -> Tensor:  # type: ignore[override]
         ctx.save_for_backward(activation, weight)
         positions = sampling_positions(activation)
-        mass: Tensor | int = len(positions)
+        count: Tensor | int = len(positions)
         if weight is not None:
             # In one order of positions, whatever the memory of either; a root on both sides keeps the product symmetric.
             positions = positions * sampling_positions(weight).sqrt().to(positions.dtype)
-            mass = weight.sum()
+            count = weight.sum()
         # Products run in the activation's own precision, on as many positions as one product of 16-bit types
         # sums without harm; those sums are added in float32, where neither range nor small differences are lost.
         wide = torch.promote_types(activation.dtype, torch.float32)
@@ -93,7 +93,7 @@ class _Gram(torch.autograd.Function):
         matrix = (rest.T @ rest).to(wide)
         if whole:
             matrix += torch.bmm(chunks.transpose(1, 2), chunks).to(wide).sum(0)
-        return matrix / mass
+        return matrix / count
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
@@ -101,8 +101,8 @@ class _Gram(torch.autograd.Function):
         activation, weight = ctx.saved_tensors
         positions = sampling_positions(activation)
         # d tr(Sᵀ FᵀF) = tr((S + Sᵀ) Fᵀ dF), the paper's equation 6 before its chain rule.
-        mass = len(positions) if weight is None else weight.sum()
-        slope = positions @ ((gradient + gradient.T) / mass).to(activation.dtype)
+        count = len(positions) if weight is None else weight.sum()
+        slope = positions @ ((gradient + gradient.T) / count).to(activation.dtype)
         if weight is not None:
             slope *= sampling_positions(weight).to(slope.dtype)
         _, channels, height, width = activation.shape
@@ -116,12 +116,12 @@ class Moments:
     Attributes:
         gram: channels x channels: mean of the products of each two channels.
         mean: channels: mean of each; None where only the Gram matrix is compared.
-        mass: positions that were averaged over, or the sum of their weights; a scalar.
+        count: positions that were averaged over, or the sum of their weights; a scalar.
     """
 
     gram: Tensor
     mean: Tensor | None
-    mass: Tensor
+    count: Tensor
 
     @property
     def covariance(self) -> Tensor:
@@ -131,19 +131,19 @@ class Moments:
         return covariance
 
     @functools.cached_property
-    def floor(self) -> Tensor:
+    def eps(self) -> Tensor:
         """A variance too small to matter, a scalar: it keeps roots of singular covariances differentiable."""
-        return COVARIANCE_FLOOR * self.covariance.diagonal().mean().clamp_min(_TINY)
+        return COVARIANCE_EPS * self.covariance.diagonal().mean().clamp_min(_TINY)
 
     @functools.cached_property
     def covariance_root(self) -> Tensor:
-        """The symmetric square root of the covariance with the floor added."""
+        """The symmetric square root of the covariance with `eps` added to each variance."""
         values, vectors = torch.linalg.eigh(self.covariance)
-        root: Tensor = (vectors * (values.clamp_min(0) + self.floor).sqrt()) @ vectors.T
+        root: Tensor = (vectors * (values.clamp_min(0) + self.eps).sqrt()) @ vectors.T
         return root
 
 
-COVARIANCE_FLOOR = 1e-3
+COVARIANCE_EPS = 1e-3
 """Share of a layer's mean variance that is added to every direction's: its square is what float32 still tells from zero."""
 
 
@@ -157,15 +157,17 @@ def moments(activation: Tensor, weight: Tensor | None = None, *, with_mean: bool
         with_mean: whether the mean is wanted beside the Gram matrix.
     """
     wide = torch.promote_types(activation.dtype, torch.float32)
-    count = activation.shape[-2] * activation.shape[-1]
-    # The paper normalizes the guidance to a sum of squares of 1; here a mean over what counts stays a mean.
-    mass = torch.full((), float(count), device=activation.device) if weight is None else weight.to(wide).sum()
+    # The paper normalizes the guidance to a sum of squares of 1. Here the weights sum to the count, so a mean stays a mean.
+    if weight is None:
+        count = torch.full((), float(activation.shape[-2] * activation.shape[-1]), device=activation.device)
+    else:
+        count = weight.to(wide).sum()
     mean = None
     if with_mean and weight is None:
         mean = activation[0].mean(dim=(1, 2), dtype=wide)
     elif with_mean and weight is not None:
-        mean = (activation * weight.to(activation.dtype))[0].sum(dim=(1, 2), dtype=wide) / mass
-    return Moments(gram(activation, weight), mean, mass)
+        mean = (activation * weight.to(activation.dtype))[0].sum(dim=(1, 2), dtype=wide) / count
+    return Moments(gram(activation, weight), mean, count)
 
 
 def sampling_positions(activation: Tensor) -> Tensor:
@@ -203,27 +205,27 @@ def wasserstein_distance(found: Moments, target: Moments) -> Tensor:
         target: of as many channels; a constant.
 
     Returns:
-        A scalar: 0 when equal, 1, but for the floor, when the picture has no activation at all.
+        A scalar: 0 when equal, 1, but for `eps`, when the picture has no activation at all.
     """
     assert found.mean is not None
     assert target.mean is not None
     shift = (found.mean - target.mean).square().sum()
-    floor = target.floor * len(target.mean)
-    # Both covariances get the floor, so that the distance of equal ones stays 0.
-    spread = found.covariance.trace() + target.covariance.trace() + 2 * floor
-    overlap: Tensor = _RootTrace.apply(found.covariance, target.covariance_root, target.floor)  # type: ignore[no-untyped-call]
+    eps = target.eps * len(target.mean)
+    # `eps` is added to both covariances, so that the distance of equal ones stays 0.
+    spread = found.covariance.trace() + target.covariance.trace() + 2 * eps
+    overlap: Tensor = _RootTrace.apply(found.covariance, target.covariance_root, target.eps)  # type: ignore[no-untyped-call]
     distance: Tensor = (shift + spread - 2 * overlap) / target.gram.trace().clamp_min(_TINY)
     return distance
 
 
 class _RootTrace(torch.autograd.Function):
-    """tr(R (Σ + floor) R)^½; its derivative needs no derivative of eigenvectors, which does not exist where two are alike."""
+    """tr(R (Σ + eps) R)^½; its derivative needs no derivative of eigenvectors, which does not exist where two are alike."""
 
     @staticmethod
-    def forward(ctx: Any, covariance: Tensor, root: Tensor, floor: Tensor) -> Tensor:  # type: ignore[override]
-        inner = root @ (covariance + floor * torch.eye(len(root), dtype=root.dtype, device=root.device)) @ root
+    def forward(ctx: Any, covariance: Tensor, root: Tensor, eps: Tensor) -> Tensor:  # type: ignore[override]
+        inner = root @ (covariance + eps * torch.eye(len(root), dtype=root.dtype, device=root.device)) @ root
         values, vectors = torch.linalg.eigh(inner)
-        roots = values.clamp_min(floor**2).sqrt()
+        roots = values.clamp_min(eps**2).sqrt()
         # d tr M^½ = ½ tr(M^-½ dM), for symmetric M.
         half = root @ vectors
         ctx.save_for_backward((half / (2 * roots)) @ half.T)

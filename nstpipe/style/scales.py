@@ -25,6 +25,6 @@ def scale_count(wanted: int | str, size: tuple[int, int]) -> int:
     return 1 + max(0, round(math.log2(max(size) / SMALLEST_AUTO_PIXELS)))
 
 
-def cost(evaluations: int, scales: int) -> int:
-    """So many evaluations at each scale, counted in evaluations at full size."""
-    return math.ceil(evaluations * sum(0.25**smaller for smaller in range(scales)))
+def cost(iterations: int, scales: int) -> int:
+    """Return the cost of so many iterations at each scale, in iterations at full size."""
+    return math.ceil(iterations * sum(0.25**smaller for smaller in range(scales)))

@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nstpipe.style.features import FeatureExtractor
 from nstpipe.style.layers import pixels_a_position
+from nstpipe.style.loss_weights import LossWeights
 from nstpipe.style.losses import Moments, content_distance, moments
-from nstpipe.style.objective import FeatureExtractor, KeepMask, Losses, LossWeights, StyleTarget, TemporalTarget, picture_losses
+from nstpipe.style.objective import KeepMask, Losses, StyleTarget, TemporalTarget, picture_losses
 from nstpipe.style.vgg import VGG19
 
 GRID_PIXELS = 16
@@ -141,17 +143,17 @@ class _Sum:
         self._parts: Moments | None = None
 
     def add(self, part: Moments) -> None:
-        grams, mass = part.gram * part.mass, part.mass
-        means = part.mean * mass if part.mean is not None else None
+        grams, count = part.gram * part.count, part.count
+        means = part.mean * count if part.mean is not None else None
         if self._parts is not None:
-            grams, mass = grams + self._parts.gram, mass + self._parts.mass
+            grams, count = grams + self._parts.gram, count + self._parts.count
             means = means + self._parts.mean if means is not None and self._parts.mean is not None else None
-        self._parts = Moments(grams, means, mass)
+        self._parts = Moments(grams, means, count)
 
     def mean(self) -> Moments:
         assert self._parts is not None, "a layer without a position"
-        grams, means, mass = self._parts.gram, self._parts.mean, self._parts.mass
-        return Moments(grams / mass, means / mass if means is not None else None, mass)
+        grams, means, count = self._parts.gram, self._parts.mean, self._parts.count
+        return Moments(grams / count, means / count if means is not None else None, count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,19 +163,19 @@ class _Slope:
     Attributes:
         gram: channels x channels, after the Gram matrix.
         mean: channels, after the mean; None if it does not matter.
-        mass: over which both are means.
+        count: over which both are means.
     """
 
     gram: Tensor
     mean: Tensor | None
-    mass: Tensor
+    count: Tensor
 
     def share(self, part: Moments) -> Tensor:
         """A scalar whose gradient is a part's share of the loss's."""
         share = (part.gram * self.gram).sum()
         if part.mean is not None and self.mean is not None:
             share = share + (part.mean * self.mean).sum()
-        return share * (part.mass / self.mass)
+        return share * (part.count / self.count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,25 +184,25 @@ class TiledObjective:
 
     Attributes:
         view: how VGG19 sees the picture.
-        balance: how much each part counts.
+        loss_weights: how much each part counts.
         content_targets: the content's activations by layer, with the panorama's continuation if there is one.
-        goals: the styles wanted; their weights, too, with the continuation.
+        style_targets: the styles wanted; their weights, too, with the continuation.
         temporal_target: what the picture holds on to.
         side: of a tile, in pixels.
-        held: the part in which nothing is to change; None if there is none.
+        keep_mask: the part in which nothing is to change; None if there is none.
     """
 
     view: FeatureExtractor
-    balance: LossWeights
+    loss_weights: LossWeights
     content_targets: Mapping[str, Tensor]
-    goals: Sequence[StyleTarget]
+    style_targets: Sequence[StyleTarget]
     temporal_target: TemporalTarget | None
     side: int
-    held: KeepMask | None = None
+    keep_mask: KeepMask | None = None
 
     def __call__(self, image: Tensor) -> Losses:
         """The losses of a picture; see `Objective`."""
-        image = self.held.put_back(image) if self.held is not None else image
+        image = self.keep_mask.put_back(image) if self.keep_mask is not None else image
         around, columns = self.view.continued(image)
         height, width = around.shape[-2:]
         tiles = tuple(tiles_of(height, width, self.side, margin_pixels(self.view.network), columns))
@@ -216,7 +218,7 @@ class TiledObjective:
                 tile.cut(gradient).add_(part.grad)
             seen = _Known.apply(around, seen, gradient)
         return picture_losses(
-            image, seen, content, style, self.balance, self.temporal_target, wrapped=self.view.wrap_pixels > 0
+            image, seen, content, style, self.loss_weights, self.temporal_target, wrapped=self.view.wrap_pixels > 0
         )
 
     def _energies(self, columns: tuple[int, int]) -> dict[str, Tensor]:
@@ -232,39 +234,39 @@ class TiledObjective:
     def _losses(
         self, around: Tensor, tiles: tuple[Tile, ...], energies: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor, dict[tuple[str, int], _Slope]]:
-        """Style and content loss, and the derivative after the moments of each layer for each goal."""
+        """Style and content loss, and the derivative after the moments of each layer for each target."""
         sums: dict[tuple[str, int], _Sum] = {}
         content = around.new_zeros(())
         for tile in tiles:
             activations = self.view.activations(tile.cut(around))
             content = content + self._content(activations, tile, energies)
-            for layer in self.balance.style:
+            for layer in self.loss_weights.style:
                 for index, part in self._parts(activations, tile, layer):
                     sums.setdefault((layer, index), _Sum()).add(part)
         style = around.new_zeros(())
         slopes: dict[tuple[str, int], _Slope] = {}
-        shares = self.balance.style_shares()
+        shares = self.loss_weights.style_shares()
         for (layer, index), total in sums.items():
-            goal, found = self.goals[index], total.mean()
+            target, found = self.style_targets[index], total.mean()
             free = [part.requires_grad_(True) for part in (found.gram, found.mean) if part is not None]
             with torch.enable_grad():
-                distance = shares[layer] * goal.share * goal.loss(layer, found)
+                distance = shares[layer] * target.share * target.loss(layer, found)
                 gradients = torch.autograd.grad(distance, free)
-            slopes[layer, index] = _Slope(gradients[0], gradients[1] if len(gradients) > 1 else None, found.mass)
+            slopes[layer, index] = _Slope(gradients[0], gradients[1] if len(gradients) > 1 else None, found.count)
             style = style + distance.detach()
         return style, content, slopes
 
     def _parts(self, activations: Mapping[str, Tensor], tile: Tile, layer: str) -> Iterator[tuple[int, Moments]]:
-        """What a tile adds to the moments of a layer, for each goal that has a share in it."""
+        """What a tile adds to the moments of a layer, for each target that has a share in it."""
         counted = tile.counted(layer, activations[layer])
         if not counted.shape[-1] * counted.shape[-2]:
             return
         rows, columns = tile.place(layer)
-        for index, goal in enumerate(self.goals):
-            weight = goal.weight(layer)
+        for index, target in enumerate(self.style_targets):
+            weight = target.weight(layer)
             weight = weight[..., rows, columns] if weight is not None else None
             if weight is None or bool(weight.any()):
-                yield index, goal.measured(counted, weight)
+                yield index, target.measured(counted, weight)
 
     def _share(
         self,
@@ -276,14 +278,14 @@ class TiledObjective:
         """A scalar whose gradient is the tile's share of the loss's."""
         activations = self.view.activations(part)
         share = self._content(activations, tile, energies)
-        for layer in self.balance.style:
+        for layer in self.loss_weights.style:
             for index, found in self._parts(activations, tile, layer):
                 share = share + slopes[layer, index].share(found)
         return share
 
     def _content(self, activations: Mapping[str, Tensor], tile: Tile, energies: Mapping[str, Tensor]) -> Tensor:
         total = next(iter(energies.values())).new_zeros(())
-        for layer, share_of_layer in self.balance.content_shares().items():
+        for layer, share_of_layer in self.loss_weights.content_shares().items():
             rows, places = tile.place(layer)
             target = self.content_targets[layer][..., rows, places]
             distance = content_distance(tile.counted(layer, activations[layer]), target, energies[layer])
