@@ -27,6 +27,7 @@ from nstpipe.painting.task import ClipTask, LinkedPicture
 from nstpipe.painting.temporal_target import Result
 from nstpipe.planning.outputs import Clip, InputInfo, Output, failed, is_unchanged
 from nstpipe.system.files import state_of
+from nstpipe.system.memory import ask_for_large_pages
 from nstpipe.system.retry import NO_PRIMITIVE, RETRY_WAITS_SECONDS, is_out_of_memory, is_transient
 from nstpipe.system.stop import Stop, Stopped
 
@@ -56,6 +57,7 @@ def run_clip(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
     Raises:
         NstpipeError: an error that would stop every clip, such as a missing device.
     """
+    ask_for_large_pages()
     limit_megapixels(task.run.max_megapixels)
     with ExitStack() as until_done:
         for attempt, wait_seconds in enumerate((*RETRY_WAITS_SECONDS, None), start=1):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,14 +80,17 @@ def _over_both_sides(matrix: NDArray[np.float64]) -> Tensor:
     return torch.from_numpy(np.kron(matrix, matrix)).float()
 
 
-class Workspace:
-    """Memory for what is between the steps, for one convolution after the other; fresh pages would be cleared each time."""
+class Workspace(threading.local):
+    """Memory for the values between the steps of a convolution, used again by the next one. Each thread has its own.
+
+    Fresh memory would have to be cleared by the system each time.
+    """
 
     def __init__(self) -> None:
         self._memory = torch.empty(0)
 
     def parts(self, *sizes: int) -> list[Tensor]:
-        """So many float32 values each, of any content."""
+        """Return tensors of so many float32 values each, of any content. They are valid until this thread's next call."""
         if len(self._memory) < sum(sizes):
             self._memory = torch.empty(sum(sizes))
         return list(self._memory[: sum(sizes)].split(sizes))
