@@ -90,7 +90,7 @@ def real_group() -> Iterator[Path]:
 
 
 def test_a_real_group(real_group: Path) -> None:
-    code = "from nstpipe.memory import memory; found = memory(); print(found.free_bytes, found.total_bytes)"
+    code = "from nstpipe.system.memory import memory; found = memory(); print(found.free_bytes, found.total_bytes)"
     join = lambda: (real_group / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")  # noqa: E731
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, preexec_fn=join)
     free, total = map(int, done.stdout.split())
