@@ -1,4 +1,4 @@
-"""What is minimized: how far a picture is from its content and from its style."""
+"""The loss that is minimized: the weighted distances of a picture from its content and from its style."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Losses:
     """The loss of one picture, each a scalar tensor.
 
     Attributes:
-        total: all parts together, weighted.
-        content: the content's part, weighted.
-        style: the style's part, weighted.
+        total: the sum of all weighted parts.
+        content: the weighted content loss.
+        style: the weighted style loss.
     """
 
     total: Tensor
@@ -39,13 +39,13 @@ class Losses:
 
 @dataclass(frozen=True, eq=False)
 class TemporalTarget:
-    """What a frame holds on to.
+    """The picture that a frame should stay close to.
 
     Attributes:
-        image: 1 x 3 x height x width, RGB, float32: the previous result, moved to where its parts are now.
-        reliability: height x width, float32, 0 to 1: how far that can be trusted.
-        newness: likewise: 1 for what was not in view before, less for what came into view lately; None if that is not
-            known. Much of a frame may have no reliable flow, and yet was seen before.
+        image: 1 x 3 x height x width, RGB, float32: the previous result, warped to the current frame.
+        reliability: height x width, float32, 0 to 1: how far the flow can be trusted.
+        newness: height x width, float32, 0 to 1: 1 for what has just come into view, less for what did so a few frames ago;
+            None if it is not known. It is not the opposite of `reliability`: the flow may fail for what was always in view.
     """
 
     image: Tensor
@@ -53,37 +53,37 @@ class TemporalTarget:
     newness: Tensor | None = None
 
     def to(self, device: torch.device) -> TemporalTarget:
-        """The same on a device."""
+        """Return the same target on a device."""
         newness = self.newness.to(device) if self.newness is not None else None
         return TemporalTarget(self.image.to(device), self.reliability.to(device), newness)
 
 
 @dataclass(frozen=True, eq=False)
 class KeepMask:
-    """A part of the picture in which nothing is to change.
+    """The part of a picture that stays as it is.
 
     Attributes:
-        image: 1 x 3 x height x width, RGB: what is there.
-        weight: 1 x 1 x height x width, 0 to 1: where.
+        image: 1 x 3 x height x width, RGB: the picture that is kept.
+        weight: 1 x 1 x height x width, 0 to 1: where it is kept.
     """
 
     image: Tensor
     weight: Tensor
 
     def put_back(self, image: Tensor) -> Tensor:
-        """A picture with the held part as it was; what was there instead gets no gradient."""
+        """Return a picture with the kept part put back. What was there instead gets no gradient."""
         return torch.lerp(image, self.image, self.weight)
 
 
 @dataclass(frozen=True, eq=False)
 class StyleTarget:
-    """A style, and where it is wanted.
+    """A style, and where in the picture it is wanted.
 
     Attributes:
         targets: the style's moments by layer.
         distance: how a picture's moments are compared with them.
-        share: how much it counts, beside the strength that all styles have in common.
-        weights: by layer, 1 x 1 x height x width: how much each position counts; None for all of the picture alike.
+        share: factor of this style's loss, beside the strength that all styles share.
+        weights: the weight of each position by layer, 1 x 1 x height x width; None if all positions count alike.
     """
 
     targets: Mapping[str, Moments]
@@ -92,15 +92,15 @@ class StyleTarget:
     weights: Mapping[str, Tensor] | None = None
 
     def weight(self, layer: str) -> Tensor | None:
-        """How much each position of a layer counts."""
+        """Return the weight of each position of a layer, or None if all count alike."""
         return self.weights[layer] if self.weights is not None else None
 
     def measured(self, activation: Tensor, weight: Tensor | None) -> Moments:
-        """What the distance needs to know of a layer."""
+        """Return the moments of an activation that the distance compares."""
         return moments(activation, weight, with_mean=self.distance == "wasserstein")
 
     def loss(self, layer: str, found: Moments) -> Tensor:
-        """How far a layer is from the style, a scalar."""
+        """Return the distance of a layer's moments from the style, a scalar."""
         if self.distance == "wasserstein":
             return wasserstein_distance(found, self.targets[layer])
         return gram_distance(found.gram, self.targets[layer].gram)
@@ -108,15 +108,15 @@ class StyleTarget:
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """The loss of a picture, as a function of its pixels (equation 7 of the paper, plus total variation).
+    """The loss of a picture as a function of its pixels (equation 7 of the paper, plus total variation).
 
     Attributes:
-        view: how VGG19 sees the picture.
-        loss_weights: how much each part counts.
+        view: computes the activations.
+        loss_weights: the weight of each part of the loss.
         content_targets: the content's activations by layer.
-        style_targets: the styles wanted.
-        temporal_target: what the picture holds on to; None at a clip's beginning.
-        keep_mask: the part in which nothing is to change; None if there is none.
+        style_targets: the styles.
+        temporal_target: the warped previous result; None for a clip's first frame.
+        keep_mask: the part that stays as it is; None if there is none.
     """
 
     view: FeatureExtractor
@@ -127,7 +127,7 @@ class Objective:
     keep_mask: KeepMask | None = None
 
     def __call__(self, image: Tensor) -> Losses:
-        """The losses of a picture, 1 x 3 x height x width, float32, RGB, 0 to 1; differentiable."""
+        """Return the losses of a picture, 1 x 3 x height x width, float32, RGB, 0 to 1. They are differentiable."""
         image = self.keep_mask.put_back(image) if self.keep_mask is not None else image
         content, style = image.new_zeros(()), image.new_zeros(())
         content_shares, style_shares = self.loss_weights.content_shares(), self.loss_weights.style_shares()
@@ -153,15 +153,15 @@ def picture_losses(
     *,
     wrapped: bool,
 ) -> Losses:
-    """Add to what VGG19 sees what is measured on the pixels themselves.
+    """Add the total variation and the temporal loss, which are measured on the pixels themselves.
 
     Args:
         image: 1 x 3 x height x width, RGB.
-        seen: content and style loss together, differentiable.
-        content: content loss, weighted.
-        style: style loss, weighted.
-        loss_weights: how much each part counts.
-        temporal_target: what the picture holds on to.
+        seen: the sum of content and style loss, differentiable.
+        content: the weighted content loss.
+        style: the weighted style loss.
+        loss_weights: the weight of each part of the loss.
+        temporal_target: the warped previous result, or None.
         wrapped: whether the left edge continues the right one.
     """
     total = seen

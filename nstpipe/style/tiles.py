@@ -1,8 +1,8 @@
-"""Pictures too large for memory, tile by tile, with the same result as in one piece.
+"""The loss of a picture that is too large for memory, tile by tile, with the same result as in one piece.
 
-The Gram matrix of a picture is the mean over its positions, so it can be summed over tiles. A first pass over the tiles
-finds the Gram matrices and with them the loss and its derivative after each Gram; a second pass finds each tile's share
-of the gradient. Each tile is seen with a margin as wide as VGG19's view, and only what lies inside counts.
+A Gram matrix is a mean over positions, so it can be summed over tiles. A first pass over the tiles finds the Gram matrices,
+and with them the loss and its derivative with respect to each Gram matrix. A second pass finds each tile's part of the
+gradient. Each tile has a margin as wide as VGG19's receptive field, and only what lies inside the margin counts.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from nstpipe.style.objective import KeepMask, Losses, StyleTarget, TemporalTarge
 from nstpipe.style.vgg import VGG19
 
 GRID_PIXELS = 16
-"""Tiles begin at multiples of it, so that every pooling cuts them as it cuts the whole picture."""
+"""Tiles begin at multiples of this, so every pooling cuts them as it cuts the whole picture."""
 
 
 def margin_pixels(network: VGG19) -> int:
-    """What a tile must show around itself for the last layer to see all that it would: a multiple of `GRID_PIXELS`."""
+    """Return the margin of a tile in pixels, a multiple of `GRID_PIXELS` that covers the receptive field of the last layer."""
     return math.ceil(network.reach_pixels / GRID_PIXELS) * GRID_PIXELS
 
 
@@ -37,8 +37,8 @@ class Tile:
     """A part of a picture, in pixels.
 
     Attributes:
-        top, bottom, left, right: of what counts; the ends are not part of it.
-        outer: the same four of what is looked at, with the margins.
+        top, bottom, left, right: the bounds of what counts; bottom and right are exclusive.
+        outer: the same four bounds with the margins.
     """
 
     top: int
@@ -48,12 +48,12 @@ class Tile:
     outer: tuple[int, int, int, int]
 
     def cut(self, picture: Tensor) -> Tensor:
-        """What is looked at, of 1 x channels x height x width."""
+        """Return the tile with its margins, cut from a picture, 1 x channels x height x width."""
         top, bottom, left, right = self.outer
         return picture[..., top:bottom, left:right]
 
     def counted(self, layer: str, activation: Tensor) -> Tensor:
-        """What counts, of the activation of what is looked at."""
+        """Return the part of an activation that counts, without the margins."""
         step = pixels_a_position(layer)
         top, _, left, _ = self.outer
         rows = slice((self.top - top) // step, self.bottom // step - top // step)
@@ -61,20 +61,20 @@ class Tile:
         return activation[..., rows, columns]
 
     def place(self, layer: str) -> tuple[slice, slice]:
-        """Where that lies in the activation of the whole picture."""
+        """Return the rows and columns of that part in the activation of the whole picture."""
         step = pixels_a_position(layer)
         return slice(self.top // step, self.bottom // step), slice(self.left // step, self.right // step)
 
 
 def tiles_of(height: int, width: int, side: int, margin: int, columns: tuple[int, int] | None = None) -> Iterator[Tile]:
-    """Tiles that together count every pixel once.
+    """Yield tiles that together count every pixel once.
 
     Args:
         height: of the picture, in pixels.
-        width: likewise.
-        side: of a tile without its margins, a multiple of `GRID_PIXELS`.
+        width: of the picture, in pixels.
+        side: side of a tile without its margins, in pixels, a multiple of `GRID_PIXELS`.
         margin: see `margin_pixels`.
-        columns: first and end of the columns that count, the first a multiple of `GRID_PIXELS`; None for all.
+        columns: first and end of the columns that count, the first a multiple of `GRID_PIXELS`; None if all count.
     """
     first, end = columns or (0, width)
     for top in range(0, height, side):
@@ -92,11 +92,11 @@ def tiles_of(height: int, width: int, side: int, margin: int, columns: tuple[int
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What a picture's layers hold.
+    """Moments and activations of a picture.
 
     Attributes:
-        moments: by layer, with their means.
-        activations: of the whole picture, by layer.
+        moments: the moments by layer, with their means.
+        activations: the activations of the whole picture by layer.
     """
 
     moments: Mapping[str, Moments]
@@ -107,12 +107,12 @@ class Measured:
 def measure(
     view: FeatureExtractor, image: Tensor, side: int, *, styles: frozenset[str], activations: frozenset[str]
 ) -> Measured:
-    """Look at a picture tile by tile.
+    """Measure a picture tile by tile.
 
     Args:
-        view: how VGG19 sees it.
+        view: computes the activations.
         image: 1 x 3 x height x width, RGB, 0 to 1.
-        side: of a tile, in pixels.
+        side: side of a tile, in pixels.
         styles: layers whose moments are wanted.
         activations: layers whose activations are wanted.
     """
@@ -137,7 +137,7 @@ def measure(
 
 
 class _Sum:
-    """Moments of parts that add up to those of the whole."""
+    """Adds the moments of parts up to those of the whole."""
 
     def __init__(self) -> None:
         self._parts: Moments | None = None
@@ -158,12 +158,12 @@ class _Sum:
 
 @dataclass(frozen=True, eq=False)
 class _Slope:
-    """The loss's derivative after what was measured of a layer, for the whole picture.
+    """The derivative of the whole picture's loss with respect to the moments of a layer.
 
     Attributes:
-        gram: channels x channels, after the Gram matrix.
-        mean: channels, after the mean; None if it does not matter.
-        count: over which both are means.
+        gram: channels x channels: the derivative with respect to the Gram matrix.
+        mean: channels: the derivative with respect to the mean; None if the loss does not use the mean.
+        count: the number of positions, or the sum of their weights, over which both are means.
     """
 
     gram: Tensor
@@ -171,7 +171,7 @@ class _Slope:
     count: Tensor
 
     def share(self, part: Moments) -> Tensor:
-        """A scalar whose gradient is a part's share of the loss's."""
+        """Return a scalar whose gradient is this part's share of the loss's gradient."""
         share = (part.gram * self.gram).sum()
         if part.mean is not None and self.mean is not None:
             share = share + (part.mean * self.mean).sum()
@@ -183,13 +183,13 @@ class TiledObjective:
     """`nstpipe.style.objective.Objective`, in the memory of a tile.
 
     Attributes:
-        view: how VGG19 sees the picture.
-        loss_weights: how much each part counts.
-        content_targets: the content's activations by layer, with the panorama's continuation if there is one.
-        style_targets: the styles wanted; their weights, too, with the continuation.
-        temporal_target: what the picture holds on to.
-        side: of a tile, in pixels.
-        keep_mask: the part in which nothing is to change; None if there is none.
+        view: computes the activations.
+        loss_weights: the weight of each part of the loss.
+        content_targets: the content's activations by layer, with the strips of a panorama.
+        style_targets: the styles; their weights, too, are with the strips of a panorama.
+        temporal_target: the warped previous result, or None.
+        side: side of a tile, in pixels.
+        keep_mask: the part that stays as it is; None if there is none.
     """
 
     view: FeatureExtractor
@@ -201,7 +201,7 @@ class TiledObjective:
     keep_mask: KeepMask | None = None
 
     def __call__(self, image: Tensor) -> Losses:
-        """The losses of a picture; see `Objective`."""
+        """Return the losses of a picture; see `Objective`."""
         image = self.keep_mask.put_back(image) if self.keep_mask is not None else image
         around, columns = self.view.continued(image)
         height, width = around.shape[-2:]
@@ -222,7 +222,7 @@ class TiledObjective:
         )
 
     def _energies(self, columns: tuple[int, int]) -> dict[str, Tensor]:
-        """ΣP² of the content's layers, where it counts."""
+        """Return ΣP² of each content layer, without the strips of a panorama."""
         energies: dict[str, Tensor] = {}
         for layer, target in self.content_targets.items():
             step = pixels_a_position(layer)
@@ -234,7 +234,7 @@ class TiledObjective:
     def _losses(
         self, around: Tensor, tiles: tuple[Tile, ...], energies: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor, dict[tuple[str, int], _Slope]]:
-        """Style and content loss, and the derivative after the moments of each layer for each target."""
+        """Return the style loss, the content loss, and the derivatives with respect to the moments, by layer and style."""
         sums: dict[tuple[str, int], _Sum] = {}
         content = around.new_zeros(())
         for tile in tiles:
@@ -257,7 +257,7 @@ class TiledObjective:
         return style, content, slopes
 
     def _parts(self, activations: Mapping[str, Tensor], tile: Tile, layer: str) -> Iterator[tuple[int, Moments]]:
-        """What a tile adds to the moments of a layer, for each target that has a share in it."""
+        """Yield the index of each style that is wanted in a tile, with the moments that the tile adds to a layer."""
         counted = tile.counted(layer, activations[layer])
         if not counted.shape[-1] * counted.shape[-2]:
             return
@@ -275,7 +275,7 @@ class TiledObjective:
         slopes: Mapping[tuple[str, int], _Slope],
         energies: Mapping[str, Tensor],
     ) -> Tensor:
-        """A scalar whose gradient is the tile's share of the loss's."""
+        """Return a scalar whose gradient is the tile's share of the loss's gradient."""
         activations = self.view.activations(part)
         share = self._content(activations, tile, energies)
         for layer in self.loss_weights.style:
@@ -294,7 +294,7 @@ class TiledObjective:
 
 
 class _Known(torch.autograd.Function):
-    """A value whose gradient is known already."""
+    """Returns a value whose gradient has been computed already."""
 
     @staticmethod
     def forward(ctx: Any, picture: Tensor, value: Tensor, gradient: Tensor) -> Tensor:  # type: ignore[override]
