@@ -493,36 +493,39 @@ def stylize(
         ItemError: the picture is too small for VGG19 at this size.
         MachineError: weights or device are missing.
     """
-    styles = [style] if isinstance(style, Image.Image) else list(style)
-    if not all(isinstance(picture, Image.Image) for picture in (content, *styles)):
-        raise UsageError("stylize: content and style should be pictures of PIL, as PIL.Image.open gives them.")
-    if not styles:
-        raise UsageError("stylize: style is empty; give one picture or more.")
-    if init not in ("matched", "content", "noise", "blank"):
-        raise UsageError(f"stylize: found init={init!r}; allowed are matched, content, noise and blank.")
-    settings, job = _settings_of(
-        style={"strength": strength, "scale": scale},
-        iterations=iterations,
-        color=color,
-        size=size,
-        init=init,
-        weights=str(weights),
-        device=device,
-        seed=seed,
-    )
+    styles = _checked_pictures(content, style)
+    look = {"strength": strength, "scale": scale}
+    top = {"weights": str(weights), "device": device, "seed": seed}
+    settings, job = _settings_of(look, iterations=iterations, color=color, size=size, init=init, **top)
     pixels = np.asarray(ImageOps.exif_transpose(content).convert("RGB"))
     paintings = [np.asarray(picture.convert("RGB")) for picture in styles]
     return Image.fromarray(painted_picture(pixels, paintings, job, RunSettings.of(settings), on_progress))
 
 
-def _settings_of(
-    *, style: dict[str, Any], iterations: int, color: str, size: int | str, init: str, **top: Any
-) -> tuple[Pipeline, Job]:
-    """The arguments of `stylize`, held to what a pipeline.yaml may say.
+def _checked_pictures(content: Image.Image, style: Image.Image | Sequence[Image.Image]) -> list[Image.Image]:
+    """Return the paintings that `stylize` was given.
 
     Raises:
-        UsageError: one of them has a value that it may not have.
+        UsageError: an argument is not a picture, or there is no painting.
     """
+    styles = [style] if isinstance(style, Image.Image) else list(style)
+    if not all(isinstance(picture, Image.Image) for picture in (content, *styles)):
+        raise UsageError("stylize: content and style should be pictures of PIL, as PIL.Image.open gives them.")
+    if not styles:
+        raise UsageError("stylize: style is empty; give one picture or more.")
+    return styles
+
+
+def _settings_of(
+    style: dict[str, Any], *, iterations: int, color: str, size: int | str, init: str, **top: Any
+) -> tuple[Pipeline, Job]:
+    """Return the arguments of `stylize` as settings, checked like a pipeline.yaml.
+
+    Raises:
+        UsageError: an argument has a value that it may not have.
+    """
+    if init not in ("matched", "content", "noise", "blank"):
+        raise UsageError(f"stylize: found init={init!r}; allowed are matched, content, noise and blank.")
     optimizer = {"first": iterations}
     job = {"style": {"images": ["style"], **style}, "optimizer": optimizer, "color": color, "size": size, "init": init}
     named = {"name": "stylize", "input": "content", "output": "result", **job}

@@ -75,7 +75,7 @@ def painted_frames(
             except ItemError as error:
                 place = source.path if frame.time is None else f"{source.path}, frame {frame.frame_index + 1}"
                 raise ItemError(f"{place}: {error.problem}", error.next_step) from error
-            optimising_seconds = time.monotonic() - started
+            optimizing_seconds = time.monotonic() - started
             # The next frames need the result in float32.
             image = start.image if start.is_kept else last.image.cpu().contiguous()
             result = Result(image, start.newness) if start.newness is not None else Result.of_image(image)
@@ -85,25 +85,39 @@ def painted_frames(
             else:
                 pixels = pixels_of(image, EARLIER_BITS)
             yield frame, pixels, result
-            emit(
-                FrameDone(
-                    job=job.name,
-                    path=str(task.output.found.file.path),
-                    first_frame_index=task.clip.first_frame_index,
-                    frame_index=frame.frame_index,
-                    seconds=time.monotonic() - began,
-                    optimising_seconds=optimising_seconds,
-                    evaluations=last.iterations,
-                    most_evaluations=cost(start.options.max_iterations, start.options.scales),
-                    pixels=size[0] * size[1],
-                    loss=last.loss,
-                    content_loss=last.content_loss,
-                    style_loss=last.style_loss,
-                    warping_error=_warping_error(image, start),
-                    is_final=once.is_last,
-                )
-            )
+            seconds = time.monotonic() - began
+            emit(_frame_done(task, frame, start, last, image, seconds, optimizing_seconds, is_final=once.is_last))
             began = time.monotonic()
+
+
+def _frame_done(
+    task: ClipTask,
+    frame: Frame,
+    start: Start,
+    last: Iterate,
+    image: Tensor,
+    seconds: float,
+    optimizing_seconds: float,
+    *,
+    is_final: bool,
+) -> FrameDone:
+    width, height = task.output.size
+    return FrameDone(
+        job=task.output.job.name,
+        path=str(task.output.found.file.path),
+        first_frame_index=task.clip.first_frame_index,
+        frame_index=frame.frame_index,
+        seconds=seconds,
+        optimising_seconds=optimizing_seconds,
+        evaluations=last.iterations,
+        most_evaluations=cost(start.options.max_iterations, start.options.scales),
+        pixels=width * height,
+        loss=last.loss,
+        content_loss=last.content_loss,
+        style_loss=last.style_loss,
+        warping_error=_warping_error(image, start),
+        is_final=is_final,
+    )
 
 
 def _warping_error(image: Tensor, start: Start) -> float | None:
