@@ -303,63 +303,44 @@ def stylize(
     import numpy as np
     from PIL import Image, ImageOps
 
-    from nstpipe.media.frame import resized, working_size
-    from nstpipe.media.tensors import pixels_of, tensor_of
-    from nstpipe.painting.engines import engine_settings
+    from nstpipe.painting.picture import painted_picture
     from nstpipe.painting.task import RunSettings
-    from nstpipe.style.engine import Engine
-    from nstpipe.style.scales import scale_count
-    from nstpipe.style.settings import StylePicture
 
+    styles = _checked_pictures(content, style)
+    look = {"strength": strength, "scale": scale}
+    top = {"weights": str(weights), "device": device, "seed": seed}
+    settings, job = _settings_of(look, iterations=iterations, color=color, size=size, init=init, **top)
+    pixels = np.asarray(ImageOps.exif_transpose(content).convert("RGB"))
+    paintings = [np.asarray(picture.convert("RGB")) for picture in styles]
+    return Image.fromarray(painted_picture(pixels, paintings, job, RunSettings.of(settings), on_progress))
+
+
+def _checked_pictures(content: Image.Image, style: Image.Image | Sequence[Image.Image]) -> list[Image.Image]:
+    """Return the paintings that `stylize` was given.
+
+    Raises:
+        UsageError: an argument is not a picture, or there is no painting.
+    """
     styles = [style] if isinstance(style, Image.Image) else list(style)
     if not all(isinstance(picture, Image.Image) for picture in (content, *styles)):
         raise UsageError("stylize: content and style should be pictures of PIL, as PIL.Image.open gives them.")
     if not styles:
         raise UsageError("stylize: style is empty; give one picture or more.")
-    if init not in ("matched", "content", "noise", "blank"):
-        raise UsageError(f"stylize: found init={init!r}; allowed are matched, content, noise and blank.")
-    settings, job = _settings_of(
-        style={"strength": strength, "scale": scale},
-        iterations=iterations,
-        color=color,
-        size=size,
-        weights=str(weights),
-        device=device,
-        seed=seed,
-    )
-    engine = Engine(
-        engine_settings(job, RunSettings.of(settings)),
-        [StylePicture(np.asarray(picture.convert("RGB")), 1.0) for picture in styles],
-    )
-    pixels = np.asarray(ImageOps.exif_transpose(content).convert("RGB"))
-    pixels = resized(pixels, working_size((pixels.shape[1], pixels.shape[0]), job.size))
-    original = tensor_of(pixels)
-    stylizer = engine.stylizer(original)
-    seen = stylizer.seen(original)
-    start = stylizer.first_start(seen, init, settings.seed)
-    result = start
-    steps = stylizer.stylize(
-        seen,
-        start,
-        optimizer=job.optimizer.name,
-        most=job.optimizer.first,
-        tolerance=job.optimizer.tolerance,
-        scales=scale_count(job.scales, (pixels.shape[1], pixels.shape[0])),
-    )
-    for iterate in steps:
-        result = iterate.image
-        if on_progress is not None:
-            on_progress(iterate.evaluations, iterate.loss)
-    return Image.fromarray(pixels_of(stylizer.shown(result.cpu(), original)))
+    return styles
 
 
-def _settings_of(*, style: dict[str, Any], iterations: int, color: str, size: int | str, **top: Any) -> tuple[Pipeline, Job]:
-    """The arguments of `stylize`, held to what a pipeline.yaml may say.
+def _settings_of(
+    style: dict[str, Any], *, iterations: int, color: str, size: int | str, init: str, **top: Any
+) -> tuple[Pipeline, Job]:
+    """Return the arguments of `stylize` as settings, checked like a pipeline.yaml.
 
     Raises:
-        UsageError: one of them has a value that it may not have.
+        UsageError: an argument has a value that it may not have.
     """
-    job = {"style": {"images": ["style"], **style}, "optimizer": {"first": iterations}, "color": color, "size": size}
+    if init not in ("matched", "content", "noise", "blank"):
+        raise UsageError(f"stylize: found init={init!r}; allowed are matched, content, noise and blank.")
+    optimizer = {"first": iterations}
+    job = {"style": {"images": ["style"], **style}, "optimizer": optimizer, "color": color, "size": size, "init": init}
     named = {"name": "stylize", "input": "content", "output": "result", **job}
     pipeline, problems = validated(Located.of({"version": 1, "jobs": [named], **top}), {"folder": Path()})
     if problems or pipeline is None:

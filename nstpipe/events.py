@@ -124,9 +124,9 @@ class FrameDone(Event):
     evaluations: int
     most_evaluations: int
     pixels: int
-    loss: float
-    content_loss: float
-    style_loss: float
+    loss: float | None
+    content_loss: float | None
+    style_loss: float | None
     warping_error: float | None = None
     is_final: bool = True
 

@@ -41,7 +41,7 @@ class Schedule:
         """
         if task.output.found.video is not None:
             return _is_same(self._sharing[task.clip.fingerprint][0], task)
-        return task.before is None or task.output.linked_output not in self._untried
+        return task.linked_picture is None or task.output.linked_output not in self._untried
 
     def end(self, task: ClipTask) -> None:
         """Note that a task has ended, well or not."""
@@ -78,7 +78,7 @@ def tasks_of(output: Output, settings: RunSettings, outdated: Mapping[Path, Stam
         settings: The settings of the run.
         outdated: Outputs that are not done, with the stamps of files that an earlier run left there.
     """
-    before = None
+    linked_picture = None
     if output.linked_output is not None and output.found.neighbor is not None:
-        before = LinkedPicture(output.found.neighbor.path, output.linked_output, outdated.get(output.linked_output))
-    return [ClipTask(output, clip, settings, before) for clip in output.clips]
+        linked_picture = LinkedPicture(output.found.neighbor.path, output.linked_output, outdated.get(output.linked_output))
+    return [ClipTask(output, clip, settings, linked_picture) for clip in output.clips]

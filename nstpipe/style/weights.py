@@ -1,4 +1,4 @@
-"""VGG19's weights: where they come from, what pictures they want, and the checks that they pass before use."""
+"""VGG19's weights: where they come from, which input they expect, and how they are checked."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a set of weights wants to see. The rest of nstpipe sees RGB from 0 to 1.
+    """The input that a set of weights expects. The rest of nstpipe has RGB from 0 to 1.
 
     Attributes:
-        order: the channels' order.
-        scale: what 1.0 becomes before the mean is taken off.
-        mean: taken off each channel, in `order`.
-        deviation: then divides each channel, in `order`.
+        order: the order of the channels.
+        scale: factor of the values, before the mean is subtracted.
+        mean: subtracted from each channel, in `order`.
+        deviation: divides each channel after that, in `order`.
     """
 
     order: Literal["RGB", "BGR"]
@@ -38,14 +38,14 @@ class Preprocessing:
     deviation: tuple[float, float, float]
 
     def __call__(self, image: Tensor) -> Tensor:
-        """From 1 x 3 x height x width, RGB, 0 to 1, to what the weights want, in the same floating type."""
+        """Convert a picture, 1 x 3 x height x width, RGB, 0 to 1, to the expected input, in the same floating type."""
         if self.order == "BGR":
             image = image.flip(1)
         return (image * self.scale - _by_channel(self.mean, image)) / _by_channel(self.deviation, image)
 
 
 def _by_channel(values: tuple[float, float, float], image: Tensor) -> Tensor:
-    """1 x 3 x 1 x 1, made on the picture's device: a copy from the host would wait for all that the device has to do."""
+    """Return 1 x 3 x 1 x 1, made on the picture's device. A copy from the host would wait for the device to finish its work."""
     return torch.cat([image.new_full((1, 1, 1, 1), value) for value in values], dim=1)
 
 
@@ -53,7 +53,7 @@ CAFFE = Preprocessing("BGR", 255.0, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))
 """The original weights by Simonyan and Zisserman."""
 
 TORCHVISION = Preprocessing("RGB", 1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""torchvision's own training; another look."""
+"""Torchvision's weights, from a training of its own. They give pictures another look."""
 
 CAFFE_FILE_SHA256_PREFIX = "d01eb7cb"
 """jcjohnson's vgg19-d01eb7cb.pth has torchvision's keys, but the original weights."""
@@ -64,9 +64,9 @@ class Weights:
     """Checked weights of the convolutional part.
 
     Attributes:
-        name: for people: ``bundled``, ``torchvision`` or the file's path.
-        sha256: of the file; part of every fingerprint.
-        preprocessing: what the weights want to see.
+        name: ``bundled``, ``torchvision`` or the file's path.
+        sha256: hash of the file. It is part of every fingerprint.
+        preprocessing: the input that the weights expect.
         state: ``conv1_1.weight`` (out x in x 3 x 3), ``conv1_1.bias`` (out), …, float32.
     """
 
@@ -80,7 +80,7 @@ def load_weights(spec: str | Path) -> Weights:
     """Load weights by their name in pipeline.yaml: ``bundled``, ``torchvision`` or a path.
 
     Raises:
-        MachineError: they are missing, cannot be read, or are not VGG19's.
+        MachineError: the weights are missing, cannot be read, or are not VGG19's.
     """
     if spec == "bundled":
         return _bundled()
@@ -97,7 +97,7 @@ def _bundled() -> Weights:
             continue
         block, number = layer.name.removeprefix("conv").split("_")
         key = f"block{block}_conv{number}"
-        # 8-bit k-means: each entry is the number of its value in a table of 256.
+        # 8-bit k-means: each entry is an index into a table of 256 values.
         state[f"{layer.name}.weight"] = quantized[f"{key}_W_table"][quantized[f"{key}_W_q"].int()]
         state[f"{layer.name}.bias"] = quantized[f"{key}_b"]
     return Weights("bundled", BUNDLED_SHA256, CAFFE, state)
@@ -106,7 +106,7 @@ def _bundled() -> Weights:
 def _torchvision(entry: WeightsEnum | None = None) -> Weights:
     entry = entry or torchvision_entry()
     try:
-        # torch downloads to its cache, or finds the file there, and checks it against the hash in its name.
+        # torch finds the file in its cache or downloads it, and checks the hash in its name.
         content = entry.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
         raise MachineError(
@@ -135,7 +135,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _checked(content: object, origin: str) -> dict[str, Tensor]:
-    """Rename torchvision's keys to ours; the classifier's, if any, are left out.
+    """Rename torchvision's keys to nstpipe's, without those of the classifier.
 
     Raises:
         MachineError: naming the first key that is missing or whose tensor has the wrong shape.
