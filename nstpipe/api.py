@@ -34,10 +34,9 @@ from nstpipe.events import (
     ItemFailed,
     Noticed,
 )
-from nstpipe.journal.clips import Entry
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import RunLog
-from nstpipe.journal.records import LatestRun
+from nstpipe.journal.records import Entry, LatestRun
 from nstpipe.listeners.listener import finishing
 from nstpipe.listeners.listeners import Listeners, check_packages
 from nstpipe.media.frame import resized, working_size

@@ -7,7 +7,33 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from nstpipe.events import JobPlanned
-from nstpipe.journal.clips import State
+
+State = Literal["planned", "started", "done", "failed"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the journal knows of a clip.
+
+    Attributes:
+        first_frame_index: Index of the first frame, from 0 in the file.
+        end_frame_index: Index of the first frame after the clip.
+        state: How far the clip is.
+        started_at: When it was last started, in seconds since 1970; None if it never was.
+        finished_at: When it was finished or failed, in seconds since 1970; None if it was not.
+        attempts: Failed attempts since it was planned.
+        reason: Why the last attempt failed.
+        log: Where the log tells of it.
+    """
+
+    first_frame_index: int
+    end_frame_index: int
+    state: State
+    started_at: float | None
+    finished_at: float | None
+    attempts: int
+    reason: str
+    log: str
 
 
 @dataclass(frozen=True)

@@ -143,11 +143,7 @@ class Exporter:
             ("nstpipe_run_start_timestamp_seconds", "When the run began.", self._began),
             ("nstpipe_run_running", "Whether the run goes on.", int(self._ended is None)),
             ("nstpipe_run_seconds", "How long the run has taken.", now - self._began),
-            (
-                "nstpipe_run_exit_code",
-                "Exit code of the run that has ended.",
-                self._exit_code if self._ended is not None else None,
-            ),
+            ("nstpipe_run_exit_code", "Exit code of the run that has ended.", exit_code),
             (_LAST_SUCCESS, "When a run last ended with exit code 0.", self._last_success),
         ):
             if value is not None:

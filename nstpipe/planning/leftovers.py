@@ -8,8 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from nstpipe.journal.database import damaged_journals
 from nstpipe.journal.frames import frames_folder
-from nstpipe.journal.journal import Journal, damaged_journals
+from nstpipe.journal.journal import Journal
 from nstpipe.planning.outputs import clip_fingerprints
 from nstpipe.planning.plan import Plan
 
