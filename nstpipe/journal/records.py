@@ -41,19 +41,19 @@ class Record:
     """What the journal knows of an output.
 
     Attributes:
-        state: how far it has come.
-        fingerprint: of all that decided, or will decide, the result.
-        fingerprint_inputs: the same in readable form, so that two can be compared.
-        damage: of a finished file: empty if it is as it was written, else ``missing`` or ``changed``.
-        attempts: how often it has been tried, if it failed.
-        reason: why it failed.
-        next_step: what to do about it.
-        log: where the log tells of it.
-        job: whose output it is.
-        path: of the output.
-        input: what it is made of.
-        frames: in the file.
-        changed_at: seconds since 1970 at which its state was written.
+        state: How far the output is.
+        fingerprint: Hash of everything that decides the result.
+        fingerprint_inputs: What the hash was made of, so that two fingerprints can be compared.
+        damage: Whether a finished file is ``missing`` or ``changed``; empty if it is as it was written.
+        attempts: How often the output was tried, if it failed.
+        reason: Why it failed.
+        next_step: What the user can do about the failure.
+        log: Where the log tells of the failure.
+        job: Name of the output's job.
+        path: Path of the output.
+        input: Path of the input.
+        frames: Number of frames in the output.
+        changed_at: When the state was written, in seconds since 1970.
     """
 
     state: State
@@ -76,10 +76,10 @@ class JobPace:
     """What the latest run has spent on a job so far.
 
     Attributes:
-        planned: the job as it was at the run's beginning.
-        frames: done in this run.
-        seconds: spent on them, by all workers together.
-        work: iterations times pixels that they might have taken.
+        planned: The job at the beginning of the run.
+        frames: Frames finished in this run.
+        seconds: Seconds spent on them, by all workers.
+        work: Iterations allowed for them, times pixels.
     """
 
     planned: JobPlanned
@@ -93,14 +93,14 @@ class LatestRun:
     """The run that goes on, or the last one.
 
     Attributes:
-        workers: processes.
-        started_at: seconds since 1970.
-        finished_at: likewise; None while it goes on, or if it was killed.
-        exit_code: likewise.
-        jobs: by name.
-        name: of its log.
-        about: settings and versions, to repeat it.
-        error: what ended it before its time; empty if nothing did.
+        workers: Number of processes.
+        started_at: When it started, in seconds since 1970.
+        finished_at: When it finished, in seconds since 1970; None while it goes on, or if it was killed.
+        exit_code: Its exit code; None while it goes on, or if it was killed.
+        jobs: Its jobs, by name.
+        name: Its name, which is also that of its log.
+        about: Settings and versions that are needed to repeat it.
+        error: The error that ended it early; empty if there was none.
     """
 
     workers: int
@@ -118,9 +118,9 @@ class FrameRecord:
     """What is known of a finished frame; the fields are those of `FrameDone`.
 
     Attributes:
-        content_loss: None where an older version of nstpipe has painted it.
-        style_loss: likewise.
-        warping_error: likewise, and where it was not measured.
+        content_loss: None if an older version of nstpipe stylized the frame.
+        style_loss: None if an older version of nstpipe stylized the frame.
+        warping_error: None if it was not measured.
     """
 
     path: str
