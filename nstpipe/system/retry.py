@@ -13,8 +13,8 @@ RETRY_WAITS_SECONDS = (1.0, 4.0, 16.0)
 
 
 NO_PRIMITIVE = "could not create a primitive"
-"""Message of oneDNN, torch's convolutions on CPUs, when it got no memory for its code. It remembers the failure and repeats it for
-the same convolution as long as the process lives."""
+"""Message of oneDNN, torch's convolutions on CPUs, when it got no memory for its code. It remembers the failure, and repeats it
+for the same convolution as long as the process lives."""
 
 
 _TRANSIENT = frozenset(
