@@ -76,11 +76,6 @@ class Gap:
     next_frame_index: int
     states: tuple[NDArray[np.float32], ...] = ()
 
-    @property
-    def state(self) -> NDArray[np.float32] | None:
-        """The newest one; None at the clip's beginning."""
-        return self.states[-1] if self.states else None
-
 
 class FrameStore:
     """A folder with one file a finished frame, and a few float32 states; each ends with a checksum of all before it.

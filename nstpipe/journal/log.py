@@ -14,16 +14,16 @@ from nstpipe.events import Event, FrameProgressed, InputsProgressed
 from nstpipe.system.files import ensure_folder
 
 LOGS_KEPT = 100
-"""Older ones are removed when a run begins."""
+"""Number of logs that are kept. Older ones are deleted when a run begins."""
 
 
 def log_path(work: Path, run: str) -> Path:
-    """Where a run's log is."""
+    """Return the path of a run's log."""
     return work / "logs" / f"{run}.jsonl"
 
 
 def logged_events(path: Path) -> Iterator[Event]:
-    """The events of a log that this version of nstpipe knows; nothing where there is no log."""
+    """Yield the events of a log that this version of nstpipe knows; none if there is no log."""
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError:
@@ -41,14 +41,14 @@ def logged_events(path: Path) -> Iterator[Event]:
 
 
 class RunLog:
-    """Writes each event but those of something under way, with its run, job, clip and frame as far as it has them.
+    """A listener that writes each event with its run, job, clip and frame, except events of progress.
 
     Args:
-        work: the folder in whose `logs` it is written.
-        run: the run's name.
+        work: The work folder. The log is in its folder `logs`.
+        run: The name of the run.
 
     Raises:
-        OutputError: the folder cannot be made.
+        OutputError: The folder cannot be created.
     """
 
     def __init__(self, work: Path, run: str) -> None:
@@ -78,7 +78,7 @@ class RunLog:
 
     @property
     def place(self) -> str:
-        """Of the latest line, as ``logs/NAME.jsonl:12``, seen from the work folder."""
+        """The place of the latest line, relative to the work folder, such as ``logs/NAME.jsonl:12``."""
         return f"logs/{self.path.name}:{self._lines}"
 
     def finish(self, error: BaseException | None) -> None:

@@ -7,7 +7,33 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from nstpipe.events import JobPlanned
-from nstpipe.journal.clips import State
+
+State = Literal["planned", "started", "done", "failed"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the journal knows of a clip.
+
+    Attributes:
+        first_frame_index: Index of the first frame, from 0 in the file.
+        end_frame_index: Index of the first frame after the clip.
+        state: How far the clip is.
+        started_at: When it was last started, in seconds since 1970; None if it never was.
+        finished_at: When it was finished or failed, in seconds since 1970; None if it was not.
+        attempts: Failed attempts since it was planned.
+        reason: Why the last attempt failed.
+        log: Where the log tells of it.
+    """
+
+    first_frame_index: int
+    end_frame_index: int
+    state: State
+    started_at: float | None
+    finished_at: float | None
+    attempts: int
+    reason: str
+    log: str
 
 
 @dataclass(frozen=True)
@@ -15,19 +41,19 @@ class Record:
     """What the journal knows of an output.
 
     Attributes:
-        state: how far it has come.
-        fingerprint: of all that decided, or will decide, the result.
-        fingerprint_inputs: the same in readable form, so that two can be compared.
-        damage: of a finished file: empty if it is as it was written, else ``missing`` or ``changed``.
-        attempts: how often it has been tried, if it failed.
-        reason: why it failed.
-        next_step: what to do about it.
-        log: where the log tells of it.
-        job: whose output it is.
-        path: of the output.
-        input: what it is made of.
-        frames: in the file.
-        changed_at: seconds since 1970 at which its state was written.
+        state: How far the output is.
+        fingerprint: Hash of everything that decides the result.
+        fingerprint_inputs: What the hash was made of, so that two fingerprints can be compared.
+        damage: Whether a finished file is ``missing`` or ``changed``; empty if it is as it was written.
+        attempts: How often the output was tried, if it failed.
+        reason: Why it failed.
+        next_step: What the user can do about the failure.
+        log: Where the log tells of the failure.
+        job: Name of the output's job.
+        path: Path of the output.
+        input: Path of the input.
+        frames: Number of frames in the output.
+        changed_at: When the state was written, in seconds since 1970.
     """
 
     state: State
@@ -50,10 +76,10 @@ class JobPace:
     """What the latest run has spent on a job so far.
 
     Attributes:
-        planned: the job as it was at the run's beginning.
-        frames: done in this run.
-        seconds: spent on them, by all workers together.
-        work: iterations times pixels that they might have taken.
+        planned: The job at the beginning of the run.
+        frames: Frames finished in this run.
+        seconds: Seconds spent on them, by all workers.
+        work: Iterations allowed for them, times pixels.
     """
 
     planned: JobPlanned
@@ -67,14 +93,14 @@ class LatestRun:
     """The run that goes on, or the last one.
 
     Attributes:
-        workers: processes.
-        started_at: seconds since 1970.
-        finished_at: likewise; None while it goes on, or if it was killed.
-        exit_code: likewise.
-        jobs: by name.
-        name: of its log.
-        about: settings and versions, to repeat it.
-        error: what ended it before its time; empty if nothing did.
+        workers: Number of processes.
+        started_at: When it started, in seconds since 1970.
+        finished_at: When it finished, in seconds since 1970; None while it goes on, or if it was killed.
+        exit_code: Its exit code; None while it goes on, or if it was killed.
+        jobs: Its jobs, by name.
+        name: Its name, which is also that of its log.
+        about: Settings and versions that are needed to repeat it.
+        error: The error that ended it early; empty if there was none.
     """
 
     workers: int
@@ -92,10 +118,10 @@ class FrameRecord:
     """What is known of a finished frame; the fields are those of `FrameDone`.
 
     Attributes:
-        loss: None from an engine that knows of none.
-        content_loss: None also where an older version of nstpipe has painted it.
-        style_loss: like `content_loss`.
-        warping_error: likewise, and where it was not measured.
+        loss: None if the engine has no loss.
+        content_loss: None if the engine has no loss, or an older version of nstpipe painted the frame.
+        style_loss: None if the engine has no loss, or an older version of nstpipe painted the frame.
+        warping_error: None if it was not measured.
     """
 
     path: str

@@ -51,7 +51,6 @@ class BarProgress:
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
-        self._progress.start()
         self._tally.add(event)
         if isinstance(event, InputsProgressed):
             self._show_look(event)
@@ -101,6 +100,7 @@ class BarProgress:
             self._look = None
 
     def _bar(self, name: str, done: int, frames: int, left: str) -> TaskID:
+        self._progress.start()  # with the first bar; it does nothing later
         return self._progress.add_task(escape(name), total=frames, completed=done, iterations="", loss="", pace="", left=left)
 
     def _forget(self, path: str) -> None:

@@ -28,37 +28,37 @@ from nstpipe.planning.eta import as_duration
 from nstpipe.version import __version__
 
 MOST_FAILURES = 20
-"""In a message; the report has all."""
+"""Failures in a message, at most. The report has all."""
 
 AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Answers after which the next try may go right."""
+"""HTTP status codes after which another attempt may succeed."""
 
 SECRET_PREFIX = "whsec_"
-"""Of a secret that is written in base64 (Standard Webhooks)."""
+"""Prefix of a secret that is written in base64 (Standard Webhooks)."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """What is told of a run.
+    """The message about a run.
 
     Attributes:
-        text: all in a sentence, for people.
+        text: A sentence for people.
         status: done, failed or stopped.
-        exit_code: of the run.
-        run: its name.
-        host: machine on which it ran.
-        work: its work folder.
-        jobs: names.
-        outputs_made: in this run.
-        outputs_already_done: by earlier ones.
-        outputs_left: not made yet.
-        items_failed: pictures and videos that could not be done.
-        seconds: that it took.
-        stopped: why it was stopped in time; empty if it was not.
-        error: what ended it before its time; empty if nothing did.
-        failures: the first of them, with job, path, reason and next_step.
-        report: path of the HTML file; empty if there is none.
-        nstpipe: version.
+        exit_code: Exit code of the run.
+        run: Name of the run.
+        host: Machine on which it ran.
+        work: Its work folder.
+        jobs: Names of its jobs.
+        outputs_made: Outputs made in this run.
+        outputs_already_done: Outputs made by earlier runs.
+        outputs_left: Outputs not made yet.
+        items_failed: Pictures and videos that failed.
+        seconds: Duration of the run.
+        stopped: Why it was stopped in time; empty if it was not.
+        error: The error that ended it early; empty if there was none.
+        failures: The first failures, with job, path, reason and next_step.
+        report: Path of the report; empty if there is none.
+        nstpipe: Version of nstpipe.
     """
 
     text: str
@@ -80,19 +80,19 @@ class Message:
     nstpipe: str = __version__
 
     def as_json(self) -> dict[str, Any]:
-        """The body of a request."""
+        """Return the body of the request."""
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         return {"type": f"nstpipe.run.{self.status}", "timestamp": moment, "text": self.text, "data": asdict(self)}
 
 
 class Notifier:
-    """Tells a webhook how a run has ended.
+    """A listener that calls a webhook when a run has ended.
 
     Args:
-        pipeline: with its key `notify`.
-        run: the run's name.
-        notice: is told if nobody could be notified.
-        first_wait_seconds: before the second try; doubled before each further one.
+        pipeline: The settings, with the key `notify`.
+        run: The name of the run.
+        notice: Called with a sentence if the webhook cannot be reached.
+        first_wait_seconds: Seconds before the second attempt. Each further wait is twice as long.
     """
 
     def __init__(self, pipeline: Pipeline, run: str, notice: Callable[[str], None], *, first_wait_seconds: float = 1.0) -> None:
@@ -117,12 +117,12 @@ class Notifier:
             self._finished = event
 
     def finish(self, error: BaseException | None) -> None:
-        """Tell it, if it is to be told.
+        """Call the webhook, if the settings ask for it.
 
         Args:
-            error: what ended the run; None if it came to its end.
+            error: The exception that ended the run; None if there was none.
         """
-        # Another run works, and will tell of itself; and who presses Ctrl-C twice does not want to wait.
+        # If the folder is busy, the other run sends its own message. A user who presses Ctrl-C twice does not want to wait.
         if isinstance(error, BusyError) or (error is not None and not isinstance(error, Exception)):
             return
         message = self._message(error)
@@ -167,19 +167,19 @@ class Notifier:
 
 
 def deliver(body: Mapping[str, Any], notify: Notify, *, first_wait_seconds: float = 1.0) -> str:
-    """Post a message, again if need be.
+    """Post a message, with further attempts if they may succeed.
 
     Args:
-        body: becomes JSON.
-        notify: where to, how often, and how long at most.
-        first_wait_seconds: before the second try; doubled before each further one.
+        body: The content of the message.
+        notify: The address, the number of attempts, and their time limit.
+        first_wait_seconds: Seconds before the second attempt. Each further wait is twice as long.
 
     Returns:
-        Why it could not be delivered, without anything secret; empty if it was.
+        Why the message could not be delivered, without anything secret; empty if it was.
     """
     assert notify.webhook is not None
     content = json.dumps(body).encode()
-    name = f"msg_{uuid.uuid4().hex}"  # the same for all tries, so that a receiver can tell them from another message
+    name = f"msg_{uuid.uuid4().hex}"  # the same for all attempts, so that a receiver can recognize a repetition
     tries = notify.retries + 1
     problem = ""
     for number in range(tries):
@@ -187,7 +187,7 @@ def deliver(body: Mapping[str, Any], notify: Notify, *, first_wait_seconds: floa
             time.sleep(first_wait_seconds * 2 ** (number - 1))
         attempt = _Attempt(notify, content, _headers(notify, name, content))
         attempt.start()
-        # The socket's own limit counts from byte to byte, and names are looked up without any.
+        # The socket's own limit applies to each byte, and looking up a name has no limit.
         attempt.join(notify.timeout_seconds)
         problem = attempt.problem
         if not problem or not attempt.may_go_right:
@@ -199,7 +199,7 @@ def deliver(body: Mapping[str, Any], notify: Notify, *, first_wait_seconds: floa
 
 
 def _headers(notify: Notify, name: str, content: bytes) -> dict[str, str]:
-    """What a receiver can check the message by: Standard Webhooks, https://www.standardwebhooks.com."""
+    """Return headers by which a receiver can check the message; see https://www.standardwebhooks.com."""
     moment = str(int(time.time()))
     headers = {
         "Content-Type": "application/json",
@@ -224,14 +224,14 @@ def _key(secret: str) -> bytes:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirected POST would lose its body, and may lead to where nobody meant the message to go."""
+    """Refuses redirects. A redirected POST would lose its body, and may reach a stranger."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
 class _Attempt(threading.Thread):
-    """One try, which nobody waits for longer than its time."""
+    """One attempt, in a thread so that nobody waits for it beyond its time limit."""
 
     def __init__(self, notify: Notify, content: bytes, headers: Mapping[str, str]) -> None:
         super().__init__(daemon=True)
@@ -269,4 +269,4 @@ class _Attempt(threading.Thread):
         except TimeoutError:
             pass
         except (OSError, http.client.HTTPException, ValueError) as error:
-            self.problem = type(error).__name__  # its text may hold the address, with the secret in it
+            self.problem = type(error).__name__  # the text may contain the address, which is secret

@@ -1,4 +1,4 @@
-"""A run's figures for Prometheus, in a file for node_exporter's textfile collector."""
+"""Metrics of a run for Prometheus, in a file for node_exporter's textfile collector."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nstpipe.system.files import complete, ensure_folder
 from nstpipe.version import __version__
 
 INTERVAL_SECONDS = 15.0
-"""Between two writes; Prometheus looks about as often."""
+"""Seconds between two writes. Prometheus reads about as often."""
 
 
 _JOB_METRICS: dict[str, tuple[str, Callable[[JobTally], float | None]]] = {
@@ -38,12 +38,12 @@ _LAST_SUCCESS = "nstpipe_last_success_timestamp_seconds"
 
 
 class Exporter:
-    """Keeps a textfile true while a run goes on.
+    """A listener that keeps a text file of metrics up to date while a run goes on.
 
     Args:
-        pipeline: with its key `prometheus`.
-        notice: is told if the file cannot be written.
-        interval_seconds: between two writes.
+        pipeline: The settings, with the key `prometheus`.
+        notice: Called with a sentence if the file cannot be written.
+        interval_seconds: Seconds between two writes.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Exporter:
         with self._lock:
             self._tally.add(event)
         if isinstance(event, JobPlanned) and self._ticker is None:
-            # A thread, since nothing happens while a long film is encoded.
+            # A thread writes, because no event comes while a long film is encoded.
             self._ticker = threading.Thread(target=self._tick, daemon=True)
             self._ticker.start()
         if isinstance(event, RunFinished):
@@ -83,10 +83,10 @@ class Exporter:
         self._complain()
 
     def finish(self, error: BaseException | None) -> None:
-        """Write the last figures; unless another run holds the work folder, and the file with it.
+        """Write the last metrics, unless another run holds the work folder and writes the file.
 
         Args:
-            error: what ended the run; None if it came to its end.
+            error: The exception that ended the run; None if there was none.
         """
         self._end.set()
         if self._ticker is not None:
@@ -110,7 +110,7 @@ class Exporter:
     def _write(self) -> None:
         with self._lock:
             text = self._text()
-        # Not `atomic_write`: its hidden name would end in .prom too, and node_exporter reads all that does.
+        # `atomic_write` would use a hidden name that ends in .prom, and node_exporter reads all such files.
         partial = self._path.with_name(f"{self._path.name}.partial")
         try:
             ensure_folder(self._path.parent)
@@ -122,7 +122,7 @@ class Exporter:
             self._problem = error.problem if isinstance(error, OutputError) else f"{self._path}: {error.strerror}."
 
     def _complain(self) -> None:
-        """Say once, and not from the thread that writes, what went wrong with the file."""
+        """Tell once that the file cannot be written. Only the caller's thread may tell."""
         if self._problem and not self._complained:
             self._complained = True
             self._notice(f"figures for Prometheus could not be written: {self._problem}")
@@ -142,11 +142,7 @@ class Exporter:
             ("nstpipe_run_start_timestamp_seconds", "When the run began.", self._began),
             ("nstpipe_run_running", "Whether the run goes on.", int(self._ended is None)),
             ("nstpipe_run_seconds", "How long the run has taken.", now - self._began),
-            (
-                "nstpipe_run_exit_code",
-                "Exit code of the run that has ended.",
-                self._exit_code if self._ended is not None else None,
-            ),
+            ("nstpipe_run_exit_code", "Exit code of the run that has ended.", exit_code),
             (_LAST_SUCCESS, "When a run last ended with exit code 0.", self._last_success),
         ):
             if value is not None:

@@ -17,33 +17,35 @@ from nstpipe.errors import MachineError
 from nstpipe.events import ClipStarted, Event, FrameDone, FrameProgressed, ItemFailed, JobPlanned, OutputDone
 
 MOST_OPTIMIZATIONS = 50
-"""Of a job: optimizations whose own curves are drawn, those of clips' first frames; thousands would help nobody."""
+"""Optimizations of a job that get curves of their own. They are those of clips' first frames; nobody reads thousands."""
 
 WANDB_FINISH_SECONDS = 60
-"""That the upload of what is left may take at the end."""
+"""Seconds that the last upload may take at the end of a run."""
 
 
 class Board(Protocol):
-    """Something that draws curves."""
+    """Draws curves."""
 
     def draw(self, series: str, step: int, values: Mapping[str, float]) -> None:
         """Add a point to each of a series' curves."""
 
     def end(self, series: str) -> None:
-        """No more points of a series will come, for now."""
+        """Close a series, at least for now."""
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close everything."""
 
 
 class Tracker:
-    """Gives losses to a board, frame by frame, and the first frames of clips iteration by iteration.
+    """A listener that draws losses on a board: of each frame, and of each iteration of clips' first frames.
 
-    The series of a job of pictures is the job's name, its steps count pictures. Each video of a job has a series of its
-    own, ``job/file``, whose steps are frame indices: a run that goes on continues where the last one stopped.
+    The series of a job with pictures has the job's name, and its steps count pictures. Each video has a series of its own,
+    ``job/file``, whose steps are frame indices. A run that continues an earlier one therefore continues its curves.
 
     Args:
-        open_board: makes the board, when there is something to draw.
+        open_board: Opens the board when there is something to draw.
+        pipeline: The settings, with the key `track`.
+        run: The name of the run.
     """
 
     def __init__(self, open_board: type[TensorBoard] | type[WeightsAndBiases], pipeline: Pipeline, run: str) -> None:
@@ -57,10 +59,10 @@ class Tracker:
         self._optimizations: dict[str, int] = {}
 
     def __call__(self, event: Event) -> None:
-        """Draw what an event tells.
+        """Draw the values of an event.
 
         Raises:
-            MachineError: the board cannot be opened; only at the run's beginning.
+            MachineError: The board cannot be opened. This happens only at the beginning of a run.
         """
         if isinstance(event, JobPlanned) and event.frames_left and self._board is None:
             self._board = self._open_board(self._pipeline, self._run)
@@ -118,11 +120,14 @@ class Tracker:
 
 
 class TensorBoard:
-    """Event files in a folder: one folder for each run in it, and in that one for each series.
+    """A board of event files. Each run has a folder, with a folder for each series in it.
 
     Args:
-        pipeline: with its key `track.tensorboard`.
-        run: the run's name.
+        pipeline: The settings, with the key `track.tensorboard`.
+        run: The name of the run.
+
+    Raises:
+        MachineError: The folder cannot be written to.
     """
 
     package = "tensorboard"
@@ -143,7 +148,7 @@ class TensorBoard:
         self._folder = pipeline.track.tensorboard / run
         self._open = SummaryWriter
         self._writers: dict[str, Any] = {}
-        # The folder is made here, before the work, and not in the middle of it.
+        # Create the folder before the work, so that a failure does not come in the middle of it.
         try:
             with contextlib.closing(SummaryWriter(str(self._folder))) as writer:
                 writer.add_text("pipeline", f"```yaml\n{as_yaml(pipeline)}```")
@@ -153,7 +158,7 @@ class TensorBoard:
             ) from error
 
     def draw(self, series: str, step: int, values: Mapping[str, float]) -> None:
-        """See `Board.draw`."""
+        """Add a point to each of a series' curves."""
         writer = self._writers.get(series)
         if writer is None:
             writer = self._writers[series] = self._open(str(self._folder / series))
@@ -161,26 +166,26 @@ class TensorBoard:
             writer.add_scalar(name, value, step)
 
     def end(self, series: str) -> None:
-        """See `Board.end`; each series has a file and a thread."""
+        """Close a series, which has a file and a thread."""
         writer = self._writers.pop(series, None)
         if writer is not None:
             writer.close()
 
     def close(self) -> None:
-        """See `Board.close`."""
+        """Close every series."""
         for series in list(self._writers):
             self.end(series)
 
 
 class WeightsAndBiases:
-    """A run in a project of Weights & Biases; kept in the work folder where WANDB_MODE is offline.
+    """A board that is a run in a project of Weights & Biases. If WANDB_MODE is offline, it is kept in the work folder.
 
     Args:
-        pipeline: with its key `track.wandb`.
-        run: the run's name.
+        pipeline: The settings, with the key `track.wandb`.
+        run: The name of the run.
 
     Raises:
-        MachineError: it cannot be begun, most likely because nobody is logged in.
+        MachineError: The run cannot be started, most likely because nobody is logged in.
     """
 
     package = "wandb"
@@ -199,7 +204,7 @@ class WeightsAndBiases:
 
         settings = wandb.Settings(silent=True, console="off", finish_timeout=WANDB_FINISH_SECONDS)
         try:
-            with contextlib.redirect_stdout(io.StringIO()):  # it may hold nothing but events
+            with contextlib.redirect_stdout(io.StringIO()):  # standard output may hold nothing but events
                 self._run = wandb.init(
                     project=pipeline.track.wandb,
                     name=run,
@@ -215,8 +220,8 @@ class WeightsAndBiases:
         self._known: set[str] = set()
 
     def draw(self, series: str, step: int, values: Mapping[str, float]) -> None:
-        """See `Board.draw`."""
-        series = series.replace(".", "_")  # a dot would make a mapping of the curve in the run's summary
+        """Add a point to each of a series' curves."""
+        series = series.replace(".", "_")  # a dot would turn the curve into a mapping in the run's summary
         for name in ("step", *values):
             if (metric := f"{series}/{name}") not in self._known:
                 self._known.add(metric)
@@ -224,10 +229,10 @@ class WeightsAndBiases:
         self._run.log({f"{series}/step": step, **{f"{series}/{name}": value for name, value in values.items()}})
 
     def end(self, series: str) -> None:
-        """See `Board.end`; nothing is held for a series."""
+        """Do nothing: a series holds no resources."""
 
     def close(self) -> None:
-        """See `Board.close`."""
+        """Upload what is left, and end the run."""
         self._run.finish()
 
 

@@ -12,7 +12,7 @@ from nstpipe.config import Pipeline
 from nstpipe.errors import OutputError
 from nstpipe.events import Emit
 from nstpipe.journal.frames import frames_folder
-from nstpipe.journal.journal import Journal, damaged_journals
+from nstpipe.journal.journal import Journal
 from nstpipe.planning.outputs import clip_fingerprints
 from nstpipe.planning.plan import Plan, plan_pipeline
 from nstpipe.system.lock import locked

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 from nstpipe.config import Job, Pipeline
 from nstpipe.errors import ItemError
-from nstpipe.journal.clips import Entry
 from nstpipe.journal.journal import Journal
-from nstpipe.journal.records import FrameRecord, JobPace, LatestRun, Record
+from nstpipe.journal.records import Entry, FrameRecord, JobPace, LatestRun, Record
 from nstpipe.planning.eta import Forecast
 from nstpipe.planning.inputs import InputFile, find_inputs
 from nstpipe.system.lock import Holder, holder_of

@@ -1,4 +1,4 @@
-"""The lock of a work folder, and who holds it."""
+"""The lock of a work folder, and who holds it. docs/decisions/2026-11-29-own-lock.md says why it is not a library's."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from nstpipe.system.files import ensure_writable
 
 @dataclass(frozen=True)
 class Holder:
-    """Who works on a folder.
+    """The process that holds a lock.
 
     Attributes:
-        host: name of the machine.
-        process: its number there.
-        process_started: seconds since 1970; tells it from a later process of the same number.
-        since: seconds since 1970.
+        host: Name of the machine.
+        process: Number of the process on that machine.
+        process_started: When the process started, in seconds since 1970. It distinguishes the process from a later one with the
+            same number.
+        since: When the process took the lock, in seconds since 1970.
     """
 
     host: str
@@ -36,7 +37,7 @@ class Holder:
     since: float
 
     def is_alive(self) -> bool:
-        """Whether it still works, as far as can be known: of another host nothing is known."""
+        """Return whether the process may still run. A process on another host counts as running."""
         if self.host != socket.gethostname():
             return True
         try:
@@ -51,14 +52,14 @@ class Holder:
 
 
 SAME_START_SECONDS = 1.0
-"""Within which two start times of a process are the same one, read twice."""
+"""Two start times that differ by less, in seconds, are of the same process."""
 
 
 _LOCK = "lock"
 
 
 def holder_of(folder: Path) -> Holder | None:
-    """Who works on a folder now; None if nobody does."""
+    """Return who holds the lock of a folder; None if nobody does."""
     holder = _read_holder(folder / _LOCK)
     return holder if holder is not None and holder.is_alive() else None
 
@@ -67,19 +68,19 @@ def _read_holder(path: Path) -> Holder | None:
     try:
         return Holder(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError):
-        return None  # nobody has written into it, or not yet
+        return None  # no holder has written its name, or not yet
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Be the only one to work on a folder.
+    """Hold the lock of a folder.
 
-    The system's own lock decides between runs on this machine, and ends with the process that holds it. The name written
-    into the file decides between machines, where the system's lock may not reach.
+    The operating system's lock decides between processes on this machine. It ends with the process that holds it. The name in
+    the file decides between machines, where the system's lock may not reach.
 
     Raises:
-        BusyError: another run holds it, on this machine or on another; with who, and since when.
-        OutputError: the folder cannot be written to.
+        BusyError: Another run holds the lock, on this machine or another. The message says which, and since when.
+        OutputError: The folder cannot be written to.
     """
     ensure_writable(folder)
     path = folder / _LOCK
@@ -113,7 +114,7 @@ def _busy(folder: Path, holder: Holder | None) -> BusyError:
 
 
 def _rewrite(descriptor: int, content: bytes) -> None:
-    with suppress(OSError):  # the system's lock holds without it
+    with suppress(OSError):  # the system's lock holds without the name
         os.ftruncate(descriptor, 0)
         os.lseek(descriptor, 0, os.SEEK_SET)
         os.write(descriptor, content)
@@ -121,18 +122,18 @@ def _rewrite(descriptor: int, content: bytes) -> None:
 
 
 def _try_lock(descriptor: int) -> bool:
-    """Take the system's lock on an open file; it ends when the file is closed, by whatever."""
+    """Take the system's lock on an open file, and return whether that worked. The lock ends when the file is closed."""
     try:
         if sys.platform == "win32":
             import msvcrt
 
-            os.lseek(descriptor, 1 << 20, os.SEEK_SET)  # a locked byte cannot be read: not one of the text
+            os.lseek(descriptor, 1 << 20, os.SEEK_SET)  # a locked byte cannot be read, so lock one behind the text
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         else:
             import fcntl
 
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        # Where the file system knows no locks, the name in the file must do.
+        # On a file system without locks, the name in the file decides alone.
         return error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
     return True

@@ -9,23 +9,23 @@ from collections.abc import Collection
 from nstpipe.errors import TransientError
 
 RETRY_WAITS_SECONDS = (1.0, 4.0, 16.0)
-"""Before the second, third and fourth try of what may go right the next time."""
+"""Seconds to wait before the second, third and fourth attempt after a transient failure."""
 
 
 NO_PRIMITIVE = "could not create a primitive"
-"""What oneDNN, which convolves for torch on CPUs, says where it got no memory for its code. It remembers that, and says so
-again whenever the same convolution is wanted in this process."""
+"""Message of oneDNN, torch's convolutions on CPUs, when it got no memory for its code. It remembers the failure, and repeats it
+for the same convolution as long as the process lives."""
 
 
 _TRANSIENT = frozenset(
     {errno.EIO, errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ENFILE, errno.EMFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT}
 )
-"""Errors of the system that have to do with its state, not with the file."""
+"""Errors that lie in the state of the system, not in a file."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory was wanting: torch's allocator, oneDNN, OpenCV and C++ each say so in their own words."""
-    # What a library raised, it was loaded for; who only plans need not load it.
+    """Return whether memory ran out. torch's allocator, oneDNN, OpenCV and C++ each say so in their own words."""
+    # A library that raised the error is loaded already. Planning need not load it.
     cv2, torch = sys.modules.get("cv2"), sys.modules.get("torch")
     if cv2 is not None and isinstance(error, cv2.error):
         return bool(error.code == cv2.Error.StsNoMem)
@@ -38,11 +38,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def is_transient(error: BaseException | None, also: Collection[int] = ()) -> bool:
-    """Whether the same may go right the next time: it, or what it came from, is an error of the system's state.
+    """Return whether another attempt may succeed, because an error or one of its causes lies in the state of the system.
 
     Args:
-        error: with its causes.
-        also: numbers of the system's errors that count too.
+        error: The error, with its causes.
+        also: Further error numbers that count as transient.
     """
     if error is None:
         return False

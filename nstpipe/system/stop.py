@@ -1,4 +1,4 @@
-"""When a run ends before all is done: because of a signal, the clock or a failure."""
+"""Asks a run to end before all is done: because of a signal, the clock or a failure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import Enum
 
 
 class StopReason(Enum):
-    """Why a run ends before all is done, in words for people."""
+    """Why a run ends before all is done; the values are words for people."""
 
     INTERRUPTED = "interrupted"
     TERMINATED = "terminated"
@@ -19,14 +19,19 @@ class StopReason(Enum):
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
-    """Work ends here because it was asked to; what is finished is kept."""
+    """Raised where work ends because it was asked to. What is finished is kept."""
 
 
 class Stop:
-    """Asked by whoever wants a run to end; looked at by whoever is about to begin something.
+    """A request to end, which is checked before each step of the work.
 
     Args:
-        deadline: seconds since 1970; None for none.
+        deadline: When the work must have ended, in seconds since 1970; None if there is no limit.
+
+    Attributes:
+        deadline: The same.
+        reason: Why to end; None as long as nobody has asked.
+        is_heeded: Whether the work in progress checks the request. At other times a signal may end the process at once.
     """
 
     def __init__(self, deadline: float | None = None) -> None:
@@ -36,7 +41,7 @@ class Stop:
 
     @contextmanager
     def graceful(self) -> Iterator[None]:
-        """While somebody looks at it; at other times there is nothing to finish, and a signal may end all at once."""
+        """Mark a block whose work checks the request."""
         self.is_heeded = True
         try:
             yield
@@ -44,17 +49,17 @@ class Stop:
             self.is_heeded = False
 
     def ask(self, reason: StopReason) -> None:
-        """End soon: finish the frame in hand, begin nothing new. The first reason stays."""
+        """Ask to end soon: finish the frame under way, and start no other. The first reason stays."""
         if self.reason is None:
             self.reason = reason
 
     def should_stop(self, within: float = 0.0) -> bool:
-        """Whether to end rather than begin something that takes `within` seconds."""
+        """Return whether to end rather than start something that takes `within` seconds."""
         if self.deadline is not None and time.time() + within >= self.deadline:
             self.ask(StopReason.TIME)
         return self.reason is not None
 
     @property
     def is_late(self) -> bool:
-        """Whether the deadline has passed: what is under way is given up."""
+        """Whether the deadline has passed, so that even the frame under way is given up."""
         return self.deadline is not None and time.time() >= self.deadline

@@ -85,7 +85,7 @@ def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeli
     loaded = load_pipeline(write_pipeline(tmp_path, {"name": "film", "input": "a.png", "output": "b.png"}))
     loaded.work.mkdir()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Hook)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     hook = SecretStr(f"http://127.0.0.1:{server.server_port}/hook")
     track = Track(tensorboard=tmp_path / "board", wandb="project")
     named = {"prometheus": tmp_path / "night.prom", "notify": Notify(webhook=hook), "track": track}

@@ -19,6 +19,7 @@ import pytest
 from pydantic import SecretStr
 
 import nstpipe
+import nstpipe.api
 from nstpipe.cli import exit_code
 from nstpipe.config import load_pipeline
 from nstpipe.config.models import Notify

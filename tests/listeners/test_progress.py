@@ -181,6 +181,17 @@ def test_bars_show_frames_pace_and_loss() -> None:
     assert "loss 0.500" in text
 
 
+def test_a_notice_after_the_end_draws_no_bar_again() -> None:
+    written = io.StringIO()
+    with finishing(BarProgress(Console(file=written, force_terminal=True, width=120, color_system=None))) as reporter:
+        for event in STORY:
+            reporter(event)
+        written.seek(0)
+        written.truncate()
+        reporter(Noticed(job="film", message="the webhook could not be notified"))
+    assert written.getvalue() == "film: the webhook could not be notified\n"
+
+
 def test_quiet_says_failures_only() -> None:
     assert told(QuietProgress, terminal=False) == "film: failed: bad[1].mp4 is no video. Play it.\n"
 

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import nstpipe
+import nstpipe.api
 from nstpipe.config import load_pipeline
 from nstpipe.errors import BusyError, ConfigError, InputError
 from nstpipe.events import Event, FrameDone, JobPlanned, Noticed, RunFinished

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from nstpipe.config.models import Job
-from nstpipe.journal.clips import State
-from nstpipe.journal.records import Record
+from nstpipe.journal.records import Record, State
 from nstpipe.media.video.info import VideoColor, VideoInfo
 from nstpipe.planning.inputs import InputFile
 from nstpipe.planning.outputs import InputInfo, Output, plan_job

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import nstpipe
+import nstpipe.api
 from nstpipe.errors import InputError, MachineError, OutputError, UsageError
 from nstpipe.events import ClipStarted, Event, FrameDone, ItemFailed, JobPlanned, OutputDone, RunFinished
 from nstpipe.media.video.decode import VideoSource

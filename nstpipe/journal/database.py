@@ -1,0 +1,180 @@
+"""Opens the journal's SQLite file, replaces it if it is damaged, and changes it in transactions."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from nstpipe.errors import DiskFullError, OutputError
+from nstpipe.journal import second_record
+from nstpipe.journal.migrations import SCHEMA_VERSION, converted_in_memory, create
+from nstpipe.journal.rows import put_row
+from nstpipe.system.files import ensure_writable
+
+JOURNAL = "journal.sqlite"
+"""Name of the file in the work folder."""
+
+_MOVED_ASIDE = "journal.damaged-{}.sqlite"
+
+
+def damaged_journals(work: Path) -> tuple[Path, ...]:
+    """Return the damaged journals of a work folder that were moved aside, the oldest first."""
+    return tuple(sorted(work.glob(_MOVED_ASIDE.format("*"))))
+
+
+class Database:
+    """An open journal. A damaged one is moved aside, and made again from the second record.
+
+    Args:
+        work: The work folder. It is created if it is missing.
+        repair: Whether to replace a damaged journal, which only the holder of the folder's lock may do. Otherwise the second
+            record is read into memory.
+        read_only: Whether to change nothing at all.
+
+    Attributes:
+        path: The file.
+        read_only: The same as the argument.
+        notices: What the user should know about the journal.
+
+    Raises:
+        OutputError: The work folder cannot be written to, or the journal is of a newer version. If read-only, also: the journal
+            is missing or damaged.
+    """
+
+    def __init__(self, work: Path, *, repair: bool, read_only: bool) -> None:
+        self.path = work / JOURNAL
+        self.read_only = read_only
+        self.notices: list[str] = []
+        self._work = work
+        if read_only:
+            self.connection = self._open_to_read()
+            return
+        ensure_writable(work)
+        is_new = not self.path.exists()
+        try:
+            self.connection = self._open()
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise _unwritable(self.path, error) from error
+            self._replace(error, repair=repair)
+            return
+        if is_new and (known := self._take_second_record()):
+            self.notices.append(f"the journal was gone; {known} finished outputs are known from {second_record.SECOND_RECORD}")
+
+    def _open_to_read(self) -> sqlite3.Connection:
+        try:
+            connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+            if self._version_of(connection) < SCHEMA_VERSION:
+                connection = converted_in_memory(connection)
+            _check(connection)
+        except sqlite3.Error as error:
+            raise OutputError(f"the journal {self.path} cannot be read: {error}.", "`nstpipe run` makes it anew.") from error
+        return connection
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, isolation_level=None)
+        try:
+            version = self._version_of(connection)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            if version < SCHEMA_VERSION:
+                create(connection)
+            _check(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _version_of(self, connection: sqlite3.Connection) -> int:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA_VERSION:
+            connection.close()
+            raise OutputError(
+                f"the journal {self.path} has version {version}, this nstpipe knows versions up to {SCHEMA_VERSION}.",
+                "Use the newer nstpipe, or another work folder.",
+            )
+        return int(version)
+
+    def _replace(self, error: sqlite3.Error, *, repair: bool) -> None:
+        """Continue with the second record in place of a damaged journal."""
+        if repair:
+            where = f"is now {self._move_aside(error).name}"
+        else:
+            where = "will be made anew by the next run"
+            self.connection = sqlite3.connect(":memory:", isolation_level=None)
+            create(self.connection)
+        known = self._take_second_record()
+        self.notices.append(
+            f"the journal is damaged ({error}) and {where}; {known} finished outputs are known from "
+            f"{second_record.SECOND_RECORD}"
+        )
+
+    def _move_aside(self, error: sqlite3.Error) -> Path:
+        """Move the damaged journal aside and open a new one; return where the damaged one is."""
+        aside = self.path.with_name(_MOVED_ASIDE.format(time.strftime("%Y%m%d-%H%M%S")))
+        try:
+            self.path.replace(aside)
+            for suffix in ("-wal", "-shm"):
+                Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+            self.connection = self._open()
+        except (OSError, sqlite3.Error) as again:
+            raise OutputError(
+                f"the journal {self.path} is damaged ({error}) and cannot be replaced: {again}.", "Give another work folder."
+            ) from again
+        return aside
+
+    def _take_second_record(self) -> int:
+        """Write the outputs of the second record into the journal; return how many there are."""
+        rows = second_record.read(self._work)
+        with self.changing():
+            for row in rows:
+                put_row(self.connection, row)
+        return len({row["path"] for row in rows})
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Make the changes of a block all at once, or none of them if it raises.
+
+        Raises:
+            OutputError: The journal cannot be written; a DiskFullError if there is no room.
+        """
+        try:
+            self.connection.execute("BEGIN IMMEDIATE")
+            yield
+            self.connection.execute("COMMIT")
+        except BaseException as error:
+            with suppress(sqlite3.Error):
+                self.connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise _unwritable(self.path, error) from error
+            raise
+
+    def rows(self, query: str, *values: object) -> list[Any]:
+        """Return all rows of a query."""
+        with closing(self.connection.execute(query, values)) as cursor:
+            return cursor.fetchall()
+
+
+_NO_DAMAGE = ("full", "locked", "unable to open", "disk I/O")
+"""Words in SQLite's messages about errors that do not lie in the file. Python 3.10 does not give their numbers."""
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    return not any(words in str(error) for words in _NO_DAMAGE)
+
+
+def _unwritable(path: Path, error: sqlite3.Error) -> OutputError:
+    problem = f"the journal {path} cannot be written: {error}."
+    if "full" in str(error):
+        return DiskFullError(problem, "Free some space; what is finished is kept.")
+    return OutputError(problem, "Look at the disk of the work folder.")
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise sqlite3.DatabaseError(found)

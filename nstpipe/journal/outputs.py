@@ -1,0 +1,91 @@
+"""The journal's table of outputs."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal
+
+from nstpipe.journal.records import Record
+from nstpipe.journal.rows import FIELDS, checked_row, put_row
+from nstpipe.system.files import sha256_of, state_of
+
+Damage = Literal["", "missing", "changed"]
+
+
+class Outputs:
+    """Reads and writes the table. The caller begins and ends the transactions.
+
+    Args:
+        connection: An open connection to the journal.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def get(self, path: str) -> dict[str, Any] | None:
+        """Return the row of an output, by column; None if there is none, or if it is damaged."""
+        return next(self._rows("WHERE path = ?", path), None)
+
+    def all(self) -> Iterator[dict[str, Any]]:
+        """Yield every row that is not damaged, sorted by path."""
+        yield from self._rows("ORDER BY path")
+
+    def _rows(self, where: str, *values: str) -> Iterator[dict[str, Any]]:
+        with closing(self._connection.execute(f"SELECT {', '.join(FIELDS)}, checksum FROM output {where}", values)) as cursor:
+            found = cursor.fetchall()
+        for row in found:
+            checked = checked_row(row)
+            if checked is not None:
+                yield checked
+
+    def put(self, row: Mapping[str, Any]) -> None:
+        """Write a row, in place of one with the same path."""
+        put_row(self._connection, row)
+
+    def forget_unplanned(self, jobs: Sequence[str]) -> None:
+        """Delete the failures of inputs of these jobs that could not be planned."""
+        marks = ", ".join("?" for _ in jobs)
+        query = f"DELETE FROM output WHERE job IN ({marks}) AND state = 'failed' AND fingerprint = ''"
+        self._connection.execute(query, list(jobs))
+
+
+def as_record(row: Mapping[str, Any], damage: Damage = "") -> Record:
+    """Return a row as a record.
+
+    Args:
+        row: The row, by column.
+        damage: What is wrong with the file, as `damage_of` says.
+    """
+    return Record(
+        state=row["state"],
+        fingerprint=row["fingerprint"],
+        fingerprint_inputs=json.loads(row["described"]),
+        damage=damage,
+        attempts=row["attempts"],
+        reason=row["reason"],
+        next_step=row["next_step"],
+        log=row["log"],
+        job=row["job"],
+        path=row["path"],
+        input=row["input"],
+        frames=row["frames"],
+        changed_at=row["changed_at"],
+    )
+
+
+def damage_of(row: Mapping[str, Any], output: Path) -> Damage:
+    """Return what is wrong with a finished file; empty if it is as it was written."""
+    try:
+        state = state_of(output)
+        if (state.size_bytes, state.modified_ns) == (row["size_bytes"], row["modified_ns"]):
+            return ""
+        # A copied or touched file has another time; only its content tells.
+        return "" if state.size_bytes == row["size_bytes"] and sha256_of(output) == row["sha256"] else "changed"
+    except FileNotFoundError:
+        return "missing"
+    except OSError:
+        return "changed"

@@ -1,0 +1,74 @@
+"""What the journal can be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from nstpipe.journal.clips import History
+from nstpipe.journal.database import Database
+from nstpipe.journal.lookups import Lookups
+from nstpipe.journal.outputs import Outputs, as_record, damage_of
+from nstpipe.journal.records import Entry, FrameRecord, LatestRun, Record
+from nstpipe.journal.runs import Runs
+
+
+class Queries:
+    """What is known of the outputs, clips, frames and runs of a work folder.
+
+    A row that is damaged counts as missing.
+
+    Args:
+        work: The work folder. It is created if it is missing.
+        repair: Whether to replace a damaged journal, which only the holder of the folder's lock may do.
+        read_only: Whether to change nothing at all.
+
+    Attributes:
+        path: The SQLite file.
+        notices: What the user should know, such as that the journal was damaged.
+
+    Raises:
+        OutputError: The work folder cannot be written to, or its journal is of a newer version. If read-only, also: the journal
+            is missing or damaged.
+    """
+
+    def __init__(self, work: Path, *, repair: bool = True, read_only: bool = False) -> None:
+        self._work = work
+        self._database = Database(work, repair=repair, read_only=read_only)
+        self._outputs = Outputs(self._database.connection)
+        self._lookups = Lookups(self._database.connection)
+        self._clips = History(self._database.connection)
+        self._runs = Runs(self._database.connection)
+        self.path = self._database.path
+        self.notices = self._database.notices
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.connection.close()
+
+    def record_of(self, output: Path) -> Record | None:
+        """Return what is known of an output; None if it was never planned, or if its row is damaged."""
+        row = self._outputs.get(str(output))
+        if row is None:
+            return None
+        return as_record(row, damage_of(row, output) if row["state"] == "done" else "")
+
+    def records(self) -> Iterator[Record]:
+        """Yield what is known of each output, without checking the files."""
+        return (as_record(row) for row in self._outputs.all())
+
+    def latest_run(self) -> LatestRun | None:
+        """Return the run that goes on, or else the last one; None if there was none."""
+        return self._runs.latest()
+
+    def frames_of(self, source: str, job: str) -> int:
+        """Return how many frames of an input are finished."""
+        return self._clips.count_done(source, job)
+
+    def clips(self, output: str) -> tuple[Entry, ...]:
+        """Return what is known of an output's clips, in the order of the file."""
+        return self._clips.clips_of(output)
+
+    def frames(self, job: str) -> tuple[FrameRecord, ...]:
+        """Return a job's finished frames, sorted by input and frame index."""
+        return self._clips.finished_frames(job)

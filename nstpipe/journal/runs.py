@@ -1,0 +1,62 @@
+"""The journal's table of runs."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+from nstpipe.events import JobPlanned
+from nstpipe.journal.clips import History
+from nstpipe.journal.records import JobPace, LatestRun
+
+
+class Runs:
+    """Reads and writes the table. The caller begins and ends the transactions.
+
+    Args:
+        connection: An open connection to the journal.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def begin(self, run: str, workers: int, planned: Sequence[JobPlanned], about: Mapping[str, Any]) -> None:
+        """Record that a run goes on; see `Journal.begin_run`."""
+        row = (run, workers, time.time(), _as_json(planned), json.dumps(about))
+        self._connection.execute("INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?, NULL, NULL, ?, '')", row)
+
+    def plan(self, run: str, planned: Sequence[JobPlanned]) -> None:
+        """Record the jobs of a run that goes on."""
+        self._connection.execute("UPDATE run SET planned = ? WHERE id = ?", (_as_json(planned), run))
+
+    def end(self, run: str, exit_code: int, error: str) -> None:
+        """Record how a run ended; see `Journal.end_run`."""
+        query = "UPDATE run SET finished_at = ?, exit_code = ?, error = ? WHERE id = ?"
+        self._connection.execute(query, (time.time(), exit_code, error, run))
+
+    def latest(self) -> LatestRun | None:
+        """Return the run that started last; None if there was none."""
+        query = (
+            "SELECT id, workers, started_at, planned, finished_at, exit_code, about, error FROM run "
+            "ORDER BY started_at DESC LIMIT 1"
+        )
+        with closing(self._connection.execute(query)) as cursor:
+            row = cursor.fetchone()
+        if row is None:
+            return None
+        run, workers, started_at, planned, finished_at, exit_code, about, error = row
+        spent = History(self._connection).spent(run)
+        jobs = {}
+        for event in json.loads(planned):
+            event.pop("event")
+            job = JobPlanned(**event)
+            jobs[job.job] = JobPace(job, *spent.get(job.job, (0, 0.0, 0)))
+        return LatestRun(workers, started_at, finished_at, exit_code, jobs, run, json.loads(about), error)
+
+
+def _as_json(planned: Sequence[JobPlanned]) -> str:
+    return json.dumps([job.as_json() for job in planned])
