@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
 from nstpipe.media.frame import in_sixteen_bits
+from nstpipe.media.pictures.tiff import first_directory
 
 PNG_COMPRESSION = 6
 """Of 0 to 9; the usual one."""
@@ -158,12 +159,8 @@ def encoded_tiff(pixels: NDArray[np.uint16], **options: Any) -> bytes:
     tiff = bytearray(content.getvalue())
     if tiff[:4] != b"II*\x00":
         raise OSError("Pillow has written its values with the high byte first")
-    (directory,) = struct.unpack_from("<I", tiff, 4)
-    (entries,) = struct.unpack_from("<H", tiff, directory)
-    for entry in range(directory + 2, directory + 2 + 12 * entries, 12):
-        tag, kind, count, value = struct.unpack_from("<HHII", tiff, entry)
-        if tag == _IMAGE_WIDTH:
-            struct.pack_into("<I" if kind == 4 else "<H", tiff, entry + 8, width)
-        elif tag == _BITS_A_SAMPLE:
-            struct.pack_into(f"<{count}H", tiff, value, *(16 for _ in range(count)))
+    directory = first_directory(tiff)
+    assert directory is not None
+    directory.put(tiff, _IMAGE_WIDTH, width)
+    struct.pack_into(f"<{channels}H", tiff, directory.value(tiff, _BITS_A_SAMPLE), *[16] * channels)
     return bytes(tiff)

@@ -20,12 +20,12 @@ from nstpipe.media.pictures.deep import deep_pixels, is_deep, tiff_size
 from nstpipe.media.pictures.formats import PictureFormat, format_named, format_of
 from nstpipe.media.pictures.metadata import (
     IPTC_RESOURCE,
-    UPRIGHT,
     turned_behind_pixels,
     upright_exif,
     with_segments,
     xmp_extensions,
 )
+from nstpipe.media.pictures.orientation import TURNS, UPRIGHT, stored_orientation
 from nstpipe.media.pictures.output_metadata import (
     IPTC_TAG,
     TIFF_LAYOUT_TAGS,
@@ -33,22 +33,10 @@ from nstpipe.media.pictures.output_metadata import (
     is_taken,
     kept_of,
     largest_part,
-    stored_orientation,
 )
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, check_pixels, megapixel_limit, opened, pillow_settings
 from nstpipe.media.pictures.profiles import deep_in_srgb, in_srgb
 from nstpipe.system.files import atomic_write, suggest_path
-
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What turns a picture of each EXIF orientation upright."""
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -61,7 +49,8 @@ def picture_size(path: Path) -> tuple[int, int]:
         with opened(path) as image:
             width, height = image.size
             from_head = image.format == "PNG" and not turned_behind_pixels(path)
-            return (height, width) if _orientation(image, from_head=from_head) in (5, 6, 7, 8) else (width, height)
+            turn = TURNS.get(_orientation(image, from_head=from_head))
+            return (height, width) if turn is not None and turn.swaps_sides else (width, height)
     except UnidentifiedImageError as error:
         size = _tiff_size(path)
         if size is not None:
@@ -110,8 +99,8 @@ def read_picture(path: Path) -> tuple[Pixels, PictureMetadata]:
 
 def _read(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
     image.load()
-    turn = _TURNS.get(_orientation(image))
-    upright: Image.Image = image if turn is None else image.transpose(turn)
+    turn = TURNS.get(_orientation(image))
+    upright: Image.Image = image if turn is None else image.transpose(turn.of_image)
     alpha = np.asarray(upright.convert("RGBA").getchannel("A")) if upright.has_transparency_data else None
     pixels, icc = in_srgb(_without_alpha(upright), image.info.get("icc_profile") or None)
     return np.asarray(pixels), _metadata(path, image, icc, alpha)
@@ -119,11 +108,10 @@ def _read(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
 
 def _read_deep(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
     pixels, alpha = deep_pixels(path)
-    orientation = stored_orientation(image)
-    exif_turn = _TURNS_OF_ARRAYS.get(orientation)
-    if exif_turn is not None:
-        pixels = np.ascontiguousarray(exif_turn(pixels))
-        alpha = None if alpha is None else np.ascontiguousarray(exif_turn(alpha))
+    turn = TURNS.get(stored_orientation(image))
+    if turn is not None:
+        pixels = np.ascontiguousarray(turn.of_array(pixels))
+        alpha = None if alpha is None else np.ascontiguousarray(turn.of_array(alpha))
     pixels, icc = deep_in_srgb(pixels, image.info.get("icc_profile") or None)
     return pixels, _metadata(path, image, icc, alpha)
 
@@ -184,18 +172,6 @@ def _dots_per_inch(image: Image.Image) -> tuple[float, float] | None:
         return None
     found: tuple[float, float] | None = image.info.get("dpi")
     return found
-
-
-_TURNS_OF_ARRAYS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
-    2: lambda stored: stored[:, ::-1],
-    3: lambda stored: stored[::-1, ::-1],
-    4: lambda stored: stored[::-1],
-    5: lambda stored: stored.swapaxes(0, 1),
-    6: lambda stored: np.rot90(stored, -1),
-    7: lambda stored: stored[::-1, ::-1].swapaxes(0, 1),
-    8: lambda stored: np.rot90(stored),
-}
-"""The same for pixels that Pillow has not decoded."""
 
 
 def _orientation(image: Image.Image, *, from_head: bool = False) -> int:

@@ -8,11 +8,14 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-ORIENTATION_TAG = 0x0112
-UPRIGHT = 1
+from nstpipe.media.pictures.orientation import ORIENTATION_TAG, UPRIGHT
+from nstpipe.media.pictures.tiff import Directory, first_directory
 
 _EXIF_HEADER = b"Exif\x00\x00"
-_TIFF_LONG = 4
+
+
+def _first_of(exif: bytes | bytearray, *, whole: bool = True) -> Directory | None:
+    return first_directory(exif, len(_EXIF_HEADER) if exif.startswith(_EXIF_HEADER) else 0, whole=whole)
 
 
 def upright_exif(exif: bytes) -> bytes:
@@ -21,27 +24,19 @@ def upright_exif(exif: bytes) -> bytes:
     Writing the block anew would be simpler, but breaks maker notes, whose offsets count from the block's start.
 
     Args:
-        exif: as Pillow gives it: ``Exif\0\0`` and a TIFF structure (Exif 2.32, section 4.5).
+        exif: As Pillow gives it: ``Exif\0\0`` and a TIFF structure (Exif 2.32, section 4.5).
 
     Returns:
-        The block; unchanged where it has no orientation or is damaged.
+        The block; unchanged if it has no orientation or is damaged.
     """
-    start = len(_EXIF_HEADER) if exif.startswith(_EXIF_HEADER) else 0
-    order = {b"II": "<", b"MM": ">"}.get(exif[start : start + 2])
-    if order is None:
-        return exif
+    block = bytearray(exif)
     try:
-        (directory,) = struct.unpack_from(f"{order}I", exif, start + 4)
-        (entries,) = struct.unpack_from(f"{order}H", exif, start + directory)
-        for index in range(entries):
-            place = start + directory + 2 + 12 * index
-            tag, kind, _, _ = struct.unpack_from(f"{order}HHII", exif, place)
-            if tag == ORIENTATION_TAG:
-                value = struct.pack(f"{order}I" if kind == _TIFF_LONG else f"{order}H", UPRIGHT)
-                return exif[: place + 8] + value + exif[place + 8 + len(value) :]
+        first = _first_of(block, whole=False)
+        if first is not None and ORIENTATION_TAG in first.entries:
+            first.put(block, ORIENTATION_TAG, UPRIGHT)
     except struct.error:
         return exif
-    return exif
+    return bytes(block)
 
 
 def turned_behind_pixels(path: Path) -> bool:
@@ -77,77 +72,50 @@ def resized_exif(exif: bytes, size: tuple[int, int], thumbnail: MakeThumbnail) -
     """The EXIF block with the new picture's size and thumbnail, and every other byte as it was.
 
     Args:
-        exif: as for `upright_exif`.
-        size: width and height of the new picture, in pixels.
-        thumbnail: makes the new thumbnail from the old one. The old one, which shows the picture before it was painted,
-            goes in any case.
+        exif: As for `upright_exif`.
+        size: Width and height of the new picture, in pixels.
+        thumbnail: Makes the new thumbnail from the old one. The old one, which shows the picture before it was painted,
+            is removed in any case.
 
     Returns:
-        A block of the same length; unchanged where it says neither, or is damaged.
+        A block of the same length; unchanged if it states neither, or is damaged.
     """
-    start = len(_EXIF_HEADER) if exif.startswith(_EXIF_HEADER) else 0
-    order = {b"II": "<", b"MM": ">"}.get(exif[start : start + 2])
-    if order is None:
-        return exif
     block = bytearray(exif)
     try:
-        (first,) = struct.unpack_from(f"{order}I", block, start + 4)
-        entries, next_place = _entries(block, start, first, order)
-        for directory, tags in _PIXEL_SIZES.items():
-            inside = entries
-            if directory:
-                if directory not in entries:
-                    continue
-                (place,) = struct.unpack_from(f"{order}I", block, entries[directory] + 8)
-                inside, _ = _entries(block, start, place, order)
+        first = _first_of(block)
+        if first is None:
+            return exif
+        for pointer, tags in _PIXEL_SIZES.items():
+            if pointer and pointer not in first.entries:
+                continue
+            inside = first.at(block, first.value(block, pointer)) if pointer else first
             for tag, value in zip(tags, size, strict=True):
-                if tag in inside:
-                    _put(block, inside[tag], value, order)
-        (second,) = struct.unpack_from(f"{order}I", block, next_place)
-        if second:
-            _renew_thumbnail(block, start, second, next_place, order, thumbnail)
+                if tag in inside.entries:
+                    inside.put(block, tag, value)
+        second = first.next(block)
+        if second is not None:
+            _renew_thumbnail(block, first, second, thumbnail)
     except (struct.error, IndexError):
         return exif
     return bytes(block) if len(block) == len(exif) else exif
 
 
-def _entries(block: bytearray, start: int, directory: int, order: str) -> tuple[dict[int, int], int]:
-    """Where each tag's entry of a directory stands, and where the place of the next directory does."""
-    (count,) = struct.unpack_from(f"{order}H", block, start + directory)
-    places = [start + directory + 2 + 12 * index for index in range(count)]
-    found = {struct.unpack_from(f"{order}H", block, place)[0]: place for place in places}
-    return found, start + directory + 2 + 12 * count
-
-
-def _put(block: bytearray, entry: int, value: int, order: str) -> None:
-    (kind,) = struct.unpack_from(f"{order}H", block, entry + 2)
-    if kind == _TIFF_LONG or value <= _LARGEST_SHORT:
-        struct.pack_into(f"{order}I" if kind == _TIFF_LONG else f"{order}H", block, entry + 8, value)
-
-
-_LARGEST_SHORT = 65_535
-
-
-def _renew_thumbnail(
-    block: bytearray, start: int, directory: int, next_place: int, order: str, thumbnail: MakeThumbnail
-) -> None:
-    entries, _ = _entries(block, start, directory, order)
+def _renew_thumbnail(block: bytearray, first: Directory, second: Directory, thumbnail: MakeThumbnail) -> None:
     new: bytes | None = None
-    if _THUMBNAIL_PLACE in entries and _THUMBNAIL_BYTES in entries:
-        (place,) = struct.unpack_from(f"{order}I", block, entries[_THUMBNAIL_PLACE] + 8)
-        (length,) = struct.unpack_from(f"{order}I", block, entries[_THUMBNAIL_BYTES] + 8)
-        begin, end = start + place, start + place + length
-        if end > len(block):
+    if _THUMBNAIL_PLACE in second.entries and _THUMBNAIL_BYTES in second.entries:
+        begin = second.start + second.value(block, _THUMBNAIL_PLACE)
+        length = second.value(block, _THUMBNAIL_BYTES)
+        if begin + length > len(block):
             raise IndexError
-        new = thumbnail(bytes(block[begin:end]))
+        new = thumbnail(bytes(block[begin : begin + length]))
         new = new if new is not None and len(new) <= length else None
-        block[begin:end] = (new or b"").ljust(length, b"\x00")
+        block[begin : begin + length] = (new or b"").ljust(length, b"\x00")
         if new is not None:
-            struct.pack_into(f"{order}I", block, entries[_THUMBNAIL_BYTES] + 8, len(new))
+            struct.pack_into(f"{second.order}I", block, second.entries[_THUMBNAIL_BYTES] + 8, len(new))
     if new is None:
-        struct.pack_into(f"{order}I", block, next_place, 0)
-    elif ORIENTATION_TAG in entries:
-        _put(block, entries[ORIENTATION_TAG], UPRIGHT, order)
+        struct.pack_into(f"{first.order}I", block, first.next_place, 0)
+    elif ORIENTATION_TAG in second.entries:
+        second.put(block, ORIENTATION_TAG, UPRIGHT)
 
 
 _XMP_WIDTHS = (

@@ -15,14 +15,13 @@ from nstpipe.media.pictures.formats import PictureFormat
 from nstpipe.media.pictures.metadata import (
     LONGEST_IPTC_OF_JPEG,
     LONGEST_XMP_OF_JPEG,
-    ORIENTATION_TAG,
-    UPRIGHT,
     MakeThumbnail,
     adapted_xmp,
     extended_xmp,
     iptc_segment,
     resized_exif,
 )
+from nstpipe.media.pictures.orientation import UPRIGHT, stored_orientation
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened, pillow_settings
 
 XMP_TAG, IPTC_TAG = 700, 33723
@@ -171,20 +170,6 @@ def is_taken(name: str, options: Mapping[str, Any]) -> bool:
             return upright and image.size == _TRIAL_SIZE
     except PILLOW_ERRORS:
         return False
-
-
-def stored_orientation(image: Image.Image, *, from_head: bool = False) -> int:
-    """As EXIF or XMP says; upright where they say none.
-
-    Args:
-        image: as Pillow has opened it.
-        from_head: do not look behind its pixels, for which Pillow decodes all of a PNG.
-    """
-    try:
-        exif = Image.Image.getexif(image) if from_head else image.getexif()
-        return int(exif.get(ORIENTATION_TAG, UPRIGHT))
-    except PILLOW_ERRORS:
-        return UPRIGHT  # a damaged EXIF block is no reason to refuse the picture
 
 
 _Entry = tuple[int | None, int, Any]
