@@ -157,7 +157,7 @@ def test_a_file_that_only_claims_to_be_a_picture_is_given_to_no_other_program(
     monkeypatch.setenv("PATH", str(interpreter.parent), prepend=os.pathsep)
     result = nstpipe.run(write_pipeline(tmp_path, {"name": "one", "input": "in", "output": "out"}))
     assert (result.exit_code, [Path(done.output).name for done in result.outputs]) == (2, ["good.png"])
-    assert "is no picture in a format that can be read" in result.failures[0].reason
+    assert "is not a picture in a supported format" in result.failures[0].reason
     assert not (tmp_path / "called").exists()
 
 

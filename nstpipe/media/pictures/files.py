@@ -1,4 +1,4 @@
-"""Folders of pictures: read with all their metadata, written with all their metadata."""
+"""Reads and writes pictures with all their metadata."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ from nstpipe.system.files import atomic_write, suggest_path
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Width and height in pixels, upright, from the file's head.
+    """The width and height of an upright picture in pixels, from the file's head.
 
     Raises:
-        ItemError: the file is missing or no picture.
+        ItemError: The file is missing, or it is not a picture.
     """
     try:
         with opened(path) as image:
@@ -61,10 +61,10 @@ def picture_size(path: Path) -> tuple[int, int]:
 
 
 def picture_bits(path: Path) -> int:
-    """Bits of a color value in which a picture is read, 8 or 16, from the file's head.
+    """The bits of a color value with which a picture is read, 8 or 16, from the file's head.
 
     Raises:
-        ItemError: the file is missing or no picture.
+        ItemError: The file is missing, or it is not a picture.
     """
     try:
         with opened(path) as image:
@@ -81,7 +81,7 @@ def read_picture(path: Path) -> tuple[Pixels, PictureMetadata]:
     """A picture's pixels, upright and in sRGB, and its metadata.
 
     Raises:
-        ItemError: the file is missing, damaged or no picture.
+        ItemError: The file is missing or damaged, or it is not a picture.
     """
     try:
         with opened(path) as image:
@@ -117,7 +117,7 @@ def _read_deep(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]
 
 
 def _read_tiff(path: Path) -> tuple[Pixels, PictureMetadata] | None:
-    """A TIFF that Pillow does not know, such as one of three floating-point values a pixel; None if it is something else."""
+    """A TIFF that Pillow cannot read, such as one with three floating-point values per pixel; None for any other file."""
     if _tiff_size(path) is None:
         return None
     try:
@@ -128,10 +128,10 @@ def _read_tiff(path: Path) -> tuple[Pixels, PictureMetadata] | None:
 
 
 def _tiff_size(path: Path) -> tuple[int, int] | None:
-    """Likewise, from its head.
+    """The size of a TIFF that Pillow cannot read, from its head; None for any other file.
 
     Raises:
-        ItemError: it has more pixels than are allowed.
+        ItemError: It has more pixels than are allowed.
     """
     try:
         size = tiff_size(path)
@@ -166,8 +166,8 @@ def _metadata(path: Path, image: Image.Image, icc: bytes | None, alpha: NDArray[
 
 
 def _dots_per_inch(image: Image.Image) -> tuple[float, float] | None:
-    """Across and down; None if the file does not say."""
-    # Of a TIFF without one Pillow says 1.
+    """The horizontal and vertical resolution; None if the file has none."""
+    # Pillow gives 1 for a TIFF without a resolution.
     if isinstance(image, TiffImagePlugin.TiffImageFile) and TiffImagePlugin.X_RESOLUTION not in image.tag_v2:
         return None
     found: tuple[float, float] | None = image.info.get("dpi")
@@ -176,12 +176,12 @@ def _dots_per_inch(image: Image.Image) -> tuple[float, float] | None:
 
 def _orientation(image: Image.Image, *, from_head: bool = False) -> int:
     if image.format == "TIFF":
-        return UPRIGHT  # Pillow turns it by itself, and gives its size as it is then
+        return UPRIGHT  # Pillow itself turns a TIFF upright, and gives the size after that
     return stored_orientation(image, from_head=from_head)
 
 
 def _exif_elsewhere(image: Image.Image) -> bytes | None:
-    """A TIFF has no EXIF block: what would be in it stands among the tags of its pixels. Old PNGs have it in a text."""
+    """The EXIF block of a TIFF, which has it among the tags of its pixels, or of an old PNG, which has it in a text."""
     if image.format != "TIFF" and "Raw profile type exif" not in image.info:
         return None
     exif = image.getexif()
@@ -197,7 +197,7 @@ def _iptc(image: Image.Image) -> bytes | None:
     if image.format == "TIFF":
         exif = image.getexif()
         found = exif.get(IPTC_TAG)
-        if isinstance(found, tuple):  # some programs call its bytes numbers
+        if isinstance(found, tuple):  # some programs store its bytes as numbers
             found = struct.pack(f"{exif.endian}{len(found)}I", *found)
     else:
         photoshop = image.info.get("photoshop")
@@ -206,7 +206,7 @@ def _iptc(image: Image.Image) -> bytes | None:
 
 
 def _texts(image: Image.Image) -> dict[str, str]:
-    """Of a PNG, without those that are kept in another way, or that nothing keeps true."""
+    """The texts of a PNG, without those that are kept in another way or would become untrue."""
     texts: dict[str, str] = getattr(image, "text", {})
     return {
         name: text for name, text in texts.items() if name != "XML:com.adobe.xmp" and not name.startswith("Raw profile type")
@@ -214,9 +214,9 @@ def _texts(image: Image.Image) -> dict[str, str]:
 
 
 def _without_alpha(image: Image.Image) -> Image.Image:
-    """In a mode that color profiles are made for: gray, RGB or CMYK."""
+    """The picture in a mode that color profiles describe: gray, RGB or CMYK."""
     if image.mode.startswith("I;16") or image.mode == "I":
-        # Pillow would cut 16 bits off at 255 instead of scaling them.
+        # Pillow would clip 16 bits at 255 instead of scaling them.
         levels = (np.asarray(image).astype(np.float32) / 257).round().clip(0, 255)
         return Image.fromarray(levels.astype(np.uint8))
     if image.mode in ("L", "CMYK"):
@@ -238,20 +238,20 @@ def _unreadable(path: Path, error: BaseException) -> ItemError:
             "Make it smaller, or raise max_megapixels if you trust it.",
         )
     if isinstance(error, UnidentifiedImageError):
-        return ItemError(f"{path} is no picture in a format that can be read.", "Open it in a viewer to see what it is.")
+        return ItemError(f"{path} is not a picture in a supported format.", "Open it in a viewer to see what it is.")
     reason = getattr(error, "strerror", None) or error
     return ItemError(f"{path} cannot be read: {reason}.", "Copy the picture again, or open it in a viewer and save it anew.")
 
 
 def check_output(path: Path, size: tuple[int, int]) -> None:
-    """See that a result can be written, before it is painted.
+    """Check that a result can be written, before it is painted.
 
     Args:
-        path: of the result.
-        size: its width and height in pixels.
+        path: The result.
+        size: Its width and height in pixels.
 
     Raises:
-        ItemError: its format cannot hold that size, or is not written here.
+        ItemError: Its format cannot hold that size, or this Pillow cannot write it.
     """
     picture_format = format_of(path)
     longest, name = picture_format.longest_side, picture_format.name
@@ -269,12 +269,12 @@ def _is_written(name: str) -> bool:
 
 
 class PictureSource:
-    """A folder's pictures as frames, in the order given.
+    """Reads the pictures of a folder as frames, in the given order.
 
     Args:
-        folder: of the pictures.
-        paths: of each.
-        first_frame_index: of the first one.
+        folder: The folder of the pictures.
+        paths: The pictures.
+        first_frame_index: The index of the first one.
     """
 
     def __init__(self, folder: Path, paths: Sequence[Path], first_frame_index: int = 0) -> None:
@@ -289,12 +289,12 @@ class PictureSource:
 
     @property
     def frame_count(self) -> int:
-        """Pictures, readable or not."""
+        """How many pictures there are, readable or not."""
         return len(self.paths)
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in pixels of the first picture, upright."""
+        """The width and height of the first picture in pixels, upright."""
         return picture_size(self.paths[0])
 
     def read(self, first_frame_index: int, end_frame_index: int) -> Iterator[Frame]:
@@ -305,12 +305,12 @@ class PictureSource:
 
 
 class PictureSink:
-    """Writes each stylized frame to its own file, which has its final name as soon as it is complete and checked.
+    """Writes each stylized frame to its own file, which gets its final name as soon as it is complete and checked.
 
     Args:
-        outputs: where each frame goes, by frame index.
-        keep_metadata: whether all that is not pixels comes along.
-        notice: takes a sentence on what a format cannot hold of it.
+        outputs: The file of each frame, by frame index.
+        keep_metadata: Whether the result keeps the metadata.
+        notice: Called with a sentence if a format cannot hold all of the metadata.
     """
 
     def __init__(self, outputs: Sequence[Path], *, keep_metadata: bool, notice: Callable[[str], None] = lambda _: None) -> None:
@@ -322,7 +322,7 @@ class PictureSink:
         """See `Sink.write`.
 
         Raises:
-            OutputError: the file cannot be written.
+            OutputError: The file cannot be written.
         """
         path = self._outputs[frame.frame_index]
         metadata = frame.metadata or PictureMetadata("PNG")

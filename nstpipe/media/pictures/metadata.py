@@ -1,4 +1,4 @@
-"""The few changes that a picture's metadata needs when its pixels have been turned upright and resized."""
+"""Adapts the metadata of a picture whose pixels were turned upright and resized, and changes no other byte of it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def upright_exif(exif: bytes) -> bytes:
 
 
 def turned_behind_pixels(path: Path) -> bool:
-    """Whether something that may turn a PNG, EXIF or XMP, stands behind its pixels; nothing is decoded."""
+    """Whether EXIF or XMP, which may turn a PNG, stand behind its pixels. Nothing is decoded."""
     pixels_began = False
     with path.open("rb", buffering=0) as file:  # heads of a few bytes, far apart
         file.seek(8)
@@ -60,12 +60,12 @@ _TURNING_TEXTS = (b"XML:com.adobe.xmp", b"Raw profile type exif")
 
 
 _PIXEL_SIZES = {0x8769: (0xA002, 0xA003), 0: (0x0100, 0x0101)}
-"""Tags that say how large the picture is, by the tag of the directory they stand in; 0 for the first directory."""
+"""Tags of the picture's width and height, by the tag of the directory they are in; 0 for the first directory."""
 
 _THUMBNAIL_PLACE, _THUMBNAIL_BYTES = 0x0201, 0x0202
 
 MakeThumbnail = Callable[[bytes], bytes | None]
-"""From an embedded thumbnail (JPEG) to the new one, not larger; None if there is none."""
+"""Makes a new thumbnail out of an embedded one (JPEG), which is no larger; None if that is impossible."""
 
 
 def resized_exif(exif: bytes, size: tuple[int, int], thumbnail: MakeThumbnail) -> bytes:
@@ -138,10 +138,10 @@ def adapted_xmp(xmp: bytes, scale_x: float, scale_y: float, size: tuple[int, int
     """The XMP packet with its orientation upright and its panorama's sizes (GPano, Photo Sphere) scaled.
 
     Args:
-        xmp: the packet, as attributes or as elements.
-        scale_x: new width over old.
-        scale_y: new height over old.
-        size: new width and height in pixels, where the packet says how large the picture is.
+        xmp: The packet. Its values may be attributes or elements.
+        scale_x: The new width over the old one.
+        scale_y: The new height over the old one.
+        size: The new width and height in pixels, for packets that state the size of the picture.
     """
     xmp = _replaced(xmp, "tiff", ("Orientation",), lambda _: UPRIGHT)
     if size is not None:
@@ -159,17 +159,17 @@ _FIRST_APPLICATION_MARKER, _EXIF_MARKER, _PHOTOSHOP_MARKER, _LAST_APPLICATION_MA
 _SCAN_MARKER = 0xDA
 
 LONGEST_XMP_OF_JPEG = 65_502
-"""Bytes of a packet; a segment has 65,535, with its length and the name of what it holds."""
+"""Bytes of a packet. A segment has at most 65,535, including its length and the name of its content."""
 
 LONGEST_IPTC_OF_JPEG = 65_506
-"""Likewise; it needs an even number."""
+"""Bytes of IPTC in one segment, which needs an even number of them."""
 
 _EXTENSION_BYTES = 65_400
-"""Of an extended packet in each segment, as the specification proposes."""
+"""Bytes of an extended packet in each segment, as the specification proposes."""
 
 
 def _segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, begin and end of each segment of a JPEG before its pixels."""
+    """The marker, the begin and the end of each segment of a JPEG before its pixels."""
     place = 2
     while place + 4 <= len(jpeg) and jpeg[place] == 0xFF and jpeg[place + 1] != _SCAN_MARKER:
         end = place + 2 + int.from_bytes(jpeg[place + 2 : place + 4], "big")
@@ -178,13 +178,13 @@ def _segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def xmp_extensions(jpeg: bytes) -> tuple[bytes, ...]:
-    """The segments of a JPEG that go on with an XMP packet of more than 64 KB (XMP specification, part 3)."""
+    """The segments of a JPEG that continue an XMP packet of more than 64 KB (XMP specification, part 3)."""
     found = (jpeg[begin:end] for marker, begin, end in _segments(jpeg) if marker == _EXIF_MARKER)
     return tuple(segment for segment in found if segment[4:].startswith(_EXTENSION_HEAD))
 
 
 def with_segments(jpeg: bytes, segments: tuple[bytes, ...]) -> bytes:
-    """A JPEG with more segments, behind those that say what it is and before its pixels."""
+    """A JPEG with more segments, behind its application segments and before its pixels."""
     place = 2
     for marker, _, end in _segments(jpeg):
         if _FIRST_APPLICATION_MARKER <= marker <= _LAST_APPLICATION_MARKER:
@@ -197,11 +197,11 @@ def _segment(marker: int, content: bytes) -> bytes:
 
 
 def extended_xmp(xmp: bytes) -> tuple[bytes, tuple[bytes, ...]]:
-    """What stands for a packet that is too long for a JPEG (XMP specification, part 3, 1.1.3.1).
+    """An XMP packet that is too long for one segment of a JPEG, split (XMP specification, part 3, 1.1.3.1).
 
     Returns:
-        A packet that names the extension by its digest, and says of a panorama that it is one, for readers that know
-        no extensions; and the segments of the extension, which is the whole of the packet without its wrapper.
+        A packet that names the extension by its digest, and contains the properties of a panorama for readers that do not
+        read extensions; and the segments of the extension, which is the whole packet without its wrapper.
     """
     whole = re.sub(rb"<\?xpacket[^>]*\?>", b"", xmp).strip()
     digest = hashlib.md5(whole, usedforsecurity=False).hexdigest().upper().encode()
@@ -221,11 +221,11 @@ _PACKET_WITH_EXTENSION = (
 
 
 IPTC_RESOURCE = 0x0404
-"""Photoshop's number for IPTC-NAA; the other things that it keeps in a picture describe the original, or show it."""
+"""Photoshop's number for IPTC-NAA. Its other resources in a picture describe the original, or show it."""
 
 
 def iptc_segment(iptc: bytes) -> bytes:
-    """The segment of a JPEG that holds IPTC's records: an image resource without a name, as Photoshop has it."""
+    """The segment of a JPEG for IPTC records: an image resource without a name, as Photoshop writes it."""
     resource = struct.pack(">4sHHI", b"8BIM", IPTC_RESOURCE, 0, len(iptc)) + iptc + b"\x00" * (len(iptc) % 2)
     return _segment(_PHOTOSHOP_MARKER, _PHOTOSHOP_HEAD + resource)
 
@@ -237,7 +237,7 @@ def _replaced(xmp: bytes, prefix: str, names: tuple[str, ...], change: object) -
 
 
 def is_full_panorama(xmp: bytes | None) -> bool:
-    """Whether an XMP packet says that the picture goes all the way round (GPano: equirectangular and not cropped)."""
+    """Whether an XMP packet describes a full panorama (GPano: equirectangular and not cropped)."""
     if xmp is None or not re.search(rb"GPano:ProjectionType\s*(?:=\s*[\"']|>\s*)equirectangular", xmp):
         return False
     widths = {
