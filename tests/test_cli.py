@@ -90,7 +90,7 @@ def test_summary_names_what_failed(tmp_path: Path, command: Command) -> None:
     said = command("run", pipeline)
     assert said.code == 2
     assert "one: failed: " in said.out
-    assert "text.jpg is no picture" in said.out
+    assert "text.jpg is not a picture" in said.out
     assert "1 made, 0 done before, 1 failed" in said.out
 
 
