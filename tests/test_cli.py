@@ -91,7 +91,7 @@ def test_summary_names_what_failed(tmp_path: Path, command: Command) -> None:
     said = command("run", pipeline)
     assert said.code == 2
     assert "one: failed: " in said.out
-    assert "text.jpg is no picture" in said.out
+    assert "text.jpg is not a picture" in said.out
     assert "1 made, 0 done before, 1 failed" in said.out
 
 
@@ -109,7 +109,7 @@ BAD_INPUTS = [
     Bad("no such file", {"input": "nowhere.mp4", "output": "out.mp4"}, 65, ("nowhere.mp4 does not exist", "text.mp4")),
     Bad("text named mp4", {"input": "text.mp4", "output": "out.mp4"}, 65, ("text.mp4 is not a readable video",)),
     Bad("no video stream", {"input": "sound.mp4", "output": "out.mp4"}, 65, ("sound.mp4 has no video stream",)),
-    Bad("unreadable style", {"input": "in", "output": "out", "style": "text.mp4"}, 65, ("style.images[0]", "is no picture")),
+    Bad("unreadable style", {"input": "in", "output": "out", "style": "text.mp4"}, 65, ("style.images[0]", "is not a picture")),
     Bad("missing style", {"input": "in", "output": "out", "style": "gone.jpg"}, 65, ("gone.jpg does not exist",)),
     Bad(
         "unknown layer",

@@ -1,4 +1,4 @@
-"""What passes between sources, the engine and sinks."""
+"""Frames, and the interfaces of what reads and writes them."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
-"""height x width x 3, RGB, sRGB's or the video's own transfer curve, full range: 0 to 255, or 0 to 65535.
+"""height x width x 3, RGB, with the transfer function of sRGB or of the video, full range: 0 to 255, or 0 to 65535.
 
-Two bytes a value hold what has more than 8 bits in its file; 8-bit material stays in one byte."""
+Values have two bytes if the file has more than 8 bits per value, and one byte if not."""
 
 SIXTEEN_BIT_STEP = 257
-"""What one level of 8 bits counts in 16, so that 255 becomes 65535."""
+"""The 16-bit value of one level of 8 bits, so that 255 becomes 65535."""
 
 
 @dataclass(frozen=True, eq=False)
 class PictureMetadata:
-    """All of a picture file that is not its colors.
+    """Everything in a picture file but its colors.
 
     Attributes:
         format: Pillow's name of the file's format, such as ``JPEG``.
-        exif: the EXIF block; its orientation is 1, for the pixels are upright.
-        icc: the color profile of the pixels, which are sRGB; None if the file has none.
-        xmp: the XMP packet.
-        dots_per_inch: horizontal and vertical.
+        exif: The EXIF block. Its orientation is 1, because the pixels are upright.
+        icc: The color profile of the pixels, which are sRGB; None if the file has none.
+        xmp: The XMP packet.
+        dots_per_inch: Horizontal and vertical resolution.
         alpha: height x width, 0 to 255 or 65535, upright, at the file's own size.
-        xmp_extensions: segments of a JPEG that go on with its XMP packet.
-        iptc: its records (IPTC-NAA).
-        comment: of a JPEG or a GIF.
-        texts: of a PNG, by their names.
+        xmp_extensions: The segments of a JPEG that continue its XMP packet.
+        iptc: The IPTC-NAA records.
+        comment: The comment of a JPEG or a GIF.
+        texts: The texts of a PNG, by their names.
     """
 
     format: str
@@ -54,10 +54,10 @@ class Frame:
     """One picture, upright and with square pixels.
 
     Attributes:
-        pixels: at the source's own size.
-        frame_index: from 0, in the source.
-        time: seconds, exact; None for a picture of a folder.
-        metadata: of a picture of a folder.
+        pixels: The picture at the source's own size.
+        frame_index: The number of the frame in the source, from 0.
+        time: When it is shown, in seconds, exact; None for a picture of a folder.
+        metadata: The metadata of a picture of a folder; None for a frame of a video.
     """
 
     pixels: Pixels
@@ -94,30 +94,30 @@ class Source(Protocol):
         """The frames from the first one up to, not including, the end.
 
         Raises:
-            ItemError: a frame cannot be read. Those before it have been given.
+            ItemError: A frame cannot be read. Those before it have been given.
         """
 
 
 class Sink(Protocol):
-    """Takes stylized frames in order; what it writes gets its final name in `finish` and not before."""
+    """Writes stylized frames in order. What it writes gets its final name in `finish` and not before."""
 
     def write(self, pixels: Pixels, frame: Frame) -> None:
-        """Take the stylized pixels of an original frame."""
+        """Write the stylized pixels of an original frame."""
 
     def finish(self) -> Any:
-        """Complete, check and name what was written."""
+        """Complete what was written, check it, and give it its final name."""
 
     def abandon(self) -> None:
-        """Remove what was written; harmless after `finish`."""
+        """Delete what was written. After `finish`, this does nothing."""
 
 
 def working_size(size: tuple[int, int], longest: int | str, *, even: bool = False) -> tuple[int, int]:
-    """Width and height in which a frame is stylized.
+    """The width and height at which a frame is stylized.
 
     Args:
-        size: width and height of the original, in pixels.
-        longest: the longest side wanted, or ``native``.
-        even: round both sides to even numbers, as the pixel formats of most videos need.
+        size: Width and height of the original, in pixels.
+        longest: The longest side wanted, or ``native``.
+        even: Round both sides to even numbers, as the pixel formats of most videos need.
     """
     width, height = size
     scale = 1.0 if longest == "native" else int(longest) / max(size)
@@ -126,11 +126,11 @@ def working_size(size: tuple[int, int], longest: int | str, *, even: bool = Fals
 
 
 def resized(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """Resize to a width and height, without aliasing when smaller and without steps when larger.
+    """Resize to a width and height: by area if that is smaller, so that nothing aliases, and bicubically if it is larger.
 
     Args:
         pixels: height x width, or height x width x channels; uint8, uint16 or float32.
-        size: width and height wanted, in pixels.
+        size: The new width and height, in pixels.
     """
     height, width = pixels.shape[:2]
     if (width, height) == size:
@@ -142,14 +142,14 @@ def resized(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
 
 
 def in_eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Pixels of either depth in one byte a value, rounded."""
+    """Pixels of either depth with 8 bits per value, rounded."""
     if pixels.dtype == np.uint8:
         return pixels
     return ((pixels.astype(np.uint32) + SIXTEEN_BIT_STEP // 2) // SIXTEEN_BIT_STEP).astype(np.uint8)
 
 
 def in_sixteen_bits(pixels: NDArray[Any]) -> NDArray[np.uint16]:
-    """Pixels of either depth in two bytes a value."""
+    """Pixels of either depth with 16 bits per value."""
     if pixels.dtype == np.uint16:
         return pixels
     return pixels.astype(np.uint16) * np.uint16(SIXTEEN_BIT_STEP)

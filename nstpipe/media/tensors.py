@@ -21,11 +21,11 @@ def tensor_of_floats(picture: NDArray[np.float32]) -> Tensor:
 
 
 def pixels_of(image: Tensor, bits: int = 8) -> Pixels:
-    """Back to height x width x 3, rounded, not cut off: cutting would darken by half a level.
+    """From a tensor to height x width x 3, rounded: truncation would darken by half a level.
 
     Args:
         image: 1 x 3 x height x width, 0 to 1.
-        bits: 8 for one byte a value; for more, two bytes.
+        bits: 8 for one byte per value; more for two bytes.
     """
     if bits > 8:
         wide = (image[0].clamp(0, 1) * 65535).round().to(torch.int32)

@@ -1,4 +1,4 @@
-"""The originals of a clip, in the order in which they are painted, with how they move; found while others are painted."""
+"""The original frames of a clip with their motion, in the order of painting, computed while other frames are painted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nstpipe.motion.flow.method import FlowMethod, for_flow
 from nstpipe.motion.motion import Motion, motion_between
 
 BACKWARD_CHUNK_FRAMES = 16
-"""Videos are decoded forwards: going back, so many frames at a time are kept in memory."""
+"""Videos are decoded forwards. For a backward pass, this many frames at a time are kept in memory."""
 
 Item = TypeVar("Item")
 
@@ -25,11 +25,11 @@ class FrameWithFlow:
     """A frame to be painted.
 
     Attributes:
-        frame: as it was read.
-        resized: at the working size, height x width x 3, in the frame's own depth.
-        pixels: the same in uint8.
-        motions: by lag, how to get back to the frame that was painted so many frames before.
-        before: the pixels of the frame painted last; None at the beginning, and where no motion is wanted.
+        frame: The frame as it was read.
+        resized: The frame at the working size, height x width x 3, in its own depth.
+        pixels: The same in uint8.
+        motions: For each lag, the motion back to the frame that was painted so many frames before.
+        before: The pixels of the frame painted last; None at the beginning, and if no motion is wanted.
     """
 
     frame: Frame
@@ -50,12 +50,12 @@ def frames_with_flow(
     """The frames of a clip from one position on.
 
     Args:
-        source: of the frames.
-        order: the clip's frame indices, rising or falling by one, as they are painted.
-        position: in `order`, from 0, to begin with.
-        size: width and height in pixels at which they are painted.
-        lags: how many frames back motion is wanted; what would be before the clip's beginning is left out.
-        flow: between two pictures.
+        source: The source of the frames.
+        order: The clip's frame indices in the order of painting, rising or falling by one.
+        position: The position in `order` to begin with, from 0.
+        size: Width and height at which they are painted, in pixels.
+        lags: How many frames back motion is wanted. A lag that reaches before the clip's beginning is ignored.
+        flow: The method of optical flow.
     """
     longest = max(lags, default=0)
     kept: deque[Pixels] = deque(maxlen=longest)
@@ -81,9 +81,9 @@ def _read(source: Source, order: range) -> Iterator[Frame]:
 
 
 def prefetch(items: Iterator[Item]) -> Generator[Item, None, None]:
-    """The same items, each made by a thread while the one before it is used. What goes wrong there is raised here.
+    """The same items, each produced by a thread while the one before it is used. Exceptions of the thread are raised here.
 
-    Closing the iterator ends the thread, after the item in hand.
+    Closing the iterator ends the thread after its current item.
     """
     made: queue.Queue[_Made[Item]] = queue.Queue(maxsize=1)
     closed = threading.Event()
@@ -129,4 +129,4 @@ class _Made(Generic[Item]):
 
 
 _POLL_SECONDS = 0.1
-"""How soon the thread notices that nobody wants more."""
+"""How soon the thread notices that the iterator was closed."""

@@ -1,6 +1,6 @@
-"""How steady a stylized sequence is: its warping error, its luminance and its detail over time.
+"""Measures how steady a stylized sequence is: its warping error, its luminance and its detail over time.
 
-The definition, to the last constant, is in docs/motion.md.
+docs/motion.md defines each measure and its constants.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nstpipe.motion.warp import warp
 from nstpipe.style.color import LUMA
 
 SMALLEST_COVERAGE = 0.1
-"""Of the frame; pairs of which less is reliable, as at a cut, say nothing about flicker and are left out."""
+"""Share of the frame. A pair with less reliable area, as at a cut, does not show flicker and is left out."""
 
 MotionBetween = Callable[[int, int, Pixels, Pixels, tuple[int, int]], Motion]
 """From the indices and pixels of an earlier and a later original frame to the motion from the later one back, of the width
@@ -27,7 +27,7 @@ and height given."""
 
 @dataclass(frozen=True)
 class WarpingError:
-    """How much of a frame differs from an earlier one that was moved along the flow.
+    """The difference between a frame and an earlier one that was warped along the flow.
 
     Attributes:
         frame_index: of the later frame, from 0.
@@ -46,7 +46,7 @@ class WarpingError:
 
 @dataclass(frozen=True)
 class Tone:
-    """What drifts in long clips.
+    """The measures that drift in long clips.
 
     Attributes:
         frame_index: from 0.
@@ -65,11 +65,11 @@ class Range:
 
     Attributes:
         lag: frames between the two of each pair.
-        pairs: that were compared.
-        pairs_left_out: for too little of them was reliable.
+        pairs: Pairs that were compared.
+        pairs_left_out: Pairs with too little reliable area.
         coverage: mean over the pairs compared, 0 to 1.
         original: squared differences over the masks' sum, of all pairs together.
-        stylized: likewise.
+        stylized: The same of the stylized frames.
         ratio: stylized over original; None where the original's is 0 or nothing was compared.
     """
 

@@ -14,12 +14,12 @@ from nstpipe.motion.reliability import reliability
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """How to get from a frame back to the one before.
+    """The motion from a frame back to the previous one.
 
     Attributes:
-        backward: height x width x 2, float32: for each pixel of the frame, how far right and down in the previous frame
-            the same thing is, in pixels.
-        reliability: height x width, float32: from 0, not to be trusted (uncovered, out of the frame, an edge), to 1.
+        backward: height x width x 2, float32: for each pixel of the frame, how far to the right and down the same thing is
+            in the previous frame, in pixels.
+        reliability: height x width, float32: from 0, unreliable (uncovered, out of the frame, an edge), to 1.
     """
 
     backward: Floats
@@ -33,9 +33,9 @@ def motion_between(previous: Pixels, frame: Pixels, flow: FlowMethod = dis_flow,
 
     Args:
         previous: height x width x 3, uint8, RGB; as `for_flow` gives it.
-        frame: likewise.
-        flow: how it is found, in both directions.
-        size: width and height of the motion; the pictures' own if None.
+        frame: height x width x 3, uint8, RGB; as `for_flow` gives it.
+        flow: The method that computes it, in both directions.
+        size: Width and height of the motion; those of the pictures if None.
     """
     size = size or (frame.shape[1], frame.shape[0])
     if previous.shape != frame.shape:  # as small pictures of one folder may be

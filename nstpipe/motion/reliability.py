@@ -1,4 +1,4 @@
-"""Where optical flow can be trusted."""
+"""Measures where optical flow is reliable."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from nstpipe.motion.flow.method import Floats
 from nstpipe.motion.warp import sampling_positions, warp
 
 CONSISTENCY_SHARE, CONSISTENCY_FLOOR = 0.01, 0.5
-"""Forward and backward flow may differ by this share of their squared lengths, plus this many squared pixels."""
+"""The forward and the backward flow may differ by this share of their squared lengths, plus this many squared pixels."""
 
 
 EDGE_SHARE, EDGE_FLOOR = 0.01, 0.002
-"""A flow that changes faster than this between neighbors is the edge of something that moves by itself."""
+"""A flow that changes faster than this between neighbors is the edge of a moving object."""
 
 
 MASK_BLUR_SIGMA = 0.8
-"""Pixels; softens the reliability's edge."""
+"""Pixels. The blur softens the edge of the reliability mask."""
 
 
 ALIKE_LEVELS, ALIKE_BLUR_SIGMA = 6.0, 2.0
-"""Levels of 255 by which pictures may differ and still look alike, over a neighborhood of so many pixels."""
+"""Levels of 255 by which similar pictures may differ, and the size of the neighborhood in pixels."""
 
 
 def reliability(backward: Floats, forward: Floats, size: tuple[int, int] | None = None) -> Floats:
-    """Where the backward flow can be trusted, on the grid of the frame it starts from.
+    """How reliable the backward flow is, on the grid of the frame that it starts from.
 
     Args:
         backward: height x width x 2, from the frame to the previous one, in pixels.
@@ -57,7 +57,7 @@ def reliability(backward: Floats, forward: Floats, size: tuple[int, int] | None 
 
 
 def resemblance(one: Pixels | Floats, other: Pixels) -> Floats:
-    """How far two pictures look alike around each pixel, whatever their flow says.
+    """How similar two pictures are around each pixel, whatever the flow between them is.
 
     Where nothing has texture, a clear or a dark sky, flow means nothing, yet nothing has been uncovered either.
 
@@ -75,7 +75,7 @@ def resemblance(one: Pixels | Floats, other: Pixels) -> Floats:
 
 
 def came_from_inside(backward: Floats) -> Floats:
-    """Which pixels were within the previous frame; what a pan brings in was not.
+    """Which pixels were inside the previous frame. What a pan brings into view was not.
 
     Unlike `reliability` it does not ask whether the flow is right; unlike `resemblance` it tells a clear sky within the frame
     from the same sky beyond its edge.

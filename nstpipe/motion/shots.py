@@ -1,4 +1,4 @@
-"""Where a video is cut."""
+"""Finds the cuts of a video."""
 
 from __future__ import annotations
 
@@ -11,37 +11,36 @@ from numpy.typing import NDArray
 from nstpipe.media.frame import Pixels, resized, working_size
 
 DETECTOR_VERSION = 1
-"""Part of the key under which found cuts are kept: raised when the same video gives other cuts."""
+"""Part of the journal's key of the cuts: raised when the same video gives other cuts."""
 
 DETECTION_LONGEST_SIDE = 320
-"""Pixels; a cut changes the whole picture, and small ones are compared faster."""
+"""Pixels. A cut changes the whole picture, and small pictures are compared faster."""
 
 SHORTEST_SHOT_FRAMES = 2
-"""The detector's own limit; flashes are sorted out afterwards."""
+"""The detector's own limit. Flashes are removed afterwards."""
 
 LONGEST_FLASH_FRAMES = 4
-"""If what was there before comes back within so many frames, it was a flash and no cut."""
+"""If the earlier picture comes back within this many frames, it was a flash and not a cut."""
 
 COMES_BACK_SHARE = 0.5
-"""It has come back when the difference is below this share of the cut's own."""
+"""The earlier picture is back if the difference is below this share of the difference at the cut."""
 
 THUMBNAIL_SIZE = (16, 9)
 """Width and height of the pictures that are compared for flashes, in pixels."""
 
 FRAMES_KEPT = 64
-"""Thumbnails kept; the detector reports a cut a few frames late."""
+"""How many thumbnails are kept: the detector reports a cut a few frames late."""
 
 
 def shot_starts(frames: Iterable[Pixels], average_rate: Fraction) -> tuple[int, ...]:
-    """Indices of the frames that begin a shot; the first is 0.
+    """The indices of the frames that begin a shot; the first one is 0.
 
-    A cut is a frame whose content differs from the one before it far more than the frames around differ from each
-    other (PySceneDetect's adaptive detector), so that a fast pan is none; and what was there before must not come back
-    at once, so that a flash is none.
+    At a cut, a frame differs from the previous one far more than the frames around differ from each other (PySceneDetect's
+    adaptive detector), so a fast pan is not a cut. If the earlier picture comes back at once, it is a flash and not a cut.
 
     Args:
-        frames: all frames of the video, in order.
-        average_rate: frames a second.
+        frames: All frames of the video, in order.
+        average_rate: Frames per second.
     """
     from scenedetect import AdaptiveDetector, FrameTimecode  # takes half a second; known cuts need none of it
 

@@ -207,7 +207,7 @@ def test_what_regions_and_weights_are_read_from_is_not_overwritten(tmp_path: Pat
 def test_a_broken_input_or_painting_is_no_bug(tmp_path: Path) -> None:
     pipeline = pictures(tmp_path)
     (tmp_path / "in" / "p1.png").write_bytes(b"no picture")
-    with pytest.raises(InputError, match=r"one: .*p1\.png is no picture"):
+    with pytest.raises(InputError, match=r"one: .*p1\.png is not a picture"):
         Preview(pipeline).painted(ignore)
     (tmp_path / "style.png").unlink()
     with pytest.raises(InputError, match=r"style.images\[0\]"):

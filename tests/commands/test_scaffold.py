@@ -145,7 +145,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path, capsys: pytest.CaptureFi
         (["empty"], "holds no picture"),
         (["style.png"], "no --style is given"),
         (["style.png", "--style", "gone.png"], "gone.png does not exist"),
-        (["style.png", "--style", "text.txt"], "text.txt is no picture"),
+        (["style.png", "--style", "text.txt"], "text.txt is not a picture"),
         (["style.png", "--style", "style.png", "--size", "20"], "32 to 16384 pixels, or native"),
         (["style.png", "--style", "style.png", "--size", "big"], "32 to 16384 pixels, or native"),
     ],

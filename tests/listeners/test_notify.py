@@ -196,7 +196,7 @@ def test_a_run_tells_how_it_ended(tmp_path: Path) -> None:
     assert "1 made, 0 failed, 0 left" in done["text"]
     assert failed["type"] == "nstpipe.run.failed"
     assert (failed["data"]["items_failed"], failed["data"]["exit_code"]) == (1, 2)
-    assert "b.png is no picture" in failed["data"]["failures"][0]["reason"]
+    assert "b.png is not a picture" in failed["data"]["failures"][0]["reason"]
 
 
 def test_the_message_in_the_documents_has_the_keys_of_a_real_one(tmp_path: Path) -> None:

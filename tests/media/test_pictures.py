@@ -455,7 +455,7 @@ FAULTS: dict[Callable[[Path], Path], str] = {
     empty: "is empty (0 bytes)",
     cut_jpeg: "truncated",
     cut_png: "truncated",
-    text: "is no picture in a format that can be read",
+    text: "is not a picture in a supported format",
     a_folder: "Is a directory",
     missing: "does not exist",
     below_a_file: "Not a directory",

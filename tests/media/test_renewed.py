@@ -16,7 +16,7 @@ from PIL import ExifTags, Image
 from nstpipe.errors import ItemError
 from nstpipe.media.pictures.files import PictureSink, PictureSource, picture_size, read_picture
 from nstpipe.media.pictures.metadata import adapted_xmp, resized_exif, with_segments, xmp_extensions
-from nstpipe.media.pictures.pillow import DEFAULT_MEGAPIXELS, limit_megapixels, opened
+from nstpipe.media.pictures.pillow import DEFAULT_MEGAPIXELS, limit_megapixels, opened, pillow_settings
 
 from .making import HEIGHT, WIDTH, Bytes, blocks
 from .making_exif import MAKER_NOTE, exif_block
@@ -144,12 +144,13 @@ def test_xmp_of_more_than_64_kilobytes_is_kept(tmp_path: Path) -> None:
 def test_phones_pictures_keep_color_and_place(tmp_path: Path, suffix: str, plugin: str) -> None:
     pytest.importorskip(plugin)
     path = tmp_path / f"original{suffix}"
-    Image.fromarray(blocks()).save(path, exif=exif_block(1), quality=95)
+    with pillow_settings():  # which know the plugin
+        Image.fromarray(blocks()).save(path, exif=exif_block(1), quality=95)
     pixels, metadata = read_picture(path)
     assert np.abs(pixels.astype(int) - blocks()).mean() < 4
     assert metadata.exif is not None
     result = painted(path, tmp_path / f"result{suffix}", blocks(1))
-    with Image.open(result) as image:
+    with opened(result) as image:
         assert image.getexif().get_ifd(0x8825)[1] == "N"
     assert np.abs(read_picture(result)[0].astype(int) - blocks(1)).mean() < 4
 

@@ -210,7 +210,7 @@ def test_bad_pictures_are_named_and_the_others_are_done(tmp_path: Path) -> None:
     assert set(reasons) == {"empty.jpg", "cut.jpg", "text.jpg"}
     assert "is empty (0 bytes)" in reasons["empty.jpg"]
     assert "truncated" in reasons["cut.jpg"]
-    assert "is no picture" in reasons["text.jpg"]
+    assert "is not a picture" in reasons["text.jpg"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["picture_0.jpg", "picture_1.jpg"]
 
 

@@ -15,7 +15,7 @@ from PIL import ExifTags, Image
 import nstpipe
 from nstpipe import api
 from nstpipe.events import Event, ItemFailed, Noticed
-from nstpipe.media.video import probe as probing
+from nstpipe.media.video import decode_check as checking
 from nstpipe.media.video.info import VideoInfo
 from nstpipe.media.video.probe import probe
 from tests.making import make_picture, make_video, write_pipeline
@@ -157,7 +157,7 @@ def test_a_file_that_only_claims_to_be_a_picture_is_given_to_no_other_program(
     monkeypatch.setenv("PATH", str(interpreter.parent), prepend=os.pathsep)
     result = nstpipe.run(write_pipeline(tmp_path, {"name": "one", "input": "in", "output": "out"}))
     assert (result.exit_code, [Path(done.output).name for done in result.outputs]) == (2, ["good.png"])
-    assert "is no picture in a format that can be read" in result.failures[0].reason
+    assert "is not a picture in a supported format" in result.failures[0].reason
     assert not (tmp_path / "called").exists()
 
 
@@ -185,13 +185,13 @@ def test_a_cut_video_is_decoded_to_its_end_for_the_first_plan_alone(tmp_path: Pa
     damaged(tmp_path)
     pipeline = write_pipeline(tmp_path, {"name": "film", "input": "in.mp4", "output": "out/film.mp4"})
     decoded: list[VideoInfo] = []
-    real = probing._decoded
+    real = checking._decoded
 
     def counted(info: VideoInfo, options: dict[str, Any], on_frame: Callable[[int], None]) -> tuple[tuple[int, ...], str]:
         decoded.append(info)
         return real(info, options, on_frame)
 
-    monkeypatch.setattr(probing, "_decoded", counted)
+    monkeypatch.setattr(checking, "_decoded", counted)
     plans = [api.plan(pipeline) for _ in range(2)]
     assert len(decoded) == 1
     [first], [second] = (plan.outputs for plan in plans)

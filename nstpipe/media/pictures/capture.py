@@ -1,4 +1,4 @@
-"""Where and when a picture was taken, as its EXIF says."""
+"""Reads where and when a picture was taken from its EXIF."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ EARTH_RADIUS_METERS = 6_371_000.0
 
 @dataclass(frozen=True)
 class Capture:
-    """Of one picture; None where it does not say.
+    """Where and when a picture was taken. A value that the picture does not have is None.
 
     Attributes:
-        time: of the camera's clock, without a zone.
-        latitude: degrees, north is positive.
-        longitude: degrees, east is positive.
+        time: By the camera's clock, without a time zone.
+        latitude: In degrees; north is positive.
+        longitude: In degrees; east is positive.
     """
 
     time: datetime | None = None
@@ -30,11 +30,11 @@ class Capture:
     longitude: float | None = None
 
     def seconds_to(self, other: Capture) -> float | None:
-        """How long before or after the other it was taken."""
+        """The seconds between the two pictures; None if a time is missing."""
         return None if self.time is None or other.time is None else abs((other.time - self.time).total_seconds())
 
     def meters_to(self, other: Capture) -> float | None:
-        """How far from the other it was taken, on the great circle."""
+        """The distance between the two pictures on the great circle, in meters; None if a place is missing."""
         if None in (self.latitude, self.longitude, other.latitude, other.longitude):
             return None
         here, there = math.radians(self.latitude or 0), math.radians(other.latitude or 0)
@@ -44,7 +44,7 @@ class Capture:
 
 
 def capture_of(path: Path) -> Capture:
-    """What a picture says of its taking; nothing where it cannot be read."""
+    """Where and when a picture was taken. Every value is None if the picture cannot be read."""
     try:
         with opened(path) as image:
             exif = image.getexif()
@@ -66,7 +66,7 @@ def _time(taken: dict[int, Any]) -> datetime | None:
 
 
 def _degrees(parts: Any, reference: Any, negative: str) -> float | None:
-    """Degrees, minutes and seconds as degrees."""
+    """Degrees out of degrees, minutes and seconds; None if they are not numbers."""
     try:
         degrees, minutes, seconds = (float(part) for part in parts)
     except (TypeError, ValueError, ZeroDivisionError):

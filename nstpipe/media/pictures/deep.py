@@ -1,4 +1,4 @@
-"""Pictures of 16 bits a value, for which Pillow has no RGB: their pixels by OpenCV, all else by Pillow."""
+"""Pictures with 16 bits per value, for which Pillow has no RGB mode: OpenCV reads their pixels, Pillow all else."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
 from nstpipe.media.frame import in_sixteen_bits
+from nstpipe.media.pictures.tiff import first_directory
 
 PNG_COMPRESSION = 6
-"""Of 0 to 9; the usual one."""
+"""The compression level, 0 to 9; this one is the default of most programs."""
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_BITS_OFFSET = 24
-"""Where IHDR, which is always the first chunk, has its bit depth."""
+"""The offset of the bit depth in a PNG: in IHDR, which is always the first chunk."""
 
 _PIXEL_CHUNKS = (b"IHDR", b"IDAT", b"IEND")
 _BITS_A_SAMPLE, _SAMPLE_FORMAT, _IMAGE_WIDTH, _IMAGE_LENGTH = 258, 339, 256, 257
@@ -27,17 +28,17 @@ _PHOTOMETRIC, _PLANAR = 262, 284
 _WHITE_IS_ZERO, _INKS = 0, 5
 """Values of a TIFF's photometric interpretation: for negatives, and for CMYK."""
 _PLANES_APART = 2
-"""Of its planar configuration, where each color is stored by itself."""
+"""The value of a TIFF's planar configuration for colors that are stored in separate planes."""
 _WHOLE_NUMBERS, _FLOATS = 1, 3
 """Values of a TIFF's sample format."""
 
 
 def is_deep(path: Path, image: Image.Image) -> bool:
-    """Whether a picture has more than 8 bits a value.
+    """Whether a picture is read with more than 8 bits per value.
 
     Args:
-        path: of the file.
-        image: the file as Pillow has opened it.
+        path: The file.
+        image: The file as Pillow has opened it.
     """
     with path.open("rb") as file:
         head = file.read(_PNG_BITS_OFFSET + 1)
@@ -47,13 +48,13 @@ def is_deep(path: Path, image: Image.Image) -> bool:
         return False
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
     if tags.get(_PHOTOMETRIC) == _INKS or (tags.get(_PLANAR) == _PLANES_APART and len(tags.get(_BITS_A_SAMPLE, ())) > 1):
-        return False  # OpenCV cannot read the first, and reads the second as white; Pillow reads both, in 8 bits
+        return False  # OpenCV cannot read the first, and reads the second as white. Pillow reads both with 8 bits
     bits, kind = tags.get(_BITS_A_SAMPLE, (8,)), tags.get(_SAMPLE_FORMAT, (1,))
     return max(bits) == 16 or _FLOATS in tuple(kind)
 
 
 def tiff_size(path: Path) -> tuple[int, int] | None:
-    """Width and height in pixels of a TIFF whose values `deep_pixels` knows, from its head; None for any other file."""
+    """The width and height in pixels of a TIFF that `deep_pixels` can read, from its head; None for any other file."""
     tags = _tags(path)
     bits, kinds = tags.get(_BITS_A_SAMPLE, (1,)), set(tags.get(_SAMPLE_FORMAT, (_WHOLE_NUMBERS,)))
     if not tags or not (kinds == {_FLOATS} or (kinds == {_WHOLE_NUMBERS} and max(bits) <= 16)):
@@ -62,7 +63,7 @@ def tiff_size(path: Path) -> tuple[int, int] | None:
 
 
 def _tags(path: Path) -> Mapping[int, Any]:
-    """Of a TIFF, also where Pillow does not know its pixels; none of any other file."""
+    """The tags of a TIFF, even if Pillow cannot read its pixels; empty for any other file."""
     with path.open("rb") as file:
         head = file.read(8)
         if not head.startswith((b"II*\x00", b"MM\x00*")):
@@ -74,15 +75,15 @@ def _tags(path: Path) -> Mapping[int, Any]:
 
 
 def deep_pixels(path: Path) -> tuple[NDArray[np.uint16], NDArray[np.uint16] | None]:
-    """The pixels of a picture of 16 or 32 bits as they are stored, not turned.
+    """The pixels of a picture with 16 or 32 bits per value as they are stored, not turned upright.
 
-    Floating-point values are taken as they are from 0 to 1, and cut off beyond.
+    Floating-point values are clipped to 0 to 1.
 
     Returns:
-        height x width x 3 in RGB; and height x width of alpha, or None.
+        The colors, height x width x 3, RGB; and the alpha channel, height x width, or None.
 
     Raises:
-        OSError: the file cannot be decoded.
+        OSError: The file cannot be decoded.
     """
     import cv2
 
@@ -97,7 +98,7 @@ def deep_pixels(path: Path) -> tuple[NDArray[np.uint16], NDArray[np.uint16] | No
     if values.ndim == 2:
         values = values[..., None]
     if _tags(path).get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
-        values[..., 0] = 65535 - values[..., 0]  # gray, perhaps with alpha, which OpenCV gives as it is stored
+        values[..., 0] = 65535 - values[..., 0]  # OpenCV gives gray values as they are stored
     if values.shape[2] in (1, 2):
         alpha = values[..., 1] if values.shape[2] == 2 else None
         return np.repeat(values[..., :1], 3, axis=2), alpha
@@ -115,18 +116,18 @@ def _of_any_kind(stored: NDArray[Any]) -> NDArray[np.uint16]:
 
 
 def encoded_png(pixels: NDArray[np.uint16], **options: Any) -> bytes:
-    """A PNG of 16 bits.
+    """A PNG with 16 bits per value.
 
     Args:
         pixels: height x width x 3 or 4, RGB or RGBA.
-        options: of Pillow's ``save``, for what is not pixels.
+        options: Options of Pillow's ``save`` for the metadata.
     """
     import cv2
 
     order = [2, 1, 0, 3][: pixels.shape[2]]
     fine, content = cv2.imencode(".png", pixels[..., order], [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION])
     if not fine:
-        raise OSError("OpenCV cannot write it")
+        raise OSError("OpenCV cannot encode it")
     deep = content.tobytes()
     carrier = io.BytesIO()
     Image.new("RGB", (1, 1)).save(carrier, format="PNG", **options)
@@ -145,14 +146,14 @@ def _chunks(png: bytes) -> list[bytes]:
 
 
 def encoded_tiff(pixels: NDArray[np.uint16], **options: Any) -> bytes:
-    """A TIFF of 16 bits.
+    """A TIFF with 16 bits per value.
 
-    Pillow writes the two bytes of each value as two values of a picture that is twice as wide; then its head is told
-    how wide it is and how deep.
+    Pillow writes the two bytes of each value as two values of a picture that is twice as wide. Then the width and the depth
+    in the file's head are corrected.
 
     Args:
         pixels: height x width x 3 or 4, RGB or RGBA.
-        options: of Pillow's ``save``, for what is not pixels.
+        options: Options of Pillow's ``save`` for the metadata.
     """
     height, width, channels = pixels.shape
     bytes_of_values = np.ascontiguousarray(pixels, "<u2").view(np.uint8).reshape(height, 2 * width, channels)
@@ -161,12 +162,8 @@ def encoded_tiff(pixels: NDArray[np.uint16], **options: Any) -> bytes:
     tiff = bytearray(content.getvalue())
     if tiff[:4] != b"II*\x00":
         raise OSError("Pillow has written its values with the high byte first")
-    (directory,) = struct.unpack_from("<I", tiff, 4)
-    (entries,) = struct.unpack_from("<H", tiff, directory)
-    for entry in range(directory + 2, directory + 2 + 12 * entries, 12):
-        tag, kind, count, value = struct.unpack_from("<HHII", tiff, entry)
-        if tag == _IMAGE_WIDTH:
-            struct.pack_into("<I" if kind == 4 else "<H", tiff, entry + 8, width)
-        elif tag == _BITS_A_SAMPLE:
-            struct.pack_into(f"<{count}H", tiff, value, *(16 for _ in range(count)))
+    directory = first_directory(tiff)
+    assert directory is not None
+    directory.put(tiff, _IMAGE_WIDTH, width)
+    struct.pack_into(f"<{channels}H", tiff, directory.value(tiff, _BITS_A_SAMPLE), *[16] * channels)
     return bytes(tiff)

@@ -1,4 +1,4 @@
-"""Folders of pictures: read with all their metadata, written with all their metadata."""
+"""Reads and writes pictures with all their metadata."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from nstpipe.media.pictures.deep import deep_pixels, is_deep, tiff_size
 from nstpipe.media.pictures.formats import PictureFormat, format_named, format_of
 from nstpipe.media.pictures.metadata import (
     IPTC_RESOURCE,
-    UPRIGHT,
     turned_behind_pixels,
     upright_exif,
     with_segments,
     xmp_extensions,
 )
+from nstpipe.media.pictures.orientation import TURNS, UPRIGHT, stored_orientation
 from nstpipe.media.pictures.output_metadata import (
     IPTC_TAG,
     TIFF_LAYOUT_TAGS,
@@ -33,35 +33,24 @@ from nstpipe.media.pictures.output_metadata import (
     is_taken,
     kept_of,
     largest_part,
-    stored_orientation,
 )
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, check_pixels, megapixel_limit, opened, pillow_settings
 from nstpipe.media.pictures.profiles import deep_in_srgb, in_srgb
 from nstpipe.system.files import atomic_write, suggest_path
 
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What turns a picture of each EXIF orientation upright."""
-
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Width and height in pixels, upright, from the file's head.
+    """The width and height of an upright picture in pixels, from the file's head.
 
     Raises:
-        ItemError: the file is missing or no picture.
+        ItemError: The file is missing, or it is not a picture.
     """
     try:
         with opened(path) as image:
             width, height = image.size
             from_head = image.format == "PNG" and not turned_behind_pixels(path)
-            return (height, width) if _orientation(image, from_head=from_head) in (5, 6, 7, 8) else (width, height)
+            turn = TURNS.get(_orientation(image, from_head=from_head))
+            return (height, width) if turn is not None and turn.swaps_sides else (width, height)
     except UnidentifiedImageError as error:
         size = _tiff_size(path)
         if size is not None:
@@ -72,10 +61,10 @@ def picture_size(path: Path) -> tuple[int, int]:
 
 
 def picture_bits(path: Path) -> int:
-    """Bits of a color value in which a picture is read, 8 or 16, from the file's head.
+    """The bits of a color value with which a picture is read, 8 or 16, from the file's head.
 
     Raises:
-        ItemError: the file is missing or no picture.
+        ItemError: The file is missing, or it is not a picture.
     """
     try:
         with opened(path) as image:
@@ -92,7 +81,7 @@ def read_picture(path: Path) -> tuple[Pixels, PictureMetadata]:
     """A picture's pixels, upright and in sRGB, and its metadata.
 
     Raises:
-        ItemError: the file is missing, damaged or no picture.
+        ItemError: The file is missing or damaged, or it is not a picture.
     """
     try:
         with opened(path) as image:
@@ -110,8 +99,8 @@ def read_picture(path: Path) -> tuple[Pixels, PictureMetadata]:
 
 def _read(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
     image.load()
-    turn = _TURNS.get(_orientation(image))
-    upright: Image.Image = image if turn is None else image.transpose(turn)
+    turn = TURNS.get(_orientation(image))
+    upright: Image.Image = image if turn is None else image.transpose(turn.of_image)
     alpha = np.asarray(upright.convert("RGBA").getchannel("A")) if upright.has_transparency_data else None
     pixels, icc = in_srgb(_without_alpha(upright), image.info.get("icc_profile") or None)
     return np.asarray(pixels), _metadata(path, image, icc, alpha)
@@ -119,17 +108,16 @@ def _read(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
 
 def _read_deep(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
     pixels, alpha = deep_pixels(path)
-    orientation = stored_orientation(image)
-    exif_turn = _TURNS_OF_ARRAYS.get(orientation)
-    if exif_turn is not None:
-        pixels = np.ascontiguousarray(exif_turn(pixels))
-        alpha = None if alpha is None else np.ascontiguousarray(exif_turn(alpha))
+    turn = TURNS.get(stored_orientation(image))
+    if turn is not None:
+        pixels = np.ascontiguousarray(turn.of_array(pixels))
+        alpha = None if alpha is None else np.ascontiguousarray(turn.of_array(alpha))
     pixels, icc = deep_in_srgb(pixels, image.info.get("icc_profile") or None)
     return pixels, _metadata(path, image, icc, alpha)
 
 
 def _read_tiff(path: Path) -> tuple[Pixels, PictureMetadata] | None:
-    """A TIFF that Pillow does not know, such as one of three floating-point values a pixel; None if it is something else."""
+    """A TIFF that Pillow cannot read, such as one with three floating-point values per pixel; None for any other file."""
     if _tiff_size(path) is None:
         return None
     try:
@@ -140,10 +128,10 @@ def _read_tiff(path: Path) -> tuple[Pixels, PictureMetadata] | None:
 
 
 def _tiff_size(path: Path) -> tuple[int, int] | None:
-    """Likewise, from its head.
+    """The size of a TIFF that Pillow cannot read, from its head; None for any other file.
 
     Raises:
-        ItemError: it has more pixels than are allowed.
+        ItemError: It has more pixels than are allowed.
     """
     try:
         size = tiff_size(path)
@@ -178,34 +166,22 @@ def _metadata(path: Path, image: Image.Image, icc: bytes | None, alpha: NDArray[
 
 
 def _dots_per_inch(image: Image.Image) -> tuple[float, float] | None:
-    """Across and down; None if the file does not say."""
-    # Of a TIFF without one Pillow says 1.
+    """The horizontal and vertical resolution; None if the file has none."""
+    # Pillow gives 1 for a TIFF without a resolution.
     if isinstance(image, TiffImagePlugin.TiffImageFile) and TiffImagePlugin.X_RESOLUTION not in image.tag_v2:
         return None
     found: tuple[float, float] | None = image.info.get("dpi")
     return found
 
 
-_TURNS_OF_ARRAYS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
-    2: lambda stored: stored[:, ::-1],
-    3: lambda stored: stored[::-1, ::-1],
-    4: lambda stored: stored[::-1],
-    5: lambda stored: stored.swapaxes(0, 1),
-    6: lambda stored: np.rot90(stored, -1),
-    7: lambda stored: stored[::-1, ::-1].swapaxes(0, 1),
-    8: lambda stored: np.rot90(stored),
-}
-"""The same for pixels that Pillow has not decoded."""
-
-
 def _orientation(image: Image.Image, *, from_head: bool = False) -> int:
     if image.format == "TIFF":
-        return UPRIGHT  # Pillow turns it by itself, and gives its size as it is then
+        return UPRIGHT  # Pillow itself turns a TIFF upright, and gives the size after that
     return stored_orientation(image, from_head=from_head)
 
 
 def _exif_elsewhere(image: Image.Image) -> bytes | None:
-    """A TIFF has no EXIF block: what would be in it stands among the tags of its pixels. Old PNGs have it in a text."""
+    """The EXIF block of a TIFF, which has it among the tags of its pixels, or of an old PNG, which has it in a text."""
     if image.format != "TIFF" and "Raw profile type exif" not in image.info:
         return None
     exif = image.getexif()
@@ -221,7 +197,7 @@ def _iptc(image: Image.Image) -> bytes | None:
     if image.format == "TIFF":
         exif = image.getexif()
         found = exif.get(IPTC_TAG)
-        if isinstance(found, tuple):  # some programs call its bytes numbers
+        if isinstance(found, tuple):  # some programs store its bytes as numbers
             found = struct.pack(f"{exif.endian}{len(found)}I", *found)
     else:
         photoshop = image.info.get("photoshop")
@@ -230,7 +206,7 @@ def _iptc(image: Image.Image) -> bytes | None:
 
 
 def _texts(image: Image.Image) -> dict[str, str]:
-    """Of a PNG, without those that are kept in another way, or that nothing keeps true."""
+    """The texts of a PNG, without those that are kept in another way or would become untrue."""
     texts: dict[str, str] = getattr(image, "text", {})
     return {
         name: text for name, text in texts.items() if name != "XML:com.adobe.xmp" and not name.startswith("Raw profile type")
@@ -238,9 +214,9 @@ def _texts(image: Image.Image) -> dict[str, str]:
 
 
 def _without_alpha(image: Image.Image) -> Image.Image:
-    """In a mode that color profiles are made for: gray, RGB or CMYK."""
+    """The picture in a mode that color profiles describe: gray, RGB or CMYK."""
     if image.mode.startswith("I;16") or image.mode == "I":
-        # Pillow would cut 16 bits off at 255 instead of scaling them.
+        # Pillow would clip 16 bits at 255 instead of scaling them.
         levels = (np.asarray(image).astype(np.float32) / 257).round().clip(0, 255)
         return Image.fromarray(levels.astype(np.uint8))
     if image.mode in ("L", "CMYK"):
@@ -262,20 +238,20 @@ def _unreadable(path: Path, error: BaseException) -> ItemError:
             "Make it smaller, or raise max_megapixels if you trust it.",
         )
     if isinstance(error, UnidentifiedImageError):
-        return ItemError(f"{path} is no picture in a format that can be read.", "Open it in a viewer to see what it is.")
+        return ItemError(f"{path} is not a picture in a supported format.", "Open it in a viewer to see what it is.")
     reason = getattr(error, "strerror", None) or error
     return ItemError(f"{path} cannot be read: {reason}.", "Copy the picture again, or open it in a viewer and save it anew.")
 
 
 def check_output(path: Path, size: tuple[int, int]) -> None:
-    """See that a result can be written, before it is painted.
+    """Check that a result can be written, before it is painted.
 
     Args:
-        path: of the result.
-        size: its width and height in pixels.
+        path: The result.
+        size: Its width and height in pixels.
 
     Raises:
-        ItemError: its format cannot hold that size, or is not written here.
+        ItemError: Its format cannot hold that size, or this Pillow cannot write it.
     """
     picture_format = format_of(path)
     longest, name = picture_format.longest_side, picture_format.name
@@ -293,12 +269,12 @@ def _is_written(name: str) -> bool:
 
 
 class PictureSource:
-    """A folder's pictures as frames, in the order given.
+    """Reads the pictures of a folder as frames, in the given order.
 
     Args:
-        folder: of the pictures.
-        paths: of each.
-        first_frame_index: of the first one.
+        folder: The folder of the pictures.
+        paths: The pictures.
+        first_frame_index: The index of the first one.
     """
 
     def __init__(self, folder: Path, paths: Sequence[Path], first_frame_index: int = 0) -> None:
@@ -313,12 +289,12 @@ class PictureSource:
 
     @property
     def frame_count(self) -> int:
-        """Pictures, readable or not."""
+        """How many pictures there are, readable or not."""
         return len(self.paths)
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in pixels of the first picture, upright."""
+        """The width and height of the first picture in pixels, upright."""
         return picture_size(self.paths[0])
 
     def read(self, first_frame_index: int, end_frame_index: int) -> Iterator[Frame]:
@@ -329,12 +305,12 @@ class PictureSource:
 
 
 class PictureSink:
-    """Writes each stylized frame to its own file, which has its final name as soon as it is complete and checked.
+    """Writes each stylized frame to its own file, which gets its final name as soon as it is complete and checked.
 
     Args:
-        outputs: where each frame goes, by frame index.
-        keep_metadata: whether all that is not pixels comes along.
-        notice: takes a sentence on what a format cannot hold of it.
+        outputs: The file of each frame, by frame index.
+        keep_metadata: Whether the result keeps the metadata.
+        notice: Called with a sentence if a format cannot hold all of the metadata.
     """
 
     def __init__(self, outputs: Sequence[Path], *, keep_metadata: bool, notice: Callable[[str], None] = lambda _: None) -> None:
@@ -346,7 +322,7 @@ class PictureSink:
         """See `Sink.write`.
 
         Raises:
-            OutputError: the file cannot be written.
+            OutputError: The file cannot be written.
         """
         path = self._outputs[frame.frame_index]
         metadata = frame.metadata or PictureMetadata("PNG")

@@ -1,4 +1,4 @@
-"""Masks of regions: which pictures they are, and where in a frame they are white."""
+"""Finds and reads the masks of regions."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Mask:
     """The masks of one region for one input.
 
     Attributes:
-        files: one picture for all frames, or one for each.
+        files: One picture for all frames, or one for each.
     """
 
     files: tuple[Path, ...]
 
     def file_of(self, frame_index: int) -> Path:
-        """The picture for a frame."""
+        """The mask of a frame."""
         return self.files[frame_index] if len(self.files) > 1 else self.files[0]
 
 
@@ -39,12 +39,12 @@ def mask_of(given: Path, key: str, name: Path, frame_count: int, *, is_video: bo
     Args:
         given: The region's mask: a picture, or a folder of them.
         key: The region's place in the YAML, such as ``regions[0]``.
-        name: the input's path within its folder; its suffix does not matter.
-        frame_count: of the input.
-        is_video: whether a folder has one mask for each frame, or one for each picture.
+        name: The input's path within its folder; its suffix does not matter.
+        frame_count: How many frames the input has.
+        is_video: Whether a folder has one mask for each frame, or one for each picture.
 
     Raises:
-        ItemError: a mask is missing, or there are more or fewer than frames.
+        ItemError: A mask is missing, or the number of masks differs from that of frames.
     """
     if not given.is_dir():
         if not given.exists():
@@ -69,18 +69,18 @@ def mask_of(given: Path, key: str, name: Path, frame_count: int, *, is_video: bo
 
 
 def read_masks(masks: Sequence[Mask], frame_index: int, size: tuple[int, int]) -> NDArray[np.float32] | None:
-    """Where each region is in a frame.
+    """The masks of all regions for a frame.
 
     Args:
-        masks: of the regions, in order.
-        frame_index: of the frame, from 0, in its file.
-        size: width and height of the frame when stylized, in pixels.
+        masks: The masks of the regions, in order.
+        frame_index: The number of the frame in its file, from 0.
+        size: Width and height of the stylized frame, in pixels.
 
     Returns:
         regions x height x width, 0 (black) to 1 (white); None if there are no regions.
 
     Raises:
-        ItemError: a mask cannot be read.
+        ItemError: A mask cannot be read.
     """
     if not masks:
         return None
@@ -88,7 +88,7 @@ def read_masks(masks: Sequence[Mask], frame_index: int, size: tuple[int, int]) -
 
 
 def forget_masks() -> None:
-    """Read each mask again when it is next wanted: it may have been changed since."""
+    """Forget the masks that were read, which may have changed since."""
     _read.cache_clear()
 
 

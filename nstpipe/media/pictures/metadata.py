@@ -1,4 +1,4 @@
-"""The few changes that a picture's metadata needs when its pixels have been turned upright and resized."""
+"""Adapts the metadata of a picture whose pixels were turned upright and resized, and changes no other byte of it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-ORIENTATION_TAG = 0x0112
-UPRIGHT = 1
+from nstpipe.media.pictures.orientation import ORIENTATION_TAG, UPRIGHT
+from nstpipe.media.pictures.tiff import Directory, first_directory
 
 _EXIF_HEADER = b"Exif\x00\x00"
-_TIFF_LONG = 4
+
+
+def _first_of(exif: bytes | bytearray, *, whole: bool = True) -> Directory | None:
+    return first_directory(exif, len(_EXIF_HEADER) if exif.startswith(_EXIF_HEADER) else 0, whole=whole)
 
 
 def upright_exif(exif: bytes) -> bytes:
@@ -21,31 +24,23 @@ def upright_exif(exif: bytes) -> bytes:
     Writing the block anew would be simpler, but breaks maker notes, whose offsets count from the block's start.
 
     Args:
-        exif: as Pillow gives it: ``Exif\0\0`` and a TIFF structure (Exif 2.32, section 4.5).
+        exif: As Pillow gives it: ``Exif\0\0`` and a TIFF structure (Exif 2.32, section 4.5).
 
     Returns:
-        The block; unchanged where it has no orientation or is damaged.
+        The block; unchanged if it has no orientation or is damaged.
     """
-    start = len(_EXIF_HEADER) if exif.startswith(_EXIF_HEADER) else 0
-    order = {b"II": "<", b"MM": ">"}.get(exif[start : start + 2])
-    if order is None:
-        return exif
+    block = bytearray(exif)
     try:
-        (directory,) = struct.unpack_from(f"{order}I", exif, start + 4)
-        (entries,) = struct.unpack_from(f"{order}H", exif, start + directory)
-        for index in range(entries):
-            place = start + directory + 2 + 12 * index
-            tag, kind, _, _ = struct.unpack_from(f"{order}HHII", exif, place)
-            if tag == ORIENTATION_TAG:
-                value = struct.pack(f"{order}I" if kind == _TIFF_LONG else f"{order}H", UPRIGHT)
-                return exif[: place + 8] + value + exif[place + 8 + len(value) :]
+        first = _first_of(block, whole=False)
+        if first is not None and ORIENTATION_TAG in first.entries:
+            first.put(block, ORIENTATION_TAG, UPRIGHT)
     except struct.error:
         return exif
-    return exif
+    return bytes(block)
 
 
 def turned_behind_pixels(path: Path) -> bool:
-    """Whether something that may turn a PNG, EXIF or XMP, stands behind its pixels; nothing is decoded."""
+    """Whether EXIF or XMP, which may turn a PNG, stand behind its pixels. Nothing is decoded."""
     pixels_began = False
     with path.open("rb", buffering=0) as file:  # heads of a few bytes, far apart
         file.seek(8)
@@ -65,89 +60,62 @@ _TURNING_TEXTS = (b"XML:com.adobe.xmp", b"Raw profile type exif")
 
 
 _PIXEL_SIZES = {0x8769: (0xA002, 0xA003), 0: (0x0100, 0x0101)}
-"""Tags that say how large the picture is, by the tag of the directory they stand in; 0 for the first directory."""
+"""Tags of the picture's width and height, by the tag of the directory they are in; 0 for the first directory."""
 
 _THUMBNAIL_PLACE, _THUMBNAIL_BYTES = 0x0201, 0x0202
 
 MakeThumbnail = Callable[[bytes], bytes | None]
-"""From an embedded thumbnail (JPEG) to the new one, not larger; None if there is none."""
+"""Makes a new thumbnail out of an embedded one (JPEG), which is no larger; None if that is impossible."""
 
 
 def resized_exif(exif: bytes, size: tuple[int, int], thumbnail: MakeThumbnail) -> bytes:
     """The EXIF block with the new picture's size and thumbnail, and every other byte as it was.
 
     Args:
-        exif: as for `upright_exif`.
-        size: width and height of the new picture, in pixels.
-        thumbnail: makes the new thumbnail from the old one. The old one, which shows the picture before it was painted,
-            goes in any case.
+        exif: As for `upright_exif`.
+        size: Width and height of the new picture, in pixels.
+        thumbnail: Makes the new thumbnail from the old one. The old one, which shows the picture before it was painted,
+            is removed in any case.
 
     Returns:
-        A block of the same length; unchanged where it says neither, or is damaged.
+        A block of the same length; unchanged if it states neither, or is damaged.
     """
-    start = len(_EXIF_HEADER) if exif.startswith(_EXIF_HEADER) else 0
-    order = {b"II": "<", b"MM": ">"}.get(exif[start : start + 2])
-    if order is None:
-        return exif
     block = bytearray(exif)
     try:
-        (first,) = struct.unpack_from(f"{order}I", block, start + 4)
-        entries, next_place = _entries(block, start, first, order)
-        for directory, tags in _PIXEL_SIZES.items():
-            inside = entries
-            if directory:
-                if directory not in entries:
-                    continue
-                (place,) = struct.unpack_from(f"{order}I", block, entries[directory] + 8)
-                inside, _ = _entries(block, start, place, order)
+        first = _first_of(block)
+        if first is None:
+            return exif
+        for pointer, tags in _PIXEL_SIZES.items():
+            if pointer and pointer not in first.entries:
+                continue
+            inside = first.at(block, first.value(block, pointer)) if pointer else first
             for tag, value in zip(tags, size, strict=True):
-                if tag in inside:
-                    _put(block, inside[tag], value, order)
-        (second,) = struct.unpack_from(f"{order}I", block, next_place)
-        if second:
-            _renew_thumbnail(block, start, second, next_place, order, thumbnail)
+                if tag in inside.entries:
+                    inside.put(block, tag, value)
+        second = first.next(block)
+        if second is not None:
+            _renew_thumbnail(block, first, second, thumbnail)
     except (struct.error, IndexError):
         return exif
     return bytes(block) if len(block) == len(exif) else exif
 
 
-def _entries(block: bytearray, start: int, directory: int, order: str) -> tuple[dict[int, int], int]:
-    """Where each tag's entry of a directory stands, and where the place of the next directory does."""
-    (count,) = struct.unpack_from(f"{order}H", block, start + directory)
-    places = [start + directory + 2 + 12 * index for index in range(count)]
-    found = {struct.unpack_from(f"{order}H", block, place)[0]: place for place in places}
-    return found, start + directory + 2 + 12 * count
-
-
-def _put(block: bytearray, entry: int, value: int, order: str) -> None:
-    (kind,) = struct.unpack_from(f"{order}H", block, entry + 2)
-    if kind == _TIFF_LONG or value <= _LARGEST_SHORT:
-        struct.pack_into(f"{order}I" if kind == _TIFF_LONG else f"{order}H", block, entry + 8, value)
-
-
-_LARGEST_SHORT = 65_535
-
-
-def _renew_thumbnail(
-    block: bytearray, start: int, directory: int, next_place: int, order: str, thumbnail: MakeThumbnail
-) -> None:
-    entries, _ = _entries(block, start, directory, order)
+def _renew_thumbnail(block: bytearray, first: Directory, second: Directory, thumbnail: MakeThumbnail) -> None:
     new: bytes | None = None
-    if _THUMBNAIL_PLACE in entries and _THUMBNAIL_BYTES in entries:
-        (place,) = struct.unpack_from(f"{order}I", block, entries[_THUMBNAIL_PLACE] + 8)
-        (length,) = struct.unpack_from(f"{order}I", block, entries[_THUMBNAIL_BYTES] + 8)
-        begin, end = start + place, start + place + length
-        if end > len(block):
+    if _THUMBNAIL_PLACE in second.entries and _THUMBNAIL_BYTES in second.entries:
+        begin = second.start + second.value(block, _THUMBNAIL_PLACE)
+        length = second.value(block, _THUMBNAIL_BYTES)
+        if begin + length > len(block):
             raise IndexError
-        new = thumbnail(bytes(block[begin:end]))
+        new = thumbnail(bytes(block[begin : begin + length]))
         new = new if new is not None and len(new) <= length else None
-        block[begin:end] = (new or b"").ljust(length, b"\x00")
+        block[begin : begin + length] = (new or b"").ljust(length, b"\x00")
         if new is not None:
-            struct.pack_into(f"{order}I", block, entries[_THUMBNAIL_BYTES] + 8, len(new))
+            struct.pack_into(f"{second.order}I", block, second.entries[_THUMBNAIL_BYTES] + 8, len(new))
     if new is None:
-        struct.pack_into(f"{order}I", block, next_place, 0)
-    elif ORIENTATION_TAG in entries:
-        _put(block, entries[ORIENTATION_TAG], UPRIGHT, order)
+        struct.pack_into(f"{first.order}I", block, first.next_place, 0)
+    elif ORIENTATION_TAG in second.entries:
+        second.put(block, ORIENTATION_TAG, UPRIGHT)
 
 
 _XMP_WIDTHS = (
@@ -170,10 +138,10 @@ def adapted_xmp(xmp: bytes, scale_x: float, scale_y: float, size: tuple[int, int
     """The XMP packet with its orientation upright and its panorama's sizes (GPano, Photo Sphere) scaled.
 
     Args:
-        xmp: the packet, as attributes or as elements.
-        scale_x: new width over old.
-        scale_y: new height over old.
-        size: new width and height in pixels, where the packet says how large the picture is.
+        xmp: The packet. Its values may be attributes or elements.
+        scale_x: The new width over the old one.
+        scale_y: The new height over the old one.
+        size: The new width and height in pixels, for packets that state the size of the picture.
     """
     xmp = _replaced(xmp, "tiff", ("Orientation",), lambda _: UPRIGHT)
     if size is not None:
@@ -191,17 +159,17 @@ _FIRST_APPLICATION_MARKER, _EXIF_MARKER, _PHOTOSHOP_MARKER, _LAST_APPLICATION_MA
 _SCAN_MARKER = 0xDA
 
 LONGEST_XMP_OF_JPEG = 65_502
-"""Bytes of a packet; a segment has 65,535, with its length and the name of what it holds."""
+"""Bytes of a packet. A segment has at most 65,535, including its length and the name of its content."""
 
 LONGEST_IPTC_OF_JPEG = 65_506
-"""Likewise; it needs an even number."""
+"""Bytes of IPTC in one segment, which needs an even number of them."""
 
 _EXTENSION_BYTES = 65_400
-"""Of an extended packet in each segment, as the specification proposes."""
+"""Bytes of an extended packet in each segment, as the specification proposes."""
 
 
 def _segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, begin and end of each segment of a JPEG before its pixels."""
+    """The marker, the begin and the end of each segment of a JPEG before its pixels."""
     place = 2
     while place + 4 <= len(jpeg) and jpeg[place] == 0xFF and jpeg[place + 1] != _SCAN_MARKER:
         end = place + 2 + int.from_bytes(jpeg[place + 2 : place + 4], "big")
@@ -210,13 +178,13 @@ def _segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def xmp_extensions(jpeg: bytes) -> tuple[bytes, ...]:
-    """The segments of a JPEG that go on with an XMP packet of more than 64 KB (XMP specification, part 3)."""
+    """The segments of a JPEG that continue an XMP packet of more than 64 KB (XMP specification, part 3)."""
     found = (jpeg[begin:end] for marker, begin, end in _segments(jpeg) if marker == _EXIF_MARKER)
     return tuple(segment for segment in found if segment[4:].startswith(_EXTENSION_HEAD))
 
 
 def with_segments(jpeg: bytes, segments: tuple[bytes, ...]) -> bytes:
-    """A JPEG with more segments, behind those that say what it is and before its pixels."""
+    """A JPEG with more segments, behind its application segments and before its pixels."""
     place = 2
     for marker, _, end in _segments(jpeg):
         if _FIRST_APPLICATION_MARKER <= marker <= _LAST_APPLICATION_MARKER:
@@ -229,11 +197,11 @@ def _segment(marker: int, content: bytes) -> bytes:
 
 
 def extended_xmp(xmp: bytes) -> tuple[bytes, tuple[bytes, ...]]:
-    """What stands for a packet that is too long for a JPEG (XMP specification, part 3, 1.1.3.1).
+    """An XMP packet that is too long for one segment of a JPEG, split (XMP specification, part 3, 1.1.3.1).
 
     Returns:
-        A packet that names the extension by its digest, and says of a panorama that it is one, for readers that know
-        no extensions; and the segments of the extension, which is the whole of the packet without its wrapper.
+        A packet that names the extension by its digest, and contains the properties of a panorama for readers that do not
+        read extensions; and the segments of the extension, which is the whole packet without its wrapper.
     """
     whole = re.sub(rb"<\?xpacket[^>]*\?>", b"", xmp).strip()
     digest = hashlib.md5(whole, usedforsecurity=False).hexdigest().upper().encode()
@@ -253,11 +221,11 @@ _PACKET_WITH_EXTENSION = (
 
 
 IPTC_RESOURCE = 0x0404
-"""Photoshop's number for IPTC-NAA; the other things that it keeps in a picture describe the original, or show it."""
+"""Photoshop's number for IPTC-NAA. Its other resources in a picture describe the original, or show it."""
 
 
 def iptc_segment(iptc: bytes) -> bytes:
-    """The segment of a JPEG that holds IPTC's records: an image resource without a name, as Photoshop has it."""
+    """The segment of a JPEG for IPTC records: an image resource without a name, as Photoshop writes it."""
     resource = struct.pack(">4sHHI", b"8BIM", IPTC_RESOURCE, 0, len(iptc)) + iptc + b"\x00" * (len(iptc) % 2)
     return _segment(_PHOTOSHOP_MARKER, _PHOTOSHOP_HEAD + resource)
 
@@ -269,7 +237,7 @@ def _replaced(xmp: bytes, prefix: str, names: tuple[str, ...], change: object) -
 
 
 def is_full_panorama(xmp: bytes | None) -> bool:
-    """Whether an XMP packet says that the picture goes all the way round (GPano: equirectangular and not cropped)."""
+    """Whether an XMP packet describes a full panorama (GPano: equirectangular and not cropped)."""
     if xmp is None or not re.search(rb"GPano:ProjectionType\s*(?:=\s*[\"']|>\s*)equirectangular", xmp):
         return False
     widths = {

@@ -1,4 +1,4 @@
-"""What of a picture's metadata goes into its result: as much as its format takes, so that no painting is lost to it."""
+"""Chooses the metadata of a result: as much as its format can hold, so that a painting is never lost to its metadata."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from nstpipe.media.pictures.formats import PictureFormat
 from nstpipe.media.pictures.metadata import (
     LONGEST_IPTC_OF_JPEG,
     LONGEST_XMP_OF_JPEG,
-    ORIENTATION_TAG,
-    UPRIGHT,
     MakeThumbnail,
     adapted_xmp,
     extended_xmp,
     iptc_segment,
     resized_exif,
 )
+from nstpipe.media.pictures.orientation import UPRIGHT, stored_orientation
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened, pillow_settings
 
 XMP_TAG, IPTC_TAG = 700, 33723
@@ -30,24 +29,24 @@ TIFF_LAYOUT_TAGS = frozenset(
     {*range(254, 267), 273, 274, 277, 278, 279, 284, 290, 291, 292, 293, 301, 317, *range(320, 326), 330, *range(332, 346)}
     | {347, *range(512, 522), 529, 530, 531, 532, 37724, 282, 283, 296, XMP_TAG, IPTC_TAG, 34377, 34675}
 )
-"""Tags of a TIFF that say how its pixels are stored (TIFF 6.0), that are kept in another way (resolution, XMP, IPTC, ICC), or
-that hold a small copy of the original (34377, Photoshop's own)."""
+"""Tags of a TIFF that describe how its pixels are stored (TIFF 6.0), that are kept in another way (resolution, XMP, IPTC, ICC),
+or that hold a small copy of the original (34377, Photoshop's own)."""
 
 _TRIAL_SIZE = (48, 32)
-"""Width and height in pixels; a quarter turn would be seen."""
+"""Width and height of a trial picture in pixels. They differ, so that a quarter turn is noticed."""
 
 _THUMBNAIL_QUALITIES = (85, 70, 50, 30, 15)
-"""The new thumbnail must not take more bytes than the old one, and brush strokes compress worse than a sky."""
+"""Tried in turn: the new thumbnail must not be larger than the old one, and brush strokes compress worse than a sky."""
 
 
 @dataclass(frozen=True)
 class OutputMetadata:
-    """What is written beside the pixels of a result.
+    """The metadata of a result.
 
     Attributes:
-        options: of Pillow's ``save``.
-        segments: of a JPEG, which Pillow does not write.
-        dropped: what the format cannot hold, in words.
+        options: Options of Pillow's ``save``.
+        segments: The segments of a JPEG that Pillow does not write.
+        dropped: What the format cannot hold, in words.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -173,35 +172,21 @@ def is_taken(name: str, options: Mapping[str, Any]) -> bool:
         return False
 
 
-def stored_orientation(image: Image.Image, *, from_head: bool = False) -> int:
-    """As EXIF or XMP says; upright where they say none.
-
-    Args:
-        image: as Pillow has opened it.
-        from_head: do not look behind its pixels, for which Pillow decodes all of a PNG.
-    """
-    try:
-        exif = Image.Image.getexif(image) if from_head else image.getexif()
-        return int(exif.get(ORIENTATION_TAG, UPRIGHT))
-    except PILLOW_ERRORS:
-        return UPRIGHT  # a damaged EXIF block is no reason to refuse the picture
-
-
 _Entry = tuple[int | None, int, Any]
-"""The tag of the directory within the block, None for the first one; the entry's own tag; and its value."""
+"""The tag of the directory that an entry is in, None for the first one; the entry's own tag; and its value."""
 
 _DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _POINTERS = frozenset({*_DIRECTORIES, ExifTags.IFD.Interop})
 
 
 def largest_part(exif: bytes | Image.Exif, is_taken: Callable[[bytes], bool]) -> tuple[bytes, list[str]]:
-    """As many entries of an EXIF block as are taken, the shortest first, and the names of the others.
+    """As many entries of an EXIF block as the format can hold, the shortest first, and the names of the others.
 
-    It is written anew, without a thumbnail: what points within the block, as maker notes do, may point elsewhere.
+    The block is written anew, without a thumbnail. Offsets within maker notes may become wrong.
 
     Args:
-        exif: the block.
-        is_taken: whether a block can be written where it shall be.
+        exif: The block.
+        is_taken: Whether the format can hold a block.
     """
     try:
         entries = sorted(
@@ -229,7 +214,7 @@ def largest_part(exif: bytes | Image.Exif, is_taken: Callable[[bytes], bool]) ->
 
 
 _MOST_TRIALS = 200
-"""A block of thousands of entries has been made to take time."""
+"""The limit of trials: a block with thousands of entries was made to waste time."""
 
 
 def _name_of(directory: int | None, tag: int, _: Any) -> str:
@@ -251,7 +236,7 @@ def _entries(exif: Image.Exif) -> Iterator[_Entry]:
 
 
 def _block(entries: list[_Entry]) -> bytes:
-    """Empty if there are no entries, or if one of them cannot be written."""
+    """An EXIF block of these entries; empty if there are none, or if one of them cannot be written."""
     exif = Image.Exif()
     inner: dict[int, dict[int, Any]] = {}
     for directory, tag, value in entries:
@@ -267,7 +252,7 @@ def _block(entries: list[_Entry]) -> bytes:
 
 
 def _tags_of_tiff(exif: bytes, xmp: bytes | None, iptc: bytes | None) -> Image.Exif:
-    """EXIF's tags stand among those of the pixels, of which they must not say anything."""
+    """The tags of a TIFF: those of EXIF, without any that describe the pixels, with XMP and IPTC."""
     try:
         tags = _loaded(exif)
     except PILLOW_ERRORS:
@@ -281,7 +266,7 @@ def _tags_of_tiff(exif: bytes, xmp: bytes | None, iptc: bytes | None) -> Image.E
 
 
 def _texts_of_png(xmp: bytes | None, texts: Mapping[str, str]) -> PngImagePlugin.PngInfo | None:
-    """XMP is one of them."""
+    """The texts of a PNG, of which XMP is one; None if there are none."""
     if not xmp and not texts:
         return None
     chunks = PngImagePlugin.PngInfo()

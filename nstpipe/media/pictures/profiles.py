@@ -1,4 +1,4 @@
-"""Color profiles: from whatever a picture is in to sRGB, in which the engine works and results are written."""
+"""Converts pictures from their color profile to sRGB, in which engines work and results are written."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 SAME_COLOUR_LEVELS = 1
-"""A profile that moves no color of 8 bits further than this is sRGB under one of its many names."""
+"""A profile that changes no color of 8 bits by more than this is sRGB, whatever its name is."""
 
 GRID_POINTS = 52
-"""Along each axis of a table: every fifth level of 8 bits. Profiles' own tables have up to 33."""
+"""Points along each axis of a table: every fifth level of 8 bits. Profiles' own tables have up to 33 points."""
 
 _SRGB_TO_D50 = np.array(
     [[0.4360747, 0.3850649, 0.1430804], [0.2225045, 0.7168786, 0.0606169], [0.0139322, 0.0971045, 0.7141733]]
@@ -28,27 +28,27 @@ Floats = NDArray[np.float32]
 
 @functools.cache
 def srgb_profile() -> bytes:
-    """A small sRGB profile, to tag results with."""
+    """A small sRGB profile for results."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def in_srgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bytes | None]:
-    """A picture of 8 bits in sRGB, and the profile to tag its result with.
+    """A picture of 8 bits converted to sRGB, and the profile that its result gets.
 
     Args:
-        image: gray, RGB or CMYK, without alpha.
-        icc: its profile.
+        image: In gray, RGB or CMYK, without alpha.
+        icc: Its profile; None if it has none.
 
     Returns:
-        In mode RGB. The profile is the picture's own where that is sRGB already, and None where it had none, or one
-        that cannot be used.
+        The picture in mode RGB; and its own profile if that is sRGB already, None if it had no usable profile, or else
+        an sRGB profile.
     """
     if icc is None:
         return image.convert("RGB"), None
     try:
         if image.mode == "RGB" and _is_srgb(icc):
             return image, icc
-        # A printed picture's blacks and bright colors are fitted in, a screen's are kept as they are.
+        # The range of a printed picture is fitted into that of sRGB; the colors of a screen stay as they are.
         intent = ImageCms.Intent.PERCEPTUAL if image.mode == "CMYK" else ImageCms.Intent.RELATIVE_COLORIMETRIC
         moved = ImageCms.profileToProfile(
             image,
@@ -79,11 +79,11 @@ def _is_srgb(icc: bytes) -> bool:
 
 
 def deep_in_srgb(pixels: NDArray[np.uint16], icc: bytes | None) -> tuple[NDArray[np.uint16], bytes | None]:
-    """Pixels of 16 bits in sRGB, and the profile to tag their result with; see `in_srgb`.
+    """Pixels of 16 bits converted to sRGB, and the profile that their result gets; see `in_srgb`.
 
-    A profile of curves, and of primaries where it has colors, as those of cameras and screens are, is computed. Any other
-    is a table: Pillow's ImageCms, which takes no more than 8 bits, gives the colors of a grid, and what lies between
-    is interpolated. Such a color may be half a level of 8 bits beside the true one, but no two levels of 16 fall together.
+    A profile that consists of curves and primaries, as those of cameras and screens do, is computed exactly. Any other
+    profile is a table: Pillow's ImageCms, which is limited to 8 bits, converts a grid of colors, and those between are
+    interpolated. Such a color may be off by half a level of 8 bits, but different levels of 16 bits stay different.
 
     Args:
         pixels: height x width x 3, RGB.
@@ -108,7 +108,7 @@ def deep_in_srgb(pixels: NDArray[np.uint16], icc: bytes | None) -> tuple[NDArray
 
 
 def _interpolated(pixels: NDArray[np.uint16], table: Floats) -> NDArray[np.uint16]:
-    """Each color from the eight points of the grid around it, by its distance along each axis."""
+    """Each color, interpolated linearly between the eight points of the grid around it."""
     moved = np.empty_like(pixels)
     for row, line in enumerate(pixels):
         place = line.astype(np.float32) * np.float32((GRID_POINTS - 1) / 65535)
@@ -125,7 +125,7 @@ def _interpolated(pixels: NDArray[np.uint16], table: Floats) -> NDArray[np.uint1
 
 def _converted(pixels: NDArray[np.uint16], curves: list[Floats], matrix: NDArray[np.float64]) -> NDArray[np.uint16]:
     moved = np.empty_like(pixels)
-    # Row by row: a panorama in floating point would take gigabytes.
+    # Row by row, because a panorama in floating point would take gigabytes.
     for row, line in enumerate(pixels):
         linear = np.stack([curve[line[:, channel]] for channel, curve in enumerate(curves)], axis=-1)
         light = (linear @ matrix.T).clip(0, 1)

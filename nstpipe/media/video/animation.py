@@ -1,4 +1,4 @@
-"""Animated WebP, which ffmpeg reads only in its newest versions: read by Pillow."""
+"""Animated WebP, read by Pillow: only the newest versions of ffmpeg read it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _RIFF_HEAD_BYTES = 12
 
 @dataclass(frozen=True)
 class AnimationTimes:
-    """What an animated picture holds.
+    """The size and the times of an animated picture.
 
     Attributes:
-        format: Pillow's name.
-        width: in pixels.
-        height: likewise.
-        milliseconds: when each frame begins, from 0, and when the last one ends.
-        loops: how often it is shown; 0 for ever.
+        format: Pillow's name of its format.
+        width: Pixels of a frame.
+        height: Pixels of a frame.
+        milliseconds: When each frame begins, from 0, and when the last one ends.
+        loops: How often it is shown; 0 for endlessly.
     """
 
     format: str
@@ -36,11 +36,11 @@ class AnimationTimes:
 
 
 UNTIMED_MILLISECONDS = 100
-"""What browsers take for a frame that is to be shown for no time at all."""
+"""How long browsers show a frame whose duration is zero."""
 
 
 def is_animated_webp(path: Path) -> bool:
-    """Whether a file is a WebP picture that moves; False for what cannot be read."""
+    """Whether a file is an animated WebP picture. False if it cannot be read."""
     try:
         with path.open("rb") as file:
             head = file.read(_RIFF_HEAD_BYTES)
@@ -53,10 +53,10 @@ def is_animated_webp(path: Path) -> bool:
 
 
 def animation_times(path: Path) -> AnimationTimes | None:
-    """When the frames of an animated WebP are shown; None for any other file.
+    """The size and the times of an animated WebP; None for any other file.
 
     Raises:
-        ItemError: it is damaged.
+        ItemError: The file is damaged.
     """
     if not is_animated_webp(path):
         return None
@@ -74,7 +74,7 @@ def animation_times(path: Path) -> AnimationTimes | None:
 
 
 def gif_loops(path: Path) -> int:
-    """How often a GIF is shown; 0 for ever. Its file says how often it is shown again, and nothing if it is not."""
+    """How often a GIF is shown; 0 for endlessly. The file states the repeats, or nothing if there are none."""
     try:
         with opened(path) as image:
             again = image.info.get("loop")
@@ -84,10 +84,10 @@ def gif_loops(path: Path) -> int:
 
 
 def animation_frames(path: Path, end_frame_index: int) -> Iterator[Pixels]:
-    """The first frames of an animation, as they are shown; each is painted over the one before.
+    """The first frames of an animation as they are shown, each drawn over the one before it.
 
     Raises:
-        ItemError: one of them cannot be read.
+        ItemError: A frame cannot be read.
     """
     try:
         with pillow_settings():

@@ -23,17 +23,17 @@ ONE_THREAD: dict[str, Any] = {"threads": 1}
 
 
 def decode_check(info: VideoInfo, on_frame: Callable[[int], None] = lambda _: None) -> DecodeCheck:
-    """Decode all of a video, by the program that will decode it again, to see what it gives and what is wrong with it.
+    """Decode all of a video with ffmpeg, as painting will, to see which frames it gives and what is wrong with it.
 
-    Takes as long as playing it at full speed.
+    This takes as long as playing it at full speed.
 
     Args:
-        info: what a probe found.
-        on_frame: told how many frames were decoded; ends the decoding by raising something.
+        info: The result of a probe.
+        on_frame: Called with the number of frames decoded so far. It can end the decoding by raising an exception.
     """
     if info.reader is not Reader.FFMPEG:
         return DecodeCheck(None, "")
-    # Several threads may give other frames each time where something is wrong.
+    # If the file is damaged, several threads may give other frames each time.
     ticks, complaints = _decoded(info, ONE_THREAD if info.loss else {}, on_frame)
     if info.loss is None and (ticks != info.ticks or complaints):
         ticks, complaints = _decoded(info, ONE_THREAD, on_frame)
@@ -43,7 +43,7 @@ def decode_check(info: VideoInfo, on_frame: Callable[[int], None] = lambda _: No
 def _decoded(info: VideoInfo, options: dict[str, Any], on_frame: Callable[[int], None]) -> tuple[tuple[int, ...], str]:
     source = graphs.input(local(info.path), **LOCAL_ONLY, **options)
     time_base = f"{info.time_base.numerator}/{info.time_base.denominator}"
-    # One line a frame, with its time; wrapped, because nobody reads its pixels.
+    # One line per frame, with its time. The frame is wrapped, because its pixels are not needed.
     graph = graphs.output(
         source["V:0"], "pipe:1", format="framecrc", vcodec="wrapped_avframe", fps_mode="passthrough", enc_time_base=time_base
     ).global_args("-copyts")
@@ -62,14 +62,14 @@ def _decoded(info: VideoInfo, options: dict[str, Any], on_frame: Callable[[int],
 
 
 GAP_STEPS = 1.5
-"""A frame lasts longer than so many of the usual steps only where one is missing, if the decoder has complained too."""
+"""If the decoder has complained, a frame that lasts longer than this many usual steps has a missing frame behind it."""
 
 
 def apply_decode_check(info: VideoInfo, found: DecodeCheck) -> VideoInfo:
-    """What a video holds, after all of it was decoded: its frames are those that decode, and its loss is known.
+    """The facts of a video after all of it was decoded: its frames are those that decode, and its loss is known.
 
     Raises:
-        ItemError: nothing of it decodes.
+        ItemError: No frame of it decodes.
     """
     ticks = info.ticks if found.ticks is None else found.ticks
     if not ticks:
@@ -79,7 +79,7 @@ def apply_decode_check(info: VideoInfo, found: DecodeCheck) -> VideoInfo:
     if len(ticks) < len(info.ticks):
         missing = sorted(set(info.ticks).difference(ticks)) or [ticks[-1]]
         more = len(info.ticks) - len(ticks)
-        reason = loss.reason if loss is not None else f"they cannot be decoded ({said or 'the decoder does not say why'})"
+        reason = loss.reason if loss is not None else f"they cannot be decoded ({said or 'the decoder gives no reason'})"
         before = loss.frames if loss is not None else 0
         time = missing[0] * info.time_base if loss is None else min(loss.time, missing[0] * info.time_base)
         loss = MissingFrames(time, None if before is None else before + more, reason)
@@ -89,7 +89,7 @@ def apply_decode_check(info: VideoInfo, found: DecodeCheck) -> VideoInfo:
 
 
 _CUT_SHORT = ("ended prematurely", "partial file", "runcated")
-"""What ffmpeg says of a file that ends too early."""
+"""Words of ffmpeg's messages about a file that ends too early."""
 
 
 def _loss_in_times(ticks: Sequence[int], time_base: Fraction, said: str) -> MissingFrames | None:

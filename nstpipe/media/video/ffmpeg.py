@@ -1,4 +1,4 @@
-"""The ffmpeg program: where it is, and how it is run so that it can neither hang nor fail unseen."""
+"""Finds the ffmpeg program, and runs it so that it can neither hang nor fail unnoticed."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ import ffmpeg as graphs
 from nstpipe.errors import ItemError, MachineError, TransientError
 
 STDERR_TAIL_CHARACTERS = 600
-"""How much of ffmpeg's own words an error repeats: its last lines name the cause."""
+"""How much of ffmpeg's messages an error quotes: the last lines name the cause."""
 
 PIPE_BYTES = 1 << 20
-"""Linux's usual 64 KB would have two processes wait for each other a hundred times a frame; others have no choice."""
+"""The size of pipes on Linux. With the default of 64 KB, two processes would wait for each other a hundred times a frame."""
 
 EXITED_BY_SIGNAL = 255
-"""ffmpeg's exit code for a signal that it has a handler for."""
+"""ffmpeg's exit code after a signal that it handles."""
 
 _CONSEQUENCES = (
     "Could not open encoder before EOF",
@@ -37,7 +37,7 @@ _CONSEQUENCES = (
     "Task finished with error code",
     "Terminating thread with return code",
 )
-"""What ffmpeg's threads say after the line that names the cause, and push it out of sight with."""
+"""Messages of ffmpeg's threads that follow the line with the cause, and would crowd it out."""
 
 _IO_ERROR = os.strerror(errno.EIO)
 
@@ -46,10 +46,10 @@ _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
 
 @functools.cache
 def executable() -> str:
-    """Path of the ffmpeg program: the system's, else the one that imageio-ffmpeg carries.
+    """The path of the ffmpeg program: the system's, or else the one of the package imageio-ffmpeg.
 
     Raises:
-        MachineError: there is none.
+        MachineError: There is none.
     """
     found = shutil.which("ffmpeg")
     if found:
@@ -67,51 +67,51 @@ def executable() -> str:
 
 @functools.cache
 def version() -> str:
-    """The version that the program gives of itself."""
+    """The version of the program."""
     first_line = subprocess.run([executable(), "-version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]
     return first_line.removeprefix("ffmpeg version ").split(" ")[0]
 
 
 @functools.cache
 def encoders() -> frozenset[str]:
-    """Names of the encoders that the program was built with."""
+    """The names of the encoders that the program was built with."""
     listing = subprocess.run([executable(), "-hide_banner", "-encoders"], capture_output=True, text=True, check=True).stdout
     return frozenset(line.split()[1] for line in listing.splitlines() if line.startswith(" ") and len(line.split()) > 1)
 
 
 @functools.cache
 def filters() -> frozenset[str]:
-    """Names of the filters that the program was built with."""
+    """The names of the filters that the program was built with."""
     listing = subprocess.run([executable(), "-hide_banner", "-filters"], capture_output=True, text=True, check=True).stdout
     return frozenset(line.split()[1] for line in listing.splitlines() if "->" in line and len(line.split()) > 2)
 
 
 def local(path: Path) -> str:
-    """A path as ffmpeg takes it whatever its characters: never an option, never another protocol."""
+    """A path in a form that ffmpeg takes for a file whatever its characters, and never for an option or a protocol."""
     return f"file:{path.absolute()}"
 
 
 LOCAL_ONLY: dict[str, Any] = {"protocol_whitelist": "file,pipe"}
-"""Input option: a playlist or a crafted file reaches no network."""
+"""An option of inputs: a playlist or a crafted file cannot reach the network."""
 
 
 def _widen(pipe: IO[bytes]) -> None:
     if sys.platform == "linux":
         import fcntl
 
-        with suppress(OSError):  # a user may have so much room in pipes and no more
+        with suppress(OSError):  # the system limits how much memory a user's pipes may take
             fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
 class Process:
-    """A running ffmpeg, its messages in a file, deaf to the terminal's Ctrl-C.
+    """A running ffmpeg. Its messages go to a file, and Ctrl-C in the terminal does not reach it.
 
     Args:
-        graph: the output node of an ffmpeg-python graph.
-        source: what the process works on, for error messages.
-        stdin: whether it is written to.
-        stdout: whether it is read from.
-        loglevel: ffmpeg's name of the least that is said.
+        graph: The output node of an ffmpeg-python graph.
+        source: The file that the process works on, for error messages.
+        stdin: Whether the caller writes to it.
+        stdout: Whether the caller reads from it.
+        loglevel: ffmpeg's name of the lowest level of messages.
     """
 
     def __init__(
@@ -123,14 +123,14 @@ class Process:
             overwrite_output=True,
         )
         self.source = source
-        # A pipe that nobody empties would fill and hang the process; a file does not.
+        # A pipe that nobody reads would fill and block the process. A file does not.
         self._messages: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
             stderr=self._messages,
-            # Ctrl-C goes to a terminal's whole process group; nstpipe itself decides what ends when.
+            # Ctrl-C reaches all processes of a terminal, but nstpipe decides itself what ends when.
             start_new_session=os.name != "nt",
         )
         for pipe in (self._process.stdin, self._process.stdout):
@@ -139,18 +139,18 @@ class Process:
 
     @property
     def stdin(self) -> IO[bytes]:
-        """Where the process reads from."""
+        """The pipe that the process reads from."""
         assert self._process.stdin is not None
         return self._process.stdin
 
     @property
     def stdout(self) -> IO[bytes]:
-        """What the process writes to."""
+        """The pipe that the process writes to."""
         assert self._process.stdout is not None
         return self._process.stdout
 
     def messages(self) -> str:
-        """The end of what the process said, in whole lines where there are several."""
+        """The last messages of the process, in whole lines if there are several."""
         self._messages.seek(0)
         said = _ADDRESS.sub("", self._messages.read().decode(errors="replace"))
         lines = [line for line in said.strip().splitlines() if not any(words in line for words in _CONSEQUENCES)]
@@ -159,16 +159,16 @@ class Process:
         return "\n".join(lines)[-STDERR_TAIL_CHARACTERS:]
 
     def finish(self) -> None:
-        """Wait for the end.
+        """Wait for the process to end.
 
         Raises:
-            ItemError: the process failed; with its last words. A TransientError if it was killed.
+            ItemError: The process failed; the error quotes its last messages. A TransientError if it was killed.
         """
         if self._process.stdin is not None:
             try:
                 self._process.stdin.close()
             except BrokenPipeError:
-                pass  # it has ended already; its exit code says how
+                pass  # the process has ended already, and its exit code tells how
         code = self._process.wait()
         if code < 0 or (code == EXITED_BY_SIGNAL and "received signal" in self.messages()):
             raise TransientError(self.failure(f"a signal from outside (exit code {code})").problem)
@@ -176,7 +176,7 @@ class Process:
             raise self.failure(f"exit code {code}")
 
     def failure(self, what: str) -> ItemError:
-        """The error to raise when the process ends otherwise than it should: a TransientError if a disk failed it."""
+        """The error to raise if the process ends unexpectedly. It is a TransientError if a disk failed."""
         said = self.messages()
         kind = TransientError if _IO_ERROR in said else ItemError
         return kind(f"{self.source}: ffmpeg ended with {what}" + (f". It said: {said}" if said else "."))

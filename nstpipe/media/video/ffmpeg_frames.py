@@ -28,7 +28,7 @@ DEINTERLACING_LEAD = 2
 """Frames decoded before the first one wanted: a missing line is computed from the frames around."""
 
 HDR_WHITE_NITS = 203
-"""How bright the white of a page is in HDR (ITU-R BT.2408): what becomes the white of the standard picture."""
+"""The brightness of a white page in HDR (ITU-R BT.2408). It becomes the white of the standard picture."""
 
 
 def ffmpeg_frames(info: VideoInfo, first_frame_index: int, end_frame_index: int) -> Iterator[Frame]:
@@ -38,14 +38,14 @@ def ffmpeg_frames(info: VideoInfo, first_frame_index: int, end_frame_index: int)
         ItemError: A frame cannot be decoded. Those before it have been given.
     """
     skip, seek = _seek(info, first_frame_index)
-    # Where something is wrong, several threads may give other frames each time.
+    # If the file is damaged, several threads may give other frames each time.
     stream = graphs.input(local(info.path), **LOCAL_ONLY, **seek, **(ONE_THREAD if info.loss else {}))
     kind: np.dtype[Any]
     pixel_format, kind = ("rgb48le", np.dtype(np.uint16)) if info.is_deep else ("rgb24", np.dtype(np.uint8))
     video = _in_rgb(stream["V:0"], info).filter("format", pixel_format)
-    # passthrough: one picture out for each picture in, none doubled or dropped to keep a rate.
+    # passthrough: no picture is repeated or dropped to keep a rate.
     graph = graphs.output(video, "pipe:1", format="rawvideo", pix_fmt=pixel_format, fps_mode="passthrough")
-    # swscale gives 255 * 256 for white where it makes RGB of Y'CbCr with 16 bits.
+    # swscale gives 255 * 256 for white when it converts Y'CbCr to RGB with 16 bits.
     white_is_lower = info.is_deep and info.color.hdr is None and not info.is_rgb
     with Process(graph, info.path, stdout=True) as process:
         for frame_index in range(first_frame_index - skip, end_frame_index):
@@ -62,7 +62,7 @@ def ffmpeg_frames(info: VideoInfo, first_frame_index: int, end_frame_index: int)
 
 
 def _seek(info: VideoInfo, first_frame_index: int) -> tuple[int, dict[str, object]]:
-    """How many frames before the first one will be decoded and thrown away, and ffmpeg's options to get there."""
+    """How many frames before the first one are decoded and discarded, and the options of ffmpeg for the seek."""
     lead = DEINTERLACING_LEAD if info.interlaced else 0
     seekable = not info.loss and not _INDEXED_DEMUXERS.isdisjoint(info.container.split(","))
     for skip in (lead, SEEK_LEAD):
@@ -75,9 +75,9 @@ def _seek(info: VideoInfo, first_frame_index: int) -> tuple[int, dict[str, objec
 
 
 def _to(info: VideoInfo, frame_index: int) -> dict[str, object]:
-    """The options that lead to a frame, if the file allows it."""
-    # ffmpeg goes to the key frame before and drops what is earlier than the time: half-way between two frames is
-    # safe from rounding. The time counts from zero, not from the file's own start, as ffmpeg's default would.
+    """The options of ffmpeg that seek to a frame."""
+    # ffmpeg seeks to the key frame before the time and drops what is earlier than the time. A time half-way between two
+    # frames is safe from rounding. It counts from zero, and not from the file's own start as by default.
     return {"ss": f"{float(_half_way_to(info, frame_index)):.6f}", "seek_timestamp": 1}
 
 
@@ -89,13 +89,12 @@ def _half_way_to(info: VideoInfo, frame_index: int) -> Fraction:
 def _comes_first(info: VideoInfo, frame_index: int, seek: dict[str, object]) -> bool:
     """Whether a frame is the first one that is decoded after a seek to it.
 
-    It is not where it follows a key frame in the file and precedes it on the screen (open groups of pictures, as x265
-    makes them), or where the picture is renewed strip by strip: the decoder goes on with the first frame that it has all
-    of, and those before it are missing without a word.
+    It is not if it follows a key frame in the file and precedes it on the screen (open groups of pictures, as x265 makes
+    them), or if the picture is refreshed strip by strip. The decoder then silently starts at the first complete frame.
     """
     stream = graphs.input(local(info.path), **LOCAL_ONLY, **seek)["V:0"]
     once: dict[str, object] = {"frames:v": 1, "fps_mode": "passthrough", "enc_time_base": "1:1000000"}
-    # As text: what is wanted of the frame is its time, which counts from the seek's.
+    # As text: only the time of the frame is needed. It counts from the time of the seek.
     graph = graphs.output(stream, "pipe:1", format="framecrc", **once)
     with Process(graph, info.path, stdout=True) as process:
         rows = [line.split(b",") for line in process.stdout.read().splitlines() if not line.startswith(b"#")]
@@ -111,13 +110,13 @@ def _comes_first(info: VideoInfo, frame_index: int, seek: dict[str, object]) -> 
 
 def _in_rgb(video: Any, info: VideoInfo) -> Any:
     """The filters from a decoded stream to full-range R'G'B' at its size with square pixels."""
-    # ffmpeg turns the picture upright by itself, before these.
+    # ffmpeg itself turns the picture upright before these filters.
     if info.interlaced:
-        # One picture a frame, at the frame's own time; what is not interlaced within it stays as it is.
+        # One picture per frame, at its own time. Frames that are not interlaced stay as they are.
         video = video.filter("bwdif", mode="send_frame", deint="interlaced")
     if info.color.hdr is not None:
         video = _tone_mapped(video, info)
-    # The matrix is given, for swscale takes BT.601 where none is tagged.
+    # The matrix is given because swscale assumes BT.601 if there is no tag.
     return video.filter(
         "scale",
         info.width,
@@ -130,21 +129,21 @@ def _in_rgb(video: Any, info: VideoInfo) -> Any:
 
 
 def check_readable(info: VideoInfo) -> None:
-    """See that this machine can read a video; others may be done all the same.
+    """Check that this machine can read a video. If it cannot, others may still be painted.
 
     Raises:
-        ItemError: it is HDR, and this ffmpeg lacks what makes a standard picture of it.
+        ItemError: It is HDR, and this ffmpeg lacks the filter that converts it to a standard picture.
     """
     if info.color.hdr is not None and "zscale" not in filters():
         raise ItemError(
-            f"{info.path} is in {info.color.hdr}; to make a standard picture of it, ffmpeg needs its filter zscale, "
-            "but has none.",
-            "Put an ffmpeg built with libzimg first on the PATH, or none: then the package imageio-ffmpeg's is taken.",
+            f"{info.path} is in {info.color.hdr}; to convert it to a standard picture, ffmpeg needs its filter "
+            "zscale, which it lacks.",
+            "Put an ffmpeg built with libzimg first on the PATH, or remove ffmpeg from it: imageio-ffmpeg's is used then.",
         )
 
 
 def _tone_mapped(video: Any, info: VideoInfo) -> Any:
-    """HDR to the light, the curve and the primaries of BT.709."""
+    """The filters from HDR to the brightness, the transfer function and the primaries of BT.709."""
     tagged = {
         "transferin": info.color.transfer,
         "matrixin": {"bt2020nc": "2020_ncl", "bt709": "709", "smpte170m": "170m"}[info.color.matrix],
@@ -162,8 +161,8 @@ def _tone_mapped(video: Any, info: VideoInfo) -> Any:
 
 
 def _filled(pixels: NDArray[Any], pipe: IO[bytes]) -> bool:
-    """Fill an array from a pipe; False if the pipe ends before."""
-    # What Python calls a buffered pipe has `readinto`, which its type does not say.
+    """Fill an array from a pipe. False if the pipe ends before the array is full."""
+    # A buffered pipe has `readinto`, but its type does not declare it.
     room = memoryview(pixels.data).cast("B")
     place = 0
     while place < len(room):

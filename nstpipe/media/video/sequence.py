@@ -1,4 +1,4 @@
-"""Numbered pictures that are the frames of a video, such as ``frame_%05d.png``."""
+"""Numbered pictures as the frames of a video, such as ``frame_%05d.png``."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from nstpipe.media.pictures.files import PictureSink, picture_size, read_picture
 from nstpipe.system.files import complete, ensure_folder, numbered_files, partial_path
 
 DEFAULT_RATE = Fraction(25)
-"""Frames a second: the pictures themselves do not say."""
+"""Frames per second, if the job does not set `rate`."""
 
 
 class SequenceSink:
-    """Writes stylized frames as numbered pictures, which get their names when all of them are there.
+    """Writes stylized frames as numbered pictures. They get their final names when all of them are complete.
 
     Args:
-        path: the pattern of their names, such as ``frame_%05d.png``.
-        numbers: of the frames, in order.
+        path: The pattern of their names, such as ``frame_%05d.png``.
+        numbers: The numbers of the frames, in order.
 
     Raises:
-        ItemError: the folder has pictures of this pattern with other numbers, which would be taken for part of the result.
+        ItemError: The folder has pictures of this pattern with other numbers, which would be mistaken for the result.
     """
 
     def __init__(self, path: Path, numbers: tuple[int, ...]) -> None:
@@ -45,13 +45,13 @@ class SequenceSink:
         self._written += 1
 
     def finish(self) -> tuple[int, int]:
-        """Give the pictures their names.
+        """Give the pictures their final names.
 
         Returns:
-            Width and height that the last one was read back with, in pixels.
+            The width and height of the last one as read back, in pixels.
 
         Raises:
-            ItemError: a frame is missing.
+            ItemError: A frame is missing.
         """
         found = numbered_files(self._folder / self.path.name)
         if not len(self._numbers) == self._written == len(found):
@@ -76,10 +76,10 @@ class SequenceSink:
 
 
 def check_free(path: Path, numbers: tuple[int, ...]) -> None:
-    """See that no other numbered pictures stand where a result will be.
+    """Check that a result will not mix with other numbered pictures.
 
     Raises:
-        ItemError: they do.
+        ItemError: The folder has pictures of the pattern with other numbers.
     """
     other = sorted(set(numbered_files(path)).difference(numbers))
     if other:
@@ -94,7 +94,7 @@ def numbered_pictures(path: Path, first_frame_index: int, end_frame_index: int) 
     """The pictures of a pattern, in the order of their numbers.
 
     Raises:
-        ItemError: one of them cannot be read.
+        ItemError: A picture cannot be read.
     """
     files = numbered_files(path)
     for number in sorted(files)[first_frame_index:end_frame_index]:

@@ -1,4 +1,4 @@
-"""DIS optical flow, with its edges brought to the picture's."""
+"""DIS optical flow, with its edges aligned to those of the picture."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from nstpipe.motion.flow.method import Floats, gray_levels
 from nstpipe.motion.warp import sampling_positions
 
 PROPAGATION_PIXELS = (16, 8, 4, 2)
-"""From how far up, down, left and right a pixel may take over a flow, one after the other. What moves before something else
-drags a seam of it along in DIS' flow; these take away seven of eight of the visible pixels whose flow is wrong by a pixel."""
+"""The distances from which a pixel may take over a flow: up, down, left and right, one after the other. In the flow of DIS, an
+object in front drags a seam of the background along. This corrects seven of eight visible pixels that are wrong by a pixel."""
 
 
 MATCH_WINDOW_PIXELS, MATCH_VARIANCE = 5, 1e-4
-"""Window and regularization of the guided filter that adds up differences around a pixel without crossing edges."""
+"""Window and regularization of the guided filter that sums differences around a pixel without crossing edges."""
 
 
 LARGEST_MATCH_LEVELS, LEAST_GAIN_LEVELS = 20, 0.1
-"""Of 255. Differences beyond the first count as the first, so that a highlight does not outweigh all around it; a flow is taken
-over only where it matches better by more than the second."""
+"""Levels of 255. A larger difference than the first counts as the first, so that a highlight does not outweigh everything
+around it. A flow is taken over only if it matches better by more than the second."""
 
 
 MEDIAN_PIXELS, REFINEMENT_ROUNDS = 5, 10
-"""Window of the median that single wrong flows fall to (Sun, Roth and Black 2010), and rounds of variational refinement."""
+"""Window of the median that removes single wrong flows (Sun, Roth and Black 2010), and rounds of variational refinement."""
 
 
 def dis_flow(picture: Pixels, other: Pixels, at_least: tuple[int, int]) -> Floats:
@@ -33,18 +33,18 @@ def dis_flow(picture: Pixels, other: Pixels, at_least: tuple[int, int]) -> Float
     height, width, _ = picture.shape
     wide, high = max(width, at_least[0]), max(height, at_least[1])
     one, two = (resized(gray_levels(pixels), (wide, high)) for pixels in (picture, other))
-    # No buffer is handed in for the result: its content would be taken for a first guess.
+    # No buffer is passed for the result: DIS would use its content as a first guess.
     flow = search.calc(one, two, None)  # type: ignore[call-overload]
     own = resized(flow, (width, height)) * np.array([width / wide, height / high], np.float32)
-    # Where a picture was enlarged, its edges are no finer.
+    # At its own size: the edges of an enlarged picture are no finer.
     return _sharpened(own, picture, other)
 
 
 def _sharpened(flow: Floats, picture: Pixels, other: Pixels) -> Floats:
-    """Bring a flow's edges to where the picture's are: each pixel takes over the flow of a neighbor if it matches better.
+    """Align a flow's edges to those of the picture: each pixel takes over the flow of a neighbor if it matches better.
 
-    `flow` itself is changed. Propagation as in PatchMatch (Barnes et al. 2009), by differences that are added up with a guided
-    filter (He, Sun and Tang 2010; for flow, Hosni et al. 2013); then a median, and refinement below the pixel.
+    `flow` itself is changed. The flow is propagated as in PatchMatch (Barnes et al. 2009), by differences that are summed with
+    a guided filter (He, Sun and Tang 2010; for flow, Hosni et al. 2013). A median and a subpixel refinement follow.
     """
     height, width, _ = flow.shape
     one, two = gray_levels(picture), gray_levels(other)
@@ -59,7 +59,7 @@ def _sharpened(flow: Floats, picture: Pixels, other: Pixels) -> Floats:
         there = cv2.remap(other, there_x, there_y, interpolation=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         apart = cv2.transform(cv2.absdiff(picture, there), np.full((1, 3), 1 / 3))
         levels = np.minimum(apart, np.uint8(LARGEST_MATCH_LEVELS)).astype(np.float32)
-        # Outside there is nothing to compare with: neither a good match nor the worst.
+        # Outside the picture nothing can be compared, so that counts as neither a good match nor the worst.
         levels[(there_x < 0) | (there_x > width - 1) | (there_y < 0) | (there_y > height - 1)] = LARGEST_MATCH_LEVELS / 2
         mean = cv2.blur(levels, window)
         slope = (cv2.blur(guide * levels, window) - guide_mean * mean) / guide_variance

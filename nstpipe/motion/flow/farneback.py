@@ -8,14 +8,12 @@ from nstpipe.media.frame import Pixels
 from nstpipe.motion.flow.method import Floats, gray_levels
 
 FARNEBACK_PYRAMID_SCALE, FARNEBACK_LEVELS, FARNEBACK_WINDOW_PIXELS, FARNEBACK_ITERATIONS = 0.5, 6, 15, 3
-
-
 FARNEBACK_NEIGHBORHOOD_PIXELS, FARNEBACK_SIGMA = 7, 1.5
-"""Farnebäck's parameters: those of OpenCV's documentation, with more levels for larger motions."""
+"""The parameters in OpenCV's documentation, with more levels for larger motions."""
 
 
 def farneback_flow(picture: Pixels, other: Pixels, _at_least: tuple[int, int]) -> Floats:
-    """Polynomial expansion (Farnebäck 2003); a `FlowMethod`. Calls much of a grainy still picture moving."""
+    """Polynomial expansion (Farnebäck 2003); a `FlowMethod`. It sees motion in much of a grainy still picture."""
     flow: Floats = cv2.calcOpticalFlowFarneback(
         gray_levels(picture),
         gray_levels(other),

@@ -18,18 +18,18 @@ from nstpipe.system.devices import choose_device
 from nstpipe.system.files import suggest_path
 
 SIDE_STEP = 8
-"""RAFT sees pictures whose sides are multiples of this."""
+"""The sides of RAFT's pictures are multiples of this, in pixels."""
 
 SMALLEST_SIDE = 128
-"""Pixels: at an eighth of it RAFT's coarsest correlations still have two positions."""
+"""Pixels. At an eighth of this side, RAFT's coarsest correlations still have two positions."""
 
 LONGEST_SIDE = 1024
-"""Pixels: larger pictures are made smaller for it. It compares all positions with all, which takes 1 GB for a square of this
-side and grows with the fourth power of it."""
+"""Pixels. Larger pictures are reduced to this side. RAFT compares all positions with all others, which takes 1 GB for a square
+of this side and grows with its fourth power."""
 
 _SMALL_MODEL_KEY = "feature_encoder.convnormrelu.0.weight"
 _SMALL_MODEL_CHANNELS = 32
-"""Of the first layer; the large model has twice as many. Tells whose weights a file holds."""
+"""Channels of the small model's first layer, by which its weights are recognized. The large model has twice as many."""
 
 
 @functools.lru_cache(maxsize=2)
@@ -80,7 +80,7 @@ def raft_flow(path: Path | None, device: str) -> FlowMethod:
 
 
 def _seen(pixels: Pixels, rows: int, columns: int) -> Tensor:
-    """1 x 3 x rows x columns, from -1 to 1, as RAFT was trained."""
+    """A picture as RAFT was trained on: 1 x 3 x rows x columns, from -1 to 1."""
     return torch.from_numpy(resized(pixels, (columns, rows))).permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
