@@ -137,6 +137,7 @@ class Exporter:
             return Gauge(name, described, ("work", *labels), registry=registry)
 
         now = time.time() if self._ended is None else self._ended
+        exit_code = self._exit_code if self._ended is not None else None
         gauge("nstpipe_info", "Version of nstpipe.", "version").labels(self._work, __version__).set(1)
         for name, described, value in (
             ("nstpipe_run_start_timestamp_seconds", "When the run began.", self._began),

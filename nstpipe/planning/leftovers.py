@@ -11,6 +11,7 @@ from pathlib import Path
 from nstpipe.config import Pipeline
 from nstpipe.errors import OutputError
 from nstpipe.events import Emit
+from nstpipe.journal.database import damaged_journals
 from nstpipe.journal.frames import frames_folder
 from nstpipe.journal.journal import Journal
 from nstpipe.planning.outputs import clip_fingerprints
