@@ -12,18 +12,13 @@ from typing import TYPE_CHECKING, Any
 from nstpipe.version import __version__
 
 if TYPE_CHECKING:
-    from nstpipe.api import run, stylize
-    from nstpipe.running.run import RunResult
+    from nstpipe.api import RunResult, run, stylize
 
 __all__ = ["RunResult", "__version__", "run", "stylize"]
 
 
 def __getattr__(name: str) -> Any:
     # Imported when first used: `import nstpipe.config` must not wait for torch.
-    if name == "RunResult":
-        from nstpipe.running.run import RunResult
-
-        return RunResult
     if name in __all__:
         from nstpipe import api
 

@@ -30,14 +30,13 @@ from nstpipe.planning.plan import Plan, plan_pipeline
 from nstpipe.planning.requirements import requirements_of
 from nstpipe.planning.status import JobStatus, Status, pipeline_status
 from nstpipe.planning.validate import Validation, validate_pipeline
+from nstpipe.running.outcome import RunResult
 from nstpipe.system.devices import DEVICE_PATTERN, is_cpu
 from nstpipe.system.lock import locked
 from nstpipe.system.stop import Stop
 
 if TYPE_CHECKING:
     from PIL import Image
-
-    from nstpipe.running.run import RunResult
 
 LOCK_POLL_SECONDS = 0.5
 
@@ -98,8 +97,10 @@ def run(
         _take_lock(stack, settings, wait, stop, listeners)
         journal = stack.enter_context(closing(Journal(settings.work)))
         log = stack.enter_context(RunLog(settings.work, name))
-        conduct = Run(settings, journal, log, name, stop, listeners, executor_for(settings, isolated=isolated))
-        return conduct.result(retry_failed=retry_failed, fail_fast=fail_fast)
+        executor = executor_for(settings, isolated=isolated)
+        return Run(settings, journal, log, name, stop, listeners, executor).execute(
+            retry_failed=retry_failed, fail_fast=fail_fast
+        )
 
 
 def _take_lock(stack: ExitStack, pipeline: Pipeline, wait: bool, stop: Stop, on_event: Emit) -> None:
@@ -372,6 +373,7 @@ __all__ = [
     "JobStatus",
     "Leftover",
     "Plan",
+    "RunResult",
     "Status",
     "Validation",
     "clean",

@@ -288,7 +288,7 @@ def test_doctor_and_status_cut_nothing_that_somebody_may_copy(
 
 def test_what_is_named_to_no_effect_is_said(tmp_path: Path, command: Command) -> None:
     pipeline = a_picture(tmp_path, input="in/picture.jpg", output="out.jpg", exclude=["*.jpg"])
-    words = "picture.jpg is taken whatever they say"
+    words = "picture.jpg is a single file"
     assert words in command("validate", pipeline).out
     assert words in command("plan", pipeline, "--no-calibrate").out
     assert words in command("run", pipeline).out

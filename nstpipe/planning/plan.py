@@ -10,7 +10,7 @@ from nstpipe.config import Pipeline
 from nstpipe.errors import ItemError
 from nstpipe.events import Emit, ItemFailed
 from nstpipe.journal.journal import Journal
-from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings_of
+from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings
 from nstpipe.planning.inspect import (
     InspectionProgress,
     check_output_is_unique,
@@ -99,4 +99,4 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal, *, stop: Stop, emit: Emi
         )
     needed = bytes_needed([output for output in outputs if not output.is_done], pipeline)
     free = free_bytes(pipeline.work)
-    return Plan(tuple(outputs), tuple(failures), needed, free, ignored_settings_of(pipeline))
+    return Plan(tuple(outputs), tuple(failures), needed, free, tuple(map(str, ignored_settings(pipeline.jobs))))
