@@ -26,9 +26,10 @@ from nstpipe.media.video.probe import VideoInfo, probe
 from nstpipe.painting.frames import painted_frames
 from nstpipe.painting.start import Pass
 from nstpipe.painting.task import ClipTask, RunSettings
+from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.inputs import InputFile, find_inputs, matches_parts
 from nstpipe.planning.inspect import check_pictures, masks_of
-from nstpipe.planning.outputs import Clip, InputInfo, Output
+from nstpipe.planning.outputs import Clip, Output
 from nstpipe.planning.videos import rate_of
 from nstpipe.system.files import atomic_write
 

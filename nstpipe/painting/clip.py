@@ -25,7 +25,8 @@ from nstpipe.painting.frames import painted_frames
 from nstpipe.painting.start import Pass
 from nstpipe.painting.task import ClipTask, LinkedPicture
 from nstpipe.painting.temporal_target import Result
-from nstpipe.planning.outputs import Clip, InputInfo, Output, failed, is_unchanged
+from nstpipe.planning.input_info import InputInfo, is_unchanged
+from nstpipe.planning.outputs import Clip, Output, failed
 from nstpipe.system.files import state_of
 from nstpipe.system.retry import NO_PRIMITIVE, RETRY_WAITS_SECONDS, is_out_of_memory, is_transient
 from nstpipe.system.stop import Stop, Stopped

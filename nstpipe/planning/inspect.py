@@ -15,8 +15,10 @@ from nstpipe.journal.journal import Journal
 from nstpipe.media.frame import working_size
 from nstpipe.media.pictures.files import check_output, picture_size, read_picture
 from nstpipe.media.pictures.masks import Mask, mask_of
+from nstpipe.planning.fingerprints import fingerprint_of
+from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.inputs import InputFile
-from nstpipe.planning.outputs import InputInfo, Output, failed, fingerprint_of
+from nstpipe.planning.outputs import Output, failed
 from nstpipe.style.layers import check_size
 from nstpipe.system.files import is_readable, state_of
 from nstpipe.system.retry import is_transient

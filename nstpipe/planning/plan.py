@@ -10,6 +10,7 @@ from nstpipe.config import Pipeline
 from nstpipe.errors import ItemError
 from nstpipe.events import Emit, ItemFailed
 from nstpipe.journal.journal import Journal
+from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings
 from nstpipe.planning.inspect import (
     InspectionProgress,
@@ -20,7 +21,7 @@ from nstpipe.planning.inspect import (
     with_masks,
 )
 from nstpipe.planning.links import with_neighbor
-from nstpipe.planning.outputs import InputInfo, Output, failed, plan_job
+from nstpipe.planning.outputs import Output, failed, plan_job
 from nstpipe.planning.requirements import check_flow
 from nstpipe.planning.resources import bytes_needed, frames_done
 from nstpipe.style.weights_files import weights_sha256

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from nstpipe.config import Pipeline
 from nstpipe.journal.frames import frame_store, stored_bytes
-from nstpipe.planning.outputs import EARLIER_BITS, Clip, Output, bits_waiting
+from nstpipe.planning.fingerprints import bits_waiting
+from nstpipe.planning.outputs import EARLIER_BITS, Clip, Output
 from nstpipe.system.devices import is_cpu
 
 CORES_A_WORKER = 8

@@ -10,7 +10,8 @@ from nstpipe.events import ClipStarted, Emit, Event, FrameDone, ItemFailed, JobP
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import RunLog
 from nstpipe.painting.task import ClipTask
-from nstpipe.planning.outputs import Output, is_unchanged
+from nstpipe.planning.input_info import is_unchanged
+from nstpipe.planning.outputs import Output
 from nstpipe.system.stop import Stop, StopReason
 
 

@@ -9,7 +9,8 @@ from nstpipe.config import Pipeline
 from nstpipe.errors import DiskFullError, OutputError
 from nstpipe.journal.frames import frame_store
 from nstpipe.journal.journal import Journal
-from nstpipe.planning.outputs import Output, clip_fingerprints
+from nstpipe.planning.fingerprints import clip_fingerprints
+from nstpipe.planning.outputs import Output
 from nstpipe.planning.plan import Plan
 from nstpipe.planning.resources import bytes_needed
 from nstpipe.system.files import as_megabytes, free_bytes

@@ -16,8 +16,8 @@ from nstpipe.media.video.probe import probe
 from nstpipe.painting import clip
 from nstpipe.painting.clip import _as_item_error, check_unchanged
 from nstpipe.planning import outputs
+from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.inputs import InputFile
-from nstpipe.planning.outputs import InputInfo
 from nstpipe.system.files import FileState, sha256_of, state_of
 
 FILM = Path("film.mp4")

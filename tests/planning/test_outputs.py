@@ -13,8 +13,9 @@ from nstpipe.config.models import Job
 from nstpipe.journal.clips import State
 from nstpipe.journal.records import Record
 from nstpipe.media.video.probe import VideoInfo
+from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.inputs import InputFile
-from nstpipe.planning.outputs import InputInfo, Output, plan_job
+from nstpipe.planning.outputs import Output, plan_job
 
 STYLE, INPUT, OUTPUT = Path("/style.jpg"), Path("/in.mp4"), Path("/out.mp4")
 
