@@ -276,7 +276,7 @@ def _painted(pipeline: Pipeline, job: Job, place: _Place, frame_index: int, firs
 
     [(frame, pixels, _)] = painted_frames(task, source, once, 0, [], listen)
     before = in_eight_bits(resized(frame.pixels, size))
-    return Painted(job.name, path, frame_index, before, in_eight_bits(pixels), spent[-1], output.most_evaluations(clip, 0))
+    return Painted(job.name, path, frame_index, before, in_eight_bits(pixels), spent[-1], output.max_iterations(clip, 0))
 
 
 def check_writable(path: Path, pipeline: Pipeline, file: Path) -> None:

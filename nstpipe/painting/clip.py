@@ -64,15 +64,15 @@ def run_clip(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
     output = task.output
     for attempt, wait_seconds in enumerate((*RETRY_WAITS_SECONDS, None), start=1):
         try:
-            if output.found.video is not None:
-                _run_shot(task, output.found.video, _until(task, emit, stop))
+            if output.input.video is not None:
+                _run_shot(task, output.input.video, _until(task, emit, stop))
             else:
                 _run_picture(task, _until(task, emit, stop))
             return ClipResult(task)
         except Stopped:
             return ClipResult(task, stopped=True)
         except (NstpipeError, OSError, MemoryError, RuntimeError, cv2.error) as error:
-            reason = _as_item_error(error, output.found.file.path)
+            reason = _as_item_error(error, output.input.file.path)
             if reason is None:
                 if isinstance(error, OutputError) and not is_transient(error):
                     return ClipResult(task, error=error)
@@ -83,7 +83,7 @@ def run_clip(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
             if wait_seconds is None or not is_transient(error):
                 if reason is None:
                     raise
-                return ClipResult(task, replace(failed(output.job, output.found.file.path, reason, output), attempts=attempt))
+                return ClipResult(task, replace(failed(output.job, output.input.file.path, reason, output), attempts=attempt))
             said = reason.problem if reason is not None else str(error)
             if str(error) == NO_PRIMITIVE:
                 torch.backends.mkldnn.set_flags(False)  # torch's own convolutions are slower, but there
@@ -97,7 +97,7 @@ def wait_to_retry(output: Output, clip: Clip | None, reason: str, attempt: int, 
     """Wait before the next try, unless the run is asked to stop; `clip` is None where a file is made, not a clip."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    job, path = output.job.name, str(output.found.file.path)
+    job, path = output.job.name, str(output.input.file.path)
     first = clip.first_frame_index if clip is not None else None
     emit(TriedAgain(job=job, path=path, reason=reason, attempt=attempt, wait_seconds=seconds, first_frame_index=first))
     end = time.monotonic() + seconds
@@ -206,7 +206,7 @@ def _run_pass(task: ClipTask, source: VideoSource, once: Pass, store: FrameStore
         painted = painted_frames(task, source, until_there, gap.next_frame_index - first, results, emit)
         for index, (frame, pixels, result) in enumerate(painted, start=gap.next_frame_index):
             if index >= gap.first_frame_index:
-                check_unchanged(task.output.found, frame.frame_index)
+                check_unchanged(task.output.input, frame.frame_index)
                 store.save(index, pixels, result.state.numpy())
 
 
@@ -217,7 +217,7 @@ def _stored(store: FrameStore, once: Pass, frame_index: int) -> Tensor:
 
 
 def _run_picture(task: ClipTask, emit: Emit) -> None:
-    path = task.output.found.file.path
+    path = task.output.input.file.path
     sink = PictureSink(
         [task.output.path],
         keep_metadata=task.output.job.metadata == "keep",
@@ -232,7 +232,7 @@ def _run_picture(task: ClipTask, emit: Emit) -> None:
         source = PictureSource(path.parent, [task.before.original, path], first_frame_index=-1)
         painted = painted_frames(task, source, Pass(range(-1, 1)), 1, [Result.of_image(state)], emit)
     for frame, pixels, _ in painted:
-        check_unchanged(task.output.found)
+        check_unchanged(task.output.input)
         sink.write(pixels, frame)
 
 
@@ -254,7 +254,7 @@ def _result_before(before: LinkedPicture, size: tuple[int, int]) -> Tensor | Non
 def _started(task: ClipTask, next_frame_index: int) -> ClipStarted:
     return ClipStarted(
         job=task.output.job.name,
-        path=str(task.output.found.file.path),
+        path=str(task.output.input.file.path),
         first_frame_index=task.clip.first_frame_index,
         next_frame_index=next_frame_index,
         end_frame_index=task.clip.end_frame_index,

@@ -190,7 +190,7 @@ def with_masks(found: InputInfo, job: Job, journal: Journal) -> InputInfo:
 
 def missing_frames_of(output: Output) -> Iterator[ItemFailed]:
     """What is missing from a damaged video whose decodable part is done all the same."""
-    video = output.found.video
+    video = output.input.video
     if video is not None and video.loss is not None:
         yield damaged(output.job, video, video.loss)
 

@@ -50,18 +50,18 @@ class Output:
 
     Attributes:
         job: whose settings hold.
-        found: what is read.
+        input: the file that is read, and what it holds.
         size: width and height in pixels of the stylized frames.
         clips: in the order of the file.
         fingerprint: of all that decides the file.
         reason: why it must be made; empty if it is done.
         fingerprint_inputs: what the fingerprint is of, in readable form.
         failed_before: what is known of an earlier failure that nothing has changed about; None if there was none.
-        follows: the output that a picture goes on from; None if it starts afresh.
+        linked_output: the output that a picture starts from; None if it starts afresh.
     """
 
     job: Job
-    found: InputInfo
+    input: InputInfo
     size: tuple[int, int]
     clips: tuple[Clip, ...]
     fingerprint: str
@@ -73,7 +73,12 @@ class Output:
     @property
     def path(self) -> Path:
         """Where the file goes."""
-        return self.found.file.output
+        return self.input.file.output
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it is made of a video, whose frames wait on disk until all of them can be encoded."""
+        return self.input.video is not None
 
     @property
     def is_done(self) -> bool:
@@ -83,17 +88,17 @@ class Output:
     @property
     def own_reason(self) -> str:
         """The reason, without which picture it goes on from."""
-        return self.reason.removesuffix(f"; {self.found.neighbor}")
+        return self.reason.removesuffix(f"; {self.input.neighbor}")
 
-    def most_evaluations(self, clip: Clip, frames_done: int) -> int:
+    def max_iterations(self, clip: Clip, frames_done: int) -> int:
         """Iterations at most for the rest of a clip, those at smaller scales counted by their pixels."""
         frames_left = clip.frame_count - frames_done
         if not frames_left:
             return 0
         if frames_done:
             return frames_left * self.job.optimizer.next
-        neighbor = self.found.neighbor
-        if neighbor is not None and neighbor.reliability is not None and self.found.is_linked:
+        neighbor = self.input.neighbor
+        if neighbor is not None and neighbor.reliability is not None and self.input.is_linked:
             # What has no paint yet takes its share of what a whole first frame takes.
             unseen = 1 - neighbor.reliability
             return max(self.job.optimizer.next, round(unseen * self.job.optimizer.first))

@@ -39,7 +39,7 @@ class StoredFrames:
     def release(self, output: Output) -> None:
         """Delete the frames of a finished output, except those that other outputs need."""
         self._unfinished.pop(output.path, None)
-        if output.found.video is None:
+        if not output.is_video:
             return
         needed = {clip.fingerprint for other in self._unfinished.values() for clip in other.clips} | self._needed_elsewhere
         for clip in output.clips:

@@ -84,9 +84,9 @@ def test_a_picture_is_one_clip_of_one_frame() -> None:
 def test_first_frames_of_clips_cost_more_than_later_ones() -> None:
     output = planned(job(optimizer={"first": 100, "next": 10}))
     first, second = output.clips
-    assert output.most_evaluations(first, frames_done=0) == 100 + 3 * 10
-    assert output.most_evaluations(second, frames_done=2) == 4 * 10
-    assert output.most_evaluations(second, frames_done=6) == 0
+    assert output.max_iterations(first, frames_done=0) == 100 + 3 * 10
+    assert output.max_iterations(second, frames_done=2) == 4 * 10
+    assert output.max_iterations(second, frames_done=6) == 0
 
 
 def as_recorded(state: State, output: Output, **fields: object) -> Record:
