@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +20,9 @@ from nstpipe.cli.options import (
     Overrides,
     console_for,
     failure_as_json,
+    inspection_progress,
     leave_for,
     print_json,
-    write_or_discard,
 )
 from nstpipe.errors import DiskFullError
 
@@ -55,10 +54,9 @@ def plan(
     Example: nstpipe plan pipeline.yaml
     """
     from nstpipe import api
-    from nstpipe.listeners.progress import progress
     from nstpipe.system.files import as_megabytes
 
-    with progress(Console(stderr=True), quiet=quiet) as reporter:
+    with inspection_progress(quiet=quiet) as on_event:
         found = api.estimated(
             pipeline,
             jobs=job,
@@ -66,7 +64,7 @@ def plan(
             workers=workers,
             device=device,
             calibrate=calibrate,
-            on_event=lambda event: write_or_discard(lambda: reporter(event), sys.stderr),
+            on_event=on_event,
         )
     planned = found.plan
     if as_json:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nstpipe.cli.options import AsJson, File, Overrides, console_for, failure_as_json, leave_for, print_json, write_or_discard
+from nstpipe.cli.options import (
+    AsJson,
+    File,
+    Overrides,
+    console_for,
+    failure_as_json,
+    inspection_progress,
+    leave_for,
+    print_json,
+)
 from nstpipe.errors import ConfigError, Problem
 
 
@@ -28,12 +35,9 @@ def validate(
     Example: nstpipe validate pipeline.yaml
     """
     from nstpipe import api
-    from nstpipe.listeners.progress import progress
 
-    with progress(Console(stderr=True), quiet=False) as reporter:
-        found = api.validate(
-            pipeline, overrides=set_, on_event=lambda event: write_or_discard(lambda: reporter(event), sys.stderr)
-        )
+    with inspection_progress() as on_event:
+        found = api.validate(pipeline, overrides=set_, on_event=on_event)
     if as_json:
         for problem in found.problems:
             print_json({"file": str(pipeline), **asdict(problem)})
