@@ -30,7 +30,7 @@ def validate(
 ) -> None:
     """Check the file and what it needs of this machine, and open every input and painting; paint nothing.
 
-    All that is wrong stands in one table.
+    It lists every problem with the file or this machine in one table.
 
     Example: nstpipe validate pipeline.yaml
     """
@@ -50,7 +50,7 @@ def validate(
     for notice in found.notices:
         console.print(notice, markup=False, highlight=False, soft_wrap=True)
     if not (found.problems or found.missing or found.failures):
-        console.print(f"{pipeline} is right, and all its {found.usable} inputs can be opened.", highlight=False, soft_wrap=True)
+        console.print(f"{pipeline} is valid, and all its {found.usable} inputs can be opened.", highlight=False, soft_wrap=True)
         raise typer.Exit
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column("where", overflow="fold")
@@ -62,10 +62,10 @@ def validate(
     for failure in found.failures:
         table.add_row(escape(f"job {failure.job}"), escape(f"{failure.reason} {failure.next_step}".strip()))
     console.print(table)
-    said = [_counted(len(found.problems), "fault", "faults") if found.problems else "no fault of its own"]
-    said += [f"{_counted(len(found.missing), 'thing', 'things')} that a run needs cannot be had here"] if found.missing else []
-    said += [f"{_counted(len(found.failures), 'thing', 'things')} that it reads cannot be used"] if found.failures else []
-    console.print(f"{pipeline} has {'; '.join(said)}.", highlight=False, soft_wrap=True)
+    said = [f"has {_counted(len(found.problems), 'error', 'errors')}" if found.problems else "is valid"]
+    said += [f"{_counted(len(found.missing), 'requirement is', 'requirements are')} missing here"] if found.missing else []
+    said += [f"{_counted(len(found.failures), 'file', 'files')} it refers to cannot be used"] if found.failures else []
+    console.print(f"{pipeline} {'; '.join(said)}.", highlight=False, soft_wrap=True)
     if found.problems:
         raise typer.Exit(ConfigError(pipeline, found.problems).exit_code)
     if found.missing:
