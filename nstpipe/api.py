@@ -31,6 +31,7 @@ from nstpipe.planning.plan import Plan, plan_pipeline
 from nstpipe.planning.requirements import requirements_of
 from nstpipe.planning.status import JobStatus, Status, pipeline_status
 from nstpipe.planning.validate import Validation, validate_pipeline
+from nstpipe.running.outcome import RunResult
 from nstpipe.system.devices import DEVICE_PATTERN, is_cpu
 from nstpipe.system.lock import locked
 from nstpipe.system.stop import Stop
@@ -355,6 +356,7 @@ __all__ = [
     "JobStatus",
     "Leftover",
     "Plan",
+    "RunResult",
     "Status",
     "Validation",
     "clean",

@@ -208,7 +208,7 @@ def test_set_overrides_the_file(tmp_path: Path, command: Command) -> None:
 def test_validate_opens_every_input(tmp_path: Path, command: Command) -> None:
     pipeline = a_picture(tmp_path)
     said = command("validate", pipeline)
-    assert (said.code, "is right, and all its 1 inputs can be opened" in said.out) == (0, True)
+    assert (said.code, "is valid, and all its 1 inputs can be opened" in said.out) == (0, True)
     whole = (tmp_path / "in" / "picture.jpg").read_bytes()
     (tmp_path / "in" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     said = command("validate", pipeline)
@@ -286,7 +286,7 @@ def test_doctor_and_status_cut_nothing_that_somebody_may_copy(
 
 def test_what_is_named_to_no_effect_is_said(tmp_path: Path, command: Command) -> None:
     pipeline = a_picture(tmp_path, input="in/picture.jpg", output="out.jpg", exclude=["*.jpg"])
-    words = "picture.jpg is taken whatever they say"
+    words = "picture.jpg is a single file"
     assert words in command("validate", pipeline).out
     assert words in command("plan", pipeline, "--no-calibrate").out
     assert words in command("run", pipeline).out

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import nstpipe
+from nstpipe.system.devices import has_gpu_driver
+from tests.making import make_picture, make_video, write_pipeline
 
 PACKAGE = Path(nstpipe.__file__).parent
 
@@ -83,8 +85,50 @@ def test_config_and_version_do_not_wait_for_torch() -> None:
     assert not modules_after("import nstpipe.cli") & heavy
 
 
-def test_a_run_does_not_import_torchvision() -> None:
-    assert "torchvision" not in modules_after("import nstpipe.api")
+HEAVY = {"torch", "torchvision", "scenedetect", "cv2"}
+"""Packages that take long to load, and that no command needs which neither decodes nor paints anything."""
+
+
+def test_planning_and_the_facade_do_not_wait_for_what_executes() -> None:
+    names = {path.stem for path in (PACKAGE / "planning").glob("*.py")} - {"__init__"}
+    statement = "; ".join(f"import nstpipe.planning.{name}" for name in sorted(names))
+    assert not modules_after(statement) & {"torch", "torchvision", "scenedetect"}
+    assert not modules_after("import nstpipe.api") & (HEAVY | {"av", "joblib"})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline of two linked pictures and a video that has been run to its end."""
+    folder = tmp_path_factory.mktemp("finished")
+    for name in ("a.png", "b.png"):
+        make_picture(folder / "in" / name)
+    make_video(folder / "film.mp4", frames=2)
+    pictures = {"name": "pictures", "input": "in", "output": "out", "link": "auto"}
+    film = {"name": "film", "input": "film.mp4", "output": "film_out.mp4"}
+    pipeline = write_pipeline(folder, pictures, film, device="auto")
+    assert nstpipe.run(pipeline).exit_code == 0
+    return pipeline
+
+
+@pytest.mark.parametrize("command", ["plan", "status", "validate", "clean"])
+def test_commands_on_a_finished_pipeline_do_not_wait_for_torch(finished: Path, command: str) -> None:
+    code = (
+        "import sys; from nstpipe.cli import exit_code; "
+        "code = exit_code(sys.argv[1:]); print('exit', code); print(*sys.modules)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code, command, str(finished)],
+        capture_output=True,
+        text=True,
+        check=True,
+        stdin=subprocess.DEVNULL,
+    ).stdout
+    *_, code_line, modules = said.splitlines()
+    assert code_line == "exit 0"
+    assert "to do" not in said
+    heavy = set(modules.split()) & HEAVY
+    # Where there might be a GPU, torch is asked for the device.
+    assert not heavy or (has_gpu_driver() and heavy == {"torch"})
 
 
 def test_facade_shows_what_the_contract_says() -> None:

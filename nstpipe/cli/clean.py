@@ -7,9 +7,8 @@ from contextlib import ExitStack
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from nstpipe.cli.options import AsJson, File, console_for, print_json, write_or_discard
+from nstpipe.cli.options import AsJson, File, console_for, inspection_progress, print_json
 
 
 def clean(
@@ -24,7 +23,6 @@ def clean(
     Example: nstpipe clean pipeline.yaml
     """
     from nstpipe import api
-    from nstpipe.listeners.progress import progress
     from nstpipe.system.files import as_megabytes
 
     console = console_for(as_json)
@@ -50,8 +48,7 @@ def clean(
         return typer.confirm(f"Remove all of this, {size}?")
 
     with shown:
-        reporter = shown.enter_context(progress(Console(stderr=True), quiet=False))
-        found = api.clean(pipeline, agrees, lambda event: write_or_discard(lambda: reporter(event), sys.stderr))
+        found = api.clean(pipeline, agrees, shown.enter_context(inspection_progress()))
     if as_json:
         for leftover in found.leftovers:
             print_json({"path": str(leftover.path), "bytes": leftover.size_bytes, "removed": found.removed})

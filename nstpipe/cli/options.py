@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn, TextIO
 
@@ -13,7 +14,7 @@ import typer
 from rich.console import Console
 
 from nstpipe.errors import EXIT_DONE, EXIT_SOME_FAILED, InputError
-from nstpipe.events import ItemFailed
+from nstpipe.events import Emit, ItemFailed
 
 
 def jobs_in(context: typer.Context) -> list[str]:
@@ -81,6 +82,22 @@ def write_or_discard(tell: Callable[[], None], stream: TextIO) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
+
+
+@contextmanager
+def inspection_progress(*, quiet: bool = False) -> Iterator[Emit]:
+    """Show on stderr how far the look at the inputs is.
+
+    Args:
+        quiet: show nothing but failures.
+
+    Yields:
+        What is to be called with each event.
+    """
+    from nstpipe.listeners.progress import progress
+
+    with progress(Console(stderr=True), quiet=quiet) as reporter:
+        yield lambda event: write_or_discard(lambda: reporter(event), sys.stderr)
 
 
 def leave_for(usable: int, failed: int) -> NoReturn:

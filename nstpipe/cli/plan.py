@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +20,9 @@ from nstpipe.cli.options import (
     Overrides,
     console_for,
     failure_as_json,
+    inspection_progress,
     leave_for,
     print_json,
-    write_or_discard,
 )
 from nstpipe.errors import DiskFullError
 
@@ -55,10 +54,9 @@ def plan(
     Example: nstpipe plan pipeline.yaml
     """
     from nstpipe import api
-    from nstpipe.listeners.progress import progress
     from nstpipe.system.files import as_megabytes
 
-    with progress(Console(stderr=True), quiet=quiet) as reporter:
+    with inspection_progress(quiet=quiet) as on_event:
         found = api.estimated(
             pipeline,
             jobs=job,
@@ -66,7 +64,7 @@ def plan(
             workers=workers,
             device=device,
             calibrate=calibrate,
-            on_event=lambda event: write_or_discard(lambda: reporter(event), sys.stderr),
+            on_event=on_event,
         )
     planned = found.plan
     if as_json:
@@ -141,11 +139,11 @@ def _rows(found: Estimate, *, every: bool) -> Iterator[_Row]:
     for cost in found.costs:
         output = cost.output
         key = (output.job.name, _state(cost, output.own_reason), output.size)
-        alike.setdefault(key if output.found.video is None and not every else (str(output.path), "", (0, 0)), []).append(cost)
+        alike.setdefault(key if not output.is_video and not every else (str(output.path), "", (0, 0)), []).append(cost)
     for costs in alike.values():
         first = costs[0].output
-        name = first.found.file.path.name if len(costs) == 1 else f"{len(costs)} pictures"
-        frames = sum(cost.output.found.frame_count for cost in costs)
+        name = first.input.file.path.name if len(costs) == 1 else f"{len(costs)} pictures"
+        frames = sum(cost.output.input.frame_count for cost in costs)
         why = _state(costs[0], first.reason if len(costs) == 1 else _common_reason(costs))
         yield _Row(f"{first.job.name}: {name}", why, _cells(costs, frames, first.size))
         if every and len(first.clips) > 1:
@@ -192,7 +190,7 @@ def _state(cost: OutputCost, reason: str) -> str:
 
 
 def _common_reason(costs: list[OutputCost]) -> str:
-    neighbors = [cost.output.found.neighbor for cost in costs]
+    neighbors = [cost.output.input.neighbor for cost in costs]
     linked = sum(neighbor is not None and not neighbor.refusal for neighbor in neighbors)
     reason = costs[0].output.own_reason
     return f"{reason}; {linked} go on from the one before" if linked else reason
@@ -220,10 +218,10 @@ def _as_json(cost: OutputCost, found: Estimate) -> dict[str, Any]:
     output = cost.output
     return {
         "job": output.job.name,
-        "path": str(output.found.file.path),
+        "path": str(output.input.file.path),
         "output": str(output.path),
-        "frames": output.found.frame_count,
-        "first_frame_indices": list(output.found.shot_starts),
+        "frames": output.input.frame_count,
+        "first_frame_indices": list(output.input.shot_starts),
         "width": output.size[0],
         "height": output.size[1],
         "done": output.is_done,

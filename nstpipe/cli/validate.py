@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nstpipe.cli.options import AsJson, File, Overrides, console_for, failure_as_json, leave_for, print_json, write_or_discard
+from nstpipe.cli.options import (
+    AsJson,
+    File,
+    Overrides,
+    console_for,
+    failure_as_json,
+    inspection_progress,
+    leave_for,
+    print_json,
+)
 from nstpipe.errors import ConfigError, Problem
 
 
@@ -23,17 +30,14 @@ def validate(
 ) -> None:
     """Check the file and this machine, and open every input and painting. Paints nothing.
 
-    Lists every problem in one table.
+    It lists every problem with the file or this machine in one table.
 
     Example: nstpipe validate pipeline.yaml
     """
     from nstpipe import api
-    from nstpipe.listeners.progress import progress
 
-    with progress(Console(stderr=True), quiet=False) as reporter:
-        found = api.validate(
-            pipeline, overrides=set_, on_event=lambda event: write_or_discard(lambda: reporter(event), sys.stderr)
-        )
+    with inspection_progress() as on_event:
+        found = api.validate(pipeline, overrides=set_, on_event=on_event)
     if as_json:
         for problem in found.problems:
             print_json({"file": str(pipeline), **asdict(problem)})
@@ -46,7 +50,7 @@ def validate(
     for notice in found.notices:
         console.print(notice, markup=False, highlight=False, soft_wrap=True)
     if not (found.problems or found.missing or found.failures):
-        console.print(f"{pipeline} is right, and all its {found.usable} inputs can be opened.", highlight=False, soft_wrap=True)
+        console.print(f"{pipeline} is valid, and all its {found.usable} inputs can be opened.", highlight=False, soft_wrap=True)
         raise typer.Exit
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column("where", overflow="fold")
@@ -58,10 +62,10 @@ def validate(
     for failure in found.failures:
         table.add_row(escape(f"job {failure.job}"), escape(f"{failure.reason} {failure.next_step}".strip()))
     console.print(table)
-    said = [_counted(len(found.problems), "fault", "faults") if found.problems else "no fault of its own"]
-    said += [f"{_counted(len(found.missing), 'thing', 'things')} that a run needs cannot be had here"] if found.missing else []
-    said += [f"{_counted(len(found.failures), 'thing', 'things')} that it reads cannot be used"] if found.failures else []
-    console.print(f"{pipeline} has {'; '.join(said)}.", highlight=False, soft_wrap=True)
+    said = [f"has {_counted(len(found.problems), 'error', 'errors')}" if found.problems else "is valid"]
+    said += [f"{_counted(len(found.missing), 'requirement is', 'requirements are')} missing here"] if found.missing else []
+    said += [f"{_counted(len(found.failures), 'file', 'files')} it refers to cannot be used"] if found.failures else []
+    console.print(f"{pipeline} {'; '.join(said)}.", highlight=False, soft_wrap=True)
     if found.problems:
         raise typer.Exit(ConfigError(pipeline, found.problems).exit_code)
     if found.missing:

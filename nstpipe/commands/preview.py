@@ -28,9 +28,10 @@ from nstpipe.media.video.probe import probe
 from nstpipe.painting.frames import painted_frames
 from nstpipe.painting.start import Pass
 from nstpipe.painting.task import ClipTask, RunSettings
+from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.inputs import InputFile, find_inputs, matches_parts
 from nstpipe.planning.inspect import check_pictures, masks_of
-from nstpipe.planning.outputs import Clip, InputInfo, Output
+from nstpipe.planning.outputs import Clip, Output
 from nstpipe.planning.videos import rate_of
 from nstpipe.system.files import atomic_write
 
@@ -277,7 +278,7 @@ def _painted(pipeline: Pipeline, job: Job, place: _Place, frame_index: int, firs
 
     [(frame, pixels, _)] = painted_frames(task, source, once, 0, [], listen)
     before = in_eight_bits(resized(frame.pixels, size))
-    return Painted(job.name, path, frame_index, before, in_eight_bits(pixels), spent[-1], output.most_evaluations(clip, 0))
+    return Painted(job.name, path, frame_index, before, in_eight_bits(pixels), spent[-1], output.max_iterations(clip, 0))
 
 
 def check_writable(path: Path, pipeline: Pipeline, file: Path) -> None:

@@ -119,7 +119,7 @@ def _unknown_key(place: tuple[str | int, ...]) -> str:
         hint = f"; or did you mean {meant[0]}?" if meant else ""
         return f"stands in the wrong place: it belongs {' or '.join(homes)}{hint}"
     hint = f"did you mean {meant[0]}?" if meant else f"known here: {', '.join(dict.fromkeys(known))}."
-    return f"is no key that nstpipe knows; {hint} A key of your own starts with x-"
+    return f"unknown key; {hint} A key of your own starts with x-"
 
 
 def _homes(name: str, model: type[BaseModel] = Pipeline, outer: tuple[str, ...] = ()) -> Iterator[str]:

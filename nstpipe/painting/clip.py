@@ -26,7 +26,8 @@ from nstpipe.painting.frames import painted_frames
 from nstpipe.painting.start import Pass
 from nstpipe.painting.task import ClipTask, LinkedPicture
 from nstpipe.painting.temporal_target import Result
-from nstpipe.planning.outputs import Clip, InputInfo, Output, failed, is_unchanged
+from nstpipe.planning.input_info import InputInfo, is_unchanged
+from nstpipe.planning.outputs import Clip, Output, failed
 from nstpipe.system.files import state_of
 from nstpipe.system.memory import ask_for_large_pages
 from nstpipe.system.retry import NO_PRIMITIVE, RETRY_WAITS_SECONDS, is_out_of_memory, is_transient
@@ -69,7 +70,7 @@ def run_clip(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
                 if result is not None:
                     return result
                 assert wait_seconds is not None
-                reason = _as_item_error(error, task.output.found.file.path)
+                reason = _as_item_error(error, task.output.input.file.path)
                 said = reason.problem if reason is not None else str(error)
                 if str(error) == NO_PRIMITIVE:
                     # torch's own convolutions are slower, but need no memory for code. oneDNN serves the next clip again.
@@ -83,8 +84,8 @@ def run_clip(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
 def _attempt(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
     """Paint what is left of a clip, once."""
     try:
-        if task.output.found.video is not None:
-            _run_shot(task, task.output.found.video, _until(task, emit, stop))
+        if task.output.is_video:
+            _run_shot(task, task.output.input.video, _until(task, emit, stop))
         else:
             _run_picture(task, _until(task, emit, stop))
     except Stopped:
@@ -99,7 +100,7 @@ def _result_of_failure(task: ClipTask, error: Exception, attempt: int, stop: Sto
         Exception: the error itself, if it would stop every clip.
     """
     output = task.output
-    reason = _as_item_error(error, output.found.file.path)
+    reason = _as_item_error(error, output.input.file.path)
     if not is_transient(error):
         if reason is None and isinstance(error, OutputError):
             return ClipResult(task, error=error)
@@ -111,7 +112,7 @@ def _result_of_failure(task: ClipTask, error: Exception, attempt: int, stop: Sto
         return None
     if reason is None:
         raise error
-    return ClipResult(task, replace(failed(output.job, output.found.file.path, reason, output), attempts=attempt))
+    return ClipResult(task, replace(failed(output.job, output.input.file.path, reason, output), attempts=attempt))
 
 
 def wait_to_retry(output: Output, clip: Clip | None, reason: str, attempt: int, seconds: float, emit: Emit, stop: Stop) -> None:
@@ -128,7 +129,7 @@ def wait_to_retry(output: Output, clip: Clip | None, reason: str, attempt: int, 
     """
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    job, path = output.job.name, str(output.found.file.path)
+    job, path = output.job.name, str(output.input.file.path)
     first = clip.first_frame_index if clip is not None else None
     emit(TriedAgain(job=job, path=path, reason=reason, attempt=attempt, wait_seconds=seconds, first_frame_index=first))
     end = time.monotonic() + seconds
@@ -233,7 +234,7 @@ def _run_pass(task: ClipTask, source: VideoSource, once: Pass, store: FrameStore
         painted = painted_frames(task, source, until_there, gap.next_frame_index - first, results, emit)
         for index, (frame, pixels, result) in enumerate(painted, start=gap.next_frame_index):
             if index >= gap.first_frame_index:
-                check_unchanged(task.output.found, frame.frame_index)
+                check_unchanged(task.output.input, frame.frame_index)
                 store.save(index, pixels, result.state.numpy())
 
 
@@ -244,7 +245,7 @@ def _stored(store: FrameStore, once: Pass, frame_index: int) -> Tensor:
 
 
 def _run_picture(task: ClipTask, emit: Emit) -> None:
-    path = task.output.found.file.path
+    path = task.output.input.file.path
     sink = PictureSink(
         [task.output.path],
         keep_metadata=task.output.job.metadata == "keep",
@@ -260,7 +261,7 @@ def _run_picture(task: ClipTask, emit: Emit) -> None:
         source = PictureSource(path.parent, [linked.original, path], first_frame_index=-1)
         painted = painted_frames(task, source, Pass(range(-1, 1)), 1, [Result.of_image(state)], emit)
     for frame, pixels, _ in painted:
-        check_unchanged(task.output.found)
+        check_unchanged(task.output.input)
         sink.write(pixels, frame)
 
 
@@ -283,7 +284,7 @@ def _linked_result(linked: LinkedPicture, size: tuple[int, int]) -> Tensor | Non
 def _started(task: ClipTask, next_frame_index: int) -> ClipStarted:
     return ClipStarted(
         job=task.output.job.name,
-        path=str(task.output.found.file.path),
+        path=str(task.output.input.file.path),
         first_frame_index=task.clip.first_frame_index,
         next_frame_index=next_frame_index,
         end_frame_index=task.clip.end_frame_index,

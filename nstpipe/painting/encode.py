@@ -31,8 +31,8 @@ def finish_output(output: Output, work: Path, emit: Emit, stop: Stop) -> OutputD
     began = time.monotonic()
     for attempt, wait_seconds in enumerate((*RETRY_WAITS_SECONDS, None), start=1):
         try:
-            if output.found.video is not None:
-                _encode(output, output.found.video, work, stop)
+            if output.input.video is not None:
+                _encode(output, output.input.video, work, stop)
             break
         except DamagedFramesError:
             raise
@@ -48,14 +48,14 @@ def finish_output(output: Output, work: Path, emit: Emit, stop: Stop) -> OutputD
             if again and wait_seconds is not None:
                 wait_to_retry(output, None, error.problem, attempt, wait_seconds, emit, stop)
             elif isinstance(error, ItemError):
-                return replace(failed(output.job, output.found.file.path, error, output), attempts=attempt)
+                return replace(failed(output.job, output.input.file.path, error, output), attempts=attempt)
             else:
                 raise
     return OutputDone(
         job=output.job.name,
-        path=str(output.found.file.path),
+        path=str(output.input.file.path),
         output=str(output.path),
-        frames=output.found.frame_count,
+        frames=output.input.frame_count,
         encode_seconds=time.monotonic() - began,
         fingerprint=output.fingerprint,
         sha256=_sha256_of_made(output.path),
@@ -72,7 +72,7 @@ def _sha256_of_made(path: Path) -> str:
 
 def _encode(output: Output, info: VideoInfo, work: Path, stop: Stop) -> None:
     job = output.job
-    check_unchanged(output.found)
+    check_unchanged(output.input)
     with video_sink(
         output.path,
         info,
@@ -80,7 +80,7 @@ def _encode(output: Output, info: VideoInfo, work: Path, stop: Stop) -> None:
         job.encode,
         copy_audio=job.audio == "copy",
         keep_metadata=job.metadata == "keep",
-        frame_count=output.found.frame_count,
+        frame_count=output.input.frame_count,
     ) as sink:
         for clip in output.clips:
             stored = frame_store(work, clip.fingerprint).frames(clip.first_frame_index, clip.end_frame_index)

@@ -65,7 +65,7 @@ def painted_frames(
     with closing(prefetch(found) if len(once.order) - begin > 1 else found) as coming:
         for step in coming:
             frame, content = step.frame, tensor_of(step.resized)
-            masks = read_masks(task.output.found.masks, frame.frame_index, size)
+            masks = read_masks(task.output.input.masks, frame.frame_index, size)
             stylizer = stylizer.masked(torch.from_numpy(masks)) if masks is not None else stylizer
             seen = stylizer.seen(content)
             start = start_of(stylizer, seen, step, painted, once, job, task.run.seed)
@@ -104,7 +104,7 @@ def _frame_done(
     width, height = task.output.size
     return FrameDone(
         job=task.output.job.name,
-        path=str(task.output.found.file.path),
+        path=str(task.output.input.file.path),
         first_frame_index=task.clip.first_frame_index,
         frame_index=frame.frame_index,
         seconds=seconds,
@@ -133,7 +133,7 @@ def _warping_error(image: Tensor, start: Start) -> float | None:
 
 def _bits_shown(task: ClipTask, frame: Frame) -> int:
     """Return the bits a value to which a result is rounded: as in the original picture, or as the video will be encoded."""
-    video = task.output.found.video
+    video = task.output.input.video
     if video is None:
         return 8 * frame.pixels.itemsize
     return bits_of(task.output.job.encode, video, task.output.path)
@@ -167,7 +167,7 @@ def _last_iterate(stylizer: Stylizer, content: Tensor, start: Start, frame: Fram
             emit(
                 FrameProgressed(
                     job=task.output.job.name,
-                    path=str(task.output.found.file.path),
+                    path=str(task.output.input.file.path),
                     frame_index=frame.frame_index,
                     evaluations=last.iterations,
                     most_evaluations=cost(start.options.max_iterations, start.options.scales),

@@ -176,10 +176,8 @@ def estimate(pipeline: Pipeline, plan: Plan, journal: Journal, *, trial: Callabl
 
 def _work_a_frame(outputs: Sequence[Output]) -> float:
     """Iterations at most times pixels, of a frame on the average."""
-    frames = sum(output.found.frame_count for output in outputs)
-    work = sum(
-        output.most_evaluations(clip, 0) * output.size[0] * output.size[1] for output in outputs for clip in output.clips
-    )
+    frames = sum(output.input.frame_count for output in outputs)
+    work = sum(output.max_iterations(clip, 0) * output.size[0] * output.size[1] for output in outputs for clip in output.clips)
     return work / frames if frames else 0.0
 
 
@@ -201,8 +199,8 @@ def _cost(output: Output, pipeline: Pipeline, pace: Pace | None, *, is_to_do: bo
         return OutputCost(output, tuple(ClipCost(clip, 0, 0, 0.0, 0) for clip in output.clips), None)
     costs = []
     for clip in output.clips:
-        done = frames_done(pipeline.work, clip) if output.found.video is not None else 0
-        evaluations = output.most_evaluations(clip, done)
+        done = frames_done(pipeline.work, clip) if output.is_video else 0
+        evaluations = output.max_iterations(clip, done)
         seconds = None if pace is None else evaluations * output.size[0] * output.size[1] * pace.seconds
         costs.append(ClipCost(clip, clip.frame_count - done, evaluations, seconds, clip_bytes(clip, output, pipeline.work)))
     return OutputCost(output, tuple(costs), pace.source if pace is not None else None)

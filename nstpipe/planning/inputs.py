@@ -5,11 +5,10 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nstpipe.config import Pipeline
 from nstpipe.config.models import Job
 from nstpipe.errors import ItemError
 from nstpipe.media.detect import holds_video, is_hidden, is_moving, natural_key
@@ -55,24 +54,39 @@ def find_inputs(job: Job) -> tuple[InputFile, ...]:
     return files
 
 
-def ignored_settings_of(pipeline: Pipeline) -> tuple[str, ...]:
-    """The settings of a pipeline's jobs that have no effect, each as a sentence that begins with the job's name."""
-    return tuple(f"{job.name}: {sentence}" for job in pipeline.jobs for sentence in ignored_settings(job))
+@dataclass(frozen=True)
+class IgnoredSetting:
+    """A setting that has no effect.
+
+    Attributes:
+        job: the name of its job.
+        message: what is ignored and why.
+    """
+
+    job: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.job}: {self.message}"
 
 
-def ignored_settings(job: Job) -> Iterator[str]:
-    """What a job's input, include or exclude say without effect, each as a sentence."""
+def ignored_settings(jobs: Iterable[Job]) -> tuple[IgnoredSetting, ...]:
+    """Find the settings of `input`, `include` and `exclude` that have no effect, in each of several jobs."""
+    return tuple(IgnoredSetting(job.name, message) for job in jobs for message in _ignored_by(job))
+
+
+def _ignored_by(job: Job) -> Iterator[str]:
     if _is_single(job.input):
         if job.include is not None or job.exclude:
-            yield f"include and exclude choose among the files of a folder or glob; {job.input.name} is taken whatever they say"
+            yield f"include and exclude select files of a folder or a glob; {job.input.name} is a single file"
     elif not job.input.is_dir() and glob.has_magic(str(job.input)) and "**" not in job.input.parts:
         found = _matching(job.input)
         folders = [path for path in found if path.is_dir() and path not in (job.output, *job.output.parents)]
         if folders and any(map(_has_known_suffix, found)):
             several = f"{len(folders)} folders, such as" if len(folders) > 1 else "a folder,"
             yield (
-                f"{job.input} matches files and {several} {folders[0].name}; the files are taken, and no folder. "
-                "A job whose glob matches folders alone takes the pictures in them"
+                f"{job.input} matches files and {several} {folders[0].name}; only the files are used. "
+                "If a glob matches nothing but folders, the pictures in them are used"
             )
 
 

@@ -15,8 +15,10 @@ from nstpipe.journal.journal import Journal
 from nstpipe.media.frame import working_size
 from nstpipe.media.pictures.files import check_output, picture_size, read_picture
 from nstpipe.media.pictures.masks import Mask, mask_of
+from nstpipe.planning.fingerprints import fingerprint_of
+from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.inputs import InputFile
-from nstpipe.planning.outputs import InputInfo, Output, failed, fingerprint_of
+from nstpipe.planning.outputs import Output, failed
 from nstpipe.style.layers import check_size
 from nstpipe.system.files import is_readable, state_of
 from nstpipe.system.retry import is_transient
@@ -188,7 +190,7 @@ def with_masks(found: InputInfo, job: Job, journal: Journal) -> InputInfo:
 
 def missing_frames_of(output: Output) -> Iterator[ItemFailed]:
     """What is missing from a damaged video whose decodable part is done all the same."""
-    video = output.found.video
+    video = output.input.video
     if video is not None and video.loss is not None:
         yield damaged(output.job, video, video.loss)
 

@@ -14,7 +14,7 @@ from nstpipe.events import Emit
 from nstpipe.journal.database import damaged_journals
 from nstpipe.journal.frames import frames_folder
 from nstpipe.journal.journal import Journal
-from nstpipe.planning.outputs import clip_fingerprints
+from nstpipe.planning.fingerprints import clip_fingerprints
 from nstpipe.planning.plan import Plan, plan_pipeline
 from nstpipe.system.lock import locked
 from nstpipe.system.stop import Stop

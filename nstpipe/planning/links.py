@@ -10,7 +10,7 @@ from nstpipe.config.models import Job
 from nstpipe.journal.journal import Journal
 from nstpipe.media.frame import working_size
 from nstpipe.media.pictures.capture import capture_of
-from nstpipe.planning.outputs import InputInfo, Neighbor
+from nstpipe.planning.input_info import InputInfo, Neighbor
 
 LINK_VERSION = 4
 """Part of the key under which measured figures are kept: raised when the same pictures give another one, and when the gaps

@@ -10,7 +10,8 @@ from nstpipe.config import Pipeline
 from nstpipe.errors import ItemError
 from nstpipe.events import Emit, ItemFailed
 from nstpipe.journal.journal import Journal
-from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings_of
+from nstpipe.planning.input_info import InputInfo
+from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings
 from nstpipe.planning.inspect import (
     InspectionProgress,
     check_output_is_unique,
@@ -20,7 +21,7 @@ from nstpipe.planning.inspect import (
     with_masks,
 )
 from nstpipe.planning.links import with_neighbor
-from nstpipe.planning.outputs import InputInfo, Output, failed, plan_job
+from nstpipe.planning.outputs import Output, failed, plan_job
 from nstpipe.planning.requirements import check_flow
 from nstpipe.planning.resources import bytes_needed, frames_done
 from nstpipe.style.weights_files import weights_sha256
@@ -99,4 +100,4 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal, *, stop: Stop, emit: Emi
         )
     needed = bytes_needed([output for output in outputs if not output.is_done], pipeline)
     free = free_bytes(pipeline.work)
-    return Plan(tuple(outputs), tuple(failures), needed, free, ignored_settings_of(pipeline))
+    return Plan(tuple(outputs), tuple(failures), needed, free, tuple(map(str, ignored_settings(pipeline.jobs))))

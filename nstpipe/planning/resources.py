@@ -7,7 +7,8 @@ from pathlib import Path
 
 from nstpipe.config import Pipeline
 from nstpipe.journal.frames import frame_store, stored_bytes
-from nstpipe.planning.outputs import EARLIER_BITS, Clip, Output, bits_waiting
+from nstpipe.planning.fingerprints import bits_waiting
+from nstpipe.planning.outputs import EARLIER_BITS, Clip, Output
 from nstpipe.system.devices import is_cpu
 
 CORES_A_WORKER = 8
@@ -22,7 +23,7 @@ def bytes_needed(outputs: Sequence[Output], pipeline: Pipeline) -> int:
 
 def clip_bytes(clip: Clip, output: Output, work: Path) -> int:
     """What the frames of a clip that are still to be done will take on the disk of the work folder."""
-    if output.found.video is None:
+    if not output.is_video:
         return 0
     frames, history = clip.frame_count - frames_done(work, clip), max(output.job.temporal.lags)
     all_bits = (_bits_of(output), *[EARLIER_BITS] * (output.passes_of(clip) - 1))
@@ -30,7 +31,7 @@ def clip_bytes(clip: Clip, output: Output, work: Path) -> int:
 
 
 def _bits_of(output: Output) -> int:
-    return bits_waiting(output.job, output.found)
+    return bits_waiting(output.job, output.input)
 
 
 def worker_count(pipeline: Pipeline) -> int:

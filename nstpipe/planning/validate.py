@@ -14,7 +14,7 @@ from nstpipe.errors import ItemError, NstpipeError, Problem
 from nstpipe.events import Emit, ItemFailed
 from nstpipe.media.frame import working_size
 from nstpipe.media.pictures.files import picture_size, read_picture
-from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings_of
+from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings
 from nstpipe.planning.inspect import (
     InspectionProgress,
     check_output_is_unique,
@@ -67,7 +67,8 @@ def validate_pipeline(loaded: Loaded, check_listeners: Callable[[Pipeline], obje
     checks: list[Callable[[], object]] = [partial(check_listeners, pipeline)]
     checks += [*requirements_of(pipeline), *_places_of(pipeline)]
     missing = {str(error): error for error in _errors_of(checks)}  # several settings may want the same thing
-    return Validation(loaded.problems, failures, usable, tuple(missing.values()), ignored_settings_of(pipeline))
+    notices = tuple(map(str, ignored_settings(pipeline.jobs)))
+    return Validation(loaded.problems, failures, usable, tuple(missing.values()), notices)
 
 
 def _places_of(pipeline: Pipeline) -> Iterator[Callable[[], object]]:

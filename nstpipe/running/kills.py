@@ -35,7 +35,7 @@ class Kills:
             task: The clip whose process was killed.
             exit_code: The exit code of the process; negative for a signal.
         """
-        job, path, first = task.output.job.name, str(task.output.found.file.path), task.clip.first_frame_index
+        job, path, first = task.output.job.name, str(task.output.input.file.path), task.clip.first_frame_index
         kills = self._counts.get((job, path, first), 0) + 1
         self._counts[job, path, first] = kills
         reason = f"its worker process was killed (exit code {exit_code}), most likely because memory ran out"

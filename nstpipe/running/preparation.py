@@ -25,9 +25,8 @@ def tell_ignored(pipeline: Pipeline, journal: Journal, recorder: Recorder) -> No
     """Tell what the journal and the settings hold that has no effect."""
     for message in journal.notices:
         recorder.emit(Noticed(job=pipeline.jobs[0].name, message=message))
-    for job in pipeline.jobs:
-        for message in ignored_settings(job):
-            recorder.emit(Noticed(job=job.name, message=message))
+    for ignored in ignored_settings(pipeline.jobs):
+        recorder.emit(Noticed(job=ignored.job, message=ignored.message))
 
 
 def choose_outputs(plan: Plan, pipeline: Pipeline, recorder: Recorder, *, retry_failed: bool) -> list[Output]:
@@ -85,7 +84,7 @@ def _failed_before(output: Output) -> ItemFailed:
     assert record is not None
     return ItemFailed(
         job=output.job.name,
-        path=str(output.found.file.path),
+        path=str(output.input.file.path),
         reason=record.reason,
         next_step="It failed so before, and nothing has changed since; --retry-failed tries it again.",
         output=str(output.path),
@@ -96,12 +95,12 @@ def _failed_before(output: Output) -> ItemFailed:
 
 def _encode_failure(pipeline: Pipeline, output: Output) -> ItemFailed | None:
     """Try the codec, container and sound of a video that will be encoded; return the failure, or None if it can be."""
-    if output.found.video is None:
+    if output.input.video is None:
         return None
     try:
-        try_encoding(output.job, output.path, output.found.video, output.size, pipeline.work)
+        try_encoding(output.job, output.path, output.input.video, output.size, pipeline.work)
     except ItemError as error:
-        return failed(output.job, output.found.file.path, error, output)
+        return failed(output.job, output.input.file.path, error, output)
     return None
 
 
@@ -121,17 +120,17 @@ def _job_planned(job: Job, plan: Plan, todo: Sequence[Output], pipeline: Pipelin
         if output.job.name != job.name:
             continue
         for clip in output.clips:
-            done = frames_done(pipeline.work, clip) if output.found.video is not None else 0
+            done = frames_done(pipeline.work, clip) if output.is_video else 0
             frames_left += clip.frame_count - done
             clips_left += (
                 done < clip.frame_count and output.linked_output not in to_do
             )  # a linked picture waits for the one before it
-            work_left += output.most_evaluations(clip, done) * output.size[0] * output.size[1]
+            work_left += output.max_iterations(clip, done) * output.size[0] * output.size[1]
     return JobPlanned(
         job=job.name,
         outputs=len(outputs),
         outputs_done=sum(output.is_done for output in outputs),
-        frames=sum(output.found.frame_count for output in outputs),
+        frames=sum(output.input.frame_count for output in outputs),
         frames_left=frames_left,
         work_left=work_left,
         workers=max(1, min(worker_count(pipeline), clips_left)),
@@ -140,13 +139,13 @@ def _job_planned(job: Job, plan: Plan, todo: Sequence[Output], pipeline: Pipelin
 
 def _notices_of(output: Output) -> Iterator[Noticed]:
     """Yield what the user should know about an input before the work begins."""
-    video = output.found.video
+    video = output.input.video
     if video is not None:
         yield from (Noticed(job=output.job.name, message=message) for message in _video_notices(output, video))
     if len(output.clips) > 1:
         at = ", ".join(str(clip.first_frame_index) for clip in output.clips[1:])
         yield Noticed(
-            job=output.job.name, message=f"{output.found.file.path.name} has {len(output.clips)} shots; cuts at frame {at}"
+            job=output.job.name, message=f"{output.input.file.path.name} has {len(output.clips)} shots; cuts at frame {at}"
         )
 
 

@@ -10,7 +10,8 @@ from nstpipe.events import ClipStarted, Emit, Event, FrameDone, ItemFailed, JobP
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import RunLog
 from nstpipe.painting.task import ClipTask
-from nstpipe.planning.outputs import Output, is_unchanged
+from nstpipe.planning.input_info import is_unchanged
+from nstpipe.planning.outputs import Output
 from nstpipe.system.stop import Stop, StopReason
 
 
@@ -44,11 +45,11 @@ class Recorder:
 
     def plan(self, outputs: Sequence[Output], jobs: Sequence[JobPlanned]) -> None:
         """Record the outputs that the run will make, to which events of clips will refer, and tell of the jobs."""
-        self._outputs = {(output.job.name, str(output.found.file.path)): output for output in outputs}
+        self._outputs = {(output.job.name, str(output.input.file.path)): output for output in outputs}
         for output in outputs:
             bounds = [(clip.first_frame_index, clip.end_frame_index) for clip in output.clips]
             self._journal.record_plan(
-                output.path, output.job.name, output.found.file.path, output.fingerprint, output.fingerprint_inputs, bounds
+                output.path, output.job.name, output.input.file.path, output.fingerprint, output.fingerprint_inputs, bounds
             )
         self._journal.plan_run(self._run, jobs)
         for job in jobs:
@@ -88,7 +89,7 @@ class Recorder:
         self.emit(failure)
         if failure.tried_now:
             # A failure of an input that has changed since says nothing about what was planned.
-            tried = output if output is not None and is_unchanged(output.found) else None
+            tried = output if output is not None and is_unchanged(output.input) else None
             fingerprint, inputs = (tried.fingerprint, tried.fingerprint_inputs) if tried is not None else ("", {})
             self._journal.record_failure(failure, fingerprint, inputs, self._log.place)
 

@@ -30,7 +30,7 @@ class Schedule:
         self._clips_left = Counter(task.output.path for task in self.tasks)
         self._sharing: dict[str, list[ClipTask]] = {}
         for task in self.tasks:
-            if task.output.found.video is not None:
+            if task.output.is_video:
                 self._sharing.setdefault(task.clip.fingerprint, []).append(task)
 
     def is_ready(self, task: ClipTask) -> bool:
@@ -39,14 +39,14 @@ class Schedule:
         Clips of several videos may share their stored frames. These are painted for the first clip, and the others find them.
         A linked picture waits for the picture that it continues.
         """
-        if task.output.found.video is not None:
+        if task.output.is_video:
             return _is_same(self._sharing[task.clip.fingerprint][0], task)
         return task.linked_picture is None or task.output.linked_output not in self._untried
 
     def end(self, task: ClipTask) -> None:
         """Note that a task has ended, well or not."""
         self._untried.discard(task.output.path)
-        if task.output.found.video is not None:
+        if task.output.is_video:
             sharing = self._sharing[task.clip.fingerprint]
             sharing.remove(next(other for other in sharing if _is_same(other, task)))
 
@@ -79,6 +79,6 @@ def tasks_of(output: Output, settings: RunSettings, outdated: Mapping[Path, Stam
         outdated: Outputs that are not done, with the stamps of files that an earlier run left there.
     """
     linked_picture = None
-    if output.linked_output is not None and output.found.neighbor is not None:
-        linked_picture = LinkedPicture(output.found.neighbor.path, output.linked_output, outdated.get(output.linked_output))
+    if output.linked_output is not None and output.input.neighbor is not None:
+        linked_picture = LinkedPicture(output.input.neighbor.path, output.linked_output, outdated.get(output.linked_output))
     return [ClipTask(output, clip, settings, linked_picture) for clip in output.clips]

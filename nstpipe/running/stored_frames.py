@@ -9,7 +9,8 @@ from nstpipe.config import Pipeline
 from nstpipe.errors import DiskFullError, OutputError
 from nstpipe.journal.frames import frame_store
 from nstpipe.journal.journal import Journal
-from nstpipe.planning.outputs import Output, clip_fingerprints
+from nstpipe.planning.fingerprints import clip_fingerprints
+from nstpipe.planning.outputs import Output
 from nstpipe.planning.plan import Plan
 from nstpipe.planning.resources import bytes_needed
 from nstpipe.system.files import as_megabytes, free_bytes
@@ -38,7 +39,7 @@ class StoredFrames:
     def release(self, output: Output) -> None:
         """Delete the frames of a finished output, except those that other outputs need."""
         self._unfinished.pop(output.path, None)
-        if output.found.video is None:
+        if not output.is_video:
             return
         needed = {clip.fingerprint for other in self._unfinished.values() for clip in other.clips} | self._needed_elsewhere
         for clip in output.clips:

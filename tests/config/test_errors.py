@@ -73,7 +73,7 @@ WRONG_VALUES: list[tuple[str, str, str]] = [
     ("pooling: avarage", "pooling", "should be max or average. Did you mean average?"),
     ("encode: {preset: Very-Slow}", "encode.preset", "should be small letters and digits only"),
     # unknown keys
-    ("szie: 64", "szie", "is no key that nstpipe knows; did you mean size?"),
+    ("szie: 64", "szie", "unknown key; did you mean size?"),
     ("matrx: {a: [1]}", "matrx", "did you mean matrix?"),
     ("zzz: 1", "zzz", "known here: name, input, output, style, size"),
     ("X-mine: 1", "X-mine", "A key of your own starts with x-"),
@@ -147,7 +147,7 @@ WRONG_TOP: list[tuple[str, str, str]] = [
     ("matrix: {a: [1]}", "matrix", "stands in the wrong place: it belongs in a job or in defaults"),
     ("webhook: https://a.b", "webhook", "stands in the wrong place: it belongs below notify"),
     ("weight: a.pth", "weight", "below temporal; or did you mean weights?"),
-    ("1: one", "1", "is no key that nstpipe knows"),
+    ("1: one", "1", "unknown key"),
     ("defaults: [1]", "defaults", "should be a mapping of job keys, such as size: 512"),
     ("defaults: none", "defaults", "should be a mapping of job keys, such as size: 512"),
     ("? [a, b]\n: 1", "", "has a key that is not text"),
@@ -627,6 +627,6 @@ def test_the_exception_names_file_line_and_key(tmp_path: Path) -> None:
     file = tmp_path / "pipeline.yaml"
     first, second = str(error).split("\n")
     assert first == f"{file}:7: jobs.a.size: found 3; should be at least 32 or native"
-    assert second.startswith(f"{file}:8: jobs.a.szie: is no key that nstpipe knows; did you mean size?")
+    assert second.startswith(f"{file}:8: jobs.a.szie: unknown key; did you mean size?")
     assert (error.exit_code, error.file) == (78, file)
     assert pickle.loads(pickle.dumps(error)).problems == error.problems

@@ -23,8 +23,8 @@ from nstpipe.painting.clip import _as_item_error, check_unchanged
 from nstpipe.painting.frames import painted_frames
 from nstpipe.painting.task import ClipTask, RunSettings
 from nstpipe.planning import outputs
+from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.inputs import InputFile
-from nstpipe.planning.outputs import InputInfo
 from nstpipe.system.files import FileState, sha256_of, state_of
 from nstpipe.system.retry import NO_PRIMITIVE
 from nstpipe.system.stop import Stop

@@ -291,7 +291,7 @@ def test_a_glob_of_folders_takes_their_pictures(tmp_path: Path) -> None:
     found = find_inputs(wanted)
     assert names(found, folder) == ["north/a.png", "north/deep/b.jpg", "south/c.png"]
     assert [file.output for file in found] == [tmp_path / "out" / name for name in names(found, folder)]
-    assert list(ignored_settings(wanted)) == []
+    assert ignored_settings([wanted]) == ()
     chosen = find_inputs(job(folder / "*", tmp_path / "out", include=["**/*.png"], exclude=["south"]))
     assert names(chosen, folder) == ["north/a.png"]
 
@@ -303,10 +303,11 @@ def test_folders_beside_the_files_of_a_glob_are_left_aside_and_named(tmp_path: P
     folder = files(tmp_path / "in", "a.png", "north/b.png", "out/a.png")
     wanted = job(folder / "*", folder / "out")
     assert names(find_inputs(wanted), folder) == ["a.png"]
-    [said] = ignored_settings(wanted)
-    assert "matches files and a folder, north; the files are taken, and no folder" in said
-    assert list(ignored_settings(job(folder / "**" / "*", tmp_path / "out"))) == []
-    assert list(ignored_settings(job(folder / "*.png", tmp_path / "out"))) == []
+    [ignored] = ignored_settings([wanted])
+    assert ignored.job == "job"
+    assert "matches files and a folder, north; only the files are used" in ignored.message
+    assert ignored_settings([job(folder / "**" / "*", tmp_path / "out")]) == ()
+    assert ignored_settings([job(folder / "*.png", tmp_path / "out")]) == ()
 
 
 def test_include_and_exclude_of_a_single_file_say_nothing_and_that_is_said(tmp_path: Path) -> None:
@@ -314,10 +315,10 @@ def test_include_and_exclude_of_a_single_file_say_nothing_and_that_is_said(tmp_p
     for settings in ({"include": ["*.jpg"]}, {"exclude": ["a*"]}):
         wanted = job(picture, tmp_path / "out.png", **settings)
         assert [file.path for file in find_inputs(wanted)] == [picture]
-        [said] = ignored_settings(wanted)
-        assert "a.png is taken whatever they say" in said
-        assert list(ignored_settings(job(picture.parent, tmp_path / "out", **settings))) == []
-    assert list(ignored_settings(job(picture, tmp_path / "out.png"))) == []
+        [ignored] = ignored_settings([wanted])
+        assert "a.png is a single file" in str(ignored)
+        assert ignored_settings([job(picture.parent, tmp_path / "out", **settings)]) == ()
+    assert ignored_settings([job(picture, tmp_path / "out.png")]) == ()
 
 
 # Refused.

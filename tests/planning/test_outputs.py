@@ -12,8 +12,9 @@ import pytest
 from nstpipe.config.models import Job
 from nstpipe.journal.records import Record, State
 from nstpipe.media.video.info import VideoColor, VideoInfo
+from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.inputs import InputFile
-from nstpipe.planning.outputs import InputInfo, Output, plan_job
+from nstpipe.planning.outputs import Output, plan_job
 
 STYLE, INPUT, OUTPUT = Path("/style.jpg"), Path("/in.mp4"), Path("/out.mp4")
 
@@ -77,9 +78,9 @@ def test_a_picture_is_one_clip_of_one_frame() -> None:
 def test_first_frames_of_clips_cost_more_than_later_ones() -> None:
     output = planned(job(optimizer={"first": 100, "next": 10}))
     first, second = output.clips
-    assert output.most_evaluations(first, frames_done=0) == 100 + 3 * 10
-    assert output.most_evaluations(second, frames_done=2) == 4 * 10
-    assert output.most_evaluations(second, frames_done=6) == 0
+    assert output.max_iterations(first, frames_done=0) == 100 + 3 * 10
+    assert output.max_iterations(second, frames_done=2) == 4 * 10
+    assert output.max_iterations(second, frames_done=6) == 0
 
 
 def as_recorded(state: State, output: Output, **fields: object) -> Record:

@@ -52,10 +52,10 @@ def test_one_table_says_it_all(pipeline: Path, capsys: pytest.CaptureFixture[str
     assert [row.split("  ")[0].strip() for row in rows] == [
         "pipeline.yaml:2: device", "pipeline.yaml:6: jobs.wrong.sise", "job right", "job gone", "job unpainted",
     ]  # fmt: skip
-    assert last.endswith("has 2 faults; 3 things that it reads cannot be used.")
+    assert last.endswith("has 2 errors; 3 files it refers to cannot be used.")
     pipeline.write_text(TEXT.replace("device: gpu", "device: cpu").replace(", sise: 3", ""))
     assert exit_code(["validate", str(pipeline)]) == 2
-    assert "has no fault of its own; 4 things that it reads cannot be used." in capsys.readouterr().out
+    assert "is valid; 4 files it refers to cannot be used." in capsys.readouterr().out
 
 
 def test_the_same_for_machines(pipeline: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,7 +63,7 @@ def test_the_same_for_machines(pipeline: Path, capsys: pytest.CaptureFixture[str
     said = capsys.readouterr()
     lines = [json.loads(line) for line in said.out.splitlines()]
     assert [line.get("line") or line["job"] for line in lines] == [2, 6, "right", "gone", "unpainted"]
-    assert "faults" in said.err
+    assert "errors" in said.err
 
 
 def test_a_file_that_is_no_yaml_has_no_right_part(pipeline: Path) -> None:
@@ -87,7 +87,7 @@ def test_what_a_run_would_end_with_at_once_is_found(tmp_path: Path, capsys: pyte
     assert (found.problems, found.failures, found.usable) == ((), (), 2)
     assert not (tmp_path / "out").exists()
     assert exit_code(["validate", str(pipeline)]) == 69
-    assert "5 things that a run needs cannot be had here" in capsys.readouterr().out
+    assert "5 requirements are missing here" in capsys.readouterr().out
     pipeline = write_pipeline(tmp_path, {**job, "temporal": {}})
     assert exit_code(["validate", str(pipeline), "--json"]) == 73
     [line] = capsys.readouterr().out.splitlines()

@@ -196,7 +196,7 @@ def test_a_cut_video_is_decoded_to_its_end_for_the_first_plan_alone(tmp_path: Pa
     assert len(decoded) == 1
     [first], [second] = (plan.outputs for plan in plans)
     assert first == second
-    assert 0 < first.found.frame_count < 12
+    assert 0 < first.input.frame_count < 12
 
 
 def test_numbered_pictures_of_16_bits_stay_so(tmp_path: Path) -> None:
