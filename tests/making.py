@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from nstpipe.media.video import ffmpeg
+from tests.made_once import make_with_ffmpeg
 
 
 def make_video(path: Path, *, frames: int = 6, size: str = "64x48", audio: bool = True, pan_pixels: int = 0) -> Path:
@@ -21,9 +20,7 @@ def make_video(path: Path, *, frames: int = 6, size: str = "64x48", audio: bool 
     picture = f"testsrc2=size={width + frames * pan_pixels}x{height}:rate=25:duration={seconds}"
     video = ["-f", "lavfi", "-i", f"{picture},crop={width}:{height}:n*{pan_pixels}:0"]
     sound = ["-f", "lavfi", "-i", f"sine=frequency=440:duration={seconds}", "-c:a", "aac"] if audio else []
-    command = [ffmpeg.executable(), "-v", "error", "-y", *video, *sound, "-c:v", "libx264", "-pix_fmt", "yuv420p", str(path)]
-    subprocess.run(command, check=True)
-    return path
+    return make_with_ffmpeg(*video, *sound, "-c:v", "libx264", "-pix_fmt", "yuv420p", result=path)
 
 
 def make_picture(path: Path, seed: int = 0, size: tuple[int, int] = (72, 54)) -> Path:

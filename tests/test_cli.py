@@ -21,6 +21,7 @@ from nstpipe.cli import exit_code
 from nstpipe.config import load_pipeline
 from nstpipe.journal.journal import Journal
 from nstpipe.report.data import gather
+from tests.made_once import make_with_ffmpeg
 from tests.making import make_picture, make_video, write_pipeline
 
 
@@ -106,7 +107,7 @@ class Bad:
 
 BAD_INPUTS = [
     Bad("no such file", {"input": "nowhere.mp4", "output": "out.mp4"}, 65, ("nowhere.mp4 does not exist", "text.mp4")),
-    Bad("text named mp4", {"input": "text.mp4", "output": "out.mp4"}, 65, ("text.mp4 is no video that can be read",)),
+    Bad("text named mp4", {"input": "text.mp4", "output": "out.mp4"}, 65, ("text.mp4 is not a readable video",)),
     Bad("no video stream", {"input": "sound.mp4", "output": "out.mp4"}, 65, ("sound.mp4 has no video stream",)),
     Bad("unreadable style", {"input": "in", "output": "out", "style": "text.mp4"}, 65, ("style.images[0]", "is no picture")),
     Bad("missing style", {"input": "in", "output": "out", "style": "gone.jpg"}, 65, ("gone.jpg does not exist",)),
@@ -130,14 +131,11 @@ BAD_INPUTS = [
 
 @pytest.mark.parametrize("bad", BAD_INPUTS, ids=lambda bad: bad.name)
 def test_bad_input_gets_a_clear_error(tmp_path: Path, command: Command, bad: Bad) -> None:
-    from nstpipe.media.video import ffmpeg
-
     make_picture(tmp_path / "in" / "picture.jpg")
     make_picture(tmp_path / "in" / "wide.jpg", size=(400, 40))
     (tmp_path / "text.mp4").write_text("this is no video")
-    make_video(tmp_path / "film.mp4", frames=2)
-    sound = [ffmpeg.executable(), "-v", "error", "-i", str(tmp_path / "film.mp4"), "-vn", "-c", "copy"]
-    subprocess.run([*sound, str(tmp_path / "sound.mp4")], check=True)
+    film = make_video(tmp_path / "film.mp4", frames=2)
+    make_with_ffmpeg("-i", film, "-vn", "-c", "copy", result=tmp_path / "sound.mp4")
     pipeline = write_pipeline(tmp_path, {"name": "bad", **bad.job})
     said = command("run", pipeline)
     assert said.code == bad.code

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nstpipe.config.models import PICTURE_SUFFIXES
 from nstpipe.errors import InputError, ItemError, UsageError
 from nstpipe.media.detect import is_hidden, is_moving, natural_key
 from nstpipe.media.frame import Pixels, Source, in_eight_bits, resized, working_size
 from nstpipe.media.pictures.files import PictureSource, read_picture
+from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
 from nstpipe.media.tensors import tensor_of
 from nstpipe.media.video.decode import VideoSource
 from nstpipe.media.video.probe import probe

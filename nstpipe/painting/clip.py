@@ -16,10 +16,11 @@ from torch import Tensor
 from nstpipe.errors import ItemError, NstpipeError, OutputError, TransientError
 from nstpipe.events import ClipStarted, Emit, Event, FrameDone, ItemFailed, Noticed, TriedAgain
 from nstpipe.journal.frames import FrameStore, frame_store, pass_store
-from nstpipe.media.pictures.files import PictureSink, PictureSource, limit_megapixels, read_picture
+from nstpipe.media.pictures.files import PictureSink, PictureSource, read_picture
+from nstpipe.media.pictures.pillow import limit_megapixels
 from nstpipe.media.tensors import tensor_of
 from nstpipe.media.video.decode import VideoSource
-from nstpipe.media.video.probe import VideoInfo
+from nstpipe.media.video.info import VideoInfo
 from nstpipe.painting.engines import engine_is_loaded, engine_of
 from nstpipe.painting.frames import painted_frames
 from nstpipe.painting.start import Pass
@@ -194,7 +195,7 @@ def check_unchanged(found: InputInfo, frame_index: int | None = None) -> None:
     Raises:
         ItemError: the input is gone or has changed.
     """
-    if frame_index is not None and found.video is not None and found.video.reader == "files" and found.stamp is not None:
+    if frame_index is not None and found.video is not None and found.video.is_sequence and found.stamp is not None:
         with suppress(OSError):
             if state_of(found.video.picture_of(frame_index)).modified_ns <= found.stamp[1]:
                 return

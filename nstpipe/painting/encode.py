@@ -12,7 +12,7 @@ from nstpipe.events import Emit, ItemFailed, OutputDone
 from nstpipe.journal.frames import DamagedFramesError, frame_store
 from nstpipe.media.frame import Frame
 from nstpipe.media.video.encode import video_sink
-from nstpipe.media.video.probe import VideoInfo
+from nstpipe.media.video.info import VideoInfo
 from nstpipe.painting.clip import check_unchanged, wait_to_retry
 from nstpipe.planning.outputs import Output, failed
 from nstpipe.system.files import ensure_writable, sha256_of

@@ -17,7 +17,7 @@ from nstpipe.media.frame import Frame, Pixels, Source, resized
 from nstpipe.media.pictures.masks import read_masks
 from nstpipe.media.pictures.metadata import is_full_panorama
 from nstpipe.media.tensors import pixels_of, tensor_of
-from nstpipe.media.video.encode import bits_of
+from nstpipe.media.video.encoding import bits_of
 from nstpipe.motion.flow.methods import flow_method
 from nstpipe.motion.frames_with_flow import frames_with_flow, prefetch
 from nstpipe.painting.engines import engine_of

@@ -13,7 +13,8 @@ from nstpipe.style.features import FeatureExtractor
 from nstpipe.style.precision import choose_precision
 from nstpipe.style.settings import EngineSettings
 from nstpipe.style.vgg import VGG19
-from nstpipe.style.weights import Preprocessing, load_weights, weights_sha256
+from nstpipe.style.weights import Preprocessing, load_weights
+from nstpipe.style.weights_files import weights_sha256
 from nstpipe.system.devices import choose_device
 from nstpipe.system.memory import ask_for_large_pages
 

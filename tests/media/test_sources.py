@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,9 +14,9 @@ from PIL import Image
 
 from nstpipe.media.frame import Frame, Source
 from nstpipe.media.pictures.files import PictureSource
-from nstpipe.media.video import ffmpeg
 from nstpipe.media.video.decode import VideoSource
 from nstpipe.media.video.probe import probe
+from tests.made_once import make_with_ffmpeg
 
 from .making import FFV1_RGB, HEIGHT, WIDTH, X264, farthest, films, make_video
 
@@ -184,8 +183,7 @@ def test_reading_from_any_frame_gives_the_frames_of_reading_all(tmp_path: Path, 
     suffix, codec, options = SEEKS[name]
     path = tmp_path / f"film{suffix}"
     picture = "testsrc2=size=320x48:rate=25:duration=3.6,crop=64:48:2*n:0"  # pans, so that no two frames are alike
-    command = [ffmpeg.executable(), "-v", "error", "-f", "lavfi", "-i", picture, "-c:v", codec, *options, str(path)]
-    subprocess.run(command, check=True)
+    make_with_ffmpeg("-f", "lavfi", "-i", picture, "-c:v", codec, *options, result=path)
     source = VideoSource(probe(path))
     whole = [frame.pixels for frame in source.read(0, source.frame_count)]
     assert all(not np.array_equal(one, other) for one, other in itertools.pairwise(whole))

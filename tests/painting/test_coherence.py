@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,11 +14,11 @@ from benchmarks.scenes import passing, slide
 from nstpipe.errors import MachineError
 from nstpipe.events import Emit, Event, FrameDone
 from nstpipe.media.frame import Pixels, resized
-from nstpipe.media.video import ffmpeg
 from nstpipe.media.video.decode import VideoSource
 from nstpipe.media.video.probe import probe
 from nstpipe.motion.metrics import coherence
 from nstpipe.motion.motion import motion_between
+from tests.made_once import make_with_ffmpeg
 from tests.making import write_pipeline
 
 SIZE = (64, 48)
@@ -37,9 +36,8 @@ def film(path: Path, frames: Sequence[Pixels]) -> Path:
     height, width, _ = frames[0].shape
     path.parent.mkdir(parents=True, exist_ok=True)
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", "25", "-i", "-"]
-    command = [ffmpeg.executable(), "-v", "error", "-y", *raw, "-c:v", "ffv1", "-pix_fmt", "bgr0", str(path)]
-    subprocess.run(command, input=b"".join(frame.tobytes() for frame in frames), check=True)
-    return path
+    content = b"".join(frame.tobytes() for frame in frames)
+    return make_with_ffmpeg(*raw, "-c:v", "ffv1", "-pix_fmt", "bgr0", result=path, content=content)
 
 
 def job(folder: Path, frames: Sequence[Pixels], name: str = "film", **keys: object) -> Path:

@@ -19,7 +19,7 @@ from nstpipe.media.frame import Pixels, resized
 from nstpipe.media.pictures.capture import Capture, capture_of
 from nstpipe.painting.clip import _linked_result
 from nstpipe.painting.task import LinkedPicture
-from nstpipe.planning import links as neighbors
+from nstpipe.planning import link_reliability
 from tests.making import write_pipeline
 
 SIZE = (96, 64)
@@ -218,8 +218,8 @@ def test_a_gap_in_time_or_place_is_seen_before_anything_is_decoded(
     for number, second in enumerate((0, 61, 62)):
         save(tmp_path / "in" / f"{number}.jpg", walk[number], second=second)
     decoded: list[str] = []
-    real = neighbors.read_picture
-    monkeypatch.setattr(neighbors, "read_picture", lambda path: decoded.append(path.name) or real(path))
+    real = link_reliability.read_picture
+    monkeypatch.setattr(link_reliability, "read_picture", lambda path: decoded.append(path.name) or real(path))
     _, second, third = reasons(job(tmp_path))
     assert second == "new; starts afresh: 0.jpg was taken 61 s apart"
     assert "goes on from 1.jpg" in third

@@ -22,7 +22,7 @@ from nstpipe.journal.journal import Journal
 from nstpipe.report import page as report_page
 from nstpipe.report.data import gather
 from nstpipe.report.page import as_html
-from nstpipe.running.run import RunResult
+from nstpipe.running.outcome import RunResult
 from tests.browser import Page, opened_browser
 from tests.making import make_picture, make_video, write_pipeline
 

@@ -17,6 +17,7 @@ from nstpipe.events import ClipStarted, Event, FrameDone, ItemFailed, JobPlanned
 from nstpipe.media.video.decode import VideoSource
 from nstpipe.media.video.probe import probe
 from nstpipe.style.regions import LEAST_SHARE
+from tests.made_once import make_with_ffmpeg
 from tests.making import make_picture, make_video, write_pipeline
 
 
@@ -299,13 +300,9 @@ def test_every_first_start_works(tmp_path: Path, init: str) -> None:
 
 
 def test_a_still_video_stays_still(tmp_path: Path) -> None:
-    import subprocess
-
-    from nstpipe.media.video import ffmpeg
-
     picture = make_picture(tmp_path / "still.png", size=(96, 64))
-    command = [ffmpeg.executable(), "-v", "error", "-loop", "1", "-i", str(picture), "-frames:v", "5", "-r", "25"]
-    subprocess.run([*command, "-c:v", "libx264", "-qp", "0", "-pix_fmt", "yuv444p", str(tmp_path / "in.mp4")], check=True)
+    lossless = ("-frames:v", "5", "-r", "25", "-c:v", "libx264", "-qp", "0", "-pix_fmt", "yuv444p")
+    make_with_ffmpeg("-loop", "1", "-i", picture, *lossless, result=tmp_path / "in.mp4")
     job = {"name": "still", "input": "in.mp4", "output": "out.mkv", "encode": {"codec": "ffv1"}, "size": 96}
     nstpipe.run(write_pipeline(tmp_path, {**job, "optimizer": {"first": 60, "next": 10}}))
     info = probe(tmp_path / "out.mkv")

@@ -10,6 +10,8 @@ import hashlib
 import json
 import platform
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -31,6 +33,9 @@ CITY_FRAMES = range(16, 34)
 
 SHOWN = tuple(f"city/frame_{number:05d}.png" for number in (16, 23, 24, 33))
 """Frames in the sheet: the first, both sides of the cut, and the last. The linked pictures are there as well."""
+
+THREADS = 2
+"""Rounding depends on how sums and pictures are shared out, so both jobs are painted by as many threads on every machine."""
 
 PAN_PIXELS, PICTURES = 10, 4
 """How far apart the linked pictures are, and how many there are."""
@@ -95,11 +100,24 @@ def pipeline_in(folder: Path) -> Path:
 
 
 def painted(folder: Path) -> dict[str, NDArray[np.uint8]]:
-    """Run both jobs, and give all their pictures by their paths below the folder."""
-    result = nstpipe.run(pipeline_in(folder))
+    """Run both jobs by `THREADS` threads, and give all their pictures by their paths below the folder."""
+    with _threads(THREADS):
+        result = nstpipe.run(pipeline_in(folder))
     assert result.exit_code == 0, result.failures
     paths = sorted(path for name in ("city", "linked") for path in (folder / name).glob("*.png"))
     return {path.relative_to(folder).as_posix(): np.asarray(Image.open(path).convert("RGB")) for path in paths}
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    torch_threads, opencv_threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(count)
+    cv2.setNumThreads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(torch_threads)
+        cv2.setNumThreads(opencv_threads)
 
 
 def machine() -> str:
@@ -107,7 +125,7 @@ def machine() -> str:
     cpu = next((line for line in _cpu_lines() if line.startswith("model name")), platform.processor())
     flags = next((line for line in _cpu_lines() if line.startswith("flags")), "")
     parts = (cpu, hashlib.sha256(flags.encode()).hexdigest()[:8], torch.backends.cpu.get_cpu_capability(), torch.__version__)
-    libraries = (f"{torch.get_num_threads()} threads", f"OpenCV {cv2.__version__}", f"Pillow {Image.__version__}")
+    libraries = (f"{THREADS} threads", f"OpenCV {cv2.__version__}", f"Pillow {Image.__version__}")
     return " | ".join((*parts, *libraries))
 
 
