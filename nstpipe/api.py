@@ -322,6 +322,8 @@ def _checked_pictures(content: Image.Image, style: Image.Image | Sequence[Image.
     Raises:
         UsageError: an argument is not a picture, or there is no painting.
     """
+    from PIL import Image
+
     styles = [style] if isinstance(style, Image.Image) else list(style)
     if not all(isinstance(picture, Image.Image) for picture in (content, *styles)):
         raise UsageError("stylize: content and style should be pictures of PIL, as PIL.Image.open gives them.")

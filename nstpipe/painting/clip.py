@@ -84,7 +84,7 @@ def run_clip(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
 def _attempt(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
     """Paint what is left of a clip, once."""
     try:
-        if task.output.is_video:
+        if task.output.input.video is not None:
             _run_shot(task, task.output.input.video, _until(task, emit, stop))
         else:
             _run_picture(task, _until(task, emit, stop))

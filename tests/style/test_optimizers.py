@@ -145,7 +145,7 @@ def bowl(image):
     total = image.square().sum()
     return Losses(total, total, total)
 for name in ("lbfgs", "adam"):
-    list(iterates(bowl, torch.ones(1, 3, 4, 4), name=name, max_iterations=3, tolerance=0.0))
+    list(minimize(bowl, torch.ones(1, 3, 4, 4), optimizer=name, max_iterations=3, tolerance=0.0))
 print(*sys.modules)
 """
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
