@@ -210,7 +210,7 @@ def test_set_overrides_the_file(tmp_path: Path, command: Command) -> None:
 def test_validate_opens_every_input(tmp_path: Path, command: Command) -> None:
     pipeline = a_picture(tmp_path)
     said = command("validate", pipeline)
-    assert (said.code, "is right, and all its 1 inputs can be opened" in said.out) == (0, True)
+    assert (said.code, "is valid, and all of its 1 inputs can be opened" in said.out) == (0, True)
     whole = (tmp_path / "in" / "picture.jpg").read_bytes()
     (tmp_path / "in" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     said = command("validate", pipeline)

@@ -35,9 +35,9 @@ def clean(
     shown = ExitStack()
 
     def agrees(leftovers: tuple[api.Leftover, ...]) -> bool:
-        shown.close()  # a bar that moves would wipe the question away
+        shown.close()  # a moving bar would overwrite the question
         if not leftovers:
-            say("Nothing is left over.")
+            say("Nothing to delete.")
             return False
         for one in leftovers:
             say(f"{one.path}: {one.what}, {as_megabytes(one.size_bytes)}")
@@ -45,9 +45,9 @@ def clean(
         if yes:
             return True
         if as_json or not sys.stdin.isatty():
-            say(f"{size} could go; --yes removes them.")
+            say(f"{size} can be deleted; --yes deletes them.")
             return False
-        return typer.confirm(f"Remove all of this, {size}?")
+        return typer.confirm(f"Delete all of this, {size}?")
 
     with shown:
         reporter = shown.enter_context(progress(Console(stderr=True), quiet=False))
@@ -56,4 +56,4 @@ def clean(
         for leftover in found.leftovers:
             print_json({"path": str(leftover.path), "bytes": leftover.size_bytes, "removed": found.removed})
     if found.removed:
-        say("Removed.")
+        say("Deleted.")

@@ -40,7 +40,7 @@ def init(
     Example: nstpipe init holiday.mp4 streetview --style starry_night.jpg
     """
     if file.exists() and not force:
-        raise UsageError(f"{file} is there already.", "Give --force to overwrite it, or another name with -o.")
+        raise UsageError(f"{file} already exists.", "Give --force to overwrite it, or another name with -o.")
     console = console_for()
     asks = not yes and sys.stdin.isatty()
     from nstpipe.commands import scaffold as begin

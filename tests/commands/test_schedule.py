@@ -36,7 +36,11 @@ def test_the_command_is_this_machines_own_and_ends_in_time(tmp_path: Path, monke
 
 @pytest.mark.parametrize(
     ("begins", "ends", "said"),
-    [("24:00", "06:30", "--from: found 24:00"), ("22:00", "6", "--until: found 6"), ("7:00", "07:00", "leaves no time")],
+    [
+        ("24:00", "06:30", "--from: '24:00' is not a time"),
+        ("22:00", "6", "--until: '6' is not a time"),
+        ("7:00", "07:00", "leaves no time"),
+    ],
 )
 def test_times_that_are_none(begins: str, ends: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
