@@ -332,8 +332,8 @@ def test_signals_end_a_run_without_losing_finished_frames(tmp_path: Path, number
             break
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
-    assert "finishing the frame in hand" in err
-    assert "what is finished is kept" in err
+    assert "finishing the current frame" in err
+    assert "finished work is kept" in err
     assert "Traceback" not in err
     assert not list(tmp_path.glob("out/*"))
     stored = list((tmp_path / ".nstpipe" / "clips").glob("*/frame_*.npy"))
