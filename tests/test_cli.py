@@ -208,7 +208,7 @@ def test_set_overrides_the_file(tmp_path: Path, command: Command) -> None:
 def test_validate_opens_every_input(tmp_path: Path, command: Command) -> None:
     pipeline = a_picture(tmp_path)
     said = command("validate", pipeline)
-    assert (said.code, "is valid, and all its 1 inputs can be opened" in said.out) == (0, True)
+    assert (said.code, "is valid, and all of its 1 inputs can be opened" in said.out) == (0, True)
     whole = (tmp_path / "in" / "picture.jpg").read_bytes()
     (tmp_path / "in" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     said = command("validate", pipeline)
@@ -330,8 +330,8 @@ def test_signals_end_a_run_without_losing_finished_frames(tmp_path: Path, number
             break
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
-    assert "finishing the frame in hand" in err
-    assert "what is finished is kept" in err
+    assert "finishing the current frame" in err
+    assert "finished work is kept" in err
     assert "Traceback" not in err
     assert not list(tmp_path.glob("out/*"))
     stored = list((tmp_path / ".nstpipe" / "clips").glob("*/frame_*.npy"))

@@ -179,12 +179,12 @@ def status(
     for path, reason in found.failures.items():
         console.print(f"failed: {path}: {reason}", markup=False, highlight=False, soft_wrap=True)
     if found.holder is not None:
-        console.print(f"A run goes on: {found.holder}.", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"A run is in progress: {found.holder}.", markup=False, highlight=False, soft_wrap=True)
     elif found.exit_code is None and not any(line.done + line.running + line.failed for line in found.jobs):
-        console.print("No run has begun yet: `nstpipe plan` says what one would do.", highlight=False)
+        console.print("No run has begun yet. `nstpipe plan` shows what one would do.", highlight=False)
     else:
         last = f"; the last one ended with exit code {found.exit_code}" if found.exit_code is not None else ""
-        console.print(f"No run goes on{last}.", highlight=False)
+        console.print(f"No run is in progress{last}.", highlight=False)
 
 
 @app.command()
@@ -342,7 +342,7 @@ def exit_code(arguments: Sequence[str] | None) -> int:
         if not stop.is_heeded or stop.reason in (StopReason.INTERRUPTED, StopReason.TERMINATED):
             raise _Stopped(number)
         stop.reason = StopReason.INTERRUPTED if number == signal.SIGINT else StopReason.TERMINATED
-        sys.stderr.write("nstpipe: finishing the frame in hand; once more to end at once.\n")
+        sys.stderr.write("nstpipe: finishing the current frame; press again to stop at once.\n")
 
     handlers = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -366,7 +366,7 @@ def exit_code(arguments: Sequence[str] | None) -> int:
     except _Stopped as stopped:
         interrupted = stopped.number == signal.SIGINT
         what = "interrupted" if interrupted else "terminated"
-        say(f"nstpipe: {what}; what is finished is kept, and `nstpipe run` goes on from there.")
+        say(f"nstpipe: {what}; finished work is kept, and `nstpipe run` continues from there.")
         return EXIT_INTERRUPTED if interrupted else EXIT_TERMINATED
     except (BrokenPipeError, SystemExit):
         return EXIT_DONE  # the reader of our output, `head` say, has seen enough; rich and typer then end the process

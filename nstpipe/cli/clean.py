@@ -33,9 +33,9 @@ def clean(
     shown = ExitStack()
 
     def agrees(leftovers: tuple[api.Leftover, ...]) -> bool:
-        shown.close()  # a bar that moves would wipe the question away
+        shown.close()  # a moving bar would overwrite the question
         if not leftovers:
-            say("Nothing is left over.")
+            say("Nothing to delete.")
             return False
         for one in leftovers:
             say(f"{one.path}: {one.what}, {as_megabytes(one.size_bytes)}")
@@ -43,9 +43,9 @@ def clean(
         if yes:
             return True
         if as_json or not sys.stdin.isatty():
-            say(f"{size} could go; --yes removes them.")
+            say(f"{size} can be deleted; --yes deletes them.")
             return False
-        return typer.confirm(f"Remove all of this, {size}?")
+        return typer.confirm(f"Delete all of this, {size}?")
 
     with shown:
         found = api.clean(pipeline, agrees, shown.enter_context(inspection_progress()))
@@ -53,4 +53,4 @@ def clean(
         for leftover in found.leftovers:
             print_json({"path": str(leftover.path), "bytes": leftover.size_bytes, "removed": found.removed})
     if found.removed:
-        say("Removed.")
+        say("Deleted.")

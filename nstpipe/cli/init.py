@@ -40,7 +40,7 @@ def init(
     Example: nstpipe init holiday.mp4 streetview --style starry_night.jpg
     """
     if file.exists() and not force:
-        raise UsageError(f"{file} is there already.", "Give --force to overwrite it, or another name with -o.")
+        raise UsageError(f"{file} already exists.", "Give --force to overwrite it, or another name with -o.")
     console = console_for()
     asks = not yes and sys.stdin.isatty()
     from nstpipe.commands import scaffold as begin
@@ -72,10 +72,10 @@ def init(
         chosen = _asked(f"Longest side of the results in pixels (the input has {longest})", begin.usable_size, say, default)
     begin.write(begin.pipeline_text(seen, styles, place, chosen, file), file, force=force)
     shown = begin.shell_word(str(file))
-    say(f"\n{file} is written. Look at it, then:")
+    say(f"\nWrote {file}. Look at it, then run:")
     say(f"  nstpipe preview {shown}     one frame, at once")
     say(f"  nstpipe plan {shown}        what a run would do, and how long it would take")
-    say(f"  nstpipe run {shown}         all of it; safe to run again at any time")
+    say(f"  nstpipe run {shown}         everything; safe to run again at any time")
 
 
 def _asked(question: str, read: Callable[[str], Answer], say: Callable[[str], None], default: str | None = None) -> Answer:

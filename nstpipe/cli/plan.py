@@ -203,15 +203,16 @@ def _summary(found: Estimate) -> Iterator[str]:
     planned, evaluations = found.plan, sum(cost.most_evaluations for cost in found.costs)
     if evaluations:
         frames = sum(cost.frames_left for cost in found.costs)
-        yield f"In all {frames:,} frames, at most {evaluations:,} iterations; a frame that hardly changes ends earlier."
+        yield f"Total: {frames:,} frames, at most {evaluations:,} iterations; a frame that hardly changes ends earlier."
     if found.seconds is not None and evaluations:
         workers = f"{found.workers} worker{'s' if found.workers > 1 else ''}"
-        yield f"That is about {as_duration(found.seconds)} with {workers}, by the pace of {' and '.join(found.sources)} here."
+        source = " and ".join(found.sources)
+        yield f"That is about {as_duration(found.seconds)} with {workers}, measured in {source} on this machine."
     if planned.bytes_needed:
         needed, free = as_megabytes(planned.bytes_needed), as_megabytes(planned.bytes_free)
-        yield f"Frames that wait to be encoded need about {needed} of disk; {free} are free."
+        yield f"Frames that wait for encoding need about {needed} of disk space; {free} are free."
     if any(cost.output.failed_before is not None for cost in found.costs):
-        yield "What has failed before is tried again with `nstpipe run --retry-failed`."
+        yield "To try failed items again, use `nstpipe run --retry-failed`."
 
 
 def _as_json(cost: OutputCost, found: Estimate) -> dict[str, Any]:

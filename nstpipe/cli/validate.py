@@ -45,16 +45,18 @@ def validate(
             print_json({"message": error.problem, "next_step": error.next_step})
         for failure in found.failures:
             print_json(failure_as_json(failure))
-    # Whoever reads a pipe wants a line for each fault.
+    # A program that reads a pipe needs one line for each problem.
     console = console_for(as_json, wide_in_a_pipe=True)
     for notice in found.notices:
         console.print(notice, markup=False, highlight=False, soft_wrap=True)
     if not (found.problems or found.missing or found.failures):
-        console.print(f"{pipeline} is valid, and all its {found.usable} inputs can be opened.", highlight=False, soft_wrap=True)
+        console.print(
+            f"{pipeline} is valid, and all of its {found.usable} inputs can be opened.", highlight=False, soft_wrap=True
+        )
         raise typer.Exit
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column("where", overflow="fold")
-    table.add_column("what is wrong", overflow="fold")
+    table.add_column("problem", overflow="fold")
     for problem in found.problems:
         table.add_row(escape(_place(pipeline, problem)), escape(problem.message))
     for error in found.missing:
@@ -62,10 +64,11 @@ def validate(
     for failure in found.failures:
         table.add_row(escape(f"job {failure.job}"), escape(f"{failure.reason} {failure.next_step}".strip()))
     console.print(table)
-    said = [f"has {_counted(len(found.problems), 'error', 'errors')}" if found.problems else "is valid"]
-    said += [f"{_counted(len(found.missing), 'requirement is', 'requirements are')} missing here"] if found.missing else []
-    said += [f"{_counted(len(found.failures), 'file', 'files')} it refers to cannot be used"] if found.failures else []
-    console.print(f"{pipeline} {'; '.join(said)}.", highlight=False, soft_wrap=True)
+    verdict = f"has {_counted(len(found.problems), 'problem', 'problems')}" if found.problems else "is valid"
+    rest = [f"this machine lacks {_counted(len(found.missing), 'thing', 'things')} that a run needs"] if found.missing else []
+    rest += [f"{_counted(len(found.failures), 'file', 'files')} it refers to cannot be used"] if found.failures else []
+    joined = ", and " if found.problems else ", but "
+    console.print(f"{pipeline} {joined.join([verdict, *filter(None, [' and '.join(rest)])])}.", highlight=False, soft_wrap=True)
     if found.problems:
         raise typer.Exit(ConfigError(pipeline, found.problems).exit_code)
     if found.missing:

@@ -291,7 +291,7 @@ def write(text: str, file: Path, *, force: bool) -> None:
     if file.is_dir():
         raise UsageError(f"-o {file}: is a folder; give the name of a file in it.")
     if file.exists() and not force:
-        raise UsageError(f"{file} is there already.", "Give --force to overwrite it, or another name with -o.")
+        raise UsageError(f"{file} already exists.", "Give --force to overwrite it, or another name with -o.")
     with atomic_write(file) as partial:
         partial.write_text(text, encoding="utf-8")
         try:

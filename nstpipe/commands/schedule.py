@@ -62,7 +62,7 @@ def time_of_day(option: str, text: str) -> tuple[int, int]:
     """
     match = re.fullmatch(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", text)
     if match is None:
-        raise UsageError(f"{option}: '{text}' is not a time; write HH:MM, such as 22:00.")
+        raise UsageError(f"{option}: {text!r} is not a time; write HH:MM, such as 22:00.")
     return int(match[1]), int(match[2])
 
 

@@ -153,7 +153,7 @@ def parse(text: str, environment: Mapping[str, str] = os.environ, *, key: str = 
 _QUOTES = "put quotes around a text that has : # , { } [ or ] in it"
 
 _SYNTAX: tuple[tuple[str, bool, str], ...] = (
-    ("could not find expected ':'", True, "the line has no key and value; write `key: value`, with a space behind the colon"),
+    ("could not find expected ':'", True, "the line has no key and value; write `key: value`, with a space after the colon"),
     ("quoted scalar.*(unexpected end|document separator)", True, "a quote is opened here and never closed; close it"),
     ("escape", False, "within double quotes \\ begins an escape; write / in paths, or take single quotes"),
     (r"flow.*\$\{$", False, "within { } or [ ], put quotes around ${VAR}"),
@@ -169,7 +169,8 @@ _SYNTAX: tuple[tuple[str, bool, str], ...] = (
     (
         "block (mapping|collection|end|mapping start)|document start",
         False,
-        "the line is indented unlike those that it belongs with; indent all keys of a mapping, and all - of a list, alike",
+        "the indentation differs from the lines that this line belongs to; indent all keys of a mapping, "
+        "and all - of a list, by the same amount",
     ),
     ("sequence entries", False, "a list begins on a line of its own; put the - on the next line"),
     ("alias", False, "a * stands for a value that an & has named before; put quotes around a text that begins with *"),

@@ -355,7 +355,7 @@ def _conflicts(pipeline: Pipeline, document: Located) -> list[Problem]:
         if suffix in VIDEO_CODECS_BY_SUFFIX:
             if job.encode.codec_for(suffix) not in VIDEO_CODECS_BY_SUFFIX[suffix]:
                 allowed = ", ".join(VIDEO_CODECS_BY_SUFFIX[suffix])
-                add("encode.codec", f"found {job.encode.codec}, which {suffix} is not written with; allowed: {allowed}")
+                add("encode.codec", f"found {job.encode.codec}, which {suffix} cannot be written with; allowed: {allowed}")
         elif suffix in VIDEO_SUFFIXES:
             allowed = ", ".join(VIDEO_CODECS_BY_SUFFIX)
             add("output", f"found {suffix}, which is read but not written; allowed for a video: {allowed}")

@@ -112,14 +112,14 @@ def _unknown_key(place: tuple[str | int, ...]) -> str:
         known.append("matrix")
     name, colon, value = key.partition(":")
     if colon and name in known:
-        return f"needs a space behind its colon: {name}: {value}"
+        return f"needs a space after its colon: {name}: {value}"
     homes = list(dict.fromkeys(_homes(key)))
     meant = difflib.get_close_matches(key, known, n=1, cutoff=0.8 if homes else 0.6)
     if homes:
         hint = f"; or did you mean {meant[0]}?" if meant else ""
-        return f"stands in the wrong place: it belongs {' or '.join(homes)}{hint}"
+        return f"is in the wrong place; it belongs {' or '.join(homes)}{hint}"
     hint = f"did you mean {meant[0]}?" if meant else f"known here: {', '.join(dict.fromkeys(known))}."
-    return f"unknown key; {hint} A key of your own starts with x-"
+    return f"unknown key; {hint} Keys of your own start with x-"
 
 
 def _homes(name: str, model: type[BaseModel] = Pipeline, outer: tuple[str, ...] = ()) -> Iterator[str]:
@@ -135,7 +135,7 @@ def _homes(name: str, model: type[BaseModel] = Pipeline, outer: tuple[str, ...] 
 
 def _unknown_name(name: str, known: Sequence[str]) -> str:
     meant = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    return f"found {name}, which is no layer of VGG19; did you mean {' or '.join(meant) or known[0]}?"
+    return f"found {name}, which is not a layer of VGG19; did you mean {' or '.join(meant) or known[0]}?"
 
 
 def _model_at(place: Iterable[str | int]) -> type[BaseModel]:

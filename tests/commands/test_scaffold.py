@@ -128,7 +128,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path, capsys: pytest.CaptureFi
     file.write_text("mine")
     arguments = ["init", str(style), "--style", str(style), "--yes", "-o", str(file)]
     assert exit_code(arguments) == 64
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert file.read_text() == "mine"
     assert exit_code([*arguments, "--output", str(style), "--force"]) == 64, "the output would be within the input"
     assert file.read_text() == "mine"

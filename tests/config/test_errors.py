@@ -46,7 +46,7 @@ WRONG_VALUES: list[tuple[str, str, str]] = [
     (
         "regions: [{mask: m.png, style: {images: [a.jpg], layers: {relu1_1: 1}}}]",
         "regions[0].style.layers",
-        "stands in the wrong place: it belongs below style or below content",
+        "is in the wrong place; it belongs below style or below content",
     ),
     ("temporal: {lags: [10, 1]}", "temporal.lags", "; should be numbers that rise and begin with 1"),
     ("audio: [copy]", "audio", "found a list of 1; should be copy or none"),
@@ -65,7 +65,7 @@ WRONG_VALUES: list[tuple[str, str, str]] = [
     (
         "content: {layers: {relu42: 1}}",
         "content.layers.relu42",
-        "found relu42, which is no layer of VGG19; did you mean relu4_2",
+        "found relu42, which is not a layer of VGG19; did you mean relu4_2",
     ),
     ("encode: {codec: libsvtav}", "encode.codec", "Did you mean libsvtav1?"),
     ("encode: {codec: vp9}", "encode.codec", "found the text 'vp9'; should be libx264, libx265, libsvtav1, prores or ffv1"),
@@ -76,18 +76,18 @@ WRONG_VALUES: list[tuple[str, str, str]] = [
     ("szie: 64", "szie", "unknown key; did you mean size?"),
     ("matrx: {a: [1]}", "matrx", "did you mean matrix?"),
     ("zzz: 1", "zzz", "known here: name, input, output, style, size"),
-    ("X-mine: 1", "X-mine", "A key of your own starts with x-"),
+    ("X-mine: 1", "X-mine", "Keys of your own start with x-"),
     ("optimizer: {frist: 3}", "optimizer.frist", "did you mean first?"),
     ("encode: {codek: ffv1}", "encode.codek", "did you mean codec?"),
     ("content: {layer: {relu4_2: 1}}", "content.layer", "did you mean layers?"),
-    ("encode: {crf:3, codec: libx264}", "encode.crf:3", "needs a space behind its colon: crf: 3"),
+    ("encode: {crf:3, codec: libx264}", "encode.crf:3", "needs a space after its colon: crf: 3"),
     # known keys of other places
-    ("seed: 1", "seed", "stands in the wrong place: it belongs at the top of the file"),
-    ("defaults: {size: 64}", "defaults", "stands in the wrong place: it belongs at the top of the file"),
-    ("weight: 2", "weight", "stands in the wrong place: it belongs below style.images or below regions.style.images or below"),
-    ("strength: 2", "strength", "stands in the wrong place: it belongs below style or below regions.style"),
-    ("crf: 2", "crf", "stands in the wrong place: it belongs below encode"),
-    ("optimizer: {size: 64}", "optimizer.size", "stands in the wrong place: it belongs in a job or in defaults"),
+    ("seed: 1", "seed", "is in the wrong place; it belongs at the top of the file"),
+    ("defaults: {size: 64}", "defaults", "is in the wrong place; it belongs at the top of the file"),
+    ("weight: 2", "weight", "is in the wrong place; it belongs below style.images or below regions.style.images or below"),
+    ("strength: 2", "strength", "is in the wrong place; it belongs below style or below regions.style"),
+    ("crf: 2", "crf", "is in the wrong place; it belongs below encode"),
+    ("optimizer: {size: 64}", "optimizer.size", "is in the wrong place; it belongs in a job or in defaults"),
 ]
 
 
@@ -118,7 +118,7 @@ WRONG_STYLES: list[tuple[str, str, str]] = [
     ("{images: [a.jpg], strenght: 1}", ".strenght", "did you mean strength?"),
     ("{images: [a.jpg], strength: strong}", ".strength", "found the text 'strong'; should be a number"),
     ("{images: [a.jpg], scale: 5}", ".scale", "found 5; should be at most 4"),
-    ("{images: [a.jpg], layers: {conv9_9: 1}}", ".layers.conv9_9", "found conv9_9, which is no layer of VGG19"),
+    ("{images: [a.jpg], layers: {conv9_9: 1}}", ".layers.conv9_9", "found conv9_9, which is not a layer of VGG19"),
 ]
 
 
@@ -142,10 +142,10 @@ WRONG_TOP: list[tuple[str, str, str]] = [
     ("weights: [a]", "weights", "found a list of 1; should be a path"),
     ("job: 1", "job", "did you mean jobs?"),
     ("defualts: {size: 64}", "defualts", "did you mean defaults?"),
-    ("size: 64", "size", "stands in the wrong place: it belongs in a job or in defaults"),
-    ("style: s.jpg", "style", "stands in the wrong place: it belongs in a job or in defaults or below regions"),
-    ("matrix: {a: [1]}", "matrix", "stands in the wrong place: it belongs in a job or in defaults"),
-    ("webhook: https://a.b", "webhook", "stands in the wrong place: it belongs below notify"),
+    ("size: 64", "size", "is in the wrong place; it belongs in a job or in defaults"),
+    ("style: s.jpg", "style", "is in the wrong place; it belongs in a job or in defaults or below regions"),
+    ("matrix: {a: [1]}", "matrix", "is in the wrong place; it belongs in a job or in defaults"),
+    ("webhook: https://a.b", "webhook", "is in the wrong place; it belongs below notify"),
     ("weight: a.pth", "weight", "below temporal; or did you mean weights?"),
     ("1: one", "1", "unknown key"),
     ("defaults: [1]", "defaults", "should be a mapping of job keys, such as size: 512"),
@@ -261,13 +261,13 @@ def test_a_codec_that_does_not_go_with_the_container(tmp_path: Path) -> None:
     text = document(job("encode:", "  crf: 20", "  codec: ffv1 # <-", output="out/a.mp4"))
     problem = only_problem(tmp_path, text)
     assert (problem.key, [problem.line]) == ("jobs.a.encode.codec", marked(text))
-    assert problem.message == "found ffv1, which .mp4 is not written with; allowed: libx264, libx265, libsvtav1"
+    assert problem.message == "found ffv1, which .mp4 cannot be written with; allowed: libx264, libx265, libsvtav1"
 
 
 def test_a_codec_that_was_asked_for_is_not_replaced_by_the_containers_own(tmp_path: Path) -> None:
     problem = only_problem(tmp_path, document(job("encode: {codec: libx264}", output="out/a.webm")))
     assert problem.key == "jobs.a.encode.codec"
-    assert problem.message == "found libx264, which .webm is not written with; allowed: libsvtav1"
+    assert problem.message == "found libx264, which .webm cannot be written with; allowed: libsvtav1"
 
 
 def test_a_container_that_is_only_read(tmp_path: Path) -> None:
@@ -520,17 +520,21 @@ def test_a_file_that_is_no_mapping(tmp_path: Path, text: str) -> None:
         ("version: 1\njobs: [a]]\n", 2, "closes what was not opened"),
         ('version: 1\nwork: "C:\\Users"\n', 2, "write / in paths, or take single quotes"),
         # colons and spaces
-        ("version: 1\nseed:1\nwork: a\n", 2, "write `key: value`, with a space behind the colon"),
-        ("version: 1\nwork: a\nseed:1\n", 3, "write `key: value`, with a space behind the colon"),
-        ("version: 1\nseed 1\nwork: a\n", 2, "write `key: value`, with a space behind the colon"),
+        ("version: 1\nseed:1\nwork: a\n", 2, "write `key: value`, with a space after the colon"),
+        ("version: 1\nwork: a\nseed:1\n", 3, "write `key: value`, with a space after the colon"),
+        ("version: 1\nseed 1\nwork: a\n", 2, "write `key: value`, with a space after the colon"),
         ("version:1\nseed: 1\n", 2, "does not go with the one before; indent"),
         ("version: 1\nseed: 1: 2\n", 2, "has a second colon; put quotes around"),
         ("version: 1\nwork: a: b\n", 2, "has a second colon; put quotes around"),
         # indentation
         ("version: 1\n  seed: 1\n", 2, "does not go with the one before; indent"),
         ("version: 1\njobs:\n  - name: a\n      input: b\n", 4, "does not go with the one before; indent"),
-        ("version: 1\njobs:\n  - name: a\n   input: b\n", 4, "is indented unlike those that it belongs with"),
-        ("version: 1\njobs:\n  - name: a\n - name: b\n", 4, "is indented unlike those that it belongs with"),
+        (
+            "version: 1\njobs:\n  - name: a\n   input: b\n",
+            4,
+            "the indentation differs from the lines that this line belongs to",
+        ),
+        ("version: 1\njobs:\n  - name: a\n - name: b\n", 4, "the indentation differs from the lines that this line belongs to"),
         ("version: 1\njobs: - name: a\n", 2, "put the - on the next line"),
         # characters that mean something
         ("version: 1\njobs: *nobody\n", 2, "put quotes around a text that begins with *"),

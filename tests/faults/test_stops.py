@@ -63,7 +63,7 @@ def test_signals(
     code, err = leave(night, process)
     took = time.monotonic() - asked
     assert code == CODES[number], err
-    assert "what is finished is kept" in err
+    assert "finished work is kept" in err
     assert took < 10, "a frame of this size takes a second, and a worker a moment to end"
     seen.times = 1
     seen.frames_lost = night.frames_lost()

@@ -102,11 +102,11 @@ def test_what_failed_before_costs_nothing_and_is_said(pipeline: Path, capsys: py
 def test_the_table_fits_into_eighty_columns(pipeline: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(["plan", str(pipeline), "--no-calibrate"]) == 0
     said = capsys.readouterr().out
-    table = said[: said.index("In all")]
+    table = said[: said.index("Total:")]
     assert max(map(len, table.splitlines())) <= 80
     assert "film: film.mp4" in table
     assert "to do: new" in table
-    assert "In all 8 frames, at most 50 iterations" in said
+    assert "Total: 8 frames, at most 50 iterations" in said
     assert exit_code(["plan", str(pipeline), "--no-calibrate", "--quiet"]) == 0
     assert capsys.readouterr().out == ""
 

@@ -57,17 +57,17 @@ def test_frames_of_a_setting_that_was_changed_midway_can_go(tmp_path: Path, caps
         {"path": str(before), "bytes": size, "removed": False},
         {"path": str(damaged), "bytes": 5, "removed": False},
     ]
-    assert "--yes removes them" in said.err
+    assert "--yes deletes them" in said.err
     assert before in stored(tmp_path)
     assert exit_code(["clean", str(pipeline), "--yes"]) == 0
-    assert capsys.readouterr().out.endswith("Removed.\n")
+    assert capsys.readouterr().out.endswith("Deleted.\n")
     assert before not in stored(tmp_path)
     assert not damaged.exists()
     # The frame that was painted since is not painted again.
     assert paint(pipeline, 9) == [1, 2, 3]
     assert stored(tmp_path) == set()
     assert exit_code(["clean", str(pipeline)]) == 0
-    assert "Nothing is left over." in capsys.readouterr().out
+    assert "Nothing to delete." in capsys.readouterr().out
 
 
 def test_frames_of_another_pipeline_and_of_an_input_out_of_reach_stay(tmp_path: Path) -> None:

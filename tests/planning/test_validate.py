@@ -48,14 +48,14 @@ def test_one_table_says_it_all(pipeline: Path, capsys: pytest.CaptureFixture[str
     said = capsys.readouterr()
     assert said.err == ""
     head, _, *rows, last = [line for line in said.out.splitlines() if line.strip()]
-    assert head.split() == ["where", "what", "is", "wrong"]
+    assert head.split() == ["where", "problem"]
     assert [row.split("  ")[0].strip() for row in rows] == [
         "pipeline.yaml:2: device", "pipeline.yaml:6: jobs.wrong.sise", "job right", "job gone", "job unpainted",
     ]  # fmt: skip
-    assert last.endswith("has 2 errors; 3 files it refers to cannot be used.")
+    assert last.endswith("has 2 problems, and 3 files it refers to cannot be used.")
     pipeline.write_text(TEXT.replace("device: gpu", "device: cpu").replace(", sise: 3", ""))
     assert exit_code(["validate", str(pipeline)]) == 2
-    assert "is valid; 4 files it refers to cannot be used." in capsys.readouterr().out
+    assert "is valid, but 4 files it refers to cannot be used." in capsys.readouterr().out
 
 
 def test_the_same_for_machines(pipeline: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,7 +63,7 @@ def test_the_same_for_machines(pipeline: Path, capsys: pytest.CaptureFixture[str
     said = capsys.readouterr()
     lines = [json.loads(line) for line in said.out.splitlines()]
     assert [line.get("line") or line["job"] for line in lines] == [2, 6, "right", "gone", "unpainted"]
-    assert "errors" in said.err
+    assert "2 problems" in said.err
 
 
 def test_a_file_that_is_no_yaml_has_no_right_part(pipeline: Path) -> None:
@@ -87,7 +87,7 @@ def test_what_a_run_would_end_with_at_once_is_found(tmp_path: Path, capsys: pyte
     assert (found.problems, found.failures, found.usable) == ((), (), 2)
     assert not (tmp_path / "out").exists()
     assert exit_code(["validate", str(pipeline)]) == 69
-    assert "5 requirements are missing here" in capsys.readouterr().out
+    assert "this machine lacks 5 things that a run needs" in capsys.readouterr().out
     pipeline = write_pipeline(tmp_path, {**job, "temporal": {}})
     assert exit_code(["validate", str(pipeline), "--json"]) == 73
     [line] = capsys.readouterr().out.splitlines()
