@@ -30,7 +30,8 @@ from PIL import Image
 
 from nstpipe.media.frame import resized
 from nstpipe.media.tensors import tensor_of
-from nstpipe.style.engine import Engine
+from nstpipe.style.engine import MinimizeOptions
+from nstpipe.style.engines.optimizer import OptimizerEngine
 from nstpipe.style.minimize import LBFGS_HISTORY
 from nstpipe.style.settings import EngineSettings, StylePicture
 
@@ -108,14 +109,14 @@ def measured(size: int, distance: str, device_name: str) -> Cost:
         total_variation=1.0,
         distance="wasserstein" if distance == "wasserstein" else "gram",
     )
-    engine = Engine(settings, [StylePicture(pictures[1], 1.0)])
-    device, content = engine.device, tensor_of(pictures[0])
+    engine = OptimizerEngine(settings, [StylePicture(pictures[1], 1.0)])
+    device, content = engine.network.device, tensor_of(pictures[0])
     is_gpu = device.type == "cuda"
     most = ITERATIONS_ON_GPU if is_gpu else WARM_UP + TIMED
     before = peak_bytes(device)
     stylizer = engine.stylizer(None)
     gigaflops, side = 0.0, size
-    for layer in engine.network.table:
+    for layer in engine.network.vgg.table:
         if layer.kind == "pool":
             side //= 2
         elif layer.kind == "conv":
@@ -125,14 +126,14 @@ def measured(size: int, distance: str, device_name: str) -> Cost:
         seconds, losses = [], []
         start = stylizer.first_start(content, "matched", 0)
         began = time.perf_counter()
-        for iterate in stylizer.stylize(content, start, optimizer="lbfgs", most=most, tolerance=0.0):
+        for iterate in stylizer.stylize(content, start, MinimizeOptions(most)):
             seconds.append(time.perf_counter() - began)
             losses.append(iterate.loss)
             began = time.perf_counter()
     assert losses[-1] < losses[0] / 2, f"it did not optimize: {losses}"
     peak = peak_bytes(device)
     median = statistics.median(seconds[WARM_UP:])
-    rate = product_rate(engine.precision, device)
+    rate = product_rate(engine.network.precision, device)
     history = 2 * min(LBFGS_HISTORY, most) * content.numel() * 4
     used = peak - before - history
     return Cost(

@@ -40,11 +40,12 @@ from torch.nn import functional
 
 from nstpipe.media.frame import resized
 from nstpipe.media.tensors import tensor_of
-from nstpipe.style.engine import Engine
+from nstpipe.style.engines.optimizer import OptimizerEngine
 from nstpipe.style.layers import LAYERS
+from nstpipe.style.loss_weights import LossWeights
 from nstpipe.style.losses import Moments
 from nstpipe.style.minimize import minimize
-from nstpipe.style.objective import LossWeights, Objective, StyleTarget
+from nstpipe.style.objective import Objective, StyleTarget
 from nstpipe.style.settings import EngineSettings, StylePicture
 from nstpipe.style.weights import CAFFE, load_weights
 from nstpipe.system.memory import ask_for_large_pages
@@ -187,15 +188,17 @@ def nstpipe_objective(judge: Judge, content: Tensor, style_pixels: np.ndarray, p
         style_scale=1.0,
         total_variation=0.0,
     )
-    stylizer = Engine(settings, [StylePicture(style_pixels, 1.0)]).stylizer(None)
+    stylizer = OptimizerEngine(settings, [StylePicture(style_pixels, 1.0)]).stylizer(None)
     objective = stylizer.objective(content)
     assert isinstance(objective, Objective)
     # The peer divides by sizes, nstpipe by the targets' energies: these shares make the two losses proportional.
     share_of_content = 0.01 * float(judge.content_target.square().mean())
     shares = {name: 10 / len(a) ** 2 * float(a.square().mean()) / share_of_content for name, a in judge.style_targets.items()}
-    balance = LossWeights(content={CONTENT_LAYER: 1.0}, style=shares, style_strength=sum(shares.values()), total_variation=0.0)
-    goals = [StyleTarget({name: Moments(a, None, torch.tensor(1.0)) for name, a in judge.style_targets.items()})]
-    balanced = Objective(objective.view, balance, objective.content_targets, goals)
+    loss_weights = LossWeights(
+        content={CONTENT_LAYER: 1.0}, style=shares, style_strength=sum(shares.values()), total_variation=0.0
+    )
+    targets = [StyleTarget({name: Moments(a, None, torch.tensor(1.0)) for name, a in judge.style_targets.items()})]
+    balanced = Objective(objective.view, loss_weights, objective.content_targets, targets)
     return balanced, stylizer.first_start(content, "matched", 0)
 
 
@@ -247,9 +250,9 @@ def nstpipe_run(
         waiting.clear()
 
     spent, began = 0.0, time.perf_counter()
-    for iterate in minimize(objective, start, name="lbfgs", most=evaluations, tolerance=0.0):
+    for iterate in minimize(objective, start, optimizer="lbfgs", max_iterations=evaluations, tolerance=0.0):
         spent += time.perf_counter() - began
-        waiting.append((iterate.evaluations, spent, iterate.image.clone()))
+        waiting.append((iterate.iterations, spent, iterate.image.clone()))
         if len(waiting) == JUDGED_TOGETHER:
             judge_them()
         if len(reached) == len(wanted):

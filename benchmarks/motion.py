@@ -51,11 +51,10 @@ from nstpipe.media.video.probe import probe
 from nstpipe.motion.flow.method import DETAIL, for_flow
 from nstpipe.motion.metrics import coherence, tone
 from nstpipe.motion.motion import Motion, motion_between
-from nstpipe.style.engine import Engine
+from nstpipe.style.engines.optimizer import OptimizerEngine, OptimizerStylizer
+from nstpipe.style.loss_weights import TOTAL_VARIATION
 from nstpipe.style.losses import total_variation
-from nstpipe.style.model import TOTAL_VARIATION
 from nstpipe.style.settings import EngineSettings, StylePicture
-from nstpipe.style.stylizer import Stylizer
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 STYLE = SAMPLES / "styles" / "van_gogh_starry_night.jpg"
@@ -184,7 +183,7 @@ def painted(
     return [frame.pixels for frame in source.read(0, source.frame_count)], done
 
 
-def default_engine(painting: Pixels, precision: str) -> Engine:
+def default_engine(painting: Pixels, precision: str) -> OptimizerEngine:
     """As the pipeline's defaults have it."""
     settings = EngineSettings(
         weights="bundled",
@@ -199,10 +198,10 @@ def default_engine(painting: Pixels, precision: str) -> Engine:
         total_variation=1.0,
         temporal=1.0,
     )
-    return Engine(settings, [StylePicture(painting, 1.0)])
+    return OptimizerEngine(settings, [StylePicture(painting, 1.0)])
 
 
-def missing_frames_of(stylizer: Stylizer, clip: Clip, index: int, result: Pixels) -> tuple[float, float, float]:
+def missing_frames_of(stylizer: OptimizerStylizer, clip: Clip, index: int, result: Pixels) -> tuple[float, float, float]:
     """Content, style and total variation of a finished frame."""
     image, content = tensor_of(result), tensor_of(resized(clip.frames[index], clip.size))
     with torch.no_grad():
@@ -210,7 +209,7 @@ def missing_frames_of(stylizer: Stylizer, clip: Clip, index: int, result: Pixels
     return float(losses.content), float(losses.style), TOTAL_VARIATION * float(total_variation(image))
 
 
-def measured(clip: Clip, way: str, stylizer: Stylizer, results: Sequence[Pixels], done: Sequence[FrameDone]) -> Row:
+def measured(clip: Clip, way: str, stylizer: OptimizerStylizer, results: Sequence[Pixels], done: Sequence[FrameDone]) -> Row:
     ranges = coherence(zip(clip.frames, results, strict=True), (1, LONG_LAG), clip.motion).ranges
     later = done[1:]
     losses = [missing_frames_of(stylizer, clip, index, result) for index, result in enumerate(results[1:], start=1)]

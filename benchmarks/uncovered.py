@@ -52,12 +52,13 @@ from nstpipe.motion.motion import motion_between
 from nstpipe.motion.reliability import came_from_inside, resemblance
 from nstpipe.painting.temporal_target import Moved, Result, moved, newness, temporal_target_of, warped_start
 from nstpipe.style.color import ColorStatistics, color_statistics
-from nstpipe.style.engine import Engine
+from nstpipe.style.engine import FIRST_STEP_NEARBY, MinimizeOptions
+from nstpipe.style.engines.optimizer import OptimizerEngine, OptimizerStylizer
 from nstpipe.style.losses import gram, gram_distance
-from nstpipe.style.minimize import FIRST_STEP_NEARBY, Iterate, minimize
-from nstpipe.style.objective import FeatureExtractor, Objective, TemporalTarget
+from nstpipe.style.minimize import MinimizerIterate, minimize
+from nstpipe.style.objective import Objective, TemporalTarget
+from nstpipe.style.objective_builder import NEW_STYLE_WEIGHT
 from nstpipe.style.regions import downsample_to_layers
-from nstpipe.style.stylizer import NEW_STYLE_WEIGHT, Stylizer
 from nstpipe.style.tiles import TiledObjective
 
 ALONE_EVALUATIONS, FIRST_EVALUATIONS = 100, 200
@@ -124,8 +125,10 @@ class Row:
 class Judge:
     """Distances of areas, and of areas of the same shape in the rest."""
 
-    def __init__(self, stylizer: Stylizer, engine: Engine, painting: Tensor, clip: Clip, *, pan: bool) -> None:
-        self.stylizer, self.view = stylizer, FeatureExtractor(engine.network, engine.preprocessing)
+    def __init__(
+        self, stylizer: OptimizerStylizer, engine: OptimizerEngine, painting: Tensor, clip: Clip, *, pan: bool
+    ) -> None:
+        self.stylizer, self.view = stylizer, engine.network.features()
         self.colors = color_statistics(painting)
         self.ages = ages(clip, pan=pan)
 
@@ -160,7 +163,7 @@ class Judge:
 
     def _distances(self, picture: Tensor, activations: Mapping[str, Tensor], area: NDArray[np.bool_]) -> NDArray[np.float64]:
         weight = torch.from_numpy(area.astype(np.float32))
-        targets = self.stylizer.style_targets(max(picture.shape[-2:]))
+        targets = self.stylizer.regions.paintings[0].targets(max(picture.shape[-2:]))
         weights = downsample_to_layers(weight[None, None], STYLE_LAYERS)
         style = 0.0
         for layer in STYLE_LAYERS:
@@ -230,14 +233,14 @@ def patched(before: Pixels, now: Pixels, painted: Tensor, reliability: Tensor, o
     return tensor_of_floats(filled.astype(np.float32).clip(0, 1))
 
 
-def by_itself(stylizer: Stylizer, content: Tensor, start: Tensor) -> Iterate:
+def by_itself(stylizer: OptimizerStylizer, content: Tensor, start: Tensor) -> MinimizerIterate:
     """A frame without any before it."""
-    done = stylizer.stylize(content, start, optimizer="lbfgs", most=ALONE_EVALUATIONS, tolerance=0.0)
+    done = stylizer.stylize(content, start, MinimizeOptions(ALONE_EVALUATIONS))
     return deque(done, maxlen=1).pop()
 
 
 def going_on(
-    stylizer: Stylizer,
+    stylizer: OptimizerStylizer,
     content: Tensor,
     start: Tensor,
     most: int,
@@ -245,7 +248,7 @@ def going_on(
     temporal_target: TemporalTarget,
     emphasis: Tensor,
     emphasized: Sequence[str],
-) -> Iterate:
+) -> MinimizerIterate:
     """A frame that holds on to the one before it; its losses are those in which all areas count alike.
 
     Args:
@@ -255,14 +258,14 @@ def going_on(
     objective = stylizer.objective(content, temporal_target)
 
     def counting(weights: Mapping[str, Tensor] | None) -> Objective | TiledObjective:
-        return replace(objective, goals=tuple(replace(goal, weights=weights) for goal in objective.goals))
+        return replace(objective, style_targets=tuple(replace(target, weights=weights) for target in objective.style_targets))
 
     alike = downsample_to_layers(torch.ones_like(emphasis)[None, None], STYLE_LAYERS)
     done = minimize(
         counting(alike | downsample_to_layers(emphasis[None, None], emphasized)),
         start,
-        name="lbfgs",
-        most=most,
+        optimizer="lbfgs",
+        max_iterations=most,
         tolerance=tolerance,
         first_step=FIRST_STEP_NEARBY,
     )
@@ -275,14 +278,14 @@ def going_on(
 def painted(
     way: str,
     clip: Clip,
-    stylizer: Stylizer,
+    stylizer: OptimizerStylizer,
     first: Tensor,
     *,
     evaluations: int,
     tolerance: float,
     weight: float,
     layers: Sequence[str],
-) -> tuple[list[Tensor], list[Iterate]]:
+) -> tuple[list[Tensor], list[MinimizerIterate]]:
     """Paint the clip.
 
     Args:
@@ -371,7 +374,7 @@ def main() -> None:
                 color=color_quotients,
                 distances=distances,
                 loss=float(np.mean([one.content_loss + one.style_loss for one in done])),
-                evaluations=float(np.mean([one.evaluations for one in done])),
+                evaluations=float(np.mean([one.iterations for one in done])),
                 warping_error=float(np.mean(errors)) if errors is not None else None,
             )
         )

@@ -7,19 +7,23 @@ picture = nstpipe.stylize(content, style, size=512)
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from nstpipe.api import RunResult, run, stylize
+from nstpipe.version import __version__
 
-__version__ = version("nstpipe")
+if TYPE_CHECKING:
+    from nstpipe.api import run, stylize
+    from nstpipe.running.outcome import RunResult
 
 __all__ = ["RunResult", "__version__", "run", "stylize"]
 
 
 def __getattr__(name: str) -> Any:
     # Imported when first used: `import nstpipe.config` must not wait for torch.
+    if name == "RunResult":
+        from nstpipe.running.outcome import RunResult
+
+        return RunResult
     if name in __all__:
         from nstpipe import api
 

@@ -1,69 +1,44 @@
-"""What the commands do, for Python: check, plan, run, and stylize one picture."""
+"""What the commands do, for Python.
+
+Each function imports what executes it when it is called: torch takes seconds to load, and most commands need none of it.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from PIL import Image, ImageOps
+from typing import TYPE_CHECKING, Any
 
 from nstpipe.config import Job, Loaded, Pipeline, load_pipeline, load_right_part
 from nstpipe.config.document import Located
 from nstpipe.config.load import validated
 from nstpipe.config.models import MOST_WORKERS, Color
-from nstpipe.errors import (
-    BusyError,
-    ConfigError,
-    InputError,
-    NstpipeError,
-    OutputError,
-    Problem,
-    UsageError,
-)
-from nstpipe.events import (
-    Emit,
-    Event,
-    ItemFailed,
-    Noticed,
-)
-from nstpipe.journal.clips import Entry
+from nstpipe.errors import BusyError, InputError, UsageError
+from nstpipe.events import Emit, Event, Noticed
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import RunLog
-from nstpipe.journal.records import LatestRun
-from nstpipe.listeners.listener import Listeners
-from nstpipe.listeners.tracking import trackers
-from nstpipe.media.frame import resized, working_size
-from nstpipe.media.pictures.files import limit_megapixels
-from nstpipe.media.tensors import pixels_of, tensor_of
-from nstpipe.motion.flow.methods import flow_method
-from nstpipe.painting.engines import engine_settings
-from nstpipe.painting.task import RunSettings
-from nstpipe.painting.trial import seconds_a_pixel, trial_key
+from nstpipe.listeners.listener import finishing
+from nstpipe.listeners.listeners import Listeners, check_packages
+from nstpipe.media.pictures.pillow import limit_megapixels
 from nstpipe.planning.estimate import Estimate, Trial, estimate
-from nstpipe.planning.eta import Forecast
-from nstpipe.planning.inputs import ignored_settings
-from nstpipe.planning.leftovers import Leftover, find_leftovers, remove
+from nstpipe.planning.leftovers import Cleaning, Leftover, clean_work_folder
 from nstpipe.planning.plan import Plan, plan_pipeline
-from nstpipe.planning.status import JobProgress, job_progress
-from nstpipe.planning.validate import check_inputs
-from nstpipe.report.page import REPORT_NAME, write_report
-from nstpipe.running.run import Run, RunResult
-from nstpipe.style.engine import Engine
-from nstpipe.style.scales import scale_count
-from nstpipe.style.settings import StylePicture
-from nstpipe.style.weights import load_weights
-from nstpipe.system.devices import DEVICE_PATTERN, choose_device
-from nstpipe.system.files import see_that_it_can_be_made
-from nstpipe.system.lock import Holder, holder_of, locked
+from nstpipe.planning.requirements import requirements_of
+from nstpipe.planning.status import JobStatus, Status, pipeline_status
+from nstpipe.planning.validate import Validation, validate_pipeline
+from nstpipe.system.devices import DEVICE_PATTERN, is_cpu
+from nstpipe.system.lock import locked
 from nstpipe.system.stop import Stop
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from nstpipe.running.outcome import RunResult
 
 LOCK_POLL_SECONDS = 0.5
 
@@ -110,18 +85,23 @@ def run(
         OutputError: an output or the work folder cannot be written; a DiskFullError if there is not enough room.
         UsageError: there is no job of that name.
     """
+    from nstpipe.running.executors import executor_for
+    from nstpipe.running.run import Run
+
     settings = _loaded(pipeline, jobs, overrides, workers, device)
     stop = stop or Stop()
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     with ExitStack() as stack:
-        listeners = stack.enter_context(Listeners(settings, name, on_event))
-        for need in _needs(settings):
-            need()
+        listeners = stack.enter_context(finishing(Listeners(settings, name, on_event)))
+        for requirement in requirements_of(settings):
+            requirement()
         _take_lock(stack, settings, wait, stop, listeners)
         journal = stack.enter_context(closing(Journal(settings.work)))
-        log = stack.enter_context(RunLog(settings.work, name))
-        conduct = Run(settings, journal, log, name, stop, listeners, isolated=isolated)
-        return conduct.result(retry_failed=retry_failed, fail_fast=fail_fast)
+        log = stack.enter_context(finishing(RunLog(settings.work, name)))
+        executor = executor_for(settings, isolated=isolated)
+        return Run(settings, journal, log, name, stop, listeners, executor).execute(
+            retry_failed=retry_failed, fail_fast=fail_fast
+        )
 
 
 def _take_lock(stack: ExitStack, pipeline: Pipeline, wait: bool, stop: Stop, on_event: Emit) -> None:
@@ -140,89 +120,21 @@ def _take_lock(stack: ExitStack, pipeline: Pipeline, wait: bool, stop: Stop, on_
             return
 
 
-def check(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = ()) -> tuple[int, tuple[ItemFailed, ...]]:
-    """What `validate` finds of the inputs; what else it finds is an error.
-
-    Args:
-        pipeline: a pipeline.yaml's path, or a pipeline already loaded.
-        overrides: ``key.path=value``, as for ``--set``.
-
-    Returns:
-        How many inputs can be used, and what is wrong with the others.
-
-    Raises:
-        ConfigError: the YAML is wrong.
-        MachineError: weights, device or a package are missing.
-        OutputError: a result or the work folder cannot be written.
-    """
-    found = validate(pipeline, overrides=overrides)
-    if found.problems and not isinstance(pipeline, Pipeline):
-        raise ConfigError(Path(pipeline), found.problems)
-    for error in found.missing:
-        raise error
-    return found.usable, found.failures
-
-
-@dataclass(frozen=True)
-class Validation:
-    """All that is wrong with a pipeline, and with what it reads.
-
-    Attributes:
-        problems: of the file.
-        failures: inputs and paintings that cannot be used, of the jobs that are right.
-        usable: inputs that can be used.
-        missing: what a run would end with at once: weights that are not there, a work folder that is a file, and the like.
-        notices: what the jobs say to no effect.
-    """
-
-    problems: tuple[Problem, ...]
-    failures: tuple[ItemFailed, ...]
-    usable: int
-    missing: tuple[NstpipeError, ...] = ()
-    notices: tuple[str, ...] = ()
-
-
 def validate(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = (), on_event: Emit = _ignore) -> Validation:
-    """Find all that is wrong at once: in the file, on this machine, and by opening the inputs of those jobs that are right.
+    """Find everything that is wrong: in the file, on this machine, and with the inputs of those jobs that are valid.
 
     Args:
-        pipeline: a pipeline.yaml's path, or a pipeline already loaded.
+        pipeline: the path of a pipeline.yaml, or a pipeline that is already loaded.
         overrides: ``key.path=value``, as for ``--set``.
-        on_event: told how far the look at the inputs is.
+        on_event: called with each event that says how far the check is.
     """
     if isinstance(pipeline, Pipeline):
         loaded = Loaded(_loaded(pipeline, (), overrides, None, None), ())
     else:
         loaded = load_right_part(Path(pipeline), overrides)
-    settings = loaded.pipeline
-    if settings is None:
-        return Validation(loaded.problems, (), 0)
-    limit_megapixels(settings.max_megapixels)
-    usable, failures = check_inputs(settings, emit=on_event)
-    missing = {str(error): error for error in _missing(settings)}  # said once, though several settings want it
-    notices = tuple(f"{job.name}: {said}" for job in settings.jobs for said in ignored_settings(job))
-    return Validation(loaded.problems, failures, usable, tuple(missing.values()), notices)
-
-
-def _needs(pipeline: Pipeline) -> Iterator[Callable[[], object]]:
-    """What a run needs of this machine, as checks that raise an error where it is missing."""
-    yield partial(trackers, pipeline, run="")
-    yield partial(choose_device, pipeline.device)
-    yield partial(load_weights, pipeline.weights)
-    for flow in dict.fromkeys(job.temporal.flow for job in pipeline.jobs):
-        yield partial(flow_method, flow, pipeline.device)
-
-
-def _missing(pipeline: Pipeline) -> Iterator[NstpipeError]:
-    """What a run would end with at once."""
-    folders = (pipeline.work, *(job.output if job.input.is_dir() else job.output.parent for job in pipeline.jobs))
-    places = [partial(see_that_it_can_be_made, folder) for folder in dict.fromkeys(folders)]
-    needs: list[Callable[[], object]] = [*_needs(pipeline), *places]
-    for need in needs:
-        try:
-            need()
-        except NstpipeError as error:
-            yield error
+        if loaded.pipeline is not None:
+            limit_megapixels(loaded.pipeline.max_megapixels)
+    return validate_pipeline(loaded, check_packages, emit=on_event)
 
 
 def plan(
@@ -232,7 +144,7 @@ def plan(
     overrides: Sequence[str] = (),
     on_event: Emit = _ignore,
 ) -> Plan:
-    """What `run` would do, with the reasons; see `run` for arguments and errors."""
+    """Say what `run` would do, with the reasons. See `run` for arguments and errors."""
     settings = _loaded(pipeline, jobs, overrides, None, None)
     with closing(Journal(settings.work, repair=False)) as journal:
         planned = plan_pipeline(settings, journal, stop=Stop(), emit=on_event)
@@ -249,112 +161,37 @@ def estimated(
     calibrate: bool = True,
     on_event: Emit = _ignore,
 ) -> Estimate:
-    """What `run` would do, and what that would take; see `run` for arguments and errors.
+    """Say what `run` would do, and how long it would take. See `run` for the other arguments and errors.
 
     Args:
-        pipeline: likewise.
-        jobs: likewise.
-        overrides: likewise.
-        workers: likewise.
-        device: likewise.
-        calibrate: time a few iterations where no earlier run says how fast this machine is; they take some seconds, once.
-        on_event: told how far the look at the inputs is.
+        pipeline: the path of a pipeline.yaml, or a pipeline that is already loaded.
+        jobs: names of the jobs to plan; all of them if empty.
+        overrides: ``key.path=value``, as for ``--set``.
+        workers: processes, instead of the pipeline's own number.
+        device: instead of the pipeline's own.
+        calibrate: time a few iterations where no earlier run says how fast this machine is; this takes some seconds, once.
+        on_event: called with each event that says how far the look at the inputs is.
     """
     settings = _loaded(pipeline, jobs, overrides, workers, device)
-    choose_device(settings.device)
+    is_cpu(settings.device)  # a device that is missing is an error before the inputs are read
     with closing(Journal(settings.work, repair=False)) as journal:
         planned = plan_pipeline(settings, journal, stop=Stop(), emit=on_event)
-        found = estimate(settings, planned, journal, trial=Trial(trial_key, seconds_a_pixel) if calibrate else None)
+        found = estimate(settings, planned, journal, trial=_trial if calibrate else None)
         return replace(found, plan=replace(planned, notices=(*journal.notices, *planned.notices)))
 
 
-@dataclass(frozen=True)
-class JobStatus:
-    """How far a job is.
+def _trial() -> Trial:
+    from nstpipe.painting.trial import seconds_a_pixel, trial_key
 
-    Attributes:
-        job: its name.
-        done: outputs that are made.
-        running: outputs that have been begun and are neither made nor failed.
-        failed: outputs that could not be made.
-        left: outputs that have not been begun.
-        frames: of all its outputs, but for videos that no run has looked at yet.
-        frames_done: of these, those that are stylized.
-        seconds_left: until all is done; None where it is not known, or no run goes on.
-    """
-
-    job: str
-    done: int
-    running: int
-    failed: int
-    left: int
-    frames: int
-    frames_done: int
-    seconds_left: float | None
-
-
-@dataclass(frozen=True)
-class Status:
-    """How far a pipeline is, as far as its runs have written it down.
-
-    Attributes:
-        holder: the run that goes on; None if there is none.
-        jobs: in the order of the pipeline.
-        failures: reason and place in the log, by path of the output.
-        exit_code: of the last run; None if one goes on, was killed, or there was none.
-        clips: those that have been begun and are not done, or have failed, by path of the output.
-    """
-
-    holder: Holder | None
-    jobs: tuple[JobStatus, ...]
-    failures: dict[str, str]
-    exit_code: int | None
-    clips: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
+    return Trial(trial_key, seconds_a_pixel)
 
 
 def status(pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrides: Sequence[str] = ()) -> Status:
-    """How far it is, also while a run goes on; changes nothing, and lists inputs but does not decode them.
+    """Say how far a pipeline is, also during a run. This changes nothing, and lists inputs without decoding them.
 
     See `run` for arguments and errors.
     """
-    settings = _loaded(pipeline, jobs, overrides, None, None)
-    holder = holder_of(settings.work)
-    if not (settings.work / "journal.sqlite").exists():
-        nothing = tuple(JobStatus(job.name, 0, 0, 0, 0, 0, 0, None) for job in settings.jobs)
-        return Status(holder, nothing, {}, None)
-    with closing(Journal(settings.work, read_only=True)) as journal:
-        latest = journal.latest_run()
-        running = latest if holder is not None and latest is not None and latest.finished_at is None else None
-        known = {record.path: record for record in journal.records()}
-        standings = {job.name: job_progress(job, known) for job in settings.jobs}
-        found = [_job_status(name, standing, journal, running) for name, standing in standings.items()]
-        records = [record for standing in standings.values() for record in standing.records]
-        failures = {
-            record.path: f"{record.reason} ({record.log})" if record.log else record.reason
-            for record in records
-            if record.state == "failed"
-        }
-        clips = {
-            record.path: begun
-            for record in records
-            if record.state in ("started", "failed")
-            if (begun := tuple(clip for clip in journal.clips(record.path) if clip.state in ("started", "failed")))
-        }
-    exit_code = latest.exit_code if latest is not None and holder is None else None
-    return Status(holder, tuple(found), failures, exit_code, clips)
-
-
-@dataclass(frozen=True)
-class Cleaning:
-    """What was found that no output needs any more.
-
-    Attributes:
-        leftovers: frames and journals.
-        removed: whether they are gone.
-    """
-
-    leftovers: tuple[Leftover, ...]
-    removed: bool
+    return pipeline_status(_loaded(pipeline, jobs, overrides, None, None))
 
 
 def clean(
@@ -362,26 +199,14 @@ def clean(
     agrees: Callable[[tuple[Leftover, ...]], bool] = lambda _: True,
     on_event: Emit = _ignore,
 ) -> Cleaning:
-    """Remove what waits in the work folder and is needed no more; see `run` for errors.
+    """Delete leftovers from the work folder. See `run` for errors.
 
     Args:
-        pipeline: a pipeline.yaml's path, or a pipeline already loaded.
-        agrees: asked with what was found; whether it is to go.
-        on_event: told how far the look at the inputs is.
+        pipeline: the path of a pipeline.yaml, or a pipeline that is already loaded.
+        agrees: called with what was found; says whether it is to be deleted.
+        on_event: called with each event that says how far the look at the inputs is.
     """
-    settings = _loaded(pipeline, (), (), None, None)
-    if not settings.work.is_dir():
-        agrees(())
-        return Cleaning((), removed=False)
-    with locked(settings.work), closing(Journal(settings.work)) as journal:
-        found = find_leftovers(settings.work, plan_pipeline(settings, journal, stop=Stop(), emit=on_event), journal)
-        removed = agrees(found)
-        for leftover in found if removed else ():
-            try:
-                remove(leftover)
-            except OSError as error:
-                raise OutputError(f"{leftover.path} cannot be removed: {error.strerror}.", "Remove it yourself.") from error
-    return Cleaning(found, removed)
+    return clean_work_folder(_loaded(pipeline, (), (), None, None), agrees, on_event)
 
 
 def report(
@@ -402,6 +227,8 @@ def report(
         InputError: no run has begun yet.
         OutputError: it cannot be written.
     """
+    from nstpipe.report.page import REPORT_NAME, write_report
+
     settings = _loaded(pipeline, jobs, overrides, None, None)
     if not (settings.work / "journal.sqlite").exists():
         raise InputError(f"{settings.work} knows of no run yet.", "`nstpipe run` writes a report at its end.")
@@ -409,31 +236,6 @@ def report(
     with closing(Journal(settings.work, read_only=True)) as journal:
         write_report(settings, journal, path)
     return path
-
-
-def _job_status(job: str, standing: JobProgress, journal: Journal, running: LatestRun | None) -> JobStatus:
-    states = [record.state for record in standing.records]
-    done = [
-        record.frames if record.state == "done" else min(record.frames, journal.frames_of(record.input, record.job))
-        for record in standing.records
-    ]
-    seconds_left = None
-    if running is not None and job in running.jobs:
-        pace = running.jobs[job]
-        frames_left, work_left = pace.planned.frames_left - pace.frames, pace.planned.work_left - pace.work
-        forecast = Forecast(pace.planned.frames, frames_left, work_left, pace.planned.workers, pace.seconds, pace.work)
-        left = forecast.seconds_left()
-        seconds_left = None if left is None else max(0.0, left)
-    return JobStatus(
-        job=job,
-        done=states.count("done"),
-        running=states.count("started"),
-        failed=states.count("failed"),
-        left=states.count("planned") + len(standing.unknown),
-        frames=sum(record.frames for record in standing.records) + sum(not file.is_video for file in standing.unknown),
-        frames_done=sum(done),
-        seconds_left=seconds_left,
-    )
 
 
 def _loaded(
@@ -498,55 +300,47 @@ def stylize(
         ItemError: the picture is too small for VGG19 at this size.
         MachineError: weights or device are missing.
     """
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    from nstpipe.painting.picture import painted_picture
+    from nstpipe.painting.task import RunSettings
+
+    styles = _checked_pictures(content, style)
+    look = {"strength": strength, "scale": scale}
+    top = {"weights": str(weights), "device": device, "seed": seed}
+    settings, job = _settings_of(look, iterations=iterations, color=color, size=size, init=init, **top)
+    pixels = np.asarray(ImageOps.exif_transpose(content).convert("RGB"))
+    paintings = [np.asarray(picture.convert("RGB")) for picture in styles]
+    return Image.fromarray(painted_picture(pixels, paintings, job, RunSettings.of(settings), on_progress))
+
+
+def _checked_pictures(content: Image.Image, style: Image.Image | Sequence[Image.Image]) -> list[Image.Image]:
+    """Return the paintings that `stylize` was given.
+
+    Raises:
+        UsageError: an argument is not a picture, or there is no painting.
+    """
     styles = [style] if isinstance(style, Image.Image) else list(style)
     if not all(isinstance(picture, Image.Image) for picture in (content, *styles)):
         raise UsageError("stylize: content and style should be pictures of PIL, as PIL.Image.open gives them.")
     if not styles:
         raise UsageError("stylize: style is empty; give one picture or more.")
-    if init not in ("matched", "content", "noise", "blank"):
-        raise UsageError(f"stylize: found init={init!r}; allowed are matched, content, noise and blank.")
-    settings, job = _settings_of(
-        style={"strength": strength, "scale": scale},
-        iterations=iterations,
-        color=color,
-        size=size,
-        weights=str(weights),
-        device=device,
-        seed=seed,
-    )
-    engine = Engine(
-        engine_settings(job, RunSettings.of(settings)),
-        [StylePicture(np.asarray(picture.convert("RGB")), 1.0) for picture in styles],
-    )
-    pixels = np.asarray(ImageOps.exif_transpose(content).convert("RGB"))
-    pixels = resized(pixels, working_size((pixels.shape[1], pixels.shape[0]), job.size))
-    original = tensor_of(pixels)
-    stylizer = engine.stylizer(original)
-    seen = stylizer.seen(original)
-    start = stylizer.first_start(seen, init, settings.seed)
-    result = start
-    steps = stylizer.stylize(
-        seen,
-        start,
-        optimizer=job.optimizer.name,
-        most=job.optimizer.first,
-        tolerance=job.optimizer.tolerance,
-        scales=scale_count(job.scales, (pixels.shape[1], pixels.shape[0])),
-    )
-    for iterate in steps:
-        result = iterate.image
-        if on_progress is not None:
-            on_progress(iterate.evaluations, iterate.loss)
-    return Image.fromarray(pixels_of(stylizer.shown(result.cpu(), original)))
+    return styles
 
 
-def _settings_of(*, style: dict[str, Any], iterations: int, color: str, size: int | str, **top: Any) -> tuple[Pipeline, Job]:
-    """The arguments of `stylize`, held to what a pipeline.yaml may say.
+def _settings_of(
+    style: dict[str, Any], *, iterations: int, color: str, size: int | str, init: str, **top: Any
+) -> tuple[Pipeline, Job]:
+    """Return the arguments of `stylize` as settings, checked like a pipeline.yaml.
 
     Raises:
-        UsageError: one of them has a value that it may not have.
+        UsageError: an argument has a value that it may not have.
     """
-    job = {"style": {"images": ["style"], **style}, "optimizer": {"first": iterations}, "color": color, "size": size}
+    if init not in ("matched", "content", "noise", "blank"):
+        raise UsageError(f"stylize: found init={init!r}; allowed are matched, content, noise and blank.")
+    optimizer = {"first": iterations}
+    job = {"style": {"images": ["style"], **style}, "optimizer": optimizer, "color": color, "size": size, "init": init}
     named = {"name": "stylize", "input": "content", "output": "result", **job}
     pipeline, problems = validated(Located.of({"version": 1, "jobs": [named], **top}), {"folder": Path()})
     if problems or pipeline is None:
@@ -561,10 +355,8 @@ __all__ = [
     "JobStatus",
     "Leftover",
     "Plan",
-    "RunResult",
     "Status",
     "Validation",
-    "check",
     "clean",
     "estimated",
     "plan",

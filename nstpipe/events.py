@@ -1,6 +1,6 @@
-"""What happens in a run, as values: written by clips, read by whoever shows or records it.
+"""What happens in a run, as frozen values. Clips emit events; the journal, the log and the listeners read them.
 
-Every event says when it happened (seconds since 1970, `at`), so that it means the same when it is read later.
+Every event has its time (`at`, seconds since 1970), so it means the same when it is read later.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """The root. `as_json` gives the event's name and fields, for one line of ``--json``."""
+    """The base class of all events. `as_json` returns the event's name and fields, for one line of ``--json``."""
 
     at: float = field(default_factory=time.time)
 
     def as_json(self) -> dict[str, Any]:
-        """``{"event": "FrameDone", ...}``, with nothing but JSON's own types."""
+        """Return ``{"event": "FrameDone", ...}``, with JSON's own types only."""
         return {"event": type(self).__name__, **asdict(self)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputsProgressed(Event):
-    """A job's inputs are being opened and looked at, before anything is painted; sent a few times a second at most.
+    """The inputs of a job are being inspected, before anything is painted. Sent at most a few times a second.
 
     Attributes:
-        path: of the input in hand.
-        inputs_done: of the job, those that were looked at.
-        inputs: of the job.
-        share: of the input in hand that was looked at, 0 to 1.
+        path: path of the current input.
+        inputs_done: number of the job's inputs that are inspected.
+        inputs: number of the job's inputs.
+        share: inspected share of the current input, 0 to 1.
     """
 
     job: str
@@ -42,16 +42,16 @@ class InputsProgressed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class JobPlanned(Event):
-    """A job's work is known.
+    """The work of a job is known.
 
     Attributes:
-        job: its name.
-        outputs: files that it makes.
-        outputs_done: of these, those that are done already.
-        frames: in the whole job.
-        frames_left: of these, those still to be stylized.
-        work_left: most iterations times pixels that they may take.
-        workers: processes that its clips can keep busy at the same time.
+        job: name of the job.
+        outputs: number of files that the job makes.
+        outputs_done: number of these files that are done.
+        frames: number of frames in the whole job.
+        frames_left: number of frames that are not stylized yet.
+        work_left: maximum of iterations times pixels that the frames left can take.
+        workers: number of processes that the job's clips can keep busy at the same time.
     """
 
     job: str
@@ -65,12 +65,13 @@ class JobPlanned(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ClipStarted(Event):
-    """Work on a clip begins, or goes on where an earlier run stopped.
+    """Work on a clip starts, or continues where an earlier run stopped.
 
     Attributes:
-        first_frame_index: of the clip, from 0 in the file.
-        next_frame_index: the first one that is not done yet.
-        end_frame_index: the first one that is no longer part of the clip.
+        first_frame_index: first frame of the clip, counted from 0 in the file.
+        next_frame_index: first frame that is not done yet.
+        end_frame_index: first frame after the clip.
+        reason: why the clip is painted.
     """
 
     job: str
@@ -83,7 +84,7 @@ class ClipStarted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class FrameProgressed(Event):
-    """An optimization is under way; sent a few times a second at most."""
+    """A frame is being optimized. Sent at most a few times a second."""
 
     job: str
     path: str
@@ -95,23 +96,23 @@ class FrameProgressed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class FrameDone(Event):
-    """A frame is stylized and on the disk.
+    """A frame is stylized and stored.
 
     Attributes:
-        first_frame_index: of its clip, from 0 in the file.
-        seconds: from the frame's decoding to its file.
-        optimising_seconds: of these, those in which it was optimized; the rest went into waiting for the frame and its flow,
-            into its start, and into writing it.
-        evaluations: iterations spent.
-        most_evaluations: iterations that it might have taken.
-        pixels: of the frame, width times height.
-        loss: the last one's total loss.
-        content_loss: its content part, weighted.
-        style_loss: its style part, weighted; what has come into view counts more.
-        warping_error: flicker: how far the frame is from the one before, moved along the flow, where the flow can be
-            trusted (Lai et al. 2018, section 3.2): mean squared difference of values from 0 to 1, before encoding. None
-            where no flow is used: for a clip's first frame, and where no motion is asked for.
-        is_final: whether this is its result; not in a pass that others follow.
+        first_frame_index: first frame of the clip, counted from 0 in the file.
+        seconds: time from decoding the frame to storing it.
+        optimising_seconds: the part of `seconds` in which the frame was optimized. The rest is the wait for the frame and its
+            flow, the computation of its start, and writing.
+        evaluations: number of iterations used; 0 if the engine does not iterate.
+        most_evaluations: maximum number of iterations.
+        pixels: width times height of the frame.
+        loss: total loss after the last iteration; None if the engine has no loss.
+        content_loss: weighted content part of the loss, or None.
+        style_loss: weighted style part of the loss, or None. New areas count more.
+        warping_error: flicker. Mean squared difference between the frame and the warped frame before it, where the flow is
+            reliable (Lai et al. 2018, section 3.2), with values from 0 to 1, before encoding. None for the first frame of a
+            clip, and where no flow is used.
+        is_final: whether this is the result of the frame; false in a pass that is followed by another.
     """
 
     job: str
@@ -123,19 +124,19 @@ class FrameDone(Event):
     evaluations: int
     most_evaluations: int
     pixels: int
-    loss: float
-    content_loss: float
-    style_loss: float
+    loss: float | None
+    content_loss: float | None
+    style_loss: float | None
     warping_error: float | None = None
     is_final: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputDone(Event):
-    """A result is complete, checked and has its final name.
+    """A result is complete and checked, and has its final name.
 
     Attributes:
-        encode_seconds: for putting its frames together.
+        encode_seconds: time for encoding its frames.
     """
 
     job: str
@@ -149,13 +150,13 @@ class OutputDone(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ItemFailed(Event):
-    """A picture or video could not be done; the others go on.
+    """A picture or video could not be done. The others continue.
 
     Attributes:
-        path: of the input.
-        output: what would have been made; empty where that is not known.
-        attempts: how often it has been tried, in this run and before.
-        tried_now: whether this run has tried it; an earlier failure is not tried again without being asked to.
+        path: path of the input.
+        output: path of the result that was to be made; empty if it is not known.
+        attempts: number of tries, in this run and earlier ones.
+        tried_now: whether this run tried the item. An earlier failure is tried again only with `--retry-failed`.
     """
 
     job: str
@@ -169,12 +170,13 @@ class ItemFailed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class TriedAgain(Event):
-    """Something went wrong that may go right the next time.
+    """A transient error happened, and the work will be tried again.
 
     Attributes:
-        attempt: the one that went wrong, from 1.
-        wait_seconds: until the next one.
-        first_frame_index: of the clip, from 0 in the file; None where it was not a clip, but the making of a file.
+        reason: the error.
+        attempt: number of the failed try, counted from 1.
+        wait_seconds: time until the next try.
+        first_frame_index: first frame of the clip, counted from 0 in the file. None if a file was being encoded.
     """
 
     job: str
@@ -187,7 +189,7 @@ class TriedAgain(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Noticed(Event):
-    """Something that the user should know, and that stops nothing."""
+    """Something that the user should know. It stops nothing."""
 
     job: str
     message: str
@@ -195,13 +197,13 @@ class Noticed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class RunFinished(Event):
-    """The end.
+    """The run has ended.
 
     Attributes:
-        exit_code: as in the README's table.
-        outputs_left: that were not finished, for the run was stopped before.
-        stopped: why it was stopped; empty if it was not.
-        report: the HTML file that tells of it; empty if it could not be written.
+        exit_code: exit code, as in the README's table.
+        outputs_left: number of outputs that are not finished because the run was stopped.
+        stopped: why the run was stopped; empty if it was not.
+        report: path of the HTML report; empty if it could not be written.
     """
 
     exit_code: int

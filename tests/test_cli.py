@@ -115,7 +115,7 @@ class Bad:
 
 BAD_INPUTS = [
     Bad("no such file", {"input": "nowhere.mp4", "output": "out.mp4"}, 65, ("nowhere.mp4 does not exist", "text.mp4")),
-    Bad("text named mp4", {"input": "text.mp4", "output": "out.mp4"}, 65, ("text.mp4 is no video that can be read",)),
+    Bad("text named mp4", {"input": "text.mp4", "output": "out.mp4"}, 65, ("text.mp4 is not a readable video",)),
     Bad("no video stream", {"input": "sound.mp4", "output": "out.mp4"}, 65, ("sound.mp4 has no video stream",)),
     Bad("unreadable style", {"input": "in", "output": "out", "style": "text.mp4"}, 65, ("style.images[0]", "is no picture")),
     Bad("missing style", {"input": "in", "output": "out", "style": "gone.jpg"}, 65, ("gone.jpg does not exist",)),

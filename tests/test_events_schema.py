@@ -14,7 +14,7 @@ from nstpipe.events import Event
 from nstpipe.events_schema import event_types, events_schema
 from tests.making import make_picture, make_video, write_pipeline
 
-REPOSITORY = Path(__file__).parent.parent.parent
+REPOSITORY = Path(__file__).parent.parent
 
 
 def test_the_schema_that_is_kept_is_the_one_that_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,12 +14,13 @@ import nstpipe
 PACKAGE = Path(nstpipe.__file__).parent
 
 ROOMS = (
+    "version",
     "errors",
     "events",
     "events_schema",
     "system",
-    "config",
     "media",
+    "config",
     "journal",
     "style",
     "motion",
@@ -60,7 +61,7 @@ def test_every_room_has_its_place_and_none_is_an_empty_shell() -> None:
     assert rooms == set(ROOMS)
     for room in rooms:
         code = sum(len(module.read_text(encoding="utf-8")) for module in modules() if room_of(module) == room)
-        assert code > 500, room
+        assert code > 500 or room == "version", room
 
 
 @pytest.mark.parametrize("module", [module for module in modules() if not room_of(module).startswith("__")], ids=str)

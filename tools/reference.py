@@ -1,4 +1,4 @@
-"""Writes docs/reference from the commands and the models: `python tools/reference.py`; a test sees that it was done."""
+"""Writes docs/reference and the tables of docs/events.md from the code: `python tools/reference.py`. A test checks them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typer.models import ArgumentInfo
 from nstpipe.cli import app
 from nstpipe.config import json_schema
 from nstpipe.config.models import Job, Pipeline
+from nstpipe.events_schema import described_fields, event_types, events_schema
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 
@@ -23,7 +24,7 @@ def commands() -> str:
     """One section for each command: what it does, an example, its arguments and options."""
     text = NOTE + (
         "# Commands\n\n"
-        "`nstpipe --help` and `nstpipe COMMAND --help` say the same. `nstpipe --version` prints the version, and\n"
+        "`nstpipe --help` and `nstpipe COMMAND --help` show the same text. `nstpipe --version` prints the version.\n"
         "`nstpipe --install-completion` teaches your shell to complete commands, options and job names.\n"
     )
     functions = [info.callback for info in app.registered_commands if info.callback is not None]
@@ -57,11 +58,11 @@ def keys() -> str:
     """A table for each mapping of pipeline.yaml: key, what it takes, default, meaning."""
     text = NOTE + (
         "# Keys of pipeline.yaml\n\n"
-        "What each key takes, and what holds without it. [pipeline.md](../pipeline.md) has examples for what people want, and\n"
+        "The values that each key takes, and its default. [pipeline.md](../pipeline.md) has examples.\n"
         "[pipeline.schema.json](../pipeline.schema.json) is the same for editors.\n"
     )
     definitions = json_schema()["$defs"]
-    sections = [("Of the file", Pipeline), ("Of a job", Job), *_mappings(Pipeline), *_mappings(Job)]
+    sections = [("Keys of the file", Pipeline), ("Keys of a job", Job), *_mappings(Pipeline), *_mappings(Job)]
     for title, model in sections:
         own = Pipeline.model_json_schema() if model is Pipeline else definitions.get(model.__name__) or {}
         properties = own.get("properties") or own["anyOf"][1]["properties"]  # Style has a short form too
@@ -154,6 +155,22 @@ def _bounds(schema: dict[str, Any]) -> Iterator[str]:
         yield f"below {schema['exclusiveMaximum']:g}"
 
 
+def events() -> str:
+    """docs/events.md: the introduction that it has, then a table for each kind of event."""
+    introduction, heading, _ = (FOLDER / EVENTS_PAGE).read_text(encoding="utf-8").partition("## The kinds\n")
+    text = introduction + heading
+    for kind in event_types():
+        sentences, described = described_fields(kind)
+        rules = events_schema()["$defs"][kind.__name__]["properties"]
+        rows = [(f"`{name}`", _type(rules[name]), meaning) for name, meaning in described.items() if name != "at"]
+        text += f"\n### `{kind.__name__}`\n\n{sentences}\n\n" + _table(("field", "type", "means"), rows)
+    return text
+
+
+def _type(rule: dict[str, Any]) -> str:
+    return " or ".join(str(part["type"]) for part in rule.get("anyOf", [rule]))
+
+
 def _table(head: tuple[str, ...], rows: list[Any]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     return "".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |\n" for line in lines)
@@ -163,7 +180,9 @@ MOST = 1e15
 """A bound beyond it is one of the machine, and nobody meets it."""
 
 
-PAGES = {"commands.md": commands, "keys.md": keys}
+EVENTS_PAGE = "../events.md"
+
+PAGES = {"commands.md": commands, "keys.md": keys, EVENTS_PAGE: events}
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from nstpipe import __version__
 from nstpipe.cli.clean import clean
 from nstpipe.cli.init import init
 from nstpipe.cli.options import AsJson, File, JobNames, Overrides, console_for, print_json, write_or_discard
@@ -37,6 +36,7 @@ from nstpipe.errors import (
     UsageError,
 )
 from nstpipe.system.stop import Stop, StopReason
+from nstpipe.version import __version__
 
 app = typer.Typer(
     name="nstpipe",
@@ -57,7 +57,7 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _main(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Repaint videos and folders of pictures in the style of a painting.
@@ -72,17 +72,17 @@ def run(
     pipeline: File,
     job: JobNames = [],  # noqa: B006  # typer reads the default and never changes it
     set_: Overrides = [],  # noqa: B006
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes, instead of the file's own number.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N, instead of the file's own.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Number of worker processes; overrides the file.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; overrides the file.")] = None,
     as_json: AsJson = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but failures.")] = False,
-    until: Annotated[str | None, typer.Option(metavar="HH:MM", help="Stop before this time of the day.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print failures only.")] = False,
+    until: Annotated[str | None, typer.Option(metavar="HH:MM", help="Stop before this time of day.")] = None,
     max_runtime: Annotated[str | None, typer.Option(metavar="TIME", help="Stop within this time, such as 6h or 1h30m.")] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try items again that failed before.")] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first item that fails.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for another run on the same work folder.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until another run on the same work folder ends.")] = False,
 ) -> None:
-    """Do all that is not done yet; safe to run again at any time.
+    """Do everything that is not done yet. Safe to run again at any time.
 
     Example: nstpipe run pipeline.yaml --job street --until 06:30
     """
@@ -90,14 +90,16 @@ def run(
     stop.deadline = _deadline(until, max_runtime, time.time())
     from nstpipe import api
     from nstpipe.events import Event
+    from nstpipe.listeners.json_lines import JsonLines
     from nstpipe.listeners.progress import progress
 
+    json_lines = JsonLines(sys.stdout)
     with progress(console_for(as_json), quiet=quiet) as reporter:
 
         def on_event(event: Event) -> None:
             write_or_discard(lambda: reporter(event), sys.stderr if as_json else sys.stdout)
             if as_json:
-                write_or_discard(lambda: print_json(event.as_json()), sys.stdout)
+                write_or_discard(lambda: json_lines(event), sys.stdout)
 
         result = api.run(
             pipeline,
@@ -154,7 +156,7 @@ def status(
     set_: Overrides = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
-    """Say what is done, running, failed and left, with the time left; also while a run goes on.
+    """Show what is done, running, failed and left, with the time left. Also works during a run.
 
     Example: nstpipe status pipeline.yaml
     """
@@ -189,13 +191,14 @@ def status(
 def report(
     pipeline: File,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where, instead of report.html in the work folder.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Output file; default: report.html in the work folder."),
     ] = None,
     job: JobNames = [],  # noqa: B006
     set_: Overrides = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
-    """Write the HTML report of the latest run again, from the journal; also while a run goes on.
+    """Write the HTML report of the latest run again, from the journal. Also works during a run.
 
     Example: nstpipe report pipeline.yaml -o report.html
     """
@@ -213,21 +216,20 @@ app.command()(clean)
 
 @app.command()
 def metrics(
-    original: Annotated[
-        str, typer.Argument(metavar="ORIGINAL", help="Video, folder or glob that was stylized.", show_default=False)
-    ],
-    stylized: Annotated[str, typer.Argument(metavar="STYLISED", help="What came of it, by whatever tool.", show_default=False)],
-    lags: Annotated[str, typer.Option(metavar="N,N", help="How many frames apart two compared frames are.")] = "1,10",
+    original: Annotated[str, typer.Argument(metavar="ORIGINAL", help="Original video, folder or glob.", show_default=False)],
+    stylized: Annotated[str, typer.Argument(metavar="STYLISED", help="Stylized result, made by any tool.", show_default=False)],
+    lags: Annotated[str, typer.Option(metavar="N,N", help="Distances in frames at which frames are compared.")] = "1,10",
     flow: Annotated[str, typer.Option(help="dis, farneback, raft, or the path of a RAFT state dict.")] = "dis",
-    size: Annotated[int, typer.Option(help="Longest side in pixels at which they are compared.")] = 512,
+    size: Annotated[int, typer.Option(help="Longest side in pixels for the comparison.")] = 512,
     style: Annotated[
-        list[Path], typer.Option("--style", metavar="PAINTING", help="Measure the distance to this style; may be repeated.")
+        list[Path],
+        typer.Option("--style", metavar="PAINTING", help="Also measure the distance to this painting; may be repeated."),
     ] = [],  # noqa: B006
-    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the figures over time.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Plot the figures over time.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Measure a result: flicker, drift, and style and content distance; of any two videos or folders.
+    """Measure how steady a result is: flicker, drift, and style and content distance. Works on any two videos or folders.
 
     Example: nstpipe metrics city.mp4 out/city.mp4 --style starry_night.jpg --plot flicker.png
     """
@@ -261,9 +263,9 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 @app.command()
 def schema(
-    events: Annotated[bool, typer.Option("--events", help="Of the lines that `nstpipe run --json` prints.")] = False,
+    events: Annotated[bool, typer.Option("--events", help="Print the schema of the lines of `nstpipe run --json`.")] = False,
 ) -> None:
-    """Print the JSON Schema of pipeline.yaml, for editors; or of a run's events.
+    """Print the JSON Schema of pipeline.yaml for editors, or of the events of a run.
 
     Example: nstpipe schema > pipeline.schema.json
     """
@@ -275,7 +277,7 @@ def schema(
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """Say what this machine has, what is missing, and how to get it.
+    """Show what this machine has, what is missing, and how to get it.
 
     Example: nstpipe doctor
     """

@@ -14,12 +14,12 @@ from nstpipe.cli.options import AsJson, File, console_for, print_json, write_or_
 
 def clean(
     pipeline: File,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove them unasked.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove what waits in the work folder and is needed no more, such as frames of settings that were changed midway.
+    """Delete leftovers from the work folder, such as frames of settings that were changed midway.
 
-    What is not done yet keeps its frames. Without a terminal and without --yes it only says what could go.
+    Frames of unfinished work stay. Without a terminal and without --yes, it only lists what could be deleted.
 
     Example: nstpipe clean pipeline.yaml
     """

@@ -22,20 +22,20 @@ def init(
     ] = None,
     style: Annotated[
         list[Path],
-        typer.Option("--style", metavar="PICTURE", help="A painting; with several, a job for each.", show_default=False),
+        typer.Option("--style", metavar="PICTURE", help="A painting; may be repeated for one job each.", show_default=False),
     ] = [],  # noqa: B006  # typer reads the default and never changes it
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FOLDER", help="Where results go; default: out, beside the file.")
+        Path | None, typer.Option("--output", metavar="FOLDER", help="Folder for the results; default: out, beside the file.")
     ] = None,
     size: Annotated[
         str | None,
         typer.Option(metavar="PIXELS", help="Longest side of the results, or native; default: 512, or less for small inputs."),
     ] = None,
-    file: Annotated[Path, typer.Option("--file", "-o", metavar="FILE", help="What to write.")] = Path("pipeline.yaml"),
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; take the defaults.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
+    file: Annotated[Path, typer.Option("--file", "-o", metavar="FILE", help="File to write.")] = Path("pipeline.yaml"),
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; use the defaults.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Look at your inputs and write a commented pipeline.yaml for them; asks for what is not given.
+    """Inspect your inputs and write a commented pipeline.yaml for them. Asks for what is not given.
 
     Example: nstpipe init holiday.mp4 streetview --style starry_night.jpg
     """

@@ -29,16 +29,18 @@ def jobs_in(context: typer.Context) -> list[str]:
         return []
 
 
-File = Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline.yaml.", show_default=False)]
+File = Annotated[Path, typer.Argument(metavar="PIPELINE", help="Path of the pipeline.yaml.", show_default=False)]
 JobNames = Annotated[
     list[str],
-    typer.Option("--job", metavar="NAME", help="Do this job only; may be repeated.", autocompletion=jobs_in),
+    typer.Option("--job", metavar="NAME", help="Only this job; may be repeated.", autocompletion=jobs_in),
 ]
 Overrides = Annotated[
     list[str],
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in jobs.street.size=256; may be repeated."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as jobs.street.size=256; may be repeated."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout; text for people on stderr.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object per line on stdout; text for people goes to stderr.")
+]
 
 WIDE = 10_000
 """Columns of a table that no terminal folds: whoever reads it from a pipe wants a line for each row."""

@@ -41,16 +41,16 @@ def plan(
     pipeline: File,
     job: JobNames = [],  # noqa: B006  # typer reads the default and never changes it
     set_: Overrides = [],  # noqa: B006
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes, instead of the file's own number.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N, instead of the file's own.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Number of worker processes; overrides the file.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; overrides the file.")] = None,
     calibrate: Annotated[
-        bool, typer.Option(help="Time a few iterations where no earlier run says how fast this machine is; kept.")
+        bool, typer.Option(help="Time a few iterations if no earlier run shows how fast this machine is. The result is kept.")
     ] = True,
-    every: Annotated[bool, typer.Option("--all", help="A row for each picture and shot, however many.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Show a row for each picture and shot, however many.")] = False,
     as_json: AsJson = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but what cannot be done.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print failures only.")] = False,
 ) -> None:
-    """Say what `run` would do, why, and how long it would take, without doing it.
+    """Show what `run` would do, why, and how long it would take. Does nothing.
 
     Example: nstpipe plan pipeline.yaml
     """

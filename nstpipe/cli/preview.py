@@ -21,34 +21,36 @@ if TYPE_CHECKING:
 def preview(
     pipeline: File,
     job: Annotated[
-        str, typer.Option(metavar="NAME", help="Whose settings; default: the file's first job.", autocompletion=jobs_in)
+        str,
+        typer.Option(
+            metavar="NAME", help="Job whose settings are used; default: the first job of the file.", autocompletion=jobs_in
+        ),
     ] = "",
-    frame: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Which frame or picture of the job's input, counted from 1.")
-    ] = 1,
+    frame: Annotated[int, typer.Option(min=1, metavar="N", help="Frame or picture of the job's input, counted from 1.")] = 1,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Default: preview_JOB_N.png in the current folder."),
+        typer.Option("--output", "-o", metavar="FILE", help="Output file; default: preview_JOB_N.png in the current folder."),
     ] = None,
     set_: Overrides = [],  # noqa: B006  # typer reads the default and never changes it
     grid: Annotated[
         list[str],
         typer.Option(
             metavar="KEY=VALUE,…",
-            help="Paint it once for each value and lay out a proof sheet; twice for two directions. "
-            "KEY is a job's key, or its end: strength for style.strength.",
+            help="Paint the frame once for each value and make a proof sheet; give it twice for rows and columns. "
+            "KEY is a job's key or the end of one: strength means style.strength.",
         ),
     ] = [],  # noqa: B006
-    before_after: Annotated[bool, typer.Option("--before-after", help="Put the original beside it.")] = False,
+    before_after: Annotated[bool, typer.Option("--before-after", help="Put the original beside the result.")] = False,
     iterations: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Iterations at most; default: 30, or the job's if fewer.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Maximum number of iterations; default: 30, or fewer if the job has fewer."),
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="As many iterations as the job itself.")] = False,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N, instead of the file's own.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Run as many iterations as the job itself.")] = False,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; overrides the file.")] = None,
 ) -> None:
-    """Paint one frame with a job's settings, at once; leaves the work folder and the results alone.
+    """Paint one frame with a job's settings, at once. The work folder and the results are not touched.
 
-    It stops after fewer iterations than a run, which is enough to judge the look; --full does them all.
+    A preview stops after fewer iterations than a run, which is enough to judge the look. --full runs all of them.
 
     Example: nstpipe preview pipeline.yaml --job street --grid strength=0.5,1,2 --grid scale=0.7,1,1.4
     """
@@ -100,8 +102,8 @@ def _shown(cells: int) -> Iterator[Emit]:
             nonlocal done
             if isinstance(event, FrameDone):
                 done += 1
-                bar.update(task, atomic_write=done)
+                bar.update(task, completed=done)
             elif isinstance(event, FrameProgressed):
-                bar.update(task, atomic_write=done + event.evaluations / event.most_evaluations)
+                bar.update(task, completed=done + event.evaluations / event.most_evaluations)
 
         yield emit

@@ -12,15 +12,17 @@ from nstpipe.cli.options import File, console_for
 
 def schedule(
     pipeline: File,
-    begins: Annotated[str, typer.Option("--from", metavar="HH:MM", help="When a run begins, every night.")],
-    ends: Annotated[str, typer.Option("--until", metavar="HH:MM", help="Before which it ends.")],
+    begins: Annotated[str, typer.Option("--from", metavar="HH:MM", help="Time at which each run starts.")],
+    ends: Annotated[str, typer.Option("--until", metavar="HH:MM", help="Time before which each run ends.")],
     kind: Annotated[
         Literal["systemd", "cron", "windows"] | None,
-        typer.Option(help="Which scheduler; default: the one that this machine has.", show_default=False),
+        typer.Option(help="Scheduler; default: the one of this machine.", show_default=False),
     ] = None,
-    install: Annotated[bool, typer.Option("--install", help="Hand it to the scheduler; without, it is only printed.")] = False,
+    install: Annotated[
+        bool, typer.Option("--install", help="Install the schedule; without this option it is only printed.")
+    ] = False,
 ) -> None:
-    """Run a pipeline every night: print a systemd timer, a cron line or a Windows task, or install it.
+    """Run a pipeline every night: print or install a systemd timer, a cron line or a Windows task.
 
     Example: nstpipe schedule pipeline.yaml --from 22:00 --until 06:30 --install
     """

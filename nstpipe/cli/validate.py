@@ -21,9 +21,9 @@ def validate(
     set_: Overrides = [],  # noqa: B006  # typer reads the default and never changes it
     as_json: AsJson = False,
 ) -> None:
-    """Check the file and what it needs of this machine, and open every input and painting; paint nothing.
+    """Check the file and this machine, and open every input and painting. Paints nothing.
 
-    All that is wrong stands in one table.
+    Lists every problem in one table.
 
     Example: nstpipe validate pipeline.yaml
     """

@@ -14,7 +14,8 @@ import torch
 from nstpipe.errors import MachineError
 from nstpipe.media.video import ffmpeg
 from nstpipe.style.precision import bfloat16_speedup, choose_precision, has_native_bfloat16
-from nstpipe.style.weights import bundled_path, load_weights
+from nstpipe.style.weights import load_weights
+from nstpipe.style.weights_files import bundled_path
 from nstpipe.system.devices import choose_device
 from nstpipe.system.memory import memory
 

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nstpipe.config.models import PICTURE_SUFFIXES
 from nstpipe.errors import InputError, ItemError, UsageError
 from nstpipe.media.detect import is_hidden, is_moving, natural_key
 from nstpipe.media.frame import Pixels, Source, in_eight_bits, resized, working_size
 from nstpipe.media.pictures.files import PictureSource, read_picture
+from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
 from nstpipe.media.tensors import tensor_of
 from nstpipe.media.video.decode import VideoSource
 from nstpipe.media.video.probe import probe
@@ -26,10 +26,11 @@ from nstpipe.motion.flow.method import for_flow
 from nstpipe.motion.flow.methods import flow_method
 from nstpipe.motion.metrics import Coherence, Range, Tone, coherence
 from nstpipe.motion.motion import motion_between
-from nstpipe.style.engine import Engine
 from nstpipe.style.losses import Moments, content_distance, gram_distance
-from nstpipe.style.objective import FeatureExtractor
-from nstpipe.style.settings import EngineSettings, StylePicture
+from nstpipe.style.network import Network, network_of
+from nstpipe.style.paintings import PaintingMoments
+from nstpipe.style.settings import EngineSettings, RegionPaint, StylePicture
+from nstpipe.style.tile_budget import TileBudget
 from nstpipe.style.tiles import Measured
 from nstpipe.style.tiles import measure as measured
 from nstpipe.system.files import is_numbered, suggest_path
@@ -158,7 +159,7 @@ def measure(
     find_flow = flow_method(flow, device)
     try:
         pair = _Pair.opened(original, stylized, size)
-        judge = _Judge(_engine(paintings, weights, device), bool(paintings), pair.count)
+        judge = _Judge(_network(weights, device), paintings, pair.count)
         measured = coherence(
             judge.watched(pair.frames()),
             tuple(lags),
@@ -276,7 +277,7 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _engine(paintings: Sequence[Path], weights: str | Path, device: str) -> Engine:
+def _network(weights: str | Path, device: str) -> Network:
     settings = EngineSettings(
         weights=weights,
         device=device,
@@ -289,15 +290,18 @@ def _engine(paintings: Sequence[Path], weights: str | Path, device: str) -> Engi
         style_scale=1.0,
         total_variation=0.0,
     )
-    return Engine(settings, [StylePicture(in_eight_bits(read_picture(path)[0]), 1.0) for path in paintings])
+    return network_of(settings)
 
 
 class _Judge:
     """Looks at some of the frames that pass, and remembers how far they are from content and style."""
 
-    def __init__(self, engine: Engine, has_style: bool, count: int) -> None:
-        self._engine = engine
-        self._has_style = has_style
+    def __init__(self, network: Network, paintings: Sequence[Path], count: int) -> None:
+        self._network = network
+        self._tile_budget = TileBudget(network, (CONTENT_LAYER,))
+        styles = tuple(StylePicture(in_eight_bits(read_picture(path)[0]), 1.0) for path in paintings)
+        self._paintings = PaintingMoments(network, self._tile_budget, STYLE_LAYERS, RegionPaint(styles))
+        self._has_style = bool(styles)
         self._indices = {round(place) for place in np.linspace(0, count - 1, min(count, DISTANCE_FRAMES))}
         self._content: list[float] = []
         self._style: list[float] = []
@@ -311,11 +315,11 @@ class _Judge:
 
     @torch.no_grad()
     def _look(self, original: Tensor, result: Tensor) -> None:
-        engine = self._engine
-        if min(original.shape[-2:]) < engine.network.smallest_side:
+        smallest_side = self._network.vgg.smallest_side
+        if min(original.shape[-2:]) < smallest_side:
             raise ItemError(
                 f"the frames are compared at {original.shape[-1]}x{original.shape[-2]} pixels; VGG19 needs "
-                f"{engine.network.smallest_side} on the shorter side.",
+                f"{smallest_side} on the shorter side.",
                 "Give a larger --size.",
             )
         targets, found = self._targets(max(original.shape[-2:])), self._measured(result)
@@ -325,15 +329,14 @@ class _Judge:
         self._style += [_mean(distances)] if distances else []
 
     def _measured(self, image: Tensor, *, grams: bool = True) -> Measured:
-        engine = self._engine
-        view = FeatureExtractor(engine.network, engine.preprocessing)
         # In tiles where the memory asks for it, as when painting.
-        side = engine.tile_side(*image.shape[-2:], is_optimized=False) or max(image.shape[-2:])
+        side = self._tile_budget.tile_side(*image.shape[-2:], is_optimized=False) or max(image.shape[-2:])
         wanted = frozenset(STYLE_LAYERS) if grams and self._has_style else frozenset[str]()
-        return measured(view, image.to(engine.device), side, styles=wanted, activations=frozenset({CONTENT_LAYER}))
+        layers = frozenset({CONTENT_LAYER})
+        return measured(self._network.features(), image.to(self._network.device), side, styles=wanted, activations=layers)
 
     def _targets(self, longest: int) -> Mapping[str, Moments]:
-        return self._engine.stylizer(None).style_targets(longest) if self._has_style else {}
+        return self._paintings.targets(longest) if self._has_style else {}
 
     @property
     def distances(self) -> Distances:

@@ -16,19 +16,22 @@ from pydantic import BaseModel
 
 from nstpipe.config import Job, Pipeline, load_pipeline
 from nstpipe.config.document import DocumentError, parse
-from nstpipe.config.models import PICTURE_SUFFIXES
 from nstpipe.errors import ConfigError, InputError, ItemError, UsageError
 from nstpipe.events import Emit, FrameDone
 from nstpipe.media.frame import Pixels, Source, in_eight_bits, resized, working_size
-from nstpipe.media.pictures.files import PictureSource, limit_megapixels
+from nstpipe.media.pictures.files import PictureSource
+from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
+from nstpipe.media.pictures.pillow import limit_megapixels
 from nstpipe.media.video.decode import VideoSource
-from nstpipe.media.video.probe import VideoInfo, probe
+from nstpipe.media.video.info import VideoInfo
+from nstpipe.media.video.probe import probe
 from nstpipe.painting.frames import painted_frames
 from nstpipe.painting.start import Pass
 from nstpipe.painting.task import ClipTask, RunSettings
 from nstpipe.planning.inputs import InputFile, find_inputs, matches_parts
-from nstpipe.planning.inspect import check_pictures, masks_of, rate_of
+from nstpipe.planning.inspect import check_pictures, masks_of
 from nstpipe.planning.outputs import Clip, InputInfo, Output
+from nstpipe.planning.videos import rate_of
 from nstpipe.system.files import atomic_write
 
 PREVIEW_EVALUATIONS = 30

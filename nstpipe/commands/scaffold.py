@@ -13,11 +13,13 @@ from pathlib import Path
 import yaml
 
 from nstpipe.config import load_pipeline
-from nstpipe.config.models import ANIMATION_SUFFIXES, LARGEST_SIZE, PICTURE_SUFFIXES, SMALLEST_SIZE, Job, Style, StyleImage
+from nstpipe.config.models import LARGEST_SIZE, SMALLEST_SIZE, Job, Style, StyleImage
 from nstpipe.errors import ConfigError, ItemError, NstpipeError, UsageError
 from nstpipe.media.detect import holds_video
 from nstpipe.media.pictures.files import picture_size, read_picture
+from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
 from nstpipe.media.pictures.metadata import is_full_panorama
+from nstpipe.media.video.containers import ANIMATION_SUFFIXES
 from nstpipe.media.video.probe import probe
 from nstpipe.planning.inputs import find_inputs
 from nstpipe.system.files import atomic_write, suggest_path

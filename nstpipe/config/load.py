@@ -15,8 +15,9 @@ from pydantic import ValidationError
 
 from nstpipe.config.document import MOST_CHARACTERS, UNREAD, DocumentError, Located, below, parse
 from nstpipe.config.messages import problems_of
-from nstpipe.config.models import VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES, Job, Pipeline
+from nstpipe.config.models import Job, Pipeline
 from nstpipe.errors import ConfigError, Problem
+from nstpipe.media.video.containers import VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES
 from nstpipe.system.files import MOST_NAMED
 
 MOST_JOBS = 10_000

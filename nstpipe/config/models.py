@@ -22,24 +22,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from nstpipe.media.video.containers import CODECS, VIDEO_CODECS_BY_SUFFIX
 from nstpipe.system.devices import DEVICE_PATTERN
-
-VIDEO_CODECS_BY_SUFFIX: dict[str, tuple[str, ...]] = {
-    ".mp4": ("libx264", "libx265", "libsvtav1"),
-    ".mov": ("libx264", "libx265", "prores"),
-    ".mkv": ("libx264", "libx265", "libsvtav1", "ffv1", "prores"),
-    ".webm": ("libsvtav1",),
-}
-"""Containers that are written, and the codecs each takes; the first one is its default."""
-
-CODECS = tuple(dict.fromkeys(codec for codecs in VIDEO_CODECS_BY_SUFFIX.values() for codec in codecs))
-
-ANIMATION_SUFFIXES = (".gif", ".webp")
-"""Moving pictures, which are read and written like videos; one of a single frame is a picture."""
-
-
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".gif", ".avif", ".heic", ".heif", ".jfif", ".bmp")
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv")
 
 SMALLEST_SIZE = 32
 """Pixels on the longest side; below it relu5_1 has no pixel left for a common aspect ratio."""
@@ -133,10 +117,10 @@ class _Model(BaseModel):
 
 
 class StyleImage(_Model):
-    """One picture whose style is wanted."""
+    """One painting of a style."""
 
     path: FilePath = Field(description="The painting.")
-    weight: PositiveNumber = Field(default=1.0, description="Its share, beside the other pictures' weights.")
+    weight: PositiveNumber = Field(default=1.0, description="Its weight relative to the other paintings.")
 
     @model_validator(mode="before")
     @classmethod
@@ -148,15 +132,17 @@ class Style(_Model):
     """The style to paint in."""
 
     images: Annotated[tuple[StyleImage, ...], Field(strict=False, min_length=1)] = Field(
-        description="One or more paintings; paths, or path and weight."
+        description="One or more paintings: paths, or path and weight."
     )
-    strength: PositiveNumber = Field(default=1.0, description="1.0 is the tuned default; more is more style.")
+    strength: PositiveNumber = Field(
+        default=1.0, description="Strength of the style. 1.0 is the tuned default; more is more style."
+    )
     scale: Annotated[float, Field(ge=0.1, le=4)] = Field(
         default=1.0, description="Size of the brush strokes relative to the frame."
     )
     distance: StyleDistance = Field(
         default="gram",
-        description="How style is compared: gram, as in the paper, or wasserstein, between means and covariances.",
+        description="How styles are compared: gram, as in the paper, or wasserstein, which compares means and covariances.",
     )
     layers: LayerWeights = Field(
         default={"relu1_1": 1, "relu2_1": 1, "relu3_1": 1, "relu4_1": 1, "relu5_1": 1},
@@ -170,12 +156,14 @@ class Style(_Model):
 
 
 class RegionStyle(_Model):
-    """The style of a region; its layers and distance are those of the job's style."""
+    """The style of a region. Its layers and distance are those of the job's style."""
 
     images: Annotated[tuple[StyleImage, ...], Field(strict=False, min_length=1)] = Field(
-        description="One or more paintings; paths, or path and weight."
+        description="One or more paintings: paths, or path and weight."
     )
-    strength: PositiveNumber = Field(default=1.0, description="1.0 is the tuned default; more is more style.")
+    strength: PositiveNumber = Field(
+        default=1.0, description="Strength of the style. 1.0 is the tuned default; more is more style."
+    )
     scale: Annotated[float, Field(ge=0.1, le=4)] = Field(
         default=1.0, description="Size of the brush strokes relative to the frame."
     )
@@ -196,16 +184,16 @@ class Region(_Model):
     """A part of the frame with a style of its own."""
 
     mask: FilePath = Field(
-        description="A picture, white where the region is; or a folder of them, one for each frame of a video in natural "
-        "order, or one for each picture, by its name."
+        description="A picture that is white where the region is, or a folder of such pictures: one for each frame of a video, "
+        "in natural order, or one for each picture, with the same name."
     )
     style: Annotated[RegionStyle | None, BeforeValidator(_style_or_keep)] = Field(
-        description="A painting's path, or images, strength and scale; `keep` leaves the region as it is."
+        description="A painting's path, or images, strength and scale. `keep` leaves the region as it is."
     )
 
 
 class Content(_Model):
-    """What is kept of the input."""
+    """How the content of the input is described."""
 
     layers: LayerWeights = Field(
         default={"relu4_2": 1}, description="VGG19's layers that describe the content, each with its weight."
@@ -217,17 +205,17 @@ class Optimizer(_Model):
 
     name: Literal["lbfgs", "adam"] = Field(default="lbfgs", description="L-BFGS needs far fewer iterations than Adam.")
     first: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        default=200, description="Most iterations for the first frame of a clip, and for a picture of a folder."
+        default=200, description="Maximum number of iterations for the first frame of a clip, and for a picture of a folder."
     )
     next: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=30,
-        description="Most iterations for each later frame of a clip; of one a third of which is new, up to a third of `first`, "
-        "if that is more.",
+        description="Maximum number of iterations for each later frame of a clip. A frame with new areas may take more: if a "
+        "third of it is new, up to a third of `first`.",
     )
     tolerance: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.001,
-        description="Stop when the loss falls by less than this share an iteration, or by less than 2.5 times that in a later "
-        "frame, whose work the next one goes on with; 0 never stops early.",
+        description="Stop when the loss falls by less than this share in an iteration. Later frames stop at 2.5 times this "
+        "value, because the next frame continues from them. 0 never stops early.",
     )
 
 
@@ -241,26 +229,27 @@ Lag = Annotated[int, Field(ge=1, le=LONGEST_LAG)]
 
 
 class Temporal(_Model):
-    """What ties the frames of a clip together."""
+    """How the frames of a clip are held together."""
 
     init: Literal["warped", "previous", "content"] = Field(
         default="warped",
-        description="Where a later frame starts: from the previous result moved along the optical flow, from the "
-        "previous result as it is, or like a first frame.",
+        description="Start of a later frame: warped, from the previous result warped along the optical flow; previous, from "
+        "the previous result as it is; content, like a first frame.",
     )
     weight: Share = Field(
-        default=1.0, description="How firmly a frame holds on to the moved previous result; 0 for not at all."
+        default=1.0,
+        description="Weight of the temporal loss, which holds a frame to the warped previous result. 0 is off.",
     )
     lags: Annotated[tuple[Lag, ...], Field(strict=False, min_length=1, max_length=8), AfterValidator(_rising)] = Field(
         default=(1,),
-        description="How many frames back the results are that a frame holds on to; a longer one counts where the nearer "
-        "ones cannot be seen. Rising, and 1 is the first.",
+        description="How many frames back the results are that a frame is held to, in rising order and beginning with 1. A "
+        "longer lag counts where the nearer frames cannot be seen.",
     )
     passes: Annotated[int, Field(ge=1, le=16)] = Field(
-        default=1, description="How often a clip is painted over, in alternating direction; the last time forwards."
+        default=1, description="How often a clip is painted over. The direction alternates, and the last pass runs forwards."
     )
     flow: Annotated[Literal["dis", "farneback", "raft"] | FilePath, _keyword_or_path("dis", "farneback", "raft")] = Field(
-        default="dis", description="The optical flow: dis, farneback, raft, or the path of a RAFT state dict."
+        default="dis", description="Optical flow method: dis, farneback, raft, or the path of a RAFT state dict."
     )
 
     @property
@@ -273,14 +262,14 @@ class Encode(_Model):
     """How a video is encoded."""
 
     codec: Annotated[str, _one_of(*CODECS), WithJsonSchema({"type": "string", "enum": list(CODECS)})] | None = Field(
-        default=None, description="The encoder, by ffmpeg's name. Default: libx264, for .webm libsvtav1."
+        default=None, description="Encoder, by its ffmpeg name. Default: libx264, or libsvtav1 for .webm."
     )
     crf: Annotated[int, Field(ge=0, le=63)] | None = Field(
-        default=None, description="Constant rate factor: lower is better and larger. Default: 18, for libsvtav1 25."
+        default=None, description="Constant rate factor: lower is better and larger. Default: 18, or 25 for libsvtav1."
     )
-    preset: str | None = Field(default=None, pattern=r"^[a-z0-9]+$", description="The encoder's preset.")
+    preset: str | None = Field(default=None, pattern=r"^[a-z0-9]+$", description="Preset of the encoder.")
     pix_fmt: str | None = Field(
-        default=None, pattern=r"^[a-z0-9]+$", description="The pixel format. Default: yuv420p, for prores yuv422p10le."
+        default=None, pattern=r"^[a-z0-9]+$", description="Pixel format. Default: yuv420p, or yuv422p10le for prores."
     )
 
     def codec_for(self, suffix: str) -> str:
@@ -291,68 +280,70 @@ class Encode(_Model):
 class Job(_Model):
     """One input, one style, one output."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = Field(description="Unique; letters, digits, - and _.")
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = Field(description="Unique name: letters, digits, - and _.")
     input: FilePath = Field(description="A video, a folder of pictures, or a glob of either.")
     output: FilePath = Field(description="A video for one video, a folder for a folder or a glob.")
     style: Style = Field(description="A painting's path, or the settings in full.")
     size: Annotated[int, Field(ge=SMALLEST_SIZE, le=LARGEST_SIZE)] | Literal["native"] = Field(
-        default=512, description="Longest side in pixels; `native` keeps the input's own."
+        default=512, description="Longest side in pixels. `native` keeps the size of the input."
     )
     include: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = Field(
-        default=None, description="Which files of the input folder, as globs. Default: every picture in it."
+        default=None, description="Files of the input folder to paint, as globs. Default: every picture in it."
     )
     exclude: Annotated[tuple[str, ...], Field(strict=False)] = Field(
-        default=(), description="Which files of the input folder to leave out, as globs."
+        default=(), description="Files of the input folder to leave out, as globs."
     )
     regions: Annotated[tuple[Region, ...], Field(strict=False)] = Field(
         default=(),
-        description="Parts of the frame with a style of their own, or none; the first one counts where they overlap, and "
-        "the job's style has the rest.",
+        description="Parts of the frame with their own style. Where regions overlap, the first one counts. The job's style "
+        "covers the rest.",
     )
     content: Content = Content()
     color: Color = Field(
         default="style",
-        description="Whose colors the result has: the style's; the content's, with only luminance painted anew; or "
-        "matched: the paintings take the content's colors first.",
+        description="Colors of the result. style: the painting's. content: the input's own; only luminance is painted. "
+        "matched: the painting is first recolored to the input's colors.",
     )
     init: Annotated[
         Literal["matched", "content", "noise", "blank"] | FilePath, _keyword_or_path("matched", "content", "noise", "blank")
     ] = Field(
         default="matched",
-        description="Where the first frame of a clip starts: matched (the content in the style's colors), content, "
+        description="Where the first frame of a clip starts: matched (the content in the colors of the style), content, "
         "noise, blank, or the path of a picture.",
     )
-    total_variation: Share = Field(default=1.0, description="How much neighboring pixels are held alike; 0 for not at all.")
+    total_variation: Share = Field(
+        default=1.0, description="Weight of the total variation loss, which smooths grain. 0 turns it off."
+    )
     panorama: Literal["auto", "wrapped", "flat"] = Field(
         default="auto",
-        description="Whether left and right edge belong together: auto asks the picture's XMP for a full 360°.",
+        description="Whether the left and right edges belong together. auto checks the picture's XMP for a full 360°.",
     )
     scales: Annotated[int, Field(ge=1, le=8)] | Literal["auto"] = Field(
         default="auto",
-        description="Sizes at which a first frame or a picture is painted, each twice the one before: large strokes come "
-        "from the small ones. auto is chosen from the size; 1 paints at the full size alone.",
+        description="Number of sizes at which a first frame or a picture is painted, each twice the one before. Small sizes "
+        "give large strokes. auto chooses by the size; 1 paints at the full size only.",
     )
-    pooling: Pooling = Field(default="max", description="VGG19's pooling.")
+    pooling: Pooling = Field(default="max", description="Pooling of VGG19.")
     padding: Padding = Field(
-        default="replicate", description="What VGG19 sees beyond the edge; zeros leave a visible frame around the picture."
+        default="replicate", description="What VGG19 sees beyond the edge. zeros leaves a visible frame around the picture."
     )
     optimizer: Optimizer = Optimizer()
     temporal: Temporal = Temporal()
     shots: Literal["auto", "none"] = Field(
-        default="auto", description="auto splits a video at its cuts, and each shot starts afresh; none does not."
+        default="auto", description="auto splits a video at its cuts, and each shot starts afresh. none treats it as one shot."
     )
     link: Literal["auto", "none"] = Field(
         default="auto",
         description="auto starts a picture of a folder from the one before it, where the optical flow between the two is "
-        "reliable; none starts each afresh.",
+        "reliable. none starts each picture afresh.",
     )
     encode: Encode = Encode()
     rate: Annotated[float, Field(ge=0.01, le=1000)] = Field(
-        default=25.0, description="Frames a second of numbered pictures, such as frame_%05d.png; a video has its own."
+        default=25.0, description="Frames per second of numbered pictures, such as frame_%05d.png. A video has its own rate."
     )
-    audio: Literal["copy", "none"] = Field(default="copy", description="Copy the sound of a video, or leave it out.")
+    audio: Literal["copy", "none"] = Field(default="copy", description="copy keeps the sound of a video; none drops it.")
     metadata: Literal["keep", "strip"] = Field(
-        default="keep", description="Keep EXIF, GPS, ICC, XMP and a video's tags, or write none."
+        default="keep", description="keep writes EXIF, GPS, ICC, XMP and the tags of a video; strip writes none."
     )
 
 
@@ -374,32 +365,32 @@ def _prometheus_file(value: Path) -> Path:
 
 
 class Track(_Model):
-    """Where loss curves go, for those who track experiments."""
+    """Experiment trackers that receive loss curves."""
 
     tensorboard: FilePath | None = Field(
-        default=None, description="Folder for TensorBoard, in which each run gets its own; needs nstpipe[tensorboard]."
+        default=None, description="Folder for TensorBoard. Each run gets a subfolder. Needs nstpipe[tensorboard]."
     )
     wandb: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")] | None = Field(
-        default=None, description="Project in Weights & Biases; needs nstpipe[wandb]. WANDB_MODE=offline keeps it here."
+        default=None, description="Project in Weights & Biases. Needs nstpipe[wandb]. WANDB_MODE=offline keeps the files here."
     )
 
 
 class Notify(_Model):
-    """Who is told when a run has ended."""
+    """The message that is sent when a run has ended."""
 
     webhook: Annotated[SecretStr, AfterValidator(_web_address)] | None = Field(
-        default=None, description="Address that gets a POST with JSON; may hold a secret, and is shown nowhere."
+        default=None, description="Address that gets a POST with JSON. It may contain a secret, so it is never shown."
     )
     on: Annotated[tuple[Literal["finish", "failure"], ...], Field(strict=False, min_length=1)] = Field(
         default=("finish", "failure"),
-        description="finish: a run ended without a failure. failure: something could not be done, or an error ended the run.",
+        description="finish: a run ended without a failure. failure: an item failed, or an error ended the run.",
     )
-    timeout_seconds: Annotated[float, Field(gt=0, le=300)] = Field(default=10.0, description="For each try.")
+    timeout_seconds: Annotated[float, Field(gt=0, le=300)] = Field(default=10.0, description="Timeout of each try.")
     retries: Annotated[int, Field(ge=0, le=10)] = Field(
-        default=3, description="Further tries, after 1, 2, 4 … seconds, if the first goes wrong."
+        default=3, description="Number of further tries if the first fails, after 1, 2, 4 … seconds."
     )
     secret: Annotated[SecretStr, Field(min_length=1)] | None = Field(
-        default=None, description="Signs the message, by the Standard Webhooks rules; best as ${VAR} from the environment."
+        default=None, description="Signs the message by the Standard Webhooks rules. Best set as ${VAR} from the environment."
     )
 
 
@@ -413,29 +404,28 @@ KEYS_THAT_CHANGE_NO_RESULT = frozenset({"track", "notify", "prometheus"})
 class Pipeline(_Model):
     """A whole pipeline.yaml."""
 
-    version: Annotated[Literal[1], BeforeValidator(_whole_number)] = Field(description="Version of the file's format.")
-    work: FilePath = Field(
-        default=".nstpipe", validate_default=True, description="Folder of the journal and of unfinished work."
-    )
+    version: Annotated[Literal[1], BeforeValidator(_whole_number)] = Field(description="Version of the file format.")
+    work: FilePath = Field(default=".nstpipe", validate_default=True, description="Folder for the journal and unfinished work.")
     device: Annotated[str, Field(pattern=DEVICE_PATTERN)] = Field(
-        default="auto", description="auto, cpu, cuda or cuda:N. auto takes a GPU where there is one."
+        default="auto", description="auto, cpu, cuda or cuda:N. auto uses a GPU if there is one."
     )
     precision: Literal["auto", "bfloat16", "float32"] = Field(
-        default="auto", description="auto takes bfloat16 where the device computes in it natively, and is no slower in it."
+        default="auto",
+        description="auto uses bfloat16 if the device supports it natively and is no slower in it; otherwise float32.",
     )
     workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)] | Literal["auto"] = Field(
-        default="auto", description="Processes on this machine."
+        default="auto", description="Number of worker processes on this machine."
     )
     weights: Annotated[Literal["bundled", "torchvision"] | FilePath, _keyword_or_path("bundled", "torchvision")] = Field(
         default="bundled", description="VGG19's weights: bundled, torchvision, or the path of a state dict."
     )
     max_megapixels: Annotated[float, Field(gt=0, le=1000)] = Field(
-        default=500.0, description="Pictures that claim to be larger are refused: they may be made to fill the memory."
+        default=500.0, description="Pictures whose header claims more are refused, because they may be made to fill the memory."
     )
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(default=0, description="Seed of all that is random.")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(default=0, description="Seed of all random numbers.")
     track: Track = Track()
     notify: Notify = Notify()
     prometheus: Annotated[FilePath, AfterValidator(_prometheus_file)] | None = Field(
-        default=None, description="File for the textfile collector of Prometheus' node_exporter; ends in .prom."
+        default=None, description="File for the textfile collector of Prometheus' node_exporter. It must end in .prom."
     )
-    jobs: Annotated[tuple[Job, ...], Field(strict=False, min_length=1)] = Field(description="What is to be done.")
+    jobs: Annotated[tuple[Job, ...], Field(strict=False, min_length=1)] = Field(description="A list of jobs.")

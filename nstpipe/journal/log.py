@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from nstpipe import events
@@ -82,10 +81,8 @@ class RunLog:
         """Of the latest line, as ``logs/NAME.jsonl:12``, seen from the work folder."""
         return f"logs/{self.path.name}:{self._lines}"
 
-    def __enter__(self) -> RunLog:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def finish(self, error: BaseException | None) -> None:
+        """Close the file."""
         if self._file is not None:
             with suppress(OSError):
                 self._file.close()

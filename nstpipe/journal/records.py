@@ -92,8 +92,9 @@ class FrameRecord:
     """What is known of a finished frame; the fields are those of `FrameDone`.
 
     Attributes:
-        content_loss: None where an older version of nstpipe has painted it.
-        style_loss: likewise.
+        loss: None from an engine that knows of none.
+        content_loss: None also where an older version of nstpipe has painted it.
+        style_loss: like `content_loss`.
         warping_error: likewise, and where it was not measured.
     """
 
@@ -102,7 +103,7 @@ class FrameRecord:
     frame_index: int
     seconds: float
     evaluations: int
-    loss: float
+    loss: float | None
     content_loss: float | None
     style_loss: float | None
     warping_error: float | None

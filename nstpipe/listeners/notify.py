@@ -20,12 +20,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from nstpipe import __version__
 from nstpipe.config import Pipeline
 from nstpipe.config.models import Notify
 from nstpipe.errors import EXIT_BUG, BusyError, NstpipeError
 from nstpipe.events import Event, ItemFailed, RunFinished
 from nstpipe.planning.eta import as_duration
+from nstpipe.version import __version__
 
 MOST_FAILURES = 20
 """In a message; the report has all."""
@@ -104,8 +104,13 @@ class Notifier:
         self._failures: list[ItemFailed] = []
         self._finished: RunFinished | None = None
 
+    @classmethod
+    def for_pipeline(cls, pipeline: Pipeline, run: str, notice: Callable[[str], None]) -> Notifier | None:
+        """Return a notifier, if the pipeline has `notify.webhook`."""
+        return cls(pipeline, run, notice) if pipeline.notify.webhook is not None else None
+
     def __call__(self, event: Event) -> None:
-        """Remember what is worth telling."""
+        """Remember failures and the end of the run."""
         if isinstance(event, ItemFailed):
             self._failures.append(event)
         elif isinstance(event, RunFinished):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -77,7 +77,7 @@ class Tracker:
         elif isinstance(event, (OutputDone, ItemFailed)):
             self._board.end(self._series(event.job, event.path))
 
-    def finish(self, _: BaseException | None) -> None:
+    def finish(self, error: BaseException | None) -> None:
         """Close the board."""
         if self._board is not None:
             self._board.close()
@@ -98,7 +98,8 @@ class Tracker:
     def _frame(self, board: Board, event: FrameDone) -> None:
         optimization = self._first_frames.pop((event.job, event.path, event.frame_index), None)
         if optimization is not None:
-            board.draw(optimization, event.evaluations, {"loss": event.loss})
+            if event.loss is not None:
+                board.draw(optimization, event.evaluations, {"loss": event.loss})
             board.end(optimization)
         step = event.frame_index
         if (event.job, event.path) not in self._videos:
@@ -110,10 +111,10 @@ class Tracker:
             "style_loss": event.style_loss,
             "evaluations": float(event.evaluations),
             "seconds": event.seconds,
+            "warping_error": event.warping_error,
         }
-        if event.warping_error is not None:
-            values["warping_error"] = event.warping_error
-        board.draw(self._series(event.job, event.path), step, values)
+        known = {name: value for name, value in values.items() if value is not None}
+        board.draw(self._series(event.job, event.path), step, known)
 
 
 class TensorBoard:
@@ -125,6 +126,15 @@ class TensorBoard:
     """
 
     package = "tensorboard"
+
+    @staticmethod
+    def for_pipeline(pipeline: Pipeline, run: str, _: Callable[[str], None]) -> Tracker | None:
+        """Return a tracker that draws on a TensorBoard, if the pipeline has `track.tensorboard`.
+
+        Raises:
+            MachineError: The package is missing.
+        """
+        return _tracker(TensorBoard, pipeline, run) if pipeline.track.tensorboard is not None else None
 
     def __init__(self, pipeline: Pipeline, run: str) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -175,6 +185,15 @@ class WeightsAndBiases:
 
     package = "wandb"
 
+    @staticmethod
+    def for_pipeline(pipeline: Pipeline, run: str, _: Callable[[str], None]) -> Tracker | None:
+        """Return a tracker that draws on Weights & Biases, if the pipeline has `track.wandb`.
+
+        Raises:
+            MachineError: The package is missing.
+        """
+        return _tracker(WeightsAndBiases, pipeline, run) if pipeline.track.wandb is not None else None
+
     def __init__(self, pipeline: Pipeline, run: str) -> None:
         import wandb
 
@@ -212,23 +231,15 @@ class WeightsAndBiases:
         self._run.finish()
 
 
-def trackers(pipeline: Pipeline, run: str) -> list[Tracker]:
-    """Those that a pipeline asks for.
-
-    Args:
-        pipeline: with its key `track`.
-        run: the run's name.
+def _tracker(board: type[TensorBoard] | type[WeightsAndBiases], pipeline: Pipeline, run: str) -> Tracker:
+    """Return the tracker that draws on a board.
 
     Raises:
-        MachineError: a package is missing.
+        MachineError: The board's package is missing.
     """
-    wanted: list[type[TensorBoard] | type[WeightsAndBiases]] = []
-    wanted += [TensorBoard] if pipeline.track.tensorboard is not None else []
-    wanted += [WeightsAndBiases] if pipeline.track.wandb is not None else []
-    for board in wanted:
-        if importlib.util.find_spec(board.package) is None:
-            raise MachineError(
-                f"track.{board.package}: the package {board.package} is not installed.",
-                f"Install it with `pip install 'nstpipe[{board.package}]'`, or leave out track.{board.package}.",
-            )
-    return [Tracker(board, pipeline, run) for board in wanted]
+    if importlib.util.find_spec(board.package) is None:
+        raise MachineError(
+            f"track.{board.package}: the package {board.package} is not installed.",
+            f"Install it with `pip install 'nstpipe[{board.package}]'`, or leave out track.{board.package}.",
+        )
+    return Tracker(board, pipeline, run)

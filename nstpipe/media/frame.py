@@ -8,7 +8,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -136,6 +135,8 @@ def resized(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     height, width = pixels.shape[:2]
     if (width, height) == size:
         return pixels
+    import cv2  # plans resize nothing, and should not wait for it
+
     smaller = size[0] <= width and size[1] <= height
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
 

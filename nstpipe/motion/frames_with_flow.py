@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from nstpipe.media.frame import Frame, Pixels, Source, in_eight_bits, resized
-from nstpipe.motion.flow.method import Flow, for_flow
+from nstpipe.motion.flow.method import FlowMethod, for_flow
 from nstpipe.motion.motion import Motion, motion_between
 
 BACKWARD_CHUNK_FRAMES = 16
@@ -45,7 +45,7 @@ def frames_with_flow(
     position: int,
     size: tuple[int, int],
     lags: Sequence[int],
-    flow: Flow,
+    flow: FlowMethod,
 ) -> Generator[FrameWithFlow, None, None]:
     """The frames of a clip from one position on.
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from nstpipe.media.frame import Pixels, resized
 from nstpipe.motion.flow.dis import dis_flow
-from nstpipe.motion.flow.method import Floats, Flow, flow_size
+from nstpipe.motion.flow.method import Floats, FlowMethod, flow_size
 from nstpipe.motion.reliability import reliability
 
 
@@ -26,8 +26,8 @@ class Motion:
     reliability: Floats
 
 
-def motion_between(previous: Pixels, frame: Pixels, flow: Flow = dis_flow, size: tuple[int, int] | None = None) -> Motion:
-    """Flow from `frame` back to `previous`, and where it is reliable.
+def motion_between(previous: Pixels, frame: Pixels, flow: FlowMethod = dis_flow, size: tuple[int, int] | None = None) -> Motion:
+    """FlowMethod from `frame` back to `previous`, and where it is reliable.
 
     The reliability is that of Ruder, Dosovitskiy and Brox 2016, section 4.1 (after Sundaram, Brox and Keutzer 2010).
 

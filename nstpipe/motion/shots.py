@@ -7,7 +7,6 @@ from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
-from scenedetect import AdaptiveDetector, FrameTimecode
 
 from nstpipe.media.frame import Pixels, resized, working_size
 
@@ -44,6 +43,8 @@ def shot_starts(frames: Iterable[Pixels], average_rate: Fraction) -> tuple[int, 
         frames: all frames of the video, in order.
         average_rate: frames a second.
     """
+    from scenedetect import AdaptiveDetector, FrameTimecode  # takes half a second; known cuts need none of it
+
     detector = AdaptiveDetector(min_scene_len=SHORTEST_SHOT_FRAMES)
     thumbnails: dict[int, NDArray[np.float32]] = {}
     pending: list[int] = []

@@ -1,11 +1,11 @@
-"""One clip from its source to its sink: the only place where media and style meet."""
+"""Paints one clip from its source to its sink, and tries again after transient errors."""
 
 from __future__ import annotations
 
 import functools
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,10 +16,11 @@ from torch import Tensor
 from nstpipe.errors import ItemError, NstpipeError, OutputError, TransientError
 from nstpipe.events import ClipStarted, Emit, Event, FrameDone, ItemFailed, Noticed, TriedAgain
 from nstpipe.journal.frames import FrameStore, frame_store, pass_store
-from nstpipe.media.pictures.files import PictureSink, PictureSource, limit_megapixels, read_picture
+from nstpipe.media.pictures.files import PictureSink, PictureSource, read_picture
+from nstpipe.media.pictures.pillow import limit_megapixels
 from nstpipe.media.tensors import tensor_of
 from nstpipe.media.video.decode import VideoSource
-from nstpipe.media.video.probe import VideoInfo
+from nstpipe.media.video.info import VideoInfo
 from nstpipe.painting.engines import engine_is_loaded, engine_of
 from nstpipe.painting.frames import painted_frames
 from nstpipe.painting.start import Pass
@@ -27,22 +28,20 @@ from nstpipe.painting.task import ClipTask, LinkedPicture
 from nstpipe.painting.temporal_target import Result
 from nstpipe.planning.outputs import Clip, InputInfo, Output, failed, is_unchanged
 from nstpipe.system.files import state_of
+from nstpipe.system.memory import ask_for_large_pages
 from nstpipe.system.retry import NO_PRIMITIVE, RETRY_WAITS_SECONDS, is_out_of_memory, is_transient
 from nstpipe.system.stop import Stop, Stopped
-
-HALVINGS_OF_MEMORY = 40
-"""Enough to come from a terabyte to one byte: a container may allow far less memory than its machine says is free."""
 
 
 @dataclass(frozen=True)
 class ClipResult:
-    """What came of a clip.
+    """The outcome of a clip.
 
     Attributes:
-        task: what was to be done.
-        failure: why it was not; None if it was.
-        error: what stands in the way of every clip, such as a full disk; None if nothing does.
-        stopped: whether it ended early because it was asked to.
+        task: the clip.
+        failure: why the clip failed; None if it did not.
+        error: an error that would stop every clip, such as a full disk; None if there is none.
+        stopped: whether the work was stopped early on request.
     """
 
     task: ClipTask
@@ -52,48 +51,81 @@ class ClipResult:
 
 
 def run_clip(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
-    """Stylize the frames of a clip that are not done yet. What is wrong with the clip itself comes back as a value.
+    """Paint the frames of a clip that are not done yet. An error of the clip itself is returned, not raised.
 
-    What may go right the next time is tried again, after a while.
+    After a transient error the clip is tried again, with a wait before each attempt.
 
     Raises:
-        NstpipeError: something that would stop every clip, such as a missing device.
+        NstpipeError: an error that would stop every clip, such as a missing device.
     """
+    ask_for_large_pages()
     limit_megapixels(task.run.max_megapixels)
+    with ExitStack() as until_done:
+        for attempt, wait_seconds in enumerate((*RETRY_WAITS_SECONDS, None), start=1):
+            try:
+                return _attempt(task, emit, stop)
+            except (NstpipeError, OSError, MemoryError, RuntimeError, cv2.error) as error:
+                result = _result_of_failure(task, error, attempt, stop, is_last=wait_seconds is None)
+                if result is not None:
+                    return result
+                assert wait_seconds is not None
+                reason = _as_item_error(error, task.output.found.file.path)
+                said = reason.problem if reason is not None else str(error)
+                if str(error) == NO_PRIMITIVE:
+                    # torch's own convolutions are slower, but need no memory for code. oneDNN serves the next clip again.
+                    until_done.enter_context(torch.backends.mkldnn.flags(enabled=False))
+                if is_out_of_memory(error) and engine_is_loaded():
+                    said += _take_less_memory(task)
+                wait_to_retry(task.output, task.clip, said, attempt, wait_seconds, emit, stop)
+    raise AssertionError("the last attempt has no wait")
+
+
+def _attempt(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
+    """Paint what is left of a clip, once."""
+    try:
+        if task.output.found.video is not None:
+            _run_shot(task, task.output.found.video, _until(task, emit, stop))
+        else:
+            _run_picture(task, _until(task, emit, stop))
+    except Stopped:
+        return ClipResult(task, stopped=True)
+    return ClipResult(task)
+
+
+def _result_of_failure(task: ClipTask, error: Exception, attempt: int, stop: Stop, *, is_last: bool) -> ClipResult | None:
+    """Return what a failed attempt makes of the clip; None if it is to be tried again.
+
+    Raises:
+        Exception: the error itself, if it would stop every clip.
+    """
     output = task.output
-    for attempt, wait_seconds in enumerate((*RETRY_WAITS_SECONDS, None), start=1):
-        try:
-            if output.found.video is not None:
-                _run_shot(task, output.found.video, _until(task, emit, stop))
-            else:
-                _run_picture(task, _until(task, emit, stop))
-            return ClipResult(task)
-        except Stopped:
-            return ClipResult(task, stopped=True)
-        except (NstpipeError, OSError, MemoryError, RuntimeError, cv2.error) as error:
-            reason = _as_item_error(error, output.found.file.path)
-            if reason is None:
-                if isinstance(error, OutputError) and not is_transient(error):
-                    return ClipResult(task, error=error)
-                if not is_transient(error):
-                    raise
-            if is_transient(error) and stop.reason is not None:
-                return ClipResult(task, stopped=True)  # the same signal may have ended ffmpeg
-            if wait_seconds is None or not is_transient(error):
-                if reason is None:
-                    raise
-                return ClipResult(task, replace(failed(output.job, output.found.file.path, reason, output), attempts=attempt))
-            said = reason.problem if reason is not None else str(error)
-            if str(error) == NO_PRIMITIVE:
-                torch.backends.mkldnn.set_flags(False)  # torch's own convolutions are slower, but there
-            if is_out_of_memory(error) and engine_is_loaded():
-                said += _take_less_memory(task)
-            wait_to_retry(output, task.clip, said, attempt, wait_seconds, emit, stop)
-    raise AssertionError("the last try has no wait")
+    reason = _as_item_error(error, output.found.file.path)
+    if not is_transient(error):
+        if reason is None and isinstance(error, OutputError):
+            return ClipResult(task, error=error)
+        if reason is None:
+            raise error
+    elif stop.reason is not None:
+        return ClipResult(task, stopped=True)  # the same signal may have ended ffmpeg
+    elif not is_last:
+        return None
+    if reason is None:
+        raise error
+    return ClipResult(task, replace(failed(output.job, output.found.file.path, reason, output), attempts=attempt))
 
 
 def wait_to_retry(output: Output, clip: Clip | None, reason: str, attempt: int, seconds: float, emit: Emit, stop: Stop) -> None:
-    """Wait before the next try, unless the run is asked to stop; `clip` is None where a file is made, not a clip."""
+    """Wait before the next attempt, unless the run is asked to stop.
+
+    Args:
+        output: what is tried again.
+        clip: the clip that is tried again; None if it is the making of the file.
+        reason: the error.
+        attempt: the number of the failed attempt, from 1.
+        seconds: how long to wait.
+        emit: takes the event.
+        stop: ends the wait.
+    """
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     job, path = output.job.name, str(output.found.file.path)
@@ -105,19 +137,14 @@ def wait_to_retry(output: Output, clip: Clip | None, reason: str, attempt: int, 
 
 
 def _take_less_memory(task: ClipTask) -> str:
-    """Let the next try have smaller tiles, however much memory there seems to be; which, in a sentence."""
-    engine, (width, height) = engine_of(task), task.output.size
-    before = engine.tile_side(height, width)
-    for _ in range(HALVINGS_OF_MEMORY):
-        engine.take_less_memory()
-        side = engine.tile_side(height, width)
-        if side != before:
-            return f" It is worked on in tiles of {side} pixels now."
-    return ""
+    """Let the next attempt work in smaller tiles, however much memory seems free. Return that as a sentence."""
+    width, height = task.output.size
+    side = engine_of(task).take_less_memory(height, width)
+    return f" It is worked on in tiles of {side} pixels now." if side is not None else ""
 
 
 def _as_item_error(error: BaseException, path: Path) -> ItemError | None:
-    """An error as one of the item, or None if it is not the item's."""
+    """Return an error as one of the item, or None if it is not the item's."""
     if isinstance(error, ItemError):
         return error
     if is_out_of_memory(error):
@@ -138,10 +165,9 @@ def _as_item_error(error: BaseException, path: Path) -> ItemError | None:
 
 
 def _until(task: ClipTask, emit: Emit, stop: Stop) -> Emit:
-    """Pass events on, and end the work where a stop is asked for: after a frame, or at once when it is late.
+    """Return an `emit` that also ends the work when a stop is requested: after a frame, or at once if the stop is late.
 
-    Raises:
-        Stopped: there.
+    The function raises `Stopped` to end the work.
     """
 
     def pass_on(event: Event) -> None:
@@ -149,7 +175,9 @@ def _until(task: ClipTask, emit: Emit, stop: Stop) -> Emit:
         if stop.is_late and stop.should_stop():
             raise Stopped
         if isinstance(event, FrameDone) and not (event.is_final and event.frame_index + 1 == task.clip.end_frame_index):
-            seconds_wanted = event.seconds / max(1, event.evaluations) * task.output.job.optimizer.next
+            # An engine that does not iterate takes as long for each frame.
+            frames_of_work = task.output.job.optimizer.next / event.evaluations if event.evaluations else 1
+            seconds_wanted = event.seconds * frames_of_work
             if stop.should_stop(within=seconds_wanted):
                 raise Stopped
 
@@ -157,17 +185,17 @@ def _until(task: ClipTask, emit: Emit, stop: Stop) -> Emit:
 
 
 def check_unchanged(found: InputInfo, frame_index: int | None = None) -> None:
-    """See that an input is still what was planned for.
+    """Check that an input is still what was planned for.
 
     Args:
         found: the input.
-        frame_index: of numbered pictures the one that is in question; all of them are looked at only if that one is newer
-            than all were, or gone.
+        frame_index: for numbered pictures, the picture in question. The others are checked only if this one is newer than all
+            of them were, or is gone.
 
     Raises:
-        ItemError: it has gone or has another content.
+        ItemError: the input is gone or has changed.
     """
-    if frame_index is not None and found.video is not None and found.video.reader == "files" and found.stamp is not None:
+    if frame_index is not None and found.video is not None and found.video.is_sequence and found.stamp is not None:
         with suppress(OSError):
             if state_of(found.video.picture_of(frame_index)).modified_ns <= found.stamp[1]:
                 return
@@ -188,7 +216,7 @@ def _run_shot(task: ClipTask, info: VideoInfo, emit: Emit) -> None:
     source, passes = VideoSource(info), task.output.passes_of(clip)
     earlier: Callable[[int], Tensor] | None = None
     for number in range(1, passes + 1):
-        # The last pass goes forwards, and so the one before it backwards, and so on.
+        # Passes alternate in direction, and the last one goes forwards.
         order = range(first, end) if (passes - number) % 2 == 0 else range(end - 1, first - 1, -1)
         once = Pass(order, number == passes, earlier)
         kept = store if once.is_last else pass_store(task.run.work, clip.fingerprint, history, number)
@@ -197,7 +225,7 @@ def _run_shot(task: ClipTask, info: VideoInfo, emit: Emit) -> None:
 
 
 def _run_pass(task: ClipTask, source: VideoSource, once: Pass, store: FrameStore, emit: Emit) -> None:
-    """Paint what a pass lacks. Its results are stored in the order of painting, counted from the clip's first frame."""
+    """Paint the frames that a pass lacks. Results are stored in the order of painting, counted from the clip's first frame."""
     first, end = task.clip.first_frame_index, task.clip.end_frame_index
     while (gap := store.gap(first, end)) is not None:
         until_there = replace(once, order=once.order[: gap.end_frame_index - first])
@@ -210,7 +238,7 @@ def _run_pass(task: ClipTask, source: VideoSource, once: Pass, store: FrameStore
 
 
 def _stored(store: FrameStore, once: Pass, frame_index: int) -> Tensor:
-    """What a pass made of a frame."""
+    """Return the stored result of a pass for a frame."""
     place = min(once.order) + once.order.index(frame_index)
     return tensor_of(next(store.frames(place, place + 1)))
 
@@ -223,28 +251,30 @@ def _run_picture(task: ClipTask, emit: Emit) -> None:
         notice=lambda message: emit(Noticed(job=task.output.job.name, message=message)),
     )
     emit(_started(task, 0))
-    state = None if task.before is None else _result_before(task.before, task.output.size)
-    if task.before is None or state is None:
+    linked = task.linked_picture
+    state = None if linked is None else _linked_result(linked, task.output.size)
+    if linked is None or state is None:
         painted = painted_frames(task, PictureSource(path.parent, [path]), Pass(range(1)), 0, [], emit)
     else:
-        # The picture before is the frame before the first.
-        source = PictureSource(path.parent, [task.before.original, path], first_frame_index=-1)
+        # The linked picture takes the place of the frame before the first.
+        source = PictureSource(path.parent, [linked.original, path], first_frame_index=-1)
         painted = painted_frames(task, source, Pass(range(-1, 1)), 1, [Result.of_image(state)], emit)
     for frame, pixels, _ in painted:
         check_unchanged(task.output.found)
         sink.write(pixels, frame)
 
 
-def _result_before(before: LinkedPicture, size: tuple[int, int]) -> Tensor | None:
-    """What the picture before became; None if it could not be made, so that its neighbor starts afresh.
+def _linked_result(linked: LinkedPicture, size: tuple[int, int]) -> Tensor | None:
+    """Return the result of a linked picture, or None if it could not be made, so that its neighbor starts on its own.
 
-    It is the file itself, not a state of more bits: whenever and wherever the neighbor is painted, it starts from the same.
+    It is read from the finished file, not from a float32 state, so the neighbor starts from the same picture whenever and
+    wherever it is painted.
     """
     try:
-        state = state_of(before.result)
-        if (state.size_bytes, state.modified_ns) == before.outdated:
+        state = state_of(linked.result)
+        if (state.size_bytes, state.modified_ns) == linked.outdated:
             return None
-        pixels, _ = read_picture(before.result)
+        pixels, _ = read_picture(linked.result)
     except (OSError, ItemError):
         return None
     return tensor_of(pixels) if (pixels.shape[1], pixels.shape[0]) == size else None

@@ -1,4 +1,4 @@
-"""Makes the file of an output from its finished frames."""
+"""Makes the file of an output from its finished frames, and tries again after transient errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nstpipe.events import Emit, ItemFailed, OutputDone
 from nstpipe.journal.frames import DamagedFramesError, frame_store
 from nstpipe.media.frame import Frame
 from nstpipe.media.video.encode import video_sink
-from nstpipe.media.video.probe import VideoInfo
+from nstpipe.media.video.info import VideoInfo
 from nstpipe.painting.clip import check_unchanged, wait_to_retry
 from nstpipe.planning.outputs import Output, failed
 from nstpipe.system.files import ensure_writable, sha256_of
@@ -21,12 +21,12 @@ from nstpipe.system.stop import Stop, Stopped
 
 
 def finish_output(output: Output, work: Path, emit: Emit, stop: Stop) -> OutputDone | ItemFailed:
-    """Make the file of an output whose clips are all done. Its frames stay: they go when it is recorded.
+    """Make the file of an output whose clips are all done. Its stored frames are kept until the output is recorded.
 
     Raises:
-        Stopped: it was asked to stop.
-        DamagedFramesError: stored frames were damaged, and have been removed: run their clips again.
-        OutputError: it cannot be given its name; a DiskFullError if there is no room.
+        Stopped: a stop was requested.
+        DamagedFramesError: stored frames were damaged and have been removed. Their clips must be run again.
+        OutputError: the file cannot be written under its name. It is a DiskFullError if there is no room.
     """
     began = time.monotonic()
     for attempt, wait_seconds in enumerate((*RETRY_WAITS_SECONDS, None), start=1):

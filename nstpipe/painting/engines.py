@@ -1,4 +1,4 @@
-"""The engines of this process, cached by what decides them."""
+"""The engines of this process, cached by everything that decides them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from nstpipe.media.pictures.files import read_picture
 from nstpipe.media.pictures.masks import forget_masks
 from nstpipe.painting.task import ClipTask, RunSettings
 from nstpipe.style.engine import Engine
+from nstpipe.style.engines import make_engine
 from nstpipe.style.settings import EngineSettings, RegionPaint, StylePicture
 
 
 def engine_settings(job: Job, run: RunSettings) -> EngineSettings:
-    """What of a job and its run decides the engine."""
+    """Return what decides the engine of a job, except for the pictures."""
     return EngineSettings(
         weights=run.weights,
         device=run.device,
@@ -35,7 +36,12 @@ def engine_settings(job: Job, run: RunSettings) -> EngineSettings:
 
 
 def engine_of(task: ClipTask) -> Engine:
-    """The engine for a task, made when this process first needs it."""
+    """Return the engine for a task. It is made when this process first needs it.
+
+    Raises:
+        ItemError: a painting cannot be read.
+        MachineError: this machine lacks something that the engine needs.
+    """
     job = task.output.job
     regions = tuple(_Paint.of(region.style) for region in job.regions)
     return _engine(engine_settings(job, task.run), _paintings(job.style.images), regions)
@@ -64,9 +70,9 @@ def _paintings(images: Iterable[StyleImage]) -> _Paintings:
 
 @functools.lru_cache(maxsize=1)
 def _engine(settings: EngineSettings, paintings: _Paintings, regions: tuple[_Paint, ...]) -> Engine:
-    """The pictures of a job share one engine: its weights are loaded and its style is measured once a process."""
+    """Make an engine. All clips of a job share it, so a process reads and measures the paintings once."""
     painted = [RegionPaint(_read(paint.paintings), paint.strength, paint.scale) for paint in regions]
-    return Engine(settings, _read(paintings), painted)
+    return make_engine(settings, _read(paintings), painted)
 
 
 def _read(paintings: _Paintings) -> tuple[StylePicture, ...]:
@@ -74,14 +80,15 @@ def _read(paintings: _Paintings) -> tuple[StylePicture, ...]:
 
 
 def forget_pictures() -> None:
-    """Read paintings and masks again when they are next wanted; called as a run begins, so that within one they stay the same.
+    """Have paintings and masks read again when they are next wanted.
 
-    In one process, such as a notebook's, pictures may be changed between two runs.
+    It is called when a run begins: in one process, such as a notebook's, pictures may change between two runs, but not within
+    one. The network stays, for it depends on no picture.
     """
     _engine.cache_clear()
     forget_masks()
 
 
 def engine_is_loaded() -> bool:
-    """Whether this process has an engine."""
+    """Return whether this process holds an engine."""
     return _engine.cache_info().currsize > 0

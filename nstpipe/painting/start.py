@@ -1,4 +1,4 @@
-"""Where a frame's optimization starts, for how long it runs, and what the frame holds on to."""
+"""The start of each frame: the picture to start from, the options, and the temporal target."""
 
 from __future__ import annotations
 
@@ -24,30 +24,28 @@ from nstpipe.painting.temporal_target import (
     temporal_target_of,
     warped_start,
 )
-from nstpipe.style.minimize import FIRST_STEP, FIRST_STEP_NEARBY
+from nstpipe.style.engine import FIRST_STEP_NEARBY, MinimizeOptions, Stylizer
 from nstpipe.style.objective import TemporalTarget
 from nstpipe.style.scales import scale_count
-from nstpipe.style.stylizer import Stylizer
 
 LATER_TOLERANCE = 2.5
-"""Of a frame that goes on from paint, over `optimizer.tolerance`: what it leaves to do, the next one goes on with.
-
-Chosen by measurement: docs/performance.md has the table.
-"""
+"""Factor of `optimizer.tolerance` for a frame that starts from a previous result. It may stop earlier, because the next frame
+continues what it leaves. docs/performance.md has the measurements."""
 
 
 EARLIER_SHARE = 0.5
-"""Of the moved result of the neighbor in the start of a later pass; the rest is the frame's own earlier result."""
+"""Share of the neighbor's warped result in the start of a later pass. The rest is the frame's own result of the pass before."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """Once over a clip.
+    """One pass over the frames of a clip.
 
     Attributes:
-        order: the clip's frame indices as they are painted, rising or falling by one.
-        is_last: whether its results are the clip's.
-        earlier: what the pass before made of a frame, 1 x 3 x height x width, float32, 0 to 1; None in the first pass.
+        order: the clip's frame indices in the order of painting, rising or falling by one.
+        is_last: whether the results of this pass are those of the clip.
+        earlier: returns the result of the pass before for a frame index, 1 x 3 x height x width, float32, 0 to 1; None in the
+            first pass.
     """
 
     order: range
@@ -57,54 +55,57 @@ class Pass:
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """Where a frame's optimization begins.
+    """Where the painting of a frame starts.
 
     Attributes:
         image: 1 x 3 x height x width, float32, 0 to 1.
-        most: iterations at most, at each scale.
-        tolerance: the fall of the loss at which it stops, over `optimizer.tolerance`.
-        scales: sizes at which it is optimized, one after another.
-        first_step: mean change of a value by its first step, of 1.
-        temporal_target: what the frame holds on to, if anything.
-        is_kept: whether it is the result as well, and only its loss is asked for.
-        before: the result of the frame before, moved; None if nothing of it is to be seen.
-        newness: of the frame's parts, see `Result`; None if nothing is new, or all.
+        options: how an engine that iterates optimizes the frame.
+        temporal_target: what the frame should stay close to, if anything.
+        is_kept: whether `image` is the result as well, and only its loss is wanted.
+        previous: the result of the frame before, warped; None if the frame shows nothing of it.
+        newness: how new the frame's parts are, see `Result`; None if nothing or everything is new.
     """
 
     image: Tensor
-    most: int
+    options: MinimizeOptions
     temporal_target: TemporalTarget | None = None
-    tolerance: float = LATER_TOLERANCE
-    scales: int = 1
-    first_step: float = FIRST_STEP_NEARBY
     is_kept: bool = False
-    before: Moved | None = None
+    previous: Moved | None = None
     newness: Tensor | None = None
 
 
 def start_of(
     stylizer: Stylizer, content: Tensor, step: FrameWithFlow, painted: Sequence[Result], once: Pass, job: Job, seed: int
 ) -> Start:
-    """Where a frame starts, for how long it is optimized at most, and what it holds on to."""
-    optimizer, temporal = job.optimizer, job.temporal
+    """Return where a frame starts.
+
+    Args:
+        stylizer: paints the frame.
+        content: the frame as the stylizer sees it, 1 x 3 x height x width, RGB, 0 to 1.
+        step: the frame with its motion from earlier ones.
+        painted: the results of the frames before, the newest last.
+        once: the pass over the clip.
+        job: the job's settings.
+        seed: seed of the noise.
+    """
+    temporal = job.temporal
     earlier = None if once.earlier is None else once.earlier(step.frame.frame_index)
     if not painted:
-        if earlier is not None:
-            return Start(earlier, optimizer.next)
-        return _afresh(stylizer, content, job, seed)
+        return first_start(stylizer, content, job, seed) if earlier is None else Start(earlier, _later(job))
     if temporal.init != "content" and earlier is None and step.before is not None and _is_equal(step.before, step.pixels):
-        # Whatever more iterations would change would be seen as flicker.
-        return Start(painted[-1].image, 1, is_kept=True, newness=painted[-1].newness)
-    held = [moved(painted[-lag].image, motion) for lag, motion in step.motions.items() if lag <= len(painted)]
-    temporal_target = temporal_target_of(held) if held else None
+        # More iterations would change a picture whose original stands still: flicker.
+        return Start(painted[-1].image, _later(job, 1), is_kept=True, newness=painted[-1].newness)
+    warped = [moved(painted[-lag].image, motion) for lag, motion in step.motions.items() if lag <= len(painted)]
+    temporal_target = temporal_target_of(warped) if warped else None
     if temporal_target is not None and temporal_target.reliability.mean() < COLLAPSED_RELIABILITY:
-        # As after a dissolve: nothing of what was painted is left.
+        # As after a dissolve, nothing of the previous results is left.
         temporal_target = None
         if temporal.init == "warped":
-            return _afresh(stylizer, content, job, seed) if earlier is None else Start(earlier, optimizer.next)
-    most, tolerance, first_step, new = optimizer.next, LATER_TOLERANCE, FIRST_STEP_NEARBY, None
+            return first_start(stylizer, content, job, seed) if earlier is None else Start(earlier, _later(job))
+    options, new = _later(job), None
     if temporal.init == "content":
-        image, tolerance, first_step = _first_start(stylizer, content, job, seed), 1.0, FIRST_STEP
+        first = first_start(stylizer, content, job, seed)
+        image, options = first.image, replace(first.options, max_iterations=options.max_iterations, scales=1)
     elif temporal.init == "previous" or temporal_target is None or step.before is None:
         image = painted[-1].image
     else:
@@ -112,30 +113,44 @@ def start_of(
         if earlier is None:
             new = newness(painted[-1], step.motions[1], unseen)
             temporal_target = replace(temporal_target, newness=new)
-            # Where much has no paint yet, its share of what a whole first frame takes.
-            most = max(most, round(float(unseen.mean()) * optimizer.first))
+            # A part that has not been painted yet takes its share of what a first frame takes.
+            options = _later(job, max(options.max_iterations, round(float(unseen.mean()) * job.optimizer.first)))
     if earlier is not None:
         share = EARLIER_SHARE if temporal_target is None else EARLIER_SHARE * temporal_target.reliability
         image = torch.lerp(earlier, image, torch.as_tensor(share))
-    before = held[0] if temporal_target is not None else None
-    held_to = temporal_target if temporal.weight else None
-    return Start(image, most, held_to, tolerance, first_step=first_step, before=before, newness=new)
+    previous = warped[0] if temporal_target is not None else None
+    return Start(image, options, temporal_target if temporal.weight else None, previous=previous, newness=new)
+
+
+def first_start(stylizer: Stylizer, content: Tensor, job: Job, seed: int) -> Start:
+    """Return where the first frame of a clip, or a single picture, starts. It is painted from a small to its full size.
+
+    Args:
+        stylizer: paints the frame.
+        content: the frame as the stylizer sees it, 1 x 3 x height x width, RGB, 0 to 1.
+        job: the job's settings.
+        seed: seed of the noise.
+    """
+    width, height = content.shape[3], content.shape[2]
+    if isinstance(job.init, Path):
+        pixels, _ = read_picture(job.init)
+        image = stylizer.seen(tensor_of(resized(pixels, (width, height))))
+    else:
+        image = stylizer.first_start(content, job.init, seed)
+    optimizer, scales = job.optimizer, scale_count(job.scales, (width, height))
+    return Start(image, MinimizeOptions(optimizer.first, optimizer.name, optimizer.tolerance, scales))
+
+
+def _later(job: Job, max_iterations: int | None = None) -> MinimizeOptions:
+    """Return the options of a frame that starts from a result; by default with the job's number of iterations."""
+    return MinimizeOptions(
+        job.optimizer.next if max_iterations is None else max_iterations,
+        job.optimizer.name,
+        job.optimizer.tolerance * LATER_TOLERANCE,
+        first_step=FIRST_STEP_NEARBY,
+    )
 
 
 def _is_equal(one: Pixels, other: Pixels) -> bool:
-    """Whether two frames are the same to the last level; one that differs a little may be part of a slow change."""
+    """Return whether two frames are equal to the last level. Frames that differ slightly may be part of a slow change."""
     return bool(np.array_equal(one, other))
-
-
-def _afresh(stylizer: Stylizer, content: Tensor, job: Job, seed: int) -> Start:
-    """As the first frame of a clip: from small to full size."""
-    scales = scale_count(job.scales, (content.shape[3], content.shape[2]))
-    start = _first_start(stylizer, content, job, seed)
-    return Start(start, job.optimizer.first, tolerance=1.0, scales=scales, first_step=FIRST_STEP)
-
-
-def _first_start(stylizer: Stylizer, content: Tensor, job: Job, seed: int) -> Tensor:
-    if isinstance(job.init, Path):
-        pixels, _ = read_picture(job.init)
-        return stylizer.seen(tensor_of(resized(pixels, (content.shape[3], content.shape[2]))))
-    return stylizer.first_start(content, job.init, seed)

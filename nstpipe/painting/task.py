@@ -1,4 +1,4 @@
-"""What a worker is given: a clip with the settings of its run."""
+"""What a worker process receives: a clip with the settings of its run."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from nstpipe.planning.outputs import Clip, Output
 
 @dataclass(frozen=True)
 class LinkedPicture:
-    """The picture of a folder that another one goes on from.
+    """The neighboring picture of a folder whose result another picture starts from.
 
     Attributes:
-        original: the picture.
-        result: its file, from which the other one starts.
-        outdated: size in bytes and time in nanoseconds of a result that is no longer right, and is to be made anew; None
-            if there is none.
+        original: path of the neighbor.
+        result: path of its result.
+        outdated: size in bytes and modification time in nanoseconds of a result that is out of date and will be made again;
+            None if there is none.
     """
 
     original: Path
@@ -27,15 +27,15 @@ class LinkedPicture:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What all clips of a run have in common; the fields are those of `Pipeline`.
+    """The settings that all clips of a run share. The fields are those of `Pipeline`.
 
     Attributes:
         work: folder of unfinished work.
         device: auto, cpu, cuda or cuda:N.
         precision: auto, bfloat16 or float32.
-        weights: of VGG19: bundled, torchvision or a path.
-        seed: of all that is random.
-        max_megapixels: of a picture; larger ones are refused.
+        weights: VGG19's weights: bundled, torchvision or a path.
+        seed: seed of everything random.
+        max_megapixels: the largest picture that is read; larger ones are refused.
     """
 
     work: Path
@@ -47,22 +47,22 @@ class RunSettings:
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> RunSettings:
-        """The settings of a pipeline's run."""
+        """Return the settings of a pipeline's run."""
         return cls(**{field.name: getattr(pipeline, field.name) for field in fields(cls)})
 
 
 @dataclass(frozen=True)
 class ClipTask:
-    """A clip with the settings of its run; can be sent to another process.
+    """A clip with the settings of its run. It can be sent to another process.
 
     Attributes:
-        output: whose clip it is.
-        clip: what to do.
-        run: settings that all clips of the run share.
-        before: the picture that this one goes on from; None if it starts afresh.
+        output: the output that the clip belongs to.
+        clip: the frames to paint.
+        run: the settings that all clips of the run share.
+        linked_picture: the picture whose result this one starts from; None if it starts on its own.
     """
 
     output: Output
     clip: Clip
     run: RunSettings
-    before: LinkedPicture | None = None
+    linked_picture: LinkedPicture | None = None

@@ -1,4 +1,4 @@
-"""Where a frame's painting begins, and what it holds on to: earlier results, moved to where their parts are now."""
+"""Earlier results warped to the current frame: the start of its painting, and its temporal target."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from nstpipe.style.color import color_statistics, match_color
 from nstpipe.style.objective import TemporalTarget
 
 COLLAPSED_RELIABILITY = 0.1
-"""Where less of a frame than this has been seen before, as in a dissolve, it starts afresh."""
+"""A frame starts on its own if less than this share of it was in view before, as in a dissolve."""
 
 
 NEWNESS_KEPT = 0.5
-"""From one frame to the next. What came into view has had few iterations, and goes on being painted in the next frames."""
+"""Factor of the newness from one frame to the next. What came into view has had few iterations, so it stays new for a few
+frames."""
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a frame became, as the next ones need it.
+    """The result of a frame, as the next frames need it.
 
     Attributes:
         image: 1 x 3 x height x width, RGB, float32, 0 to 1.
-        newness: height x width, float32: 1 where a thing was not in view before, less where it came into view lately, 0
-            where all of it has been painted for long.
+        newness: height x width, float32: 1 where something has just come into view, less where it did so a few frames ago, 0
+            where it has been painted for long.
     """
 
     image: Tensor
@@ -40,27 +41,27 @@ class Result:
 
     @classmethod
     def of_image(cls, image: Tensor) -> Result:
-        """A picture nothing of which is new."""
+        """Return the result for a picture in which nothing is new."""
         return cls(image, image.new_zeros(image.shape[-2:]))
 
     @classmethod
     def of_state(cls, state: Tensor) -> Result:
-        """What `state` stands for."""
+        """Return the result that was stored as this `state`."""
         return cls(state[:, :3].contiguous(), state[0, 3].contiguous())
 
     @property
     def state(self) -> Tensor:
-        """All of it, to be stored: 1 x 4 x height x width, float32."""
+        """Everything in one tensor, to be stored: 1 x 4 x height x width, float32."""
         return torch.cat([self.image, self.newness[None, None]], dim=1)
 
 
 def newness(before: Result, motion: Motion, unseen: Tensor) -> Tensor:
-    """How new the parts of a frame are.
+    """Return how new the parts of a frame are, height x width, 0 to 1.
 
     Args:
-        before: the result of the frame before.
-        motion: from the frame back to it.
-        unseen: height x width, 0 to 1: what was not in view before.
+        before: the result of the previous frame.
+        motion: the motion from the frame back to the previous one.
+        unseen: height x width, 0 to 1: what was not in view in the previous frame.
     """
     carried = torch.from_numpy(warp(before.newness.numpy(), motion.backward))
     return torch.maximum(unseen, NEWNESS_KEPT * carried)
@@ -68,11 +69,11 @@ def newness(before: Result, motion: Motion, unseen: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Moved:
-    """An earlier result, moved to where its parts are in a frame.
+    """An earlier result, warped to the current frame.
 
     Attributes:
         image: 1 x 3 x height x width, RGB, float32, 0 to 1.
-        reliability: height x width, float32, 0 to 1.
+        reliability: height x width, float32, 0 to 1: where the flow can be trusted.
     """
 
     image: Tensor
@@ -80,29 +81,27 @@ class Moved:
 
 
 def moved(result: Tensor, motion: Motion) -> Moved:
-    """Move a result along the flow.
+    """Warp a result along the flow.
 
     Args:
         result: 1 x 3 x height x width, RGB, float32, 0 to 1.
-        motion: from the frame back to the result's.
+        motion: the motion from the current frame back to the result's.
     """
     image = tensor_of_floats(warp(result[0].permute(1, 2, 0).numpy(), motion.backward))
     return Moved(image, torch.from_numpy(motion.reliability))
 
 
 RETURN_SHARE = 0.1
-"""Of the nearest frame's weight that farther ones take where they are reliable, too. Small errors of the flow from frame to
-frame add up, and paint slides off what it was painted on; direct flow over more frames pulls it back. On two clips, 0.1 made
-the change over 10 frames smaller by a fourth and by four tenths, and that between neighbors larger by 1 and 6 %; 0.3 made it
-smaller by two fifths and by two thirds, and larger by 18 and 34 %."""
+"""Share of the nearest frame's weight that goes to the farther frames where they are reliable, too. It pulls brush strokes back
+that small errors of the flow have moved off their object. See docs/decisions/2026-11-29-starts-and-temporal.md."""
 
 
 def long_term_weights(reliabilities: Sequence[Tensor]) -> list[Tensor]:
-    """How much each of several earlier frames counts: mostly where no nearer one is reliable.
+    """Return the weight of each of several earlier frames. A farther one counts mostly where no nearer one is reliable.
 
     c_long(i − j) = max(c(i − j) − Σ c(i − k), 0), summed over the nearer lags k < j (Ruder, Dosovitskiy, Brox 2016,
-    equation 9). A departure: `RETURN_SHARE` of the nearest frame's weight goes to the farther ones, in equal parts, where
-    they are reliable as well. Together they never count more than 1.
+    equation 9). In a departure from the paper, `RETURN_SHARE` of the nearest frame's weight goes to the farther frames in equal
+    parts, where they are reliable as well. The weights never add up to more than 1.
 
     Args:
         reliabilities: height x width each, 0 to 1; the nearest frame's first.
@@ -121,45 +120,45 @@ def long_term_weights(reliabilities: Sequence[Tensor]) -> list[Tensor]:
 
 
 def temporal_target_of(nearest_first: Sequence[Moved]) -> TemporalTarget:
-    """The one anchor that pulls like several.
+    """Merge several warped results into one target with the same gradient.
 
-    Σ_j c_j (x − p_j)² and C (x − p)², with C = Σ_j c_j and p = Σ_j c_j p_j / C, differ by a constant, so that their
-    gradients are the same. Where nothing is reliable the picture is the nearest one's.
+    Σ_j c_j (x − p_j)² and C (x − p)², with C = Σ_j c_j and p = Σ_j c_j p_j / C, differ by a constant, so their
+    gradients are the same. Where nothing is reliable, the picture is that of the nearest result.
     """
     if len(nearest_first) == 1:
         return TemporalTarget(nearest_first[0].image, nearest_first[0].reliability)
     weights = long_term_weights([one.reliability for one in nearest_first])
     together = torch.stack(weights).sum(dim=0)
     image = nearest_first[0].image.clone()
-    held = together > 0
+    is_reliable = together > 0
     mixed = torch.stack([weight * one.image for weight, one in zip(weights, nearest_first, strict=True)]).sum(dim=0)
-    image[..., held] = (mixed / together.clamp_min(_TINY))[..., held]
+    image[..., is_reliable] = (mixed / together.clamp_min(_TINY))[..., is_reliable]
     return TemporalTarget(image, together.clamp(0, 1))
 
 
 def warped_start(
     content: Tensor, step: FrameWithFlow, previous: Tensor, temporal_target: TemporalTarget
 ) -> tuple[Tensor, Tensor]:
-    """What was painted before, moved; and something to begin with where nothing was.
+    """Return the start of a frame: the previous result warped, with the content filled in where there is none.
 
     Args:
         content: the frame, 1 x 3 x height x width, RGB, 0 to 1.
-        step: of the frame; there is one before it.
-        previous: the result of the frame before, not moved, of the same shape.
-        temporal_target: what was painted, moved.
+        step: the frame with its motion; it has a frame before it.
+        previous: the previous result, not warped, of the same shape.
+        temporal_target: the warped earlier results.
 
     Returns:
-        1 x 3 x height x width, RGB, 0 to 1; and height x width, float32, 0 to 1: what was not in view before, and so has
-        not been painted.
+        The start, 1 x 3 x height x width, RGB, 0 to 1; and what was not in view before and is not painted yet, height x
+        width, float32, 0 to 1.
     """
     assert step.before is not None, "the first frame of a clip has a start of its own"
     motion, reliability = step.motions[1], temporal_target.reliability
-    # What was hidden until now starts in the colors of what is painted already; as plain content it would look bare.
+    # What has just come into view starts in the colors of the painted parts. As plain content it would look unpainted.
     painted = color_statistics(temporal_target.image, reliability)
     filled = match_color(content, painted, color_statistics(content, reliability))
-    # Paint stays wherever the original still looks the same, and goes where the moved original does, even where its flow
-    # cannot be trusted. What comes from beyond the frame is new, whatever it looks like: paint of the edge, taken over frame
-    # after frame, would be drawn out into bands.
+    # The previous result stays where the original still looks the same, and is warped where the warped original looks like
+    # the frame, even if the flow is not reliable there. What comes from outside the frame is always new: repeating the result
+    # at the edge frame after frame would draw it out into bands.
     inside = came_from_inside(motion.backward)
     same = torch.from_numpy(inside * resemblance(step.before, step.pixels))
     moved_before = warp(step.before.astype(np.float32), motion.backward)

@@ -1,8 +1,7 @@
-"""A short trial of the engine on this machine, for plans that no earlier run tells of."""
+"""Times the engine on this machine for an estimate, where no earlier run has."""
 
 from __future__ import annotations
 
-import itertools
 import platform
 import time
 from collections.abc import Iterator
@@ -17,21 +16,22 @@ from nstpipe.painting.engines import engine_settings
 from nstpipe.painting.task import RunSettings
 from nstpipe.planning.resources import worker_count
 from nstpipe.style import ALGORITHM_VERSION
-from nstpipe.style.engine import Engine
+from nstpipe.style.engine import MinimizeOptions
+from nstpipe.style.engines import make_engine
 from nstpipe.style.precision import choose_precision
 from nstpipe.style.settings import StylePicture
 from nstpipe.system.devices import choose_device
 
 CALIBRATION_SIDE = {"cpu": 192, "cuda": 768}
-"""Pixels on each side of the square that is timed: large enough for the work to outweigh what surrounds it."""
+"""Side of the square picture that is timed, in pixels: so large that the iterations take most of the time."""
 
-WARMING_EVALUATIONS, TIMED_EVALUATIONS = 2, 4
+WARM_UP_ITERATIONS, TIMED_ITERATIONS = 2, 4
 
 LONGEST_CALIBRATION_SECONDS = 3.0
 
 
 def trial_key(pipeline: Pipeline, job: Job) -> str:
-    """All that the result of a trial depends on."""
+    """Return a text that changes with everything that the result of a trial depends on."""
     device = choose_device(pipeline.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} {platform.processor()}"
     precision = choose_precision(pipeline.precision, device)
@@ -41,40 +41,41 @@ def trial_key(pipeline: Pipeline, job: Job) -> str:
 
 
 def seconds_a_pixel(pipeline: Pipeline, job: Job) -> float:
-    """Seconds for an iteration and a pixel, from a few iterations on noise."""
+    """Return the seconds that the engine takes for an iteration and a pixel, from a few iterations on noise.
+
+    For an engine that does not iterate they are the seconds for a frame and a pixel.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(_threads(pipeline))
     try:
         side = CALIBRATION_SIDE.get(choose_device(pipeline.device).type, CALIBRATION_SIDE["cpu"])
         pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
-        engine = Engine(
-            engine_settings(job, RunSettings.of(pipeline)),
-            [StylePicture(pixels, 1.0)],
-        )
+        engine = make_engine(engine_settings(job, RunSettings.of(pipeline)), [StylePicture(pixels, 1.0)])
         content = tensor_of(pixels)
-        steps = engine.stylizer(content).stylize(
-            content, content, optimizer=job.optimizer.name, most=WARMING_EVALUATIONS + TIMED_EVALUATIONS, tolerance=0.0
-        )
-        # The quickest: whatever else the machine does can only make one slower.
-        seconds = min(_durations(steps))
+        options = MinimizeOptions(WARM_UP_ITERATIONS + TIMED_ITERATIONS, job.optimizer.name)
+        # The quickest counts: other work on the machine can only make an iteration slower.
+        seconds = min(_durations(engine.stylizer(content).stylize(content, content, options)))
     finally:
         torch.set_num_threads(threads)
     return seconds / side**2
 
 
-def _durations(steps: Iterator[object]) -> Iterator[float]:
-    """Of the steps after the warming ones; at least of one, and of no more when they take long."""
-    began = time.monotonic()
-    next(itertools.islice(steps, WARMING_EVALUATIONS - 1, None), None)
-    before = time.monotonic()
+def _durations(steps: Iterator[object]) -> list[float]:
+    """Return the seconds of each step after the first ones, or of the first ones if there are no others.
+
+    Steps that take long are not repeated.
+    """
+    durations: list[float] = []
+    began = before = time.monotonic()
     for _ in steps:
         now = time.monotonic()
-        yield now - before
-        if now - began > LONGEST_CALIBRATION_SECONDS:
-            return
+        durations.append(now - before)
         before = now
+        if len(durations) > WARM_UP_ITERATIONS and now - began > LONGEST_CALIBRATION_SECONDS:
+            break
+    return durations[WARM_UP_ITERATIONS:] or durations
 
 
 def _threads(pipeline: Pipeline) -> int:
-    """That one worker computes with."""
+    """Return the number of threads with which one worker computes."""
     return max(1, joblib.cpu_count() // worker_count(pipeline)) if worker_count(pipeline) > 1 else torch.get_num_threads()

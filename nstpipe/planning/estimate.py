@@ -143,7 +143,7 @@ def seconds_of(clips: Sequence[ClipCost]) -> float | None:
     return sum(known) if len(known) == len(clips) else None
 
 
-def estimate(pipeline: Pipeline, plan: Plan, journal: Journal, *, trial: Trial | None) -> Estimate:
+def estimate(pipeline: Pipeline, plan: Plan, journal: Journal, *, trial: Callable[[], Trial] | None) -> Estimate:
     """What a plan would take.
 
     The pace is that of the latest run. Where that says nothing of a job, and a `trial` is given, a few iterations are
@@ -153,7 +153,7 @@ def estimate(pipeline: Pipeline, plan: Plan, journal: Journal, *, trial: Trial |
         pipeline: with the jobs that were planned.
         plan: of it.
         journal: of its work folder.
-        trial: times a few iterations where no earlier run tells of a job; None for no trial.
+        trial: gives the trial that is run where no earlier run tells of a job; None for no trial.
     """
     todo = [output for output in plan.outputs if not output.is_done and output.failed_before is None]
     run = journal.latest_run()
@@ -163,9 +163,9 @@ def estimate(pipeline: Pipeline, plan: Plan, journal: Journal, *, trial: Trial |
     measured: Pace | None = None
     if trial is not None and None in paces.values():
         job = todo[0].job
-        kept = journal.cached(
-            f"pace/{CALIBRATION_VERSION}", trial.key(pipeline, job), lambda: repr(trial.seconds(pipeline, job))
-        )
+        timing = trial()
+        key = f"pace/{CALIBRATION_VERSION}"
+        kept = journal.cached(key, timing.key(pipeline, job), lambda: repr(timing.seconds(pipeline, job)))
         measured = Pace(float(kept), "a short trial")
     costs = tuple(
         _cost(output, pipeline, paces.get(output.job.name) or measured, is_to_do=output.path in to_do)

@@ -9,9 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nstpipe.config.models import ANIMATION_SUFFIXES, PICTURE_SUFFIXES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES, Job
+from nstpipe.config import Pipeline
+from nstpipe.config.models import Job
 from nstpipe.errors import ItemError
 from nstpipe.media.detect import holds_video, is_hidden, is_moving, natural_key
+from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
+from nstpipe.media.video.containers import ANIMATION_SUFFIXES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES
 from nstpipe.system.files import is_numbered, suggest_path
 
 
@@ -52,8 +55,13 @@ def find_inputs(job: Job) -> tuple[InputFile, ...]:
     return files
 
 
+def ignored_settings_of(pipeline: Pipeline) -> tuple[str, ...]:
+    """The settings of a pipeline's jobs that have no effect, each as a sentence that begins with the job's name."""
+    return tuple(f"{job.name}: {sentence}" for job in pipeline.jobs for sentence in ignored_settings(job))
+
+
 def ignored_settings(job: Job) -> Iterator[str]:
-    """What a job's input, include or exclude name to no effect, in words."""
+    """What a job's input, include or exclude say without effect, each as a sentence."""
     if _is_single(job.input):
         if job.include is not None or job.exclude:
             yield f"include and exclude choose among the files of a folder or glob; {job.input.name} is taken whatever they say"

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nstpipe.config import Job
 from nstpipe.errors import ItemError
 from nstpipe.events import Emit, InputsProgressed, ItemFailed
 from nstpipe.journal.journal import Journal
-from nstpipe.media.frame import Pixels, in_eight_bits, working_size
+from nstpipe.media.frame import working_size
 from nstpipe.media.pictures.files import check_output, picture_size, read_picture
 from nstpipe.media.pictures.masks import Mask, mask_of
-from nstpipe.media.video.decode import VideoSource, check_readable
-from nstpipe.media.video.probe import (
-    DECODE_CHECK_VERSION,
-    DecodeCheck,
-    MissingFrames,
-    VideoInfo,
-    apply_decode_check,
-    decode_check,
-    probe_header,
-)
-from nstpipe.motion.shots import DETECTOR_VERSION, shot_starts
 from nstpipe.planning.inputs import InputFile
 from nstpipe.planning.outputs import InputInfo, Output, failed, fingerprint_of
 from nstpipe.style.layers import check_size
@@ -34,9 +22,8 @@ from nstpipe.system.files import is_readable, state_of
 from nstpipe.system.retry import is_transient
 from nstpipe.system.stop import Stop, Stopped
 
-LARGEST_RATE_DENOMINATOR = 1001
-"""Of the common rates: 30000/1001 and its kin."""
-
+if TYPE_CHECKING:
+    from nstpipe.media.video.info import MissingFrames, VideoInfo
 
 PROGRESS_SECONDS = 0.5
 """Between two events that say how far the look at the inputs is; a shorter look has none."""
@@ -84,10 +71,19 @@ def check_pictures(job: Job) -> None:
         ItemError: one of them cannot be read.
     """
     for path, key in pictures_of(job):
-        _check_picture(path, key)
+        check_picture(path, key)
 
 
-def _check_picture(path: Path, key: str) -> None:
+def check_picture(path: Path, key: str) -> None:
+    """Read one picture that a job names.
+
+    Args:
+        path: of the picture.
+        key: that names it, for the message.
+
+    Raises:
+        ItemError: it cannot be read.
+    """
     try:
         read_picture(path)
     except ItemError as error:
@@ -136,26 +132,19 @@ def _inspect(file: InputFile, job: Job, journal: Journal, at: _At) -> InputInfo:
         raise ItemError(f"{file.path} cannot be read: {error.strerror}.") from error
     if not file.is_video:
         size = picture_size(file.path)
-        _check_result(file, size, job)
+        check_result(file, size, job)
         return InputInfo(file, sha256, size, stamp=stamp)
-    video = probe_header(file.path, rate_of(job))
-    check_readable(video)
-    _check_result(file, (video.width, video.height), job)
+    from nstpipe.planning.videos import decoded, open_video, rate_of, shots_of  # pictures need no PyAV
 
-    def decoded(frames: int) -> None:
-        # A video is decoded twice, to see what there is and where it is cut.
-        at(min(frames / max(len(video.ticks), 1), 1.0) / 2)
-
-    kept = journal.cached(f"survey/{DECODE_CHECK_VERSION}", sha256, lambda: decode_check(video, decoded).as_json())
-    whole = apply_decode_check(video, DecodeCheck.from_json(kept))
-    starts: tuple[int, ...] = (0,)
-    if job.shots == "auto":
-        found = journal.cached(f"shots/{DETECTOR_VERSION}", sha256, lambda: json.dumps(_shots(whole, at)))
-        starts = tuple(json.loads(found))
+    video = open_video(file.path, rate_of(job))
+    check_result(file, (video.width, video.height), job)
+    # A video is decoded twice, to see what there is and where it is cut.
+    whole = decoded(video, sha256, journal, lambda share: at(share / 2))
+    starts = shots_of(whole, sha256, journal, lambda share: at(0.5 + share / 2)) if job.shots == "auto" else (0,)
     return InputInfo(file, sha256, (whole.width, whole.height), whole, starts, stamp)
 
 
-def _check_result(file: InputFile, size_before: tuple[int, int], job: Job) -> None:
+def check_result(file: InputFile, size_before: tuple[int, int], job: Job) -> None:
     """See that an input can be painted at the size asked for, and a picture be written at it.
 
     Raises:
@@ -178,7 +167,7 @@ def masks_of(file: InputFile, job: Job, frame_count: int) -> tuple[Mask, ...]:
     """
     name = file.output.relative_to(job.output) if job.output in file.output.parents else Path(file.path.name)
     return tuple(
-        mask_of(region, f"regions[{index}]", name, frame_count, is_video=file.is_video)
+        mask_of(region.mask, f"regions[{index}]", name, frame_count, is_video=file.is_video)
         for index, region in enumerate(job.regions)
     )
 
@@ -197,28 +186,15 @@ def with_masks(found: InputInfo, job: Job, journal: Journal) -> InputInfo:
     return replace(found, masks=masks, masks_sha256=tuple(contents))
 
 
-def _shots(video: VideoInfo, at: _At) -> tuple[int, ...]:
-    def frames() -> Iterator[Pixels]:
-        for frame_index, frame in enumerate(VideoSource(video).read(0, len(video.ticks))):
-            at(0.5 + frame_index / len(video.ticks) / 2)
-            yield in_eight_bits(frame.pixels)
-
-    return shot_starts(frames(), video.average_rate)
-
-
-def rate_of(job: Job) -> Fraction:
-    """Frames a second of numbered pictures; a decimal such as 29.97 is not held exactly by a float."""
-    return Fraction(job.rate).limit_denominator(LARGEST_RATE_DENOMINATOR)
-
-
 def missing_frames_of(output: Output) -> Iterator[ItemFailed]:
     """What is missing from a damaged video whose decodable part is done all the same."""
     video = output.found.video
     if video is not None and video.loss is not None:
-        yield _damaged(output.job, video, video.loss)
+        yield damaged(output.job, video, video.loss)
 
 
-def _damaged(job: Job, video: VideoInfo, loss: MissingFrames) -> ItemFailed:
+def damaged(job: Job, video: VideoInfo, loss: MissingFrames) -> ItemFailed:
+    """Report the frames that a damaged video lacks, though the rest of it is painted."""
     problem = f"{video.path} is damaged: {loss}. What decodes of it, {len(video.ticks)} frames, is done"
     failure = failed(job, video.path, ItemError(f"{problem}.", "Get the whole file."))
     # Nothing is left to try: the output is made all the same.

@@ -1,17 +1,22 @@
-"""What the work folder holds that no output needs any more."""
+"""Finds what the work folder holds that no output needs any more, and deletes it."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from nstpipe.config import Pipeline
+from nstpipe.errors import OutputError
+from nstpipe.events import Emit
 from nstpipe.journal.frames import frames_folder
 from nstpipe.journal.journal import Journal, damaged_journals
 from nstpipe.planning.outputs import clip_fingerprints
-from nstpipe.planning.plan import Plan
+from nstpipe.planning.plan import Plan, plan_pipeline
+from nstpipe.system.lock import locked
+from nstpipe.system.stop import Stop
 
 
 @dataclass(frozen=True)
@@ -59,13 +64,48 @@ def _sizes(path: Path) -> Iterator[int]:
             yield file.lstat().st_size if not file.is_dir() else 0
 
 
-def remove(leftover: Leftover) -> None:
-    """Delete one.
+def _remove(leftover: Leftover) -> None:
+    try:
+        if leftover.path.is_dir():
+            shutil.rmtree(leftover.path)
+        else:
+            leftover.path.unlink()
+    except OSError as error:
+        raise OutputError(f"{leftover.path} cannot be removed: {error.strerror}.", "Remove it yourself.") from error
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """What `clean` found in the work folder, and what became of it.
+
+    Attributes:
+        leftovers: frames and journals that no output needs any more.
+        removed: whether they were deleted.
+    """
+
+    leftovers: tuple[Leftover, ...]
+    removed: bool
+
+
+def clean_work_folder(pipeline: Pipeline, agrees: Callable[[tuple[Leftover, ...]], bool], emit: Emit) -> Cleaning:
+    """Find what no output needs any more in the work folder, and delete it if the caller agrees.
+
+    Args:
+        pipeline: with all its jobs.
+        agrees: called with what was found; says whether it is to be deleted.
+        emit: told how far the look at the inputs is.
 
     Raises:
-        OSError: it cannot be deleted.
+        BusyError: a run works on the same folder.
+        OutputError: something cannot be deleted.
     """
-    if leftover.path.is_dir():
-        shutil.rmtree(leftover.path)
-    else:
-        leftover.path.unlink()
+    if not pipeline.work.is_dir():
+        agrees(())
+        return Cleaning((), removed=False)
+    with locked(pipeline.work), closing(Journal(pipeline.work)) as journal:
+        plan = plan_pipeline(pipeline, journal, stop=Stop(), emit=emit)
+        found = find_leftovers(pipeline.work, plan, journal)
+        removed = agrees(found)
+        for leftover in found if removed else ():
+            _remove(leftover)
+    return Cleaning(found, removed)

@@ -6,16 +6,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
-
 from nstpipe.config.models import Job
-from nstpipe.errors import ItemError
 from nstpipe.journal.journal import Journal
-from nstpipe.media.frame import Pixels, working_size
+from nstpipe.media.frame import working_size
 from nstpipe.media.pictures.capture import capture_of
-from nstpipe.media.pictures.files import read_picture
-from nstpipe.motion.flow.method import for_flow
-from nstpipe.motion.motion import motion_between
 from nstpipe.planning.outputs import InputInfo, Neighbor
 
 LINK_VERSION = 4
@@ -25,9 +19,6 @@ that part pictures change."""
 LINK_RELIABILITY = 0.2
 """Of the frame, at least, for a link. On sample streets neighbors a few meters apart have 0.23 to 0.52, two views of one
 place in different directions 0.08."""
-
-LINK_LONGEST_SIDE = 256
-"""Pixels; what moves by a tenth of the picture is found better in a small one."""
 
 LONGEST_GAP_SECONDS = 60.0
 """Between two pictures of one drive or walk."""
@@ -78,23 +69,16 @@ def _gap(seconds: float | None, meters: float | None) -> str:
 
 
 def _measured(before: Path, now: Path) -> str:
-    """Seconds and meters between two pictures, where they say so; and how reliable their flow is, where no gap parts them."""
+    """Measure how far two pictures are apart.
+
+    Returns:
+        Seconds and meters as JSON, each null where the pictures do not tell, and the reliable share of the flow between
+        them, null where a gap parts them.
+    """
     one, other = capture_of(before), capture_of(now)
     seconds, meters = one.seconds_to(other), one.meters_to(other)
-    return json.dumps([seconds, meters, None if _gap(seconds, meters) else _reliability(before, now)])
+    if _gap(seconds, meters):
+        return json.dumps([seconds, meters, None])
+    from nstpipe.planning.link_reliability import link_reliability  # known links need no OpenCV
 
-
-def _reliability(before: Path, now: Path) -> float:
-    try:
-        (earlier, size), (later, _) = _small(before), _small(now)
-        return round(float(motion_between(earlier, later, size=size).reliability.mean()), 4)
-    except (ItemError, cv2.error):
-        return 0.0  # what is wrong with it is said when it is painted; flow finds nothing in a strip of a few pixels
-
-
-def _small(path: Path) -> tuple[Pixels, tuple[int, int]]:
-    """A picture as flow wants to see it, and the width and height at which it is asked where things are."""
-    pixels, _ = read_picture(path)
-    height, width, _ = pixels.shape
-    size = working_size((width, height), min(LINK_LONGEST_SIDE, max(width, height)))
-    return for_flow(pixels, size), size
+    return json.dumps([seconds, meters, link_reliability(before, now)])

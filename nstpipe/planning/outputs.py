@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nstpipe.config.models import Job, StyleImage
 from nstpipe.errors import ItemError
@@ -17,12 +17,13 @@ from nstpipe.events import ItemFailed
 from nstpipe.journal.records import Record
 from nstpipe.media.frame import working_size
 from nstpipe.media.pictures.masks import Mask
-from nstpipe.media.video.encode import bits_of
-from nstpipe.media.video.probe import VideoInfo
 from nstpipe.planning.inputs import InputFile
 from nstpipe.style import ALGORITHM_VERSION
 from nstpipe.style.scales import cost, scale_count
 from nstpipe.system.files import sha256_of, state_of
+
+if TYPE_CHECKING:
+    from nstpipe.media.video.info import VideoInfo
 
 _KEYS_OF_THE_OUTPUT = frozenset({"encode", "audio", "metadata", "rate"})
 """Keys of a job that change the file, but not the stylized frames in it; a picture's file only `metadata`."""
@@ -219,7 +220,7 @@ def plan_job(
             "weights": weights_sha256,
             **({"precision": precision} if precision != "auto" else {}),
             # Of frames that wait on disk.
-            **({"bits": bits} if (bits := _bits_waiting(job, item)) > 8 else {}),
+            **({"bits": bits} if (bits := bits_waiting(job, item)) > 8 else {}),
         }
         before = outputs[-1] if outputs and goes_on else None
         if before is not None:
@@ -247,9 +248,13 @@ def _of_a_picture_alone(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**{key: value for key, value in settings.items() if key != "temporal"}, "optimizer": optimizer}
 
 
-def _bits_waiting(job: Job, item: InputInfo) -> int:
-    """Of a value of the frames that wait for a video's other ones; 8 for a picture, which waits for none."""
-    return bits_of(job.encode, item.video, item.file.output) if item.video is not None else 8
+def bits_waiting(job: Job, item: InputInfo) -> int:
+    """The bits of a color value in the frames that wait on disk until a video is encoded; 8 for a picture."""
+    if item.video is None:
+        return 8
+    from nstpipe.media.video.encoding import bits_of
+
+    return bits_of(job.encode, item.video, item.file.output)
 
 
 def _identify(images: Iterable[StyleImage], style: dict[str, Any], sha256: Mapping[Path, str]) -> None:

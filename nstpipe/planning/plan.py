@@ -10,8 +10,7 @@ from nstpipe.config import Pipeline
 from nstpipe.errors import ItemError
 from nstpipe.events import Emit, ItemFailed
 from nstpipe.journal.journal import Journal
-from nstpipe.motion.flow.methods import flow_method
-from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings
+from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings_of
 from nstpipe.planning.inspect import (
     InspectionProgress,
     check_output_is_unique,
@@ -22,8 +21,9 @@ from nstpipe.planning.inspect import (
 )
 from nstpipe.planning.links import with_neighbor
 from nstpipe.planning.outputs import InputInfo, Output, failed, plan_job
+from nstpipe.planning.requirements import check_flow
 from nstpipe.planning.resources import bytes_needed, frames_done
-from nstpipe.style.weights import weights_sha256
+from nstpipe.style.weights_files import weights_sha256
 from nstpipe.system.files import free_bytes
 from nstpipe.system.retry import RETRY_WAITS_SECONDS
 from nstpipe.system.stop import Stop
@@ -63,14 +63,13 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal, *, stop: Stop, emit: Emi
     watch = InspectionProgress(stop, emit)
     weights = weights_sha256(pipeline.weights)
     outputs: list[Output] = []
-    notices = [f"{job.name}: {said}" for job in pipeline.jobs for said in ignored_settings(job)]
     failures: list[ItemFailed] = []
     taken: dict[Path, InputFile] = {}
     waits = list(RETRY_WAITS_SECONDS)
     for job in pipeline.jobs:
         try:
             check_pictures(job)
-            flow_method(job.temporal.flow, pipeline.device)  # that its weights are missing is said before the work begins
+            check_flow(job.temporal.flow, pipeline.device)
             flow = [job.temporal.flow] if isinstance(job.temporal.flow, Path) else []
             pictures = {path: journal.digest(path) for path in (*(path for path, _ in pictures_of(job)), *flow)}
             files = find_inputs(job)
@@ -98,5 +97,6 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal, *, stop: Stop, emit: Emi
             frames_stored=lambda clip: frames_done(pipeline.work, clip),
             precision=pipeline.precision,
         )
-    todo = [output for output in outputs if not output.is_done]
-    return Plan(tuple(outputs), tuple(failures), bytes_needed(todo, pipeline), free_bytes(pipeline.work), tuple(notices))
+    needed = bytes_needed([output for output in outputs if not output.is_done], pipeline)
+    free = free_bytes(pipeline.work)
+    return Plan(tuple(outputs), tuple(failures), needed, free, ignored_settings_of(pipeline))

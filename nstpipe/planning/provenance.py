@@ -8,17 +8,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-import torch
-
-from nstpipe import __version__
 from nstpipe.config import Pipeline
 from nstpipe.config.dump import as_yaml
 from nstpipe.errors import MachineError
 from nstpipe.media.video import ffmpeg
 from nstpipe.style import ALGORITHM_VERSION
-from nstpipe.style.precision import choose_precision
-from nstpipe.style.weights import weights_sha256
+from nstpipe.style.weights_files import weights_sha256
 from nstpipe.system.devices import choose_device
+from nstpipe.version import __version__
 
 
 @dataclass(frozen=True)
@@ -53,11 +50,15 @@ class Provenance:
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> Provenance:
-        """The setup of a run that begins here and now.
+        """Describe a run that begins here and now. This imports torch.
 
         Raises:
-            MachineError: device or weights are missing.
+            MachineError: the device or the weights are missing.
         """
+        import torch
+
+        from nstpipe.style.precision import choose_precision
+
         device = choose_device(pipeline.device)
         return cls(
             nstpipe=__version__,

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import joblib
-
 from nstpipe.config import Pipeline
 from nstpipe.journal.frames import frame_store, stored_bytes
-from nstpipe.media.video.encode import bits_of
-from nstpipe.planning.outputs import EARLIER_BITS, Clip, Output
-from nstpipe.system.devices import choose_device
+from nstpipe.planning.outputs import EARLIER_BITS, Clip, Output, bits_waiting
+from nstpipe.system.devices import is_cpu
 
 CORES_A_WORKER = 8
 """On a CPU one frame's optimization keeps about so many cores busy; more cores are better spent on more clips."""
@@ -33,16 +30,17 @@ def clip_bytes(clip: Clip, output: Output, work: Path) -> int:
 
 
 def _bits_of(output: Output) -> int:
-    video = output.found.video
-    return 8 if video is None else bits_of(output.job.encode, video, output.path)
+    return bits_waiting(output.job, output.found)
 
 
 def worker_count(pipeline: Pipeline) -> int:
     """Processes that work on clips at the same time."""
     if pipeline.workers != "auto":
         return pipeline.workers
-    if choose_device(pipeline.device).type != "cpu":
+    if not is_cpu(pipeline.device):
         return 1  # one process fills a GPU; several would share its memory
+    import joblib  # takes a tenth of a second
+
     return max(1, int(joblib.cpu_count()) // CORES_A_WORKER)
 
 

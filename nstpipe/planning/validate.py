@@ -1,31 +1,87 @@
-"""Opens every input and tries the encoders, without planning any work."""
+"""Finds everything that is wrong with a pipeline, without planning any work."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nstpipe.config import Job, Pipeline
-from nstpipe.errors import ItemError
+from nstpipe.config import Job, Loaded, Pipeline
+from nstpipe.errors import ItemError, NstpipeError, Problem
 from nstpipe.events import Emit, ItemFailed
 from nstpipe.media.frame import working_size
 from nstpipe.media.pictures.files import picture_size, read_picture
-from nstpipe.media.video.decode import check_readable
-from nstpipe.media.video.encode import try_output
-from nstpipe.media.video.probe import VideoInfo, probe
-from nstpipe.planning.inputs import InputFile, find_inputs
+from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings_of
 from nstpipe.planning.inspect import (
     InspectionProgress,
-    _check_picture,
-    _check_result,
-    _damaged,
     check_output_is_unique,
+    check_picture,
+    check_result,
+    damaged,
     masks_of,
     pictures_of,
-    rate_of,
 )
 from nstpipe.planning.outputs import failed
+from nstpipe.planning.requirements import requirements_of
+from nstpipe.system.files import see_that_it_can_be_made
 from nstpipe.system.stop import Stop
+
+if TYPE_CHECKING:
+    from nstpipe.media.video.info import VideoInfo
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Everything that is wrong with a pipeline and with what it reads.
+
+    Attributes:
+        problems: of the file.
+        failures: inputs and paintings that cannot be used, of the jobs that are valid.
+        usable: the number of inputs that can be used.
+        missing: what a run would end with at once, such as missing weights or a work folder that is a file.
+        notices: settings of the jobs that have no effect.
+    """
+
+    problems: tuple[Problem, ...]
+    failures: tuple[ItemFailed, ...]
+    usable: int
+    missing: tuple[NstpipeError, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+def validate_pipeline(loaded: Loaded, check_listeners: Callable[[Pipeline], object], *, emit: Emit) -> Validation:
+    """Check a pipeline and this machine, and open the inputs of the jobs that are valid.
+
+    Args:
+        loaded: the valid part of a pipeline.yaml, and the problems of the rest.
+        check_listeners: raises an error if a package is missing for those that listen to a run.
+        emit: told how far the check is.
+    """
+    pipeline = loaded.pipeline
+    if pipeline is None:
+        return Validation(loaded.problems, (), 0)
+    usable, failures = check_inputs(pipeline, emit=emit)
+    checks: list[Callable[[], object]] = [partial(check_listeners, pipeline)]
+    checks += [*requirements_of(pipeline), *_places_of(pipeline)]
+    missing = {str(error): error for error in _errors_of(checks)}  # several settings may want the same thing
+    return Validation(loaded.problems, failures, usable, tuple(missing.values()), ignored_settings_of(pipeline))
+
+
+def _places_of(pipeline: Pipeline) -> Iterator[Callable[[], object]]:
+    folders = (pipeline.work, *(job.output if job.input.is_dir() else job.output.parent for job in pipeline.jobs))
+    for folder in dict.fromkeys(folders):
+        yield partial(see_that_it_can_be_made, folder)
+
+
+def _errors_of(checks: Iterable[Callable[[], object]]) -> Iterator[NstpipeError]:
+    for check in checks:
+        try:
+            check()
+        except NstpipeError as error:
+            yield error
 
 
 def check_inputs(pipeline: Pipeline, *, emit: Emit) -> tuple[int, tuple[ItemFailed, ...]]:
@@ -52,7 +108,7 @@ def _check_inputs(pipeline: Pipeline, trials: Path, watch: InspectionProgress) -
         unpainted = False
         for path, key in pictures_of(job):
             try:
-                _check_picture(path, key)
+                check_picture(path, key)
             except ItemError as error:
                 unpainted = True
                 failures.append(failed(job, path, error))
@@ -69,21 +125,11 @@ def _check_inputs(pipeline: Pipeline, trials: Path, watch: InspectionProgress) -
                 for mask in masks_of(file, job, len(video.ticks) if video is not None else 1):
                     for path in mask.files:
                         picture_size(path)
-                failures += [_damaged(job, video, video.loss)] if video is not None and video.loss is not None else []
+                failures += [damaged(job, video, video.loss)] if video is not None and video.loss is not None else []
                 usable += not unpainted
             except ItemError as error:
                 failures.append(failed(job, file.path, error))
     return usable, tuple(failures)
-
-
-def try_encoding(job: Job, output: Path, video: VideoInfo, size: tuple[int, int], trials: Path) -> None:
-    """Try the codec, container and sound of a result, in a folder for trials.
-
-    Raises:
-        ItemError: they do not go together.
-    """
-    copy_audio, keep_metadata = job.audio == "copy", job.metadata == "keep"
-    try_output(trials, output, video, size, job.encode, copy_audio=copy_audio, keep_metadata=keep_metadata)
 
 
 def _opened(file: InputFile, job: Job, trials: Path) -> VideoInfo | None:
@@ -92,10 +138,14 @@ def _opened(file: InputFile, job: Job, trials: Path) -> VideoInfo | None:
         raise ItemError(file.problem)
     if not file.is_video:
         height, width, _ = read_picture(file.path)[0].shape
-        _check_result(file, (width, height), job)
+        check_result(file, (width, height), job)
         return None
+    from nstpipe.media.video.ffmpeg_frames import check_readable
+    from nstpipe.media.video.probe import probe
+    from nstpipe.planning.videos import rate_of, try_encoding
+
     video = probe(file.path, rate_of(job))
     check_readable(video)
-    _check_result(file, (video.width, video.height), job)
+    check_result(file, (video.width, video.height), job)
     try_encoding(job, file.output, video, working_size((video.width, video.height), job.size, even=True), trials)
     return video

@@ -262,6 +262,7 @@ def _job_facts(
         for record in begun[:MOST_UNFINISHED]
     )
     warping_errors = [frame.warping_error for frame in frames if frame.warping_error is not None]
+    losses = [frame.loss for frame in frames if frame.loss is not None]
     return JobData(
         name=job.name,
         input=str(job.input),
@@ -278,7 +279,7 @@ def _job_facts(
         seconds=sum(frame.seconds for frame in frames),
         evaluations=sum(frame.evaluations for frame in frames),
         seconds_a_frame=sum(frame.seconds for frame in frames) / len(frames) if frames else None,
-        loss=sorted(frame.loss for frame in frames)[len(frames) // 2] if frames else None,
+        loss=sorted(losses)[len(losses) // 2] if losses else None,
         flicker=LEVELS * (sum(warping_errors) / len(warping_errors)) ** 0.5 if warping_errors else None,
         shown=shown,
         not_shown=len(done) - len(shown),

@@ -16,10 +16,11 @@ from nstpipe.errors import ItemError
 from nstpipe.media.frame import Pixels, in_eight_bits, resized, working_size
 from nstpipe.media.pictures.deep import is_deep
 from nstpipe.media.pictures.files import read_picture
-from nstpipe.media.pictures.formats import PILLOW_ERRORS, opened
+from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened
 from nstpipe.media.pictures.profiles import in_srgb
 from nstpipe.media.video.decode import VideoSource
-from nstpipe.media.video.probe import VideoInfo, probe
+from nstpipe.media.video.info import VideoInfo
+from nstpipe.media.video.probe import probe
 
 LONGEST = 560
 """Pixels of a thumbnail's longest side."""

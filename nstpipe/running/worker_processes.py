@@ -1,8 +1,8 @@
-"""Run a function over tasks, here or in worker processes. Knows nothing of style.
+"""Runs tasks in worker processes on this machine.
 
-A worker is a Python of its own that takes tasks on its standard input and gives events and results on its standard output.
-It is not told of the terminal's Ctrl-C, it ends when this process does, and when it is killed, the task that it worked on is
-known and the others go on.
+A worker is a Python process that reads tasks from its standard input and writes events and results to its standard output.
+It ignores the terminal's Ctrl-C and ends when its parent process does. If a worker is killed, its task is known and the other
+workers continue.
 """
 
 from __future__ import annotations
@@ -10,153 +10,167 @@ from __future__ import annotations
 import os
 import pickle
 import queue
-import signal
 import subprocess
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO, Any, Protocol, TypeVar
+from typing import Any
 
 import joblib
 
+from nstpipe.config import Pipeline
 from nstpipe.errors import MachineError
 from nstpipe.events import Emit
+from nstpipe.running.executor import Function, OnKilled, Result, Task
 from nstpipe.system.stop import Stop, StopReason
 
-Task = TypeVar("Task")
-Result = TypeVar("Result")
-Function = Callable[[Task, Emit, Stop], Result]
-
 POLL_SECONDS = 0.1
-"""How soon the workers hear of a stop."""
+"""Seconds after which the workers hear of a stop, at most."""
 
-_MAIN = "import sys; sys.path[:] = sys.argv[1:]; from nstpipe.running.worker_processes import serve; serve()"
-"""A worker finds modules where this process does."""
+_MAIN = "import sys; sys.path[:] = sys.argv[1:]; from nstpipe.running.worker import serve; serve()"
+"""The program of a worker. It finds modules where this process does."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
-
-class OnKilled(Protocol):
-    """What to do about a task whose worker was killed."""
-
-    def __call__(self, task: Any, exit_code: int, /) -> Any:
-        """A result to end the task with, or None to give it to a fresh worker."""
+_Inbox = queue.SimpleQueue[tuple["_Worker", str, Any]]
+"""Messages of all workers: the worker, the kind of message, and its content."""
 
 
-def execute(
-    function: Function[Task, Result],
-    tasks: Sequence[Task],
-    *,
-    workers: int,
-    emit: Emit,
-    stop: Stop,
-    on_killed: OnKilled,
-    isolated: bool = False,
-    is_ready: Callable[[Task], bool] = lambda _: True,
-) -> Iterator[Result]:
-    """Results as they come, in any order; events go to `emit` meanwhile.
+class WorkerProcesses:
+    """An executor with a fixed number of processes on this machine.
 
     Args:
-        function: can be sent to another process by its name, and so can tasks, results and events by their content.
-        tasks: each is given to one call.
-        workers: processes; with 1 all runs in this one, with all its threads, unless `isolated`.
-        emit: called in this process only.
-        stop: looked at before each task; the function is given one that hears of it too.
-        on_killed: asked when a worker was killed from outside.
-        isolated: give a single worker a process too, with all threads, so that this one outlives it.
-        is_ready: whether a task may begin, now that the results given so far are there. The order of the tasks must be one
-            in which each is ready when all before it are done.
-
-    Raises:
-        MachineError: no worker can be started.
-        Exception: whatever the function raises.
+        workers: The number of processes. A single process may use all threads, as this process would.
     """
-    if workers == 1 and not isolated:
-        for task in tasks:
-            if stop.should_stop():
-                return
-            yield function(task, emit, stop)
-        return
-    yield from _in_workers(function, tasks, workers, emit, stop, on_killed, is_ready)
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+
+    @classmethod
+    def for_pipeline(cls, pipeline: Pipeline, workers: int, *, isolated: bool) -> WorkerProcesses:
+        """Return the executor with a process for each worker; it serves every pipeline."""
+        return cls(workers)
+
+    def execute(
+        self,
+        function: Function[Task, Result],
+        tasks: Sequence[Task],
+        *,
+        emit: Emit,
+        stop: Stop,
+        on_killed: OnKilled,
+        is_ready: Callable[[Task], bool],
+    ) -> Iterator[Result]:
+        """Yield the results as the workers finish them; see `Executor.execute`."""
+        pool = _Pool(function, self._threads, stop.deadline)
+        todo = deque(tasks)
+        try:
+            while True:
+                while len(pool.running) < self._workers and not stop.should_stop():
+                    task = next((task for task in todo if is_ready(task)), None)
+                    if task is None:
+                        break
+                    todo.remove(task)
+                    pool.start(task)
+                if not pool.running:
+                    return
+                pool.follow(stop)
+                message = pool.receive()
+                if message is None:
+                    continue
+                worker, kind, value = message
+                if kind == "event":
+                    emit(value)
+                elif kind == "error":
+                    raise value
+                elif kind == "result":
+                    pool.release(worker)
+                    yield value
+                elif (task := pool.discard(worker)) is not None:
+                    result = on_killed(task, value)
+                    if result is None:
+                        todo.appendleft(task)
+                    else:
+                        yield result
+        finally:
+            pool.end()
+
+    @property
+    def _threads(self) -> int | None:
+        """Threads of each worker; None lets a single worker decide by itself.
+
+        Without a limit each of several workers would use all cores. The limit does not depend on the number of tasks, because
+        another number of threads rounds differently.
+        """
+        return max(1, joblib.cpu_count() // self._workers) if self._workers > 1 else None
 
 
-def _in_workers(
-    function: Function[Task, Result],
-    tasks: Sequence[Task],
-    workers: int,
-    emit: Emit,
-    stop: Stop,
-    on_killed: OnKilled,
-    is_ready: Callable[[Task], bool],
-) -> Iterator[Result]:
-    inbox: queue.SimpleQueue[tuple[_Worker, str, Any]] = queue.SimpleQueue()
-    todo = deque(tasks)
-    idle: list[_Worker] = []
-    running: dict[_Worker, Task] = {}
-    # Each worker would otherwise take every core. The number of tasks must not matter: other threads round otherwise.
-    # A single one decides by itself, as this process would.
-    threads = max(1, joblib.cpu_count() // workers) if workers > 1 else None
-    try:
-        while True:
-            while len(running) < workers and not stop.should_stop():
-                task = next((task for task in todo if is_ready(task)), None)
-                if task is None:
-                    break
-                todo.remove(task)
-                worker = idle.pop() if idle else _Worker(function, inbox, threads, stop.deadline)
-                running[worker] = task
-                worker.send(running[worker])
-            if not running:
-                return
-            if stop.reason is not None:
-                for worker in running:
-                    worker.ask_to_stop(stop.reason)
-            try:
-                worker, kind, value = inbox.get(timeout=POLL_SECONDS)
-            except queue.Empty:
-                continue
-            if kind == "event":
-                emit(value)
-            elif kind == "error":
-                raise value
-            elif kind == "result":
-                del running[worker]
-                idle.append(worker)
-                yield value
-            elif worker in running:
-                task = running.pop(worker)
-                result = on_killed(task, value)
-                if result is not None:
-                    yield result
-                else:
-                    todo.appendleft(task)
-            else:
-                idle.remove(worker)
-    finally:
-        for worker in (*idle, *running):
+class _Pool:
+    """The workers of one execution. A worker starts when a task needs it, and keeps running for further tasks."""
+
+    def __init__(self, function: Callable[..., Any], threads: int | None, deadline: float | None) -> None:
+        self._function = function
+        self._threads = threads
+        self._deadline = deadline
+        self._inbox: _Inbox = queue.SimpleQueue()
+        self._idle: list[_Worker] = []
+        self.running: dict[_Worker, Any] = {}
+
+    def start(self, task: object) -> None:
+        worker = self._idle.pop() if self._idle else _Worker(self._function, self._inbox, self._threads, self._deadline)
+        self.running[worker] = task
+        worker.send(task)
+
+    def follow(self, stop: Stop) -> None:
+        """Pass a stop on to the workers."""
+        if stop.reason is not None:
+            for worker in self.running:
+                worker.ask_to_stop(stop.reason)
+
+    def receive(self) -> tuple[_Worker, str, Any] | None:
+        """Return the next message, or None if no message came for a moment."""
+        try:
+            return self._inbox.get(timeout=POLL_SECONDS)
+        except queue.Empty:
+            return None
+
+    def release(self, worker: _Worker) -> None:
+        """Note that a worker has finished its task."""
+        del self.running[worker]
+        self._idle.append(worker)
+
+    def discard(self, worker: _Worker) -> Any:
+        """Forget a worker that was killed, and return its task; None if it was idle."""
+        if worker in self.running:
+            return self.running.pop(worker)
+        self._idle.remove(worker)
+        return None
+
+    def end(self) -> None:
+        for worker in (*self._idle, *self.running):
             worker.end()
 
 
 class _Worker:
-    """A process that runs the function on one task after the other."""
+    """A process that calls the function with one task after the other."""
 
     def __init__(
         self,
         function: Callable[..., Any],
-        inbox: queue.SimpleQueue[tuple[_Worker, str, Any]],
+        inbox: _Inbox,
         threads: int | None,
         deadline: float | None,
     ) -> None:
         self._inbox = inbox
-        self._told = False
+        self._asked_to_stop = False
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _MAIN, *sys.path],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env={**os.environ, **(dict.fromkeys(THREAD_VARIABLES, str(threads)) if threads is not None else {})},
-                # Ctrl-C goes to a terminal's whole process group; this process decides what ends when.
+                # Ctrl-C reaches a terminal's whole process group; this process decides what ends when.
                 start_new_session=os.name != "nt",
             )
         except OSError as error:
@@ -170,11 +184,11 @@ class _Worker:
             pickle.dump(value, self._process.stdin)
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # it was killed; who listens will say so
+            pass  # the worker was killed; `_listen` reports it
 
     def ask_to_stop(self, reason: StopReason) -> None:
-        if not self._told:
-            self._told = True
+        if not self._asked_to_stop:
+            self._asked_to_stop = True
             self.send(reason)
 
     def _listen(self) -> None:
@@ -186,7 +200,7 @@ class _Worker:
         except (EOFError, OSError):
             self._inbox.put((self, "killed", self._process.wait()))
         except Exception:
-            # Whatever cannot be read, what comes after it cannot either: the worker would wait for ever, and so would its task.
+            # After a message that cannot be read, no further one can: the worker and its task would wait forever.
             self._process.kill()
             self._inbox.put((self, "killed", self._process.wait()))
 
@@ -199,42 +213,3 @@ class _Worker:
                 pipe.close()
             except (BrokenPipeError, ValueError):
                 pass
-
-
-def serve() -> None:
-    """Be a worker: the main function of its process."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # a service manager sends them to every process; ours will tell us
-    commands, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints must not stand among the answers
-    function, deadline = pickle.load(commands)
-    stop = Stop(deadline)
-    tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    threading.Thread(target=_hear, args=(commands, tasks, stop), daemon=True).start()
-    while True:
-        task = tasks.get()
-        try:
-            answer = "result", function(task, lambda event: _say(answers, ("event", event)), stop)
-        except Exception as error:
-            answer = "error", error
-        _say(answers, answer)
-
-
-def _hear(commands: IO[bytes], tasks: queue.SimpleQueue[Any], stop: Stop) -> None:
-    try:
-        while True:
-            command = pickle.load(commands)
-            if isinstance(command, StopReason):
-                stop.ask(command)
-            else:
-                tasks.put(command)
-    except Exception:
-        os._exit(0)  # the parent is gone, perhaps in the middle of a task: a new run may already work on the same files
-
-
-def _say(answers: IO[bytes], answer: tuple[str, Any]) -> None:
-    try:
-        pickle.dump(answer, answers)
-        answers.flush()
-    except BrokenPipeError:
-        os._exit(0)

@@ -1,4 +1,4 @@
-"""Moving the colors of one picture to those of another."""
+"""Transfers the colors of one picture to another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class ColorStatistics:
-    """How colors are spread.
+    """Mean and covariance of colors.
 
     Attributes:
         mean: 3, float64: mean of R, G and B, 0 to 1.
@@ -23,13 +23,13 @@ class ColorStatistics:
 
 
 def color_statistics(image: Tensor, weight: Tensor | None = None) -> ColorStatistics:
-    """Mean and covariance of a picture's RGB values.
+    """Return the mean and covariance of a picture's RGB values.
 
     Args:
         image: 1 x 3 x height x width, RGB, 0 to 1.
-        weight: height x width, not negative: how much each pixel counts; None for all alike.
+        weight: height x width, not negative: the weight of each pixel; None if all count alike.
     """
-    # 3 x 3 matrices: float64 costs nothing and keeps a gray picture's nearly singular covariance usable.
+    # float64 costs nothing for 3 x 3 matrices, and a gray picture's covariance is nearly singular.
     colors = image[0].flatten(1).double()
     if weight is None:
         return ColorStatistics(colors.mean(dim=1), torch.cov(colors, correction=0))
@@ -38,7 +38,7 @@ def color_statistics(image: Tensor, weight: Tensor | None = None) -> ColorStatis
 
 
 def mixed_statistics(parts: Sequence[ColorStatistics], weights: Sequence[float]) -> ColorStatistics:
-    """Statistics of colors drawn from several pictures, each as often as its weight (positive) says."""
+    """Return the statistics of several pictures together, each with its weight, which is positive."""
     shares = [weight / sum(weights) for weight in weights]
     mean = sum((share * part.mean for share, part in zip(shares, parts, strict=True)), torch.zeros(3).double())
     covariance = torch.zeros(3, 3).double()
@@ -51,16 +51,16 @@ def mixed_statistics(parts: Sequence[ColorStatistics], weights: Sequence[float])
 def match_color(image: Tensor, target: ColorStatistics, source: ColorStatistics | None = None) -> Tensor:
     """Give `image` the mean and covariance of `target`.
 
-    The map is the linear one that moves the colors least: the Monge-Kantorovich solution between two normal
+    The map is the linear one that changes the colors least, the Monge-Kantorovich solution between two normal
     distributions (Pitié and Kokaram, 2007, "The linear Monge-Kantorovitch linear color mapping").
 
     Args:
         image: 1 x 3 x height x width, RGB, 0 to 1.
-        target: the statistics wanted.
-        source: the statistics that become those; None for the picture's own.
+        target: the wanted statistics.
+        source: the statistics that are mapped to them; None for the picture's own.
 
     Returns:
-        Like `image`, float32, held within 0 to 1.
+        A picture of the same shape, float32, clamped to 0 to 1.
     """
     source = source or color_statistics(image)
     source_root, source_inverse_root = _roots(source.covariance)
@@ -71,24 +71,24 @@ def match_color(image: Tensor, target: ColorStatistics, source: ColorStatistics 
 
 
 LUMA = (0.2126, 0.7152, 0.0722)
-"""Shares of R, G and B in luminance (ITU-R BT.709, whose primaries sRGB has)."""
+"""Shares of R, G and B in luminance (ITU-R BT.709, which has sRGB's primaries)."""
 
 
 def luminance(image: Tensor) -> Tensor:
-    """1 x 1 x height x width, 0 to 1, of a picture 1 x 3 x height x width; on its gamma-corrected values."""
+    """Return the luminance, 1 x 1 x height x width, of a picture's gamma-corrected values, 1 x 3 x height x width, 0 to 1."""
     shares = image.new_tensor(LUMA).reshape(1, 3, 1, 1)
     return (image * shares).sum(dim=1, keepdim=True)
 
 
 def luminance_matched(image: Tensor, reference: ColorStatistics) -> Tensor:
-    """The gray of a picture, with the mean and spread that the luminance of the reference colors has.
+    """Return a picture in gray, with the mean and standard deviation of the reference's luminance.
 
     Args:
         image: 1 x 3 x height x width, RGB, 0 to 1.
-        reference: whose luminance is wanted.
+        reference: the colors whose luminance is matched.
 
     Returns:
-        1 x 3 x height x width, three equal channels, held within 0 to 1.
+        1 x 3 x height x width, three equal channels, clamped to 0 to 1.
     """
     shares = torch.tensor(LUMA).double()
     wanted_mean = shares @ reference.mean
@@ -100,15 +100,14 @@ def luminance_matched(image: Tensor, reference: ColorStatistics) -> Tensor:
 
 
 def with_colors_of(gray: Tensor, content: Tensor) -> Tensor:
-    """A picture with the luminance of one and the colors of another.
+    """Combine the luminance of one picture with the colors of another.
 
     Args:
-        gray: 1 x 3 x height x width; its luminance counts.
-        content: 1 x 3 x height x width, RGB, 0 to 1; how its channels differ from its luminance counts.
+        gray: 1 x 3 x height x width: the picture whose luminance is used.
+        content: 1 x 3 x height x width, RGB, 0 to 1: the picture whose colors are used.
 
     Returns:
-        RGB, 0 to 1. Where a color does not go with its new luminance, it is paled just enough to fit, so that the
-        luminance stays right.
+        RGB, 0 to 1. A color that does not fit its new luminance is desaturated just enough, so the luminance stays exact.
     """
     wanted = luminance(gray).clamp(0, 1)
     color = content - luminance(content)
@@ -119,9 +118,9 @@ def with_colors_of(gray: Tensor, content: Tensor) -> Tensor:
 
 
 def _roots(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """The symmetric square root of a covariance, and its inverse with the smallest variance held above noise."""
+    """Return the symmetric square root of a covariance, and its inverse with variances no smaller than that of noise."""
     values, vectors = torch.linalg.eigh(matrix)
-    # One step of an 8-bit picture has this variance; what varies less is noise and is not stretched.
+    # The variance of rounding to 8 bits. What varies less is noise, and is not amplified.
     noise = (1 / 255) ** 2 / 12
     root = vectors @ torch.diag(values.clamp_min(0).sqrt()) @ vectors.T
     inverse_root = vectors @ torch.diag(values.clamp_min(noise).rsqrt()) @ vectors.T

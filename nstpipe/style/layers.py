@@ -14,11 +14,11 @@ class Layer:
     """One row of the layer table.
 
     Attributes:
-        name: such as ``relu4_2``: second rectifier of the fourth block.
+        name: such as ``relu4_2``, the second rectifier of the fourth block.
         kind: what the layer does.
-        in_channels: channels that come in.
-        out_channels: channels that go out.
-        index: where torchvision's ``vgg19().features`` has this layer; the key of its weights in a state dict.
+        in_channels: channels of its input.
+        out_channels: channels of its output.
+        index: its index in torchvision's ``vgg19().features``, which is part of the key of its weights in a state dict.
     """
 
     name: str
@@ -45,7 +45,7 @@ LAYERS = _layer_table()
 
 
 def pixels_a_position(layer_name: str) -> int:
-    """How many pixels of the picture, across and down, one position of a layer stands for: 1, 2, 4 and so on."""
+    """Return the side, in pixels, of the square that one position of a layer stands for: 1, 2, 4 and so on."""
     poolings = 0
     for layer in LAYERS:
         poolings += layer.kind == "pool"
@@ -55,14 +55,14 @@ def pixels_a_position(layer_name: str) -> int:
 
 
 def check_size(size: tuple[int, int], layers: Iterable[str]) -> None:
-    """See that each layer still has a position in a frame.
+    """Check that each layer has a position in a frame.
 
     Args:
-        size: width and height in pixels of the frame when stylized.
-        layers: of VGG19, by name.
+        size: the frame's width and height when stylized, in pixels.
+        layers: the names of the layers.
 
     Raises:
-        ItemError: one has none.
+        ItemError: a layer has no position, because the frame is too small.
     """
     smallest = max(map(pixels_a_position, layers))
     if min(size) < smallest:

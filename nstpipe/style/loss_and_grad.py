@@ -1,4 +1,4 @@
-"""Loss and gradient of a picture that stays in one place of memory while it changes."""
+"""Evaluates a loss and its gradient, on a GPU as a captured graph."""
 
 from __future__ import annotations
 
@@ -10,30 +10,31 @@ from torch import Tensor
 from nstpipe.style.objective import Losses
 
 LossesAndGradient = tuple[Losses, Tensor]
-"""The losses, and the gradient of the total after the picture."""
+"""The losses, and the gradient of the total with respect to the picture."""
 
 GraphCapture = Callable[[Callable[[], LossesAndGradient]], tuple[LossesAndGradient, Callable[[], None]]]
-"""Keeps what a computation does: gives its results, and what does it again and leaves the new results in the same tensors."""
+"""Captures a computation. Returns its results, and a function that repeats it and writes new results to the same tensors."""
 
 WARM_UP_EVALUATIONS = 3
-"""Before one is captured: in the first ones libraries choose their kernels and take their memory."""
+"""Evaluations before one is captured. In the first ones, libraries choose their kernels and allocate their memory."""
 
 SAME_SHARE = 0.01
-"""Of the loss, and of the gradient's length, by which a replay may differ from the evaluation that it repeats. With the same
-kernels it differs by nothing; what reads memory that is no longer its own differs by anything."""
+"""How much the loss and the gradient of a replay may differ from those of the evaluation that it repeats, relatively. With the
+same kernels they are equal; a replay that reads memory of others is far off."""
 
 
 class LossAndGrad:
-    """Evaluates a loss, and its gradient, at the picture as it is at the moment.
+    """Evaluates a loss and its gradient at the current values of a picture.
 
-    A GPU does one evaluation of a small picture sooner than Python says what to do. With `capture` it is said once.
+    On a GPU, Python takes longer to launch the evaluation of a small picture than the GPU takes to do it. With `capture` it is
+    launched as one graph.
 
     Args:
-        objective: loss of a picture from 0 to 1; differentiable.
-        image: 1 x channels x height x width, RGB or luminance, 0 to 1, float32; a leaf whose gradient is wanted. It is changed
-            in place from one call to the next.
-        capture: such as `captured_on_gpu`, for an objective that never asks the device for a value; None evaluates anew each
-            time. What cannot be captured, or does not repeat itself, is evaluated anew as well.
+        objective: a differentiable loss of a picture from 0 to 1.
+        image: 1 x channels x height x width, RGB or luminance, 0 to 1, float32; a leaf that requires a gradient. The caller
+            changes it in place between calls.
+        capture: such as `captured_on_gpu`, for a loss that never reads a value from the device. None evaluates the loss each
+            time, as does a loss that cannot be captured or whose replay differs.
     """
 
     def __init__(self, objective: Callable[[Tensor], Losses], image: Tensor, capture: GraphCapture | None = None) -> None:
@@ -42,7 +43,7 @@ class LossAndGrad:
         self._replay: Callable[[], None] | None = None
 
     def __call__(self) -> LossesAndGradient:
-        """The losses, and the gradient of the image's shape; right until the next call."""
+        """Return the losses and the gradient. They are valid until the next call."""
         if self._replay is not None:
             self._replay()
             return self._captured
@@ -64,7 +65,7 @@ class LossAndGrad:
             replay()
             is_same = _is_same(captured, found)
         except RuntimeError:
-            return  # also want of memory for what a graph holds: an evaluation by itself takes less
+            return  # also if memory is too short for a graph: a single evaluation takes less
         if is_same:
             self._captured, self._replay = captured, replay
 
@@ -77,13 +78,13 @@ def _is_same(one: LossesAndGradient, other: LossesAndGradient) -> bool:
 
 
 def captured_on_gpu(evaluate: Callable[[], LossesAndGradient]) -> tuple[LossesAndGradient, Callable[[], None]]:
-    """A `GraphCapture`, as a CUDA graph.
+    """Capture an evaluation as a CUDA graph; see `GraphCapture`.
 
     Raises:
-        RuntimeError: it waits for the device in its midst, or the memory does not suffice.
+        RuntimeError: the evaluation waits for the device, or there is not enough memory.
     """
     graph = torch.cuda.CUDAGraph()
-    # Other threads of the process, such as the one that finds the flow, may use the device as they like.
+    # Other threads of the process, such as the one that computes flow, may use the device meanwhile.
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         found = evaluate()
     return found, graph.replay

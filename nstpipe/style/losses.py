@@ -1,7 +1,7 @@
 """The distances of neural style transfer, as pure functions of activations (Gatys, Ecker, Bethge 2016, section 2).
 
-Each is normalized by the size of its target, so that one number means the same at any picture size, for any layer,
-pooling and weights. The paper divides by constants instead.
+Each is divided by the size of its target, so a weight means the same for any picture size, layer, pooling and VGG19 weights.
+The paper divides by constants instead.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torch.autograd.function import once_differentiable
 
 
 def content_distance(activation: Tensor, target: Tensor, energy: Tensor | None = None) -> Tensor:
-    """Σ(F − P)² / ΣP², for activations F of the picture and P of the content (equation 1, normalized).
+    """Return Σ(F − P)² / ΣP², for activations F of the picture and P of the content (equation 1, normalized).
 
     Args:
         activation: 1 x channels x height x width.
         target: of the same shape.
-        energy: ΣP² of a whole picture, of which these are a part; None if they are all of it.
+        energy: ΣP² of the whole picture, if these activations are a part of it; None if they are all of it.
 
     Returns:
         A float32 scalar: 0 when equal, 1 when the picture has no activation at all.
@@ -33,14 +33,14 @@ def content_distance(activation: Tensor, target: Tensor, energy: Tensor | None =
 
 
 def squared_norm(activation: Tensor) -> Tensor:
-    """Sum of squares, a scalar in float32, or float64 for a float64 activation; without a wider copy of the whole."""
+    """Return the sum of squares, a scalar in float32, or float64 for a float64 activation. No wider copy is made."""
     wide = torch.promote_types(activation.dtype, torch.float32)
     norm: Tensor = torch.linalg.vector_norm(activation, dtype=wide)
     return norm.square()
 
 
 class _SquaredDistance(torch.autograd.Function):
-    """Σ(F − P)², keeping one tensor in the activation's own precision, where autograd keeps wide ones."""
+    """Σ(F − P)². It keeps one tensor in the activation's own precision, where autograd would keep wide ones."""
 
     @staticmethod
     def forward(ctx: Any, activation: Tensor, target: Tensor) -> Tensor:  # type: ignore[override]
@@ -56,14 +56,14 @@ class _SquaredDistance(torch.autograd.Function):
 
 
 def gram(activation: Tensor, weight: Tensor | None = None) -> Tensor:
-    """G = F Fᵀ / (height · width), for F the activation with its positions in one row a channel (equation 3).
+    """Return G = F Fᵀ / (height · width), for F the activation with its positions in one row a channel (equation 3).
 
-    The paper does not divide; dividing makes the Gram of a texture independent of the picture's size. With weights w it is
-    F diag(w) Fᵀ / Σw.
+    The paper does not divide. Dividing makes the Gram matrix of a texture independent of the picture's size. With weights w it
+    is F diag(w) Fᵀ / Σw.
 
     Args:
         activation: 1 x channels x height x width, any floating type; fastest in channels_last memory.
-        weight: 1 x 1 x height x width, not negative, a constant: how much each position counts; None for all alike.
+        weight: 1 x 1 x height x width, not negative, a constant: the weight of each position; None if all count alike.
 
     Returns:
         channels x channels, symmetric and positive semi-definite; float32, or float64 for a float64 activation.
@@ -73,19 +73,19 @@ def gram(activation: Tensor, weight: Tensor | None = None) -> Tensor:
 
 
 class _Gram(torch.autograd.Function):
-    """The Gram matrix, with the one matrix product that its gradient needs instead of autograd's two."""
+    """The Gram matrix. Its gradient takes one matrix product, where autograd would take two."""
 
     @staticmethod
     def forward(ctx: Any, activation: Tensor, weight: Tensor | None) -> Tensor:  # type: ignore[override]
         ctx.save_for_backward(activation, weight)
         positions = sampling_positions(activation)
-        mass: Tensor | int = len(positions)
+        count: Tensor | int = len(positions)
         if weight is not None:
-            # In one order of positions, whatever the memory of either; a root on both sides keeps the product symmetric.
+            # A root of the weight on both sides keeps the product symmetric.
             positions = positions * sampling_positions(weight).sqrt().to(positions.dtype)
-            mass = weight.sum()
-        # Products run in the activation's own precision, on as many positions as one product of 16-bit types
-        # sums without harm; those sums are added in float32, where neither range nor small differences are lost.
+            count = weight.sum()
+        # Products run in the activation's own precision, on as few positions as a 16-bit product sums without harm. Their
+        # sums are added in float32.
         wide = torch.promote_types(activation.dtype, torch.float32)
         whole = len(positions) // _POSITIONS_A_PRODUCT * _POSITIONS_A_PRODUCT
         chunks = positions[:whole].unflatten(0, (-1, _POSITIONS_A_PRODUCT))
@@ -93,7 +93,7 @@ class _Gram(torch.autograd.Function):
         matrix = (rest.T @ rest).to(wide)
         if whole:
             matrix += torch.bmm(chunks.transpose(1, 2), chunks).to(wide).sum(0)
-        return matrix / mass
+        return matrix / count
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
@@ -101,8 +101,8 @@ class _Gram(torch.autograd.Function):
         activation, weight = ctx.saved_tensors
         positions = sampling_positions(activation)
         # d tr(Sᵀ FᵀF) = tr((S + Sᵀ) Fᵀ dF), the paper's equation 6 before its chain rule.
-        mass = len(positions) if weight is None else weight.sum()
-        slope = positions @ ((gradient + gradient.T) / mass).to(activation.dtype)
+        count = len(positions) if weight is None else weight.sum()
+        slope = positions @ ((gradient + gradient.T) / count).to(activation.dtype)
         if weight is not None:
             slope *= sampling_positions(weight).to(slope.dtype)
         _, channels, height, width = activation.shape
@@ -111,74 +111,76 @@ class _Gram(torch.autograd.Function):
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """What a style distance knows of a layer: means over positions, in which places no longer matter.
+    """Means over the positions of a layer, which a style distance compares. They do not depend on where things are.
 
     Attributes:
-        gram: channels x channels: mean of the products of each two channels.
-        mean: channels: mean of each; None where only the Gram matrix is compared.
-        mass: positions that were averaged over, or the sum of their weights; a scalar.
+        gram: channels x channels: mean of the product of each pair of channels.
+        mean: channels: mean of each channel; None where only the Gram matrix is compared.
+        count: the number of positions, or the sum of their weights; a scalar.
     """
 
     gram: Tensor
     mean: Tensor | None
-    mass: Tensor
+    count: Tensor
 
     @property
     def covariance(self) -> Tensor:
-        """Channels x channels."""
+        """The covariance of the channels, channels x channels."""
         assert self.mean is not None, "the mean was not measured"
         covariance: Tensor = self.gram - torch.outer(self.mean, self.mean)
         return covariance
 
     @functools.cached_property
-    def floor(self) -> Tensor:
-        """A variance too small to matter, a scalar: it keeps roots of singular covariances differentiable."""
-        return COVARIANCE_FLOOR * self.covariance.diagonal().mean().clamp_min(_TINY)
+    def eps(self) -> Tensor:
+        """A variance too small to matter, a scalar. It keeps the roots of singular covariances differentiable."""
+        return COVARIANCE_EPS * self.covariance.diagonal().mean().clamp_min(_TINY)
 
     @functools.cached_property
     def covariance_root(self) -> Tensor:
-        """The symmetric square root of the covariance with the floor added."""
+        """The symmetric square root of the covariance with `eps` added to each variance."""
         values, vectors = torch.linalg.eigh(self.covariance)
-        root: Tensor = (vectors * (values.clamp_min(0) + self.floor).sqrt()) @ vectors.T
+        root: Tensor = (vectors * (values.clamp_min(0) + self.eps).sqrt()) @ vectors.T
         return root
 
 
-COVARIANCE_FLOOR = 1e-3
-"""Share of a layer's mean variance that is added to every direction's: its square is what float32 still tells from zero."""
+COVARIANCE_EPS = 1e-3
+"""Share of a layer's mean variance that is added to every variance. float32 still tells its square from zero."""
 
 
 def moments(activation: Tensor, weight: Tensor | None = None, *, with_mean: bool = False) -> Moments:
-    """Means over the positions of a layer.
+    """Return the means over the positions of a layer.
 
     Args:
         activation: 1 x channels x height x width.
-        weight: 1 x 1 x height x width, not negative: how much each position counts (the guidance of Gatys et al. 2017,
-            "Controlling Perceptual Factors in Neural Style Transfer", section 4); None for all alike.
-        with_mean: whether the mean is wanted beside the Gram matrix.
+        weight: 1 x 1 x height x width, not negative: the weight of each position (the guidance of Gatys et al. 2017,
+            "Controlling Perceptual Factors in Neural Style Transfer", section 4); None if all count alike.
+        with_mean: whether the mean is computed as well.
     """
     wide = torch.promote_types(activation.dtype, torch.float32)
-    count = activation.shape[-2] * activation.shape[-1]
-    # The paper normalizes the guidance to a sum of squares of 1; here a mean over what counts stays a mean.
-    mass = torch.full((), float(count), device=activation.device) if weight is None else weight.to(wide).sum()
+    # The paper normalizes the guidance to a sum of squares of 1. Here the weights sum to the count, so a mean stays a mean.
+    if weight is None:
+        count = torch.full((), float(activation.shape[-2] * activation.shape[-1]), device=activation.device)
+    else:
+        count = weight.to(wide).sum()
     mean = None
     if with_mean and weight is None:
         mean = activation[0].mean(dim=(1, 2), dtype=wide)
     elif with_mean and weight is not None:
-        mean = (activation * weight.to(activation.dtype))[0].sum(dim=(1, 2), dtype=wide) / mass
-    return Moments(gram(activation, weight), mean, mass)
+        mean = (activation * weight.to(activation.dtype))[0].sum(dim=(1, 2), dtype=wide) / count
+    return Moments(gram(activation, weight), mean, count)
 
 
 def sampling_positions(activation: Tensor) -> Tensor:
-    """Activations as height · width rows of channels; a view of channels_last memory."""
+    """Return an activation as height · width rows of channels, a view of channels_last memory."""
     return activation[0].permute(1, 2, 0).flatten(0, 1)
 
 
 _POSITIONS_A_PRODUCT = 1024
-"""A bfloat16 product rounds its sums to 8 bits; over many sums of this length the roundings cancel."""
+"""Positions in one product. A bfloat16 product rounds its sums to 8 bits, and over many short sums the errors cancel."""
 
 
 def gram_distance(matrix: Tensor, target: Tensor) -> Tensor:
-    """Σ(G − A)² / ΣA², for Gram matrices G of the picture and A of the style (equation 4, normalized).
+    """Return Σ(G − A)² / ΣA², for Gram matrices G of the picture and A of the style (equation 4, normalized).
 
     Args:
         matrix: channels x channels.
@@ -187,43 +189,43 @@ def gram_distance(matrix: Tensor, target: Tensor) -> Tensor:
     Returns:
         A float32 scalar: 0 when equal, 1 when the picture has no activation at all.
     """
-    # The paper divides by 4 N² M² (channels, positions); here the target's energy takes that place.
+    # The paper divides by 4 N² M², for N channels and M positions.
     return (matrix - target).square().sum() / target.square().sum().clamp_min(_TINY)
 
 
 def wasserstein_distance(found: Moments, target: Moments) -> Tensor:
-    """(|μ − m|² + tr(Σ + S − 2 (S^½ Σ S^½)^½)) / (|m|² + tr S): how far activations must move to be the style's.
+    """Return (|μ − m|² + tr(Σ + S − 2 (S^½ Σ S^½)^½)) / (|m|² + tr S), the distance from the style's activations.
 
     The squared Wasserstein-2 distance between normal distributions of means μ, m and covariances Σ, S (Olkin and
-    Pukelsheim 1982; as a style distance: Mroueh 2020, "Wasserstein Style Transfer"), normalized by what it is for a
+    Pukelsheim 1982; as a style distance: Mroueh 2020, "Wasserstein Style Transfer"), divided by its value for a
     picture without any activation.
 
     Args:
-        found: with their mean.
-        target: of as many channels; a constant.
+        found: the picture's moments, with their mean.
+        target: the style's moments, with as many channels; a constant.
 
     Returns:
-        A scalar: 0 when equal, 1, but for the floor, when the picture has no activation at all.
+        A scalar: 0 when equal, 1, but for `eps`, when the picture has no activation at all.
     """
     assert found.mean is not None
     assert target.mean is not None
     shift = (found.mean - target.mean).square().sum()
-    floor = target.floor * len(target.mean)
-    # Both covariances get the floor, so that the distance of equal ones stays 0.
-    spread = found.covariance.trace() + target.covariance.trace() + 2 * floor
-    overlap: Tensor = _RootTrace.apply(found.covariance, target.covariance_root, target.floor)  # type: ignore[no-untyped-call]
+    eps = target.eps * len(target.mean)
+    # `eps` is added to both covariances, so that the distance of equal ones stays 0.
+    spread = found.covariance.trace() + target.covariance.trace() + 2 * eps
+    overlap: Tensor = _RootTrace.apply(found.covariance, target.covariance_root, target.eps)  # type: ignore[no-untyped-call]
     distance: Tensor = (shift + spread - 2 * overlap) / target.gram.trace().clamp_min(_TINY)
     return distance
 
 
 class _RootTrace(torch.autograd.Function):
-    """tr(R (Σ + floor) R)^½; its derivative needs no derivative of eigenvectors, which does not exist where two are alike."""
+    """tr(R (Σ + eps) R)^½. Its derivative avoids that of eigenvectors, which does not exist where two eigenvalues are equal."""
 
     @staticmethod
-    def forward(ctx: Any, covariance: Tensor, root: Tensor, floor: Tensor) -> Tensor:  # type: ignore[override]
-        inner = root @ (covariance + floor * torch.eye(len(root), dtype=root.dtype, device=root.device)) @ root
+    def forward(ctx: Any, covariance: Tensor, root: Tensor, eps: Tensor) -> Tensor:  # type: ignore[override]
+        inner = root @ (covariance + eps * torch.eye(len(root), dtype=root.dtype, device=root.device)) @ root
         values, vectors = torch.linalg.eigh(inner)
-        roots = values.clamp_min(floor**2).sqrt()
+        roots = values.clamp_min(eps**2).sqrt()
         # d tr M^½ = ½ tr(M^-½ dM), for symmetric M.
         half = root @ vectors
         ctx.save_for_backward((half / (2 * roots)) @ half.T)
@@ -238,7 +240,9 @@ class _RootTrace(torch.autograd.Function):
 
 
 def total_variation(image: Tensor) -> Tensor:
-    """Mean squared difference between neighbors, horizontally plus vertically (Mahendran and Vedaldi 2015, β = 2).
+    """Return the mean squared difference between neighboring pixels, horizontal plus vertical.
+
+    This is the total variation of Mahendran and Vedaldi 2015 with β = 2.
 
     Args:
         image: 1 x 3 x height x width, RGB.
@@ -251,7 +255,7 @@ def total_variation(image: Tensor) -> Tensor:
 
 
 class _TotalVariation(torch.autograd.Function):
-    """The total variation, with differences taken again going back instead of kept."""
+    """The total variation. The backward pass computes the differences again instead of keeping them."""
 
     @staticmethod
     def forward(ctx: Any, image: Tensor) -> Tensor:  # type: ignore[override]
@@ -275,11 +279,11 @@ class _TotalVariation(torch.autograd.Function):
 
 
 def temporal_distance(image: Tensor, target: Tensor, reliability: Tensor) -> Tensor:
-    """Σ c (x − p)² / (3 · height · width), for a picture x and what it should hold on to, p (Ruder et al. 2016, eq. 7).
+    """Return Σ c (x − p)² / (3 · height · width), for a picture x and a target p (Ruder et al. 2016, equation 7).
 
     Args:
         image: 1 x 3 x height x width, RGB.
-        target: of the same shape: the previous result, moved along the flow.
+        target: of the same shape: the previous result, warped along the flow.
         reliability: height x width, 0 to 1: c.
 
     Returns:
@@ -289,4 +293,4 @@ def temporal_distance(image: Tensor, target: Tensor, reliability: Tensor) -> Ten
 
 
 _TINY = 1e-12
-"""Keeps a target without any energy (a black layer) from dividing by zero."""
+"""Avoids a division by zero for a target without any energy, such as a black layer."""

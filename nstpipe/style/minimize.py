@@ -1,4 +1,4 @@
-"""The optimizers, as iterators of iterates: who asks for the next one decides what to show, keep or stop."""
+"""Minimizes a loss of a picture. The caller asks for one iterate after another, and decides when to stop."""
 
 from __future__ import annotations
 
@@ -11,77 +11,62 @@ import torch
 from torch import Tensor
 
 from nstpipe.errors import ItemError
+from nstpipe.style.engine import FIRST_STEP, Iterate
 from nstpipe.style.loss_and_grad import GraphCapture, LossAndGrad
 from nstpipe.style.objective import Losses
 from nstpipe.style.optimizers import Adam, Lbfgs, Optimizer
 from nstpipe.system.devices import total_bytes
 
+# The measurements behind these constants: docs/decisions/2026-11-29-lbfgs.md.
+
 LBFGS_HISTORY = 20
-"""Pairs of steps kept. 100 gained nothing over 20 on two pairs of pictures at 256 pixels, and 5 lost 1 % of the loss."""
+"""The number of correction pairs that L-BFGS keeps."""
 
 LBFGS_HISTORY_BYTES, LBFGS_HISTORY_SHARE = 2 * 10**9, 1 / 4
-"""What the steps kept may take of memory, and of all there is; large pictures keep fewer of them. All, not what is free: how
-many are kept changes a result's last digits, and should not change from run to run."""
+"""The most bytes, and the largest share of the device's total memory, that the pairs may take. Large pictures keep fewer pairs.
+The share is of all memory, not of what is free, because the number of pairs changes the last digits of a result."""
 
 LBFGS_SHORTEST_HISTORY = 3
 
 PICTURES_HELD = 6
-"""While a picture's loss is evaluated, beside L-BFGS' history and whatever the objective takes: its start, its change, as it is
-and as it is shown, the best one, and the gradient. Three more, in the making of a step, come when the objective has given its
-memory back."""
+"""Pictures in memory while a loss is evaluated, beside L-BFGS' pairs and what the loss itself takes: the start, the change, the
+picture as it is and clamped, the best one, and the gradient."""
 
 DIVERGED = 2.0
-"""A loss of so many times the start's is no step on the way, as L-BFGS takes them, but a history gone wrong."""
+"""L-BFGS restarts when the loss exceeds that of the start by this factor: its pairs then no longer describe the loss."""
 
 ADAM_LEARNING_RATE = 0.02
 """In units of the picture's range, 0 to 1."""
 
 LONGEST_WAVE_PIXELS = 64
-"""Waves that are longer take steps as wide as this one's; see `_Smoothing`."""
-
-FIRST_STEP = 1 / 255
-"""Mean change of a pixel by L-BFGS' first step. What it learns from a step that bfloat16 cannot tell from none is noise."""
-
-FIRST_STEP_NEARBY = FIRST_STEP / 4
-"""The same from a start that is nearly done, such as the result before. A longer one raised the loss by nearly a fifth
-on frames of 512 pixels, and 20 iterations ended 0.3 % higher; on frames of 192 pixels both did alike."""
+"""Longer waves are scaled like this one; see `_Preconditioner`."""
 
 TOLERANCE_WINDOW = 8
-"""Iterations over which the fall of the loss is averaged: single L-BFGS steps may go up."""
+"""The number of iterations over which the fall of the loss is averaged. Single L-BFGS steps may raise it."""
 
 
 @dataclass(frozen=True, eq=False)
-class Iterate:
-    """How far an optimization is: the best picture whose loss is known.
+class MinimizerIterate(Iterate):
+    """The best picture that an optimization has evaluated so far, with its losses. See `nstpipe.style.engine.Iterate`."""
 
-    Attributes:
-        evaluations: evaluations of loss and gradient so far.
-        loss: total loss of the picture.
-        content_loss: its weighted content part.
-        style_loss: its weighted style part.
-        image: of the start's shape, 0 to 1, float32. It is the optimizer's own memory until it ends: copy what is to be kept.
-    """
-
-    evaluations: int
-    loss: float
-    content_loss: float
-    style_loss: float
-    image: Tensor
+    loss: float = math.inf
+    content_loss: float = math.inf
+    style_loss: float = math.inf
 
 
-class _Smoothing:
-    """Divides each wave of a picture by the root of its frequency.
+class _Preconditioner:
+    """Scales each wave of a picture by one over the root of its frequency: L-BFGS is preconditioned in Fourier space.
 
-    The loss bends more along short waves than along long ones: measured between L-BFGS' steps, about as the root of the
-    frequency, from waves of 100 pixels to waves of 6. In a variable z that holds the picture's change divided by this,
-    x = start + S z, it bends about equally, and L-BFGS needs fewer steps to learn how (preconditioning by a change of
-    variables; Nocedal and Wright 2006, "Numerical Optimization", section 5.1). S is symmetric: a gradient after z is S
-    times the gradient after x.
+    The loss curves more along short waves than along long ones, about as the root of their frequency. L-BFGS works on a
+    variable z with x = start + S z, in which the curvature is about equal, so it needs fewer steps to learn the curvature
+    (preconditioning by a change of variables; Nocedal and Wright 2006, "Numerical Optimization", section 5.1). S is
+    symmetric, so the gradient with respect to z is S times the gradient with respect to x.
 
-    S is scaled, too: the first step of L-BFGS is 1 long, as a sum over all of z, which is next to nothing a pixel.
+    S also has a common factor. The first step of L-BFGS has the length 1 as a sum over all of z, which would change a pixel
+    by next to nothing.
 
     Args:
-        picture: 1 x channels x height x width; which device it is on matters, and its size.
+        picture: 1 x channels x height x width. Only its size and device matter.
         first_step: about the mean change of a value by the first step.
     """
 
@@ -92,7 +77,7 @@ class _Smoothing:
         self._gain = first_step * picture.numel() * waves.clamp_min(1).rsqrt()
 
     def __call__(self, picture: Tensor) -> Tensor:
-        """1 x channels x height x width, float32; the edges are taken to touch the opposite ones."""
+        """Return S times a picture, 1 x channels x height x width, float32. Opposite edges are taken to touch."""
         smooth: Tensor = torch.fft.irfft2(torch.fft.rfft2(picture).mul_(self._gain), s=picture.shape[-2:])
         return smooth
 
@@ -101,101 +86,113 @@ def minimize(
     objective: Callable[[Tensor], Losses],
     start: Tensor,
     *,
-    name: str,
-    most: int,
+    optimizer: str,
+    max_iterations: int,
     tolerance: float,
     first_step: float = FIRST_STEP,
     capture: GraphCapture | None = None,
-) -> Iterator[Iterate]:
-    """Minimize `objective` among pictures from 0 to 1, from `start`.
+) -> Iterator[MinimizerIterate]:
+    """Minimize a loss among pictures with values from 0 to 1.
 
-    A color that would be brighter than white or darker than black cannot be shown. What is judged is therefore the
-    nearest picture that can be, and the gradient of values beyond a bound counts only where it leads back (the projected
-    gradient; Nocedal and Wright 2006, section 16.7). The paper's own code leaves the values free and cuts them off at the
-    end, which undoes a part of what was gained: `docs/performance.md` has the figures.
+    Values outside 0 to 1 cannot be shown. The loss is therefore that of the clamped picture, and the gradient of a value
+    beyond a bound counts only if it leads back (the projected gradient; Nocedal and Wright 2006, section 16.7). The paper's
+    own code clamps once at the end, which undoes a part of what was gained; docs/performance.md has the figures.
 
     Args:
-        objective: loss of a picture from 0 to 1; differentiable.
-        start: 1 x 3 x height x width, RGB, or 1 x 1 x height x width, luminance; 0 to 1, float32; not changed.
-        name: ``lbfgs`` (Liu and Nocedal 1989, without a line search, as in the paper's own code) or ``adam``.
-        most: iterations at most; each evaluates the objective once.
-        tolerance: stop when the loss falls by less than this share an iteration; 0 never stops early.
-        first_step: mean change of a value by the first step of L-BFGS, of 1; Adam has its own.
+        objective: a differentiable loss of a picture from 0 to 1.
+        start: 1 x 3 x height x width, RGB, or 1 x 1 x height x width, luminance; 0 to 1, float32. It is not changed.
+        optimizer: ``lbfgs`` (Liu and Nocedal 1989, without a line search, as in the paper's own code) or ``adam``.
+        max_iterations: the most iterations; each evaluates the loss once.
+        tolerance: stop when the loss falls by less than this share in an iteration; 0 never stops early.
+        first_step: mean change of a value by the first step of L-BFGS. Adam ignores it.
         capture: see `nstpipe.style.loss_and_grad.LossAndGrad`.
+
+    Yields:
+        The best picture so far, after each iteration.
 
     Raises:
         ItemError: the loss is not finite.
     """
-    smoothing = _Smoothing(start, first_step) if name == "lbfgs" else None
+    precondition = _Preconditioner(start, first_step) if optimizer == "lbfgs" else None
     start = start.detach().clone()
-    # What the optimizer moves; the picture itself stays exact where nothing is moved.
+    # The optimizer moves the change, not the picture, so values that it does not move stay exact.
     change = torch.zeros_like(start, memory_format=torch.contiguous_format)
     unbounded = start.clone()
     image = start.clamp(0, 1).requires_grad_(True)
-    descent = _descent(name, change)
-    evaluation = LossAndGrad(objective, image, capture)
+    steps = _optimizer(optimizer, change)
+    loss_and_grad = LossAndGrad(objective, image, capture)
 
     first: float | None = None
-    # Without a line search a step may lead anywhere, the last one too: what counts is what was seen to be good.
-    best = Iterate(0, math.inf, math.inf, math.inf, image.detach().clone())
+    # Without a line search any step may raise the loss, the last one too. The result is the best picture evaluated.
+    best = MinimizerIterate(image.detach().clone())
     stuck = False
     recent: deque[float] = deque(maxlen=TOLERANCE_WINDOW + 1)
-    for evaluations in range(1, most + 1):
-        losses, gradient = evaluation()
+    for iteration in range(1, max_iterations + 1):
+        losses, gradient = loss_and_grad()
         gradient.masked_fill_(((unbounded > 1) & (gradient < 0)) | ((unbounded < 0) & (gradient > 0)), 0)
-        # L-BFGS works on flat views, which a channels_last gradient does not have.
-        change += descent.step((smoothing(gradient) if smoothing is not None else gradient).contiguous())
-        following = smoothing(change).add_(start) if smoothing is not None else start + change
-        # All that the host wants to know of an iteration is asked for at once: on a GPU each question waits until all is done.
+        # L-BFGS needs flat views, and a channels_last gradient has none.
+        change += steps.step((precondition(gradient) if precondition is not None else gradient).contiguous())
+        following = precondition(change).add_(start) if precondition is not None else start + change
+        # One transfer for all values that the host needs: on a GPU each transfer waits until the device is done.
         answers = (losses.total, losses.content, losses.style, (following != unbounded).any())
         total, content, style, moves = torch.stack([answer.double() for answer in answers]).tolist()
         if not math.isfinite(total):
             raise ItemError(
-                f"the loss became {total} after {evaluations} iterations of {name}.",
+                f"the loss became {total} after {iteration} iterations of {optimizer}.",
                 "Try `optimizer: {name: adam}`, a smaller style.strength, or `precision: float32`.",
             )
         first = total if first is None else first
         if total < best.loss:
-            # The step has moved `change`, but not yet the picture that was evaluated.
-            best = Iterate(evaluations, total, content, style, best.image.copy_(image.detach()))
-        yield replace(best, evaluations=evaluations)
+            # `image` is still the picture that was evaluated; the step has moved only `change`.
+            best = MinimizerIterate(best.image.copy_(image.detach()), iteration, total, content, style)
+        yield replace(best, iterations=iteration)
         recent.append(best.loss)
         fall_wanted = tolerance * TOLERANCE_WINDOW * recent[0]
         if tolerance > 0 and len(recent) > TOLERANCE_WINDOW and recent[0] - recent[-1] < fall_wanted:
             return
-        if name == "lbfgs" and total > DIVERGED * first:
-            # Its history no longer describes the loss: forget it, and go on from the best picture so far.
+        if optimizer == "lbfgs" and total > DIVERGED * first:
+            # Restart from the best picture so far: the pairs no longer describe the loss.
             start.copy_(best.image)
             change.zero_()
-            descent.reset()
+            steps.reset()
             recent.clear()
             following, moves = start.clone(), True
         stands_still = not moves
         unbounded = following
         torch.clamp(unbounded, 0, 1, out=image.detach())
         if stands_still:
-            # Its direction no longer leads down, as rounding can have it: that is no minimum. Without a history the
-            # direction is the gradient; if even that moves nothing, the gradient is zero.
+            # A direction that does not lead down, as rounding may cause, is no minimum. After a reset the direction is the
+            # gradient; if even that moves nothing, the gradient is zero.
             if stuck:
                 return
-            descent.reset()
+            steps.reset()
             recent.clear()
         stuck = stands_still
 
 
-def _descent(name: str, change: Tensor) -> Optimizer:
+def _optimizer(name: str, change: Tensor) -> Optimizer:
     if name == "adam":
         return Adam(change, ADAM_LEARNING_RATE)
     return Lbfgs(change, pairs_kept(change.numel(), change.device))
 
 
 def pairs_kept(values: int, device: torch.device) -> int:
-    """How many of its steps L-BFGS remembers of a picture of so many values on a device."""
+    """Return the number of pairs that L-BFGS keeps for a picture.
+
+    Args:
+        values: the picture's number of values: 3 x height x width.
+        device: where it is optimized.
+    """
     affordable = min(LBFGS_HISTORY_BYTES, total_bytes(device) * LBFGS_HISTORY_SHARE)
     return max(LBFGS_SHORTEST_HISTORY, min(LBFGS_HISTORY, int(affordable // (2 * 4 * values))))
 
 
 def bytes_held(values: int, device: torch.device) -> int:
-    """Memory that is taken beside the objective's while that is evaluated, for a picture of so many values on a device."""
-    # L-BFGS has a pair more in the making, and a direction.
+    """Return the bytes that an optimization takes while the loss is evaluated, beside what the loss itself takes.
+
+    Args:
+        values: the picture's number of values: 3 x height x width.
+        device: where it is optimized.
+    """
+    # Beside its pairs, L-BFGS holds an unfinished one and a direction.
     return 4 * values * (PICTURES_HELD + 2 * (pairs_kept(values, device) + 1) + 1)

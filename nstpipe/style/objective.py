@@ -1,15 +1,16 @@
-"""What is minimized: how far a picture is from its content and from its style."""
+"""The loss that is minimized: the weighted distances of a picture from its content and from its style."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from nstpipe.config.models import StyleDistance
-from nstpipe.style.layers import pixels_a_position
+from nstpipe.style.features import FeatureExtractor
+from nstpipe.style.loss_weights import LossWeights
 from nstpipe.style.losses import (
     Moments,
     content_distance,
@@ -19,40 +20,6 @@ from nstpipe.style.losses import (
     total_variation,
     wasserstein_distance,
 )
-from nstpipe.style.vgg import VGG19
-from nstpipe.style.weights import Preprocessing
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """How much each part of the loss counts.
-
-    Attributes:
-        content: layers of the content, each with its weight.
-        style: layers of the style, each with its weight.
-        style_strength: times the mean over the style's layers.
-        total_variation: times the picture's total variation.
-        temporal: times the distance from the moved previous result.
-    """
-
-    content: Mapping[str, float]
-    style: Mapping[str, float]
-    style_strength: float
-    total_variation: float
-    temporal: float = 0.0
-
-    @property
-    def layers(self) -> frozenset[str]:
-        """All the layers whose activations are needed."""
-        return frozenset(self.content) | frozenset(self.style)
-
-    def content_shares(self) -> dict[str, float]:
-        """What each content layer's distance counts; they add up to 1."""
-        return {layer: weight / sum(self.content.values()) for layer, weight in self.content.items()}
-
-    def style_shares(self) -> dict[str, float]:
-        """What each style layer's distance counts; they add up to the strength."""
-        return {layer: self.style_strength * weight / sum(self.style.values()) for layer, weight in self.style.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +27,9 @@ class Losses:
     """The loss of one picture, each a scalar tensor.
 
     Attributes:
-        total: all parts together, weighted.
-        content: the content's part, weighted.
-        style: the style's part, weighted.
+        total: the sum of all weighted parts.
+        content: the weighted content loss.
+        style: the weighted style loss.
     """
 
     total: Tensor
@@ -72,13 +39,13 @@ class Losses:
 
 @dataclass(frozen=True, eq=False)
 class TemporalTarget:
-    """What a frame holds on to.
+    """The picture that a frame should stay close to.
 
     Attributes:
-        image: 1 x 3 x height x width, RGB, float32: the previous result, moved to where its parts are now.
-        reliability: height x width, float32, 0 to 1: how far that can be trusted.
-        newness: likewise: 1 for what was not in view before, less for what came into view lately; None if that is not
-            known. Much of a frame may have no reliable flow, and yet was seen before.
+        image: 1 x 3 x height x width, RGB, float32: the previous result, warped to the current frame.
+        reliability: height x width, float32, 0 to 1: how far the flow can be trusted.
+        newness: height x width, float32, 0 to 1: 1 for what has just come into view, less for what did so a few frames ago;
+            None if it is not known. It is not the opposite of `reliability`: the flow may fail for what was always in view.
     """
 
     image: Tensor
@@ -86,37 +53,37 @@ class TemporalTarget:
     newness: Tensor | None = None
 
     def to(self, device: torch.device) -> TemporalTarget:
-        """The same on a device."""
+        """Return the same target on a device."""
         newness = self.newness.to(device) if self.newness is not None else None
         return TemporalTarget(self.image.to(device), self.reliability.to(device), newness)
 
 
 @dataclass(frozen=True, eq=False)
 class KeepMask:
-    """A part of the picture in which nothing is to change.
+    """The part of a picture that stays as it is.
 
     Attributes:
-        image: 1 x 3 x height x width, RGB: what is there.
-        weight: 1 x 1 x height x width, 0 to 1: where.
+        image: 1 x 3 x height x width, RGB: the picture that is kept.
+        weight: 1 x 1 x height x width, 0 to 1: where it is kept.
     """
 
     image: Tensor
     weight: Tensor
 
     def put_back(self, image: Tensor) -> Tensor:
-        """A picture with the held part as it was; what was there instead gets no gradient."""
+        """Return a picture with the kept part put back. What was there instead gets no gradient."""
         return torch.lerp(image, self.image, self.weight)
 
 
 @dataclass(frozen=True, eq=False)
 class StyleTarget:
-    """A style, and where it is wanted.
+    """A style, and where in the picture it is wanted.
 
     Attributes:
         targets: the style's moments by layer.
         distance: how a picture's moments are compared with them.
-        share: how much it counts, beside the strength that all styles have in common.
-        weights: by layer, 1 x 1 x height x width: how much each position counts; None for all of the picture alike.
+        share: factor of this style's loss, beside the strength that all styles share.
+        weights: the weight of each position by layer, 1 x 1 x height x width; None if all positions count alike.
     """
 
     targets: Mapping[str, Moments]
@@ -125,96 +92,55 @@ class StyleTarget:
     weights: Mapping[str, Tensor] | None = None
 
     def weight(self, layer: str) -> Tensor | None:
-        """How much each position of a layer counts."""
+        """Return the weight of each position of a layer, or None if all count alike."""
         return self.weights[layer] if self.weights is not None else None
 
     def measured(self, activation: Tensor, weight: Tensor | None) -> Moments:
-        """What the distance needs to know of a layer."""
+        """Return the moments of an activation that the distance compares."""
         return moments(activation, weight, with_mean=self.distance == "wasserstein")
 
     def loss(self, layer: str, found: Moments) -> Tensor:
-        """How far a layer is from the style, a scalar."""
+        """Return the distance of a layer's moments from the style, a scalar."""
         if self.distance == "wasserstein":
             return wasserstein_distance(found, self.targets[layer])
         return gram_distance(found.gram, self.targets[layer].gram)
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureExtractor:
-    """A picture as VGG19 sees it.
-
-    Attributes:
-        network: frozen.
-        preprocessing: what the network's weights want to see.
-        wrap_pixels: how far the picture is continued beyond its left and right edge by what is at the other one, a
-            multiple of the network's `smallest_side`; 0 for a flat picture.
-    """
-
-    network: VGG19
-    preprocessing: Preprocessing
-    wrap_pixels: int = 0
-
-    def continued(self, image: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """A picture with its continuation, and the first and end of the columns that are the picture's own."""
-        width = image.shape[-1]
-        wrap = self.wrap_pixels
-        if not wrap:
-            return image, (0, width)
-        return torch.cat([image[..., -wrap:], image, image[..., :wrap]], dim=-1), (wrap, wrap + width)
-
-    def activations(self, image: Tensor) -> dict[str, Tensor]:
-        """Activations of an RGB picture from 0 to 1, in the network's own precision and memory layout."""
-        return dict(self._walk(image))
-
-    def _walk(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
-        weight = next(self.network.parameters())
-        # Off the mean in float32: bfloat16 has 8 bits, and they should not be spent on the mean.
-        wanted = self.preprocessing(image).to(weight.dtype)
-        return self.network.walk(wanted.contiguous(memory_format=torch.channels_last))
-
-    def __call__(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """Activations of a picture, layer by layer, each place of it counted once, whatever continues it."""
-        around, (first, end) = self.continued(image)
-        for layer, activation in self._walk(around):
-            step = pixels_a_position(layer)
-            yield layer, activation[..., first // step : end // step]
-
-
-@dataclass(frozen=True, eq=False)
 class Objective:
-    """The loss of a picture, as a function of its pixels (equation 7 of the paper, plus total variation).
+    """The loss of a picture as a function of its pixels (equation 7 of the paper, plus total variation).
 
     Attributes:
-        view: how VGG19 sees the picture.
-        balance: how much each part counts.
+        view: computes the activations.
+        loss_weights: the weight of each part of the loss.
         content_targets: the content's activations by layer.
-        goals: the styles wanted.
-        temporal_target: what the picture holds on to; None at a clip's beginning.
-        held: the part in which nothing is to change; None if there is none.
+        style_targets: the styles.
+        temporal_target: the warped previous result; None for a clip's first frame.
+        keep_mask: the part that stays as it is; None if there is none.
     """
 
     view: FeatureExtractor
-    balance: LossWeights
+    loss_weights: LossWeights
     content_targets: Mapping[str, Tensor]
-    goals: Sequence[StyleTarget]
+    style_targets: Sequence[StyleTarget]
     temporal_target: TemporalTarget | None = None
-    held: KeepMask | None = None
+    keep_mask: KeepMask | None = None
 
     def __call__(self, image: Tensor) -> Losses:
-        """The losses of a picture, 1 x 3 x height x width, float32, RGB, 0 to 1; differentiable."""
-        image = self.held.put_back(image) if self.held is not None else image
+        """Return the losses of a picture, 1 x 3 x height x width, float32, RGB, 0 to 1. They are differentiable."""
+        image = self.keep_mask.put_back(image) if self.keep_mask is not None else image
         content, style = image.new_zeros(()), image.new_zeros(())
-        content_shares, style_shares = self.balance.content_shares(), self.balance.style_shares()
+        content_shares, style_shares = self.loss_weights.content_shares(), self.loss_weights.style_shares()
         for layer, activation in self.view(image):
             if layer in content_shares:
                 distance = content_distance(activation, self.content_targets[layer])
                 content = content + content_shares[layer] * distance
             if layer in style_shares:
-                for goal in self.goals:
-                    found = goal.measured(activation, goal.weight(layer))
-                    style = style + style_shares[layer] * goal.share * goal.loss(layer, found)
+                for target in self.style_targets:
+                    found = target.measured(activation, target.weight(layer))
+                    style = style + style_shares[layer] * target.share * target.loss(layer, found)
         wrapped = self.view.wrap_pixels > 0
-        return picture_losses(image, content + style, content, style, self.balance, self.temporal_target, wrapped=wrapped)
+        return picture_losses(image, content + style, content, style, self.loss_weights, self.temporal_target, wrapped=wrapped)
 
 
 def picture_losses(
@@ -222,26 +148,26 @@ def picture_losses(
     seen: Tensor,
     content: Tensor,
     style: Tensor,
-    balance: LossWeights,
+    loss_weights: LossWeights,
     temporal_target: TemporalTarget | None,
     *,
     wrapped: bool,
 ) -> Losses:
-    """Add to what VGG19 sees what is measured on the pixels themselves.
+    """Add the total variation and the temporal loss, which are measured on the pixels themselves.
 
     Args:
         image: 1 x 3 x height x width, RGB.
-        seen: content and style loss together, differentiable.
-        content: content loss, weighted.
-        style: style loss, weighted.
-        balance: how much each part counts.
-        temporal_target: what the picture holds on to.
+        seen: the sum of content and style loss, differentiable.
+        content: the weighted content loss.
+        style: the weighted style loss.
+        loss_weights: the weight of each part of the loss.
+        temporal_target: the warped previous result, or None.
         wrapped: whether the left edge continues the right one.
     """
     total = seen
-    if balance.total_variation:
+    if loss_weights.total_variation:
         seam = image[..., :1] if wrapped else image[..., :0]
-        total = total + balance.total_variation * total_variation(torch.cat([image, seam], dim=-1))
-    if temporal_target is not None and balance.temporal:
-        total = total + balance.temporal * temporal_distance(image, temporal_target.image, temporal_target.reliability)
+        total = total + loss_weights.total_variation * total_variation(torch.cat([image, seam], dim=-1))
+    if temporal_target is not None and loss_weights.temporal:
+        total = total + loss_weights.temporal * temporal_distance(image, temporal_target.image, temporal_target.reliability)
     return Losses(total, content, style)

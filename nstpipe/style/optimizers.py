@@ -1,7 +1,7 @@
-"""The steps of the optimizers: from the gradients seen so far to the next change of the picture.
+"""The optimizers: they compute the next step from the gradients so far.
 
-They take the steps of torch's own optimizers, to rounding (tests hold it). Those are not used, since making the first of them
-imports torch's compiler, which takes a process nearly two seconds and 150 MB.
+They take the steps of torch's own optimizers, up to rounding. Those are not used, because the first one that is made imports
+torch's compiler; see docs/decisions/2026-11-29-lbfgs.md.
 """
 
 from __future__ import annotations
@@ -14,62 +14,61 @@ import torch
 from torch import Tensor
 
 LEAST_CURVATURE = 1e-10
-"""Product of a step and what it changed of the gradient, below which the pair says nothing about the curvature."""
+"""A pair of a step and a change of the gradient says nothing about the curvature if their product is below this."""
 
 ADAM_DECAY, ADAM_SQUARES_DECAY, ADAM_FLOOR = 0.9, 0.999, 1e-8
-"""β₁, β₂ and ε of the paper."""
+"""β₁, β₂ and ε in the paper."""
 
 
 class Optimizer(ABC):
-    """A way downhill."""
+    """Computes steps that lower a function of many values."""
 
     @abstractmethod
     def step(self, gradient: Tensor) -> Tensor:
-        """What to add to the values.
+        """Return what to add to the values.
 
         Args:
-            gradient: at the values as they are now, after the last step was added; contiguous.
+            gradient: the gradient at the current values, after the last step was added; contiguous.
 
         Returns:
-            Of the same shape. It is this object's own memory, and right until the next call.
+            A tensor of the same shape. It is this object's own memory, and is valid until the next call.
         """
 
     @abstractmethod
     def reset(self) -> None:
-        """Begin as new: what was seen does not describe where the values are now."""
+        """Forget all gradients, because they do not describe the function where the values are now."""
 
 
 class Lbfgs(Optimizer):
     """L-BFGS without a line search (Liu and Nocedal 1989, "On the limited memory BFGS method for large scale optimization").
 
-    The first step is 1 long as a sum over all values, or the gradient if that is shorter. A direction that does not lead down
-    gives no step. Nothing of a step is decided on the host, which on a GPU would have to wait for each answer.
+    The first step has the length 1 as a sum over all values, or is the gradient if that is shorter. A direction that does not
+    lead down gives a step of zero. The host decides nothing, because on a GPU it would wait for each value.
 
-    The history is one block of memory. Pieces that come one after another, between the activations of a network that come and
-    go, would keep those places from being used again.
+    The history is one block of memory. Single pieces, allocated between the activations of a network, would fragment it.
 
     Args:
-        like: of the values' number, type and device.
-        history: how many pairs of a step and the gradient's change are kept.
+        like: a tensor with the values' number, type and device.
+        history: the number of pairs of a step and a change of the gradient that are kept.
     """
 
     def __init__(self, like: Tensor, history: int) -> None:
-        # One row more than is kept is being written: the last step, and its gradient until the next one is there.
+        # One more row than is kept: the last step, and its gradient until the next one is known.
         self._steps = torch.empty((history + 1, like.numel()), dtype=like.dtype, device=like.device)
         self._changes = torch.empty_like(self._steps)
         self._direction = torch.empty_like(self._steps[0])
         self.reset()
 
     def reset(self) -> None:
-        """Begin as new."""
+        """Forget all gradients."""
         self._kept: deque[tuple[int, Tensor]] = deque()
-        """Rows, oldest first, and one over the curvature of each, or 0 if it shows none."""
+        """Rows, oldest first, each with one over its curvature, or with 0 if it shows none."""
         self._free = deque(range(len(self._steps)))
         self._scale = self._steps.new_ones(())
         self._is_first = True
 
     def step(self, gradient: Tensor) -> Tensor:
-        """See `Optimizer`."""
+        """See `Optimizer.step`."""
         flat = gradient.reshape(-1)
         if not self._is_first:
             self._remember(flat)
@@ -86,13 +85,13 @@ class Lbfgs(Optimizer):
         return step.view_as(gradient)
 
     def _remember(self, gradient: Tensor) -> None:
-        """The pair of the last step and what it changed of the gradient."""
+        """Keep the pair of the last step and its change of the gradient."""
         row = self._free.popleft()
         step, change = self._steps[row], self._changes[row]
         torch.sub(gradient, change, out=change)
         curvature = change.dot(step)
         shows = curvature > LEAST_CURVATURE
-        # A departure from the usual: a pair without curvature keeps its place in the history, and counts nothing there.
+        # Unlike in other implementations, a pair without curvature keeps its row in the history, with the factor 0.
         self._kept.append((row, torch.where(shows, 1.0 / curvature, 0.0)))
         self._scale = torch.where(shows, curvature / change.dot(change), self._scale)
         if not self._free:
@@ -100,7 +99,7 @@ class Lbfgs(Optimizer):
             self._free.append(oldest)
 
     def _descend(self, gradient: Tensor, found: Tensor) -> None:
-        """The inverse curvature times the gradient, downhill (the two loops of the paper's section 2)."""
+        """Write the negative gradient times the inverse Hessian to `found` (the two loops of the paper's section 2)."""
         torch.neg(gradient, out=self._direction)
         shares: list[Tensor] = []
         for row, inverse in reversed(self._kept):
@@ -116,8 +115,8 @@ class Adam(Optimizer):
     """Adam (Kingma and Ba 2015, "Adam: a method for stochastic optimization", algorithm 1).
 
     Args:
-        like: of the values' shape, type and device.
-        rate: about how far a value moves by a step.
+        like: a tensor with the values' shape, type and device.
+        rate: about the change of a value by a step.
     """
 
     def __init__(self, like: Tensor, rate: float) -> None:
@@ -126,16 +125,16 @@ class Adam(Optimizer):
         self._count = 0
 
     def reset(self) -> None:
-        """Begin as new."""
+        """Forget all gradients."""
         self._mean.zero_()
         self._squares.zero_()
         self._count = 0
 
     def step(self, gradient: Tensor) -> Tensor:
-        """See `Optimizer`."""
+        """See `Optimizer.step`."""
         self._count += 1
         self._mean.lerp_(gradient, 1 - ADAM_DECAY)
         self._squares.mul_(ADAM_SQUARES_DECAY).addcmul_(gradient, gradient, value=1 - ADAM_SQUARES_DECAY)
-        # Both began at zero; divided by the share of gradients in them, they are means of these.
+        # Both started at zero, so they are divided by the share of gradients in them.
         spread = self._squares.sqrt().div_(math.sqrt(1 - ADAM_SQUARES_DECAY**self._count)).add_(ADAM_FLOOR)
         return torch.div(self._mean, spread).mul_(-self._rate / (1 - ADAM_DECAY**self._count))

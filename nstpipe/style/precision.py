@@ -1,4 +1,4 @@
-"""Where and in which precision the engine computes."""
+"""Chooses the precision in which the network computes."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from torch.nn import functional
 from nstpipe.style.winograd import TransformedFilter, Workspace
 
 FIRST_CUDA_WITH_BFLOAT16 = (8, 0)
-"""Compute capability of Ampere; older GPUs only emulate bfloat16."""
+"""Compute capability of Ampere. Older GPUs only emulate bfloat16."""
 
 
 PROBE_SHAPE = (1, 128, 64, 64)
-"""Of the activation with which precisions are compared: about as much work as one of VGG19's convolutions in a small picture,
-some milliseconds on a core."""
+"""Shape of the activation that is convolved to compare precisions: some milliseconds of work for a core, about as much as
+one of VGG19's convolutions of a small picture."""
 
 
 PROBE_ROUNDS = 6
-"""The fastest of each counts, as other work on the machine only ever makes one slower."""
+"""Repetitions. The fastest counts, because other work on the machine can only make one slower."""
 
 
 _clock_seconds = time.perf_counter if os.name == "nt" else time.thread_time
-"""Of this thread's own work, where that is measured finely enough: several processes may start at once, and each would take the
-others' work for its own."""
+"""Seconds of this thread's own work, where that is measured finely enough. Several processes may start at the same time, and
+wall-clock time would include the others' work."""
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """The type of the network's numbers; pixels, Gram matrices and losses are float32 always.
+    """Return the type of the network's weights and activations. Pixels, Gram matrices and losses are always float32.
 
     Args:
-        name: auto, bfloat16 or float32. The first takes bfloat16 where the device is no slower in it, since it takes half
-            the memory.
+        name: auto, bfloat16 or float32. With auto it is bfloat16 if the device is no slower in it, because it takes half the
+            memory.
         device: where the network runs.
     """
     if name != "auto":
@@ -48,10 +48,10 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def has_native_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 in hardware; where it does not, it can be tens of times slower."""
+    """Return whether the device multiplies bfloat16 in hardware. Where it does not, it can be tens of times slower."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= FIRST_CUDA_WITH_BFLOAT16
-    # Older releases of torch cannot say; float32 is right everywhere.
+    # Older releases of torch cannot tell. float32 works everywhere.
     get_capabilities: Callable[[], Mapping[str, object]] = getattr(torch.cpu, "get_capabilities", dict)
     capabilities = get_capabilities()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "avx10_2", "bf16", "sve_bf16"))
@@ -59,12 +59,11 @@ def has_native_bfloat16(device: torch.device) -> bool:
 
 @functools.cache
 def bfloat16_speedup() -> float:
-    """How many times as fast the CPU convolves in bfloat16 as in float32, measured once in a process; below 1 it is slower.
+    """Return how many times as fast the CPU convolves in bfloat16 as in float32, measured once in a process.
 
-    That a processor has the instructions does not say so: a fifth-generation Xeon whose matrix unit the virtual machine hid was
-    half as fast in torch's own convolutions, and another server with the same instructions more than twice. In float32 it is
-    nstpipe's that counts, with fewer multiplications. One thread is asked: several wait for each other, and longer where
-    another process wants the same cores, so that what they took together said the opposite in four of six starts beside one.
+    A processor that has the instructions is not always fast in them. In float32 nstpipe's own convolution counts, which takes
+    fewer multiplications. One thread is measured, because several wait for each other and for other processes. See
+    docs/decisions/2026-11-29-precision.md.
     """
     channels = PROBE_SHAPE[1]
     activation = torch.ones(PROBE_SHAPE).contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Which style goes where: masks, as weights of the pixels and of the layers' positions."""
+"""Masks of regions as weights of the pixels and of the layers' positions."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch.nn import functional
 from nstpipe.style.layers import pixels_a_position
 
 LEAST_SHARE = 1e-3
-"""Of the picture; what a smaller region looks like cannot be compared with a style."""
+"""Share of the picture below which a region is too small to be compared with a style."""
 
 
 def partition_masks(masks: Tensor) -> Tensor:
-    """Make masks share each pixel out: where several claim it, the first one has it, and the rest belongs to nobody.
+    """Divide each pixel among the masks. Where several overlap, the first one counts.
 
     Args:
         masks: regions x height x width, 0 to 1.
 
     Returns:
-        (1 + regions) x height x width, which add up to 1 at each pixel: first what nobody claims, then each mask's own.
+        (1 + regions) x height x width. The first is what no mask covers; at each pixel all add up to 1.
     """
     left = torch.ones_like(masks[0])
     own = []
@@ -32,11 +32,11 @@ def partition_masks(masks: Tensor) -> Tensor:
 
 
 def downsample_to_layers(weight: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
-    """The weight of each position of each layer: the mean over the pixels that it stands for.
+    """Return the weight of each position by layer: the mean over the pixels that the position stands for.
 
     Args:
         weight: 1 x 1 x height x width.
-        layers: names.
+        layers: the names of the layers.
     """
     pooled: dict[str, Tensor] = {}
     for layer in layers:

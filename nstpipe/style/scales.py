@@ -1,23 +1,24 @@
-"""From small to full size: at how many sizes a picture is painted, and what that costs."""
+"""The number of sizes at which a picture is painted, from small to full size, and their cost."""
 
 from __future__ import annotations
 
 import math
 
 SMALLEST_AUTO_PIXELS = 512
-"""Longest side at which `auto` begins; VGG19 sees no wholes in anything much larger, and strokes come out small."""
+"""Longest side at which `auto` begins. In a much larger picture VGG19's receptive field covers only details, and strokes come
+out small."""
 
 
 SMALLEST_SHORT_SIDE_PIXELS = 64
-"""Below it the deepest layers have hardly a position left; no scale is smaller, however many are asked for."""
+"""Shortest side of any scale. Below it the deepest layers have hardly a position left."""
 
 
 def scale_count(wanted: int | str, size: tuple[int, int]) -> int:
-    """Sizes at which a picture is painted, each twice the one before, the last its own.
+    """Return the number of sizes at which a picture is painted. Each is twice as wide as the one before; the last is its own.
 
     Args:
         wanted: a number, or ``auto``.
-        size: width and height, in pixels.
+        size: the picture's width and height, in pixels.
     """
     if wanted != "auto":
         allowed = 1 + max(0, math.floor(math.log2(max(1, min(size)) / SMALLEST_SHORT_SIDE_PIXELS)))
@@ -25,6 +26,6 @@ def scale_count(wanted: int | str, size: tuple[int, int]) -> int:
     return 1 + max(0, round(math.log2(max(size) / SMALLEST_AUTO_PIXELS)))
 
 
-def cost(evaluations: int, scales: int) -> int:
-    """So many evaluations at each scale, counted in evaluations at full size."""
-    return math.ceil(evaluations * sum(0.25**smaller for smaller in range(scales)))
+def cost(iterations: int, scales: int) -> int:
+    """Return the cost of so many iterations at each scale, in iterations at full size."""
+    return math.ceil(iterations * sum(0.25**smaller for smaller in range(scales)))

@@ -11,22 +11,23 @@ from nstpipe.media.frame import Pixels
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """All that decides what an engine does; equal settings are served by one engine.
+    """Everything but the pictures that decides what an engine does. One engine serves all clips with equal settings.
 
     Attributes:
-        weights: bundled, torchvision or a path.
+        weights: VGG19's weights: bundled, torchvision or a path.
         device: auto, cpu, cuda or cuda:N.
         precision: auto, bfloat16 or float32.
-        pooling: of VGG19.
-        padding: what VGG19 sees beyond the edge.
-        content_layers: names and weights.
-        style_layers: names and weights.
-        strength: of the style; 1 is the tuned default.
-        style_scale: the style pictures' longest side over the frame's.
-        total_variation: 1 is the tuned default, 0 is none.
-        temporal: 1 is the tuned default, 0 is none.
-        color: whose colors the result has; see `Stylizer`.
-        distance: how style is compared.
+        pooling: VGG19's pooling.
+        padding: what VGG19's convolutions see beyond the edge.
+        content_layers: the content layers with their weights.
+        style_layers: the style layers with their weights.
+        strength: factor of the style loss; 1 is the tuned default.
+        style_scale: longest side of the paintings, divided by that of the frame.
+        total_variation: factor of the total variation; 1 is the tuned default, 0 turns it off.
+        temporal: factor of the temporal loss; 1 is the tuned default, 0 turns it off.
+        color: whose colors the result has; see `nstpipe.style.color_transfer.ColorTransfer`.
+        distance: how styles are compared.
+        engine: the engine's name in `nstpipe.style.engines.ENGINES`.
     """
 
     weights: str | Path
@@ -42,15 +43,16 @@ class EngineSettings:
     temporal: float = 0.0
     color: Color = "style"
     distance: StyleDistance = "gram"
+    engine: str = "optimizer"
 
 
 @dataclass(frozen=True, eq=False)
 class StylePicture:
-    """A painting and its share.
+    """A painting and its weight.
 
     Attributes:
         pixels: height x width x 3, uint8, RGB.
-        weight: its share, beside the other pictures' weights.
+        weight: weight of its style beside that of the other paintings; positive.
     """
 
     pixels: Pixels
@@ -62,9 +64,9 @@ class RegionPaint:
     """What a region is painted with.
 
     Attributes:
-        styles: the paintings; none if nothing is to change there.
-        strength: 1 is the tuned default.
-        style_scale: the paintings' longest side over the frame's.
+        styles: the paintings; none if the region stays as it is.
+        strength: factor of the style loss; 1 is the tuned default.
+        style_scale: longest side of the paintings, divided by that of the frame.
     """
 
     styles: tuple[StylePicture, ...] = ()

@@ -1,8 +1,8 @@
-"""Pictures too large for memory, tile by tile, with the same result as in one piece.
+"""The loss of a picture that is too large for memory, tile by tile, with the same result as in one piece.
 
-The Gram matrix of a picture is the mean over its positions, so it can be summed over tiles. A first pass over the tiles
-finds the Gram matrices and with them the loss and its derivative after each Gram; a second pass finds each tile's share
-of the gradient. Each tile is seen with a margin as wide as VGG19's view, and only what lies inside counts.
+A Gram matrix is a mean over positions, so it can be summed over tiles. A first pass over the tiles finds the Gram matrices,
+and with them the loss and its derivative with respect to each Gram matrix. A second pass finds each tile's part of the
+gradient. Each tile has a margin as wide as VGG19's receptive field, and only what lies inside the margin counts.
 """
 
 from __future__ import annotations
@@ -16,17 +16,19 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nstpipe.style.features import FeatureExtractor
 from nstpipe.style.layers import pixels_a_position
+from nstpipe.style.loss_weights import LossWeights
 from nstpipe.style.losses import Moments, content_distance, moments
-from nstpipe.style.objective import FeatureExtractor, KeepMask, Losses, LossWeights, StyleTarget, TemporalTarget, picture_losses
+from nstpipe.style.objective import KeepMask, Losses, StyleTarget, TemporalTarget, picture_losses
 from nstpipe.style.vgg import VGG19
 
 GRID_PIXELS = 16
-"""Tiles begin at multiples of it, so that every pooling cuts them as it cuts the whole picture."""
+"""Tiles begin at multiples of this, so every pooling cuts them as it cuts the whole picture."""
 
 
 def margin_pixels(network: VGG19) -> int:
-    """What a tile must show around itself for the last layer to see all that it would: a multiple of `GRID_PIXELS`."""
+    """Return the margin of a tile in pixels, a multiple of `GRID_PIXELS` that covers the receptive field of the last layer."""
     return math.ceil(network.reach_pixels / GRID_PIXELS) * GRID_PIXELS
 
 
@@ -35,8 +37,8 @@ class Tile:
     """A part of a picture, in pixels.
 
     Attributes:
-        top, bottom, left, right: of what counts; the ends are not part of it.
-        outer: the same four of what is looked at, with the margins.
+        top, bottom, left, right: the bounds of what counts; bottom and right are exclusive.
+        outer: the same four bounds with the margins.
     """
 
     top: int
@@ -46,12 +48,12 @@ class Tile:
     outer: tuple[int, int, int, int]
 
     def cut(self, picture: Tensor) -> Tensor:
-        """What is looked at, of 1 x channels x height x width."""
+        """Return the tile with its margins, cut from a picture, 1 x channels x height x width."""
         top, bottom, left, right = self.outer
         return picture[..., top:bottom, left:right]
 
     def counted(self, layer: str, activation: Tensor) -> Tensor:
-        """What counts, of the activation of what is looked at."""
+        """Return the part of an activation that counts, without the margins."""
         step = pixels_a_position(layer)
         top, _, left, _ = self.outer
         rows = slice((self.top - top) // step, self.bottom // step - top // step)
@@ -59,20 +61,20 @@ class Tile:
         return activation[..., rows, columns]
 
     def place(self, layer: str) -> tuple[slice, slice]:
-        """Where that lies in the activation of the whole picture."""
+        """Return the rows and columns of that part in the activation of the whole picture."""
         step = pixels_a_position(layer)
         return slice(self.top // step, self.bottom // step), slice(self.left // step, self.right // step)
 
 
 def tiles_of(height: int, width: int, side: int, margin: int, columns: tuple[int, int] | None = None) -> Iterator[Tile]:
-    """Tiles that together count every pixel once.
+    """Yield tiles that together count every pixel once.
 
     Args:
         height: of the picture, in pixels.
-        width: likewise.
-        side: of a tile without its margins, a multiple of `GRID_PIXELS`.
+        width: of the picture, in pixels.
+        side: side of a tile without its margins, in pixels, a multiple of `GRID_PIXELS`.
         margin: see `margin_pixels`.
-        columns: first and end of the columns that count, the first a multiple of `GRID_PIXELS`; None for all.
+        columns: first and end of the columns that count, the first a multiple of `GRID_PIXELS`; None if all count.
     """
     first, end = columns or (0, width)
     for top in range(0, height, side):
@@ -90,11 +92,11 @@ def tiles_of(height: int, width: int, side: int, margin: int, columns: tuple[int
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What a picture's layers hold.
+    """Moments and activations of a picture.
 
     Attributes:
-        moments: by layer, with their means.
-        activations: of the whole picture, by layer.
+        moments: the moments by layer, with their means.
+        activations: the activations of the whole picture by layer.
     """
 
     moments: Mapping[str, Moments]
@@ -105,12 +107,12 @@ class Measured:
 def measure(
     view: FeatureExtractor, image: Tensor, side: int, *, styles: frozenset[str], activations: frozenset[str]
 ) -> Measured:
-    """Look at a picture tile by tile.
+    """Measure a picture tile by tile.
 
     Args:
-        view: how VGG19 sees it.
+        view: computes the activations.
         image: 1 x 3 x height x width, RGB, 0 to 1.
-        side: of a tile, in pixels.
+        side: side of a tile, in pixels.
         styles: layers whose moments are wanted.
         activations: layers whose activations are wanted.
     """
@@ -135,45 +137,45 @@ def measure(
 
 
 class _Sum:
-    """Moments of parts that add up to those of the whole."""
+    """Adds the moments of parts up to those of the whole."""
 
     def __init__(self) -> None:
         self._parts: Moments | None = None
 
     def add(self, part: Moments) -> None:
-        grams, mass = part.gram * part.mass, part.mass
-        means = part.mean * mass if part.mean is not None else None
+        grams, count = part.gram * part.count, part.count
+        means = part.mean * count if part.mean is not None else None
         if self._parts is not None:
-            grams, mass = grams + self._parts.gram, mass + self._parts.mass
+            grams, count = grams + self._parts.gram, count + self._parts.count
             means = means + self._parts.mean if means is not None and self._parts.mean is not None else None
-        self._parts = Moments(grams, means, mass)
+        self._parts = Moments(grams, means, count)
 
     def mean(self) -> Moments:
         assert self._parts is not None, "a layer without a position"
-        grams, means, mass = self._parts.gram, self._parts.mean, self._parts.mass
-        return Moments(grams / mass, means / mass if means is not None else None, mass)
+        grams, means, count = self._parts.gram, self._parts.mean, self._parts.count
+        return Moments(grams / count, means / count if means is not None else None, count)
 
 
 @dataclass(frozen=True, eq=False)
 class _Slope:
-    """The loss's derivative after what was measured of a layer, for the whole picture.
+    """The derivative of the whole picture's loss with respect to the moments of a layer.
 
     Attributes:
-        gram: channels x channels, after the Gram matrix.
-        mean: channels, after the mean; None if it does not matter.
-        mass: over which both are means.
+        gram: channels x channels: the derivative with respect to the Gram matrix.
+        mean: channels: the derivative with respect to the mean; None if the loss does not use the mean.
+        count: the number of positions, or the sum of their weights, over which both are means.
     """
 
     gram: Tensor
     mean: Tensor | None
-    mass: Tensor
+    count: Tensor
 
     def share(self, part: Moments) -> Tensor:
-        """A scalar whose gradient is a part's share of the loss's."""
+        """Return a scalar whose gradient is this part's share of the loss's gradient."""
         share = (part.gram * self.gram).sum()
         if part.mean is not None and self.mean is not None:
             share = share + (part.mean * self.mean).sum()
-        return share * (part.mass / self.mass)
+        return share * (part.count / self.count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,26 +183,26 @@ class TiledObjective:
     """`nstpipe.style.objective.Objective`, in the memory of a tile.
 
     Attributes:
-        view: how VGG19 sees the picture.
-        balance: how much each part counts.
-        content_targets: the content's activations by layer, with the panorama's continuation if there is one.
-        goals: the styles wanted; their weights, too, with the continuation.
-        temporal_target: what the picture holds on to.
-        side: of a tile, in pixels.
-        held: the part in which nothing is to change; None if there is none.
+        view: computes the activations.
+        loss_weights: the weight of each part of the loss.
+        content_targets: the content's activations by layer, with the strips of a panorama.
+        style_targets: the styles; their weights, too, are with the strips of a panorama.
+        temporal_target: the warped previous result, or None.
+        side: side of a tile, in pixels.
+        keep_mask: the part that stays as it is; None if there is none.
     """
 
     view: FeatureExtractor
-    balance: LossWeights
+    loss_weights: LossWeights
     content_targets: Mapping[str, Tensor]
-    goals: Sequence[StyleTarget]
+    style_targets: Sequence[StyleTarget]
     temporal_target: TemporalTarget | None
     side: int
-    held: KeepMask | None = None
+    keep_mask: KeepMask | None = None
 
     def __call__(self, image: Tensor) -> Losses:
-        """The losses of a picture; see `Objective`."""
-        image = self.held.put_back(image) if self.held is not None else image
+        """Return the losses of a picture; see `Objective`."""
+        image = self.keep_mask.put_back(image) if self.keep_mask is not None else image
         around, columns = self.view.continued(image)
         height, width = around.shape[-2:]
         tiles = tuple(tiles_of(height, width, self.side, margin_pixels(self.view.network), columns))
@@ -216,11 +218,11 @@ class TiledObjective:
                 tile.cut(gradient).add_(part.grad)
             seen = _Known.apply(around, seen, gradient)
         return picture_losses(
-            image, seen, content, style, self.balance, self.temporal_target, wrapped=self.view.wrap_pixels > 0
+            image, seen, content, style, self.loss_weights, self.temporal_target, wrapped=self.view.wrap_pixels > 0
         )
 
     def _energies(self, columns: tuple[int, int]) -> dict[str, Tensor]:
-        """ΣP² of the content's layers, where it counts."""
+        """Return ΣP² of each content layer, without the strips of a panorama."""
         energies: dict[str, Tensor] = {}
         for layer, target in self.content_targets.items():
             step = pixels_a_position(layer)
@@ -232,39 +234,39 @@ class TiledObjective:
     def _losses(
         self, around: Tensor, tiles: tuple[Tile, ...], energies: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor, dict[tuple[str, int], _Slope]]:
-        """Style and content loss, and the derivative after the moments of each layer for each goal."""
+        """Return the style loss, the content loss, and the derivatives with respect to the moments, by layer and style."""
         sums: dict[tuple[str, int], _Sum] = {}
         content = around.new_zeros(())
         for tile in tiles:
             activations = self.view.activations(tile.cut(around))
             content = content + self._content(activations, tile, energies)
-            for layer in self.balance.style:
+            for layer in self.loss_weights.style:
                 for index, part in self._parts(activations, tile, layer):
                     sums.setdefault((layer, index), _Sum()).add(part)
         style = around.new_zeros(())
         slopes: dict[tuple[str, int], _Slope] = {}
-        shares = self.balance.style_shares()
+        shares = self.loss_weights.style_shares()
         for (layer, index), total in sums.items():
-            goal, found = self.goals[index], total.mean()
+            target, found = self.style_targets[index], total.mean()
             free = [part.requires_grad_(True) for part in (found.gram, found.mean) if part is not None]
             with torch.enable_grad():
-                distance = shares[layer] * goal.share * goal.loss(layer, found)
+                distance = shares[layer] * target.share * target.loss(layer, found)
                 gradients = torch.autograd.grad(distance, free)
-            slopes[layer, index] = _Slope(gradients[0], gradients[1] if len(gradients) > 1 else None, found.mass)
+            slopes[layer, index] = _Slope(gradients[0], gradients[1] if len(gradients) > 1 else None, found.count)
             style = style + distance.detach()
         return style, content, slopes
 
     def _parts(self, activations: Mapping[str, Tensor], tile: Tile, layer: str) -> Iterator[tuple[int, Moments]]:
-        """What a tile adds to the moments of a layer, for each goal that has a share in it."""
+        """Yield the index of each style that is wanted in a tile, with the moments that the tile adds to a layer."""
         counted = tile.counted(layer, activations[layer])
         if not counted.shape[-1] * counted.shape[-2]:
             return
         rows, columns = tile.place(layer)
-        for index, goal in enumerate(self.goals):
-            weight = goal.weight(layer)
+        for index, target in enumerate(self.style_targets):
+            weight = target.weight(layer)
             weight = weight[..., rows, columns] if weight is not None else None
             if weight is None or bool(weight.any()):
-                yield index, goal.measured(counted, weight)
+                yield index, target.measured(counted, weight)
 
     def _share(
         self,
@@ -273,17 +275,17 @@ class TiledObjective:
         slopes: Mapping[tuple[str, int], _Slope],
         energies: Mapping[str, Tensor],
     ) -> Tensor:
-        """A scalar whose gradient is the tile's share of the loss's."""
+        """Return a scalar whose gradient is the tile's share of the loss's gradient."""
         activations = self.view.activations(part)
         share = self._content(activations, tile, energies)
-        for layer in self.balance.style:
+        for layer in self.loss_weights.style:
             for index, found in self._parts(activations, tile, layer):
                 share = share + slopes[layer, index].share(found)
         return share
 
     def _content(self, activations: Mapping[str, Tensor], tile: Tile, energies: Mapping[str, Tensor]) -> Tensor:
         total = next(iter(energies.values())).new_zeros(())
-        for layer, share_of_layer in self.balance.content_shares().items():
+        for layer, share_of_layer in self.loss_weights.content_shares().items():
             rows, places = tile.place(layer)
             target = self.content_targets[layer][..., rows, places]
             distance = content_distance(tile.counted(layer, activations[layer]), target, energies[layer])
@@ -292,7 +294,7 @@ class TiledObjective:
 
 
 class _Known(torch.autograd.Function):
-    """A value whose gradient is known already."""
+    """Returns a value whose gradient has been computed already."""
 
     @staticmethod
     def forward(ctx: Any, picture: Tensor, value: Tensor, gradient: Tensor) -> Tensor:  # type: ignore[override]

@@ -19,10 +19,10 @@ from nstpipe.style.winograd import LEAST_CHANNELS, TransformedFilter, Workspace
 
 
 class _MaxPool(torch.autograd.Function):
-    """Maximum over 2 x 2 pixels; pools again going back, instead of keeping 8 bytes for each place of a maximum.
+    """Maximum over 2 x 2 positions. The backward pass pools again instead of keeping 8 bytes for the place of each maximum.
 
-    Where nobody else needs the activation, its gradient takes its place: fresh memory has to be cleared twice, by the
-    kernel and here, and took longer than the rest of the pooling's way back.
+    If nothing else needs the activation, its gradient is written to its memory. Fresh memory would be cleared twice, by the
+    system and by torch, which took longer than the rest of the backward pass.
     """
 
     @staticmethod
@@ -37,7 +37,7 @@ class _MaxPool(torch.autograd.Function):
         (activation,) = ctx.saved_tensors
         _, places = functional.max_pool2d(activation, kernel_size=2, return_indices=True)
         gradient = torch.empty_like(activation) if ctx.is_needed_elsewhere else activation
-        # The gradient of torch's own pooling, into memory that is there; of the activation it only takes the shape.
+        # torch's own gradient, written to existing memory. It uses only the shape of the activation.
         torch.ops.aten.max_pool2d_with_indices_backward.grad_input(
             upstream, activation, [2, 2], [2, 2], [0, 0], [1, 1], False, places, grad_input=gradient
         )
@@ -45,10 +45,10 @@ class _MaxPool(torch.autograd.Function):
 
 
 class _FrozenConvolution(torch.autograd.Function):
-    """A 3 x 3 convolution on the CPU, by frozen weights.
+    """A 3 x 3 convolution on the CPU with frozen weights.
 
-    Where it is to see the nearest position beyond the edge, it is the one that sees zeros there, plus what they leave out along
-    the edges: no enlarged copy of the activation is made, or kept for the way back.
+    Replicate padding is done as zero padding plus the terms that it misses along the edges. So no enlarged copy of the
+    activation is made, or kept for the backward pass.
     """
 
     @staticmethod
@@ -73,7 +73,7 @@ class _FrozenConvolution(torch.autograd.Function):
         if ctx.evaluated is not None:
             gradient = ctx.evaluated.input_grad(upstream)
         else:
-            # Torch's own; `torch.nn.grad` knows no memory layout, and copies all of it.
+            # torch's own kernel. `torch.nn.grad` ignores the memory layout, and copies everything.
             gradient, _, _ = torch.ops.aten.convolution_backward(
                 upstream, *needed, kernel, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, False, False]
             )
@@ -84,7 +84,7 @@ class _FrozenConvolution(torch.autograd.Function):
 
 
 def _missed(kernel: Tensor, before: Tensor, after: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """What a convolution leaves out that sees zeros beyond the edge instead of the nearest position.
+    """Yield the terms that zero padding misses and replicate padding has.
 
     Args:
         kernel: channels' x channels x 3 x 3.
@@ -92,8 +92,8 @@ def _missed(kernel: Tensor, before: Tensor, after: Tensor) -> Iterator[tuple[Ten
         after: 1 x channels' x height x width.
 
     Yields:
-        One place of the kernel, channels' x channels, with the positions whose copy beyond the edge it would have seen,
-        n x channels, and those it would have changed, n x channels'; views.
+        One place of the kernel, channels' x channels; the positions that are repeated beyond the edge, n x channels; and the
+        positions of the result that the repeated ones contribute to, n x channels'. All are views.
     """
     places = kernel.permute(2, 3, 0, 1)
     sources, targets = (positions.permute(1, 2, 0) for (positions,) in (before, after))
@@ -107,9 +107,9 @@ def _missed(kernel: Tensor, before: Tensor, after: Tensor) -> Iterator[tuple[Ten
 
 
 class _EnlargedConvolution(torch.autograd.Function):
-    """The same on a GPU: of an enlarged copy, which is given back at once.
+    """A 3 x 3 convolution on a GPU with frozen weights. Replicate padding is done in an enlarged copy of the activation.
 
-    Of what it convolves a frozen convolution needs only the shape to go back; autograd would keep the copy.
+    The copy is freed at once. With frozen weights the backward pass needs only its shape, but autograd would keep it.
     """
 
     @staticmethod
@@ -132,15 +132,15 @@ class _EnlargedConvolution(torch.autograd.Function):
 
 
 def _exactly() -> AbstractContextManager[None]:
-    """The same bytes in every run; and float32 in all its digits, of which torch would take ten of 23 unasked."""
+    """Make results deterministic and use full float32, of whose 23 bits torch would use ten by default."""
     context: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
     return context
 
 
 def _with_edge_repeated(activation: Tensor) -> Tensor:
-    """One position more on each side, which holds what is nearest to it.
+    """Return an activation with replicate padding of one position.
 
-    torch's own padding leaves channels_last, the layout in which a GPU convolves fastest.
+    torch's own padding does not keep channels_last, the layout in which a GPU convolves fastest.
 
     Args:
         activation: 1 x channels x height x width.
@@ -159,7 +159,7 @@ def _with_edge_repeated(activation: Tensor) -> Tensor:
 
 
 def _edge_gathered(gradient: Tensor) -> Tensor:
-    """The gradient after what `_with_edge_repeated` was given; torch's own adds in an order that changes from run to run."""
+    """Return the gradient of `_with_edge_repeated`. torch's own adds in an order that changes from run to run."""
     inner = gradient[..., 1:-1, 1:-1].clone(memory_format=torch.channels_last)
     for inside, outside in ((0, 0), (-1, -1)):
         inner[..., inside] += gradient[..., 1:-1, outside]
@@ -170,14 +170,14 @@ def _edge_gathered(gradient: Tensor) -> Tensor:
 
 
 class VGG19(nn.Module):
-    """The frozen layers up to the last one that is asked for.
+    """VGG19's frozen layers, up to the last one whose activation is wanted.
 
     Args:
         state: ``conv1_1.weight``, ``conv1_1.bias``, … in float32 (`nstpipe.style.weights`).
-        layers: names of the layers whose activations are wanted.
-        pooling: the paper found average pooling to give slightly better pictures; maximum is what VGG19 was trained with.
-        padding: what the convolutions see beyond the edge. Zeros, as in training, leave a visible frame around the result, and
-            a fringe of some four pixels even where only the deeper ones see them; ``replicate`` repeats the edge in all.
+        layers: the names of the layers whose activations are wanted.
+        pooling: ``max``, with which VGG19 was trained, or ``average``, with which the paper found slightly better pictures.
+        padding: what the convolutions see beyond the edge. ``zeros``, as in training, leaves a visible frame around the result.
+            ``replicate`` repeats the edge in all layers; if only the first ones did, a fringe of some four pixels would stay.
     """
 
     def __init__(
@@ -188,7 +188,7 @@ class VGG19(nn.Module):
         last = max(layer.index for layer in LAYERS if layer.name in self.wanted)
         self.table = LAYERS[: last + 1]
         self.pooling, self.padding = pooling, padding
-        # The maximum's rectification is the rectifications' maximum, with the same gradient, and a fourth as many values.
+        # relu(maxpool(x)) = maxpool(relu(x)), with the same gradient, at a quarter of the values.
         self.rectified_later = frozenset(
             layer.name
             for layer, following in itertools.pairwise(self.table)
@@ -205,28 +205,28 @@ class VGG19(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Activations by layer name.
+        """Return the activations by layer name.
 
         Args:
-            image: 1 x 3 x height x width, already in the channel order and range that the weights want.
+            image: 1 x 3 x height x width, already in the channel order and range that the weights expect.
 
         Returns:
-            For each wanted layer, 1 x channels x height' x width'; a pooling halves height and width, rounding down.
+            For each wanted layer, 1 x channels x height' x width'. A pooling halves height and width, rounding down.
         """
         return dict(self.walk(image))
 
     def walk(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """The same, one after another: what is computed of a layer before the next is asked for has its gradient in turn.
+        """Yield the name and activation of each wanted layer, in order; see `forward`.
 
-        Autograd goes back through what was computed last first; all that is computed of the layers at the end has its
-        gradients first, and keeps them until the network's own have come as far.
+        Compute a layer's loss before you ask for the next layer. Autograd goes back through operations in reverse order, so a
+        loss that is computed at the end has its gradient early, and holds its memory until the layer is reached.
         """
         x = image
         for layer in self.table:
             if layer.kind == "conv":
                 x = self._convolved(layer.name, x)
             elif layer.kind == "relu" and layer.name not in self.rectified_later:
-                # In place saves a quarter of the memory; the convolution's own output is kept only if it was asked for.
+                # In place saves a quarter of the memory. A wanted output of the convolution must be kept.
                 x = functional.relu(x, inplace=layer.name.replace("relu", "conv") not in self.wanted)
             elif layer.kind == "pool" and self.pooling == "average":
                 x = functional.avg_pool2d(x, kernel_size=2)
@@ -246,11 +246,11 @@ class VGG19(nn.Module):
         if x.device.type == "cpu":
             evaluated = self._evaluated(name, x.dtype)
             return cast(Tensor, _FrozenConvolution.apply(x, kernel, bias, evaluated, repeats_edge))
-        # There a copy takes less time than to begin many small products.
+        # On a GPU a copy takes less time than launching many small products.
         return cast(Tensor, _EnlargedConvolution.apply(x, kernel, bias, repeats_edge))
 
     def _evaluated(self, name: str, precision: torch.dtype) -> TransformedFilter | None:
-        """A layer's kernel for the convolution with fewer multiplications, if that is faster."""
+        """Return a layer's kernel for the Winograd convolution, or None if that would not be faster."""
         kernel = cast(Tensor, self.convolutions[name].weight)
         if precision != torch.float32 or kernel.shape[0] * kernel.shape[1] < LEAST_CHANNELS:
             return None
@@ -260,13 +260,13 @@ class VGG19(nn.Module):
 
     @property
     def reach_pixels(self) -> int:
-        """How many pixels beyond its own a position of the last activation sees, in each direction.
+        """How far the receptive field of the last activation extends beyond its own pixels, in each direction.
 
-        A convolution sees one position farther, of as many pixels as that has there; a pooling sees its own.
+        A convolution extends it by one position, which is as wide as pooling has made it; a pooling does not.
         """
         return sum(pixels_a_position(layer.name) for layer in self.table if layer.kind == "conv")
 
     @property
     def smallest_side(self) -> int:
-        """The smallest height or width in pixels whose last activation still has a pixel."""
+        """The smallest height or width, in pixels, at which the last activation has a position."""
         return int(2 ** sum(layer.kind == "pool" for layer in self.table))

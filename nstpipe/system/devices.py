@@ -1,8 +1,13 @@
-"""Devices of this machine and their memory. torch is imported when it is asked, since it takes seconds to load."""
+"""The devices of this machine and their memory.
+
+torch takes seconds to load, so it is imported only where it must be asked.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nstpipe.errors import MachineError, UsageError
@@ -38,6 +43,36 @@ def choose_device(name: str) -> torch.device:
                 "Give another device, or look at `nstpipe doctor` for what is missing.",
             )
     return device
+
+
+GPU_DRIVER_LIBRARIES = ("libcuda.so.1", "nvcuda.dll")
+"""NVIDIA's driver, which is installed apart from torch; without it no CUDA device can be used."""
+
+AMD_DRIVER = Path("/dev/kfd")
+"""AMD's driver, which torch's builds for ROCm need."""
+
+
+def has_gpu_driver() -> bool:
+    """Whether a driver is installed through which torch could use a GPU."""
+    for name in GPU_DRIVER_LIBRARIES:
+        try:
+            ctypes.CDLL(name)
+        except OSError:
+            continue
+        return True
+    return AMD_DRIVER.exists()
+
+
+def is_cpu(name: str) -> bool:
+    """Whether a name of pipeline.yaml stands for the CPU. torch is asked only where there might be a GPU.
+
+    Raises:
+        UsageError: the name is no name of a device.
+        MachineError: this machine has no such device.
+    """
+    if name == "cpu" or (name == "auto" and not has_gpu_driver()):
+        return True
+    return choose_device(name).type == "cpu"
 
 
 def total_bytes(device: torch.device) -> int:

@@ -41,22 +41,32 @@ def memory(root: Path = Path("/")) -> Memory:
 
 
 def ask_for_large_pages(root: Path = Path("/")) -> None:
-    """Have torch take memory in pages of 2 MiB, in this process and those it starts; a set environment stays as it is.
+    """Have torch take memory in pages of 2 MiB in this process. An environment that says otherwise is respected.
 
-    Each pass through the network takes and gives back gigabytes, and in pages of 4 KiB, as Linux hands them out by default,
-    their faults take a tenth of the time, and a fourth with large pictures. torch asks before its first tensor, and never
-    again, whether the environment wants large ones.
+    Each pass through the network takes and gives back gigabytes. With pages of 4 KiB, Linux's default, page faults take a
+    tenth of the time, and a fourth with large pictures. torch reads the environment variable once, before its first tensor.
+    So the variable is set only until torch has read it, and neither the caller nor the processes that it starts see it.
 
     Args:
-        root: below which ``sys`` is.
+        root: the folder that ``sys`` is in.
     """
     try:
         offered = (root / "sys/kernel/mm/transparent_hugepage/enabled").read_text(encoding="ascii")
     except OSError:
-        return  # no Linux, or one without them
-    # Where the machine's owner turned them off, torch would warn of each refusal.
-    if "[never]" not in offered:
-        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+        return  # no Linux, or one without large pages
+    # If the machine's owner turned them off, torch would warn of each refusal.
+    if "[never]" in offered or _LARGE_PAGES in os.environ:
+        return
+    import torch
+
+    os.environ[_LARGE_PAGES] = "1"
+    try:
+        torch.empty(1)
+    finally:
+        del os.environ[_LARGE_PAGES]
+
+
+_LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 
 
 @dataclass(frozen=True)

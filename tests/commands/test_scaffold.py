@@ -56,7 +56,7 @@ def test_an_input_of_any_name_makes_a_pipeline_that_validates(
     assert [job.input for job in pipeline.jobs] == [picture, folder]
     assert [image.path for job in pipeline.jobs for image in job.style.images] == [style, style]
     assert {job.output.parent for job in pipeline.jobs} == {tmp_path / f"out {name}"}
-    assert api.check(pipeline) == (2, ())
+    assert api.validate(pipeline) == api.Validation((), (), 2)
 
 
 def test_what_was_seen_is_said(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_picture_of_any_name_goes_to_a_picture(tmp_path: Path) -> None:
     pipeline = load_pipeline(tmp_path / "p.yaml")
     outputs = [file.output.relative_to(tmp_path).as_posix() for job in pipeline.jobs for file in find_inputs(job)]
     assert outputs == ["out/a.bmp", "out/b.jfif", "out/c.png", "out/d.BMP"]
-    assert api.check(pipeline) == (4, ())
+    assert api.validate(pipeline) == api.Validation((), (), 4)
 
 
 def test_results_do_not_become_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def test_results_do_not_become_inputs(tmp_path: Path, monkeypatch: pytest.Monkey
     assert default_output([folder], folder / "pipeline.yaml") == tmp_path / "pictures_painted"
     monkeypatch.chdir(folder)
     assert exit_code(["init", ".", "--style", str(style), "--yes"]) == 0
-    assert api.check(folder / "pipeline.yaml") == (1, ())
+    assert api.validate(folder / "pipeline.yaml") == api.Validation((), (), 1)
 
 
 def test_nothing_is_overwritten_unasked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -234,7 +234,7 @@ def test_memory_that_does_not_suffice_is_tried_again_with_smaller_tiles(tmp_path
             allow(worker().memory_info().vms // 2)
 
     def worker() -> psutil.Process:
-        [found] = children_named(os.getpid(), "nstpipe.running.worker_processes")
+        [found] = children_named(os.getpid(), "nstpipe.running.worker")
         return found
 
     def allow(size_bytes: int) -> None:

@@ -114,7 +114,7 @@ def test_workers_killed(
 ) -> None:
     whole: Night = request.getfixturevalue("whole" if workers == 1 else "whole_by_two")
     killed_night_after_night(
-        tmp_path, whole, chance, times, workers, f"SIGKILL of a worker, of {workers}", "nstpipe.running.worker_processes"
+        tmp_path, whole, chance, times, workers, f"SIGKILL of a worker, of {workers}", "nstpipe.running.worker"
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nstpipe.events import Event, FrameProgressed, ItemFailed, JobPlanned, Noticed
 from nstpipe.journal.log import RunLog, log_path, logged_events
+from nstpipe.listeners.listener import finishing
 
 
 def test_what_is_written_is_read_again_without_what_is_damaged_or_unknown(tmp_path: Path) -> None:
@@ -14,7 +15,7 @@ def test_what_is_written_is_read_again_without_what_is_damaged_or_unknown(tmp_pa
         ItemFailed(job="film", path="a.png", reason="it is no picture"),
         Noticed(job="film", message="ü"),
     ]
-    with RunLog(tmp_path, "run") as log:
+    with finishing(RunLog(tmp_path, "run")) as log:
         for event in told:
             log(event)
         log(FrameProgressed(job="film", path="a.png", frame_index=0, evaluations=1, most_evaluations=2, loss=1.0))

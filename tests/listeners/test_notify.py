@@ -301,4 +301,4 @@ def test_who_is_told_changes_no_result(tmp_path: Path, listening: Callable[[Path
     [told] = nstpipe.api.plan(picture_job(tmp_path, **listening(tmp_path))).outputs
     assert told.fingerprint == plain.fingerprint
     assert [clip.fingerprint for clip in told.clips] == [clip.fingerprint for clip in plain.clips]
-    assert told.described == plain.described
+    assert told.fingerprint_inputs == plain.fingerprint_inputs

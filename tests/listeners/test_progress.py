@@ -21,7 +21,10 @@ from nstpipe.events import (
     RunFinished,
     TriedAgain,
 )
-from nstpipe.listeners.progress import BarProgress, LineProgress, QuietProgress, Reporter, progress
+from nstpipe.listeners.bars import BarProgress
+from nstpipe.listeners.lines import LineProgress, QuietProgress
+from nstpipe.listeners.listener import Listener, finishing
+from nstpipe.listeners.progress import display_for
 
 
 def frame(index: int) -> FrameDone:
@@ -57,17 +60,17 @@ STORY: list[Event] = [
 UNDER_WAY = FrameProgressed(job="film", path="in.mp4", frame_index=0, evaluations=5, most_evaluations=10, loss=0.7)
 
 
-def told(kind: type[Reporter], *, terminal: bool) -> str:
+def told(kind: type[Listener], *, terminal: bool) -> str:
     written = io.StringIO()
     console = Console(file=written, force_terminal=terminal, width=120, color_system=None)
-    with kind(console) as reporter:  # type: ignore[call-arg]
+    with finishing(kind(console)) as reporter:  # type: ignore[call-arg]
         for event in STORY:
             reporter(event)
     return written.getvalue()
 
 
 @pytest.mark.parametrize(("kind", "terminal"), [(BarProgress, True), (LineProgress, False)])
-def test_both_displays_tell_the_whole_story(kind: type[Reporter], terminal: bool) -> None:
+def test_both_displays_tell_the_whole_story(kind: type[Listener], terminal: bool) -> None:
     text = told(kind, terminal=terminal)
     for words in (
         "film: failed: bad[1].mp4 is no video. Play it.",
@@ -92,14 +95,14 @@ def test_lines_have_no_control_characters_and_say_how_far_it_is() -> None:
 def test_a_night_of_lines_has_one_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     """An hour of two jobs, an iteration every second, a frame every ten."""
     clock = 1000.0
-    monkeypatch.setattr("nstpipe.listeners.progress.time.monotonic", lambda: clock)
+    monkeypatch.setattr("nstpipe.listeners.lines.time.monotonic", lambda: clock)
     written = io.StringIO()
     console = Console(file=written, width=80)
     planned = [
         JobPlanned(job=name, outputs=1, outputs_done=0, frames=360, frames_left=left, work_left=left * 1000)
         for name, left in (("film", 360), ("other", 120))
     ]
-    with LineProgress(console) as reporter:
+    with finishing(LineProgress(console)) as reporter:
         for event in planned:
             reporter(event)
         head = len(written.getvalue().splitlines())
@@ -120,9 +123,9 @@ def test_a_night_of_lines_has_one_a_minute(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_long_first_frame_is_told_of_before_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = 0.0
-    monkeypatch.setattr("nstpipe.listeners.progress.time.monotonic", lambda: clock)
+    monkeypatch.setattr("nstpipe.listeners.lines.time.monotonic", lambda: clock)
     written = io.StringIO()
-    with LineProgress(Console(file=written, width=200)) as reporter:
+    with finishing(LineProgress(Console(file=written, width=200))) as reporter:
         reporter(JobPlanned(job="film", outputs=1, outputs_done=0, frames=4, frames_left=4, work_left=4000))
         clock = 61.0
         reporter(FrameProgressed(job="film", path="in.mp4", frame_index=0, evaluations=5, most_evaluations=200, loss=0.7))
@@ -134,7 +137,7 @@ def test_a_long_first_frame_is_told_of_before_it_is_done(monkeypatch: pytest.Mon
 def test_several_jobs_have_a_bar_for_all() -> None:
     written = io.StringIO()
     console = Console(file=written, force_terminal=True, width=100, color_system=None)
-    with BarProgress(console) as reporter:
+    with finishing(BarProgress(console)) as reporter:
         for name, left in (("film", 3), ("other", 0)):
             reporter(JobPlanned(job=name, outputs=1, outputs_done=0, frames=4, frames_left=left, work_left=left * 1000))
         reporter(frame(1))
@@ -146,7 +149,7 @@ def test_several_jobs_have_a_bar_for_all() -> None:
 
 def test_bars_fit_into_eighty_columns() -> None:
     written = io.StringIO()
-    with BarProgress(Console(file=written, force_terminal=True, width=80, color_system=None)) as reporter:
+    with finishing(BarProgress(Console(file=written, force_terminal=True, width=80, color_system=None))) as reporter:
         for name in ("city-night", "street"):
             reporter(JobPlanned(job=name, outputs=1, outputs_done=0, frames=750, frames_left=750, work_left=750_000))
         reporter(replace(frame(0), job="street"))
@@ -157,18 +160,18 @@ def test_bars_fit_into_eighty_columns() -> None:
 
 def test_a_frame_that_begins_again_is_not_counted_twice() -> None:
     written = io.StringIO()
-    with BarProgress(Console(file=written, force_terminal=True, width=100, color_system=None)) as reporter:
+    with finishing(BarProgress(Console(file=written, force_terminal=True, width=100, color_system=None))) as reporter:
         reporter(JobPlanned(job="film", outputs=1, outputs_done=0, frames=2, frames_left=2, work_left=2000, workers=2))
         for index in (0, 1):
             reporter(
                 FrameProgressed(job="film", path="in.mp4", frame_index=index, evaluations=9, most_evaluations=10, loss=0.7)
             )
-        assert reporter._progress.tasks[0].atomic_write == pytest.approx(1.8)
+        assert reporter._progress.tasks[0].completed == pytest.approx(1.8)
         reporter(TriedAgain(job="film", path="in.mp4", reason="killed", attempt=1, wait_seconds=0))
         reporter(frame(0))
-        assert reporter._progress.tasks[0].atomic_write == 1
+        assert reporter._progress.tasks[0].completed == 1
         reporter(frame(1))
-        assert reporter._progress.tasks[0].atomic_write == 2
+        assert reporter._progress.tasks[0].completed == 2
 
 
 def test_bars_show_frames_pace_and_loss() -> None:
@@ -183,9 +186,9 @@ def test_quiet_says_failures_only() -> None:
 
 
 def test_display_fits_the_place() -> None:
-    assert isinstance(progress(Console(force_terminal=True), quiet=False), BarProgress)
-    assert isinstance(progress(Console(file=io.StringIO()), quiet=False), LineProgress)
-    assert isinstance(progress(Console(), quiet=True), QuietProgress)
+    assert isinstance(display_for(Console(force_terminal=True), quiet=False), BarProgress)
+    assert isinstance(display_for(Console(file=io.StringIO()), quiet=False), LineProgress)
+    assert isinstance(display_for(Console(), quiet=True), QuietProgress)
 
 
 def look(at: float, done: int, share: float = 0.0) -> InputsProgressed:
@@ -194,9 +197,9 @@ def look(at: float, done: int, share: float = 0.0) -> InputsProgressed:
 
 def test_a_long_look_at_the_inputs_is_told_of_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = 0.0
-    monkeypatch.setattr("nstpipe.listeners.progress.time.monotonic", lambda: clock)
+    monkeypatch.setattr("nstpipe.listeners.lines.time.monotonic", lambda: clock)
     written = io.StringIO()
-    with LineProgress(Console(file=written, width=200)) as reporter:
+    with finishing(LineProgress(Console(file=written, width=200))) as reporter:
         for second in range(121):
             clock = float(second)
             # One in two seconds, from the tenth on.
@@ -210,7 +213,7 @@ def test_a_long_look_at_the_inputs_is_told_of_once_a_minute(monkeypatch: pytest.
 def test_a_bar_of_the_look_makes_room_for_those_of_the_jobs() -> None:
     written = io.StringIO()
     console = Console(file=written, force_terminal=True, width=120, color_system=None)
-    with BarProgress(console) as reporter:
+    with finishing(BarProgress(console)) as reporter:
         reporter(look(1000, 0))
         reporter(look(1010, 25))
         reporter._progress.refresh()

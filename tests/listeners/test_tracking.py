@@ -16,7 +16,7 @@ from nstpipe.cli import exit_code
 from nstpipe.config import load_pipeline
 from nstpipe.errors import MachineError
 from nstpipe.events import Event, FrameDone, FrameProgressed, Noticed
-from nstpipe.listeners.tracking import trackers
+from nstpipe.listeners.listeners import check_packages
 from tests.making import make_picture, make_video, write_pipeline
 
 
@@ -111,7 +111,7 @@ def test_a_missing_package_is_said_before_the_run(tmp_path: Path, monkeypatch: p
     assert not pipeline.work.exists()
     alone = pipeline.model_copy(update={"track": pipeline.track.model_copy(update={"tensorboard": None})})
     with pytest.raises(MachineError, match=r"nstpipe\[wandb\]"):
-        trackers(alone, "run")
+        check_packages(alone)
 
 
 def test_a_board_that_breaks_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from nstpipe.config.models import Encode
 from nstpipe.media.frame import working_size
 from nstpipe.media.video.decode import VideoSource
+from nstpipe.media.video.decode_check import apply_decode_check, decode_check
 from nstpipe.media.video.encode import VideoSink
-from nstpipe.media.video.probe import VideoInfo, apply_decode_check, decode_check, probe
+from nstpipe.media.video.info import VideoInfo
+from nstpipe.media.video.probe import probe
 from tests.made_once import make_with_ffmpeg
 
 Bytes = NDArray[np.uint8]

@@ -1,4 +1,4 @@
-"""A painting is written whatever stands beside its pixels; what its format does not take is left out and named."""
+"""A painting is written whatever stands beside its pixels; what its format cannot hold is dropped and named."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_packet_that_just_fits_stays_one(tmp_path: Path) -> None:
 def test_a_packet_that_outgrows_a_jpeg_and_has_an_extension_is_left_out(tmp_path: Path) -> None:
     _, extensions = extended_xmp(b"<x/>")
     metadata = PictureMetadata("JPEG", xmp=b"x" * 70_000, xmp_extensions=extensions)
-    assert written(tmp_path / "result.jpg", metadata) == ["result.jpg: left out, for JPEG does not take it: XMP"]
+    assert written(tmp_path / "result.jpg", metadata) == ["result.jpg: dropped, since JPEG cannot hold it: XMP"]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
@@ -110,7 +110,7 @@ def test_of_exif_that_is_too_long_for_a_jpeg_all_but_the_longest_is_kept(tmp_pat
     details = dict(exif.get_ifd(ExifTags.IFD.Exif))
     exif[ExifTags.IFD.Exif] = {**details, ExifTags.Base.UserComment.value: b"c" * 70_000}
     said = written(tmp_path / "result.jpg", PictureMetadata("PNG", exif=exif.tobytes()))
-    assert said == ["result.jpg: left out, for JPEG does not take it: EXIF UserComment"]
+    assert said == ["result.jpg: dropped, since JPEG cannot hold it: EXIF UserComment"]
     with Image.open(tmp_path / "result.jpg") as image:
         kept = image.getexif()
         assert kept[0x010F] == MAKER.decode().strip("\x00")
@@ -142,7 +142,7 @@ def test_an_odd_tag_costs_neither_the_painting_nor_the_others(tmp_path: Path, ta
 def test_what_a_tiff_does_not_take_is_named(tmp_path: Path) -> None:
     white_point_without_fractions = odd_block(0x013E, BYTES)
     said = written(tmp_path / "result.tif", PictureMetadata("JPEG", exif=white_point_without_fractions))
-    assert said == ["result.tif: left out, for TIFF does not take it: EXIF WhitePoint"]
+    assert said == ["result.tif: dropped, since TIFF cannot hold it: EXIF WhitePoint"]
 
 
 def test_a_block_of_thousands_of_entries_takes_no_time(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_a_tiff_with_an_odd_tag_is_read(tmp_path: Path) -> None:
 
 def test_exif_whose_orientation_cannot_be_reset_is_left_out_rather_than_the_painting(tmp_path: Path) -> None:
     said = written(tmp_path / "result.jpg", PictureMetadata("JPEG", exif=exif_block(6)))
-    assert said == ["result.jpg: left out, for JPEG does not take it: EXIF Orientation"]
+    assert said == ["result.jpg: dropped, since JPEG cannot hold it: EXIF Orientation"]
     with Image.open(tmp_path / "result.jpg") as image:
         assert image.getexif().get_ifd(ExifTags.IFD.GPSInfo)[1] == "N"
 
@@ -239,7 +239,7 @@ def test_iptc_is_kept_without_the_thumbnail_beside_it(
 
 def test_iptc_that_is_too_long_for_a_jpeg_is_named(tmp_path: Path) -> None:
     said = written(tmp_path / "result.jpg", PictureMetadata("TIFF", iptc=b"x" * 70_000))
-    assert said == ["result.jpg: left out, for JPEG does not take it: IPTC"]
+    assert said == ["result.jpg: dropped, since JPEG cannot hold it: IPTC"]
 
 
 @pytest.mark.parametrize("result", [".jpg", ".gif"])

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nstpipe.config.models import Region
 from nstpipe.errors import ItemError
 from nstpipe.media.pictures.masks import Mask, forget_masks, mask_of, read_masks
 
@@ -23,40 +22,36 @@ def gray(level: int, width: int = 8, height: int = 6) -> np.ndarray:
     return np.full((height, width), level, np.uint8)
 
 
-def region(mask: Path) -> Region:
-    return Region.model_validate({"mask": str(mask), "style": "keep"})
-
-
 def test_a_picture_is_the_mask_of_all_frames(tmp_path: Path) -> None:
     path = save(tmp_path / "sky.png", gray(255))
-    mask = mask_of(region(path), "regions[0]", Path("film.mp4"), 9, is_video=True)
+    mask = mask_of(path, "regions[0]", Path("film.mp4"), 9, is_video=True)
     assert [mask.file_of(frame_index) for frame_index in (0, 8)] == [path, path]
 
 
 def test_a_folder_has_a_mask_for_each_frame_in_natural_order(tmp_path: Path) -> None:
     for number in (10, 9, 1):
         save(tmp_path / "masks" / f"m{number}.png", gray(number))
-    mask = mask_of(region(tmp_path / "masks"), "regions[0]", Path("film.mp4"), 3, is_video=True)
+    mask = mask_of(tmp_path / "masks", "regions[0]", Path("film.mp4"), 3, is_video=True)
     assert [mask.file_of(frame_index).name for frame_index in range(3)] == ["m1.png", "m9.png", "m10.png"]
 
 
 def test_too_few_masks_are_counted(tmp_path: Path) -> None:
     save(tmp_path / "masks" / "m1.png", gray(0))
     with pytest.raises(ItemError, match=r"regions\[1\]\.mask: .* holds 1 pictures, and film\.mp4 has 3 frames"):
-        mask_of(region(tmp_path / "masks"), "regions[1]", Path("film.mp4"), 3, is_video=True)
+        mask_of(tmp_path / "masks", "regions[1]", Path("film.mp4"), 3, is_video=True)
 
 
 def test_pictures_have_masks_of_the_same_name(tmp_path: Path) -> None:
     save(tmp_path / "masks" / "north" / "a.png", gray(0))
-    found = mask_of(region(tmp_path / "masks"), "regions[0]", Path("north/a.jpg"), 1, is_video=False)
+    found = mask_of(tmp_path / "masks", "regions[0]", Path("north/a.jpg"), 1, is_video=False)
     assert found == Mask((tmp_path / "masks" / "north" / "a.png",))
     with pytest.raises(ItemError, match=r"holds no mask for north/b\.jpg"):
-        mask_of(region(tmp_path / "masks"), "regions[0]", Path("north/b.jpg"), 1, is_video=False)
+        mask_of(tmp_path / "masks", "regions[0]", Path("north/b.jpg"), 1, is_video=False)
 
 
 def test_a_mask_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ItemError, match=r"regions\[0\]\.mask: .*sky\.png does not exist"):
-        mask_of(region(tmp_path / "sky.png"), "regions[0]", Path("a.jpg"), 1, is_video=False)
+        mask_of(tmp_path / "sky.png", "regions[0]", Path("a.jpg"), 1, is_video=False)
 
 
 def test_white_is_one_black_is_zero_and_gray_between(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import psutil
 from nstpipe.config.models import Encode
 from nstpipe.media.frame import Frame
 from nstpipe.media.video.decode import VideoSource
+from nstpipe.media.video.decode_check import apply_decode_check, decode_check
 from nstpipe.media.video.encode import VideoSink
-from nstpipe.media.video.probe import apply_decode_check, decode_check, probe
+from nstpipe.media.video.probe import probe
 
 from .making import run_ffmpeg
 

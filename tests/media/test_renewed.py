@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +14,9 @@ import pytest
 from PIL import ExifTags, Image
 
 from nstpipe.errors import ItemError
-from nstpipe.media.pictures.files import (
-    DEFAULT_MEGAPIXELS,
-    PictureSink,
-    PictureSource,
-    limit_megapixels,
-    picture_size,
-    read_picture,
-)
+from nstpipe.media.pictures.files import PictureSink, PictureSource, picture_size, read_picture
 from nstpipe.media.pictures.metadata import adapted_xmp, resized_exif, with_segments, xmp_extensions
+from nstpipe.media.pictures.pillow import DEFAULT_MEGAPIXELS, limit_megapixels, opened
 
 from .making import HEIGHT, WIDTH, Bytes, blocks
 from .making_exif import MAKER_NOTE, exif_block
@@ -178,3 +176,52 @@ def test_a_large_panorama_passes_the_guard(tmp_path: Path) -> None:
     path = tmp_path / "panorama.png"
     Image.new("1", (20_000, 10_000)).save(path)
     assert picture_size(path) == (20_000, 10_000)
+
+
+def test_pillows_own_limit_and_the_warnings_stay_as_the_process_had_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "picture.png"
+    Image.fromarray(blocks()).save(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
+    filters, formats = list(warnings.filters), dict(Image.OPEN)
+    limit_megapixels(0.0031)
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            assert read_picture(path)[0].shape == (HEIGHT, WIDTH, 3)
+        assert said == [], "Pillow would warn of more than 2000 pixels"
+        limit_megapixels(0.003)
+        with pytest.raises(ItemError, match="megapixels"):
+            read_picture(path)
+    finally:
+        limit_megapixels(DEFAULT_MEGAPIXELS)
+    assert Image.MAX_IMAGE_PIXELS == 2000
+    assert (warnings.filters, Image.OPEN) == (filters, formats)
+
+
+def test_threads_that_read_at_once_put_pillows_limit_back_when_the_last_one_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "picture.png"
+    Image.fromarray(blocks()).save(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with opened(path) as one:
+        with opened(path) as other:
+            assert other.size == (WIDTH, HEIGHT)
+        with ThreadPoolExecutor(4) as pool:
+            sizes = list(pool.map(picture_size, [path] * 40))
+        assert one.size == (WIDTH, HEIGHT)
+    assert sizes == [(WIDTH, HEIGHT)] * 40, "Pillow alone refuses more than 2000 pixels"
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+def test_importing_nstpipe_changes_nothing_of_pillow_or_of_the_warnings() -> None:
+    code = (
+        "import sys, warnings; from PIL import Image; Image.init(); "
+        "before = Image.MAX_IMAGE_PIXELS, dict(Image.OPEN), list(warnings.filters); "
+        "import nstpipe.media.pictures.files, nstpipe.media.video.encode; "
+        "assert (Image.MAX_IMAGE_PIXELS, dict(Image.OPEN)) == before[:2]; "
+        "assert not [one for one in warnings.filters if one not in before[2] and one[2] is Image.DecompressionBombWarning]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -16,7 +16,8 @@ from nstpipe.config.models import Encode
 from nstpipe.media.frame import in_eight_bits, in_sixteen_bits
 from nstpipe.media.video.decode import VideoSource
 from nstpipe.media.video.ffmpeg import encoders, executable, filters
-from nstpipe.media.video.probe import VideoInfo, probe
+from nstpipe.media.video.info import VideoInfo
+from nstpipe.media.video.probe import probe
 from tests.making import write_pipeline
 
 from .making import BLOCK, HEIGHT, WIDTH, X264, Bytes, farthest, films, make_video, passed_through, run_ffmpeg, shown_times
@@ -139,7 +140,7 @@ needs_zscale = pytest.mark.skipif("zscale" not in filters(), reason="this ffmpeg
 @pytest.mark.parametrize(("transfer", "name"), [("smpte2084", "HDR10 (PQ)"), ("arib-std-b67", "HLG")])
 def test_hdr_becomes_a_standard_picture(tmp_path: Path, transfer: str, name: str) -> None:
     info = probe(hdr(tmp_path / "hdr.mkv", transfer))
-    assert (info.hdr, info.bits, info.primaries, info.matrix) == (name, 10, "bt2020", "bt2020nc")
+    assert (info.color.hdr, info.bits, info.color.primaries, info.color.matrix) == (name, 10, "bt2020", "bt2020nc")
     pixels = in_eight_bits(next(VideoSource(info).read(0, 1)).pixels).astype(int)
     grays = pixels[HEIGHT // 2, BLOCK // 2 :: BLOCK]
     assert (grays.max(axis=1) - grays.min(axis=1)).max() <= 2, "gray stays gray"
@@ -163,7 +164,12 @@ def test_the_white_of_a_page_is_bright_and_a_dim_room_is_not(tmp_path: Path) -> 
 @needs_zscale
 def test_what_was_hdr_is_tagged_as_what_it_is_now(tmp_path: Path) -> None:
     found = passed_through(hdr(tmp_path / "hdr.mkv"), tmp_path / "result.mp4", Encode(codec="libx265"))
-    assert (found.hdr, found.matrix, found.primaries, found.transfer) == (None, "bt709", "bt709", "bt709")
+    assert (found.color.hdr, found.color.matrix, found.color.primaries, found.color.transfer) == (
+        None,
+        "bt709",
+        "bt709",
+        "bt709",
+    )
 
 
 def test_the_light_that_hdr_was_made_for_is_read(tmp_path: Path) -> None:
@@ -175,9 +181,9 @@ def test_the_light_that_hdr_was_made_for_is_read(tmp_path: Path) -> None:
         "-i", hdr(tmp_path / "hdr.mkv"), *pq_tags, "-pix_fmt", "yuv420p10le", "-c:v", "libx265", "-x265-params", light, path
     )
     info = probe(path)
-    assert info.hdr == "HDR10 (PQ)"
-    assert info.mastering == "mastered from 0.005 to 1000 nits, brightest pixel 1000 nits, brightest frame 400 nits"
-    assert probe(hdr(tmp_path / "untold.mkv")).mastering == ""
+    assert info.color.hdr == "HDR10 (PQ)"
+    assert info.color.mastering == "mastered from 0.005 to 1000 nits, brightest pixel 1000 nits, brightest frame 400 nits"
+    assert probe(hdr(tmp_path / "untold.mkv")).color.mastering == ""
 
 
 WITHOUT_ZSCALE = """#!/bin/sh

@@ -12,12 +12,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from nstpipe.config.models import VIDEO_CODECS_BY_SUFFIX, Encode
+from nstpipe.config.models import Encode
 from nstpipe.errors import ItemError
+from nstpipe.media.video.containers import VIDEO_CODECS_BY_SUFFIX
 from nstpipe.media.video.decode import VideoSource
-from nstpipe.media.video.encode import VideoSink, try_encode
+from nstpipe.media.video.encode import VideoSink
 from nstpipe.media.video.ffmpeg import encoders
-from nstpipe.media.video.probe import VideoInfo, probe
+from nstpipe.media.video.info import VideoColor, VideoInfo
+from nstpipe.media.video.probe import probe
+from nstpipe.media.video.trial import try_encode
 
 from .making import FFV1_RGB, X264, blocks, films, make_video, run_ffmpeg, sine
 
@@ -88,15 +91,15 @@ def bare_h265(folder: Path) -> Path:
 
 WRONG: dict[Callable[[Path], Path], str] = {
     missing: "does not exist",
-    text: "is no video that can be read",
+    text: "is not a readable video",
     empty: "is empty",
     a_folder: "is a folder",
     sound_only: "has no video stream",
     sound_with_cover: "has no video stream",
     first_bytes_only: "has no video stream",
-    cut_without_index: "is no video that can be read",
-    bare_h264: "does not say when its frames are shown: it is raw H.264 video",
-    bare_h265: "does not say when its frames are shown: it is raw HEVC video",
+    cut_without_index: "is not a readable video",
+    bare_h264: "has no frame times: it is raw H.264 video",
+    bare_h265: "has no frame times: it is raw HEVC video",
 }
 
 
@@ -259,12 +262,7 @@ def info_of(path: Path) -> VideoInfo:
         time_base=Fraction(1, 25),
         ticks=(0,),
         average_rate=Fraction(25),
-        matrix="bt709",
-        matrix_is_tagged=True,
-        full_range=False,
-        primaries=None,
-        transfer=None,
-        audio_streams=0,
+        color=VideoColor("bt709", True, False, None, None),
     )
 
 

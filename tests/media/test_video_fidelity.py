@@ -240,7 +240,7 @@ YCBCR_ROUNDING = 3
 def test_tagged_colors_are_decoded_as_tagged(tmp_path: Path, matrix: str, full_range: bool) -> None:
     path = color_file(tmp_path / "colors.mkv", blocks(), matrix, full_range)
     info = probe(path)
-    assert (info.matrix, info.matrix_is_tagged, info.full_range) == (matrix, True, full_range)
+    assert (info.color.matrix, info.color.matrix_is_tagged, info.color.full_range) == (matrix, True, full_range)
     frame = next(VideoSource(info).read(0, 1))
     assert farthest(frame.pixels, blocks()) <= YCBCR_ROUNDING
 
@@ -249,7 +249,7 @@ def test_tagged_colors_are_decoded_as_tagged(tmp_path: Path, matrix: str, full_r
 def test_untagged_colors_go_by_the_height(tmp_path: Path, height: int, matrix: str) -> None:
     picture = blocks(height=height)
     info = probe(color_file(tmp_path / "colors.mkv", picture, matrix, False, tagged=False))
-    assert (info.matrix, info.matrix_is_tagged) == (matrix, False)
+    assert (info.color.matrix, info.color.matrix_is_tagged) == (matrix, False)
     frame = next(VideoSource(info).read(0, 1))
     assert farthest(frame.pixels, picture) <= YCBCR_ROUNDING
 
@@ -266,8 +266,8 @@ def test_a_round_trip_keeps_flat_colors_and_tags(tmp_path: Path, matrix: str, fu
     before = next(VideoSource(probe(original)).read(0, 1)).pixels
     result = tmp_path / f"result{suffix}"
     found = passed_through(original, result, Encode(crf=1))
-    assert (found.matrix, found.matrix_is_tagged, found.full_range) == (matrix, True, False)
-    assert (found.primaries, found.transfer) == ("bt709", "bt709")
+    assert (found.color.matrix, found.color.matrix_is_tagged, found.color.full_range) == (matrix, True, False)
+    assert (found.color.primaries, found.color.transfer) == ("bt709", "bt709")
     after = next(VideoSource(probe(result)).read(0, 1)).pixels
     assert farthest(after, before) <= SAME_COLOUR
 
@@ -293,7 +293,7 @@ def test_ffv1_keeps_colors_in_any_pixel_format(tmp_path: Path, pix_fmt: str) -> 
 def test_untagged_colors_are_tagged_in_the_result(tmp_path: Path) -> None:
     original = color_file(tmp_path / "original.mp4", blocks(), "smpte170m", False, tagged=False)
     found = passed_through(original, tmp_path / "result.mp4")
-    assert (found.matrix, found.matrix_is_tagged) == ("smpte170m", True)
+    assert (found.color.matrix, found.color.matrix_is_tagged) == ("smpte170m", True)
 
 
 # Shape.

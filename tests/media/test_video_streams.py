@@ -9,8 +9,10 @@ import av
 import pytest
 
 from nstpipe.config.models import Encode
-from nstpipe.media.video.encode import dropped_streams, try_output
-from nstpipe.media.video.probe import VideoInfo, probe
+from nstpipe.media.video.info import VideoInfo
+from nstpipe.media.video.probe import probe
+from nstpipe.media.video.streams import dropped_streams
+from nstpipe.media.video.trial import try_output
 
 from .making import X264, films, make_video, packets, passed_through, run_ffmpeg, shown_times, sine
 
@@ -93,10 +95,10 @@ def test_text_is_turned_into_what_mp4_takes_and_a_font_is_named(tmp_path: Path) 
     original, result = rich(tmp_path), tmp_path / "result.mp4"
     said = dropped_streams(probe(original), result, copy_audio=True)
     assert len(said) == 3
-    assert "subtitle stream 3 (subrip, eng) becomes mov_text" in said[0]
+    assert "subtitle stream 3 (subrip, eng) is converted to mov_text" in said[0]
     assert "attachment stream 5" in said[2]
     assert "letters.ttf" in said[2]
-    assert ".mp4 does not take it" in said[2]
+    assert ".mp4 cannot hold it" in said[2]
     found = passed_through(original, result)
     assert [stream.codec for stream in found.streams] == ["aac", "aac", "mov_text", "mov_text"]
     shown = [(time, content[2:]) for time, content in lines(result) if len(content) > 2]
@@ -205,6 +207,6 @@ def test_captions_within_the_picture_are_named(tmp_path: Path) -> None:
     info = probe(captioned(tmp_path))
     assert info.has_captions
     said = dropped_streams(info, tmp_path / "result.mp4", copy_audio=True)
-    assert said == ("the closed captions within its picture are left out: they are not in a painted picture",)
+    assert said == ("the closed captions in the picture's stream are dropped: a painted picture does not contain them",)
     run_ffmpeg("-r", "25", "-i", tmp_path / "plain.h264", "-c", "copy", tmp_path / "plain.mp4")
     assert not probe(tmp_path / "plain.mp4").has_captions

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image, UnidentifiedImageError
 
+from nstpipe.api import plan
+from nstpipe.config import load_pipeline
 from nstpipe.errors import ItemError, TransientError
+from nstpipe.events import Event, TriedAgain
 from nstpipe.media.video.probe import probe
 from nstpipe.painting import clip
 from nstpipe.painting.clip import _as_item_error, check_unchanged
+from nstpipe.painting.frames import painted_frames
+from nstpipe.painting.task import ClipTask, RunSettings
+from nstpipe.planning import outputs
 from nstpipe.planning.inputs import InputFile
 from nstpipe.planning.outputs import InputInfo
 from nstpipe.system.files import FileState, sha256_of, state_of
+from nstpipe.system.retry import NO_PRIMITIVE
+from nstpipe.system.stop import Stop
+from tests.making import make_picture, write_pipeline
 
 FILM = Path("film.mp4")
 
@@ -65,7 +76,8 @@ def test_of_numbered_pictures_a_frame_s_own_is_looked_at(tmp_path: Path, monkeyp
         looked_at.append(path.name)
         return state_of(path)
 
-    monkeypatch.setattr(clip, "state_of", state)
+    for module in (clip, outputs):
+        monkeypatch.setattr(module, "state_of", state)
     check_unchanged(found, 4)
     assert looked_at == ["frame_005.png"]
     looked_at.clear()
@@ -93,3 +105,33 @@ def test_a_numbered_picture_that_was_only_touched_is_the_same(tmp_path: Path) ->
     later = (tmp_path / "frame_002.png").stat().st_mtime_ns + 1_000_000_000
     os.utime(tmp_path / "frame_002.png", ns=(later, later))
     check_unchanged(found, 1)
+
+
+def picture_task(folder: Path) -> ClipTask:
+    make_picture(folder / "in.png")
+    path = write_pipeline(folder, {"name": "picture", "input": "in.png", "output": "out.png"})
+    pipeline, [output] = load_pipeline(path), plan(path).outputs
+    return ClipTask(output, output.clips[0], RunSettings.of(pipeline))
+
+
+def test_onednn_is_left_out_of_the_clip_that_it_had_no_memory_for_and_of_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clip, "RETRY_WAITS_SECONDS", (0.0,))
+    uses_onednn: list[bool] = []
+
+    def paint(*arguments: object) -> Iterator[object]:
+        uses_onednn.append(torch._C._get_mkldnn_enabled())
+        if len(uses_onednn) == 1:
+            raise RuntimeError(NO_PRIMITIVE)
+        return painted_frames(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(clip, "painted_frames", paint)
+    events: list[Event] = []
+    task = picture_task(tmp_path)
+    result = clip.run_clip(task, events.append, Stop())
+    assert result.failure is None
+    assert task.output.path.is_file()
+    assert uses_onednn == [True, False]
+    assert [event.attempt for event in events if isinstance(event, TriedAgain)] == [1]
+    assert torch._C._get_mkldnn_enabled(), "the process is left as it was"

@@ -9,14 +9,14 @@ import pytest
 import nstpipe
 from nstpipe import api
 from nstpipe.events import Event, InputsProgressed, JobPlanned, OutputDone, RunFinished
-from nstpipe.planning import plan as intake
+from nstpipe.planning import inspect
 from nstpipe.system.stop import Stop, StopReason
 from tests.making import make_picture, make_video, write_pipeline
 
 
 @pytest.fixture(autouse=True)
 def _tell_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(inspect, "PROGRESS_SECONDS", 0.0)
 
 
 def pictures(folder: Path, count: int) -> Path:
@@ -119,7 +119,7 @@ def test_a_film_is_not_decoded_to_its_end_when_the_time_is_up(tmp_path: Path) ->
 
 
 def test_a_short_look_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "PROGRESS_SECONDS", 3600.0)
+    monkeypatch.setattr(inspect, "PROGRESS_SECONDS", 3600.0)
     events: list[Event] = []
     api.plan(pictures(tmp_path, 2), on_event=events.append)
     assert events == []

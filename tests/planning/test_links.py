@@ -17,9 +17,9 @@ from nstpipe import api
 from nstpipe.events import ClipStarted, Event, FrameDone, OutputDone
 from nstpipe.media.frame import Pixels, resized
 from nstpipe.media.pictures.capture import Capture, capture_of
-from nstpipe.painting.clip import _result_before
+from nstpipe.painting.clip import _linked_result
 from nstpipe.painting.task import LinkedPicture
-from nstpipe.planning import links as neighbors
+from nstpipe.planning import link_reliability
 from tests.making import write_pipeline
 
 SIZE = (96, 64)
@@ -205,11 +205,11 @@ def test_what_changes_a_picture_changes_those_after_it(tmp_path: Path, walk: lis
 def test_an_outdated_result_is_no_start(tmp_path: Path, walk: list[Pixels]) -> None:
     path = save(tmp_path / "result.png", walk[0])
     stamp = path.stat().st_size, path.stat().st_mtime_ns
-    assert _result_before(LinkedPicture(path, path), SIZE) is not None
-    assert _result_before(LinkedPicture(path, path, outdated=(stamp[0], stamp[1] - 1)), SIZE) is not None
-    assert _result_before(LinkedPicture(path, path, outdated=stamp), SIZE) is None
-    assert _result_before(LinkedPicture(path, path), (64, 48)) is None
-    assert _result_before(LinkedPicture(path, tmp_path / "missing.png"), SIZE) is None
+    assert _linked_result(LinkedPicture(path, path), SIZE) is not None
+    assert _linked_result(LinkedPicture(path, path, outdated=(stamp[0], stamp[1] - 1)), SIZE) is not None
+    assert _linked_result(LinkedPicture(path, path, outdated=stamp), SIZE) is None
+    assert _linked_result(LinkedPicture(path, path), (64, 48)) is None
+    assert _linked_result(LinkedPicture(path, tmp_path / "missing.png"), SIZE) is None
 
 
 def test_a_gap_in_time_or_place_is_seen_before_anything_is_decoded(
@@ -218,8 +218,8 @@ def test_a_gap_in_time_or_place_is_seen_before_anything_is_decoded(
     for number, second in enumerate((0, 61, 62)):
         save(tmp_path / "in" / f"{number}.jpg", walk[number], second=second)
     decoded: list[str] = []
-    real = neighbors.read_picture
-    monkeypatch.setattr(neighbors, "read_picture", lambda path: decoded.append(path.name) or real(path))
+    real = link_reliability.read_picture
+    monkeypatch.setattr(link_reliability, "read_picture", lambda path: decoded.append(path.name) or real(path))
     _, second, third = reasons(job(tmp_path))
     assert second == "new; starts afresh: 0.jpg was taken 61 s apart"
     assert "goes on from 1.jpg" in third

@@ -12,7 +12,7 @@ import pytest
 from nstpipe.config.models import Job
 from nstpipe.journal.clips import State
 from nstpipe.journal.records import Record
-from nstpipe.media.video.probe import VideoInfo
+from nstpipe.media.video.info import VideoColor, VideoInfo
 from nstpipe.planning.inputs import InputFile
 from nstpipe.planning.outputs import InputInfo, Output, plan_job
 
@@ -32,12 +32,7 @@ def video(frames: int = 10) -> VideoInfo:
         time_base=Fraction(1, 25),
         ticks=tuple(range(frames)),
         average_rate=Fraction(25),
-        matrix="bt709",
-        matrix_is_tagged=True,
-        full_range=False,
-        primaries=None,
-        transfer=None,
-        audio_streams=0,
+        color=VideoColor("bt709", True, False, None, None),
     )
 
 

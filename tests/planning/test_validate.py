@@ -9,7 +9,6 @@ import pytest
 
 from nstpipe import api
 from nstpipe.cli import exit_code
-from nstpipe.errors import MachineError
 from tests.making import make_picture, make_video, write_pipeline
 
 TEXT = """\
@@ -89,8 +88,6 @@ def test_what_a_run_would_end_with_at_once_is_found(tmp_path: Path, capsys: pyte
     assert not (tmp_path / "out").exists()
     assert exit_code(["validate", str(pipeline)]) == 69
     assert "5 things that a run needs cannot be had here" in capsys.readouterr().out
-    with pytest.raises(MachineError, match="cuda:99"):
-        api.check(pipeline)
     pipeline = write_pipeline(tmp_path, {**job, "temporal": {}})
     assert exit_code(["validate", str(pipeline), "--json"]) == 73
     [line] = capsys.readouterr().out.splitlines()
@@ -103,7 +100,7 @@ def test_what_a_trial_encode_finds_is_found(tmp_path: Path) -> None:
     [failure] = api.validate(write_pipeline(tmp_path, job)).failures
     assert (failure.job, Path(failure.path).name, "hasty" in failure.reason) == ("film", "film.mp4", True)
     again = {**job, "name": "again", "encode": {}}
-    assert api.check(write_pipeline(tmp_path, again)) == (1, ())
+    assert api.validate(write_pipeline(tmp_path, again)) == api.Validation((), (), 1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4", "pipeline.yaml", "style.png"]
 
 

@@ -25,7 +25,7 @@ def test_the_first_value_stands_left_the_last_right_and_zero_below() -> None:
     assert points(line.pieces[0]) == [(LEFT, FLOOR), (middle, (TOP + FLOOR) / 2), (WIDTH - RIGHT, TOP)]
     assert [tick.label for tick in drawn.x_ticks] == ["1", "2", "3"]
     assert [tick.label for tick in drawn.y_ticks] == ["0", "0.5", "1", "1.5", "2"]
-    assert drawn.fingerprint_inputs == "total: from 0.000 to 2.000, median 1.000; highest at frame 3."
+    assert drawn.described == "total: from 0.000 to 2.000, median 1.000; highest at frame 3."
 
 
 def test_what_is_not_known_is_a_gap_and_no_number_is_drawn() -> None:
@@ -46,7 +46,7 @@ def test_a_long_film_is_thinned_but_keeps_its_peaks() -> None:
     assert len(points(piece)) <= MOST_POINTS
     top = nice_steps(7.0)[-1]
     assert min(y for _, y in points(piece)) == pytest.approx(TOP + (FLOOR - TOP) * (1 - 7 / top), abs=0.06)
-    assert "highest at frame 61,804" in drawn.fingerprint_inputs
+    assert "highest at frame 61,804" in drawn.described
 
 
 @given(st.floats(min_value=1e-9, max_value=1e9))

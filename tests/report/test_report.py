@@ -25,7 +25,7 @@ from nstpipe.journal.journal import Journal
 from nstpipe.report import page as report_page
 from nstpipe.report.data import gather
 from nstpipe.report.page import as_html
-from nstpipe.running.run import RunResult
+from nstpipe.running.outcome import RunResult
 from tests.making import make_picture, make_video, write_pipeline
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&amp;{{7*7}}.png"

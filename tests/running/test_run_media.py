@@ -16,7 +16,8 @@ import nstpipe
 from nstpipe import api
 from nstpipe.events import Event, ItemFailed, Noticed
 from nstpipe.media.video import probe as probing
-from nstpipe.media.video.probe import VideoInfo, probe
+from nstpipe.media.video.info import VideoInfo
+from nstpipe.media.video.probe import probe
 from tests.making import make_picture, make_video, write_pipeline
 from tests.media.making import X264, films, run_ffmpeg, sine
 from tests.media.making import make_video as make_of
@@ -43,8 +44,8 @@ def test_a_damaged_video_is_done_as_far_as_it_decodes_and_the_exit_code_says_so(
     assert failure in events
     again = nstpipe.run(pipeline)
     assert (again.exit_code, again.outputs, len(again.failures)) == (2, (), 1)
-    usable, failures = api.check(pipeline)
-    assert (usable, len(failures)) == (1, 1)
+    found = api.validate(pipeline)
+    assert (found.usable, len(found.failures), found.problems, found.missing) == (1, 1, (), ())
 
 
 def test_a_broken_item_leaves_the_rest_to_be_done(tmp_path: Path) -> None:
@@ -83,8 +84,8 @@ def test_what_is_left_out_is_named_before_the_work(tmp_path: Path) -> None:
     pipeline = write_pipeline(tmp_path, {"name": "film", "input": "in.mkv", "output": "out/film.gif"})
     assert nstpipe.run(pipeline, on_event=events.append).exit_code == 0
     notices = [event.message for event in events if isinstance(event, Noticed)]
-    assert any("audio stream 1 (aac) is left out, for .gif does not take it" in notice for notice in notices)
-    assert any("subtitle stream 2 (subrip) is left out" in notice for notice in notices)
+    assert any("audio stream 1 (aac) is dropped: .gif cannot hold it" in notice for notice in notices)
+    assert any("subtitle stream 2 (subrip) is dropped" in notice for notice in notices)
     kinds = [type(event).__name__ for event in events]
     assert kinds.index("Noticed") < kinds.index("ClipStarted")
     assert len(probe(tmp_path / "out" / "film.gif").ticks) == 2
@@ -221,4 +222,4 @@ def test_what_stands_beside_a_picture_and_does_not_fit_costs_no_painting_and_is_
     assert nstpipe.run(pipeline, on_event=events.append).exit_code == 0
     assert (tmp_path / "out" / "picture.jpg").is_file()
     said = [event.message for event in events if isinstance(event, Noticed)]
-    assert said == ["picture.jpg: left out, for JPEG does not take it: EXIF UserComment"]
+    assert said == ["picture.jpg: dropped, since JPEG cannot hold it: EXIF UserComment"]

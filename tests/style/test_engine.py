@@ -16,14 +16,15 @@ from nstpipe.errors import ItemError, MachineError, UsageError
 from nstpipe.media.frame import resized
 from nstpipe.media.tensors import pixels_of, tensor_of, tensor_of_floats
 from nstpipe.style.color import color_statistics, luminance
-from nstpipe.style.engine import Engine
+from nstpipe.style.engine import MinimizeOptions
+from nstpipe.style.engines.optimizer import OptimizerEngine, OptimizerStylizer
 from nstpipe.style.layers import pixels_a_position
 from nstpipe.style.objective import TemporalTarget
+from nstpipe.style.objective_builder import NEW_STYLE_WEIGHT
 from nstpipe.style.precision import bfloat16_speedup, choose_precision, has_native_bfloat16
 from nstpipe.style.regions import partition_masks
 from nstpipe.style.scales import cost, scale_count
 from nstpipe.style.settings import EngineSettings, RegionPaint, StylePicture
-from nstpipe.style.stylizer import NEW_STYLE_WEIGHT, Stylizer
 from nstpipe.system.devices import choose_device
 
 SETTINGS = EngineSettings(
@@ -56,20 +57,22 @@ def style(samples: Path) -> StylePicture:
 
 
 @pytest.fixture(scope="module")
-def engine(style: StylePicture) -> Engine:
-    return Engine(SETTINGS, [style])
+def engine(style: StylePicture) -> OptimizerEngine:
+    return OptimizerEngine(SETTINGS, [style])
 
 
-def stylized_by(stylizer: Stylizer, content: torch.Tensor, start: torch.Tensor, most: int = 20) -> torch.Tensor:
-    *_, last = stylizer.stylize(content, start, optimizer="lbfgs", most=most, tolerance=0.0)
+def stylized_by(
+    stylizer: OptimizerStylizer, content: torch.Tensor, start: torch.Tensor, max_iterations: int = 20
+) -> torch.Tensor:
+    *_, last = stylizer.stylize(content, start, MinimizeOptions(max_iterations))
     return last.image
 
 
-def stylized(engine: Engine, content: torch.Tensor, start: torch.Tensor, most: int = 20) -> torch.Tensor:
-    return stylized_by(engine.stylizer(content), content, start, most)
+def stylized(engine: OptimizerEngine, content: torch.Tensor, start: torch.Tensor, max_iterations: int = 20) -> torch.Tensor:
+    return stylized_by(engine.stylizer(content), content, start, max_iterations)
 
 
-def test_loss_falls_and_the_picture_takes_on_style_and_keeps_content(engine: Engine, content: torch.Tensor) -> None:
+def test_loss_falls_and_the_picture_takes_on_style_and_keeps_content(engine: OptimizerEngine, content: torch.Tensor) -> None:
     objective = engine.stylizer(content).objective(content)
     result = stylized(engine, content, content)
     with torch.no_grad():
@@ -80,7 +83,7 @@ def test_loss_falls_and_the_picture_takes_on_style_and_keeps_content(engine: Eng
     assert 0.05 < after.content < 0.9
 
 
-def test_the_content_has_no_content_loss_and_the_style_no_style_loss(engine: Engine, style: StylePicture) -> None:
+def test_the_content_has_no_content_loss_and_the_style_no_style_loss(engine: OptimizerEngine, style: StylePicture) -> None:
     height, width, _ = style.pixels.shape
     exact = style.pixels.astype(np.float32) / np.float32(255)
     painting = tensor_of_floats(resized(exact, (96, round(96 * height / width))))
@@ -90,19 +93,19 @@ def test_the_content_has_no_content_loss_and_the_style_no_style_loss(engine: Eng
     assert losses.style.item() < 1e-6
 
 
-def test_the_same_run_gives_the_same_bytes(engine: Engine, content: torch.Tensor) -> None:
+def test_the_same_run_gives_the_same_bytes(engine: OptimizerEngine, content: torch.Tensor) -> None:
     start = engine.stylizer(content).first_start(content, "noise", seed=3)
     assert torch.equal(stylized(engine, content, start, 4), stylized(engine, content, start, 4))
 
 
-def test_matched_start_has_the_styles_colors(engine: Engine, content: torch.Tensor, style: StylePicture) -> None:
+def test_matched_start_has_the_styles_colors(engine: OptimizerEngine, content: torch.Tensor, style: StylePicture) -> None:
     wanted = color_statistics(tensor_of(style.pixels)).mean
     found = color_statistics(engine.stylizer(content).first_start(content, "matched", 0)).mean
     # Colors beyond white and black are held back, so the mean is met to a few levels only.
     assert torch.allclose(found, wanted, atol=0.03)
 
 
-def test_other_starts(engine: Engine, content: torch.Tensor) -> None:
+def test_other_starts(engine: OptimizerEngine, content: torch.Tensor) -> None:
     assert torch.equal(engine.stylizer(content).first_start(content, "content", 0), content)
     noise = engine.stylizer(content).first_start(content, "noise", 1)
     assert torch.equal(noise, engine.stylizer(content).first_start(content, "noise", 1))
@@ -112,7 +115,7 @@ def test_other_starts(engine: Engine, content: torch.Tensor) -> None:
     assert all(start.shape == content.shape for start in (noise, blank))
 
 
-def test_matched_start_gets_further_than_plain_content(engine: Engine, content: torch.Tensor) -> None:
+def test_matched_start_gets_further_than_plain_content(engine: OptimizerEngine, content: torch.Tensor) -> None:
     objective = engine.stylizer(content).objective(content)
     with torch.no_grad():
         start = engine.stylizer(content).first_start(content, "matched", 0)
@@ -121,8 +124,8 @@ def test_matched_start_gets_further_than_plain_content(engine: Engine, content: 
     assert from_matched < from_content
 
 
-def test_bfloat16_gets_as_far_as_float32(engine: Engine, content: torch.Tensor, style: StylePicture) -> None:
-    rounded = Engine(replace(SETTINGS, precision="bfloat16"), [style])
+def test_bfloat16_gets_as_far_as_float32(engine: OptimizerEngine, content: torch.Tensor, style: StylePicture) -> None:
+    rounded = OptimizerEngine(replace(SETTINGS, precision="bfloat16"), [style])
     start = engine.stylizer(content).first_start(content, "matched", 0)
     objective = engine.stylizer(content).objective(content)
     with torch.no_grad():
@@ -131,40 +134,42 @@ def test_bfloat16_gets_as_far_as_float32(engine: Engine, content: torch.Tensor, 
     assert other < exact * (1 + BFLOAT16_LOSS)
 
 
-def target(engine: Engine, content: torch.Tensor) -> torch.Tensor:
+def target(engine: OptimizerEngine, content: torch.Tensor) -> torch.Tensor:
     """A Gram matrix that the style asks for."""
-    return engine.stylizer(content).objective(content).goals[0].targets["relu3_1"].gram
+    return engine.stylizer(content).objective(content).style_targets[0].targets["relu3_1"].gram
 
 
 def test_two_styles_have_the_weighted_mean_of_their_grams(samples: Path, style: StylePicture, content: torch.Tensor) -> None:
     with Image.open(samples / "styles" / "van_gogh_night_cafe.jpg") as image:
         other = StylePicture(np.asarray(image.convert("RGB")), 3.0)
     alone = [
-        Engine(SETTINGS, [picture]).stylizer(content).objective(content).goals[0].targets["relu3_1"].gram
+        OptimizerEngine(SETTINGS, [picture]).stylizer(content).objective(content).style_targets[0].targets["relu3_1"].gram
         for picture in (style, other)
     ]
-    both = Engine(SETTINGS, [style, other]).stylizer(content).objective(content).goals[0].targets["relu3_1"].gram
+    both = (
+        OptimizerEngine(SETTINGS, [style, other]).stylizer(content).objective(content).style_targets[0].targets["relu3_1"].gram
+    )
     assert torch.allclose(both, (alone[0] + 3 * alone[1]) / 4, rtol=1e-4, atol=1e-6 * alone[0].max())
 
 
 def test_style_targets_follow_the_scale(style: StylePicture, content: torch.Tensor) -> None:
     large = (
-        Engine(replace(SETTINGS, style_scale=2.0), [style])
+        OptimizerEngine(replace(SETTINGS, style_scale=2.0), [style])
         .stylizer(content)
         .objective(content)
-        .goals[0]
+        .style_targets[0]
         .targets["relu3_1"]
         .gram
     )
-    small = Engine(SETTINGS, [style]).stylizer(content).objective(content).goals[0].targets["relu3_1"].gram
+    small = OptimizerEngine(SETTINGS, [style]).stylizer(content).objective(content).style_targets[0].targets["relu3_1"].gram
     assert (large - small).norm() / small.norm() > 0.05
 
 
 def test_content_colors_are_kept_and_its_luminance_is_painted(content: torch.Tensor, style: StylePicture) -> None:
-    stylizer = Engine(replace(SETTINGS, color="content"), [style]).stylizer(content)
+    stylizer = OptimizerEngine(replace(SETTINGS, color="content"), [style]).stylizer(content)
     seen = stylizer.seen(content)
     assert torch.equal(seen[:, 0], seen[:, 2])
-    *_, last = stylizer.stylize(seen, stylizer.first_start(seen, "matched", 0), optimizer="lbfgs", most=20, tolerance=0.0)
+    *_, last = stylizer.stylize(seen, stylizer.first_start(seen, "matched", 0), MinimizeOptions(20))
     shown = stylizer.shown(last.image, content)
     assert torch.allclose(luminance(shown), luminance(last.image), atol=1e-5)
     # What was optimized is what is shown: nothing of its loss is in colors that the luminance does not have.
@@ -179,7 +184,7 @@ def test_content_colors_are_kept_and_its_luminance_is_painted(content: torch.Ten
 
 
 def test_matched_paintings_have_the_contents_colors(content: torch.Tensor, style: StylePicture) -> None:
-    stylizer = Engine(replace(SETTINGS, color="matched"), [style]).stylizer(content)
+    stylizer = OptimizerEngine(replace(SETTINGS, color="matched"), [style]).stylizer(content)
     result = stylized_by(stylizer, content, stylizer.first_start(content, "matched", 0))
     wanted, found = color_statistics(content).mean, color_statistics(stylizer.shown(result, content)).mean
     assert torch.allclose(found, wanted, atol=0.06)
@@ -192,14 +197,14 @@ def seam_and_neighbors(image: torch.Tensor) -> tuple[float, float]:
     return float(across), float(elsewhere)
 
 
-def test_a_panorama_has_no_seam_and_a_flat_picture_has_one(samples: Path, engine: Engine) -> None:
+def test_a_panorama_has_no_seam_and_a_flat_picture_has_one(samples: Path, engine: OptimizerEngine) -> None:
     with Image.open(samples / "streetview" / "street_08_360.jpg") as image:
         panorama = tensor_of(resized(np.asarray(image), (128, 64)))
     stylizer = engine.stylizer(panorama)
     start = stylizer.first_start(panorama, "matched", 0)
     seams = {}
     for wrapped in (True, False):
-        *_, last = stylizer.stylize(panorama, start, optimizer="lbfgs", most=40, tolerance=0.0, wrapped=wrapped)
+        *_, last = stylizer.stylize(panorama, start, MinimizeOptions(40), wrapped=wrapped)
         across, elsewhere = seam_and_neighbors(last.image)
         seams[wrapped] = across / elsewhere
     # Wrapped, the seam is a pair of columns like any other.
@@ -207,7 +212,7 @@ def test_a_panorama_has_no_seam_and_a_flat_picture_has_one(samples: Path, engine
     assert seams[False] > seams[True] * 1.2
 
 
-def test_turning_a_panorama_turns_its_result(samples: Path, engine: Engine) -> None:
+def test_turning_a_panorama_turns_its_result(samples: Path, engine: OptimizerEngine) -> None:
     with Image.open(samples / "streetview" / "street_08_360.jpg") as image:
         panorama = tensor_of(resized(np.asarray(image), (128, 64)))
     stylizer = engine.stylizer(panorama)
@@ -221,7 +226,7 @@ def test_turning_a_panorama_turns_its_result(samples: Path, engine: Engine) -> N
     assert there.total.item() == pytest.approx(here.total.item(), rel=0.01)
 
 
-def test_a_frame_too_small_for_its_layers_says_what_is_needed(engine: Engine) -> None:
+def test_a_frame_too_small_for_its_layers_says_what_is_needed(engine: OptimizerEngine) -> None:
     with pytest.raises(ItemError, match="the frame is 64x15 pixels when stylized; the layers asked for need 16"):
         engine.stylizer(torch.rand(1, 3, 15, 64)).objective(torch.rand(1, 3, 15, 64))
 
@@ -293,28 +298,28 @@ def left_half(content: torch.Tensor) -> torch.Tensor:
     return mask
 
 
-def test_what_was_not_in_view_before_counts_more_in_the_style(engine: Engine, content: torch.Tensor) -> None:
+def test_what_was_not_in_view_before_counts_more_in_the_style(engine: OptimizerEngine, content: torch.Tensor) -> None:
     half = content.shape[-1] // 2 // 16 * 16  # where all layers' positions begin
     unreliable, newness = torch.zeros(content.shape[-2:]), torch.zeros(content.shape[-2:])
     newness[:, :half] = 1
     stylizer = engine.stylizer(None)
-    (goal,) = stylizer.objective(content, TemporalTarget(content, unreliable, newness)).goals
+    (target,) = stylizer.objective(content, TemporalTarget(content, unreliable, newness)).style_targets
     for layer, _ in SETTINGS.style_layers:
-        weight = goal.weight(layer)
+        weight = target.weight(layer)
         assert weight is not None
         place = half // pixels_a_position(layer)
         assert (weight[..., :place] == NEW_STYLE_WEIGHT).all()
         assert (weight[..., place:] == 1).all()
     # Where the flow fails, but all was seen before, as in the noise of a night, nothing is new.
     for seen in (None, torch.zeros_like(newness)):
-        (alike,) = stylizer.objective(content, TemporalTarget(content, unreliable, seen)).goals
+        (alike,) = stylizer.objective(content, TemporalTarget(content, unreliable, seen)).style_targets
         assert alike.weights is None
 
 
 def test_what_was_not_in_view_before_counts_more_within_its_region(style: StylePicture, content: torch.Tensor) -> None:
-    stylizer = Engine(SETTINGS, [style], [RegionPaint((style,))]).stylizer(None).masked(left_half(content))
+    stylizer = OptimizerEngine(SETTINGS, [style], [RegionPaint((style,))]).stylizer(None).masked(left_half(content))
     temporal_target = TemporalTarget(content, torch.zeros(content.shape[-2:]), torch.ones(content.shape[-2:]))
-    rest, region = stylizer.objective(content, temporal_target).goals
+    rest, region = stylizer.objective(content, temporal_target).style_targets
     mask = partition_masks(left_half(content))[:, None, None]
     assert rest.weights is not None
     assert region.weights is not None
@@ -327,9 +332,9 @@ def test_a_region_takes_its_own_style_and_the_rest_keeps_the_jobs(
     samples: Path, style: StylePicture, content: torch.Tensor
 ) -> None:
     other = other_style(samples)
-    stylizer = Engine(SETTINGS, [style], [RegionPaint((other,))]).stylizer(None).masked(left_half(content))
+    stylizer = OptimizerEngine(SETTINGS, [style], [RegionPaint((other,))]).stylizer(None).masked(left_half(content))
     start = stylizer.first_start(content, "matched", 0)
-    result = stylized_by(stylizer, content, start, most=30)
+    result = stylized_by(stylizer, content, start, max_iterations=30)
     half = content.shape[-1] // 2
     for part, near, far in ((slice(0, half), other, style), (slice(half, None), style, other)):
         # The nearer style's colors, by their means.
@@ -339,7 +344,7 @@ def test_a_region_takes_its_own_style_and_the_rest_keeps_the_jobs(
 
 
 def test_a_region_that_is_kept_stays_to_the_last_bit_and_gets_no_gradient(style: StylePicture, content: torch.Tensor) -> None:
-    stylizer = Engine(SETTINGS, [style], [RegionPaint()]).stylizer(None).masked(left_half(content))
+    stylizer = OptimizerEngine(SETTINGS, [style], [RegionPaint()]).stylizer(None).masked(left_half(content))
     start = stylizer.first_start(content, "matched", 0)
     half = content.shape[-1] // 2
     assert torch.equal(start[..., :half], content[..., :half])
@@ -355,8 +360,8 @@ def test_a_region_that_is_kept_stays_to_the_last_bit_and_gets_no_gradient(style:
 def test_a_region_over_all_of_the_frame_is_that_style_alone(style: StylePicture, samples: Path, content: torch.Tensor) -> None:
     other = other_style(samples)
     everywhere = torch.ones(1, *content.shape[-2:])
-    stylizer = Engine(SETTINGS, [other], [RegionPaint((style,))]).stylizer(None).masked(everywhere)
-    alone = Engine(SETTINGS, [style]).stylizer(None)
+    stylizer = OptimizerEngine(SETTINGS, [other], [RegionPaint((style,))]).stylizer(None).masked(everywhere)
+    alone = OptimizerEngine(SETTINGS, [style]).stylizer(None)
     assert torch.allclose(stylizer.first_start(content, "matched", 0), alone.first_start(content, "matched", 0), atol=1e-6)
     with torch.no_grad():
         found, expected = stylizer.objective(content)(content).total, alone.objective(content)(content).total
@@ -365,15 +370,15 @@ def test_a_region_over_all_of_the_frame_is_that_style_alone(style: StylePicture,
 
 def test_regions_of_one_style_balance_as_the_whole_does(style: StylePicture, content: torch.Tensor) -> None:
     """Two halves with the same painting count together as much as one whole: by their areas."""
-    halves = Engine(SETTINGS, [style], [RegionPaint((style,))]).stylizer(None).masked(left_half(content))
-    goals = halves.objective(content).goals
-    assert [goal.share for goal in goals] == pytest.approx([0.5, 0.5])
+    halves = OptimizerEngine(SETTINGS, [style], [RegionPaint((style,))]).stylizer(None).masked(left_half(content))
+    targets = halves.objective(content).style_targets
+    assert [target.share for target in targets] == pytest.approx([0.5, 0.5])
 
 
 def test_a_region_that_is_nowhere_in_a_frame_does_not_count(style: StylePicture, content: torch.Tensor) -> None:
     nowhere = torch.zeros(1, *content.shape[-2:])
-    stylizer = Engine(SETTINGS, [style], [RegionPaint((style,), strength=9)]).stylizer(None).masked(nowhere)
-    plain = Engine(SETTINGS, [style]).stylizer(None)
+    stylizer = OptimizerEngine(SETTINGS, [style], [RegionPaint((style,), strength=9)]).stylizer(None).masked(nowhere)
+    plain = OptimizerEngine(SETTINGS, [style]).stylizer(None)
     with torch.no_grad():
         found, expected = stylizer.objective(content)(content).total, plain.objective(content)(content).total
     assert found.item() == pytest.approx(expected.item(), rel=1e-4)
@@ -385,7 +390,7 @@ def test_the_first_region_has_what_several_claim() -> None:
 
 
 def test_wasserstein_distance_paints_too(style: StylePicture, content: torch.Tensor) -> None:
-    stylizer = Engine(replace(SETTINGS, distance="wasserstein"), [style]).stylizer(None)
+    stylizer = OptimizerEngine(replace(SETTINGS, distance="wasserstein"), [style]).stylizer(None)
     objective = stylizer.objective(content)
     result = stylized_by(stylizer, content, content)
     with torch.no_grad():
@@ -394,27 +399,31 @@ def test_wasserstein_distance_paints_too(style: StylePicture, content: torch.Ten
     assert 0.05 < after.content < 0.9
 
 
-def test_scales_carry_up_what_they_change_and_cost_by_their_pixels(samples: Path, engine: Engine) -> None:
+def test_scales_carry_up_what_they_change_and_cost_by_their_pixels(samples: Path, engine: OptimizerEngine) -> None:
     with Image.open(samples / "streetview" / "street_01.jpg") as image:
         content = tensor_of(resized(np.asarray(image), (192, 128)))
     stylizer = engine.stylizer(None)
     start = stylizer.first_start(content, "matched", 0)
-    found = list(stylizer.stylize(content, start, optimizer="lbfgs", most=10, tolerance=0.0, scales=2))
+    found = list(stylizer.stylize(content, start, MinimizeOptions(10, scales=2)))
     assert [iterate.image.shape[-1] for iterate in found] == [96] * 10 + [192] * 10
-    assert found[9].evaluations == 3
-    assert found[-1].evaluations == cost(10, 2) == 13
-    alone = list(stylizer.stylize(content, start, optimizer="lbfgs", most=10, tolerance=0.0))
+    assert found[9].iterations == 3
+    assert found[-1].iterations == cost(10, 2) == 13
+    alone = list(stylizer.stylize(content, start, MinimizeOptions(10)))
     # The small size has painted already what the full size begins with.
     assert found[10].loss < alone[0].loss
     # A seventh less with each kind of arithmetic; after six iterations rounding decided, as the steps are not yet to scale.
     assert found[-1].loss < alone[-1].loss
 
 
-def test_scales_change_nothing_where_nothing_is_painted(engine: Engine, content: torch.Tensor) -> None:
+def test_scales_change_nothing_where_nothing_is_painted(engine: OptimizerEngine, content: torch.Tensor) -> None:
     """A picture in its own style is at rest: what goes up from the small size is a change, not a blurred picture."""
     wide = torch.nn.functional.interpolate(content, scale_factor=2, mode="bicubic").clamp(0, 1)
-    keep = Engine(SETTINGS, engine.paints[0].styles, [RegionPaint()]).stylizer(None).masked(torch.ones(1, *wide.shape[-2:]))
-    *_, last = keep.stylize(wide, wide, optimizer="lbfgs", most=2, tolerance=0.0, scales=2)
+    keep = (
+        OptimizerEngine(SETTINGS, engine.paints[0].styles, [RegionPaint()])
+        .stylizer(None)
+        .masked(torch.ones(1, *wide.shape[-2:]))
+    )
+    *_, last = keep.stylize(wide, wide, MinimizeOptions(2, scales=2))
     assert torch.allclose(last.image, wide, atol=1e-6)
 
 
@@ -433,12 +442,9 @@ def test_scales_are_chosen_from_the_size(wanted: int | str, size: tuple[int, int
     assert scale_count(wanted, size) == count
 
 
-def test_a_strip_too_thin_for_half_its_size_is_painted_at_its_own(engine: Engine) -> None:
+def test_a_strip_too_thin_for_half_its_size_is_painted_at_its_own(engine: OptimizerEngine) -> None:
     strip = torch.rand(1, 3, 16, 96, generator=torch.Generator().manual_seed(0))
-    seen = [
-        iterate.image.shape[-2:]
-        for iterate in engine.stylizer(strip).stylize(strip, strip, optimizer="lbfgs", most=2, tolerance=0.0, scales=2)
-    ]
+    seen = [iterate.image.shape[-2:] for iterate in engine.stylizer(strip).stylize(strip, strip, MinimizeOptions(2, scales=2))]
     assert seen == [(16, 96)] * 2
 
 

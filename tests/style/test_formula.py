@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from nstpipe.media.frame import resized
 from nstpipe.media.tensors import tensor_of
-from nstpipe.style.engine import Engine
-from nstpipe.style.model import STYLE_STRENGTH, TOTAL_VARIATION
+from nstpipe.style.engines.optimizer import OptimizerEngine
+from nstpipe.style.loss_weights import STYLE_STRENGTH, TOTAL_VARIATION
 from nstpipe.style.settings import StylePicture
 from nstpipe.style.weights import CAFFE, load_weights
 
@@ -94,7 +94,7 @@ def pictures(samples: Path) -> tuple[torch.Tensor, np.ndarray, torch.Tensor]:
 def test_loss_and_gradient_are_the_papers(pictures: tuple[torch.Tensor, np.ndarray, torch.Tensor]) -> None:
     content, painting, between = pictures
     paper = Paper(content.double(), tensor_of(painting).double())
-    objective = Engine(SETTINGS, [StylePicture(painting, 1.0)]).stylizer(None).objective(content)
+    objective = OptimizerEngine(SETTINGS, [StylePicture(painting, 1.0)]).stylizer(None).objective(content)
 
     exact = between.double().requires_grad_(True)
     expected = paper(exact)

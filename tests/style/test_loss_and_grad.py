@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from nstpipe.config.models import Padding, Pooling
+from nstpipe.style.features import FeatureExtractor
 from nstpipe.style.layers import LAYERS
 from nstpipe.style.loss_and_grad import WARM_UP_EVALUATIONS, GraphCapture, LossAndGrad, LossesAndGradient
+from nstpipe.style.loss_weights import LossWeights
 from nstpipe.style.losses import Moments
-from nstpipe.style.minimize import Iterate, minimize
-from nstpipe.style.objective import FeatureExtractor, KeepMask, Losses, LossWeights, Objective, StyleTarget, TemporalTarget
+from nstpipe.style.minimize import MinimizerIterate, minimize
+from nstpipe.style.objective import KeepMask, Losses, Objective, StyleTarget, TemporalTarget
 from nstpipe.style.optimizers import Lbfgs
 from nstpipe.style.regions import downsample_to_layers
 from nstpipe.style.vgg import VGG19
@@ -60,9 +62,9 @@ def lost_loss(evaluate: Callable[[], LossesAndGradient]) -> tuple[LossesAndGradi
     return (losses, gradient), lambda: losses.total.fill_(float("nan")) and None
 
 
-def painted(capture: GraphCapture | None) -> list[tuple[Iterate, Tensor]]:
+def painted(capture: GraphCapture | None) -> list[tuple[MinimizerIterate, Tensor]]:
     start = torch.full_like(WANTED, 0.5)
-    found = minimize(bowl, start, name="lbfgs", most=12, tolerance=0.0, capture=capture)
+    found = minimize(bowl, start, optimizer="lbfgs", max_iterations=12, tolerance=0.0, capture=capture)
     return [(iterate, iterate.image.clone()) for iterate in found]
 
 
@@ -108,13 +110,13 @@ def without_values(pooling: Pooling, padding: Padding, *, wrap_pixels: int, weig
     There whoever asks for a value gets an error; on a GPU he would wait, and could not be captured.
     """
     style = {f"relu{block}_1": 1.0 for block in range(1, 6)}
-    balance = LossWeights({"relu4_2": 1.0}, style, style_strength=10.0, total_variation=10.0, temporal=150.0)
+    loss_weights = LossWeights({"relu4_2": 1.0}, style, style_strength=10.0, total_variation=10.0, temporal=150.0)
     with torch.device("meta"):
         state = {}
         for layer in LAYERS:
             state[f"{layer.name}.weight"] = torch.empty(layer.out_channels, layer.in_channels, 3, 3)
             state[f"{layer.name}.bias"] = torch.empty(layer.out_channels)
-        network: nn.Module = VGG19(state, balance.layers, pooling=pooling, padding=padding).to(torch.bfloat16)
+        network: nn.Module = VGG19(state, loss_weights.layers, pooling=pooling, padding=padding).to(torch.bfloat16)
         assert isinstance(network, VGG19)
         image, where = torch.empty(1, 3, 96, 128), torch.empty(96, 128)
         view = FeatureExtractor(network, CAFFE, wrap_pixels)
@@ -123,9 +125,9 @@ def without_values(pooling: Pooling, padding: Padding, *, wrap_pixels: int, weig
             layer: Moments(torch.empty(channels, channels), torch.empty(channels), torch.empty(()))
             for layer, channels in ((layer, activations[layer].shape[1]) for layer in style)
         }
-        goal = StyleTarget(targets, weights=downsample_to_layers(where[None, None], style) if weighted else None)
-        temporal_target, held = TemporalTarget(image, where), KeepMask(image, where[None, None])
-        objective = Objective(view, balance, {"relu4_2": activations["relu4_2"]}, (goal,), temporal_target, held)
+        target = StyleTarget(targets, weights=downsample_to_layers(where[None, None], style) if weighted else None)
+        temporal_target, keep_mask = TemporalTarget(image, where), KeepMask(image, where[None, None])
+        objective = Objective(view, loss_weights, {"relu4_2": activations["relu4_2"]}, (target,), temporal_target, keep_mask)
     return objective, image.requires_grad_(True)
 
 

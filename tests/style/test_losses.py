@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nstpipe.style.losses import (
-    COVARIANCE_FLOOR,
+    COVARIANCE_EPS,
     Moments,
     content_distance,
     gram,
@@ -152,7 +152,7 @@ def test_weights_of_zero_and_one_choose_positions() -> None:
     assert chosen.mean is not None
     assert alone.mean is not None
     assert torch.allclose(chosen.mean, alone.mean, rtol=1e-12)
-    assert chosen.mass.item() == alone.mass.item() == 32
+    assert chosen.count.item() == alone.count.item() == 32
 
 
 def test_a_position_that_counts_twice_is_there_twice() -> None:
@@ -182,9 +182,9 @@ def test_wasserstein_distance_of_a_style_to_itself_is_zero_and_to_nothing_is_one
     activation = random_activation().double()
     target = with_mean(activation)
     assert wasserstein_distance(target, target).item() == pytest.approx(0, abs=1e-12)
-    # The floor is a share of the variance, and its root one of the spread.
+    # `eps` is a share of the variance, and its root one of the spread.
     nothing = wasserstein_distance(with_mean(torch.zeros_like(activation)), target).item()
-    assert nothing == pytest.approx(1, abs=2 * math.sqrt(COVARIANCE_FLOOR))
+    assert nothing == pytest.approx(1, abs=2 * math.sqrt(COVARIANCE_EPS))
 
 
 def test_wasserstein_distance_of_a_shift_is_its_square() -> None:
@@ -196,8 +196,8 @@ def test_wasserstein_distance_of_a_shift_is_its_square() -> None:
 
 def test_wasserstein_distance_of_one_channel_is_that_of_means_and_spreads() -> None:
     one, other = random_activation(1, seed=1).double(), random_activation(1, seed=2).double() * 3 + 1
-    floor = COVARIANCE_FLOOR * other.var(correction=0)
-    apart = (one.var(correction=0) + floor).sqrt() - (other.var(correction=0) + floor).sqrt()
+    eps = COVARIANCE_EPS * other.var(correction=0)
+    apart = (one.var(correction=0) + eps).sqrt() - (other.var(correction=0) + eps).sqrt()
     expected = ((one.mean() - other.mean()) ** 2 + apart**2) / other.square().mean()
     assert wasserstein_distance(with_mean(one), with_mean(other)).item() == pytest.approx(expected.item(), rel=1e-9)
 

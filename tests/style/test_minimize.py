@@ -9,13 +9,12 @@ import torch
 
 from nstpipe.errors import ItemError
 from nstpipe.style import minimize as optimize
+from nstpipe.style.engine import FIRST_STEP, FIRST_STEP_NEARBY
 from nstpipe.style.minimize import (
     ADAM_LEARNING_RATE,
-    FIRST_STEP,
-    FIRST_STEP_NEARBY,
     LONGEST_WAVE_PIXELS,
     TOLERANCE_WINDOW,
-    Iterate,
+    MinimizerIterate,
     minimize,
 )
 from nstpipe.style.objective import Losses
@@ -30,19 +29,21 @@ def bowl(image: torch.Tensor) -> Losses:
     return Losses(total, total / 2, total / 2)
 
 
-def last(name: str, most: int, tolerance: float = 0.0) -> Iterate:
-    *_, iterate = minimize(bowl, torch.full_like(TARGET, 0.5), name=name, most=most, tolerance=tolerance)
+def last(name: str, max_iterations: int, tolerance: float = 0.0) -> MinimizerIterate:
+    *_, iterate = minimize(
+        bowl, torch.full_like(TARGET, 0.5), optimizer=name, max_iterations=max_iterations, tolerance=tolerance
+    )
     return iterate
 
 
 # Adam's steps have a constant size, so it ends within about one step of the minimum.
-@pytest.mark.parametrize(("name", "most", "apart"), [("lbfgs", 60, 0.001), ("adam", 400, ADAM_LEARNING_RATE)])
-def test_optimizers_find_the_minimum(name: str, most: int, apart: float) -> None:
-    assert (last(name, most).image - TARGET).abs().max() < apart
+@pytest.mark.parametrize(("name", "max_iterations", "apart"), [("lbfgs", 60, 0.001), ("adam", 400, ADAM_LEARNING_RATE)])
+def test_optimizers_find_the_minimum(name: str, max_iterations: int, apart: float) -> None:
+    assert (last(name, max_iterations).image - TARGET).abs().max() < apart
 
 
-@pytest.mark.parametrize(("name", "most"), [("lbfgs", 60), ("adam", 400)])
-def test_what_would_be_brighter_than_white_or_darker_than_black_ends_there(name: str, most: int) -> None:
+@pytest.mark.parametrize(("name", "max_iterations"), [("lbfgs", 60), ("adam", 400)])
+def test_what_would_be_brighter_than_white_or_darker_than_black_ends_there(name: str, max_iterations: int) -> None:
     wanted = torch.linspace(-0.5, 1.5, 48).reshape(1, 3, 4, 4)
     seen: list[torch.Tensor] = []
 
@@ -51,7 +52,7 @@ def test_what_would_be_brighter_than_white_or_darker_than_black_ends_there(name:
         total = (SCALES * (image - wanted).square()).sum()
         return Losses(total, total / 2, total / 2)
 
-    *_, iterate = minimize(wide, torch.full_like(wanted, 0.5), name=name, most=most, tolerance=0.0)
+    *_, iterate = minimize(wide, torch.full_like(wanted, 0.5), optimizer=name, max_iterations=max_iterations, tolerance=0.0)
     assert torch.stack(seen).min() >= 0
     assert torch.stack(seen).max() <= 1
     # Each value has its own minimum here; the nearest that can be shown to what is wanted is the best.
@@ -67,7 +68,7 @@ def test_values_that_a_step_takes_beyond_white_come_back() -> None:
         total = (image - almost_white).square().sum()
         return Losses(total, total / 2, total / 2)
 
-    list(minimize(loss, torch.zeros_like(almost_white), name="adam", most=400, tolerance=0.0))
+    list(minimize(loss, torch.zeros_like(almost_white), optimizer="adam", max_iterations=400, tolerance=0.0))
     # Adam gathers speed and runs beyond white, where the gradient of what is shown leads back.
     assert max(seen) == 1
     assert seen[-1] == pytest.approx(0.995, abs=0.0001)
@@ -86,14 +87,14 @@ def test_each_iterate_costs_one_evaluation(name: str) -> None:
         calls += 1
         return bowl(image)
 
-    found = list(minimize(counted, torch.full_like(TARGET, 0.5), name=name, most=7, tolerance=0.0))
-    assert [iterate.evaluations for iterate in found] == [1, 2, 3, 4, 5, 6, 7]
+    found = list(minimize(counted, torch.full_like(TARGET, 0.5), optimizer=name, max_iterations=7, tolerance=0.0))
+    assert [iterate.iterations for iterate in found] == [1, 2, 3, 4, 5, 6, 7]
     assert calls == 7
 
 
 def test_start_is_left_as_it_was() -> None:
     start = torch.full_like(TARGET, 0.5)
-    list(minimize(bowl, start, name="lbfgs", most=5, tolerance=0.0))
+    list(minimize(bowl, start, optimizer="lbfgs", max_iterations=5, tolerance=0.0))
     assert torch.equal(start, torch.full_like(TARGET, 0.5))
 
 
@@ -101,7 +102,7 @@ def test_nothing_is_computed_before_it_is_asked_for() -> None:
     def never(image: torch.Tensor) -> Losses:
         raise AssertionError("evaluated too early")
 
-    minimize(never, TARGET, name="lbfgs", most=5, tolerance=0.0)
+    minimize(never, TARGET, optimizer="lbfgs", max_iterations=5, tolerance=0.0)
 
 
 def test_tolerance_stops_when_the_loss_hardly_falls() -> None:
@@ -109,9 +110,9 @@ def test_tolerance_stops_when_the_loss_hardly_falls() -> None:
         total = 1 - 1e-4 * image.mean()
         return Losses(total, total, total)
 
-    found = list(minimize(slope, TARGET, name="adam", most=100, tolerance=0.001))
+    found = list(minimize(slope, TARGET, optimizer="adam", max_iterations=100, tolerance=0.001))
     assert len(found) == TOLERANCE_WINDOW + 1
-    assert len(list(minimize(slope, TARGET, name="adam", most=40, tolerance=0.0))) == 40
+    assert len(list(minimize(slope, TARGET, optimizer="adam", max_iterations=40, tolerance=0.0))) == 40
 
 
 @pytest.mark.parametrize("name", ["lbfgs", "adam"])
@@ -120,7 +121,7 @@ def test_nothing_is_spent_where_nothing_can_change(name: str) -> None:
         total = 1 + 0 * image.sum()
         return Losses(total, total, total)
 
-    assert len(list(minimize(flat, TARGET, name=name, most=100, tolerance=0.0))) == 2
+    assert len(list(minimize(flat, TARGET, optimizer=name, max_iterations=100, tolerance=0.0))) == 2
 
 
 def test_an_optimizer_that_stands_still_too_early_begins_again() -> None:
@@ -135,7 +136,10 @@ def test_an_optimizer_that_stands_still_too_early_begins_again() -> None:
             total = total.detach() + 1e12 * (total - total.detach())
         return Losses(total, total / 2, total / 2)
 
-    losses = [iterate.loss for iterate in minimize(spiked, torch.full_like(TARGET, 0.5), name="lbfgs", most=60, tolerance=0.0)]
+    losses = [
+        iterate.loss
+        for iterate in minimize(spiked, torch.full_like(TARGET, 0.5), optimizer="lbfgs", max_iterations=60, tolerance=0.0)
+    ]
     assert losses[2] == losses[1]
     assert losses[-1] < losses[1] / 100
 
@@ -147,7 +151,7 @@ def test_a_loss_that_is_no_number_names_the_optimizer(name: str) -> None:
         return Losses(total, total, total)
 
     with pytest.raises(ItemError, match=f"the loss became nan after 1 iterations of {name}"):
-        list(minimize(broken, TARGET, name=name, most=5, tolerance=0.0))
+        list(minimize(broken, TARGET, optimizer=name, max_iterations=5, tolerance=0.0))
 
 
 def test_an_optimizer_gone_wrong_goes_on_from_the_best_picture() -> None:
@@ -159,7 +163,7 @@ def test_an_optimizer_gone_wrong_goes_on_from_the_best_picture() -> None:
         seen.append(float(total.detach()))
         return Losses(total, total / 2, total / 2)
 
-    *_, last_one = minimize(cliff, torch.full_like(TARGET, 0.5), name="lbfgs", most=60, tolerance=0.001)
+    *_, last_one = minimize(cliff, torch.full_like(TARGET, 0.5), optimizer="lbfgs", max_iterations=60, tolerance=0.001)
     assert seen[5] > 2 * seen[4]
     # It begins again where it was best, and still arrives, also where it may stop early.
     assert seen[6] == pytest.approx(min(seen[:5]))
@@ -177,7 +181,7 @@ def test_each_iterate_is_the_best_picture_so_far_with_its_own_loss(name: str) ->
 
     start = TARGET + 0.3 * torch.rand(TARGET.shape, generator=torch.Generator().manual_seed(0))
     losses = []
-    for iterate in minimize(watched, start, name=name, most=12, tolerance=0.0):
+    for iterate in minimize(watched, start, optimizer=name, max_iterations=12, tolerance=0.0):
         assert iterate.loss == min(seen)
         assert float(bowl(iterate.image).total) == iterate.loss
         losses.append(iterate.loss)
@@ -196,7 +200,7 @@ def test_a_loss_that_bends_as_the_root_of_frequency_is_found_at_once() -> None:
         return Losses(total, total / 2, total / 2)
 
     start = torch.full_like(target, 0.5)
-    found = list(minimize(sharp, start, name="lbfgs", most=4, tolerance=0.0))
+    found = list(minimize(sharp, start, optimizer="lbfgs", max_iterations=4, tolerance=0.0))
     # After its first step L-BFGS knows how a bowl that is round in its variable bends; the second step, whose picture is
     # the third one evaluated, ends in it.
     assert (found[2].image - target).abs().max() < 1e-3
@@ -205,7 +209,7 @@ def test_a_loss_that_bends_as_the_root_of_frequency_is_found_at_once() -> None:
 
 @pytest.mark.parametrize("name", ["lbfgs", "adam"])
 def test_a_picture_that_is_at_its_best_stays_exactly(name: str) -> None:
-    *_, iterate = minimize(bowl, TARGET, name=name, most=5, tolerance=0.0)
+    *_, iterate = minimize(bowl, TARGET, optimizer=name, max_iterations=5, tolerance=0.0)
     assert torch.equal(iterate.image, TARGET)
 
 
@@ -220,7 +224,7 @@ def test_the_first_step_is_as_long_as_asked_for(side: int, first_step: float) ->
         return Losses(total, total, total)
 
     gray = torch.full((1, 3, side, side), 0.5)
-    list(minimize(darker, gray, name="lbfgs", most=2, tolerance=0.0, first_step=first_step))
+    list(minimize(darker, gray, optimizer="lbfgs", max_iterations=2, tolerance=0.0, first_step=first_step))
     # Every pixel has the same slope, so that all of them change by the mean.
     assert torch.allclose(pictures[0] - pictures[1], torch.tensor(first_step), atol=1e-6)
 

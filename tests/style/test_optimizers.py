@@ -140,12 +140,12 @@ def test_painting_does_not_wait_for_the_compiler_of_torch() -> None:
     code = """
 import sys, torch
 from nstpipe.style.objective import Losses
-from nstpipe.style.optimize import iterates
+from nstpipe.style.minimize import minimize
 def bowl(image):
     total = image.square().sum()
     return Losses(total, total, total)
 for name in ("lbfgs", "adam"):
-    list(iterates(bowl, torch.ones(1, 3, 4, 4), name=name, most=3, tolerance=0.0))
+    list(iterates(bowl, torch.ones(1, 3, 4, 4), name=name, max_iterations=3, tolerance=0.0))
 print(*sys.modules)
 """
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -14,13 +14,13 @@ from PIL import Image
 
 from nstpipe.media.frame import resized
 from nstpipe.media.tensors import tensor_of
-from nstpipe.style import model as module
-from nstpipe.style import vgg
-from nstpipe.style.engine import Engine
+from nstpipe.style import tile_budget, vgg
+from nstpipe.style.engines.optimizer import OptimizerEngine, OptimizerStylizer
+from nstpipe.style.features import FeatureExtractor
 from nstpipe.style.layers import pixels_a_position
-from nstpipe.style.objective import FeatureExtractor, Objective, TemporalTarget
+from nstpipe.style.objective import Objective, TemporalTarget
 from nstpipe.style.settings import RegionPaint, StylePicture
-from nstpipe.style.stylizer import Stylizer
+from nstpipe.style.tile_budget import TileBudget
 from nstpipe.style.tiles import TiledObjective, margin_pixels, measure, tiles_of
 from nstpipe.style.vgg import VGG19
 from nstpipe.style.weights import load_weights
@@ -80,28 +80,28 @@ def content(samples: Path) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def stylizer(samples: Path) -> Stylizer:
+def stylizer(samples: Path) -> OptimizerStylizer:
     with Image.open(samples / "styles" / "van_gogh_starry_night.jpg") as image:
         style = StylePicture(np.asarray(image.convert("RGB")), 1.0)
-    return Engine(replace(SETTINGS, temporal=1.0), [style]).stylizer(None)
+    return OptimizerEngine(replace(SETTINGS, temporal=1.0), [style]).stylizer(None)
 
 
 def both_objectives(
-    stylizer: Stylizer, content: torch.Tensor, monkeypatch: pytest.MonkeyPatch, *, wrapped: bool
+    stylizer: OptimizerStylizer, content: torch.Tensor, monkeypatch: pytest.MonkeyPatch, *, wrapped: bool
 ) -> tuple[Objective, TiledObjective]:
     """The same loss, in one piece and in tiles of 64 pixels."""
     generator = torch.Generator().manual_seed(1)
     reliability, newness = torch.rand(2, *content.shape[-2:], generator=generator)
     temporal_target = TemporalTarget(torch.rand(content.shape, generator=generator), reliability, newness)
     whole = stylizer.objective(content, temporal_target, wrapped=wrapped)
-    monkeypatch.setattr(Engine, "tile_side", lambda engine, height, width, is_optimized=True: 64)
+    monkeypatch.setattr(TileBudget, "tile_side", lambda budget, height, width, is_optimized=True: 64)
     tiled = stylizer.objective(content, temporal_target, wrapped=wrapped)
     assert isinstance(whole, Objective)
     assert isinstance(tiled, TiledObjective)
     return whole, tiled
 
 
-def regional(samples: Path) -> Stylizer:
+def regional(samples: Path) -> OptimizerStylizer:
     """The other distance, and three regions: one painted, one kept, and the rest."""
     pictures = []
     for name in ("van_gogh_starry_night.jpg", "van_gogh_night_cafe.jpg"):
@@ -111,7 +111,9 @@ def regional(samples: Path) -> Stylizer:
     masks[0, :, 110:220] = torch.linspace(0, 1, 110)
     masks[1, 90:, :70] = 1
     settings = replace(SETTINGS, distance="wasserstein")
-    return Engine(settings, pictures[:1], [RegionPaint((pictures[1],), 2.0), RegionPaint()]).stylizer(None).masked(masks)
+    return (
+        OptimizerEngine(settings, pictures[:1], [RegionPaint((pictures[1],), 2.0), RegionPaint()]).stylizer(None).masked(masks)
+    )
 
 
 def test_regions_of_a_panorama_are_those_of_the_whole(
@@ -123,12 +125,12 @@ def test_regions_of_a_panorama_are_those_of_the_whole(
 
 @pytest.mark.parametrize("wrapped", [False, True], ids=["flat", "panorama"])
 def test_loss_and_gradient_are_those_of_the_whole(
-    stylizer: Stylizer, content: torch.Tensor, monkeypatch: pytest.MonkeyPatch, wrapped: bool
+    stylizer: OptimizerStylizer, content: torch.Tensor, monkeypatch: pytest.MonkeyPatch, wrapped: bool
 ) -> None:
     compare(stylizer, *both_objectives(stylizer, content, monkeypatch, wrapped=wrapped), content)
 
 
-def compare(stylizer: Stylizer, whole: Objective, tiled: TiledObjective, content: torch.Tensor) -> None:
+def compare(stylizer: OptimizerStylizer, whole: Objective, tiled: TiledObjective, content: torch.Tensor) -> None:
     start = stylizer.first_start(content, "noise", 5)
     results = []
     for objective in (whole, tiled):
@@ -145,7 +147,7 @@ def compare(stylizer: Stylizer, whole: Objective, tiled: TiledObjective, content
 
 
 def test_without_gradient_the_loss_is_the_same(
-    stylizer: Stylizer, content: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+    stylizer: OptimizerStylizer, content: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, tiled = both_objectives(stylizer, content, monkeypatch, wrapped=False)
     with torch.no_grad():
@@ -163,23 +165,25 @@ def test_measured_layers_are_those_of_the_whole(content: torch.Tensor) -> None:
         assert ((tiled.moments[layer].gram - whole.moments[layer].gram).norm() / whole.moments[layer].gram.norm()).item() < SAME
 
 
-def test_tiles_are_chosen_from_free_memory(stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = stylizer._engine
+def test_tiles_are_chosen_from_free_memory(stylizer: OptimizerStylizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    budget = stylizer.objectives.tile_budget
     sides = []
     for free_gigabytes in (1000, 16, 4, 0.5):
-        monkeypatch.setattr(module, "free_bytes", lambda device, free=free_gigabytes: int(free * 1e9))
-        sides.append(engine.tile_side(4000, 6000))
+        monkeypatch.setattr(tile_budget, "free_bytes", lambda device, free=free_gigabytes: int(free * 1e9))
+        sides.append(budget.tile_side(4000, 6000))
     assert sides[0] is None
     chosen = [side for side in sides[1:] if side is not None]
     assert len(chosen) == 3
     assert chosen == sorted(chosen, reverse=True)
-    assert chosen[-1] == module.TILE_SIDES[-1]
+    assert chosen[-1] == tile_budget.TILE_SIDES[-1]
 
 
-def test_a_picture_that_is_changed_leaves_less_memory_to_its_tiles(stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_that_is_changed_leaves_less_memory_to_its_tiles(
+    stylizer: OptimizerStylizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # 24 megapixels in float32: 15 copies of 288 MB for the optimizer, which remembers three steps; 768 MB for relu4_2; and 80 %
     # of the rest of 9 GB for a tile, 2640 bytes a pixel: 1088 pixels a side, 80 of them beyond each edge.
-    monkeypatch.setattr(module, "free_bytes", lambda device: 9 * 10**9)
-    assert stylizer._engine.tile_side(4000, 6000) == 768
+    monkeypatch.setattr(tile_budget, "free_bytes", lambda device: 9 * 10**9)
+    assert stylizer.objectives.tile_budget.tile_side(4000, 6000) == 768
     # All of it: 1651 pixels.
-    assert stylizer._engine.tile_side(4000, 6000, is_optimized=False) == 1024
+    assert stylizer.objectives.tile_budget.tile_side(4000, 6000, is_optimized=False) == 1024

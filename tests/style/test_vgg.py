@@ -12,7 +12,8 @@ from nstpipe.errors import MachineError
 from nstpipe.style import vgg
 from nstpipe.style.layers import LAYERS
 from nstpipe.style.vgg import VGG19
-from nstpipe.style.weights import Weights, _torchvision_entry, load_weights
+from nstpipe.style.weights import Weights, load_weights
+from nstpipe.style.weights_files import torchvision_entry
 
 SAME = 1e-4
 """Relative: float32 convolutions that sum in another order."""
@@ -41,7 +42,7 @@ def test_table_has_sixteen_convolutions_with_vgg19s_channels() -> None:
 
 def test_table_agrees_with_torchvision() -> None:
     try:
-        _torchvision_entry()
+        torchvision_entry()
     except MachineError as error:
         pytest.skip(f"torchvision cannot be used here: {error}")
     from torchvision.models import vgg19

@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from nstpipe.errors import MachineError
-from nstpipe.style import weights as module
+from nstpipe.style import weights_files as module
 from nstpipe.style.layers import LAYERS
-from nstpipe.style.weights import CAFFE, TORCHVISION, Preprocessing, _torchvision, load_weights, weights_sha256
+from nstpipe.style.weights import CAFFE, TORCHVISION, Preprocessing, _torchvision, load_weights
+from nstpipe.style.weights_files import weights_sha256
 
 
 def torchvision_state(dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:

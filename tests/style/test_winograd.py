@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -110,3 +112,13 @@ def test_network_takes_it_in_float32_alone_and_sees_the_same(monkeypatch: pytest
         assert error(ours, right) < 1e-3  # sixteen layers of it; a rectifier that turns the other way counts whole
         assert error(torchs, right) < 1e-3
     assert not torch.equal(found[0], direct[0])
+
+
+def test_threads_that_share_a_network_do_not_share_what_is_between_the_steps() -> None:
+    """One network serves all engines of a process, and two threads may each paint with one of them."""
+    workspace = Workspace()
+    (mine,) = workspace.parts(8)
+    with ThreadPoolExecutor(1) as other:
+        (theirs,) = other.submit(workspace.parts, 8).result()
+    assert mine.data_ptr() != theirs.data_ptr()
+    assert mine.data_ptr() == workspace.parts(8)[0].data_ptr()

@@ -204,7 +204,7 @@ def test_who_holds_a_folder_is_known_while_it_does(tmp_path: Path) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from nstpipe.files import locked
+from nstpipe.system.lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import ExifTags
 
-from nstpipe.media.pictures.formats import PILLOW_ERRORS, opened
+from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened
 
 EARTH_RADIUS_METERS = 6_371_000.0
 

@@ -8,15 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
 from nstpipe.media.frame import in_sixteen_bits
-
-DEEP_FORMATS = ("PNG", "TIFF")
-"""Formats that hold 16 bits a value, by Pillow's names."""
 
 PNG_COMPRESSION = 6
 """Of 0 to 9; the usual one."""
@@ -88,6 +84,8 @@ def deep_pixels(path: Path) -> tuple[NDArray[np.uint16], NDArray[np.uint16] | No
     Raises:
         OSError: the file cannot be decoded.
     """
+    import cv2
+
     content = np.frombuffer(path.read_bytes(), np.uint8)
     try:
         stored = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
@@ -123,6 +121,8 @@ def encoded_png(pixels: NDArray[np.uint16], **options: Any) -> bytes:
         pixels: height x width x 3 or 4, RGB or RGBA.
         options: of Pillow's ``save``, for what is not pixels.
     """
+    import cv2
+
     order = [2, 1, 0, 3][: pixels.shape[2]]
     fine, content = cv2.imencode(".png", pixels[..., order], [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION])
     if not fine:

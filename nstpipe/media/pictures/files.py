@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import io
 import struct
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from nstpipe.errors import ItemError
 from nstpipe.media.frame import Frame, PictureMetadata, Pixels, in_eight_bits, in_sixteen_bits, resized
-from nstpipe.media.pictures.deep import DEEP_FORMATS, deep_pixels, encoded_png, encoded_tiff, is_deep, tiff_size
-from nstpipe.media.pictures.formats import PILLOW_ERRORS, opened
+from nstpipe.media.pictures.deep import deep_pixels, is_deep, tiff_size
+from nstpipe.media.pictures.formats import PictureFormat, format_named, format_of
 from nstpipe.media.pictures.metadata import (
     IPTC_RESOURCE,
     UPRIGHT,
@@ -35,46 +35,9 @@ from nstpipe.media.pictures.output_metadata import (
     largest_part,
     stored_orientation,
 )
+from nstpipe.media.pictures.pillow import PILLOW_ERRORS, check_pixels, megapixel_limit, opened, pillow_settings
 from nstpipe.media.pictures.profiles import deep_in_srgb, in_srgb
 from nstpipe.system.files import atomic_write, suggest_path
-
-JPEG_QUALITY = 95
-"""Above it files grow fast and nothing visible is gained."""
-
-AVIF_QUALITY = 90
-"""Of AVIF and HEIC, whose scale is finer at the top than JPEG's."""
-
-_FORMATS = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".png": "PNG",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".webp": "WEBP",
-    ".gif": "GIF",
-    ".avif": "AVIF",
-    ".heic": "HEIF",
-    ".heif": "HEIF",
-    ".jfif": "JPEG",
-    ".bmp": "BMP",
-}
-"""Pillow's format for each suffix: a result is what its name says, whatever the original was."""
-
-_QUALITY: dict[str, dict[str, Any]] = {
-    # Not optimized: Pillow's buffer for that is too small for a noisy picture.
-    "JPEG": {"quality": JPEG_QUALITY, "subsampling": "4:4:4"},
-    "WEBP": {"quality": JPEG_QUALITY, "method": 4},
-    "AVIF": {"quality": AVIF_QUALITY, "subsampling": "4:4:4"},
-    "HEIF": {"quality": AVIF_QUALITY, "chroma": 444},
-    "TIFF": {"compression": "tiff_adobe_deflate"},
-}
-"""Pillow's options for the pixels of each format."""
-
-_LONGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383}
-"""Pixels that a format, or its writer, allows."""
-
-DEFAULT_MEGAPIXELS = 500
-"""A picture may have so many; a 360° panorama has some hundred, and a file that claims more is likely an attack."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -86,16 +49,6 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """What turns a picture of each EXIF orientation upright."""
-
-
-def limit_megapixels(megapixels: float) -> None:
-    """Refuse pictures that are larger, from now on and in this process, whoever opens them with Pillow."""
-    # Pillow warns from its limit on, and refuses twice as much.
-    Image.MAX_IMAGE_PIXELS = round(megapixels * 500_000)
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-
-
-limit_megapixels(DEFAULT_MEGAPIXELS)
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -196,8 +149,11 @@ def _tiff_size(path: Path) -> tuple[int, int] | None:
         size = tiff_size(path)
     except PILLOW_ERRORS:
         return None
-    if size is not None and Image.MAX_IMAGE_PIXELS is not None and size[0] * size[1] > 2 * Image.MAX_IMAGE_PIXELS:
-        raise _unreadable(path, Image.DecompressionBombError())
+    try:
+        if size is not None:
+            check_pixels(size)
+    except Image.DecompressionBombError as error:
+        raise _unreadable(path, error) from error
     return size
 
 
@@ -212,7 +168,9 @@ def _metadata(path: Path, image: Image.Image, icc: bytes | None, alpha: NDArray[
         xmp=xmp if isinstance(xmp, bytes) else None,
         dots_per_inch=_dots_per_inch(image),
         alpha=alpha,
-        xmp_extensions=xmp_extensions(path.read_bytes()) if xmp and file_format in ("JPEG", "MPO") else (),
+        xmp_extensions=xmp_extensions(path.read_bytes())
+        if xmp and format_named(file_format).metadata_place == "segments"
+        else (),
         iptc=iptc,
         comment=comment if isinstance(comment, bytes) else None,
         texts=_texts(image),
@@ -299,9 +257,8 @@ def _unreadable(path: Path, error: BaseException) -> ItemError:
     except OSError:
         pass
     if isinstance(error, Image.DecompressionBombError):
-        allowed = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1_000_000
         return ItemError(
-            f"{path} is too large: it claims more than the {allowed:g} megapixels that max_megapixels allows.",
+            f"{path} is too large: it claims more than the {megapixel_limit():g} megapixels that max_megapixels allows.",
             "Make it smaller, or raise max_megapixels if you trust it.",
         )
     if isinstance(error, UnidentifiedImageError):
@@ -320,19 +277,19 @@ def check_output(path: Path, size: tuple[int, int]) -> None:
     Raises:
         ItemError: its format cannot hold that size, or is not written here.
     """
-    file_format = _FORMATS.get(path.suffix.lower(), "PNG")
-    longest = _LONGEST_SIDES.get(file_format, max(size))
-    if max(size) > longest:
-        problem = f"{path} would have {size[0]}x{size[1]} pixels; {file_format} holds no more than {longest} a side."
+    picture_format = format_of(path)
+    longest, name = picture_format.longest_side, picture_format.name
+    if longest is not None and max(size) > longest:
+        problem = f"{path} would have {size[0]}x{size[1]} pixels; {name} holds no more than {longest} a side."
         raise ItemError(problem, "Give a smaller size, or an output in another format, such as .png.")
-    if not _is_written(file_format):
-        needed = "Install nstpipe[heic], or give" if file_format == "HEIF" else "Give"
-        raise ItemError(f"{path}: this Pillow does not write {file_format}.", f"{needed} an output in another format.")
+    if not _is_written(name):
+        needed = f"Install {picture_format.install}, or give" if picture_format.install else "Give"
+        raise ItemError(f"{path}: this Pillow does not write {name}.", f"{needed} an output in another format.")
 
 
 @functools.cache
-def _is_written(file_format: str) -> bool:
-    return is_taken(file_format, {})
+def _is_written(name: str) -> bool:
+    return is_taken(name, {})
 
 
 class PictureSource:
@@ -394,26 +351,26 @@ class PictureSink:
         path = self._outputs[frame.frame_index]
         metadata = frame.metadata or PictureMetadata("PNG")
         height, width, _ = pixels.shape
-        file_format = _FORMATS.get(path.suffix.lower(), metadata.format)
-        file_format = "JPEG" if file_format == "MPO" else file_format
-        if file_format not in DEEP_FORMATS:
+        picture_format = format_of(path, metadata.format)
+        name = picture_format.name
+        if picture_format.bits == 8:
             pixels = in_eight_bits(pixels)
         size_before = frame.pixels.shape[1], frame.pixels.shape[0]
-        kept = kept_of(metadata, size_before, pixels, file_format) if self._keep_metadata else OutputMetadata()
+        kept = kept_of(metadata, size_before, pixels, picture_format) if self._keep_metadata else OutputMetadata()
         try:
-            content = _encoded(pixels, file_format, metadata, {**_QUALITY.get(file_format, {}), **kept.options})
+            content = _encoded(pixels, picture_format, metadata, {**picture_format.options, **kept.options})
         except PILLOW_ERRORS as error:
-            reason = f"this Pillow does not write {file_format}" if isinstance(error, KeyError) else error
+            reason = f"this Pillow does not write {name}" if isinstance(error, KeyError) else error
             next_step = "Give a smaller size, or an output in another format."
-            raise ItemError(f"{path} cannot be written as {file_format}: {reason}.", next_step) from error
+            raise ItemError(f"{path} cannot be written as {name}: {reason}.", next_step) from error
         with atomic_write(path) as partial:
             partial.write_bytes(with_segments(content, kept.segments))
             found = picture_size(partial)
             if found != (width, height):
                 next_step = "Run again with `metadata: strip`."
                 raise ItemError(f"{path}: written as {width}x{height}, read back as {found[0]}x{found[1]}.", next_step)
-        if kept.left_out:
-            self._notice(f"{path.name}: left out, for {file_format} does not take it: {kept}")
+        if kept.dropped:
+            self._notice(f"{path.name}: dropped, since {name} cannot hold it: {kept}")
 
     def finish(self) -> None:
         """See `Sink.finish`; each picture is finished already."""
@@ -422,18 +379,18 @@ class PictureSink:
         """See `Sink.abandon`; finished pictures stay."""
 
 
-def _encoded(pixels: Pixels, file_format: str, metadata: PictureMetadata, options: dict[str, Any]) -> bytes:
+def _encoded(pixels: Pixels, picture_format: PictureFormat, metadata: PictureMetadata, options: dict[str, Any]) -> bytes:
     height, width, _ = pixels.shape
     values: NDArray[Any] = pixels
-    if metadata.alpha is not None and file_format in _FORMATS_WITH_ALPHA:
+    if metadata.alpha is not None and picture_format.alpha:
         alpha = resized(metadata.alpha, (width, height))
         alpha = in_sixteen_bits(alpha) if pixels.itemsize > 1 else in_eight_bits(alpha)
         values = np.concatenate([pixels, alpha[..., None]], axis=2)
     if pixels.itemsize > 1:
-        return encoded_png(values, **options) if file_format == "PNG" else encoded_tiff(values, **options)
+        module, _, function = picture_format.deep_writer.partition(":")
+        write: Callable[..., bytes] = getattr(importlib.import_module(module), function)
+        return write(values, **options)
     content = io.BytesIO()
-    Image.fromarray(values).save(content, format=file_format, **options)
+    with pillow_settings():
+        Image.fromarray(values).save(content, format=picture_format.name, **options)
     return content.getvalue()
-
-
-_FORMATS_WITH_ALPHA = ("PNG", "TIFF", "WEBP", "AVIF", "HEIF")

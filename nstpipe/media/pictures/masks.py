@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nstpipe.config.models import PICTURE_SUFFIXES, Region
 from nstpipe.errors import ItemError
 from nstpipe.media.detect import natural_key
 from nstpipe.media.frame import resized
 from nstpipe.media.pictures.files import read_picture
+from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
 from nstpipe.system.files import suggest_path
 
 
@@ -33,12 +33,12 @@ class Mask:
         return self.files[frame_index] if len(self.files) > 1 else self.files[0]
 
 
-def mask_of(region: Region, key: str, name: Path, frame_count: int, *, is_video: bool) -> Mask:
+def mask_of(given: Path, key: str, name: Path, frame_count: int, *, is_video: bool) -> Mask:
     """Find the masks of a region for one input.
 
     Args:
-        region: of a job.
-        key: where it stands in the YAML, such as ``regions[0]``.
+        given: The region's mask: a picture, or a folder of them.
+        key: The region's place in the YAML, such as ``regions[0]``.
         name: the input's path within its folder; its suffix does not matter.
         frame_count: of the input.
         is_video: whether a folder has one mask for each frame, or one for each picture.
@@ -46,25 +46,25 @@ def mask_of(region: Region, key: str, name: Path, frame_count: int, *, is_video:
     Raises:
         ItemError: a mask is missing, or there are more or fewer than frames.
     """
-    if not region.mask.is_dir():
-        if not region.mask.exists():
-            raise ItemError(f"{key}.mask: {region.mask} does not exist.", suggest_path(region.mask))
-        return Mask((region.mask,))
+    if not given.is_dir():
+        if not given.exists():
+            raise ItemError(f"{key}.mask: {given} does not exist.", suggest_path(given))
+        return Mask((given,))
     if is_video:
-        files = [path for path in region.mask.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES]
+        files = [path for path in given.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES]
         files.sort(key=lambda path: (natural_key(path.name), path.name))
         if len(files) != frame_count:
             raise ItemError(
-                f"{key}.mask: {region.mask} holds {len(files)} pictures, and {name.name} has {frame_count} frames.",
+                f"{key}.mask: {given} holds {len(files)} pictures, and {name.name} has {frame_count} frames.",
                 "Give one mask for each frame, or a single picture for all.",
             )
         return Mask(tuple(files))
     for suffix in PICTURE_SUFFIXES:
-        path = region.mask / name.with_suffix(suffix)
+        path = given / name.with_suffix(suffix)
         if path.is_file():
             return Mask((path,))
     raise ItemError(
-        f"{key}.mask: {region.mask} holds no mask for {name}.", f"Add {name.with_suffix('.png')} there, black for nowhere."
+        f"{key}.mask: {given} holds no mask for {name}.", f"Add {name.with_suffix('.png')} there, black for nowhere."
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import ExifTags, Image, PngImagePlugin
 
 from nstpipe.media.frame import PictureMetadata, Pixels, in_eight_bits, resized, working_size
-from nstpipe.media.pictures.formats import PILLOW_ERRORS
+from nstpipe.media.pictures.formats import PictureFormat
 from nstpipe.media.pictures.metadata import (
     LONGEST_IPTC_OF_JPEG,
     LONGEST_XMP_OF_JPEG,
@@ -23,6 +23,7 @@ from nstpipe.media.pictures.metadata import (
     iptc_segment,
     resized_exif,
 )
+from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened, pillow_settings
 
 XMP_TAG, IPTC_TAG = 700, 33723
 TIFF_LAYOUT_TAGS = frozenset(
@@ -46,80 +47,125 @@ class OutputMetadata:
     Attributes:
         options: of Pillow's ``save``.
         segments: of a JPEG, which Pillow does not write.
-        left_out: what the format does not take as it is, in words.
+        dropped: what the format cannot hold, in words.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
     segments: tuple[bytes, ...] = ()
-    left_out: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        more = len(self.left_out) - _MOST_NAMES
-        return ", ".join(self.left_out[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+        more = len(self.dropped) - _MOST_NAMES
+        return ", ".join(self.dropped[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 _MOST_NAMES = 8
 
 
-def kept_of(metadata: PictureMetadata, size_before: tuple[int, int], pixels: Pixels, file_format: str) -> OutputMetadata:
-    """What a format takes of an original's metadata, adapted to its new pixels.
+def kept_of(
+    metadata: PictureMetadata, size_before: tuple[int, int], pixels: Pixels, picture_format: PictureFormat
+) -> OutputMetadata:
+    """What a format can hold of an original's metadata, adapted to the new pixels.
 
     Args:
-        metadata: of the original.
-        size_before: its width and height in pixels.
-        pixels: of the result.
-        file_format: of the result, by Pillow's name.
+        metadata: Of the original.
+        size_before: Its width and height in pixels.
+        pixels: Of the result.
+        picture_format: Of the result.
     """
     size = pixels.shape[1], pixels.shape[0]
     xmp = adapted_xmp(metadata.xmp, size[0] / size_before[0], size[1] / size_before[1], size) if metadata.xmp else None
     block = resized_exif(metadata.exif, size, _thumbnail_of(pixels)) if metadata.exif else b""
-    exif: bytes | Image.Exif = block
-    options: dict[str, Any] = {}
-    segments: tuple[bytes, ...] = ()
-    left_out: list[str] = []
-    if file_format == "TIFF":
-        if block or metadata.iptc:
-            options["compression"] = "raw"  # libtiff, which compresses, cannot write GPS
-        exif = _tags_of_tiff(block, xmp, metadata.iptc)
-    elif file_format == "JPEG":
-        if xmp and len(xmp) > LONGEST_XMP_OF_JPEG and not metadata.xmp_extensions:
-            xmp, segments = extended_xmp(xmp)
-        else:
-            segments = metadata.xmp_extensions
-        if metadata.iptc and len(metadata.iptc) <= LONGEST_IPTC_OF_JPEG:
-            segments = (*segments, iptc_segment(metadata.iptc))
-        elif metadata.iptc:
-            left_out.append("IPTC")
-    if exif and not is_taken(file_format, {**options, "exif": exif}):
-        exif, names = largest_part(exif, lambda part: bool(part) and is_taken(file_format, {**options, "exif": part}))
-        left_out += names
+    place = _PLACES[picture_format.metadata_place](metadata, block, xmp)
+    name, exif, options, dropped = picture_format.name, place.exif, dict(place.options), list(place.dropped)
+    if exif and not is_taken(name, {**options, "exif": exif}):
+        exif, names = largest_part(exif, lambda part: bool(part) and is_taken(name, {**options, "exif": part}))
+        dropped += names
     wanted: dict[str, tuple[str, Any]] = {
         "exif": ("EXIF", exif),
         "icc_profile": ("its color profile", metadata.icc),
-        "xmp": ("XMP", xmp),
+        "xmp": ("XMP", place.xmp),
         "dpi": ("its resolution", metadata.dots_per_inch),
         "comment": ("its comment", metadata.comment),
-        "pnginfo": ("its texts", _texts_of_png(xmp, metadata.texts)),
+        "pnginfo": ("its texts", place.texts),
     }
-    for option, (name, value) in wanted.items():
-        if value and is_taken(file_format, {**options, option: value}):
+    for option, (what, value) in wanted.items():
+        if not value or what not in picture_format.carries:
+            continue
+        if is_taken(name, {**options, option: value}):
             options[option] = value
-        elif value:
-            left_out.append(name)
-    return OutputMetadata(options, segments, tuple(left_out))
+        else:
+            dropped.append(what)
+    return OutputMetadata(options, place.segments, tuple(dropped))
 
 
-def is_taken(file_format: str, options: Mapping[str, Any]) -> bool:
-    """Whether a format can be written with this beside the pixels, and is read again upright.
+@dataclass(frozen=True)
+class _Place:
+    """The metadata as a format wants it.
+
+    Attributes:
+        exif: The block, or the tags of a TIFF.
+        xmp: The packet for Pillow's option.
+        options: More of Pillow's options.
+        texts: The texts of a PNG.
+        segments: The segments of a JPEG.
+        dropped: What the format cannot hold, in words.
+    """
+
+    exif: bytes | Image.Exif
+    xmp: bytes | None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    texts: PngImagePlugin.PngInfo | None = None
+    segments: tuple[bytes, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
+def _in_options(_: PictureMetadata, exif: bytes, xmp: bytes | None) -> _Place:
+    return _Place(exif, xmp)
+
+
+def _in_tags(metadata: PictureMetadata, exif: bytes, xmp: bytes | None) -> _Place:
+    # libtiff, which compresses, cannot write GPS.
+    options = {"compression": "raw"} if exif or metadata.iptc else {}
+    return _Place(_tags_of_tiff(exif, xmp, metadata.iptc), xmp, options)
+
+
+def _in_texts(metadata: PictureMetadata, exif: bytes, xmp: bytes | None) -> _Place:
+    return _Place(exif, xmp, texts=_texts_of_png(xmp, metadata.texts))
+
+
+def _in_segments(metadata: PictureMetadata, exif: bytes, xmp: bytes | None) -> _Place:
+    segments, dropped = metadata.xmp_extensions, tuple[str, ...]()
+    if xmp and len(xmp) > LONGEST_XMP_OF_JPEG and not metadata.xmp_extensions:
+        xmp, segments = extended_xmp(xmp)
+    if metadata.iptc and len(metadata.iptc) <= LONGEST_IPTC_OF_JPEG:
+        segments = (*segments, iptc_segment(metadata.iptc))
+    elif metadata.iptc:
+        dropped = ("IPTC",)
+    return _Place(exif, xmp, segments=segments, dropped=dropped)
+
+
+_PLACES: dict[str, Callable[[PictureMetadata, bytes, bytes | None], _Place]] = {
+    "options": _in_options,
+    "tags": _in_tags,
+    "texts": _in_texts,
+    "segments": _in_segments,
+}
+"""How the metadata is arranged for each `PictureFormat.metadata_place`, out of the EXIF block and the XMP packet."""
+
+
+def is_taken(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether a format can be written with these options, and is read again upright.
 
     Args:
-        file_format: by Pillow's name.
-        options: of Pillow's ``save``.
+        name: Pillow's name of the format.
+        options: Of Pillow's ``save``.
     """
     content = io.BytesIO()
     try:
-        Image.new("RGB", _TRIAL_SIZE).save(content, format=file_format, **options)
-        with Image.open(content, formats=[file_format]) as image:
+        with pillow_settings():
+            Image.new("RGB", _TRIAL_SIZE).save(content, format=name, **options)
+        with opened(content, name) as image:
             upright = stored_orientation(image) == UPRIGHT
             image.load()
             return upright and image.size == _TRIAL_SIZE
@@ -249,7 +295,7 @@ def _texts_of_png(xmp: bytes | None, texts: Mapping[str, str]) -> PngImagePlugin
 def _thumbnail_of(pixels: Pixels) -> MakeThumbnail:
     def make(old: bytes) -> bytes | None:
         try:
-            with Image.open(io.BytesIO(old)) as image:
+            with opened(io.BytesIO(old)) as image:
                 longest = max(image.size)
         except PILLOW_ERRORS:
             return None

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from nstpipe.errors import ItemError
 from nstpipe.media.frame import Pixels
-from nstpipe.media.pictures.formats import PILLOW_ERRORS, opened
+from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened, pillow_settings
 
 _RIFF_HEAD_BYTES = 12
 
@@ -82,13 +83,6 @@ def gif_loops(path: Path) -> int:
         return 0
 
 
-def loop_option(plays: int, suffix: str) -> int:
-    """What ffmpeg is told, so that an animation is shown so often, 0 for ever; GIF's writer takes repeats, and -1 for none."""
-    if suffix != ".gif" or plays == 0:
-        return plays
-    return plays - 1 if plays > 1 else -1
-
-
 def animation_frames(path: Path, end_frame_index: int) -> Iterator[Pixels]:
     """The first frames of an animation, as they are shown; each is painted over the one before.
 
@@ -96,7 +90,9 @@ def animation_frames(path: Path, end_frame_index: int) -> Iterator[Pixels]:
         ItemError: one of them cannot be read.
     """
     try:
-        with opened(path) as image:
+        with pillow_settings():
+            image = Image.open(path, formats=["WEBP"])
+        with image:  # not within the settings, which would last as long as the caller takes for the frames
             for index in range(end_frame_index):
                 image.seek(index)
                 yield np.asarray(image.convert("RGB"))

@@ -1,43 +1,20 @@
-"""Videos as frames: decoded in display order, upright, with square pixels, in full-range RGB."""
+"""Reads a video as frames."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from fractions import Fraction
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
 
-import ffmpeg as graphs
-import numpy as np
-from numpy.typing import NDArray
-
-from nstpipe.errors import ItemError
 from nstpipe.media.frame import Frame, Pixels
 from nstpipe.media.video.animation import animation_frames
-from nstpipe.media.video.ffmpeg import LOCAL_ONLY, Process, filters, local
-from nstpipe.media.video.probe import (
-    ONE_THREAD,
-    VideoInfo,
-)
+from nstpipe.media.video.ffmpeg_frames import ffmpeg_frames
+from nstpipe.media.video.info import Reader, VideoInfo
 from nstpipe.media.video.sequence import numbered_pictures
-
-SEEKABLE_CONTAINERS = ("mov", "mp4", "matroska", "webm")
-"""Containers with an index; others are decoded from their beginning."""
-
-SEEK_LEAD = 300
-"""Frames by which a seek goes to an earlier place if the frame that was wanted does not come first: more than lie between most
-key frames, so that the decoder has all that it needs by then."""
-
-DEINTERLACING_LEAD = 2
-"""Frames decoded before the first one wanted: a line that is missing is made from the frames around."""
-
-HDR_WHITE_NITS = 203
-"""How bright the white of a page is in HDR (ITU-R BT.2408): what becomes the white of the standard picture."""
 
 
 class VideoSource:
-    """A video's frames, decoded one by one."""
+    """Reads the frames of a video one by one."""
 
     def __init__(self, info: VideoInfo) -> None:
         self.info = info
@@ -49,7 +26,7 @@ class VideoSource:
 
     @property
     def frame_count(self) -> int:
-        """Frames that the file holds."""
+        """How many frames the file holds."""
         return len(self.info.ticks)
 
     @property
@@ -59,145 +36,26 @@ class VideoSource:
 
     def read(self, first_frame_index: int, end_frame_index: int) -> Iterator[Frame]:
         """See `Source.read`."""
-        if self.info.reader == "ffmpeg":
-            yield from self._decoded(first_frame_index, end_frame_index)
-            return
-        if self.info.reader == "animation":
-            pictures: Iterator[Pixels] = islice(animation_frames(self.path, end_frame_index), first_frame_index, None)
-        else:
-            pictures = numbered_pictures(self.path, first_frame_index, end_frame_index)
-        for frame_index, pixels in enumerate(pictures, start=first_frame_index):
-            yield Frame(pixels, frame_index, self.info.ticks[frame_index] * self.info.time_base)
-
-    def _decoded(self, first_frame_index: int, end_frame_index: int) -> Iterator[Frame]:
-        info = self.info
-        skip, seek = self._seek(first_frame_index)
-        # Where something is wrong, several threads may give other frames each time.
-        stream = graphs.input(local(info.path), **LOCAL_ONLY, **seek, **(ONE_THREAD if info.loss else {}))
-        kind: np.dtype[Any]
-        pixel_format, kind = ("rgb48le", np.dtype(np.uint16)) if info.is_deep else ("rgb24", np.dtype(np.uint8))
-        video = _in_rgb(stream["V:0"], info).filter("format", pixel_format)
-        # passthrough: one picture out for each picture in, none doubled or dropped to keep a rate.
-        graph = graphs.output(video, "pipe:1", format="rawvideo", pix_fmt=pixel_format, fps_mode="passthrough")
-        # swscale gives 255 * 256 for white where it makes RGB of Y'CbCr with 16 bits.
-        white_is_lower = info.is_deep and info.hdr is None and not info.is_rgb
-        with Process(graph, info.path, stdout=True) as process:
-            for frame_index in range(first_frame_index - skip, end_frame_index):
-                pixels: Any = np.empty((info.height, info.width, 3), kind)
-                if not _filled(pixels, process.stdout):
-                    process.finish()
-                    raise process.failure(f"only {frame_index} of {self.frame_count} frames decoded")
-                if frame_index >= first_frame_index:
-                    if white_is_lower:
-                        pixels = np.minimum(pixels.astype(np.uint32) * 257 // 256, 65535).astype(np.uint16)
-                    yield Frame(pixels, frame_index, info.ticks[frame_index] * info.time_base)
-            if end_frame_index == self.frame_count and process.stdout.read(1):
-                raise process.failure(f"more than the {self.frame_count} frames that were planned")
-
-    def _seek(self, first_frame_index: int) -> tuple[int, dict[str, object]]:
-        """How many frames before the first one will be decoded and thrown away, and ffmpeg's options to get there."""
-        lead = DEINTERLACING_LEAD if self.info.interlaced else 0
-        seekable = not self.info.loss and not set(SEEKABLE_CONTAINERS).isdisjoint(self.info.container.split(","))
-        for skip in (lead, SEEK_LEAD):
-            if not seekable or first_frame_index <= skip:
-                break
-            seek = self._to(first_frame_index - skip)
-            if self._comes_first(first_frame_index - skip, seek):
-                return skip, seek
-        return first_frame_index, {}
-
-    def _to(self, frame_index: int) -> dict[str, object]:
-        """The options that lead to a frame, if the file allows it."""
-        # ffmpeg goes to the key frame before and drops what is earlier than the time: half-way between two frames is
-        # safe from rounding. The time counts from zero, not from the file's own start, as ffmpeg's default would.
-        return {"ss": f"{float(self._half_way_to(frame_index)):.6f}", "seek_timestamp": 1}
-
-    def _half_way_to(self, frame_index: int) -> Fraction:
-        ticks = self.info.ticks
-        return Fraction(ticks[frame_index - 1] + ticks[frame_index], 2) * self.info.time_base
-
-    def _comes_first(self, frame_index: int, seek: dict[str, object]) -> bool:
-        """Whether a frame is the first one that is decoded after a seek to it.
-
-        It is not where it follows a key frame in the file and precedes it on the screen (open groups of pictures, as x265
-        makes them), or where the picture is renewed strip by strip: the decoder goes on with the first frame that it has all
-        of, and those before it are missing without a word.
-        """
-        stream = graphs.input(local(self.path), **LOCAL_ONLY, **seek)["V:0"]
-        once: dict[str, object] = {"frames:v": 1, "fps_mode": "passthrough", "enc_time_base": "1:1000000"}
-        # As text: what is wanted of the frame is its time, which counts from the seek's.
-        graph = graphs.output(stream, "pipe:1", format="framecrc", **once)
-        with Process(graph, self.path, stdout=True) as process:
-            rows = [line.split(b",") for line in process.stdout.read().splitlines() if not line.startswith(b"#")]
-        if not rows:
-            return False
-        # The frame before would be as far below zero as this one is above.
-        after_seek = self.info.ticks[frame_index] * self.info.time_base - self._half_way_to(frame_index)
-        to_next = after_seek
-        if frame_index + 1 < self.frame_count:
-            to_next = (self.info.ticks[frame_index + 1] - self.info.ticks[frame_index]) * self.info.time_base / 2
-        return abs(Fraction(int(rows[0][2]), 1000000) - after_seek) < min(after_seek, to_next)
+        yield from _FRAMES_OF[self.info.reader](self.info, first_frame_index, end_frame_index)
 
 
-def _in_rgb(video: Any, info: VideoInfo) -> Any:
-    """The filters from a decoded stream to full-range R'G'B' at its size with square pixels."""
-    # ffmpeg turns the picture upright by itself, before these.
-    if info.interlaced:
-        # One picture a frame, at the frame's own time; what is not interlaced within it stays as it is.
-        video = video.filter("bwdif", mode="send_frame", deint="interlaced")
-    if info.hdr is not None:
-        video = _tone_mapped(video, info)
-    # The matrix is given, for swscale takes BT.601 where none is tagged.
-    return video.filter(
-        "scale",
-        info.width,
-        info.height,
-        flags="bicubic+accurate_rnd+full_chroma_int",
-        in_color_matrix=info.matrix,
-        in_range="full" if info.full_range or info.hdr else "limited",
-        out_range="full",
-    )
+def _animation(info: VideoInfo, first_frame_index: int, end_frame_index: int) -> Iterator[Frame]:
+    pictures = islice(animation_frames(info.path, end_frame_index), first_frame_index, None)
+    return _timed(info, pictures, first_frame_index)
 
 
-def check_readable(info: VideoInfo) -> None:
-    """See that this machine can read a video; others may be done all the same.
-
-    Raises:
-        ItemError: it is HDR, and this ffmpeg lacks what makes a standard picture of it.
-    """
-    if info.hdr is not None and "zscale" not in filters():
-        raise ItemError(
-            f"{info.path} is in {info.hdr}; to make a standard picture of it, ffmpeg needs its filter zscale, but has none.",
-            "Put an ffmpeg built with libzimg first on the PATH, or none: then the package imageio-ffmpeg's is taken.",
-        )
+def _sequence(info: VideoInfo, first_frame_index: int, end_frame_index: int) -> Iterator[Frame]:
+    return _timed(info, numbered_pictures(info.path, first_frame_index, end_frame_index), first_frame_index)
 
 
-def _tone_mapped(video: Any, info: VideoInfo) -> Any:
-    """HDR to the light, the curve and the primaries of BT.709."""
-    tagged = {
-        "transferin": info.transfer,
-        "matrixin": {"bt2020nc": "2020_ncl", "bt709": "709", "smpte170m": "170m"}[info.matrix],
-        "primariesin": {"bt709": "709", "smpte432": "smpte432"}.get(info.primaries or "", "2020"),
-        "rangein": "full" if info.full_range else "limited",
-    }
-    return (
-        video.filter("zscale", transfer="linear", npl=HDR_WHITE_NITS, **tagged)
-        .filter("format", "gbrpf32le")
-        .filter("zscale", primaries="709")
-        .filter("tonemap", tonemap="mobius", desat=0)
-        .filter("zscale", transfer="709", range="full")
-        .filter("format", "gbrp16le")
-    )
+def _timed(info: VideoInfo, pictures: Iterator[Pixels], first_frame_index: int) -> Iterator[Frame]:
+    for frame_index, pixels in enumerate(pictures, start=first_frame_index):
+        yield Frame(pixels, frame_index, info.ticks[frame_index] * info.time_base)
 
 
-def _filled(pixels: NDArray[Any], pipe: IO[bytes]) -> bool:
-    """Fill an array from a pipe; False if the pipe ends before."""
-    # What Python calls a buffered pipe has `readinto`, which its type does not say.
-    room = memoryview(pixels.data).cast("B")
-    place = 0
-    while place < len(room):
-        count: int = pipe.readinto(room[place:])  # type: ignore[attr-defined]
-        if not count:
-            return False
-        place += count
-    return True
+_FRAMES_OF: dict[Reader, Callable[[VideoInfo, int, int], Iterator[Frame]]] = {
+    Reader.FFMPEG: ffmpeg_frames,
+    Reader.ANIMATION: _animation,
+    Reader.SEQUENCE: _sequence,
+}
+"""What decodes the frames from the first one up to, not including, the end."""

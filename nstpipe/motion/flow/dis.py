@@ -28,7 +28,7 @@ MEDIAN_PIXELS, REFINEMENT_ROUNDS = 5, 10
 
 
 def dis_flow(picture: Pixels, other: Pixels, at_least: tuple[int, int]) -> Floats:
-    """Dense inverse search (Kroeger et al. 2016), the medium preset, sharpened at edges; a `Flow`."""
+    """Dense inverse search (Kroeger et al. 2016), the medium preset, sharpened at edges; a `FlowMethod`."""
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     height, width, _ = picture.shape
     wide, high = max(width, at_least[0]), max(height, at_least[1])

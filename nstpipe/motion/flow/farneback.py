@@ -15,7 +15,7 @@ FARNEBACK_NEIGHBORHOOD_PIXELS, FARNEBACK_SIGMA = 7, 1.5
 
 
 def farneback_flow(picture: Pixels, other: Pixels, _at_least: tuple[int, int]) -> Floats:
-    """Polynomial expansion (Farnebäck 2003); a `Flow`. Calls much of a grainy still picture moving."""
+    """Polynomial expansion (Farnebäck 2003); a `FlowMethod`. Calls much of a grainy still picture moving."""
     flow: Floats = cv2.calcOpticalFlowFarneback(
         gray_levels(picture),
         gray_levels(other),

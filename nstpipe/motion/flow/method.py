@@ -1,9 +1,8 @@
-"""What a method of optical flow is."""
+"""The interface of optical flow, and the size of the pictures it is computed between."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -14,34 +13,48 @@ from nstpipe.media.frame import Pixels, in_eight_bits, resized
 Floats = NDArray[np.float32]
 
 
-Flow = Callable[[Pixels, Pixels, tuple[int, int]], Floats]
-"""From one picture to another, both height x width x 3, uint8, RGB: for each pixel of the first, how far right and down
-the same thing is in the second, in pixels; height x width x 2, float32. Width and height are those to look at it in, at least,
-where a method is better at that."""
+class FlowMethod(Protocol):
+    """Computes the optical flow from one picture to another."""
+
+    def __call__(self, picture: Pixels, other: Pixels, at_least: tuple[int, int], /) -> Floats:
+        """The displacement of each pixel of `picture`.
+
+        Two calls with the same pictures give the same flow.
+
+        Args:
+            picture: height x width x 3, uint8, RGB. Any size from 1 x 1 on is allowed.
+            other: A picture of the same shape.
+            at_least: Width and height in pixels; the longer side is 32 or more, as the shortest one of a job. A method that
+                is more accurate on larger pictures may enlarge them to it.
+
+        Returns:
+            height x width x 2, float32, finite: for each pixel of `picture`, how far to the right and how far down the same
+            thing is in `other`, in pixels.
+        """
 
 
 DETAIL = 2
-"""Flow is found in pictures so many times larger than the motion that is wanted, where the original is that large. On ten
-sequences whose flow is known, that halves the visible pixels whose flow is wrong by 0.1, 0.3 or 1 pixels."""
+"""Flow is computed between pictures that are this many times larger than the motion, if the original is that large. On ten
+sequences with known flow, this halves the number of visible pixels whose flow is wrong by 0.1, 0.3 or 1 pixels."""
 
 
 LONGEST_SIDE_PIXELS = 2048
-"""Of the pictures between which flow is found, unless the motion itself is wanted larger. It takes 0.6 GB at this side, and
-2 GB at twice it."""
+"""The longest side of the pictures that flow is computed between, unless the motion itself is larger. Flow takes 0.6 GB at
+this side, and 2 GB at twice this side."""
 
 
 def flow_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Width and height in which flow is best looked at, for motion of a width and height."""
+    """The width and height at which flow is computed for motion of a width and height."""
     times = max(1.0, min(DETAIL, LONGEST_SIDE_PIXELS / max(size)))
     return round(times * size[0]), round(times * size[1])
 
 
 def for_flow(pixels: NDArray[Any], size: tuple[int, int]) -> Pixels:
-    """As much of a picture as flow looks at, uint8.
+    """A picture at the size at which flow is computed, uint8.
 
     Args:
         pixels: height x width x 3, uint8 or uint16, RGB.
-        size: width and height of the motion wanted.
+        size: Width and height of the motion.
     """
     height, width, _ = pixels.shape
     largest = flow_size(size)
@@ -51,5 +64,5 @@ def for_flow(pixels: NDArray[Any], size: tuple[int, int]) -> Pixels:
 
 
 def gray_levels(picture: Pixels) -> NDArray[np.uint8]:
-    """A picture's luminance, height x width."""
+    """The luminance of a picture, height x width, uint8."""
     return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)  # type: ignore[return-value]

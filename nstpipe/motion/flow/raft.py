@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nstpipe.errors import MachineError
 from nstpipe.media.frame import Pixels, resized
-from nstpipe.motion.flow.method import Floats, Flow
+from nstpipe.motion.flow.method import Floats, FlowMethod
 from nstpipe.system.devices import choose_device
 from nstpipe.system.files import suggest_path
 
@@ -33,8 +33,8 @@ _SMALL_MODEL_CHANNELS = 32
 
 
 @functools.lru_cache(maxsize=2)
-def raft_flow(path: Path | None, device: str) -> Flow:
-    """RAFT as a `Flow`.
+def raft_flow(path: Path | None, device: str) -> FlowMethod:
+    """RAFT as a `FlowMethod`.
 
     Args:
         path: of a state dict of torchvision's raft_large or raft_small; None for torchvision's own of raft_large, which

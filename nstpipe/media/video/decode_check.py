@@ -1,0 +1,105 @@
+"""Decodes a whole video once, to see which of its frames decode and what of it is damaged."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
+from itertools import pairwise
+from statistics import median_low
+from typing import Any
+
+import ffmpeg as graphs
+
+from nstpipe.errors import ItemError
+from nstpipe.media.video.ffmpeg import LOCAL_ONLY, Process, local
+from nstpipe.media.video.info import DecodeCheck, MissingFrames, Reader, VideoInfo
+
+DECODE_CHECK_VERSION = 2
+"""Part of the journal's key of a check: raised when the same video gives another result."""
+
+ONE_THREAD: dict[str, Any] = {"threads": 1}
+"""Options of ffmpeg for a damaged video: with several threads, each run may give other frames."""
+
+
+def decode_check(info: VideoInfo, on_frame: Callable[[int], None] = lambda _: None) -> DecodeCheck:
+    """Decode all of a video, by the program that will decode it again, to see what it gives and what is wrong with it.
+
+    Takes as long as playing it at full speed.
+
+    Args:
+        info: what a probe found.
+        on_frame: told how many frames were decoded; ends the decoding by raising something.
+    """
+    if info.reader is not Reader.FFMPEG:
+        return DecodeCheck(None, "")
+    # Several threads may give other frames each time where something is wrong.
+    ticks, complaints = _decoded(info, ONE_THREAD if info.loss else {}, on_frame)
+    if info.loss is None and (ticks != info.ticks or complaints):
+        ticks, complaints = _decoded(info, ONE_THREAD, on_frame)
+    return DecodeCheck(None if ticks == info.ticks else ticks, complaints)
+
+
+def _decoded(info: VideoInfo, options: dict[str, Any], on_frame: Callable[[int], None]) -> tuple[tuple[int, ...], str]:
+    source = graphs.input(local(info.path), **LOCAL_ONLY, **options)
+    time_base = f"{info.time_base.numerator}/{info.time_base.denominator}"
+    # One line a frame, with its time; wrapped, because nobody reads its pixels.
+    graph = graphs.output(
+        source["V:0"], "pipe:1", format="framecrc", vcodec="wrapped_avframe", fps_mode="passthrough", enc_time_base=time_base
+    ).global_args("-copyts")
+    ticks: list[int] = []
+    with Process(graph, info.path, stdout=True, loglevel="error") as process:
+        for line in process.stdout:
+            if not line.startswith(b"#"):
+                ticks.append(int(line.split(b",")[2]))
+                on_frame(len(ticks))
+        try:
+            process.finish()
+        except ItemError:
+            if not ticks:
+                raise
+        return tuple(sorted(ticks)), process.messages()
+
+
+GAP_STEPS = 1.5
+"""A frame lasts longer than so many of the usual steps only where one is missing, if the decoder has complained too."""
+
+
+def apply_decode_check(info: VideoInfo, found: DecodeCheck) -> VideoInfo:
+    """What a video holds, after all of it was decoded: its frames are those that decode, and its loss is known.
+
+    Raises:
+        ItemError: nothing of it decodes.
+    """
+    ticks = info.ticks if found.ticks is None else found.ticks
+    if not ticks:
+        raise ItemError(f"{info.path} has a video stream, but no frame of it can be decoded.")
+    loss = info.loss
+    said = found.complaints.splitlines()[-1] if found.complaints else ""
+    if len(ticks) < len(info.ticks):
+        missing = sorted(set(info.ticks).difference(ticks)) or [ticks[-1]]
+        more = len(info.ticks) - len(ticks)
+        reason = loss.reason if loss is not None else f"they cannot be decoded ({said or 'the decoder does not say why'})"
+        before = loss.frames if loss is not None else 0
+        time = missing[0] * info.time_base if loss is None else min(loss.time, missing[0] * info.time_base)
+        loss = MissingFrames(time, None if before is None else before + more, reason)
+    elif loss is None and said:
+        loss = _loss_in_times(ticks, info.time_base, said)
+    return dataclasses.replace(info, ticks=ticks, loss=loss, complaint="" if loss is not None else said)
+
+
+_CUT_SHORT = ("ended prematurely", "partial file", "runcated")
+"""What ffmpeg says of a file that ends too early."""
+
+
+def _loss_in_times(ticks: Sequence[int], time_base: Fraction, said: str) -> MissingFrames | None:
+    steps = [later - earlier for earlier, later in pairwise(ticks)]
+    usual = median_low(steps) if steps else 0
+    gaps: Iterable[tuple[int, int]] = ((tick, step) for tick, step in zip(ticks, steps, strict=False))
+    wide = [(tick, step) for tick, step in gaps if step > GAP_STEPS * usual]
+    if wide:
+        frames = sum(round(step / usual) - 1 for _, step in wide)
+        return MissingFrames((wide[0][0] + usual) * time_base, frames, f"the decoder said: {said}")
+    if any(words in said for words in _CUT_SHORT):
+        return MissingFrames((ticks[-1] + usual) * time_base, None, f"the decoder said: {said}")
+    return None

@@ -1,0 +1,116 @@
+"""Tries to encode a result before the long work, so that a setting that cannot work fails at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from nstpipe.errors import ItemError
+from nstpipe.media.frame import Frame
+from nstpipe.media.video.containers import container_of
+from nstpipe.media.video.encode import VideoSink, numbers_of
+from nstpipe.media.video.encoding import EncodeSettings, codec_of
+from nstpipe.media.video.info import VideoInfo
+from nstpipe.media.video.sequence import check_free
+from nstpipe.system.files import is_numbered
+
+TRIAL_FRAMES = 2
+TRIAL_SECONDS = 1.0
+
+
+def try_output(
+    folder: Path,
+    path: Path,
+    info: VideoInfo,
+    size: tuple[int, int],
+    encode: EncodeSettings,
+    *,
+    copy_audio: bool,
+    keep_metadata: bool,
+) -> None:
+    """Check that a result can be written; see `try_encode`.
+
+    Args:
+        folder: Where the trial is written.
+        path: The result.
+        info: The original.
+        size: Width and height of the stylized frames, in pixels.
+        encode: The codec and the quality.
+        copy_audio: Whether the result carries the sound.
+        keep_metadata: Whether the result carries the tags and the chapters.
+
+    Raises:
+        ItemError: It cannot be written.
+    """
+    if is_numbered(path):
+        check_free(path, numbers_of(info, len(info.ticks)))
+        return
+    try_encode(folder, path.suffix, info, size, encode, copy_audio=copy_audio, keep_metadata=keep_metadata)
+
+
+def try_encode(
+    folder: Path,
+    suffix: str,
+    info: VideoInfo,
+    size: tuple[int, int],
+    encode: EncodeSettings,
+    *,
+    copy_audio: bool,
+    keep_metadata: bool,
+) -> None:
+    """Encode two gray frames and a second of the original's sound.
+
+    Args:
+        folder: Where the trial is written; it is deleted afterwards.
+        suffix: Of the result's name; it decides the container.
+        info: The original.
+        size: Width and height of the stylized frames, in pixels.
+        encode: The codec and the quality.
+        copy_audio: Whether the result carries the sound.
+        keep_metadata: Whether the result carries the tags and the chapters.
+
+    Raises:
+        ItemError: The codec, the container and the sound do not go together, or ffmpeg lacks the encoder.
+    """
+    path = folder / f".trial_encode{suffix}"
+    _check_shortest_frame(info, path)
+    short = dataclasses.replace(info, ticks=info.ticks[:TRIAL_FRAMES])
+    width, height = size
+    gray = np.full((height, width, 3), 128, np.uint8)
+    try:
+        with VideoSink(
+            path,
+            short,
+            size,
+            encode,
+            copy_audio=copy_audio,
+            keep_metadata=keep_metadata,
+            frame_count=len(short.ticks),
+            seconds_of_sound=TRIAL_SECONDS,
+        ) as sink:
+            for frame_index in range(len(short.ticks)):
+                sink.write(gray + np.uint8(40 * frame_index), Frame(gray, frame_index))
+            sink.finish()
+    except ItemError as error:
+        codec = codec_of(encode, container_of(path))
+        raise ItemError(
+            f"{info.path} could not be encoded as {suffix} with {codec} (a trial of {TRIAL_FRAMES} frames): "
+            + error.problem.removeprefix(f"{path}: "),
+            "Choose another codec, another suffix for output, or `audio: none`.",
+        ) from error
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _check_shortest_frame(info: VideoInfo, path: Path) -> None:
+    limit = container_of(path).shortest_frame
+    shortest = min((later - earlier for earlier, later in pairwise(info.ticks)), default=0) * info.time_base
+    if limit is not None and 0 < shortest < limit:
+        raise ItemError(
+            f"{info.path} shows a frame for {float(shortest):.4f} s; players show no frame of a {path.suffix} for less than "
+            f"{float(limit):.2f} s.",
+            "Choose another suffix for output, such as .webp or .mp4.",
+        )

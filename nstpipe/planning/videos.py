@@ -1,0 +1,94 @@
+"""What planning asks of a video: what it holds, where it is cut, and whether its result can be encoded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+from nstpipe.config import Job
+from nstpipe.journal.journal import Journal
+from nstpipe.media.frame import Pixels, in_eight_bits
+from nstpipe.media.video.decode import VideoSource
+from nstpipe.media.video.decode_check import DECODE_CHECK_VERSION, apply_decode_check, decode_check
+from nstpipe.media.video.ffmpeg_frames import check_readable
+from nstpipe.media.video.info import DecodeCheck, VideoInfo
+from nstpipe.media.video.probe import probe_header
+from nstpipe.media.video.trial import try_output
+from nstpipe.motion.shots import DETECTOR_VERSION, shot_starts
+
+LARGEST_RATE_DENOMINATOR = 1001
+"""Of the common rates: 30000/1001 and its kin."""
+
+OnShare = Callable[[float], None]
+"""Called with the share of a video that has been decoded, 0 to 1."""
+
+
+def rate_of(job: Job) -> Fraction:
+    """Frames a second of numbered pictures; a decimal such as 29.97 is not held exactly by a float."""
+    return Fraction(job.rate).limit_denominator(LARGEST_RATE_DENOMINATOR)
+
+
+def open_video(path: Path, rate: Fraction) -> VideoInfo:
+    """Read the header of a video and see that its frames can be decoded.
+
+    Args:
+        path: of the video, or the pattern of numbered pictures.
+        rate: frames a second of numbered pictures.
+
+    Raises:
+        ItemError: it is no video that FFmpeg can decode.
+    """
+    video = probe_header(path, rate)
+    check_readable(video)
+    return video
+
+
+def decoded(video: VideoInfo, sha256: str, journal: Journal, on_share: OnShare) -> VideoInfo:
+    """Say what a video really holds: all its frames are decoded once, and the journal keeps what was found.
+
+    Args:
+        video: as its header describes it.
+        sha256: of its content.
+        journal: keeps the result.
+        on_share: called at each frame.
+    """
+
+    def on_frames(frames: int) -> None:
+        on_share(min(frames / max(len(video.ticks), 1), 1.0))
+
+    kept = journal.cached(f"survey/{DECODE_CHECK_VERSION}", sha256, lambda: decode_check(video, on_frames).as_json())
+    return apply_decode_check(video, DecodeCheck.from_json(kept))
+
+
+def shots_of(video: VideoInfo, sha256: str, journal: Journal, on_share: OnShare) -> tuple[int, ...]:
+    """Find the frames that begin a shot, from 0; the journal keeps them. See `decoded` for the arguments."""
+    found = journal.cached(f"shots/{DETECTOR_VERSION}", sha256, lambda: json.dumps(_detected_shots(video, on_share)))
+    return tuple(json.loads(found))
+
+
+def _detected_shots(video: VideoInfo, on_share: OnShare) -> tuple[int, ...]:
+    def frames() -> Iterator[Pixels]:
+        for frame_index, frame in enumerate(VideoSource(video).read(0, len(video.ticks))):
+            on_share(frame_index / len(video.ticks))
+            yield in_eight_bits(frame.pixels)
+
+    return shot_starts(frames(), video.average_rate)
+
+
+def try_encoding(job: Job, output: Path, video: VideoInfo, size: tuple[int, int], trials: Path) -> None:
+    """Encode a few frames, to see that the codec, container and sound of a result go together.
+
+    Args:
+        job: whose settings hold.
+        output: the path that the result would have.
+        video: the original.
+        size: width and height of the result in pixels.
+        trials: a folder for the trial.
+
+    Raises:
+        ItemError: they do not go together.
+    """
+    copy_audio, keep_metadata = job.audio == "copy", job.metadata == "keep"
+    try_output(trials, output, video, size, job.encode, copy_audio=copy_audio, keep_metadata=keep_metadata)

@@ -1,0 +1,38 @@
+"""Runs tasks one after the other in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from nstpipe.config import Pipeline
+from nstpipe.events import Emit
+from nstpipe.running.executor import Function, OnKilled, Result, Task
+from nstpipe.system.stop import Stop
+
+
+class InProcess:
+    """An executor for a single worker that needs no isolation. Each task may use all threads of this process."""
+
+    @classmethod
+    def for_pipeline(cls, pipeline: Pipeline, workers: int, *, isolated: bool) -> InProcess | None:
+        """Return the executor for a single worker, unless it must be isolated."""
+        return cls() if workers == 1 and not isolated else None
+
+    def execute(
+        self,
+        function: Function[Task, Result],
+        tasks: Sequence[Task],
+        *,
+        emit: Emit,
+        stop: Stop,
+        on_killed: OnKilled,
+        is_ready: Callable[[Task], bool],
+    ) -> Iterator[Result]:
+        """Yield the results in the order of the tasks; see `Executor.execute`.
+
+        In this order each task is ready when its turn comes, so that `is_ready` is not asked.
+        """
+        for task in tasks:
+            if stop.should_stop():
+                return
+            yield function(task, emit, stop)

@@ -1,0 +1,138 @@
+"""How a run ends: its result and its exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nstpipe.errors import (
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_SOME_FAILED,
+    EXIT_STOPPED,
+    EXIT_TERMINATED,
+    InputError,
+    OutputError,
+)
+from nstpipe.events import ItemFailed, OutputDone, RunFinished
+from nstpipe.planning.outputs import Output
+from nstpipe.planning.plan import Plan
+from nstpipe.system.stop import StopReason
+
+_EXIT_CODES = {
+    StopReason.INTERRUPTED: EXIT_INTERRUPTED,
+    StopReason.TERMINATED: EXIT_TERMINATED,
+    StopReason.TIME: EXIT_STOPPED,
+    StopReason.FAILURE: EXIT_SOME_FAILED,
+    StopReason.NO_OUTPUT: OutputError.exit_code,
+}
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The result of a run.
+
+    Attributes:
+        exit_code: 0 if all is done, 2 if the run finished but some inputs failed, 75 if it stopped in time with work left, 130
+            or 143 if a signal stopped it.
+        outputs: Outputs made in this run.
+        already_done: Outputs that an earlier run had finished.
+        failures: Pictures and videos that failed, with the reasons.
+        seconds: Duration of the run.
+        stopped: Why the run ended before all was done; None if it did not.
+    """
+
+    exit_code: int
+    outputs: tuple[OutputDone, ...]
+    already_done: tuple[Path, ...]
+    failures: tuple[ItemFailed, ...]
+    seconds: float
+    stopped: StopReason | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run has achieved when its work ends.
+
+    Attributes:
+        made: Outputs made in this run.
+        already_done: Outputs that an earlier run had finished.
+        failures: Pictures and videos that failed.
+        left: Outputs that this run has neither made nor tried in vain.
+        stopped: Why the run ended before all was done; None if it did not.
+    """
+
+    made: tuple[OutputDone, ...]
+    already_done: tuple[Path, ...]
+    failures: tuple[ItemFailed, ...]
+    left: tuple[Output, ...]
+    stopped: StopReason | None
+
+    @classmethod
+    def of(
+        cls,
+        plan: Plan,
+        todo: Sequence[Output],
+        made: Sequence[OutputDone],
+        failures: Sequence[ItemFailed],
+        reason: StopReason | None,
+    ) -> Outcome:
+        """Compare what was planned with what was made.
+
+        Args:
+            plan: All outputs; empty if the run was stopped before they were known.
+            todo: The outputs that this run was to make.
+            made: The outputs that it has made.
+            failures: What has failed.
+            reason: Why the run was asked to stop, if it was.
+        """
+        ended = {done.output for done in made} | {failure.output for failure in failures}
+        left = tuple(output for output in todo if str(output.path) not in ended)
+        return cls(
+            made=tuple(made),
+            already_done=tuple(output.path for output in plan.outputs if output.is_done),
+            failures=tuple(failures),
+            left=left,
+            # A run that was asked to stop when all was done has not been stopped.
+            stopped=reason if left or not plan.outputs else None,
+        )
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of a run that ends in this way.
+
+        Raises:
+            InputError: The run came to its end, and all of its inputs failed.
+        """
+        if self.stopped is not None:
+            return _EXIT_CODES[self.stopped]
+        if self.failures and not self.made and not self.already_done:
+            raise InputError("nothing could be made of the inputs.", "See the reasons above.")
+        return EXIT_SOME_FAILED if self.failures else EXIT_DONE
+
+    def as_event(self, seconds: float, report: str) -> RunFinished:
+        """Return the event that ends the run.
+
+        Args:
+            seconds: Duration of the run.
+            report: Path of the report; empty if there is none.
+        """
+        return RunFinished(
+            exit_code=self.exit_code,
+            outputs_made=len(self.made),
+            outputs_already_done=len(self.already_done),
+            items_failed=len(self.failures),
+            seconds=seconds,
+            outputs_left=len(self.left),
+            stopped=self.stopped.value if self.stopped is not None else "",
+            report=report,
+        )
+
+    def as_result(self, seconds: float) -> RunResult:
+        """Return the result for the caller of the run.
+
+        Args:
+            seconds: Duration of the run.
+        """
+        return RunResult(self.exit_code, self.made, self.already_done, self.failures, seconds, self.stopped)

@@ -1,0 +1,126 @@
+"""Makes outputs: runs their clips, and writes each output when its clips are done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nstpipe.config import Pipeline
+from nstpipe.errors import OutputError
+from nstpipe.events import Event, ItemFailed, Noticed, TriedAgain
+from nstpipe.journal.frames import DamagedFramesError
+from nstpipe.journal.journal import Journal
+from nstpipe.painting.clip import ClipResult, run_clip
+from nstpipe.painting.encode import finish_output
+from nstpipe.painting.task import ClipTask, RunSettings
+from nstpipe.planning.outputs import Output
+from nstpipe.planning.plan import Plan
+from nstpipe.running.executor import Executor
+from nstpipe.running.kills import Kills
+from nstpipe.running.recorder import Recorder
+from nstpipe.running.schedule import Schedule, stamp_of, tasks_of
+from nstpipe.running.stored_frames import StoredFrames
+from nstpipe.system.stop import Stop, Stopped, StopReason
+
+
+class OutputMaker:
+    """Makes outputs of a plan. It also deletes stored frames that no output needs any more.
+
+    Args:
+        pipeline: The settings of the run.
+        plan: All outputs of the run.
+        journal: Names the outputs of jobs that are not part of the run.
+        recorder: Records what happens.
+        stop: Asks the run to end.
+        executor: Runs the clips.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, plan: Plan, journal: Journal, recorder: Recorder, stop: Stop, executor: Executor
+    ) -> None:
+        self._pipeline = pipeline
+        self._recorder = recorder
+        self._stop = stop
+        self._executor = executor
+        self._kills = Kills()
+        self._outdated = {output.path: stamp_of(output.path) for output in plan.outputs if not output.is_done}
+        self._frames = StoredFrames(pipeline.work, plan, journal)
+        for output in plan.outputs:
+            if output.is_done:
+                self._frames.release(output)  # an earlier run was killed before it could
+
+    def make(self, outputs: Sequence[Output], *, fail_fast: bool) -> None:
+        """Make outputs, until all are made or failed, or the run is asked to stop.
+
+        Args:
+            outputs: The outputs to make.
+            fail_fast: Whether to stop at the first failure.
+        """
+        while outputs:
+            outputs = self._make_once(outputs, fail_fast=fail_fast)
+
+    def _make_once(self, outputs: Sequence[Output], *, fail_fast: bool) -> list[Output]:
+        """Stylize all clips, and finish each output after its last clip.
+
+        Returns:
+            Outputs whose stored frames were damaged. They must be made again.
+        """
+        settings = RunSettings.of(self._pipeline)
+        schedule = Schedule(task for output in outputs for task in tasks_of(output, settings, self._outdated))
+        again: list[Output] = []
+        failed_outputs: set[Path] = set()
+        for result in self._executor.execute(
+            run_clip,
+            schedule.tasks,
+            emit=self._emit_of_clip,
+            stop=self._stop,
+            on_killed=self._after_kill,
+            is_ready=schedule.is_ready,
+        ):
+            task, output = result.task, result.task.output
+            schedule.end(task)
+            if result.error is not None:
+                self._recorder.give_up(result.error)
+            elif result.failure is not None:
+                if output.path not in failed_outputs:
+                    failed_outputs.add(output.path)
+                    self._recorder.fail(result.failure, output)
+                self._recorder.clip_failed(task, result.failure.reason)
+            elif not result.stopped:
+                self._recorder.clip_done(task)
+                if schedule.completes_output(task) and not self._finish(output):
+                    again.append(output)
+            if fail_fast and self._recorder.failures:
+                self._stop.ask(StopReason.FAILURE)
+        return again if self._stop.reason is None else []
+
+    def _emit_of_clip(self, event: Event) -> None:
+        self._kills.observe(event)
+        self._recorder.emit(event)
+
+    def _after_kill(self, task: ClipTask, exit_code: int, /) -> ClipResult | None:
+        decision = self._kills.after(task, exit_code)
+        if isinstance(decision, TriedAgain):
+            self._recorder.emit(decision)
+            return None
+        return decision
+
+    def _finish(self, output: Output) -> bool:
+        """Write an output from its frames; return False if some frames were damaged and must be made again."""
+        try:
+            done = finish_output(output, self._pipeline.work, self._recorder.emit, self._stop)
+            if isinstance(done, ItemFailed):
+                self._recorder.fail(done, output)
+                return True
+            self._recorder.output_done(done, output)
+        except Stopped:
+            return True
+        except DamagedFramesError as error:
+            self._recorder.emit(Noticed(job=output.job.name, message=error.problem))
+            return False
+        except OutputError as error:
+            self._recorder.give_up(error)
+            return True
+        self._frames.release(output)
+        self._recorder.emit(done)
+        return True

@@ -1,0 +1,166 @@
+"""Prepares a run: chooses the outputs to make, and says what will be done before the work begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from nstpipe.config import Job, Pipeline
+from nstpipe.errors import ItemError
+from nstpipe.events import ItemFailed, JobPlanned, Noticed
+from nstpipe.journal.journal import Journal
+from nstpipe.media.video.info import VideoInfo
+from nstpipe.media.video.streams import dropped_streams
+from nstpipe.planning.inputs import ignored_settings
+from nstpipe.planning.inspect import missing_frames_of
+from nstpipe.planning.outputs import Output, failed
+from nstpipe.planning.plan import Plan
+from nstpipe.planning.resources import frames_done, worker_count
+from nstpipe.planning.videos import try_encoding
+from nstpipe.running.recorder import Recorder
+from nstpipe.running.stored_frames import check_room
+from nstpipe.system.files import ensure_writable
+
+
+def tell_ignored(pipeline: Pipeline, journal: Journal, recorder: Recorder) -> None:
+    """Tell what the journal and the settings hold that has no effect."""
+    for message in journal.notices:
+        recorder.emit(Noticed(job=pipeline.jobs[0].name, message=message))
+    for job in pipeline.jobs:
+        for message in ignored_settings(job):
+            recorder.emit(Noticed(job=job.name, message=message))
+
+
+def choose_outputs(plan: Plan, pipeline: Pipeline, recorder: Recorder, *, retry_failed: bool) -> list[Output]:
+    """Return the outputs to make, and record as failed those that are known to fail.
+
+    Args:
+        plan: All outputs of the run.
+        pipeline: The settings of the run.
+        recorder: Takes the failures.
+        retry_failed: Whether to try inputs again that failed before and have not changed since.
+
+    Raises:
+        OutputError: The folder of an output cannot be written to.
+    """
+    wanted = [output for output in plan.outputs if not output.is_done]
+    for folder in {output.path.parent for output in wanted}:
+        ensure_writable(folder)
+    if not retry_failed:
+        for output in wanted:
+            if output.failed_before is not None:
+                recorder.fail(_failed_before(output))
+        wanted = [output for output in wanted if output.failed_before is None]
+    todo = []
+    for output in wanted:
+        failure = _encode_failure(pipeline, output)
+        if failure is None:
+            todo.append(output)
+        else:
+            recorder.fail(failure)
+    return todo
+
+
+def announce(plan: Plan, todo: Sequence[Output], pipeline: Pipeline, recorder: Recorder) -> None:
+    """Record and tell what the run will do.
+
+    Raises:
+        DiskFullError: The stored frames do not fit on the disk.
+    """
+    check_room(todo, pipeline)
+    recorder.plan(todo, [_job_planned(job, plan, todo, pipeline) for job in pipeline.jobs])
+    # Every run says that frames of a damaged video are missing, although those that decode are done.
+    to_do = {output.path for output in todo}
+    for output in plan.outputs:
+        if output.is_done or output.path in to_do:
+            for failure in missing_frames_of(output):
+                recorder.fail(failure)
+    for output in todo:
+        for notice in _notices_of(output):
+            recorder.emit(notice)
+
+
+def _failed_before(output: Output) -> ItemFailed:
+    """Return the failure of an output that failed in an earlier run and is not tried again."""
+    record = output.failed_before
+    assert record is not None
+    return ItemFailed(
+        job=output.job.name,
+        path=str(output.found.file.path),
+        reason=record.reason,
+        next_step="It failed so before, and nothing has changed since; --retry-failed tries it again.",
+        output=str(output.path),
+        attempts=record.attempts,
+        tried_now=False,
+    )
+
+
+def _encode_failure(pipeline: Pipeline, output: Output) -> ItemFailed | None:
+    """Try the codec, container and sound of a video that will be encoded; return the failure, or None if it can be."""
+    if output.found.video is None:
+        return None
+    try:
+        try_encoding(output.job, output.path, output.found.video, output.size, pipeline.work)
+    except ItemError as error:
+        return failed(output.job, output.found.file.path, error, output)
+    return None
+
+
+def _job_planned(job: Job, plan: Plan, todo: Sequence[Output], pipeline: Pipeline) -> JobPlanned:
+    """Return the event that says how much work a job is.
+
+    Args:
+        job: The job.
+        plan: All outputs of the run.
+        todo: The outputs that the run will make.
+        pipeline: The settings of the run.
+    """
+    outputs = [output for output in plan.outputs if output.job.name == job.name]
+    to_do = {output.path for output in todo}
+    frames_left = work_left = clips_left = 0
+    for output in todo:
+        if output.job.name != job.name:
+            continue
+        for clip in output.clips:
+            done = frames_done(pipeline.work, clip) if output.found.video is not None else 0
+            frames_left += clip.frame_count - done
+            clips_left += (
+                done < clip.frame_count and output.linked_output not in to_do
+            )  # a linked picture waits for the one before it
+            work_left += output.most_evaluations(clip, done) * output.size[0] * output.size[1]
+    return JobPlanned(
+        job=job.name,
+        outputs=len(outputs),
+        outputs_done=sum(output.is_done for output in outputs),
+        frames=sum(output.found.frame_count for output in outputs),
+        frames_left=frames_left,
+        work_left=work_left,
+        workers=max(1, min(worker_count(pipeline), clips_left)),
+    )
+
+
+def _notices_of(output: Output) -> Iterator[Noticed]:
+    """Yield what the user should know about an input before the work begins."""
+    video = output.found.video
+    if video is not None:
+        yield from (Noticed(job=output.job.name, message=message) for message in _video_notices(output, video))
+    if len(output.clips) > 1:
+        at = ", ".join(str(clip.first_frame_index) for clip in output.clips[1:])
+        yield Noticed(
+            job=output.job.name, message=f"{output.found.file.path.name} has {len(output.clips)} shots; cuts at frame {at}"
+        )
+
+
+def _video_notices(output: Output, video: VideoInfo) -> Iterator[str]:
+    name = video.path.name
+    if not video.color.matrix_is_tagged:
+        matrix = {"bt709": "BT.709", "smpte170m": "BT.601"}.get(video.color.matrix, video.color.matrix)
+        yield f"{name} does not say its color matrix; {matrix} is taken, as players do at its size"
+    if video.interlaced:
+        yield f"{name} is interlaced; each frame becomes one whole picture (bwdif)"
+    if video.color.hdr is not None:
+        mastering = f" ({video.color.mastering})" if video.color.mastering else ""
+        yield f"{name} is in {video.color.hdr}{mastering}; it is brought to the range of a standard picture in BT.709"
+    if video.complaint:
+        yield f"{name} has errors, though no frame is missing; some may look damaged. The decoder said: {video.complaint}"
+    for sentence in dropped_streams(video, output.path, copy_audio=output.job.audio == "copy"):
+        yield f"{name}: {sentence}"

@@ -1,0 +1,116 @@
+"""Records what happens in a run: in the log, in the journal, and for the listener."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from nstpipe.errors import OutputError
+from nstpipe.events import ClipStarted, Emit, Event, FrameDone, ItemFailed, JobPlanned, OutputDone, TriedAgain
+from nstpipe.journal.journal import Journal
+from nstpipe.journal.log import RunLog
+from nstpipe.painting.task import ClipTask
+from nstpipe.planning.outputs import Output, is_unchanged
+from nstpipe.system.stop import Stop, StopReason
+
+
+class Recorder:
+    """Records the events and failures of one run. Only the process that holds the work folder's lock has one.
+
+    Args:
+        journal: The journal of the work folder.
+        log: The log of the run.
+        run: The name of the run.
+        stop: Asked to stop if nothing can be written any more.
+        on_event: Called with each event after it was recorded.
+
+    Attributes:
+        made: Outputs made so far.
+        failures: Failures so far.
+        error: The first error that kept something from being written; None if there was none.
+    """
+
+    def __init__(self, journal: Journal, log: RunLog, run: str, stop: Stop, on_event: Emit) -> None:
+        self._journal = journal
+        self._log = log
+        self._run = run
+        self._stop = stop
+        self._on_event = on_event
+        self._outputs: dict[tuple[str, str], Output] = {}
+        self._clip_ends: dict[tuple[str, str, int], int] = {}
+        self.made: list[OutputDone] = []
+        self.failures: list[ItemFailed] = []
+        self.error: OutputError | None = None
+
+    def plan(self, outputs: Sequence[Output], jobs: Sequence[JobPlanned]) -> None:
+        """Record the outputs that the run will make, to which events of clips will refer, and tell of the jobs."""
+        self._outputs = {(output.job.name, str(output.found.file.path)): output for output in outputs}
+        for output in outputs:
+            bounds = [(clip.first_frame_index, clip.end_frame_index) for clip in output.clips]
+            self._journal.record_plan(
+                output.path, output.job.name, output.found.file.path, output.fingerprint, output.fingerprint_inputs, bounds
+            )
+        self._journal.plan_run(self._run, jobs)
+        for job in jobs:
+            self.emit(job)
+
+    def emit(self, event: Event) -> None:
+        """Record an event, then pass it to the listener."""
+        self._log(event)
+        try:
+            self._record(event)
+        except OutputError as error:
+            self.give_up(error)
+        self._on_event(event)
+
+    def _record(self, event: Event) -> None:
+        if isinstance(event, FrameDone) and event.is_final:
+            end = self._clip_ends[event.job, event.path, event.first_frame_index]
+            self._journal.record_frame(self._run, event, end)
+        elif isinstance(event, ClipStarted):
+            self._clip_ends[event.job, event.path, event.first_frame_index] = event.end_frame_index
+            output = self._outputs[event.job, event.path].path
+            self._journal.record_start(self._run, output, event.first_frame_index, event.next_frame_index)
+        elif isinstance(event, TriedAgain) and event.first_frame_index is not None:
+            output, first = self._outputs[event.job, event.path].path, event.first_frame_index
+            self._journal.record_attempt(output, first, event.reason, self._log.place, given_up=False)
+
+    def fail(self, failure: ItemFailed, output: Output | None = None) -> None:
+        """Record a failure.
+
+        Args:
+            failure: What failed, and why.
+            output: The output that was tried; None if trying is so cheap that the next run shall do it unasked.
+        """
+        if output is not None and output.failed_before is not None:
+            failure = replace(failure, attempts=output.failed_before.attempts + failure.attempts)
+        self.failures.append(failure)
+        self.emit(failure)
+        if failure.tried_now:
+            # A failure of an input that has changed since says nothing about what was planned.
+            tried = output if output is not None and is_unchanged(output.found) else None
+            fingerprint, inputs = (tried.fingerprint, tried.fingerprint_inputs) if tried is not None else ("", {})
+            self._journal.record_failure(failure, fingerprint, inputs, self._log.place)
+
+    def clip_done(self, task: ClipTask) -> None:
+        """Record that all frames of a clip are done."""
+        self._journal.record_clip(task.output.path, task.clip.first_frame_index)
+
+    def clip_failed(self, task: ClipTask, reason: str) -> None:
+        """Record that a clip has failed for good."""
+        first = task.clip.first_frame_index
+        self._journal.record_attempt(task.output.path, first, reason, self._log.place, given_up=True)
+
+    def output_done(self, done: OutputDone, output: Output) -> None:
+        """Record a finished output. The listener is told later, by `emit`.
+
+        Raises:
+            OutputError: The output cannot be recorded.
+        """
+        self._journal.record_done(done, output.fingerprint_inputs)
+        self.made.append(done)
+
+    def give_up(self, error: OutputError) -> None:
+        """Stop the run, because results cannot be written. Frames under way are finished."""
+        self.error = self.error or error
+        self._stop.ask(StopReason.NO_OUTPUT)

@@ -1,0 +1,51 @@
+"""The program of a worker process, which `worker_processes` starts. It imports little, so that it starts fast."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import signal
+import threading
+from typing import IO, Any
+
+from nstpipe.system.stop import Stop, StopReason
+
+
+def serve() -> None:
+    """Run as a worker process: read tasks until the parent ends."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # a service manager signals every process; the parent decides
+    commands, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not mix with the answers
+    function, deadline = pickle.load(commands)
+    stop = Stop(deadline)
+    tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(commands, tasks, stop), daemon=True).start()
+    while True:
+        task = tasks.get()
+        try:
+            answer = "result", function(task, lambda event: _send(answers, ("event", event)), stop)
+        except Exception as error:
+            answer = "error", error
+        _send(answers, answer)
+
+
+def _receive(commands: IO[bytes], tasks: queue.SimpleQueue[Any], stop: Stop) -> None:
+    try:
+        while True:
+            command = pickle.load(commands)
+            if isinstance(command, StopReason):
+                stop.ask(command)
+            else:
+                tasks.put(command)
+    except Exception:
+        os._exit(0)  # the parent is gone, and a new run may already work on the same files
+
+
+def _send(answers: IO[bytes], answer: tuple[str, Any]) -> None:
+    try:
+        pickle.dump(answer, answers)
+        answers.flush()
+    except BrokenPipeError:
+        os._exit(0)

@@ -1,0 +1,176 @@
+"""What every executor promises, also the one that docs/extending/executor.md shows how to write."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from nstpipe.config import load_pipeline
+from nstpipe.errors import OutputError
+from nstpipe.events import Event, Noticed
+from nstpipe.running.executor import Executor
+from nstpipe.running.executors import EXECUTORS, executor_for
+from nstpipe.running.in_process import InProcess
+from nstpipe.running.worker_processes import WorkerProcesses
+from nstpipe.system.stop import Stop, StopReason
+from tests.making import make_picture, write_pipeline
+from tests.making_examples import example_of
+from tests.running.tasks import die, die_once, double, execute, refuse, take_a_moment, until_stopped
+
+ThreadPool = example_of("extending/executor.md").ThreadPool
+
+CASES: dict[str, tuple[Executor, int, bool]] = {
+    "in process": (InProcess(), 1, False),
+    "a worker": (WorkerProcesses(1), 1, True),
+    "two workers": (WorkerProcesses(2), 2, True),
+    "threads, from the document": (ThreadPool(2), 2, False),
+}
+"""An executor, the tasks that it runs at the same time, and whether it runs them in other processes."""
+
+EVERY = pytest.mark.parametrize(("executor", "at_once", "isolates"), CASES.values(), ids=CASES.keys())
+ISOLATING = pytest.mark.parametrize(
+    "executor", [executor for executor, _, isolates in CASES.values() if isolates], ids=lambda executor: type(executor).__name__
+)
+UNIX = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+
+
+def test_every_executor_of_the_table_is_tried_here() -> None:
+    assert {type(executor) for executor, _, _ in CASES.values()} == {*EXECUTORS, ThreadPool}
+
+
+@pytest.mark.parametrize(
+    ("workers", "isolated", "expected"), [(1, False, InProcess), (1, True, WorkerProcesses), (2, False, WorkerProcesses)]
+)
+def test_the_settings_choose_the_executor(tmp_path: Path, workers: int, isolated: bool, expected: type[Executor]) -> None:
+    make_picture(tmp_path / "a.png")
+    pipeline = load_pipeline(write_pipeline(tmp_path, {"name": "one", "input": "a.png", "output": "b.png"}, workers=workers))
+    assert type(executor_for(pipeline, isolated=isolated)) is expected
+
+
+@EVERY
+def test_every_task_gives_one_result_and_every_event_arrives(executor: Executor, at_once: int, isolates: bool) -> None:
+    events: list[tuple[Event, threading.Thread]] = []
+
+    def emit(event: Event) -> None:
+        events.append((event, threading.current_thread()))
+
+    results = list(execute(executor, double, [1, 2, 3, 4], emit=emit))
+    assert sorted(result for result, _ in results) == [2, 4, 6, 8]
+    assert sorted(event.message for event, _ in events if isinstance(event, Noticed)) == ["1", "2", "3", "4"]
+    assert {thread for _, thread in events} == {threading.current_thread()}
+    assert {process != os.getpid() for _, process in results} == {isolates}
+
+
+@EVERY
+def test_no_task_gives_no_result(executor: Executor, at_once: int, isolates: bool) -> None:
+    assert list(execute(executor, double, [])) == []
+
+
+@EVERY
+def test_an_executor_can_be_used_again(executor: Executor, at_once: int, isolates: bool) -> None:
+    for _ in range(2):
+        assert [result for result, _ in execute(executor, double, [1])] == [2]
+
+
+@EVERY
+def test_no_more_tasks_are_begun_than_can_run_at_once(executor: Executor, at_once: int, isolates: bool) -> None:
+    begun: list[Event] = []
+    results = execute(executor, take_a_moment, [1, 2, 3, 4, 5, 6], emit=begun.append)
+    next(results)
+    assert len(begun) <= at_once
+    assert len(list(results)) == 5
+
+
+@EVERY
+def test_a_task_begins_only_when_it_is_ready(executor: Executor, at_once: int, isolates: bool) -> None:
+    done: list[int] = []
+    story: list[str] = []
+
+    def is_ready(task: int) -> bool:
+        return task in (1, 4) or task - 1 in done
+
+    def emit(event: Event) -> None:
+        assert isinstance(event, Noticed)
+        story.append(f"begin {event.message}")
+
+    for result in execute(executor, take_a_moment, [1, 2, 3, 4, 5], emit=emit, is_ready=is_ready):
+        done.append(result)
+        story.append(f"end {result}")
+    assert sorted(done) == [1, 2, 3, 4, 5]
+    for task in (2, 3, 5):
+        assert story.index(f"end {task - 1}") < story.index(f"begin {task}")
+
+
+@EVERY
+def test_an_error_arrives_as_it_was_raised(executor: Executor, at_once: int, isolates: bool) -> None:
+    with pytest.raises(OutputError, match="disk is full") as caught:
+        list(execute(executor, refuse, ["disk"]))
+    assert caught.value.next_step == "Empty it."
+
+
+@EVERY
+def test_a_stop_reaches_the_tasks_and_no_further_one_begins(executor: Executor, at_once: int, isolates: bool) -> None:
+    stop, begun = Stop(), []
+
+    def ask(event: Event) -> None:
+        begun.append(event)
+        stop.ask(StopReason.TERMINATED)
+
+    assert set(execute(executor, until_stopped, ["a", "b", "c", "d"], stop=stop, emit=ask)) == {"TERMINATED"}
+    assert 1 <= len(begun) <= at_once
+
+
+@EVERY
+def test_nothing_begins_after_a_stop(executor: Executor, at_once: int, isolates: bool) -> None:
+    stop, events = Stop(), list[Event]()
+    stop.ask(StopReason.INTERRUPTED)
+    assert list(execute(executor, double, [1, 2], stop=stop, emit=events.append)) == []
+    assert events == []
+
+
+@EVERY
+def test_a_deadline_reaches_the_tasks(executor: Executor, at_once: int, isolates: bool) -> None:
+    assert set(execute(executor, until_stopped, ["a"], stop=Stop(time.time() + 1.5))) == {"TIME"}
+
+
+@EVERY
+def test_the_caller_may_leave_off(executor: Executor, at_once: int, isolates: bool) -> None:
+    results = execute(executor, take_a_moment, [1, 2, 3, 4, 5, 6])
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert list(results) == []
+
+
+@UNIX
+@ISOLATING
+def test_a_killed_task_is_tried_again_and_the_others_lose_nothing(executor: Executor, tmp_path: Path) -> None:
+    killed: list[tuple[Path, int]] = []
+    (tmp_path / "other").touch()
+
+    def again(task: Path, exit_code: int, /) -> None:
+        killed.append((task, exit_code))
+
+    tasks = [tmp_path / "dies once", tmp_path / "other"]
+    assert sorted(execute(executor, die_once, tasks, on_killed=again)) == ["dies once", "other"]
+    assert killed == [(tmp_path / "dies once", -signal.SIGKILL)]
+
+
+@UNIX
+@ISOLATING
+def test_a_killed_task_can_end_with_a_result(executor: Executor) -> None:
+    def give_up(task: str, exit_code: int, /) -> str:
+        return f"gave up {task}"
+
+    assert sorted(execute(executor, die, ["die", "live", "on"], on_killed=give_up)) == ["gave up die", "live", "on"]
+
+
+def test_results_come_one_by_one_in_process() -> None:
+    done: list[int] = []
+    results = execute(InProcess(), lambda task, emit, stop: done.append(task), [1, 2, 3])
+    next(results)
+    assert done == [1]
