@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from nstpipe import __version__
+from nstpipe import __version__, api
 from nstpipe.cli import exit_code
 from nstpipe.config import load_pipeline
 from nstpipe.journal.journal import Journal
@@ -38,8 +38,8 @@ Command = Callable[..., Said]
 
 
 @pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command in this process, as `nstpipe` would."""
+def real_command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command as `nstpipe` would: what is painted, a process of its own paints."""
 
     def call(*arguments: object) -> Said:
         code = exit_code([str(argument) for argument in arguments])
@@ -50,23 +50,31 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
     return call
 
 
+@pytest.fixture
+def command(real_command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs a command, and paints in this process, which has imported torch already."""
+    run = api.run
+    monkeypatch.setattr(api, "run", lambda *given, **options: run(*given, **{**options, "isolated": False}))
+    return real_command
+
+
 def a_picture(folder: Path, **job: object) -> Path:
     make_picture(folder / "in" / "picture.jpg")
     return write_pipeline(folder, {"name": "one", "input": "in", "output": "out", **job})
 
 
-def test_run_says_what_it_made(tmp_path: Path, command: Command) -> None:
-    said = command("run", a_picture(tmp_path))
+def test_run_says_what_it_made(tmp_path: Path, real_command: Command) -> None:
+    said = real_command("run", a_picture(tmp_path))
     assert said.code == 0
     assert "one: 1 of 1 frames to do, 0 of 1 outputs done" in said.out
     assert "1 made, 0 done before, 0 failed" in said.out
     assert "\x1b" not in said.out, "control characters belong on terminals only"
-    again = command("run", tmp_path / "pipeline.yaml")
+    again = real_command("run", tmp_path / "pipeline.yaml")
     assert (again.code, "Nothing to do: all 1 outputs are done already." in again.out) == (0, True)
 
 
-def test_run_as_json_gives_one_event_a_line(tmp_path: Path, command: Command) -> None:
-    said = command("run", a_picture(tmp_path), "--json")
+def test_run_as_json_gives_one_event_a_line(tmp_path: Path, real_command: Command) -> None:
+    said = real_command("run", a_picture(tmp_path), "--json")
     events = [event for line in said.out.splitlines() if (event := json.loads(line))["event"] != "FrameProgressed"]
     assert [event["event"] for event in events] == ["JobPlanned", "ClipStarted", "FrameDone", "OutputDone", "RunFinished"]
     assert all(event["at"] > 1.7e9 for event in events)
@@ -362,7 +370,6 @@ def test_status_before_during_and_after_a_run(tmp_path: Path, command: Command) 
 
 def test_status_and_report_follow_the_file_where_it_has_changed(tmp_path: Path, command: Command) -> None:
     """Another name of the job, a picture gone, another one new, another folder for the results."""
-    from nstpipe import api
 
     def counted(path: Path) -> tuple[int, int, int, int, int]:
         [job] = api.status(path).jobs
@@ -393,7 +400,6 @@ def test_status_and_report_follow_the_file_where_it_has_changed(tmp_path: Path, 
 
 
 def test_what_one_job_has_made_is_not_done_by_the_next_one_that_reads_it(tmp_path: Path) -> None:
-    from nstpipe import api
 
     make_picture(tmp_path / "in.png")
     pipeline = write_pipeline(
@@ -414,7 +420,6 @@ def test_a_mended_painting_is_no_failure_any_more(tmp_path: Path, command: Comma
     assert f"failed: {tmp_path / 'in'}: style.images[0]: {style}" in command("status", pipeline).out
     style.write_bytes(whole)
     assert command("run", pipeline).code == 0
-    from nstpipe import api
 
     found = api.status(pipeline)
     assert (found.failures, found.jobs[0].failed, found.jobs[0].done) == ({}, 0, 1)
@@ -423,7 +428,6 @@ def test_a_mended_painting_is_no_failure_any_more(tmp_path: Path, command: Comma
 def test_status_while_a_run_goes_on(tmp_path: Path, command: Command) -> None:
     make_video(tmp_path / "in.mp4", frames=5)
     pipeline = write_pipeline(tmp_path, {"name": "film", "input": "in.mp4", "output": "out/film.mp4"})
-    from nstpipe import api
     from nstpipe.events import Event, FrameDone
 
     seen: list[api.Status] = []
@@ -445,15 +449,15 @@ def test_status_while_a_run_goes_on(tmp_path: Path, command: Command) -> None:
     assert frames == [("film", 0, frame_index) for frame_index in range(5)]
 
 
-def test_fail_fast_stops_at_the_first_failure(tmp_path: Path, command: Command) -> None:
+def test_fail_fast_stops_at_the_first_failure(tmp_path: Path, real_command: Command) -> None:
     pipeline = a_picture(tmp_path)
     whole = (tmp_path / "in" / "picture.jpg").read_bytes()
     (tmp_path / "in" / "a_cut.jpg").write_bytes(whole[: len(whole) // 2])
-    said = command("run", pipeline, "--fail-fast")
+    said = real_command("run", pipeline, "--fail-fast")
     assert said.code == 2
     assert "--fail-fast" in said.out
     assert not (tmp_path / "out" / "picture.jpg").exists()
-    assert command("run", pipeline).code == 2
+    assert real_command("run", pipeline).code == 2
     assert (tmp_path / "out" / "picture.jpg").exists()
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import Browser, Page
 
 import nstpipe
 from nstpipe.cli import exit_code
@@ -23,7 +26,6 @@ from nstpipe.report import page as report_page
 from nstpipe.report.data import gather
 from nstpipe.report.page import as_html
 from nstpipe.running.outcome import RunResult
-from tests.browser import Page, opened_browser
 from tests.making import make_picture, make_video, write_pipeline
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&amp;{{7*7}}.png"
@@ -51,12 +53,6 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunResult, li
     events: list[Event] = []
     result = nstpipe.run(a_night(folder), on_event=events.append)
     return folder / ".nstpipe" / "report.html", result, events
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with opened_browser(tmp_path_factory.mktemp("profile")) as page:
-        yield page
 
 
 class Elements(HTMLParser):
@@ -262,56 +258,70 @@ def test_a_thumbnail_is_upright_in_its_own_colors_and_on_white(tmp_path: Path) -
     assert (_small_picture(tmp_path / "deep.png") == 128).all()
 
 
+@contextmanager
+def shown(browser: Browser, report: Path, *, width: int, height: int, **preferences: Any) -> Iterator[Page]:
+    """The report in a window as wide as a phone or a desktop, for somebody with these preferences."""
+    with browser.new_page(viewport={"width": width, "height": height}, is_mobile=width < 600, **preferences) as page:
+        page.goto(report.absolute().as_uri())
+        yield page
+
+
 WIDE_AND_NARROW = [pytest.param(390, 844, id="phone"), pytest.param(1280, 900, id="desktop")]
 
 
 @pytest.mark.parametrize(("width", "height"), WIDE_AND_NARROW)
 def test_a_browser_shows_it_whole_and_asks_nobody(
-    night: tuple[Path, RunResult, list[Event]], browser: Page, tmp_path: Path, width: int, height: int
+    night: tuple[Path, RunResult, list[Event]], browser: Browser, tmp_path: Path, width: int, height: int
 ) -> None:
-    browser.requested.clear()
-    browser.complaints.clear()
-    browser.open(night[0], width=width, height=height)
-    assert browser.value("document.documentElement.scrollWidth") == width
-    beyond = "[...document.body.querySelectorAll('*')].filter(e => !e.closest('.window, .frames, pre, svg')"
-    assert (
-        browser.value(f"{beyond} && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))") == []
-    )
-    decoded = "Promise.all([...document.images].map(i => i.decode().then(() => i.naturalWidth > 0)))"
-    assert browser.value(decoded) == [True] * 9
-    others = [url for url in browser.requested if not url.startswith(("data:", night[0].absolute().as_uri()))]
-    assert others == []
-    assert browser.complaints == []
-    browser.screenshot(tmp_path / "report.png")
+    requested, complaints = [], []
+    with browser.new_page(viewport={"width": width, "height": height}, is_mobile=width < 600) as page:
+        page.on("request", lambda request: requested.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
+        address = night[0].absolute().as_uri()
+        page.goto(address)
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        beyond = "[...document.body.querySelectorAll('*')].filter(e => !e.closest('.window, .frames, pre, svg')"
+        cut_off = f"{beyond} && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"
+        assert page.evaluate(cut_off) == []
+        decoded = "Promise.all([...document.images].map(i => i.decode().then(() => i.naturalWidth > 0)))"
+        assert page.evaluate(decoded) == [True] * 9
+        assert address in requested
+        assert [url for url in requested if not url.startswith(("data:", address))] == []
+        assert complaints == []
+        page.screenshot(path=tmp_path / "report.png", full_page=True)
     seen = Image.open(tmp_path / "report.png")
     assert (seen.width, seen.height > height) == (width, True)
 
 
-def test_the_slider_works_by_keyboard_and_says_so(night: tuple[Path, RunResult, list[Event]], browser: Page) -> None:
-    browser.open(night[0], width=390, height=844)
+def test_the_slider_works_by_keyboard_and_says_so(night: tuple[Path, RunResult, list[Event]], browser: Browser) -> None:
     cut = "getComputedStyle(document.querySelector('.frames')).getPropertyValue('--cut')"
-    browser.value("document.querySelector('.frames input').focus()")
-    browser.press("Home")
-    assert browser.value(cut) == "0%"
-    browser.press("ArrowRight")
-    assert browser.value(cut) == "1%"
-    browser.press("End")
-    assert browser.value(cut) == "100%"
-    assert browser.value("getComputedStyle(document.querySelector('.frames .after')).clipPath") == "inset(0px 0px 0px 100%)"
-    named = "[...document.querySelectorAll('input, button, svg, img')].every(e => e.ariaLabel || e.alt || e.textContent.trim())"
-    assert browser.value(named) is True
+    with shown(browser, night[0], width=390, height=844) as page:
+        page.focus(".frames input")
+        page.keyboard.press("Home")
+        assert page.evaluate(cut) == "0%"
+        page.keyboard.press("ArrowRight")
+        assert page.evaluate(cut) == "1%"
+        page.keyboard.press("End")
+        assert page.evaluate(cut) == "100%"
+        clipped = "getComputedStyle(document.querySelector('.frames .after')).clipPath"
+        assert page.evaluate(clipped) == "inset(0px 0px 0px 100%)"
+        elements = "[...document.querySelectorAll('input, button, svg, img')]"
+        assert page.evaluate(f"{elements}.every(e => e.ariaLabel || e.alt || e.textContent.trim())") is True
 
 
-def test_nothing_moves_for_those_who_asked_for_stillness(night: tuple[Path, RunResult, list[Event]], browser: Page) -> None:
+def test_nothing_moves_for_those_who_asked_for_stillness(night: tuple[Path, RunResult, list[Event]], browser: Browser) -> None:
     playing = "getComputedStyle(document.querySelector('.window img')).animationPlayState"
-    browser.open(night[0], width=1280, height=900)
-    assert browser.value(playing) == "running"
-    browser.value("document.querySelector('.loop button').click()")
-    assert browser.value(playing) == "paused"
-    browser.open(night[0], width=1280, height=900, media={"prefers-reduced-motion": "reduce"})
-    assert browser.value(playing) == "paused"
-    browser.value("document.querySelector('.loop button').click()")
-    assert browser.value(playing) == "running"
+    press = "document.querySelector('.loop button').click()"
+    with shown(browser, night[0], width=1280, height=900) as page:
+        assert page.evaluate(playing) == "running"
+        page.evaluate(press)
+        assert page.evaluate(playing) == "paused"
+    with shown(browser, night[0], width=1280, height=900, reduced_motion="reduce") as page:
+        assert page.evaluate(playing) == "paused"
+        page.evaluate(press)
+        assert page.evaluate(playing) == "running"
 
 
 CONTRAST = """
@@ -342,12 +352,12 @@ CONTRAST = """
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_by_day_and_by_night(night: tuple[Path, RunResult, list[Event]], browser: Page, scheme: str) -> None:
-    browser.open(night[0], width=1280, height=900, media={"prefers-color-scheme": scheme})
-    dark = browser.value("getComputedStyle(document.body).backgroundColor")
-    assert (dark == "rgb(20, 22, 27)") is (scheme == "dark")
-    # WCAG 2.2, 1.4.3: at least 4.5 to 1.
-    assert 4.5 <= browser.value(CONTRAST) <= 21
+def test_text_stands_out_by_day_and_by_night(night: tuple[Path, RunResult, list[Event]], browser: Browser, scheme: str) -> None:
+    with shown(browser, night[0], width=1280, height=900, color_scheme=scheme) as page:
+        dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (dark == "rgb(20, 22, 27)") is (scheme == "dark")
+        # WCAG 2.2, 1.4.3: at least 4.5 to 1.
+        assert 4.5 <= page.evaluate(CONTRAST) <= 21
 
 
 def test_its_template_is_part_of_the_package() -> None:
