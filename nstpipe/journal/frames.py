@@ -37,7 +37,7 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def stored_bytes(frames: int, size: tuple[int, int], bits: int = 8, history: int = 1) -> int:
-    """How much room a clip's frames and states take, about.
+    """Return about how many bytes the frames and states of a clip take on disk.
 
     Args:
         frames: of the clip.
@@ -62,7 +62,7 @@ class DamagedFramesError(TransientError):
 
 @dataclass(frozen=True, eq=False)
 class Gap:
-    """Frames that are missing, one after the other.
+    """A run of frames that are missing.
 
     Attributes:
         first_frame_index: the first one that is missing.
@@ -78,7 +78,7 @@ class Gap:
 
 
 class FrameStore:
-    """A folder with one file a finished frame, and a few float32 states; each ends with a checksum of all before it.
+    """A folder with one file for each finished frame, and a few float32 states. Each file ends with a checksum.
 
     A state is a finished frame before rounding: from the 8-bit picture a long clip would darken. Frames are not
     compressed: PNG makes a painted frame a quarter smaller, and takes ten times as long as writing it as it is.
@@ -133,7 +133,7 @@ class FrameStore:
         return state if state is not None and state.dtype == np.float32 else None
 
     def save(self, frame_index: int, pixels: Pixels, state: NDArray[np.float32]) -> None:
-        """Keep a finished frame, then its state; states that are no longer needed are removed.
+        """Store a finished frame, then its state, and delete states that are no longer needed.
 
         Raises:
             OutputError: they cannot be written; a DiskFullError if there is no room.
@@ -146,7 +146,7 @@ class FrameStore:
             self._state(old).unlink(missing_ok=True)
 
     def frames(self, first_frame_index: int, end_frame_index: int) -> Iterator[Pixels]:
-        """The finished frames from the first one up to, not including, the end.
+        """Yield the finished frames from the first index up to, but not including, the end.
 
         Raises:
             DamagedFramesError: one of them is missing or damaged; what is damaged is removed, so that it is made again.
@@ -200,15 +200,15 @@ def _read(path: Path) -> NDArray[Any] | None:
 
 
 def frames_folder(work: Path, fingerprint: str) -> Path:
-    """Where the frames of clips with this fingerprint wait; without one, the folder of all these folders."""
+    """Return the folder of the frames of clips with this fingerprint; with an empty one, the parent of all these folders."""
     return work / "clips" / fingerprint[:20]
 
 
 def frame_store(work: Path, fingerprint: str, history: int = 1) -> FrameStore:
-    """Where the finished frames of a clip with this fingerprint wait for the others."""
+    """Return the store of the finished frames of a clip with this fingerprint."""
     return FrameStore(frames_folder(work, fingerprint), history)
 
 
 def pass_store(work: Path, fingerprint: str, history: int, number: int) -> FrameStore:
-    """Where the results of a pass that is not the last wait for the next one; they go when the clip's own do."""
+    """Return the store of a pass that is not the last one. It is deleted with the store of the clip."""
     return FrameStore(frames_folder(work, fingerprint) / f"pass_{number}", history)

@@ -36,7 +36,7 @@ class Leftover:
 
 
 def find_leftovers(work: Path, plan: Plan, journal: Journal) -> tuple[Leftover, ...]:
-    """Frames of settings, inputs and shots that are no longer wanted, and journals that were moved aside.
+    """Find frames of settings, inputs and shots that no output needs any more, and journals that were moved aside.
 
     Frames that wait for another pipeline in the same folder stay, and so do those of inputs that are out of reach now.
 

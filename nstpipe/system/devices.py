@@ -21,7 +21,7 @@ DEVICE_PATTERN = r"^(auto|cpu|cuda(:[0-9]+)?)$"
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that a name of pipeline.yaml stands for: auto, cpu, cuda or cuda:N.
+    """Return the device for a name of pipeline.yaml: auto, cpu, cuda or cuda:N.
 
     Raises:
         UsageError: the name is none of them.
@@ -64,7 +64,7 @@ def has_gpu_driver() -> bool:
 
 
 def is_cpu(name: str) -> bool:
-    """Whether a name of pipeline.yaml stands for the CPU. torch is asked only where there might be a GPU.
+    """Return whether a name of pipeline.yaml means the CPU. torch is imported only where there might be a GPU.
 
     Raises:
         UsageError: the name is no name of a device.

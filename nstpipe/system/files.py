@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all."""
+"""Writes files atomically, and identifies them by their size, time and content."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from pathlib import Path
 from nstpipe.errors import DiskFullError, OutputError
 
 LONGEST_NAME_BYTES = 255
-"""What the common file systems take; a name may fit where its hidden one would not."""
+"""The longest name that common file systems allow. The hidden name of a file is longer than its own."""
 
 
 MOST_NAMED = 8
-"""Files that a message names."""
+"""The most files that a message names."""
 
 
 def partial_path(path: Path) -> Path:
-    """Where `path` grows until it is complete: hidden, beside it, with its suffix.
+    """Return the hidden path to which a file is written until it is complete: beside it, with its suffix.
 
-    The name is always the same, so what a killed run left behind is overwritten by the next one.
+    The name is always the same, so the next run overwrites what a killed run left behind.
     """
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     if len(os.fsencode(partial.name)) > LONGEST_NAME_BYTES:
@@ -38,11 +38,11 @@ def partial_path(path: Path) -> Path:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a hidden path to write to; on success it becomes `path`, on any error it is removed.
+    """Write a file atomically: yield a hidden path, rename it to `path` on success, delete it on any error.
 
     Raises:
-        OutputError: the folder cannot be made, or the file cannot be written or renamed; a DiskFullError if there is
-            no room.
+        OutputError: the folder cannot be created, or the file cannot be written or renamed. It is a DiskFullError if the
+            disk is full.
     """
     ensure_folder(path.parent)
     partial = partial_path(path)
@@ -57,9 +57,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def complete(partial: Path, path: Path) -> None:
-    """Rename a file that is fully written.
+    """Rename a file that is completely written.
 
-    The content is on the disk before the name is, so a power cut leaves either nothing or the whole file.
+    The content reaches the disk before the name does, so a power cut leaves either nothing or the whole file.
 
     Raises:
         OutputError: the file cannot be renamed.
@@ -90,10 +90,10 @@ def _sync(path: Path) -> None:
 
 
 def ensure_folder(folder: Path) -> None:
-    """Make a folder and those above it.
+    """Create a folder and its parents.
 
     Raises:
-        OutputError: it cannot be made, or it is a file.
+        OutputError: it cannot be created, or it is a file.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -104,10 +104,10 @@ def ensure_folder(folder: Path) -> None:
 
 
 def see_that_it_can_be_made(folder: Path) -> None:
-    """See that a folder is there and can be written to, or that nothing stands in the way of making it; nothing is written.
+    """Check that a folder can be written to, or can be created. This writes nothing.
 
     Raises:
-        OutputError: with what stands in the way.
+        OutputError: with the reason.
     """
     existing = next(place for place in (folder, *folder.absolute().parents) if os.access(place, os.F_OK))
     problem = f"the folder {folder} cannot be {'written to' if existing == folder else 'made'}:"
@@ -118,7 +118,7 @@ def see_that_it_can_be_made(folder: Path) -> None:
 
 
 def suggest_path(path: Path) -> str:
-    """What there is instead of a path that does not exist, as sentences for people."""
+    """Suggest what the user may have meant by a path that does not exist, in sentences."""
     missing = next((place for place in (path, *path.absolute().parents) if place.parent.is_dir()), path)
     begins = "" if missing == path else f"There is no folder {missing}. "
     try:
@@ -134,10 +134,10 @@ def suggest_path(path: Path) -> str:
 
 
 def ensure_writable(folder: Path) -> None:
-    """Make a folder and see that files can be written in it.
+    """Create a folder, and check that files can be written in it.
 
     Raises:
-        OutputError: with what stands in the way.
+        OutputError: with the reason.
     """
     ensure_folder(folder)
     try:
@@ -158,14 +158,14 @@ NUMBERED_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 
 
 def is_numbered(path: Path) -> bool:
-    """Whether a path stands for numbered pictures, such as ``frame_%05d.png``, rather than for a file of that name."""
+    """Return whether a path is a pattern of numbered pictures, such as ``frame_%05d.png``, and not a file of that name."""
     name = path.name
     numbers_one = len(_NUMBER.findall(name)) == 1 == name.count("%")
     return numbers_one and path.suffix.lower() in NUMBERED_SUFFIXES and not path.exists()
 
 
 def numbered_files(path: Path) -> dict[int, Path]:
-    """The files that a pattern stands for, by number."""
+    """Return the files that match a pattern, by their number."""
     before, digits, after = _NUMBER.split(path.name)
     wanted = re.compile(re.escape(before) + rf"(\d{{{digits or 1},}})" + re.escape(after))
     found = (wanted.fullmatch(file.name) for file in path.parent.iterdir()) if path.parent.is_dir() else ()
@@ -179,11 +179,11 @@ def _parts(path: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class FileState:
-    """What tells without reading it whether a file, or one of numbered files, has changed.
+    """The size and time of a file or of numbered files, which show whether it has changed without reading it.
 
     Attributes:
-        size_bytes: of all together.
-        modified_ns: the latest.
+        size_bytes: total size.
+        modified_ns: latest modification time, in nanoseconds since 1970.
     """
 
     size_bytes: int
@@ -191,10 +191,10 @@ class FileState:
 
 
 def state_of(path: Path) -> FileState:
-    """Size and time of a file, or of numbered files.
+    """Return the size and time of a file or of numbered files.
 
     Raises:
-        OSError: it does not exist.
+        OSError: the file does not exist.
     """
     states = [part.stat() for part in _parts(path)]
     if not states:
@@ -203,7 +203,7 @@ def state_of(path: Path) -> FileState:
 
 
 def sha256_of(path: Path) -> str:
-    """The sha256 of a file's content, or of that of numbered files one after the other, in hexadecimal digits."""
+    """Return the sha256 of a file, or of numbered files one after another, in hexadecimal digits."""
     # hashlib.file_digest does the same, from Python 3.11 on.
     digest = hashlib.sha256()
     for part in _parts(path):
@@ -214,7 +214,7 @@ def sha256_of(path: Path) -> str:
 
 
 def is_readable(path: Path) -> bool:
-    """Whether the disk gives all of a file, or of numbered files, whatever their content is worth."""
+    """Return whether a file, or all of numbered files, can be read to the end."""
     try:
         sha256_of(path)
     except OSError:
@@ -223,11 +223,11 @@ def is_readable(path: Path) -> bool:
 
 
 def free_bytes(folder: Path) -> int:
-    """Room on the disk that holds a folder, or will hold it once it is made."""
+    """Return the free bytes on the disk of a folder, which need not exist yet."""
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     return shutil.disk_usage(existing).free
 
 
 def as_megabytes(count: int) -> str:
-    """A number of bytes for people, such as ``1.5 MB``."""
+    """Format a number of bytes for people, such as ``1.5 MB``."""
     return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"

@@ -1,4 +1,4 @@
-"""How much memory there is, of the machine and of the container that nstpipe may be in, and how it is asked for."""
+"""How much memory the machine and the container have, and how torch asks for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import psutil
 
 @dataclass(frozen=True)
 class Memory:
-    """Main memory, as far as this process may have it.
+    """The main memory that this process may use.
 
     Attributes:
         free_bytes: what can be taken now without swapping, and without being killed for it.
@@ -24,7 +24,7 @@ class Memory:
 
 
 def memory(root: Path = Path("/")) -> Memory:
-    """What there is now.
+    """Return the memory that is available now.
 
     The kernel kills a process that takes more than its control group may have, however much the machine has. Where
     groups lie within groups, as services and containers do, the narrowest counts.
@@ -71,7 +71,7 @@ _LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 
 @dataclass(frozen=True)
 class _Files:
-    """What a version of the kernel's control groups calls its files (Linux: cgroup-v1/memory.rst, cgroup-v2.rst)."""
+    """The file names of one version of the kernel's control groups (Linux: cgroup-v1/memory.rst, cgroup-v2.rst)."""
 
     mount: str
     limit: str
@@ -84,7 +84,7 @@ _VERSION_2 = _Files("sys/fs/cgroup", "memory.max", "memory.current", "inactive_f
 
 
 def _limits(root: Path) -> Iterator[tuple[int, int]]:
-    """Bytes allowed and bytes taken of each control group that this process is in, as far as it has a limit."""
+    """Yield the bytes allowed and taken for each control group of this process that has a limit."""
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
