@@ -87,7 +87,7 @@ class Metrics:
     Attributes:
         frames: that were compared.
         width: of the frames compared, in pixels; of the first one where they differ.
-        height: likewise.
+        height: of the frames compared, in pixels; of the first one where they differ.
         flow: the optical flow's name.
         coherence: by frame.
         original_drift: of the original.

@@ -75,8 +75,8 @@ class Painted:
         job: whose settings it has.
         path: of the file that it is from.
         frame_index: from 0 in the job.
-        before: height x width x 3, uint8, at the working size.
-        after: likewise.
+        before: the frame, height x width x 3, uint8, at the working size.
+        after: the stylized frame, of the same shape and type.
         evaluations: iterations spent, in iterations at full size.
         most_evaluations: that a run might take.
     """

@@ -34,7 +34,7 @@ class Night:
         program: how nstpipe is called here.
         pipeline: absolute path of the pipeline.yaml.
         begins: hour and minute.
-        ends: likewise; before `begins` it is the next day's.
+        ends: hour and minute; a time before `begins` is on the next day.
     """
 
     program: tuple[str, ...]

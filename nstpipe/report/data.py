@@ -66,8 +66,8 @@ class JobData:
         frames: of all outputs.
         frames_done: of these, those that are stylized.
         seconds: spent on the frames that are recorded.
-        evaluations: iterations, likewise.
-        seconds_a_frame: likewise; None without a frame.
+        evaluations: iterations spent on them.
+        seconds_a_frame: mean seconds spent on a recorded frame; None without a frame.
         loss: median over the frames; None without a frame.
         flicker: root of the mean warping error, in levels of 255; None where it was not measured.
         shown: some of its finished outputs.
@@ -103,8 +103,8 @@ class ReportData:
     Attributes:
         work: the folder of the journal.
         started_at: of the latest run, seconds since 1970; None before the first one.
-        finished_at: likewise; None if it was killed, or goes on.
-        exit_code: likewise.
+        finished_at: end of the latest run, seconds since 1970; None if it was killed or is still running.
+        exit_code: of the latest run; None if it was killed or is still running.
         error: what ended it before its time; empty if nothing did.
         log: path of the run's log.
         workers: processes.

@@ -38,7 +38,7 @@ class Thumbnail:
     Attributes:
         url: ``data:``, with the whole picture.
         width: in pixels.
-        height: likewise.
+        height: in pixels.
     """
 
     url: str
