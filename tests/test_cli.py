@@ -70,7 +70,7 @@ def test_run_says_what_it_made(tmp_path: Path, real_command: Command) -> None:
     assert "1 made, 0 done before, 0 failed" in said.out
     assert "\x1b" not in said.out, "control characters belong on terminals only"
     again = real_command("run", tmp_path / "pipeline.yaml")
-    assert (again.code, "Nothing to do: all 1 outputs are done already." in again.out) == (0, True)
+    assert (again.code, "Nothing to do: all 1 outputs are already done." in again.out) == (0, True)
 
 
 def test_run_as_json_gives_one_event_a_line(tmp_path: Path, real_command: Command) -> None:
@@ -513,7 +513,7 @@ def test_deadlines_when_clocks_are_put_forward_or_back(monkeypatch: pytest.Monke
 def test_a_run_without_time_stops_at_once(tmp_path: Path, command: Command) -> None:
     said = command("run", a_picture(tmp_path), "--max-runtime", "0s")
     assert said.code == 75
-    assert "Ended while the inputs were looked at, for the time is up. `nstpipe run` goes on from here." in said.out
+    assert "The time is up: the inputs were not all inspected. Run it again to continue." in said.out
     assert not (tmp_path / "out" / "picture.jpg").exists()
 
 

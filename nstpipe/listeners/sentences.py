@@ -44,12 +44,13 @@ def _table(jobs: Mapping[str, JobTally]) -> Table:
 def _closing_line(finished: RunFinished, *, is_planned: bool) -> str:
     made, before, failed = finished.outputs_made, finished.outputs_already_done, finished.items_failed
     if finished.stopped:
-        said = f"{made} made, {before} done before, {failed} failed, {finished.outputs_left} left, for {finished.stopped}"
+        why = finished.stopped[0].upper() + finished.stopped[1:]
+        said = f"{made} made, {before} done before, {failed} failed, {finished.outputs_left} left"
         if not is_planned:
-            said = f"Ended while the inputs were looked at, for {finished.stopped}"
-        return f"{said}. `nstpipe run` goes on from here. Exit code {finished.exit_code}."
+            said = "the inputs were not all inspected"
+        return f"{why}: {said}. Run it again to continue. Exit code {finished.exit_code}."
     if not made and not failed:
-        return f"Nothing to do: all {before} outputs are done already."
+        return f"Nothing to do: all {before} outputs are already done."
     said = f"{made} made, {before} done before, {failed} failed, in {as_duration(finished.seconds)}."
     return f"{said} Exit code {finished.exit_code}." if finished.exit_code else said
 
