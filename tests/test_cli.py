@@ -123,7 +123,7 @@ BAD_INPUTS = [
         "unknown layer",
         {"input": "in", "output": "out", "style": {"images": ["style.png"], "layers": {"relu3_9": 1}}},
         78,
-        ("pipeline.yaml:", "relu3_9", "no layer of VGG19", "relu3_"),
+        ("pipeline.yaml:", "relu3_9", "not a layer of VGG19", "relu3_"),
     ),
     Bad(
         "unknown codec",

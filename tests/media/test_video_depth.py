@@ -212,7 +212,7 @@ def test_hdr_that_this_ffmpeg_cannot_map_costs_itself_and_not_the_run(tmp_path: 
     )
     assert plan.returncode == 2, plan.stderr
     assert "to do: new" in plan.stdout
-    assert "ffmpeg needs its filter zscale, but has none" in plan.stdout
+    assert "filter zscale, which it lacks" in plan.stdout
 
 
 # Interlaced.

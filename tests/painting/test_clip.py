@@ -22,7 +22,7 @@ from nstpipe.painting import clip
 from nstpipe.painting.clip import _as_item_error, check_unchanged
 from nstpipe.painting.frames import painted_frames
 from nstpipe.painting.task import ClipTask, RunSettings
-from nstpipe.planning import outputs
+from nstpipe.planning import input_info
 from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.inputs import InputFile
 from nstpipe.system.files import FileState, sha256_of, state_of
@@ -76,7 +76,7 @@ def test_of_numbered_pictures_a_frame_s_own_is_looked_at(tmp_path: Path, monkeyp
         looked_at.append(path.name)
         return state_of(path)
 
-    for module in (clip, outputs):
+    for module in (clip, input_info):
         monkeypatch.setattr(module, "state_of", state)
     check_unchanged(found, 4)
     assert looked_at == ["frame_005.png"]
