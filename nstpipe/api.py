@@ -39,8 +39,6 @@ from nstpipe.system.stop import Stop
 if TYPE_CHECKING:
     from PIL import Image
 
-    from nstpipe.running.outcome import RunResult
-
 LOCK_POLL_SECONDS = 0.5
 
 

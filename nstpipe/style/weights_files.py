@@ -101,10 +101,6 @@ def torchvision_entry() -> WeightsEnum:
     return VGG19_Weights.IMAGENET1K_V1
 
 
-def _hash_in_name(url: str) -> str:
-    return url.rpartition("-")[2].removesuffix(".pth")
-
-
 def hash_in_name(url: str) -> str:
     """Read the first eight digits of a file's sha256 from its name; torch checks what it downloads against them."""
     return url.rpartition("-")[2].removesuffix(".pth")
