@@ -202,10 +202,9 @@ def test_hdr_that_this_ffmpeg_cannot_map_costs_itself_and_not_the_run(tmp_path: 
     lesser.parent.mkdir()
     lesser.write_text(WITHOUT_ZSCALE.format(ffmpeg=executable()))
     lesser.chmod(0o755)
-    path = f"{lesser.parent}{os.pathsep}{os.environ['PATH']}"
     plan = subprocess.run(
         [sys.executable, "-m", "nstpipe", "plan", str(pipeline)],
-        env={**os.environ, "PATH": path, "COLUMNS": "1000"},
+        env={**os.environ, "NSTPIPE_FFMPEG": str(lesser), "COLUMNS": "1000"},
         capture_output=True,
         text=True,
         check=False,

@@ -44,25 +44,48 @@ _IO_ERROR = os.strerror(errno.EIO)
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
 
 
+ENVIRONMENT_VARIABLE = "NSTPIPE_FFMPEG"
+"""The environment variable that names another ffmpeg: `bundled`, `system` or a path."""
+
+BUNDLED = "bundled"
+SYSTEM = "system"
+
+
 @functools.cache
 def executable() -> str:
-    """The path of the ffmpeg program: the system's, or else the one of the package imageio-ffmpeg.
+    """Return the path of the ffmpeg program.
+
+    It is the one of the package imageio-ffmpeg, with which nstpipe is tested, unless the environment variable names another.
+    Where that package has no program for the machine, it is the system's.
 
     Raises:
         MachineError: There is none.
     """
-    found = shutil.which("ffmpeg")
-    if found:
-        return found
+    wanted = os.environ.get(ENVIRONMENT_VARIABLE) or BUNDLED
+    found = {BUNDLED: _bundled, SYSTEM: _system}.get(wanted, lambda: shutil.which(wanted))()
+    if found is None and wanted == BUNDLED:
+        found = _system()
+    if found is None:
+        raise MachineError(
+            f"ffmpeg was not found: {ENVIRONMENT_VARIABLE} is {wanted!r}."
+            if wanted != BUNDLED
+            else "ffmpeg was not found, neither in the package imageio-ffmpeg nor on the PATH.",
+            "Install ffmpeg with the system's package manager, or `pip install --force-reinstall imageio-ffmpeg`.",
+        )
+    return found
+
+
+def _bundled() -> str | None:
     try:
         import imageio_ffmpeg
 
         return str(imageio_ffmpeg.get_ffmpeg_exe())
-    except (ImportError, RuntimeError) as error:
-        raise MachineError(
-            "ffmpeg was not found, neither on the PATH nor in the package imageio-ffmpeg.",
-            "Install ffmpeg with the system's package manager, or `pip install --force-reinstall imageio-ffmpeg`.",
-        ) from error
+    except (ImportError, RuntimeError):
+        return None
+
+
+def _system() -> str | None:
+    return shutil.which("ffmpeg")
 
 
 @functools.cache
