@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,8 @@ from nstpipe.journal.log import RunLog
 from nstpipe.listeners.listener import finishing
 from nstpipe.listeners.listeners import Listeners, check_packages
 from nstpipe.media.pictures.pillow import limit_megapixels
+from nstpipe.media.video.ffmpeg_program import check as check_ffmpeg
+from nstpipe.media.video.ffmpeg_program import using
 from nstpipe.planning.estimate import Estimate, Trial, estimate
 from nstpipe.planning.leftovers import Cleaning, Leftover, clean_work_folder
 from nstpipe.planning.plan import Plan, plan_pipeline
@@ -91,6 +93,8 @@ def run(
     stop = stop or Stop()
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     with ExitStack() as stack:
+        stack.enter_context(stop.in_force())
+        stack.enter_context(_ffmpeg_of(settings))
         listeners = stack.enter_context(finishing(Listeners(settings, name, on_event)))
         for requirement in requirements_of(settings):
             requirement()
@@ -133,7 +137,8 @@ def validate(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = (), 
         loaded = load_right_part(Path(pipeline), overrides)
         if loaded.pipeline is not None:
             limit_megapixels(loaded.pipeline.max_megapixels)
-    return validate_pipeline(loaded, check_packages, emit=on_event)
+    with nullcontext() if loaded.pipeline is None else _ffmpeg_of(loaded.pipeline):
+        return validate_pipeline(loaded, check_packages, emit=on_event)
 
 
 def plan(
@@ -145,7 +150,8 @@ def plan(
 ) -> Plan:
     """Say what `run` would do, with the reasons. See `run` for arguments and errors."""
     settings = _loaded(pipeline, jobs, overrides, None, None)
-    with closing(Journal(settings.work, repair=False)) as journal:
+    with _ffmpeg_of(settings), closing(Journal(settings.work, repair=False)) as journal:
+        check_ffmpeg()
         planned = plan_pipeline(settings, journal, stop=Stop(), emit=on_event)
         return replace(planned, notices=(*journal.notices, *planned.notices))
 
@@ -173,7 +179,8 @@ def estimated(
     """
     settings = _loaded(pipeline, jobs, overrides, workers, device)
     is_cpu(settings.device)  # a device that is missing is an error before the inputs are read
-    with closing(Journal(settings.work, repair=False)) as journal:
+    with _ffmpeg_of(settings), closing(Journal(settings.work, repair=False)) as journal:
+        check_ffmpeg()
         planned = plan_pipeline(settings, journal, stop=Stop(), emit=on_event)
         found = estimate(settings, planned, journal, trial=_trial if calibrate else None)
         return replace(found, plan=replace(planned, notices=(*journal.notices, *planned.notices)))
@@ -205,7 +212,9 @@ def clean(
         agrees: called with what was found; says whether it is to be deleted.
         on_event: called with each event that says how far the look at the inputs is.
     """
-    return clean_work_folder(_loaded(pipeline, (), (), None, None), agrees, on_event)
+    settings = _loaded(pipeline, (), (), None, None)
+    with _ffmpeg_of(settings):
+        return clean_work_folder(settings, agrees, on_event)
 
 
 def report(
@@ -232,9 +241,14 @@ def report(
     if not (settings.work / "journal.sqlite").exists():
         raise InputError(f"{settings.work} knows of no run yet.", "`nstpipe run` writes a report at its end.")
     path = output if output is not None else settings.work / REPORT_NAME
-    with closing(Journal(settings.work, read_only=True)) as journal:
+    with _ffmpeg_of(settings), closing(Journal(settings.work, read_only=True)) as journal:
         write_report(settings, journal, path)
     return path
+
+
+def _ffmpeg_of(pipeline: Pipeline) -> AbstractContextManager[None]:
+    """A block in which the ffmpeg of a pipeline is used, whatever the caller's process uses otherwise."""
+    return using(pipeline.ffmpeg, pipeline.place_of("ffmpeg"))
 
 
 def _loaded(

@@ -227,6 +227,7 @@ def metrics(
     ] = [],  # noqa: B006
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Plot the figures over time.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    ffmpeg: Annotated[str | None, typer.Option(metavar="PROGRAM", help="bundled, system, or the path of an ffmpeg.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure how steady a result is: flicker, drift, and style and content distance. Works on any two videos or folders.
@@ -235,10 +236,16 @@ def metrics(
     """
     from nstpipe.commands import metrics_tables as flicker
     from nstpipe.commands.metrics import measure
+    from nstpipe.media.video.ffmpeg_program import check as check_ffmpeg
+    from nstpipe.media.video.ffmpeg_program import using
 
     if plot is not None:
         flicker.check(plot)  # before the work, not after it
-    found = measure(Path(original), Path(stylized), lags=_numbers(lags), flow=flow, size=size, paintings=style, device=device)
+    with using(ffmpeg, "--ffmpeg"):
+        check_ffmpeg()
+        found = measure(
+            Path(original), Path(stylized), lags=_numbers(lags), flow=flow, size=size, paintings=style, device=device
+        )
     if plot is not None:
         flicker.draw(found, plot)
     if as_json:
@@ -276,16 +283,27 @@ def schema(
 
 
 @app.command()
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    pipeline: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[PIPELINE]",
+            help="pipeline.yaml whose ffmpeg is looked at; default: the one of the current folder, if there is one.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Show what this machine has, what is missing, and how to get it.
 
     Example: nstpipe doctor
     """
     from dataclasses import asdict
 
-    from nstpipe.commands.doctor import examine
+    from nstpipe.commands.doctor import examine, ffmpeg_named_by
 
-    findings = examine(Path())
+    with ffmpeg_named_by(pipeline):
+        findings = examine(Path())
     if as_json:
         for finding in findings:
             print_json(asdict(finding))
@@ -339,9 +357,11 @@ def exit_code(arguments: Sequence[str] | None) -> int:
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         # The first one lets the frame in hand be finished, the second ends at once.
-        if not stop.is_heeded or stop.reason in (StopReason.INTERRUPTED, StopReason.TERMINATED):
-            raise _Stopped(number)
+        at_once = not stop.is_heeded or stop.reason in (StopReason.INTERRUPTED, StopReason.TERMINATED)
+        # Also where it ends at once: a thread may be waiting for ffmpeg.
         stop.reason = StopReason.INTERRUPTED if number == signal.SIGINT else StopReason.TERMINATED
+        if at_once:
+            raise _Stopped(number)
         sys.stderr.write("nstpipe: finishing the current frame; press again to stop at once.\n")
 
     handlers = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -350,7 +370,8 @@ def exit_code(arguments: Sequence[str] | None) -> int:
         write_or_discard(lambda: errors.print(text, markup=False, highlight=False, soft_wrap=True), sys.stderr)
 
     try:
-        code: Any = app(args=arguments, prog_name="nstpipe", standalone_mode=False, obj=stop)
+        with stop.in_force():
+            code: Any = app(args=arguments, prog_name="nstpipe", standalone_mode=False, obj=stop)
         return int(code or EXIT_DONE)
     except NstpipeError as error:
         say(f"nstpipe: {error}")

@@ -23,6 +23,8 @@ from nstpipe.media.pictures.files import PictureSource
 from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
 from nstpipe.media.pictures.pillow import limit_megapixels
 from nstpipe.media.video.decode import VideoSource
+from nstpipe.media.video.ffmpeg_program import check as check_ffmpeg
+from nstpipe.media.video.ffmpeg_program import using
 from nstpipe.media.video.info import VideoInfo
 from nstpipe.media.video.probe import probe
 from nstpipe.painting.frames import painted_frames
@@ -220,6 +222,11 @@ class Preview:
         """
         pipeline, job = self.settings()
         limit_megapixels(pipeline.max_megapixels)
+        with using(pipeline.ffmpeg, pipeline.place_of("ffmpeg")):
+            check_ffmpeg()
+            return self._painted(pipeline, job, emit)
+
+    def _painted(self, pipeline: Pipeline, job: Job, emit: Emit) -> Painted:
         first = min(job.optimizer.first, self.evaluations or job.optimizer.first)
         try:
             check_pictures(job)

@@ -78,7 +78,16 @@ def load_right_part(path: Path, overrides: Sequence[str] = (), environment: Mapp
     problems += validated(_with_jobs(document, [defaults]), context)[1] if defaults is not None else []
     pipeline, found = validated(document, context)
     problems += found
+    if pipeline is not None:
+        pipeline.note_places({name: _described_place(path, key) for name, key in document.value.items()})
     return Loaded(pipeline, tuple(sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0)))
+
+
+def _described_place(path: Path, key: Located) -> str:
+    """A key with its file and line, as in the messages of a ConfigError."""
+    if key.key.startswith("--"):
+        return key.key
+    return f"{path}:{key.line}: {key.key}" if key.line is not None else f"{path}: {key.key}"
 
 
 def _text_of(path: Path) -> str:

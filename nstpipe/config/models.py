@@ -6,6 +6,7 @@ Values are checked strictly (``"512"`` is no number) and never change afterwards
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     WithJsonSchema,
     model_validator,
@@ -75,7 +77,7 @@ FilePath = Annotated[
 ]
 
 
-def _keyword_or_path(*keywords: str) -> Any:
+def _keyword_or_path(*keywords: str | None) -> Any:
     def check(value: Any, info: Any) -> Any:
         return value if value in keywords else _absolute(value, info)
 
@@ -401,8 +403,19 @@ KEYS_THAT_CHANGE_NO_RESULT = frozenset({"track", "notify", "prometheus"})
 """Keys of a pipeline that only say who is told of a run."""
 
 
+class _Places(dict[str, str]):
+    """Where the keys of a pipeline are. Two pipelines with the same settings are equal, wherever these are."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Places)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class Pipeline(_Model):
     """A whole pipeline.yaml."""
+
+    _places: _Places = PrivateAttr(default_factory=_Places)
 
     version: Annotated[Literal[1], BeforeValidator(_whole_number)] = Field(description="Version of the file format.")
     work: FilePath = Field(default=".nstpipe", validate_default=True, description="Folder for the journal and unfinished work.")
@@ -419,6 +432,11 @@ class Pipeline(_Model):
     weights: Annotated[Literal["bundled", "torchvision"] | FilePath, _keyword_or_path("bundled", "torchvision")] = Field(
         default="bundled", description="VGG19's weights: bundled, torchvision, or the path of a state dict."
     )
+    ffmpeg: Annotated[Literal["bundled", "system"] | FilePath | None, _keyword_or_path(None, "bundled", "system")] = Field(
+        default=None,
+        description="The ffmpeg program: bundled (imageio-ffmpeg's, with which nstpipe is tested), system (the first one on "
+        "the PATH), or a path. Default: what the environment variable NSTPIPE_FFMPEG names, else bundled.",
+    )
     max_megapixels: Annotated[float, Field(gt=0, le=1000)] = Field(
         default=500.0, description="Pictures whose header claims more are refused, because they may be made to fill the memory."
     )
@@ -429,3 +447,11 @@ class Pipeline(_Model):
         default=None, description="File for the textfile collector of Prometheus' node_exporter. It must end in .prom."
     )
     jobs: Annotated[tuple[Job, ...], Field(strict=False, min_length=1)] = Field(description="A list of jobs.")
+
+    def note_places(self, places: Mapping[str, str]) -> None:
+        """Remember where the keys of the file are, for errors that are found later; see `place_of`."""
+        self._places.update(places)
+
+    def place_of(self, key: str) -> str:
+        """A key of the file, with the name of the file and the line, for messages; the key alone where that is not known."""
+        return self._places.get(key, key)

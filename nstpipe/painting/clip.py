@@ -20,6 +20,7 @@ from nstpipe.media.pictures.files import PictureSink, PictureSource, read_pictur
 from nstpipe.media.pictures.pillow import limit_megapixels
 from nstpipe.media.tensors import tensor_of
 from nstpipe.media.video.decode import VideoSource
+from nstpipe.media.video.ffmpeg_program import using
 from nstpipe.media.video.info import VideoInfo
 from nstpipe.painting.engines import engine_is_loaded, engine_of
 from nstpipe.painting.frames import painted_frames
@@ -62,6 +63,8 @@ def run_clip(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
     ask_for_large_pages()
     limit_megapixels(task.run.max_megapixels)
     with ExitStack() as until_done:
+        until_done.enter_context(using(task.run.ffmpeg))
+        until_done.enter_context(stop.in_force())
         for attempt, wait_seconds in enumerate((*RETRY_WAITS_SECONDS, None), start=1):
             try:
                 return _attempt(task, emit, stop)

@@ -36,6 +36,7 @@ class RunSettings:
         weights: VGG19's weights: bundled, torchvision or a path.
         seed: seed of everything random.
         max_megapixels: the largest picture that is read; larger ones are refused.
+        ffmpeg: the ffmpeg program: bundled, system or a path; None if the pipeline names none.
     """
 
     work: Path
@@ -44,6 +45,7 @@ class RunSettings:
     weights: str | Path
     seed: int
     max_megapixels: float
+    ffmpeg: str | Path | None = None
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> RunSettings:

@@ -11,8 +11,8 @@ from typing import Any
 
 import ffmpeg as graphs
 
-from nstpipe.errors import ItemError
-from nstpipe.media.video.ffmpeg import LOCAL_ONLY, Process, local
+from nstpipe.errors import ItemError, TransientError
+from nstpipe.media.video.ffmpeg import LOCAL_ONLY, Process, UnresponsiveError, each_at_its_time, local
 from nstpipe.media.video.info import DecodeCheck, MissingFrames, Reader, VideoInfo
 
 DECODE_CHECK_VERSION = 2
@@ -45,7 +45,7 @@ def _decoded(info: VideoInfo, options: dict[str, Any], on_frame: Callable[[int],
     time_base = f"{info.time_base.numerator}/{info.time_base.denominator}"
     # One line per frame, with its time. The frame is wrapped, because its pixels are not needed.
     graph = graphs.output(
-        source["V:0"], "pipe:1", format="framecrc", vcodec="wrapped_avframe", fps_mode="passthrough", enc_time_base=time_base
+        source["V:0"], "pipe:1", format="framecrc", vcodec="wrapped_avframe", enc_time_base=time_base, **each_at_its_time()
     ).global_args("-copyts")
     ticks: list[int] = []
     with Process(graph, info.path, stdout=True, loglevel="error") as process:
@@ -55,8 +55,9 @@ def _decoded(info: VideoInfo, options: dict[str, Any], on_frame: Callable[[int],
                 on_frame(len(ticks))
         try:
             process.finish()
-        except ItemError:
-            if not ticks:
+        except ItemError as error:
+            # A decoder that was killed, or that hung, says nothing of the frames that it would have given.
+            if not ticks or isinstance(error, (TransientError, UnresponsiveError)):
                 raise
         return tuple(sorted(ticks)), process.messages()
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from io import BufferedWriter
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import av
 import numpy as np
@@ -174,7 +175,7 @@ def numbers_of(info: VideoInfo, frame_count: int) -> tuple[int, ...]:
 class _WriteOnly:
     """A pipe as PyAV needs it: PyAV takes an object with a seek method for a file."""
 
-    def __init__(self, pipe: IO[bytes]) -> None:
+    def __init__(self, pipe: BufferedWriter) -> None:
         self._pipe = pipe
 
     def write(self, content: bytes) -> int:

@@ -10,7 +10,7 @@ import av
 import ffmpeg as graphs
 
 from nstpipe.media.video.containers import CODECS, Container, container_of
-from nstpipe.media.video.ffmpeg import LOCAL_ONLY, local
+from nstpipe.media.video.ffmpeg import LOCAL_ONLY, each_at_its_time, local
 from nstpipe.media.video.info import Reader, VideoInfo
 from nstpipe.media.video.streams import CarriedStream, carried_streams
 from nstpipe.system.files import is_numbered
@@ -121,7 +121,7 @@ def encoding_graph(task: EncodingTask, partial: Path) -> object:
     info, container = task.info, task.container
     frames = graphs.input("pipe:0", format="nut", **LOCAL_ONLY).video
     options: dict[str, object] = {
-        "fps_mode": "passthrough",
+        **each_at_its_time(),
         # By default ffmpeg would count time in frames, and lose the times between them.
         "enc_time_base": f"{info.time_base.numerator}/{info.time_base.denominator}",
         "map_metadata": "1" if task.keep_metadata else "-1",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import IO, Any
+from io import BufferedReader
+from typing import Any
 
 import ffmpeg as graphs
 import numpy as np
@@ -14,7 +15,7 @@ from nstpipe.errors import ItemError
 from nstpipe.media.frame import Frame
 from nstpipe.media.video.containers import CONTAINERS
 from nstpipe.media.video.decode_check import ONE_THREAD
-from nstpipe.media.video.ffmpeg import LOCAL_ONLY, Process, filters, local
+from nstpipe.media.video.ffmpeg import LOCAL_ONLY, Process, each_at_its_time, filters, local
 from nstpipe.media.video.info import VideoInfo
 
 _INDEXED_DEMUXERS = {container.demuxer for container in CONTAINERS.values() if container.has_index}
@@ -43,8 +44,7 @@ def ffmpeg_frames(info: VideoInfo, first_frame_index: int, end_frame_index: int)
     kind: np.dtype[Any]
     pixel_format, kind = ("rgb48le", np.dtype(np.uint16)) if info.is_deep else ("rgb24", np.dtype(np.uint8))
     video = _in_rgb(stream["V:0"], info).filter("format", pixel_format)
-    # passthrough: no picture is repeated or dropped to keep a rate.
-    graph = graphs.output(video, "pipe:1", format="rawvideo", pix_fmt=pixel_format, fps_mode="passthrough")
+    graph = graphs.output(video, "pipe:1", format="rawvideo", pix_fmt=pixel_format, **each_at_its_time())
     # swscale gives 255 * 256 for white when it converts Y'CbCr to RGB with 16 bits.
     white_is_lower = info.is_deep and info.color.hdr is None and not info.is_rgb
     with Process(graph, info.path, stdout=True) as process:
@@ -93,7 +93,7 @@ def _comes_first(info: VideoInfo, frame_index: int, seek: dict[str, object]) -> 
     them), or if the picture is refreshed strip by strip. The decoder then silently starts at the first complete frame.
     """
     stream = graphs.input(local(info.path), **LOCAL_ONLY, **seek)["V:0"]
-    once: dict[str, object] = {"frames:v": 1, "fps_mode": "passthrough", "enc_time_base": "1:1000000"}
+    once: dict[str, object] = {"frames:v": 1, **each_at_its_time(), "enc_time_base": "1:1000000"}
     # As text: only the time of the frame is needed. It counts from the time of the seek.
     graph = graphs.output(stream, "pipe:1", format="framecrc", **once)
     with Process(graph, info.path, stdout=True) as process:
@@ -160,13 +160,12 @@ def _tone_mapped(video: Any, info: VideoInfo) -> Any:
     )
 
 
-def _filled(pixels: NDArray[Any], pipe: IO[bytes]) -> bool:
+def _filled(pixels: NDArray[Any], pipe: BufferedReader) -> bool:
     """Fill an array from a pipe. False if the pipe ends before the array is full."""
-    # A buffered pipe has `readinto`, but its type does not declare it.
     room = memoryview(pixels.data).cast("B")
     place = 0
     while place < len(room):
-        count: int = pipe.readinto(room[place:])  # type: ignore[attr-defined]
+        count = pipe.readinto(room[place:])
         if not count:
             return False
         place += count
