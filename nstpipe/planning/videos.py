@@ -13,6 +13,7 @@ from nstpipe.media.frame import Pixels, in_eight_bits
 from nstpipe.media.video.decode import VideoSource
 from nstpipe.media.video.decode_check import DECODE_CHECK_VERSION, apply_decode_check, decode_check
 from nstpipe.media.video.ffmpeg_frames import check_readable
+from nstpipe.media.video.ffmpeg_program import named_version
 from nstpipe.media.video.info import DecodeCheck, VideoInfo
 from nstpipe.media.video.probe import probe_header
 from nstpipe.media.video.trial import try_output
@@ -58,14 +59,20 @@ def decoded(video: VideoInfo, sha256: str, journal: Journal, on_share: OnShare) 
     def on_frames(frames: int) -> None:
         on_share(min(frames / max(len(video.ticks), 1), 1.0))
 
-    kept = journal.cached(f"survey/{DECODE_CHECK_VERSION}", sha256, lambda: decode_check(video, on_frames).as_json())
+    kept = journal.cached(_key_of(f"survey/{DECODE_CHECK_VERSION}"), sha256, lambda: decode_check(video, on_frames).as_json())
     return apply_decode_check(video, DecodeCheck.from_json(kept))
 
 
 def shots_of(video: VideoInfo, sha256: str, journal: Journal, on_share: OnShare) -> tuple[int, ...]:
     """Find the frames that begin a shot, from 0; the journal keeps them. See `decoded` for the arguments."""
-    found = journal.cached(f"shots/{DETECTOR_VERSION}", sha256, lambda: json.dumps(_detected_shots(video, on_share)))
+    found = journal.cached(_key_of(f"shots/{DETECTOR_VERSION}"), sha256, lambda: json.dumps(_detected_shots(video, on_share)))
     return tuple(json.loads(found))
+
+
+def _key_of(measurement: str) -> str:
+    """The journal's key of what was measured with the ffmpeg in use: another version may decode other frames."""
+    other = named_version()
+    return f"{measurement}/ffmpeg {other}" if other else measurement
 
 
 def _detected_shots(video: VideoInfo, on_share: OnShare) -> tuple[int, ...]:

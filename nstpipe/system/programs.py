@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,9 +15,13 @@ from typing import Any
 import psutil
 
 from nstpipe.errors import MachineError
+from nstpipe.system.stop import Stopped, stop_in_force
 
 GRACE_SECONDS = 2.0
 """How long a program has to end by itself after it was asked to."""
+
+POLL_SECONDS = 0.1
+"""How often the wait for a program looks at the request to stop."""
 
 TAIL_CHARACTERS = 600
 """How much of a program's messages an error quotes: the last lines name the cause."""
@@ -59,6 +64,7 @@ def run_program(
 
     Raises:
         MachineError: It cannot be started, or has not ended in time.
+        Stopped: The time of the run is up.
     """
     # In files, not in pipes: whatever a program leaves running cannot keep its reader waiting.
     with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
@@ -71,9 +77,7 @@ def run_program(
         except OSError as error:
             raise MachineError(f"{command[0]} cannot be started: {error.strerror or error}.") from error
         try:
-            exit_code: int | None = process.wait(limit_seconds)
-        except subprocess.TimeoutExpired:
-            exit_code = None
+            exit_code = _wait(process, limit_seconds)
         finally:
             if process.returncode is None:
                 end_program(process, grace_seconds=GRACE_SECONDS)
@@ -88,6 +92,22 @@ def run_program(
             + (f" It said: {words}" if words else " It said nothing.")
         )
     return Finished(exit_code, *said)
+
+
+def _wait(process: subprocess.Popen[bytes], limit_seconds: float) -> int | None:
+    """The exit code of a program; None if it has not ended in time.
+
+    Raises:
+        Stopped: The time of the run is up.
+    """
+    end, stop = time.monotonic() + limit_seconds, stop_in_force()
+    while time.monotonic() < end:
+        try:
+            return process.wait(min(POLL_SECONDS, max(end - time.monotonic(), 0.0)))
+        except subprocess.TimeoutExpired:
+            if stop is not None and stop.is_late and stop.should_stop():
+                raise Stopped from None
+    return None
 
 
 def end_program(process: subprocess.Popen[Any], *, grace_seconds: float = 0.0) -> None:

@@ -30,6 +30,7 @@ class Container:
         demuxer: One of ffmpeg's names for its reader; empty if it does not matter.
         has_index: Whether its reader can seek to a frame. Other containers are decoded from their beginning.
         sound: Whether it can hold sound.
+        sound_codecs: The codecs of the sound that it can hold; empty if the encoding of a trial tells.
         subtitles: The subtitle codecs that it can hold.
         subtitle_text: The subtitle codec that other text subtitles are converted to; None if it holds no subtitles.
         attachments: Whether it can hold attachments such as fonts.
@@ -52,6 +53,7 @@ class Container:
     demuxer: str = ""
     has_index: bool = False
     sound: bool = False
+    sound_codecs: frozenset[str] = frozenset()
     subtitles: frozenset[str] = frozenset()
     subtitle_text: str | None = None
     attachments: bool = False
@@ -87,6 +89,9 @@ class Container:
 _ISO_OPTIONS: dict[str, object] = {"movflags": "+faststart"}
 _ISO_PHONE_OPTIONS: dict[str, object] = {"movflags": "+faststart+use_metadata_tags"}
 """Without the second flag, ffmpeg drops the place, maker and time of a phone's video."""
+
+_MATROSKA_OPTIONS: dict[str, object] = {"avoid_negative_ts": "disabled"}
+"""Before its version 8, ffmpeg would move all times, because sound in AAC begins before zero with what its decoder drops."""
 
 _ISO_CODEC_OPTIONS: dict[str, dict[str, object]] = {"libx265": {"tag:v": "hvc1"}}
 """The tag that Apple's players look for."""
@@ -140,6 +145,7 @@ CONTAINERS: dict[str, Container] = {
             demuxer="matroska",
             has_index=True,
             sound=True,
+            options=_MATROSKA_OPTIONS,
             subtitles=frozenset({"subrip", "ass", "ssa", "webvtt", "hdmv_pgs_subtitle", "dvd_subtitle", "dvb_subtitle"}),
             subtitle_text="subrip",
             attachments=True,
@@ -153,6 +159,9 @@ CONTAINERS: dict[str, Container] = {
             demuxer="webm",
             has_index=True,
             sound=True,
+            # Some versions of ffmpeg never end when they are given another one.
+            sound_codecs=frozenset({"opus", "vorbis"}),
+            options=_MATROSKA_OPTIONS,
             subtitles=frozenset({"webvtt"}),
             subtitle_text="webvtt",
             chapters=True,

@@ -13,6 +13,7 @@ import ffmpeg as graphs
 
 from nstpipe.errors import ItemError, TransientError
 from nstpipe.media.video.ffmpeg import LOCAL_ONLY, Process, UnresponsiveError, each_at_its_time, local
+from nstpipe.media.video.ffmpeg_streams import ffmpeg_stream
 from nstpipe.media.video.info import DecodeCheck, MissingFrames, Reader, VideoInfo
 
 DECODE_CHECK_VERSION = 2
@@ -45,7 +46,12 @@ def _decoded(info: VideoInfo, options: dict[str, Any], on_frame: Callable[[int],
     time_base = f"{info.time_base.numerator}/{info.time_base.denominator}"
     # One line per frame, with its time. The frame is wrapped, because its pixels are not needed.
     graph = graphs.output(
-        source["V:0"], "pipe:1", format="framecrc", vcodec="wrapped_avframe", enc_time_base=time_base, **each_at_its_time()
+        source[ffmpeg_stream(info, info.stream_index)],
+        "pipe:1",
+        format="framecrc",
+        vcodec="wrapped_avframe",
+        enc_time_base=time_base,
+        **each_at_its_time(),
     ).global_args("-copyts")
     ticks: list[int] = []
     with Process(graph, info.path, stdout=True, loglevel="error") as process:

@@ -11,6 +11,7 @@ import ffmpeg as graphs
 
 from nstpipe.media.video.containers import CODECS, Container, container_of
 from nstpipe.media.video.ffmpeg import LOCAL_ONLY, each_at_its_time, local
+from nstpipe.media.video.ffmpeg_streams import ffmpeg_stream
 from nstpipe.media.video.info import Reader, VideoInfo
 from nstpipe.media.video.streams import CarriedStream, carried_streams
 from nstpipe.system.files import is_numbered
@@ -55,6 +56,12 @@ def codec_of(encode: EncodeSettings, container: Container) -> str:
     if container.is_animation:
         return container.codecs[0]
     return encode.codec or (container.codecs or CODECS)[0]
+
+
+def encoder_of(encode: EncodeSettings, container: Container) -> str:
+    """Ffmpeg's name of the encoder of a result."""
+    codec = codec_of(encode, container)
+    return _ENCODER.get(codec, codec)
 
 
 def pixel_format_of(encode: EncodeSettings, info: VideoInfo, path: Path) -> str:
@@ -136,7 +143,7 @@ def encoding_graph(task: EncodingTask, partial: Path) -> object:
         original: Any = graphs.input(local(info.path), **LOCAL_ONLY, **limit)
         # If no stream is carried, one that does not exist stands for the original: ffmpeg-python drops an input that
         # nothing is taken from, and its tags too.
-        streams += [original[str(one.stream.index)] for one in carried] or [original[_NO_STREAM]]
+        streams += [original[ffmpeg_stream(info, one.stream.index)] for one in carried] or [original[_NO_STREAM]]
     else:
         options["map_metadata"] = options["map_chapters"] = "-1"
     attachments = 0
@@ -182,7 +189,7 @@ def _video_frames(frames: Any, task: EncodingTask) -> Any:
 def _video_options(task: EncodingTask) -> dict[str, object]:
     encode, container = task.encode, task.container
     codec = codec_of(encode, container)
-    options: dict[str, object] = {"vcodec": _ENCODER.get(codec, codec)}
+    options: dict[str, object] = {"vcodec": encoder_of(encode, container)}
     crf = encode.crf if encode.crf is not None else _DEFAULT_CRF.get(codec)
     if crf is not None and codec in _DEFAULT_CRF:
         options["crf"] = crf

@@ -16,6 +16,8 @@ from nstpipe.media.frame import Frame
 from nstpipe.media.video.containers import CONTAINERS
 from nstpipe.media.video.decode_check import ONE_THREAD
 from nstpipe.media.video.ffmpeg import LOCAL_ONLY, Process, each_at_its_time, filters, local
+from nstpipe.media.video.ffmpeg_program import described, how_to_get
+from nstpipe.media.video.ffmpeg_streams import ffmpeg_stream
 from nstpipe.media.video.info import VideoInfo
 
 _INDEXED_DEMUXERS = {container.demuxer for container in CONTAINERS.values() if container.has_index}
@@ -43,7 +45,7 @@ def ffmpeg_frames(info: VideoInfo, first_frame_index: int, end_frame_index: int)
     stream = graphs.input(local(info.path), **LOCAL_ONLY, **seek, **(ONE_THREAD if info.loss else {}))
     kind: np.dtype[Any]
     pixel_format, kind = ("rgb48le", np.dtype(np.uint16)) if info.is_deep else ("rgb24", np.dtype(np.uint8))
-    video = _in_rgb(stream["V:0"], info).filter("format", pixel_format)
+    video = _in_rgb(stream[ffmpeg_stream(info, info.stream_index)], info).filter("format", pixel_format)
     graph = graphs.output(video, "pipe:1", format="rawvideo", pix_fmt=pixel_format, **each_at_its_time())
     # swscale gives 255 * 256 for white when it converts Y'CbCr to RGB with 16 bits.
     white_is_lower = info.is_deep and info.color.hdr is None and not info.is_rgb
@@ -92,7 +94,7 @@ def _comes_first(info: VideoInfo, frame_index: int, seek: dict[str, object]) -> 
     It is not if it follows a key frame in the file and precedes it on the screen (open groups of pictures, as x265 makes
     them), or if the picture is refreshed strip by strip. The decoder then silently starts at the first complete frame.
     """
-    stream = graphs.input(local(info.path), **LOCAL_ONLY, **seek)["V:0"]
+    stream = graphs.input(local(info.path), **LOCAL_ONLY, **seek)[ffmpeg_stream(info, info.stream_index)]
     once: dict[str, object] = {"frames:v": 1, **each_at_its_time(), "enc_time_base": "1:1000000"}
     # As text: only the time of the frame is needed. It counts from the time of the seek.
     graph = graphs.output(stream, "pipe:1", format="framecrc", **once)
@@ -137,8 +139,8 @@ def check_readable(info: VideoInfo) -> None:
     if info.color.hdr is not None and "zscale" not in filters():
         raise ItemError(
             f"{info.path} is in {info.color.hdr}; to convert it to a standard picture, ffmpeg needs its filter "
-            "zscale, which it lacks.",
-            "Put an ffmpeg built with libzimg first on the PATH, or remove ffmpeg from it: imageio-ffmpeg's is used then.",
+            f"zscale, which {described()} lacks.",
+            how_to_get(),
         )
 
 

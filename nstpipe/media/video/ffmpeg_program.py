@@ -204,6 +204,12 @@ def version_numbers() -> tuple[int, ...] | None:
     return tuple(int(number) for number in match[1].split(".")) if match is not None else None
 
 
+def named_version() -> str:
+    """The version of the program, if it is not the bundled one; empty if it is."""
+    found = _bundled()
+    return "" if found is not None and found.path == executable() else version()
+
+
 def is_at_least(*numbers: int) -> bool:
     """Whether the program has this version or a newer one."""
     found = version_numbers()

@@ -124,6 +124,7 @@ class VideoInfo:
         rotation: Degrees that the stored picture is turned by, counterclockwise.
         sample_aspect: Width over height of a stored pixel.
         interlaced: Whether the frames are made of two fields.
+        stream_index: The number of the picture's stream in the file, from 0.
         streams: All streams but the picture's.
         chapters: How many chapters there are.
         tags: The tags of the file, sorted by name.
@@ -151,6 +152,7 @@ class VideoInfo:
     rotation: int = 0
     sample_aspect: Fraction = Fraction(1)
     interlaced: bool = False
+    stream_index: int = 0
     streams: tuple[Stream, ...] = ()
     chapters: int = 0
     tags: tuple[tuple[str, str], ...] = ()

@@ -145,7 +145,8 @@ def _picture_stream(container: av.container.InputContainer, path: Path) -> av.Vi
     streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not streams:
         raise ItemError(f"{path} has no video stream.", "Give a video, or a folder of pictures.")
-    stream = streams[0]
+    # A file of the HEIF family may hold a still picture of its animation in front of it.
+    stream = next((stream for stream in streams if stream.frames != 1), streams[0])
     if not stream.codec_context:
         raise ItemError(f"{path} has a video stream in a codec that this ffmpeg does not know.")
     first_packet = next(container.demux(stream))
@@ -207,6 +208,7 @@ def _info(
         rotation=first.rotation % 360,
         sample_aspect=aspect,
         interlaced=any(frame.interlaced_frame for frame in first_frames),
+        stream_index=stream.index,
         streams=tuple(_stream_of(other) for other in container.streams if other.index != stream.index),
         chapters=len(container.chapters()),
         tags=tuple(sorted(tags.items())),

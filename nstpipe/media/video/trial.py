@@ -12,7 +12,8 @@ from nstpipe.errors import ItemError
 from nstpipe.media.frame import Frame
 from nstpipe.media.video.containers import container_of
 from nstpipe.media.video.encode import VideoSink, numbers_of
-from nstpipe.media.video.encoding import EncodeSettings, codec_of
+from nstpipe.media.video.encoding import EncodeSettings, codec_of, encoder_of
+from nstpipe.media.video.ffmpeg_program import described, encoders, how_to_get
 from nstpipe.media.video.info import VideoInfo
 from nstpipe.media.video.sequence import check_free
 from nstpipe.system.files import is_numbered
@@ -77,10 +78,13 @@ def try_encode(
     """
     path = folder / f".trial_encode{suffix}"
     _check_shortest_frame(info, path)
+    _check_encoder(info, path, encode)
     short = dataclasses.replace(info, ticks=info.ticks[:TRIAL_FRAMES])
     width, height = size
     gray = np.full((height, width, 3), 128, np.uint8)
     try:
+        if copy_audio:
+            _check_sound(info, path)
         with VideoSink(
             path,
             short,
@@ -99,10 +103,29 @@ def try_encode(
         raise ItemError(
             f"{info.path} could not be encoded as {suffix} with {codec} (a trial of {TRIAL_FRAMES} frames): "
             + error.problem.removeprefix(f"{path}: "),
-            "Choose another codec, another suffix for output, or `audio: none`.",
+            error.next_step or "Choose another codec, another suffix for output, or `audio: none`.",
         ) from error
     finally:
         path.unlink(missing_ok=True)
+
+
+def _check_encoder(info: VideoInfo, path: Path, encode: EncodeSettings) -> None:
+    name = encoder_of(encode, container_of(path))
+    if name not in encoders():
+        raise ItemError(
+            f"{info.path} could not be encoded as {path.suffix}: {described()} lacks the encoder {name}.", how_to_get()
+        )
+
+
+def _check_sound(info: VideoInfo, path: Path) -> None:
+    container = container_of(path)
+    for stream in info.streams:
+        if stream.kind == "audio" and container.sound_codecs and stream.codec not in container.sound_codecs:
+            allowed = " and ".join(sorted(container.sound_codecs))
+            raise ItemError(
+                f"{path}: its sound is in {stream.codec or 'an unknown codec'}; {path.suffix} holds only {allowed}.",
+                "Choose another suffix for output, such as .mkv, or `audio: none`.",
+            )
 
 
 def _check_shortest_frame(info: VideoInfo, path: Path) -> None:
