@@ -20,6 +20,9 @@ from nstpipe.system.stop import Stopped, stop_in_force
 GRACE_SECONDS = 2.0
 """How long a program has to end by itself after it was asked to."""
 
+STOP_SECONDS = 5.0
+"""How long a program may take once the run was asked to stop."""
+
 POLL_SECONDS = 0.1
 """How often the wait for a program looks at the request to stop."""
 
@@ -89,7 +92,7 @@ def run_program(
         words = last_lines(said[1] or said[0])
         raise MachineError(
             f"`{' '.join(command)}` did not end within {limit_seconds:g} s, so nstpipe ended it."
-            + (f" It said: {words}" if words else " It said nothing.")
+            + (f" It said: {as_sentence(words)}" if words else " It said nothing.")
         )
     return Finished(exit_code, *said)
 
@@ -100,13 +103,12 @@ def _wait(process: subprocess.Popen[bytes], limit_seconds: float) -> int | None:
     Raises:
         Stopped: The time of the run is up.
     """
-    end, stop = time.monotonic() + limit_seconds, stop_in_force()
-    while time.monotonic() < end:
-        try:
-            return process.wait(min(POLL_SECONDS, max(end - time.monotonic(), 0.0)))
-        except subprocess.TimeoutExpired:
-            if stop is not None and stop.is_late and stop.should_stop():
-                raise Stopped from None
+    began, stop = time.monotonic(), stop_in_force()
+    while (seconds := time.monotonic() - began) < limit_seconds:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(min(POLL_SECONDS, limit_seconds - seconds))
+        if stop is not None and (stop.is_late or seconds >= STOP_SECONDS) and stop.should_stop():
+            raise Stopped
     return None
 
 
@@ -176,6 +178,11 @@ def how_it_ended(exit_code: int) -> str:
         return f"the signal {signal.Signals(-exit_code).name}"
     except ValueError:
         return f"the signal {-exit_code}"
+
+
+def as_sentence(text: str) -> str:
+    """A text with a full stop, unless it ends like a sentence."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def last_lines(text: str) -> str:

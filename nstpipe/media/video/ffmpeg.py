@@ -24,7 +24,16 @@ from nstpipe.media.video.ffmpeg_program import encoders as encoders
 from nstpipe.media.video.ffmpeg_program import environment, executable, how_to_get, is_at_least
 from nstpipe.media.video.ffmpeg_program import filters as filters
 from nstpipe.media.video.ffmpeg_program import version as version
-from nstpipe.system.programs import GRACE_SECONDS, OWN_SESSION, end_program, how_it_ended, last_lines, work_of
+from nstpipe.system.programs import (
+    GRACE_SECONDS,
+    OWN_SESSION,
+    STOP_SECONDS,
+    as_sentence,
+    end_program,
+    how_it_ended,
+    last_lines,
+    work_of,
+)
 from nstpipe.system.stop import Stop, Stopped, stop_in_force
 
 PIPE_BYTES = 1 << 20
@@ -73,9 +82,6 @@ SILENT_SECONDS = 60.0
 BUSY_SECONDS = 1800.0
 """For how long ffmpeg may compute while nothing comes of it."""
 
-STOP_SECONDS = 5.0
-"""For how long ffmpeg may do nothing once the run was asked to stop. It may compute for ten times as long."""
-
 POLL_SECONDS = 0.1
 """How often the wait for ffmpeg looks at the request to stop."""
 
@@ -89,7 +95,8 @@ PROGRESS_BYTES = 1_000_000
 """Reading and writing so many bytes by itself is progress of ffmpeg."""
 
 
-def _silent_seconds() -> float:
+def silent_seconds() -> float:
+    """For how many seconds ffmpeg may do nothing."""
     try:
         return max(0.1, float(os.environ[TIMEOUT_VARIABLE]))
     except (KeyError, ValueError):
@@ -149,7 +156,8 @@ class _Watch:
             elif wait.is_to_be_measured:
                 wait.measure(self._process)
                 asked = self._stop is not None and self._stop.reason is not None
-                silent = min(_silent_seconds(), STOP_SECONDS) if asked else _silent_seconds()
+                silent = min(silent_seconds(), STOP_SECONDS) if asked else silent_seconds()
+                # Once the run was asked to stop, ffmpeg may still finish what it computes, for a while.
                 self.verdict = wait.verdict(silent, 10 * STOP_SECONDS if asked else BUSY_SECONDS)
                 if self.verdict:
                     self._end(stopped=asked)
@@ -176,7 +184,7 @@ class _Wait:
     @property
     def is_to_be_measured(self) -> bool:
         """Whether it is time to look at what the process does."""
-        return time.monotonic() - self._measured_at >= min(MEASURE_SECONDS, _silent_seconds() / 4)
+        return time.monotonic() - self._measured_at >= min(MEASURE_SECONDS, silent_seconds() / 4)
 
     def measure(self, process: subprocess.Popen[bytes]) -> None:
         """Look at what the process has computed, read and written since the last look."""
@@ -333,7 +341,7 @@ class Process:
         ended = how_it_ended(code)
         if code < 0 and ended.removeprefix("the signal ") in CRASHES:
             said = self.messages()
-            problem = f"{self.source}: ffmpeg crashed ({ended})" + (f". It said: {said}" if said else ".")
+            problem = f"{self.source}: ffmpeg crashed ({ended})." + (f" It said: {as_sentence(said)}" if said else "")
             raise ItemError(problem, how_to_get())
         if code < 0 or (code == EXITED_BY_SIGNAL and "received signal" in self.messages()):
             raise TransientError(self.failure(f"a signal from outside (exit code {code})").problem)
@@ -353,7 +361,7 @@ class Process:
             said = self.messages()
             raise UnresponsiveError(
                 f"{self.source}: ffmpeg {self.watch.verdict}, so nstpipe ended it."
-                + (f" It said: {said}" if said else " It said nothing."),
+                + (f" It said: {as_sentence(said)}" if said else " It said nothing."),
                 how_to_get(),
             )
 

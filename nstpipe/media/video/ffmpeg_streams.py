@@ -10,17 +10,14 @@ from itertools import islice
 
 import ffmpeg as graphs
 
-from nstpipe.errors import ItemError
-from nstpipe.media.video.ffmpeg import LOCAL_ONLY, Process, local
+from nstpipe.errors import ItemError, MachineError
+from nstpipe.media.video.ffmpeg import LOCAL_ONLY, Process, local, silent_seconds
 from nstpipe.media.video.ffmpeg_program import described, environment, executable, how_to_get
 from nstpipe.media.video.info import Reader, VideoInfo
 from nstpipe.system.programs import run_program
 
 _STREAM_LINE = re.compile(r"^ +Stream #0:(\d+)(?:\[0x[0-9a-f]+\])?(?:\([^)]*\))?: (\w+)", re.MULTILINE)
 """A line of ffmpeg's description of a file: the number of a stream and its kind. All versions from 4 to 9 write it."""
-
-LIST_SECONDS = 60.0
-"""How long ffmpeg may take to describe a file."""
 
 TIMES_COMPARED = 4
 """Frames whose times tell two streams of pictures in one file apart."""
@@ -65,7 +62,10 @@ def _numbers(program: str, info: VideoInfo) -> Mapping[int, int]:
 def _kinds(program: str, info: VideoInfo) -> dict[int, str]:
     """The kind of each stream that the program finds."""
     command = [program, "-hide_banner", "-nostdin", "-protocol_whitelist", "file", "-i", local(info.path)]
-    said = run_program(command, limit_seconds=LIST_SECONDS, environment=environment()).stderr
+    try:
+        said = run_program(command, limit_seconds=silent_seconds(), environment=environment()).stderr
+    except MachineError as error:
+        raise ItemError(f"{info.path}: {error.problem}", how_to_get()) from error
     return {int(number): kind.lower() for number, kind in _STREAM_LINE.findall(said)}
 
 
