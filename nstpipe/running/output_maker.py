@@ -96,7 +96,7 @@ class OutputMaker:
             if fail_fast and self._recorder.failures:
                 self._stop.ask(StopReason.FAILURE)
         if out_of_time:
-            # A worker ends a clip before the deadline if its next frame would not be done by then. Other reasons are known here.
+            # A worker ends a clip before the deadline if its next frame would not be done by then.
             self._stop.ask(StopReason.TIME)
         return again if self._stop.reason is None else []
 
