@@ -103,7 +103,7 @@ def try_encode(
         raise ItemError(
             f"{info.path} could not be encoded as {suffix} with {codec} (a trial of {TRIAL_FRAMES} frames): "
             + error.problem.removeprefix(f"{path}: "),
-            error.next_step or "Choose another codec, another suffix for output, or `audio: none`.",
+            f"Choose another codec, another suffix for output, or `audio: none`. {error.next_step}".rstrip(),
         ) from error
     finally:
         path.unlink(missing_ok=True)
@@ -122,10 +122,8 @@ def _check_sound(info: VideoInfo, path: Path) -> None:
     for stream in info.streams:
         if stream.kind == "audio" and container.sound_codecs and stream.codec not in container.sound_codecs:
             allowed = " and ".join(sorted(container.sound_codecs))
-            raise ItemError(
-                f"{path}: its sound is in {stream.codec or 'an unknown codec'}; {path.suffix} holds only {allowed}.",
-                "Choose another suffix for output, such as .mkv, or `audio: none`.",
-            )
+            found = stream.codec or "an unknown codec"
+            raise ItemError(f"{path}: its sound is in {found}; {path.suffix} holds only {allowed}.")
 
 
 def _check_shortest_frame(info: VideoInfo, path: Path) -> None:
