@@ -95,7 +95,7 @@ def run(
         for requirement in requirements_of(settings):
             requirement()
         _take_lock(stack, settings, wait, stop, listeners)
-        journal = stack.enter_context(closing(Journal(settings.work)))
+        journal = stack.enter_context(closing(Journal(settings.work, pipeline=settings.file)))
         log = stack.enter_context(finishing(RunLog(settings.work, name)))
         executor = executor_for(settings, isolated=isolated)
         return Run(settings, journal, log, name, stop, listeners, executor).execute(
@@ -145,7 +145,7 @@ def plan(
 ) -> Plan:
     """Say what `run` would do, with the reasons. See `run` for arguments and errors."""
     settings = _loaded(pipeline, jobs, overrides, None, None)
-    with closing(Journal(settings.work, repair=False)) as journal:
+    with closing(Journal(settings.work, pipeline=settings.file, repair=False)) as journal:
         planned = plan_pipeline(settings, journal, stop=Stop(), emit=on_event)
         return replace(planned, notices=(*journal.notices, *planned.notices))
 
@@ -173,7 +173,7 @@ def estimated(
     """
     settings = _loaded(pipeline, jobs, overrides, workers, device)
     is_cpu(settings.device)  # a device that is missing is an error before the inputs are read
-    with closing(Journal(settings.work, repair=False)) as journal:
+    with closing(Journal(settings.work, pipeline=settings.file, repair=False)) as journal:
         planned = plan_pipeline(settings, journal, stop=Stop(), emit=on_event)
         found = estimate(settings, planned, journal, trial=_trial if calibrate else None)
         return replace(found, plan=replace(planned, notices=(*journal.notices, *planned.notices)))
@@ -257,7 +257,7 @@ def _loaded(
             raise UsageError(f"--job {name}: there is no such job; the file has {', '.join(known)}.")
     limit_megapixels(loaded.max_megapixels)
     chosen = tuple(job for job in loaded.jobs if not jobs or job.name in jobs)
-    return loaded.model_copy(update={"jobs": chosen})
+    return loaded.with_jobs(chosen)
 
 
 def stylize(

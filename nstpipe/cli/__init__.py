@@ -20,7 +20,17 @@ from rich.table import Column, Table
 
 from nstpipe.cli.clean import clean
 from nstpipe.cli.init import init
-from nstpipe.cli.options import AsJson, File, JobNames, Overrides, console_for, print_json, write_or_discard
+from nstpipe.cli.options import (
+    AsJson,
+    File,
+    JobNames,
+    Overrides,
+    Overwrite,
+    console_for,
+    print_json,
+    with_overwrite,
+    write_or_discard,
+)
 from nstpipe.cli.plan import plan
 from nstpipe.cli.preview import preview
 from nstpipe.cli.schedule import schedule
@@ -35,7 +45,7 @@ from nstpipe.errors import (
     NstpipeError,
     UsageError,
 )
-from nstpipe.system.stop import Stop, StopReason
+from nstpipe.system.stop import HANGUP, STOP_SIGNALS, Stop, StopReason
 from nstpipe.version import __version__
 
 app = typer.Typer(
@@ -80,6 +90,7 @@ def run(
     max_runtime: Annotated[str | None, typer.Option(metavar="TIME", help="Stop within this time, such as 6h or 1h30m.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try items again that failed before.")] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first item that fails.")] = False,
+    overwrite: Overwrite = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until another run on the same work folder ends.")] = False,
 ) -> None:
     """Do everything that is not done yet. Safe to run again at any time.
@@ -104,7 +115,7 @@ def run(
         result = api.run(
             pipeline,
             jobs=job,
-            overrides=set_,
+            overrides=with_overwrite(set_, overwrite=overwrite),
             workers=workers,
             device=device,
             retry_failed=retry_failed,
@@ -340,11 +351,16 @@ def exit_code(arguments: Sequence[str] | None) -> int:
     def on_signal(number: int, frame: FrameType | None) -> None:
         # The first one lets the frame in hand be finished, the second ends at once.
         if not stop.is_heeded or stop.reason in (StopReason.INTERRUPTED, StopReason.TERMINATED):
+            if number == HANGUP and stop.is_heeded:
+                return  # the shell and the system both send one when a terminal is closed
             raise _Stopped(number)
         stop.reason = StopReason.INTERRUPTED if number == signal.SIGINT else StopReason.TERMINATED
-        sys.stderr.write("nstpipe: finishing the current frame; press again to stop at once.\n")
+        said = "nstpipe: finishing the current frame; press again to stop at once."
+        write_or_discard(lambda: print(said, file=sys.stderr), sys.stderr)  # a closed terminal takes no text
 
-    handlers = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    # `nohup` has SIGHUP ignored, and it stays so.
+    heeded = [number for number in STOP_SIGNALS if number != HANGUP or signal.getsignal(number) is not signal.SIG_IGN]
+    handlers = {number: signal.signal(number, on_signal) for number in heeded}
 
     def say(text: str) -> None:
         write_or_discard(lambda: errors.print(text, markup=False, highlight=False, soft_wrap=True), sys.stderr)

@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn, TextIO
 import typer
 from rich.console import Console
 
-from nstpipe.errors import EXIT_DONE, EXIT_SOME_FAILED, InputError
+from nstpipe.errors import EXIT_DONE, EXIT_SOME_FAILED, InputError, OutputError
 from nstpipe.events import Emit, ItemFailed
 
 
@@ -39,12 +39,21 @@ Overrides = Annotated[
     list[str],
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as jobs.street.size=256; may be repeated."),
 ]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Let outputs replace files that this pipeline did not make; never its own inputs."),
+]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON object per line on stdout; text for people goes to stderr.")
 ]
 
 WIDE = 10_000
 """Columns of a table that no terminal folds: whoever reads it from a pipe wants a line for each row."""
+
+
+def with_overwrite(overrides: list[str], *, overwrite: bool) -> list[str]:
+    """Return what a command overrides, with the key that `--overwrite` stands for."""
+    return [*overrides, "overwrite=true"] if overwrite else overrides
 
 
 def console_for(as_json: bool = False, *, wide_in_a_pipe: bool = False) -> Console:
@@ -100,12 +109,18 @@ def inspection_progress(*, quiet: bool = False) -> Iterator[Emit]:
         yield lambda event: write_or_discard(lambda: reporter(event), sys.stderr)
 
 
-def leave_for(usable: int, failed: int) -> NoReturn:
+def leave_for(usable: int, failed: int, unwritable: OutputError | None) -> NoReturn:
     """End a command that has looked at inputs with the exit code that says how it went.
+
+    Args:
+        usable: how many inputs can be used.
+        failed: how many cannot.
+        unwritable: why an output cannot be written.
 
     Raises:
         InputError: none can be used.
+        OutputError: none can be used, and the output of one cannot be written.
     """
     if failed and not usable:
-        raise InputError("nothing usable in the inputs.")
+        raise unwritable or InputError("nothing usable in the inputs.")
     raise typer.Exit(EXIT_SOME_FAILED if failed else EXIT_DONE)

@@ -18,11 +18,13 @@ from nstpipe.cli.options import (
     File,
     JobNames,
     Overrides,
+    Overwrite,
     console_for,
     failure_as_json,
     inspection_progress,
     leave_for,
     print_json,
+    with_overwrite,
 )
 from nstpipe.errors import DiskFullError
 
@@ -46,6 +48,7 @@ def plan(
         bool, typer.Option(help="Time a few iterations if no earlier run shows how fast this machine is. The result is kept.")
     ] = True,
     every: Annotated[bool, typer.Option("--all", help="Show a row for each picture and shot, however many.")] = False,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print failures only.")] = False,
 ) -> None:
@@ -60,7 +63,7 @@ def plan(
         found = api.estimated(
             pipeline,
             jobs=job,
-            overrides=set_,
+            overrides=with_overwrite(set_, overwrite=overwrite),
             workers=workers,
             device=device,
             calibrate=calibrate,
@@ -86,7 +89,7 @@ def plan(
             f"the disk of the work folder is too full for this: {needed} are needed, {free} are free.",
             "Free some space, or give a smaller size.",
         )
-    leave_for(len(planned.outputs), len(planned.failures))
+    leave_for(len(planned.outputs), len(planned.failures), planned.unwritable)
 
 
 def _show(found: Estimate, console: Console, *, every: bool) -> None:

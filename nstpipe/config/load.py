@@ -78,6 +78,7 @@ def load_right_part(path: Path, overrides: Sequence[str] = (), environment: Mapp
     problems += validated(_with_jobs(document, [defaults]), context)[1] if defaults is not None else []
     pipeline, found = validated(document, context)
     problems += found
+    pipeline = pipeline.read_from(path) if pipeline is not None else None
     return Loaded(pipeline, tuple(sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0)))
 
 

@@ -16,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     WithJsonSchema,
     model_validator,
@@ -397,8 +398,8 @@ class Notify(_Model):
 SECRETS = frozenset({("notify", "webhook"), ("notify", "secret")})
 """Keys whose values are never shown."""
 
-KEYS_THAT_CHANGE_NO_RESULT = frozenset({"track", "notify", "prometheus"})
-"""Keys of a pipeline that only say who is told of a run."""
+KEYS_THAT_CHANGE_NO_RESULT = frozenset({"overwrite", "track", "notify", "prometheus"})
+"""Keys of a pipeline that only say what may be replaced and who is told of a run."""
 
 
 class Pipeline(_Model):
@@ -423,9 +424,37 @@ class Pipeline(_Model):
         default=500.0, description="Pictures whose header claims more are refused, because they may be made to fill the memory."
     )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(default=0, description="Seed of all random numbers.")
+    overwrite: bool = Field(
+        default=False,
+        description="Whether outputs may replace files that this pipeline did not make. Its own inputs are never replaced.",
+    )
     track: Track = Track()
     notify: Notify = Notify()
     prometheus: Annotated[FilePath, AfterValidator(_prometheus_file)] | None = Field(
         default=None, description="File for the textfile collector of Prometheus' node_exporter. It must end in .prom."
     )
     jobs: Annotated[tuple[Job, ...], Field(strict=False, min_length=1)] = Field(description="A list of jobs.")
+    _file: Path | None = PrivateAttr(default=None)
+    _all_jobs: tuple[Job, ...] = PrivateAttr(default=())
+
+    @property
+    def file(self) -> Path | None:
+        """The file that it was read from; None if it was made in Python."""
+        return self._file
+
+    @property
+    def all_jobs(self) -> tuple[Job, ...]:
+        """The jobs of the whole file, also those that are left out of this run."""
+        return self._all_jobs or self.jobs
+
+    def read_from(self, file: Path) -> Pipeline:
+        """Return the same pipeline, which knows the file that it was read from."""
+        pipeline = self.model_copy()
+        pipeline._file = file.absolute()
+        return pipeline
+
+    def with_jobs(self, jobs: tuple[Job, ...]) -> Pipeline:
+        """Return the same pipeline with some of its jobs left out."""
+        pipeline = self.model_copy(update={"jobs": jobs})
+        pipeline._all_jobs = self.all_jobs
+        return pipeline

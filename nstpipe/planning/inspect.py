@@ -92,13 +92,6 @@ def check_picture(path: Path, key: str) -> None:
         raise ItemError(f"{key}: {error.problem}", error.next_step or "Give the path of a picture.") from error
 
 
-def check_output_is_unique(file: InputFile, taken: dict[Path, InputFile]) -> None:
-    """Two jobs whose folders overlap would write the same file one after the other, in every run."""
-    first = taken.setdefault(file.output, file)
-    if first is not file:
-        raise ItemError(f"output: {first.path} and {file.path} would both be written to {file.output}.", "Give another place.")
-
-
 _At = Callable[[float], None]
 """Told of an input which share of it was looked at, 0 to 1."""
 

@@ -103,7 +103,7 @@ def clean_work_folder(pipeline: Pipeline, agrees: Callable[[tuple[Leftover, ...]
     if not pipeline.work.is_dir():
         agrees(())
         return Cleaning((), removed=False)
-    with locked(pipeline.work), closing(Journal(pipeline.work)) as journal:
+    with locked(pipeline.work), closing(Journal(pipeline.work, pipeline=pipeline.file)) as journal:
         plan = plan_pipeline(pipeline, journal, stop=Stop(), emit=emit)
         found = find_leftovers(pipeline.work, plan, journal)
         removed = agrees(found)

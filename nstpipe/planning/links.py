@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,20 @@ LONGEST_GAP_SECONDS = 60.0
 
 LONGEST_GAP_METERS = 30.0
 """Farther apart, next to nothing is seen in both."""
+
+
+def linked(items: Iterable[InputInfo], job: Job, journal: Journal) -> list[InputInfo]:
+    """Say of each picture of a job whether it goes on from the one before it, in the order of the files.
+
+    Args:
+        items: the inputs of the job that can be used.
+        job: theirs.
+        journal: keeps what is measured.
+    """
+    found: list[InputInfo] = []
+    for item in items:
+        found.append(with_neighbor(found[-1] if found else None, item, job, journal))
+    return found
 
 
 def with_neighbor(before: InputInfo | None, item: InputInfo, job: Job, journal: Journal) -> InputInfo:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nstpipe.config.models import Job
-from nstpipe.errors import ItemError
+from nstpipe.errors import NstpipeError
 from nstpipe.events import ItemFailed
 from nstpipe.journal.records import Record
 from nstpipe.media.frame import working_size
@@ -160,7 +160,7 @@ def plan_job(
     return tuple(outputs)
 
 
-def failed(job: Job, path: Path, error: ItemError, output: Output | None = None) -> ItemFailed:
+def failed(job: Job, path: Path, error: NstpipeError, output: Output | None = None) -> ItemFailed:
     """The value that an item's error becomes."""
     made = str(output.path) if output is not None else ""
     # A name that is no UTF-8 can neither be recorded nor printed as it is.

@@ -173,7 +173,8 @@ def numbered_files(path: Path) -> dict[int, Path]:
     return {number: path.with_name(name) for name, number in numbers.items() if path.name % number == name}
 
 
-def _parts(path: Path) -> list[Path]:
+def parts_of(path: Path) -> list[Path]:
+    """Return the files of a pattern of numbered pictures, by their number; for any other path itself alone."""
     return [file for _, file in sorted(numbered_files(path).items())] if is_numbered(path) else [path]
 
 
@@ -196,17 +197,30 @@ def state_of(path: Path) -> FileState:
     Raises:
         OSError: the file does not exist.
     """
-    states = [part.stat() for part in _parts(path)]
+    states = [part.stat() for part in parts_of(path)]
     if not states:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     return FileState(sum(state.st_size for state in states), max(state.st_mtime_ns for state in states))
+
+
+Stamp = tuple[int, int]
+"""Size in bytes and modification time in nanoseconds of a file."""
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    """Return the stamp of a file; None if there is none."""
+    try:
+        state = state_of(path)
+    except OSError:
+        return None
+    return state.size_bytes, state.modified_ns
 
 
 def sha256_of(path: Path) -> str:
     """Return the sha256 of a file, or of numbered files one after another, in hexadecimal digits."""
     # hashlib.file_digest does the same, from Python 3.11 on.
     digest = hashlib.sha256()
-    for part in _parts(path):
+    for part in parts_of(path):
         with part.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
