@@ -33,6 +33,7 @@ from nstpipe.planning.status import JobStatus, Status, pipeline_status
 from nstpipe.planning.validate import Validation, validate_pipeline
 from nstpipe.running.outcome import RunResult
 from nstpipe.system.devices import DEVICE_PATTERN, is_cpu
+from nstpipe.system.files import check_replaceable
 from nstpipe.system.lock import locked
 from nstpipe.system.stop import Stop
 
@@ -225,13 +226,16 @@ def report(
     Raises:
         InputError: no run has begun yet.
         OutputError: it cannot be written.
+        UsageError: `output` is a file that is no report.
     """
-    from nstpipe.report.page import REPORT_NAME, write_report
+    from nstpipe.report.page import MARK, REPORT_NAME, write_report
 
     settings = _loaded(pipeline, jobs, overrides, None, None)
     if not (settings.work / "journal.sqlite").exists():
         raise InputError(f"{settings.work} knows of no run yet.", "`nstpipe run` writes a report at its end.")
     path = output if output is not None else settings.work / REPORT_NAME
+    if output is not None:
+        check_replaceable(output, MARK)
     with closing(Journal(settings.work, read_only=True)) as journal:
         write_report(settings, journal, path)
     return path

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from nstpipe.cli.options import File, Overrides, console_for, jobs_in
 from nstpipe.errors import UsageError
+from nstpipe.system.files import check_replaceable
 
 if TYPE_CHECKING:
     from nstpipe.events import Emit, Event
@@ -66,6 +67,8 @@ def preview(
     settings, chosen = wanted.settings()
     path = output if output is not None else Path(f"preview_{chosen.name}_{frame}{'_grid' if axes else ''}.png")
     room.check_writable(path, settings, pipeline)
+    if output is not None:
+        check_replaceable(path, room.MARK)
     cells = len(room.combinations(axes)) if axes else 1
     console = console_for()
     with _shown(cells) as emit:

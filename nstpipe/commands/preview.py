@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import ExifTags, Image, ImageDraw, ImageFont
 from pydantic import BaseModel
 
 from nstpipe.config import Job, Pipeline, load_pipeline
@@ -281,8 +281,12 @@ def _painted(pipeline: Pipeline, job: Job, place: _Place, frame_index: int, firs
     return Painted(job.name, path, frame_index, before, in_eight_bits(pixels), spent[-1], output.max_iterations(clip, 0))
 
 
+MARK = "nstpipe preview"
+"""Stands in the EXIF of each preview, so that a later one may replace it."""
+
+
 def check_writable(path: Path, pipeline: Pipeline, file: Path) -> None:
-    """See that a preview does not land on, or among, what the pipeline reads and makes.
+    """See that a preview does not land on, or among, what the pipeline reads and makes, nor on a file of the user's own.
 
     Raises:
         UsageError: it would.
@@ -324,7 +328,9 @@ def save(image: Image.Image, path: Path) -> None:
         OutputError: it cannot be written.
     """
     with atomic_write(path) as partial:
-        image.save(partial, quality=95)
+        exif = Image.Exif()
+        exif[ExifTags.Base.Software] = MARK
+        image.save(partial, quality=95, exif=exif)
 
 
 def alone(painted: Painted) -> Image.Image:

@@ -40,8 +40,10 @@ class Placing:
         """See that the place is as it was planned, and note what is about to stand there.
 
         Raises:
-            OutputError: Another file has appeared there, or the note cannot be written.
+            OutputError: Another file or a folder has appeared there, or the note cannot be written.
         """
+        if self.path.is_dir():
+            raise OutputError(f"{self.path} is a folder now.", "Move it away and run again, or give another name.")
         contents = [sha256_of(part) for part in parts_of(complete)]
         if not self.overwrite and stamp_of(self.path) not in (None, self.replaces) and not self._is_ours(contents):
             raise OutputError(

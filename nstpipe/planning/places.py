@@ -164,8 +164,12 @@ def _is_whole(place: Path, record: Record) -> bool:
         if not holds_video(place):
             read_picture(place)
             return True
+        from nstpipe.media.video.decode_check import apply_decode_check, decode_check
         from nstpipe.media.video.probe import probe
 
-        return len(probe(place).ticks) >= record.frames or place.suffix.lower() in ANIMATION_SUFFIXES
+        video = probe(place)
+        found = apply_decode_check(video, decode_check(video))
+        has_all = len(found.ticks) >= record.frames or place.suffix.lower() in ANIMATION_SUFFIXES
+        return has_all and found.loss is None and not found.complaint
     except ItemError:
         return False

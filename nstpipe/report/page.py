@@ -21,6 +21,9 @@ from nstpipe.system.files import atomic_write
 REPORT_NAME = "report.html"
 """In the work folder, of the latest run."""
 
+MARK = "nstpipe report"
+"""Stands in the title of each report, so that a later one may replace it."""
+
 
 def write_report(pipeline: Pipeline, journal: Journal, path: Path, *, picture_seconds: float = PICTURE_SECONDS) -> None:
     """Write the report of a pipeline's latest run.

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from nstpipe.errors import DiskFullError, OutputError
+from nstpipe.errors import DiskFullError, OutputError, UsageError
 
 LONGEST_NAME_BYTES = 255
 """The longest name that common file systems allow. The hidden name of a file is longer than its own."""
@@ -115,6 +115,26 @@ def see_that_it_can_be_made(folder: Path) -> None:
         raise OutputError(f"{problem} {existing} is a file.", "Give another place, or free this one.")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise OutputError(f"{problem} nobody may write to {existing} here.", "Change its permissions, or give another place.")
+
+
+def check_replaceable(path: Path, mark: str) -> None:
+    """Check that a file that a command is asked to write replaces nothing but an earlier one of its own.
+
+    Args:
+        path: the file.
+        mark: a text that is in each file that the command writes.
+
+    Raises:
+        UsageError: another file is there.
+    """
+    try:
+        is_own = mark.encode() in path.read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError:
+        is_own = False
+    if not is_own:
+        raise UsageError(f"{path} exists already, and `{mark}` did not write it.", "Give another name, or move the file away.")
 
 
 def suggest_path(path: Path) -> str:
