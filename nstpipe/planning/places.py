@@ -161,15 +161,19 @@ def _is_whole(place: Path, record: Record) -> bool:
     if is_numbered(place):
         return all(_is_whole(part, record) for part in parts_of(place))
     try:
-        if not holds_video(place):
-            read_picture(place)
-            return True
-        from nstpipe.media.video.decode_check import apply_decode_check, decode_check
-        from nstpipe.media.video.probe import probe
-
-        video = probe(place)
-        found = apply_decode_check(video, decode_check(video))
-        has_all = len(found.ticks) >= record.frames or place.suffix.lower() in ANIMATION_SUFFIXES
-        return has_all and found.loss is None and not found.complaint
+        if holds_video(place):
+            return _is_whole_video(place, record.frames)
+        read_picture(place)
     except ItemError:
         return False
+    return True
+
+
+def _is_whole_video(place: Path, frames: int) -> bool:
+    from nstpipe.media.video.decode_check import apply_decode_check, decode_check
+    from nstpipe.media.video.probe import probe
+
+    video = probe(place)
+    found = apply_decode_check(video, decode_check(video))
+    has_all = len(found.ticks) >= frames or place.suffix.lower() in ANIMATION_SUFFIXES
+    return has_all and found.loss is None and not found.complaint
