@@ -66,7 +66,7 @@ class JobData:
         frames: of all outputs.
         frames_done: of these, those that are stylized.
         seconds: spent on the frames that are recorded.
-        evaluations: iterations spent on them.
+        iterations: Iterations used for them.
         seconds_a_frame: mean seconds spent on a recorded frame; None without a frame.
         loss: median over the frames; None without a frame.
         flicker: root of the mean warping error, in levels of 255; None where it was not measured.
@@ -86,7 +86,7 @@ class JobData:
     frames: int
     frames_done: int
     seconds: float
-    evaluations: int
+    iterations: int
     seconds_a_frame: float | None
     loss: float | None
     flicker: float | None
@@ -277,7 +277,7 @@ def _job_facts(
             for record in records
         ),
         seconds=sum(frame.seconds for frame in frames),
-        evaluations=sum(frame.evaluations for frame in frames),
+        iterations=sum(frame.evaluations for frame in frames),
         seconds_a_frame=sum(frame.seconds for frame in frames) / len(frames) if frames else None,
         loss=sorted(losses)[len(losses) // 2] if losses else None,
         flicker=LEVELS * (sum(warping_errors) / len(warping_errors)) ** 0.5 if warping_errors else None,
