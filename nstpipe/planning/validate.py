@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Validation:
-    """Everything that is wrong with a pipeline and with what it reads.
+    """Everything that is wrong with a pipeline and with the files that it refers to.
 
     Attributes:
-        problems: of the file.
-        failures: inputs and paintings that cannot be used, of the jobs that are valid.
-        usable: the number of inputs that can be used.
-        missing: what a run would end with at once, such as missing weights or a work folder that is a file.
-        notices: settings of the jobs that have no effect.
+        problems: The problems of the pipeline.yaml.
+        failures: Inputs and paintings of the valid jobs that cannot be used.
+        usable: The number of inputs that can be used.
+        missing: Errors that would end a run at once, such as missing weights, or a work folder that is a file.
+        notices: Settings of the jobs that have no effect.
     """
 
     problems: tuple[Problem, ...]
@@ -56,9 +56,9 @@ def validate_pipeline(loaded: Loaded, check_listeners: Callable[[Pipeline], obje
     """Check a pipeline and this machine, and open the inputs of the jobs that are valid.
 
     Args:
-        loaded: the valid part of a pipeline.yaml, and the problems of the rest.
-        check_listeners: raises an error if a package is missing for those that listen to a run.
-        emit: told how far the check is.
+        loaded: The valid part of a pipeline.yaml, and the problems of the rest.
+        check_listeners: Raises an error if a listener needs a package that is missing.
+        emit: Receives the progress.
     """
     pipeline = loaded.pipeline
     if pipeline is None:
@@ -86,16 +86,17 @@ def _errors_of(checks: Iterable[Callable[[], object]]) -> Iterator[NstpipeError]
 
 
 def check_inputs(pipeline: Pipeline, *, emit: Emit) -> tuple[int, tuple[ItemFailed, ...]]:
-    """Open every painting, every input to the end of its head, and every picture to its last line, and try the encoders.
+    """Open every painting and every input, and encode a few frames for each video.
 
-    Nothing is written but for those trials, in a folder that is removed again.
+    Pictures are decoded as a whole. Of a video, only the header and the first frames are read, unless it is cut short. The test
+    encodes are written to a temporary folder.
 
     Args:
-        pipeline: with the jobs whose inputs are opened.
-        emit: told how far it is.
+        pipeline: The pipeline with the jobs whose inputs are opened.
+        emit: Receives the progress.
 
     Returns:
-        How many inputs can be used, and what is wrong with the others.
+        The number of inputs that can be used, and the failures of the others.
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         return _check_inputs(pipeline, Path(folder), InspectionProgress(Stop(), emit))
@@ -134,7 +135,7 @@ def _check_inputs(pipeline: Pipeline, trials: Path, watch: InspectionProgress) -
 
 
 def _opened(file: InputFile, job: Job, trials: Path) -> VideoInfo | None:
-    """Open an input, and see that its result can be written; what is found of it, if it is a video."""
+    """Open an input, check that its result can be written, and return what a probe found if it is a video."""
     if file.problem:
         raise ItemError(file.problem)
     if not file.is_video:

@@ -1,4 +1,4 @@
-"""What a report tells, gathered from the journal, the log and the files."""
+"""Gathers the data of a report from the journal, the log and the files."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from nstpipe.report.plot import Plot, Series, plot
 from nstpipe.report.thumbnails import Comparison, compare_pictures, compare_videos
 
 MOST_COMPARISONS, MOST_LOOPS, MOST_UNFINISHED = 24, 6, 6
-"""In one report: it shall open at once, and travel by mail."""
+"""The most comparisons, loops and unfinished videos of a report. It must open at once, and fit into an e-mail."""
 
 MOST_FAILURES = 200
-"""Lines of a report's table; the log has all."""
+"""The most lines of a report's table of failures. The log has all of them."""
 
 PICTURE_SECONDS = 10.0
-"""After so long no more thumbnails are begun, for the run waits."""
+"""The seconds after which no more thumbnails are begun, because the run waits for them."""
 
 LEVELS = 255
-"""Flicker is shown in levels of 8 bits."""
+"""The highest level of 8 bits. Flicker is shown in such levels."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Shown:
     """An output with its pictures.
 
     Attributes:
-        name: of the input, as people know it.
-        output: of the result.
-        comparison: before and after; None while it is not finished.
-        plots: its curves, if it is a video.
+        name: The path of the input within the job's input.
+        output: The path of the result within the job's output, or how far it is.
+        comparison: The thumbnails; None while the output is not finished.
+        plots: The curves of a video.
     """
 
     name: str
@@ -56,24 +56,24 @@ class JobData:
     """What a report says of a job.
 
     Attributes:
-        name: its name.
-        input: what is read.
-        output: where results go.
-        made: outputs of the latest run.
-        before: outputs made earlier.
-        failed: outputs that could not be made.
-        left: outputs that are not made yet.
-        frames: of all outputs.
-        frames_done: of these, those that are stylized.
-        seconds: spent on the frames that are recorded.
+        name: The name of the job.
+        input: The path of its input.
+        output: The path of its output.
+        made: Outputs made in the latest run.
+        before: Outputs made earlier.
+        failed: Outputs that could not be made.
+        left: Outputs that are not made yet.
+        frames: Frames of all outputs.
+        frames_done: Frames that are stylized.
+        seconds: Seconds spent on the recorded frames.
         iterations: Iterations used for them.
-        seconds_a_frame: mean seconds spent on a recorded frame; None without a frame.
-        loss: median over the frames; None without a frame.
-        flicker: root of the mean warping error, in levels of 255; None where it was not measured.
-        shown: some of its finished outputs.
-        not_shown: how many finished outputs there are besides.
-        unfinished: outputs that have been begun.
-        plots: curves of the job as a whole.
+        seconds_a_frame: Mean seconds per recorded frame; None if there is none.
+        loss: Median loss of the frames; None if there is none.
+        flicker: Root of the mean warping error, in levels of 255; None if it was not measured.
+        shown: Some of its finished outputs.
+        not_shown: The number of its other finished outputs.
+        unfinished: Outputs that have been begun.
+        plots: Curves of the whole job.
     """
 
     name: str
@@ -98,21 +98,21 @@ class JobData:
 
 @dataclass(frozen=True)
 class ReportData:
-    """All that a report says.
+    """Everything that a report says.
 
     Attributes:
-        work: the folder of the journal.
-        started_at: of the latest run, seconds since 1970; None before the first one.
-        finished_at: end of the latest run, seconds since 1970; None if it was killed or is still running.
-        exit_code: of the latest run; None if it was killed or is still running.
-        error: what ended it before its time; empty if nothing did.
-        log: path of the run's log.
-        workers: processes.
-        jobs: in the order of the pipeline.
-        failures: what could not be done.
-        notices: what else should be known, as job and sentence.
-        setup: to repeat it.
-        written_at: seconds since 1970.
+        work: The path of the work folder.
+        started_at: Start of the latest run in seconds since 1970; None if there was none.
+        finished_at: End of the latest run in seconds since 1970; None if it was killed or is still running.
+        exit_code: Exit code of the latest run; None if it was killed or is still running.
+        error: The error that ended the run; empty if there was none.
+        log: The path of the run's log.
+        workers: The number of worker processes.
+        jobs: The jobs, in the order of the pipeline.
+        failures: The items that failed.
+        notices: The notices of the run.
+        setup: The settings and versions of the run.
+        written_at: When the data was gathered, in seconds since 1970.
     """
 
     work: str
@@ -130,17 +130,17 @@ class ReportData:
 
     @property
     def seconds(self) -> float | None:
-        """That the latest run took."""
+        """Duration of the latest run; None if it was killed or is still running."""
         return None if self.started_at is None or self.finished_at is None else self.finished_at - self.started_at
 
 
 def gather(pipeline: Pipeline, journal: Journal, *, picture_seconds: float = PICTURE_SECONDS) -> ReportData:
-    """Gather what is to be told of a pipeline and of its latest run.
+    """Gather the data of a pipeline and of its latest run.
 
     Args:
-        pipeline: with the jobs to tell of.
-        journal: of its work folder.
-        picture_seconds: that thumbnails may take.
+        pipeline: The pipeline with the jobs to report.
+        journal: The journal of its work folder.
+        picture_seconds: The seconds after which no more thumbnails are begun.
     """
     run = journal.latest_run()
     log = log_path(pipeline.work, run.name) if run is not None else None
@@ -169,7 +169,7 @@ def gather(pipeline: Pipeline, journal: Journal, *, picture_seconds: float = PIC
 def _failures(
     standings: Mapping[str, JobProgress], run: LatestRun | None, logged: Sequence[ItemFailed]
 ) -> tuple[ItemFailed, ...]:
-    """Of the latest run by its log, which knows more; of jobs that it did not do by the journal."""
+    """Return the failures: those of the latest run from its log, which knows more, and those of other jobs from the journal."""
     failures = [failure for failure in logged if failure.job in standings]
     told = {failure.job for failure in failures} | (set(run.jobs) if run is not None else set())
     for job, standing in standings.items():
@@ -190,7 +190,7 @@ def _as_failure(job: str, record: Record) -> ItemFailed:
 
 
 class _Pictures:
-    """Shares what a report may hold, and the time that it may take, among its jobs."""
+    """Divides the pictures that a report may hold, and the time that they may take, among its jobs."""
 
     def __init__(self, jobs: int, end: float) -> None:
         self._jobs_left = jobs
@@ -199,7 +199,7 @@ class _Pictures:
         self._end = end
 
     def some(self, records: Sequence[Record], show: Callable[[Record, bool], Shown]) -> tuple[Shown, ...]:
-        """A job's fair share of its outputs, spread evenly."""
+        """Return a job's share of its outputs, evenly spaced."""
         share = -(-self._left // max(1, self._jobs_left))
         self._jobs_left -= 1
         shown = []
@@ -289,7 +289,7 @@ def _job_facts(
 
 
 def _within(path: Path, folder: Path) -> str:
-    """A path as seen from the job's folder, or its last part."""
+    """Return a path relative to the job's folder, or its name if it is not below it."""
     try:
         inside = os.fspath(path.relative_to(folder))
     except ValueError:
@@ -298,7 +298,7 @@ def _within(path: Path, folder: Path) -> str:
 
 
 def _video_plots(frames: Sequence[FrameRecord], count: int) -> tuple[Plot, ...]:
-    """Loss and flicker of a video, frame by frame."""
+    """Draw the loss and the flicker of a video, frame by frame."""
     by_index = {frame.frame_index: frame for frame in frames}
     count = max([count, *(index + 1 for index in by_index)])
     found = [by_index.get(index) for index in range(count)]
@@ -321,7 +321,7 @@ def _in_levels(warping_error: float | None) -> float | None:
 
 
 def _picture_plots(frames: Sequence[FrameRecord]) -> tuple[Plot, ...]:
-    """Losses of a folder's pictures; one or two need no drawing."""
+    """Draw the losses of a folder's pictures if there are more than two."""
     if len(frames) < 3:
         return ()
     ordered = sorted(frames, key=lambda frame: natural_key(frame.path))
