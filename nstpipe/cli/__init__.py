@@ -35,6 +35,7 @@ from nstpipe.errors import (
     NstpipeError,
     UsageError,
 )
+from nstpipe.motion.flow.methods import ALLOWED_FLOWS
 from nstpipe.system.stop import Stop, StopReason
 from nstpipe.version import __version__
 
@@ -219,7 +220,7 @@ def metrics(
     original: Annotated[str, typer.Argument(metavar="ORIGINAL", help="Original video, folder or glob.", show_default=False)],
     stylized: Annotated[str, typer.Argument(metavar="STYLISED", help="Stylized result, made by any tool.", show_default=False)],
     lags: Annotated[str, typer.Option(metavar="N,N", help="Distances in frames at which frames are compared.")] = "1,10",
-    flow: Annotated[str, typer.Option(help="dis, farneback, raft, or the path of a RAFT state dict.")] = "dis",
+    flow: Annotated[str, typer.Option(help=f"{ALLOWED_FLOWS}.")] = "dis",
     size: Annotated[int, typer.Option(help="Longest side in pixels for the comparison.")] = 512,
     style: Annotated[
         list[Path],

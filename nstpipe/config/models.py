@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from nstpipe.media.video.containers import CODECS, VIDEO_CODECS_BY_SUFFIX
+from nstpipe.motion.flow.methods import ALLOWED_FLOWS, FLOW_METHODS
 from nstpipe.system.devices import DEVICE_PATTERN
 
 SMALLEST_SIZE = 32
@@ -107,6 +108,7 @@ def _one_of(*allowed: str) -> Any:
 
 
 LayerName = Annotated[str, _one_of(*LAYER_NAMES), WithJsonSchema({"type": "string", "enum": list(LAYER_NAMES)})]
+FlowName = Annotated[str, _one_of(*FLOW_METHODS), WithJsonSchema({"type": "string", "enum": list(FLOW_METHODS)})]
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 LayerWeights = Annotated[dict[LayerName, PositiveNumber], AfterValidator(_layer_weights)]
@@ -248,8 +250,8 @@ class Temporal(_Model):
     passes: Annotated[int, Field(ge=1, le=16)] = Field(
         default=1, description="How often a clip is painted over. The direction alternates, and the last pass runs forwards."
     )
-    flow: Annotated[Literal["dis", "farneback", "raft"] | FilePath, _keyword_or_path("dis", "farneback", "raft")] = Field(
-        default="dis", description="Optical flow method: dis, farneback, raft, or the path of a RAFT state dict."
+    flow: Annotated[FlowName | FilePath, Field(union_mode="left_to_right"), _keyword_or_path(*FLOW_METHODS)] = Field(
+        default="dis", description=f"Optical flow method: {ALLOWED_FLOWS}."
     )
 
     @property

@@ -7,11 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from nstpipe.config import Pipeline
+from nstpipe.motion.flow.methods import FLOW_METHODS, flow_method
 from nstpipe.style.weights_files import read_bundled
 from nstpipe.system.devices import is_cpu
-
-FLOWS_WITHOUT_WEIGHTS = ("dis", "farneback")
-"""Methods of optical flow that compute without a network."""
 
 
 def requirements_of(pipeline: Pipeline) -> Iterator[Callable[[], object]]:
@@ -35,11 +33,9 @@ def check_flow(flow: str | Path, device: str) -> None:
     Raises:
         MachineError: RAFT's weights cannot be loaded.
     """
-    if flow in FLOWS_WITHOUT_WEIGHTS:
-        return
-    from nstpipe.motion.flow.methods import flow_method
-
-    flow_method(flow, device)
+    entry = FLOW_METHODS.get(str(flow))
+    if entry is None or entry.needs_weights:
+        flow_method(flow, device)
 
 
 def _check_weights(weights: str | Path) -> None:
