@@ -111,7 +111,7 @@ def pipeline_status(pipeline: Pipeline) -> Status:
         running = latest if holder is not None and latest is not None and latest.finished_at is None else None
         known = {record.path: record for record in journal.records()}
         progress = {job.name: job_progress(job, known) for job in pipeline.jobs}
-        jobs = tuple(_job_status(name, of_job, journal, running) for name, of_job in progress.items())
+        jobs = tuple(job_status(name, of_job, journal, running) for name, of_job in progress.items())
         records = [record for of_job in progress.values() for record in of_job.records]
         exit_code = latest.exit_code if latest is not None and holder is None else None
         return Status(holder, jobs, _failures(records), exit_code, _unfinished_clips(records, journal))
@@ -134,7 +134,15 @@ def _unfinished_clips(records: Iterable[Record], journal: Journal) -> dict[str, 
     }
 
 
-def _job_status(job: str, progress: JobProgress, journal: Journal, running: LatestRun | None) -> JobStatus:
+def job_status(job: str, progress: JobProgress, journal: Journal, running: LatestRun | None = None) -> JobStatus:
+    """Count what is recorded of a job.
+
+    Args:
+        job: The name of the job.
+        progress: What is recorded of it.
+        journal: Knows the finished frames.
+        running: The run in progress; None if there is none, or if the time left is not needed.
+    """
     states = [record.state for record in progress.records]
     done = [
         record.frames if record.state == "done" else min(record.frames, journal.frames_of(record.input, record.job))

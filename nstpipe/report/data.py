@@ -17,7 +17,7 @@ from nstpipe.journal.log import log_path, logged_events
 from nstpipe.journal.records import FrameRecord, LatestRun, Record
 from nstpipe.media.detect import is_moving, natural_key
 from nstpipe.planning.provenance import Provenance
-from nstpipe.planning.status import JobProgress, job_progress
+from nstpipe.planning.status import JobProgress, job_progress, job_status
 from nstpipe.report.plot import Plot, Series, plot
 from nstpipe.report.thumbnails import Comparison, compare_pictures, compare_videos
 
@@ -146,10 +146,10 @@ def gather(pipeline: Pipeline, journal: Journal, *, picture_seconds: float = PIC
     log = log_path(pipeline.work, run.name) if run is not None else None
     events = list(logged_events(log)) if log is not None else []
     known = {record.path: record for record in journal.records()}
-    standings = {job.name: job_progress(job, known) for job in pipeline.jobs}
-    failures = _failures(standings, run, [event for event in events if isinstance(event, ItemFailed)])
+    progress_by_job = {job.name: job_progress(job, known) for job in pipeline.jobs}
+    failures = _failures(progress_by_job, run, [event for event in events if isinstance(event, ItemFailed)])
     pictures = _Pictures(len(pipeline.jobs), time.monotonic() + picture_seconds)
-    jobs = tuple(_job_facts(job, standings[job.name], failures, journal, run, pictures) for job in pipeline.jobs)
+    jobs = tuple(_job_data(job, progress_by_job[job.name], failures, journal, run, pictures) for job in pipeline.jobs)
     return ReportData(
         work=str(pipeline.work),
         started_at=run.started_at if run is not None else None,
@@ -167,13 +167,13 @@ def gather(pipeline: Pipeline, journal: Journal, *, picture_seconds: float = PIC
 
 
 def _failures(
-    standings: Mapping[str, JobProgress], run: LatestRun | None, logged: Sequence[ItemFailed]
+    progress_by_job: Mapping[str, JobProgress], run: LatestRun | None, logged: Sequence[ItemFailed]
 ) -> tuple[ItemFailed, ...]:
     """Return the failures: those of the latest run from its log, which knows more, and those of other jobs from the journal."""
-    failures = [failure for failure in logged if failure.job in standings]
+    failures = [failure for failure in logged if failure.job in progress_by_job]
     told = {failure.job for failure in failures} | (set(run.jobs) if run is not None else set())
-    for job, standing in standings.items():
-        failures += [_as_failure(job, record) for record in standing.records if record.state == "failed" and job not in told]
+    for job, progress in progress_by_job.items():
+        failures += [_as_failure(job, record) for record in progress.records if record.state == "failed" and job not in told]
     return tuple(failures)
 
 
@@ -226,15 +226,16 @@ def _is_video(record: Record) -> bool:
     return record.frames > 1 or bool(is_moving(Path(record.path)))
 
 
-def _job_facts(
+def _job_data(
     job: Job,
-    standing: JobProgress,
+    progress: JobProgress,
     failures: Sequence[ItemFailed],
     journal: Journal,
     run: LatestRun | None,
     pictures: _Pictures,
 ) -> JobData:
-    records, frames = standing.records, standing.frames(journal)
+    records, frames = progress.records, progress.frames(journal)
+    counts = job_status(job.name, progress, journal)
     by_input = {path: list(group) for path, group in itertools.groupby(frames, key=lambda frame: frame.path)}
     done = sorted((record for record in records if record.state == "done"), key=lambda record: natural_key(record.path))
     made = [record for record in done if run is not None and record.changed_at >= run.started_at]
@@ -268,21 +269,18 @@ def _job_facts(
         input=str(job.input),
         output=str(job.output),
         made=len(made),
-        before=len(done) - len(made),
+        before=counts.done - len(made),
         failed=len(failed - {record.path for record in done}),
-        left=sum(record.state in ("planned", "started") for record in records) + len(standing.unknown),
-        frames=sum(record.frames for record in records) + sum(not file.is_video for file in standing.unknown),
-        frames_done=sum(
-            record.frames if record.state == "done" else min(record.frames, len(by_input.get(record.input, [])))
-            for record in records
-        ),
+        left=counts.running + counts.left,
+        frames=counts.frames,
+        frames_done=counts.frames_done,
         seconds=sum(frame.seconds for frame in frames),
         iterations=sum(frame.evaluations for frame in frames),
         seconds_a_frame=sum(frame.seconds for frame in frames) / len(frames) if frames else None,
         loss=sorted(losses)[len(losses) // 2] if losses else None,
         flicker=LEVELS * (sum(warping_errors) / len(warping_errors)) ** 0.5 if warping_errors else None,
         shown=shown,
-        not_shown=len(done) - len(shown),
+        not_shown=counts.done - len(shown),
         unfinished=unfinished,
         plots=_picture_plots([frame for group in by_input.values() if len(group) == 1 for frame in group]),
     )
