@@ -45,6 +45,7 @@ from nstpipe.errors import (
     NstpipeError,
     UsageError,
 )
+from nstpipe.motion.flow.methods import ALLOWED_FLOWS
 from nstpipe.system.stop import HANGUP, STOP_SIGNALS, Stop, StopReason
 from nstpipe.version import __version__
 
@@ -131,15 +132,15 @@ def run(
 
 
 def _deadline(until: str | None, max_runtime: str | None, now: float) -> float | None:
-    """Seconds since 1970 at which a run must have ended; None for never.
+    """Return the time at which a run must have ended, in seconds since 1970; None if there is no limit.
 
     Args:
-        until: a time of the day, today's or tomorrow's, whichever comes next.
-        max_runtime: hours, minutes and seconds, as in 1h30m.
-        now: seconds since 1970.
+        until: A time of day. The next one counts, today or tomorrow.
+        max_runtime: Hours, minutes and seconds, such as 1h30m.
+        now: The current time, in seconds since 1970.
 
     Raises:
-        UsageError: one of them cannot be understood.
+        UsageError: One of them is not a valid time.
     """
     ends = []
     if until is not None:
@@ -230,7 +231,7 @@ def metrics(
     original: Annotated[str, typer.Argument(metavar="ORIGINAL", help="Original video, folder or glob.", show_default=False)],
     stylized: Annotated[str, typer.Argument(metavar="STYLISED", help="Stylized result, made by any tool.", show_default=False)],
     lags: Annotated[str, typer.Option(metavar="N,N", help="Distances in frames at which frames are compared.")] = "1,10",
-    flow: Annotated[str, typer.Option(help="dis, farneback, raft, or the path of a RAFT state dict.")] = "dis",
+    flow: Annotated[str, typer.Option(help=f"{ALLOWED_FLOWS}.")] = "dis",
     size: Annotated[int, typer.Option(help="Longest side in pixels for the comparison.")] = 512,
     style: Annotated[
         list[Path],
@@ -262,10 +263,10 @@ def metrics(
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    """Of an option such as 1,10.
+    """Read the numbers of an option such as 1,10.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: The text has another form.
     """
     if not re.fullmatch(r"[0-9]+(,[0-9]+)*", text.strip()):
         raise UsageError(f"--lags: found {text}; should be whole numbers from 1 on, with commas between them, such as 1,10.")
@@ -317,7 +318,7 @@ app.command()(schedule)
 
 
 class _Stopped(BaseException):
-    """A signal was received that asks to end."""
+    """A signal asked the process to end."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -325,7 +326,7 @@ class _Stopped(BaseException):
 
 
 def _usage_error_types() -> tuple[type[Exception], ...]:
-    """What typer raises for a wrong command line: its own in newer releases, click's in older ones."""
+    """Return the errors that typer raises for a wrong command line: its own in newer releases, click's in older ones."""
     return tuple(
         kind for kind in typer.BadParameter.__mro__ if kind.__name__ in ("UsageError", "ClickException", "TyperException")
     )
@@ -340,7 +341,7 @@ def exit_code(arguments: Sequence[str] | None) -> int:
     """Run the command line.
 
     Args:
-        arguments: without the program's name; None for those of this process.
+        arguments: The arguments without the program's name; None for those of this process.
 
     Returns:
         The exit code; see `nstpipe.errors`.

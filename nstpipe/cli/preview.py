@@ -62,7 +62,7 @@ def preview(
 
     axes = [room.axis(text) for text in grid]
     overrides = (*set_, *([f"device={device}"] if device else []))
-    most = None if full else iterations or room.PREVIEW_EVALUATIONS
+    most = None if full else iterations or room.PREVIEW_ITERATIONS
     wanted = room.Preview(pipeline, job, frame - 1, overrides, most)
     settings, chosen = wanted.settings()
     path = output if output is not None else Path(f"preview_{chosen.name}_{frame}{'_grid' if axes else ''}.png")
@@ -83,7 +83,7 @@ def preview(
     height, width = painted.after.shape[:2]
     console.print(
         f"{path}: {said} of frame {frame} of {painted.job} ({painted.path.name}), {width}x{height}, "
-        f"{painted.evaluations} of {painted.most_evaluations} iterations, {time.monotonic() - began:.0f} s.",
+        f"{painted.iterations} of {painted.max_iterations} iterations, {time.monotonic() - began:.0f} s.",
         markup=False,
         highlight=False,
         soft_wrap=True,
@@ -92,7 +92,7 @@ def preview(
 
 @contextmanager
 def _shown(cells: int) -> Iterator[Emit]:
-    """A bar on a terminal, on stderr; nothing elsewhere."""
+    """Show a bar on stderr if it is a terminal."""
     from nstpipe.events import FrameDone, FrameProgressed
 
     columns = (TextColumn("painting"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))

@@ -45,7 +45,7 @@ def finish_output(output: Output, placing: Placing, emit: Emit, stop: Stop) -> O
             raise
         except (ItemError, OutputError) as error:
             if "No space left on device" in str(error):
-                raise DiskFullError(error.problem, "Free some space; what is finished is kept.") from error
+                raise DiskFullError(error.problem, "Free some space. Finished work is kept.") from error
             if "Read-only file system" in str(error):
                 ensure_writable(output.path.parent)  # the error is its own, not the item's
             # The folder itself may have been removed, and is then made again.

@@ -1,4 +1,4 @@
-"""All inputs of a pipeline, opened and looked at: what there is to do, and what cannot be done."""
+"""Opens all inputs of a pipeline, and plans what must be done."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class Plan:
     """What a run would do.
 
     Attributes:
-        outputs: done and not done, in the order of the pipeline.
-        failures: inputs that cannot be used.
-        bytes_needed: on the disk of the work folder, for frames that wait to be encoded.
-        bytes_free: there.
-        notices: of the inputs and the journal.
-        unwritable: why the first of the outputs that cannot be written cannot; None if all can.
+        outputs: All outputs, done and not done, in the order of the pipeline.
+        failures: The inputs that cannot be used.
+        bytes_needed: Space needed on the disk of the work folder, for frames that wait to be encoded.
+        bytes_free: Free space on that disk.
+        notices: Notices about the settings.
+        unwritable: Why the first of the outputs that cannot be written cannot; None if all can.
     """
 
     outputs: tuple[Output, ...]
@@ -56,13 +56,13 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal, *, stop: Stop, emit: Emi
     """Open all inputs, and decide what must be done and why.
 
     Args:
-        pipeline: with the jobs to plan.
-        journal: what earlier runs did; what is measured of the inputs is kept there.
-        stop: looked at before each input, and while one is decoded.
-        emit: told how far it is.
+        pipeline: The pipeline with the jobs to plan.
+        journal: Knows what earlier runs did, and keeps what is measured of the inputs.
+        stop: Checked before each input, and while one is decoded.
+        emit: Receives the progress.
 
     Raises:
-        Stopped: the time is up; what was measured by then is kept.
+        Stopped: The time is up. What was measured by then is kept.
     """
     return _Planner(pipeline, journal, stop, emit).plan()
 

@@ -39,15 +39,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Validation:
-    """Everything that is wrong with a pipeline and with what it reads.
+    """Everything that is wrong with a pipeline and with the files that it refers to.
 
     Attributes:
-        problems: of the file.
-        failures: inputs and paintings that cannot be used, of the jobs that are valid.
-        usable: the number of inputs that can be used.
-        missing: what a run would end with at once, such as missing weights or a work folder that is a file.
-        notices: settings of the jobs that have no effect.
-        unwritable: why the first of the outputs that cannot be written cannot; None if all can.
+        problems: The problems of the pipeline.yaml.
+        failures: Inputs and paintings of the valid jobs that cannot be used.
+        usable: The number of inputs that can be used.
+        missing: Errors that would end a run at once, such as missing weights, or a work folder that is a file.
+        notices: Settings of the jobs that have no effect.
+        unwritable: Why the first of the outputs that cannot be written cannot; None if all can.
     """
 
     problems: tuple[Problem, ...]
@@ -64,9 +64,9 @@ def validate_pipeline(loaded: Loaded, check_listeners: Callable[[Pipeline], obje
     Nothing is written but trials of the encoders, in a folder that is removed again.
 
     Args:
-        loaded: the valid part of a pipeline.yaml, and the problems of the rest.
-        check_listeners: raises an error if a package is missing for those that listen to a run.
-        emit: told how far the check is.
+        loaded: The valid part of a pipeline.yaml, and the problems of the rest.
+        check_listeners: Raises an error if a listener needs a package that is missing.
+        emit: Receives the progress.
     """
     pipeline = loaded.pipeline
     if pipeline is None:
@@ -97,18 +97,21 @@ def _errors_of(checks: Iterable[Callable[[], object]]) -> Iterator[NstpipeError]
 
 
 class _Inputs:
-    """Opens every painting, every input to the end of its head, and every picture to its last line, and tries the encoders.
+    """Opens every painting and every input, and encodes a few frames for each video.
+
+    Pictures are decoded as a whole. Of a video, only the header and the first frames are read, unless it is cut short. The test
+    encodes are written to a temporary folder.
 
     Args:
-        pipeline: with the jobs whose inputs are opened.
-        journal: what earlier runs have made; None if there was none.
-        trials: a folder for files that are tried.
-        emit: told how far it is.
+        pipeline: The pipeline with the jobs whose inputs are opened.
+        journal: Knows what earlier runs have made; None if there was none.
+        trials: The folder for test encodes.
+        emit: Receives the progress.
 
     Attributes:
-        usable: how many inputs can be used.
-        failures: what is wrong with the others.
-        unwritable: why the first of the outputs that cannot be written cannot; None if all can.
+        usable: The number of inputs that can be used.
+        failures: What is wrong with the others.
+        unwritable: Why the first of the outputs that cannot be written cannot; None if all can.
     """
 
     def __init__(self, pipeline: Pipeline, journal: Journal | None, trials: Path, emit: Emit) -> None:
@@ -173,7 +176,7 @@ class _Inputs:
 
 
 def _opened(file: InputFile, job: Job, trials: Path) -> VideoInfo | None:
-    """Open an input, and see that its result can be written; what is found of it, if it is a video."""
+    """Open an input, check that its result can be written, and return what a probe found if it is a video."""
     if file.problem:
         raise ItemError(file.problem)
     if not file.is_video:

@@ -75,7 +75,7 @@ def complete(partial: Path, path: Path) -> None:
 def _unwritable(path: Path, error: OSError) -> OutputError:
     problem = f"{path} cannot be written: {error.strerror or error}."
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFullError(problem, "Free some space; what is finished is kept.")
+        return DiskFullError(problem, "Free some space. Finished work is kept.")
     return OutputError(problem)
 
 

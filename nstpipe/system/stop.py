@@ -26,7 +26,7 @@ class StopReason(Enum):
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
-    """Raised where work ends because it was asked to. What is finished is kept."""
+    """Raised where work ends because it was asked to. Finished work is kept."""
 
 
 class Stop:
