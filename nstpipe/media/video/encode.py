@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from io import BufferedWriter
@@ -12,16 +10,14 @@ from types import TracebackType
 from typing import Any
 
 import av
-import ffmpeg as graphs
 import numpy as np
 
 from nstpipe.errors import ItemError
 from nstpipe.media.frame import SIXTEEN_BIT_STEP, Frame, Pixels, in_eight_bits, in_sixteen_bits
 from nstpipe.media.video.encoding import EncodeSettings, EncodingTask, bits_of, encoding_graph, pixel_format_of
-from nstpipe.media.video.ffmpeg import PIPE_BYTES, Process, each_at_its_time, local
-from nstpipe.media.video.ffmpeg_program import executable, is_at_least
+from nstpipe.media.video.ffmpeg import PIPE_BYTES, Process
 from nstpipe.media.video.info import VideoInfo
-from nstpipe.media.video.probe import probe, probe_header
+from nstpipe.media.video.probe import probe
 from nstpipe.media.video.sequence import SequenceSink
 from nstpipe.system.files import complete, ensure_writable, is_numbered, partial_path
 
@@ -65,7 +61,6 @@ class VideoSink:
         self._partial.unlink(missing_ok=True)
         task = EncodingTask(path, info, encode, copy_audio, keep_metadata, seconds_of_sound)
         self._container = task.container
-        self._ends_with_a_spare_frame = self._container.sets_timescale and cuts_off_the_last_frame(executable())
         self._frame_format = "rgb24" if bits_of(encode, info, path) == 8 else "rgb48le"
         # swscale expects 255 * 256 for white when it converts 16 bits to Y'CbCr.
         pixel_format = pixel_format_of(encode, info, path)
@@ -91,23 +86,11 @@ class VideoSink:
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(values), format=self._frame_format)
         picture.pts = tick = self._info.ticks[frame.frame_index]
         picture.time_base = self._info.time_base
-        self._send(picture)
-        self._written.append(tick)
-        if self._ends_with_a_spare_frame and len(self._written) == self._frame_count:
-            picture.pts = tick + self._last_step()
-            self._send(picture)
-
-    def _send(self, picture: av.VideoFrame) -> None:
         try:
             self._pipe.mux(self._stream.encode(picture))
         except (BrokenPipeError, av.FFmpegError) as error:
             raise self._failure() from error
-
-    def _last_step(self) -> int:
-        """How long the last frame is shown, in ticks."""
-        if len(self._written) > 1:
-            return self._written[-1] - self._written[-2]
-        return max(1, round(1 / (self._info.average_rate * self._info.time_base)))
+        self._written.append(tick)
 
     def finish(self) -> VideoInfo:
         """Complete the file, check it, and give it its final name.
@@ -169,23 +152,6 @@ class VideoSink:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.abandon()
-
-
-@functools.lru_cache(maxsize=8)
-def cuts_off_the_last_frame(program: str) -> bool:
-    """Whether an ffmpeg writes MP4 and MOV whose last frame is not shown, as 4.2 does: it gives that frame no duration.
-
-    A spare frame behind the last one is then what is cut off.
-    """
-    if is_at_least(5, 1):
-        return False
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "two_frames.mp4"
-        frames = graphs.input("color=size=64x64:rate=1000", f="lavfi", t="0.002")
-        options = {"enc_time_base": "1/1000", "video_track_timescale": 1000, "vcodec": "mpeg4", **each_at_its_time()}
-        with Process(graphs.output(frames.video, local(path), **options).global_args("-copyts"), path) as process:
-            process.finish()
-        return len(probe_header(path).ticks) == 1
 
 
 def video_sink(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,8 +14,9 @@ import ffmpeg as graphs
 
 from nstpipe.media.video.containers import CODECS, Container, container_of
 from nstpipe.media.video.ffmpeg import LOCAL_ONLY, each_at_its_time, local
+from nstpipe.media.video.ffmpeg_program import is_at_least
 from nstpipe.media.video.ffmpeg_streams import ffmpeg_stream
-from nstpipe.media.video.info import Reader, VideoInfo
+from nstpipe.media.video.info import SCALE_MATRICES, Reader, VideoInfo
 from nstpipe.media.video.streams import CarriedStream, carried_streams
 from nstpipe.system.files import is_numbered
 
@@ -118,6 +122,22 @@ class EncodingTask:
         return container_of(self.path)
 
 
+SMALLEST_OLD_STEP = Fraction(1, 999)
+"""The smallest unit of time, in seconds, in which ffmpeg before 5.1 gives each packet a duration."""
+
+
+def encoder_time_base(info: VideoInfo, container: Container) -> Fraction:
+    """The unit of time, in seconds, in which the encoder counts: that of the original.
+
+    For MP4 and MOV, ffmpeg before 5.1 needs a larger one. In a unit of a thousandth of a second or less it gives the last
+    frame no duration, and the file does not show it. The times of a variable rate are rounded by up to half of that.
+    """
+    if not container.sets_timescale or is_at_least(5, 1):
+        return info.time_base
+    base = info.time_base * (math.gcd(*info.ticks) or 1)
+    return max(base, SMALLEST_OLD_STEP)
+
+
 def encoding_graph(task: EncodingTask, partial: Path) -> object:
     """The graph of ffmpeg that encodes frames from a pipe, in NUT, together with the streams of the original.
 
@@ -130,7 +150,7 @@ def encoding_graph(task: EncodingTask, partial: Path) -> object:
     options: dict[str, object] = {
         **each_at_its_time(),
         # By default ffmpeg would count time in frames, and lose the times between them.
-        "enc_time_base": f"{info.time_base.numerator}/{info.time_base.denominator}",
+        "enc_time_base": f"{(base := encoder_time_base(info, container)).numerator}/{base.denominator}",
         "map_metadata": "1" if task.keep_metadata else "-1",
         "map_chapters": "1" if task.keep_metadata else "-1",
     }
@@ -173,34 +193,56 @@ def _animation_options(info: VideoInfo, container: Container) -> dict[str, objec
 
 def _video_frames(frames: Any, task: EncodingTask) -> Any:
     """The filters from R'G'B' to the pixel format and the colors of the result."""
-    color = task.info.color
-    matrix, primaries, transfer = color.matrix, color.primaries or "bt709", color.transfer or "bt709"
-    if color.hdr is not None:  # it was tone-mapped to BT.709
-        matrix, primaries, transfer = "bt709", "bt709", "bt709"
+    matrix, primaries, transfer = _colors_of_result(task.info)
     # The tags of the result are right only if both scale and setparams set them.
     return (
-        frames.filter("scale", flags="bicubic+accurate_rnd+full_chroma_int", out_color_matrix=matrix, out_range="limited")
+        frames.filter(
+            "scale", flags="bicubic+accurate_rnd+full_chroma_int", out_color_matrix=SCALE_MATRICES[matrix], out_range="limited"
+        )
         .filter("format", pixel_format_of(task.encode, task.info, task.path))
         .filter("setsar", 1)
         .filter("setparams", range="limited", colorspace=matrix, color_primaries=primaries, color_trc=transfer)
     )
 
 
+def _colors_of_result(info: VideoInfo) -> tuple[str, str, str]:
+    """The matrix, the primaries and the transfer function of a result, by ffmpeg's names."""
+    color = info.color
+    if color.hdr is not None:  # it was tone-mapped to BT.709
+        return "bt709", "bt709", "bt709"
+    return color.matrix, color.primaries or "bt709", color.transfer or "bt709"
+
+
+def _color_options(info: VideoInfo) -> dict[str, object]:
+    """The options that tag the colors of a result: before its version 5, ffmpeg does not take the tags from the frames."""
+    if is_at_least(5):
+        return {}
+    matrix, primaries, transfer = _colors_of_result(info)
+    return {"colorspace": matrix, "color_primaries": primaries, "color_trc": transfer, "color_range": "tv"}
+
+
 def _video_options(task: EncodingTask) -> dict[str, object]:
     encode, container = task.encode, task.container
     codec = codec_of(encode, container)
-    options: dict[str, object] = {"vcodec": encoder_of(encode, container)}
+    options: dict[str, object] = {"vcodec": encoder_of(encode, container), **_color_options(task.info)}
     crf = encode.crf if encode.crf is not None else _DEFAULT_CRF.get(codec)
     if crf is not None and codec in _DEFAULT_CRF:
         options["crf"] = crf
     if encode.preset is not None:
         options["preset"] = encode.preset
+    if container.sets_timescale and not is_at_least(5, 1) and _has_variable_rate(task.info):
+        # The file would last as long as its packets in the order of decoding, and not show its last frames.
+        options |= {"x265-params": "bframes=0"} if codec == "libx265" else {"bf": 0}
     if container.sets_timescale:
-        options["video_track_timescale"] = task.info.time_base.denominator
+        options["video_track_timescale"] = encoder_time_base(task.info, container).denominator
     options |= container.options
     if any(name.startswith(PHONE_TAGS) for name, _ in task.info.tags):
         options |= container.phone_tag_options
     return {**options, **container.codec_options.get(codec, {})}
+
+
+def _has_variable_rate(info: VideoInfo) -> bool:
+    return len({later - earlier for earlier, later in pairwise(info.ticks)}) > 1
 
 
 def _stream_options(number: int, attachments: int, carried: CarriedStream, keep_metadata: bool) -> dict[str, object]:

@@ -18,7 +18,7 @@ from nstpipe.media.video.decode_check import ONE_THREAD
 from nstpipe.media.video.ffmpeg import LOCAL_ONLY, Process, each_at_its_time, filters, local
 from nstpipe.media.video.ffmpeg_program import described, how_to_get
 from nstpipe.media.video.ffmpeg_streams import ffmpeg_stream
-from nstpipe.media.video.info import VideoInfo
+from nstpipe.media.video.info import SCALE_MATRICES, VideoInfo
 
 _INDEXED_DEMUXERS = {container.demuxer for container in CONTAINERS.values() if container.has_index}
 """ffmpeg's names of containers with an index. Others are decoded from their beginning."""
@@ -124,7 +124,7 @@ def _in_rgb(video: Any, info: VideoInfo) -> Any:
         info.width,
         info.height,
         flags="bicubic+accurate_rnd+full_chroma_int",
-        in_color_matrix=info.color.matrix,
+        in_color_matrix=SCALE_MATRICES[info.color.matrix],
         in_range="full" if info.color.full_range or info.color.hdr else "limited",
         out_range="full",
     )

@@ -14,6 +14,9 @@ import av
 
 Matrix = Literal["bt709", "smpte170m", "bt2020nc"]
 
+SCALE_MATRICES: dict[str, str] = {"bt709": "bt709", "smpte170m": "smpte170m", "bt2020nc": "bt2020"}
+"""The names of the matrices in ffmpeg's filter `scale`, which all versions know."""
+
 HDR_TRANSFERS = {"smpte2084": "HDR10 (PQ)", "arib-std-b67": "HLG"}
 """Transfer functions of high dynamic range, and their usual names."""
 
