@@ -9,6 +9,7 @@ from nstpipe.media.pictures.formats import PICTURE_FORMATS, PICTURE_SUFFIXES
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened
 from nstpipe.media.signature import SIGNATURE_BYTES, matches
 from nstpipe.media.video.containers import CONTAINERS, OTHER_VIDEO_SIGNATURES
+from nstpipe.system.files import check_is_no_special_file
 
 
 def natural_key(text: str) -> tuple[tuple[int, str], ...]:
@@ -21,6 +22,7 @@ def natural_key(text: str) -> tuple[tuple[int, str], ...]:
 def is_moving(path: Path) -> bool | None:
     """Whether a file holds a video or an animation rather than a picture, by its content; None if that does not tell."""
     try:
+        check_is_no_special_file(path)
         with path.open("rb") as file:
             head = file.read(SIGNATURE_BYTES)
     except OSError:

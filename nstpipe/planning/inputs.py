@@ -14,7 +14,7 @@ from nstpipe.errors import ItemError
 from nstpipe.media.detect import holds_video, is_hidden, is_moving, natural_key
 from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
 from nstpipe.media.video.containers import ANIMATION_SUFFIXES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES
-from nstpipe.system.files import is_numbered, suggest_path
+from nstpipe.system.files import SpecialFileError, check_is_no_special_file, is_numbered, suggest_path
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,10 @@ def find_inputs(job: Job) -> tuple[InputFile, ...]:
     elif glob.has_magic(str(job.input)):
         files = _by_glob(job)
     else:
+        try:
+            check_is_no_special_file(job.input)
+        except SpecialFileError as error:
+            raise ItemError(f"input: {job.input} cannot be read: {error.strerror}.", "Give a file or a folder.") from error
         raise ItemError(f"input: {job.input} does not exist.", suggest_path(job.input))
     for file in files:
         if file.output.resolve() == file.path.resolve():

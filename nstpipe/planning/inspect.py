@@ -124,7 +124,7 @@ def _inspect(file: InputFile, job: Job, journal: Journal, at: _At) -> InputInfo:
         stamp = state.size_bytes, state.modified_ns
         sha256 = journal.digest(file.path)
     except OSError as error:
-        raise ItemError(f"{file.path} cannot be read: {error.strerror}.") from error
+        raise ItemError(f"{error.filename or file.path} cannot be read: {error.strerror}.") from error
     if not file.is_video:
         size = picture_size(file.path)
         check_result(file, size, job)

@@ -36,7 +36,7 @@ from nstpipe.media.pictures.output_metadata import (
 )
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, check_pixels, megapixel_limit, opened, pillow_settings
 from nstpipe.media.pictures.profiles import deep_in_srgb, in_srgb
-from nstpipe.system.files import atomic_write, suggest_path
+from nstpipe.system.files import SpecialFileError, atomic_write, suggest_path
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -227,6 +227,8 @@ def _without_alpha(image: Image.Image) -> Image.Image:
 def _unreadable(path: Path, error: BaseException) -> ItemError:
     if isinstance(error, FileNotFoundError):
         return ItemError(f"{path} does not exist.", suggest_path(path))
+    if isinstance(error, SpecialFileError):
+        return ItemError(f"{path} cannot be read: {error.strerror}.", "Give the path of a picture.")
     try:
         if path.stat().st_size == 0:
             return ItemError(f"{path} is empty (0 bytes).", "Copy the picture again.")

@@ -15,6 +15,7 @@ from typing import IO, Any
 from PIL import Image
 
 from nstpipe.media.pictures.formats import PICTURE_FORMATS
+from nstpipe.system.files import check_is_no_special_file
 
 PILLOW_ERRORS = (
     OSError,
@@ -146,6 +147,8 @@ def opened(source: Path | IO[bytes], name: str | None = None) -> Iterator[Image.
         DecompressionBombError: It is larger than the limit.
         OSError: It cannot be read for another reason; see `PILLOW_ERRORS`.
     """
+    if isinstance(source, Path):
+        check_is_no_special_file(source)
     with pillow_settings(), Image.open(source, formats=_readable() if name is None else [name]) as image:
         yield image
 

@@ -21,7 +21,7 @@ from nstpipe.media.video.ffmpeg import local
 from nstpipe.media.video.frame_times import frame_times
 from nstpipe.media.video.info import PICTURE_COLOR, MissingFrames, Reader, Stream, VideoInfo
 from nstpipe.media.video.sequence import DEFAULT_RATE
-from nstpipe.system.files import is_numbered, numbered_files
+from nstpipe.system.files import SpecialFileError, check_is_no_special_file, is_numbered, numbered_files
 
 PLAYLISTS = ("hls", "applehttp", "concat", "dash", "imf", "sdp")
 """Text formats that make ffmpeg open whatever they name. A folder of footage is not trusted to hold them."""
@@ -56,6 +56,10 @@ def probe_header(path: Path, rate: Fraction = DEFAULT_RATE) -> VideoInfo:
     """
     if is_numbered(path):
         return _probe_numbered(path, rate)
+    try:
+        check_is_no_special_file(path)
+    except SpecialFileError as error:
+        raise ItemError(f"{path} cannot be read: {error.strerror}.", "Give the path of a video.") from error
     animation = animation_times(path)
     if animation is not None:
         return _probe_animation(path, animation)

@@ -16,7 +16,7 @@ from nstpipe.media.frame import Pixels, resized
 from nstpipe.motion.flow.method import Floats, FlowMethod
 from nstpipe.motion.flow.methods import ALLOWED_FLOWS
 from nstpipe.system.devices import choose_device
-from nstpipe.system.files import suggest_path
+from nstpipe.system.files import check_is_no_special_file, suggest_path
 
 SIDE_STEP = 8
 """The sides of RAFT's pictures are multiples of this, in pixels."""
@@ -102,6 +102,7 @@ def _downloaded(entry: object) -> dict[str, Tensor]:
 
 def _loaded(path: Path) -> dict[str, Tensor]:
     try:
+        check_is_no_special_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise MachineError(f"flow: {path} does not exist; should be {ALLOWED_FLOWS}.", suggest_path(path)) from error
