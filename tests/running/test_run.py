@@ -18,6 +18,7 @@ from nstpipe.events import ClipStarted, Event, FrameDone, ItemFailed, JobPlanned
 from nstpipe.media.video.decode import VideoSource
 from nstpipe.media.video.probe import probe
 from nstpipe.style.regions import LEAST_SHARE
+from nstpipe.system.stop import StopReason
 from tests.made_once import make_with_ffmpeg
 from tests.making import make_picture, make_video, write_pipeline
 
@@ -449,3 +450,15 @@ def test_a_loaded_pipeline_takes_workers_and_device_and_refuses_overrides(tmp_pa
         nstpipe.run(pipeline, device="cuda:9")
     with pytest.raises(UsageError, match=r"overrides: found seed=7; a loaded pipeline has its values"):
         nstpipe.run(pipeline, overrides=["seed=7"])
+
+
+def test_a_worker_that_had_no_time_for_another_frame_leaves_the_run_unfinished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the worker knows then that the time was too short: it decides before the deadline."""
+    from nstpipe.painting.clip import ClipResult
+    from nstpipe.running import output_maker
+
+    monkeypatch.setattr(output_maker, "run_clip", lambda task, emit, stop: ClipResult(task, stopped=True))
+    result = nstpipe.run(folder_job(tmp_path, pictures=1))
+    assert (result.exit_code, result.stopped) == (75, StopReason.TIME)
