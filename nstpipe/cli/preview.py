@@ -78,9 +78,10 @@ def preview(
             image, said = room.before_and_after(painted) if before_after else room.alone(painted), "1 picture"
     room.save(image, path)
     height, width = painted.after.shape[:2]
+    iterations_said = f"{painted.evaluations} of {painted.most_evaluations} iterations, " if painted.evaluations else ""
     console.print(
         f"{path}: {said} of frame {frame} of {painted.job} ({painted.path.name}), {width}x{height}, "
-        f"{painted.evaluations} of {painted.most_evaluations} iterations, {time.monotonic() - began:.0f} s.",
+        f"{iterations_said}{time.monotonic() - began:.0f} s.",
         markup=False,
         highlight=False,
         soft_wrap=True,

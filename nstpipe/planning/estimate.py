@@ -57,7 +57,8 @@ class ClipCost:
     Attributes:
         clip: which.
         frames_left: still to be painted.
-        most_evaluations: iterations at most; a frame that hardly changes any more ends earlier.
+        most_evaluations: iterations at most; a frame that hardly changes any more ends earlier. A frame of an engine that does
+            not iterate counts as one.
         seconds: of one worker; None where no pace is known.
         bytes_needed: on the work folder's disk, until the file is encoded.
     """
@@ -147,7 +148,7 @@ def estimate(pipeline: Pipeline, plan: Plan, journal: Journal, *, trial: Callabl
     """What a plan would take.
 
     The pace is that of the latest run. Where that says nothing of a job, and a `trial` is given, a few iterations are
-    timed, with the first job's layers, and the result is kept in the journal.
+    timed, with the layers of the first job that has the same engine, and the result is kept in the journal.
 
     Args:
         pipeline: with the jobs that were planned.
@@ -160,18 +161,27 @@ def estimate(pipeline: Pipeline, plan: Plan, journal: Journal, *, trial: Callabl
     to_do = {output.path for output in todo}
     works = {job.name: _work_a_frame([output for output in todo if output.job.name == job.name]) for job in pipeline.jobs}
     paces = {name: _earlier(run, name, work) for name, work in works.items() if work}
-    measured: Pace | None = None
-    if trial is not None and None in paces.values():
-        job = todo[0].job
+    measured: dict[str, Pace] = {}
+    firsts = {output.job.engine: output.job for output in reversed(todo) if paces.get(output.job.name) is None}
+    if trial is not None and firsts:
         timing = trial()
-        key = f"pace/{CALIBRATION_VERSION}"
-        kept = journal.cached(key, timing.key(pipeline, job), lambda: repr(timing.seconds(pipeline, job)))
-        measured = Pace(float(kept), "a short trial")
+        measured = {engine: _measured(pipeline, job, journal, timing) for engine, job in firsts.items()}
     costs = tuple(
-        _cost(output, pipeline, paces.get(output.job.name) or measured, is_to_do=output.path in to_do)
+        _cost(
+            output,
+            pipeline,
+            paces.get(output.job.name) or measured.get(output.job.engine),
+            is_to_do=output.path in to_do,
+        )
         for output in plan.outputs
     )
     return Estimate(plan, costs, worker_count(pipeline))
+
+
+def _measured(pipeline: Pipeline, job: Job, journal: Journal, trial: Trial) -> Pace:
+    key = f"pace/{CALIBRATION_VERSION}/{job.engine}"
+    kept = journal.cached(key, trial.key(pipeline, job), lambda: repr(trial.seconds(pipeline, job)))
+    return Pace(float(kept), "a short trial")
 
 
 def _work_a_frame(outputs: Sequence[Output]) -> float:
