@@ -55,7 +55,8 @@ def raft_flow(path: Path | None, device: str) -> FlowMethod:
     state = _downloaded(Raft_Large_Weights.DEFAULT) if path is None else _loaded(path)
     first = state.get(_SMALL_MODEL_KEY)
     is_small = isinstance(first, Tensor) and len(first) == _SMALL_MODEL_CHANNELS
-    network = (raft_small if is_small else raft_large)(weights=None)
+    with torch.random.fork_rng(devices=[]):  # the random weights that it begins with are none of the caller's
+        network = (raft_small if is_small else raft_large)(weights=None)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
