@@ -74,8 +74,9 @@ def imported_rooms(code: str, module: str) -> set[str]:
             package = module.split(".")[: -node.level] if node.level else []
             names |= {".".join([*package, *filter(None, [node.module]), alias.name]) for alias in node.names}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            # Of a name in a text, as importlib takes it, and of the program of another process.
-            names |= set(re.findall(r"(?:^|(?<=import )|(?<=from ))nstpipe\.[a-z][\w.]*(?=$|[ ;,])", node.value))
+            # As importlib takes it, or the program of another process. Names such as nstpipe.exe are no modules.
+            written = re.findall(r"(?:^|(?<=import )|(?<=from ))nstpipe\.[a-z][\w.]*(?=$|[ ;,])", node.value)
+            names |= {name for name in written if name.split(".")[1] in ROOMS}
     found = {name for name in names if name.split(".")[0] == "nstpipe"} - {"nstpipe.version.__version__"}
     # The facade gives everything, and so stands above all rooms.
     return {name.split(".")[1] if name.count(".") else "api" for name in found}
