@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -551,6 +552,33 @@ def test_the_shell_completes_commands_options_and_jobs(tmp_path: Path) -> None:
     show = [sys.executable, "-m", "nstpipe", "--show-completion", "bash"]
     shown = subprocess.run(show, capture_output=True, text=True, check=True)
     assert "_NSTPIPE_COMPLETE" in shown.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("arguments", [["schema"], ["status", "pipeline.yaml"]], ids=str)
+def test_a_full_standard_output_is_said_and_a_closed_one_is_nobodys(tmp_path: Path, arguments: list[str]) -> None:
+    make_picture(tmp_path / "in.png")
+    write_pipeline(tmp_path, {"name": "one", "input": "in.png", "output": "out.png"})
+    for redirection, code in ((">/dev/full", 73), (">&-", 0), (">&- 2>&- <&-", 0)):
+        said = subprocess.run(
+            f"{shlex.join([sys.executable, '-m', 'nstpipe', *arguments])} {redirection}",
+            shell=True,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert said.returncode == code, said.stderr
+        full = "nstpipe: standard output cannot be written: No space left on device."
+        assert said.stderr.splitlines() == ([full, "  Free some space there, or write elsewhere."] if code else [])
+
+
+def test_closed_streams_are_opened_so_that_no_file_gets_their_numbers() -> None:
+    code = (
+        "import os, sys; os.close(1); sys.stdout = None; "
+        "from nstpipe.cli.options import open_closed_streams; open_closed_streams(); "
+        "print('nobody hears this', flush=True); sys.exit(os.open(os.devnull, os.O_RDONLY))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode > 2
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
