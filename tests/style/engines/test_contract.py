@@ -197,7 +197,7 @@ def test_a_run_paints_a_video_and_a_picture_with_it(engine_name: str, tmp_path: 
     path = write_pipeline(tmp_path, *({**job, "engine": engine_name} for job in jobs), workers=1)
     iterates = ENGINE_TRAITS[engine_name].iterates
     planned = api.estimated(path, calibrate=False)
-    assert [cost.most_evaluations for cost in planned.costs] == ([7, 3] if iterates else [3, 1])
+    assert [cost.max_iterations for cost in planned.costs] == ([7, 3] if iterates else [3, 1])
     result = nstpipe.run(path, on_event=events.append)
     assert result.exit_code == 0, result.failures
     frames = [event for event in events if isinstance(event, FrameDone)]
