@@ -111,12 +111,17 @@ class Estimate:
     Attributes:
         plan: what would be done.
         costs: for each of its outputs.
-        workers: processes at the same time.
+        pipeline: with the number of workers.
     """
 
     plan: Plan
     costs: tuple[OutputCost, ...]
-    workers: int
+    pipeline: Pipeline
+
+    @property
+    def workers(self) -> int:
+        """Processes at the same time."""
+        return worker_count(self.pipeline)
 
     @property
     def sources(self) -> tuple[PaceSource, ...]:
@@ -127,8 +132,8 @@ class Estimate:
     def seconds(self) -> float | None:
         """From the beginning to the end: clips run side by side, but what must be done one after the other decides at least."""
         total = seconds_of([clip for cost in self.costs for clip in cost.clips])
-        if total is None:
-            return None
+        if not total:
+            return total  # unknown, or nothing is left
         ends: dict[Path, float] = {}
         for cost in self.costs:
             longest = max((clip.seconds or 0.0 for clip in cost.clips), default=0.0)
@@ -171,7 +176,7 @@ def estimate(pipeline: Pipeline, plan: Plan, journal: Journal, *, trial: Callabl
         _cost(output, pipeline, paces.get(output.job.name) or measured, is_to_do=output.path in to_do)
         for output in plan.outputs
     )
-    return Estimate(plan, costs, worker_count(pipeline))
+    return Estimate(plan, costs, pipeline)
 
 
 def _work_a_frame(outputs: Sequence[Output]) -> float:
