@@ -85,7 +85,6 @@ def run(
     from nstpipe.listeners.listener import finishing
     from nstpipe.listeners.listeners import Listeners
     from nstpipe.running.executors import executor_for
-    from nstpipe.running.run import Run
 
     settings = _loaded(pipeline, jobs, overrides, workers, device)
     stop = stop or Stop()
@@ -95,6 +94,8 @@ def run(
         for requirement in requirements_of(settings):
             requirement()
         _take_lock(stack, settings, wait, stop, listeners)
+        from nstpipe.running.run import Run  # imports torch, for which nobody waits who finds another run at work
+
         journal = stack.enter_context(closing(Journal(settings.work)))
         log = stack.enter_context(finishing(RunLog(settings.work, name)))
         executor = executor_for(settings, isolated=isolated)
