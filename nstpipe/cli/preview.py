@@ -15,6 +15,7 @@ from nstpipe.cli.options import File, Overrides, console_for, jobs_in
 from nstpipe.errors import UsageError
 
 if TYPE_CHECKING:
+    from nstpipe.commands.preview import Painted
     from nstpipe.events import Emit, Event
 
 
@@ -67,23 +68,24 @@ def preview(
     path = output if output is not None else Path(f"preview_{chosen.name}_{frame}{'_grid' if axes else ''}.png")
     room.check_writable(path, settings, pipeline)
     cells = len(room.combinations(axes)) if axes else 1
-    console = console_for()
     with _shown(cells) as emit:
         if axes:
             sheet = room.proof_sheet(wanted, axes, emit, with_original=before_after)
-            image, said = sheet.image, f"{cells} pictures"
-            painted = sheet.first
+            image, painted = sheet.image, sheet.first
         else:
             painted = wanted.painted(emit)
-            image, said = room.before_and_after(painted) if before_after else room.alone(painted), "1 picture"
+            image = room.before_and_after(painted) if before_after else room.alone(painted)
     room.save(image, path)
+    said = f"{path}: {cells} picture{'s' if cells > 1 else ''} of frame {frame} {_summary(painted, time.monotonic() - began)}"
+    console_for().print(said, markup=False, highlight=False, soft_wrap=True)
+
+
+def _summary(painted: Painted, seconds: float) -> str:
+    """Which job and input a picture is of, how large it is, and what it took."""
     height, width = painted.after.shape[:2]
-    console.print(
-        f"{path}: {said} of frame {frame} of {painted.job} ({painted.path.name}), {width}x{height}, "
-        f"{painted.evaluations} of {painted.most_evaluations} iterations, {time.monotonic() - began:.0f} s.",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+    return (
+        f"of {painted.job} ({painted.path.name}), {width}x{height}, "
+        f"{painted.evaluations} of {painted.most_evaluations} iterations, {seconds:.0f} s."
     )
 
 
