@@ -21,6 +21,7 @@ from nstpipe.cli import exit_code
 from nstpipe.config import load_pipeline
 from nstpipe.journal.journal import Journal
 from nstpipe.report.data import gather
+from nstpipe.system.stop import STOP_SIGNALS
 from tests.made_once import make_with_ffmpeg
 from tests.making import ALL_LAYERS, make_picture, make_video, write_pipeline
 
@@ -327,7 +328,11 @@ def test_version_and_help(command: Command) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-def test_an_interrupt_ends_a_run_without_losing_finished_frames(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(number, 130 if number is signal.SIGINT else 143) for number in STOP_SIGNALS if number is not signal.SIGTERM],
+)
+def test_signals_end_a_run_without_losing_finished_frames(tmp_path: Path, number: signal.Signals, code: int) -> None:
     """SIGTERM, and how the next run goes on, are tried in tests/faults."""
     make_video(tmp_path / "in.mp4", frames=25)
     job = {"name": "film", "input": "in.mp4", "output": "out/film.mp4", "optimizer": {"first": 5, "next": 5}}
@@ -339,10 +344,10 @@ def test_an_interrupt_ends_a_run_without_losing_finished_frames(tmp_path: Path) 
     for line in process.stdout:
         frames += json.loads(line)["event"] == "FrameDone"
         if frames == 2:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             break
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "finishing the current frame" in err
     assert "finished work is kept" in err
     assert "Traceback" not in err
