@@ -14,6 +14,7 @@ from nstpipe.errors import ItemError
 from nstpipe.media.detect import holds_video, is_hidden, is_moving, natural_key
 from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
 from nstpipe.media.video.containers import ANIMATION_SUFFIXES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES
+from nstpipe.planning.notices import JobNotice
 from nstpipe.system.files import is_numbered, suggest_path
 
 
@@ -54,25 +55,9 @@ def find_inputs(job: Job) -> tuple[InputFile, ...]:
     return files
 
 
-@dataclass(frozen=True)
-class IgnoredSetting:
-    """A setting that has no effect.
-
-    Attributes:
-        job: the name of its job.
-        message: what is ignored and why.
-    """
-
-    job: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.job}: {self.message}"
-
-
-def ignored_settings(jobs: Iterable[Job]) -> tuple[IgnoredSetting, ...]:
+def ignored_settings(jobs: Iterable[Job]) -> tuple[JobNotice, ...]:
     """Find the settings of `input`, `include` and `exclude` that have no effect, in each of several jobs."""
-    return tuple(IgnoredSetting(job.name, message) for job in jobs for message in _ignored_by(job))
+    return tuple(JobNotice(job.name, message) for job in jobs for message in _ignored_by(job))
 
 
 def _ignored_by(job: Job) -> Iterator[str]:

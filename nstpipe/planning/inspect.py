@@ -18,6 +18,7 @@ from nstpipe.media.pictures.masks import Mask, mask_of
 from nstpipe.planning.fingerprints import fingerprint_of
 from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.inputs import InputFile
+from nstpipe.planning.notices import omissions_of
 from nstpipe.planning.outputs import Output, failed
 from nstpipe.style.layers import check_size
 from nstpipe.system.files import is_readable, state_of
@@ -135,7 +136,7 @@ def _inspect(file: InputFile, job: Job, journal: Journal, at: _At) -> InputInfo:
     if not file.is_video:
         size = picture_size(file.path)
         check_result(file, size, job)
-        return InputInfo(file, sha256, size, stamp=stamp)
+        return InputInfo(file, sha256, size, stamp=stamp, omissions=omissions_of(file, job, None))
     from nstpipe.planning.videos import decoded, open_video, rate_of, shots_of  # pictures need no PyAV
 
     video = open_video(file.path, rate_of(job))
@@ -143,7 +144,8 @@ def _inspect(file: InputFile, job: Job, journal: Journal, at: _At) -> InputInfo:
     # A video is decoded twice, to see what there is and where it is cut.
     whole = decoded(video, sha256, journal, lambda share: at(share / 2))
     starts = shots_of(whole, sha256, journal, lambda share: at(0.5 + share / 2)) if job.shots == "auto" else (0,)
-    return InputInfo(file, sha256, (whole.width, whole.height), whole, starts, stamp)
+    omissions = omissions_of(file, job, whole)
+    return InputInfo(file, sha256, (whole.width, whole.height), whole, starts, stamp, omissions=omissions)
 
 
 def check_result(file: InputFile, size_before: tuple[int, int], job: Job) -> None:

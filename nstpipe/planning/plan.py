@@ -21,6 +21,7 @@ from nstpipe.planning.inspect import (
     with_masks,
 )
 from nstpipe.planning.links import with_neighbor
+from nstpipe.planning.notices import notices_of
 from nstpipe.planning.outputs import Output, failed, plan_job
 from nstpipe.planning.requirements import check_flow
 from nstpipe.planning.resources import bytes_needed, frames_done
@@ -39,7 +40,7 @@ class Plan:
         failures: inputs that cannot be used.
         bytes_needed: on the disk of the work folder, for frames that wait to be encoded.
         bytes_free: there.
-        notices: of the inputs and the journal.
+        notices: of the settings, the inputs that are not done and the journal, each with the name of its job.
     """
 
     outputs: tuple[Output, ...]
@@ -100,4 +101,5 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal, *, stop: Stop, emit: Emi
         )
     needed = bytes_needed([output for output in outputs if not output.is_done], pipeline)
     free = free_bytes(pipeline.work)
-    return Plan(tuple(outputs), tuple(failures), needed, free, tuple(map(str, ignored_settings(pipeline.jobs))))
+    notices = (*ignored_settings(pipeline.jobs), *notices_of(output for output in outputs if not output.is_done))
+    return Plan(tuple(outputs), tuple(failures), needed, free, tuple(map(str, notices)))

@@ -13,6 +13,7 @@ from nstpipe.config import Job, Loaded, Pipeline
 from nstpipe.errors import ItemError, NstpipeError, Problem
 from nstpipe.events import Emit, ItemFailed
 from nstpipe.media.frame import working_size
+from nstpipe.media.losses import Omission
 from nstpipe.media.pictures.files import picture_size, read_picture
 from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings
 from nstpipe.planning.inspect import (
@@ -24,6 +25,7 @@ from nstpipe.planning.inspect import (
     masks_of,
     pictures_of,
 )
+from nstpipe.planning.notices import JobNotice, omission_notices, omissions_of
 from nstpipe.planning.outputs import failed
 from nstpipe.planning.requirements import requirements_of
 from nstpipe.system.files import see_that_it_can_be_made
@@ -42,7 +44,7 @@ class Validation:
         failures: inputs and paintings that cannot be used, of the jobs that are valid.
         usable: the number of inputs that can be used.
         missing: what a run would end with at once, such as missing weights or a work folder that is a file.
-        notices: settings of the jobs that have no effect.
+        notices: settings of the jobs that have no effect, and what the outputs will not hold of the inputs.
     """
 
     problems: tuple[Problem, ...]
@@ -63,12 +65,12 @@ def validate_pipeline(loaded: Loaded, check_listeners: Callable[[Pipeline], obje
     pipeline = loaded.pipeline
     if pipeline is None:
         return Validation(loaded.problems, (), 0)
-    usable, failures = check_inputs(pipeline, emit=emit)
+    usable, failures, omissions = check_inputs(pipeline, emit=emit)
     checks: list[Callable[[], object]] = [partial(check_listeners, pipeline)]
     checks += [*requirements_of(pipeline), *_places_of(pipeline)]
     missing = {str(error): error for error in _errors_of(checks)}  # several settings may want the same thing
-    notices = tuple(map(str, ignored_settings(pipeline.jobs)))
-    return Validation(loaded.problems, failures, usable, tuple(missing.values()), notices)
+    notices = (*ignored_settings(pipeline.jobs), *omissions)
+    return Validation(loaded.problems, failures, usable, tuple(missing.values()), tuple(map(str, notices)))
 
 
 def _places_of(pipeline: Pipeline) -> Iterator[Callable[[], object]]:
@@ -85,7 +87,7 @@ def _errors_of(checks: Iterable[Callable[[], object]]) -> Iterator[NstpipeError]
             yield error
 
 
-def check_inputs(pipeline: Pipeline, *, emit: Emit) -> tuple[int, tuple[ItemFailed, ...]]:
+def check_inputs(pipeline: Pipeline, *, emit: Emit) -> tuple[int, tuple[ItemFailed, ...], tuple[JobNotice, ...]]:
     """Open every painting, every input to the end of its head, and every picture to its last line, and try the encoders.
 
     Nothing is written but for those trials, in a folder that is removed again.
@@ -95,15 +97,18 @@ def check_inputs(pipeline: Pipeline, *, emit: Emit) -> tuple[int, tuple[ItemFail
         emit: told how far it is.
 
     Returns:
-        How many inputs can be used, and what is wrong with the others.
+        How many inputs can be used, what is wrong with the others, and what the user should know of those that can.
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         return _check_inputs(pipeline, Path(folder), InspectionProgress(Stop(), emit))
 
 
-def _check_inputs(pipeline: Pipeline, trials: Path, watch: InspectionProgress) -> tuple[int, tuple[ItemFailed, ...]]:
+def _check_inputs(
+    pipeline: Pipeline, trials: Path, watch: InspectionProgress
+) -> tuple[int, tuple[ItemFailed, ...], tuple[JobNotice, ...]]:
     usable = 0
     failures: list[ItemFailed] = []
+    notices: list[JobNotice] = []
     taken: dict[Path, InputFile] = {}
     for job in pipeline.jobs:
         unpainted = False
@@ -118,6 +123,7 @@ def _check_inputs(pipeline: Pipeline, trials: Path, watch: InspectionProgress) -
         except ItemError as error:
             failures.append(failed(job, job.input, error))
             continue
+        omissions: list[tuple[str, Omission]] = []
         for inputs_done, file in enumerate(files):
             watch(job.name, str(file.path), inputs_done, len(files), 0.0)
             try:
@@ -127,10 +133,12 @@ def _check_inputs(pipeline: Pipeline, trials: Path, watch: InspectionProgress) -
                     for path in mask.files:
                         picture_size(path)
                 failures += [damaged(job, video, video.loss)] if video is not None and video.loss is not None else []
+                omissions += ((file.path.name, omission) for omission in omissions_of(file, job, video))
                 usable += not unpainted
             except ItemError as error:
                 failures.append(failed(job, file.path, error))
-    return usable, tuple(failures)
+        notices += omission_notices(job.name, omissions)
+    return usable, tuple(failures), tuple(notices)
 
 
 def _opened(file: InputFile, job: Job, trials: Path) -> VideoInfo | None:

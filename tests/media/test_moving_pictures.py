@@ -18,7 +18,7 @@ from nstpipe.media.video.encoding import bits_of
 from nstpipe.media.video.info import VideoInfo
 from nstpipe.media.video.probe import probe
 from nstpipe.media.video.sequence import SequenceSink
-from nstpipe.media.video.streams import dropped_streams
+from nstpipe.media.video.streams import omitted_streams
 from nstpipe.media.video.trial import try_output
 from nstpipe.system.files import is_numbered, numbered_files, sha256_of, state_of
 
@@ -103,9 +103,9 @@ def test_a_video_becomes_an_animation_and_what_is_lost_is_named(tmp_path: Path, 
     result = tmp_path / f"result{suffix}"
     info = probe(original)
     try_output(tmp_path / "work", result, info, (64, 48), Encode(), copy_audio=True, keep_metadata=True)
-    [sentence] = dropped_streams(info, result, copy_audio=True)
+    [sentence] = omitted_streams(info, result, copy_audio=True)
     assert "audio stream 1" in sentence
-    assert dropped_streams(info, result, copy_audio=False) == ()
+    assert omitted_streams(info, result, copy_audio=False) == ()
     assert times_of(through(original, result)) == shown_times(original)
 
 
