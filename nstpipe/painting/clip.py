@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nstpipe.errors import ItemError, NstpipeError, OutputError, TransientError
-from nstpipe.events import ClipStarted, Emit, Event, FrameDone, ItemFailed, Noticed, TriedAgain
+from nstpipe.events import ClipStarted, Emit, Event, FrameDone, ItemFailed, TriedAgain
 from nstpipe.journal.frames import FrameStore, frame_store, pass_store
 from nstpipe.media.pictures.files import PictureSink, PictureSource, read_picture
 from nstpipe.media.pictures.pillow import limit_megapixels
@@ -246,11 +246,7 @@ def _stored(store: FrameStore, once: Pass, frame_index: int) -> Tensor:
 
 def _run_picture(task: ClipTask, emit: Emit) -> None:
     path = task.output.input.file.path
-    sink = PictureSink(
-        [task.output.path],
-        keep_metadata=task.output.job.metadata == "keep",
-        notice=lambda message: emit(Noticed(job=task.output.job.name, message=message)),
-    )
+    sink = PictureSink([task.output.path], keep_metadata=task.output.job.metadata == "keep")
     emit(_started(task, 0))
     linked = task.linked_picture
     state = None if linked is None else _linked_result(linked, task.output.size)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nstpipe.media.losses import Omission, sentences_of
+from nstpipe.media.pictures.omissions import omissions_of_picture
 
 if TYPE_CHECKING:
     from nstpipe.config import Job
@@ -40,7 +41,7 @@ def omissions_of(file: InputFile, job: Job, video: VideoInfo | None) -> tuple[Om
         video: what a probe found; None for a picture.
     """
     if video is None:
-        return ()
+        return omissions_of_picture(file.path, file.output, keep_metadata=job.metadata == "keep")
     from nstpipe.media.video.streams import omitted_streams  # pictures need no PyAV
 
     return omitted_streams(video, file.output, copy_audio=job.audio == "copy")

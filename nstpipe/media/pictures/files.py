@@ -103,7 +103,7 @@ def _read(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
     upright: Image.Image = image if turn is None else image.transpose(turn.of_image)
     alpha = np.asarray(upright.convert("RGBA").getchannel("A")) if upright.has_transparency_data else None
     pixels, icc = in_srgb(_without_alpha(upright), image.info.get("icc_profile") or None)
-    return np.asarray(pixels), _metadata(path, image, icc, alpha)
+    return np.asarray(pixels), metadata_of(path, image, icc, alpha)
 
 
 def _read_deep(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
@@ -113,7 +113,7 @@ def _read_deep(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]
         pixels = np.ascontiguousarray(turn.of_array(pixels))
         alpha = None if alpha is None else np.ascontiguousarray(turn.of_array(alpha))
     pixels, icc = deep_in_srgb(pixels, image.info.get("icc_profile") or None)
-    return pixels, _metadata(path, image, icc, alpha)
+    return pixels, metadata_of(path, image, icc, alpha)
 
 
 def _read_tiff(path: Path) -> tuple[Pixels, PictureMetadata] | None:
@@ -145,7 +145,18 @@ def _tiff_size(path: Path) -> tuple[int, int] | None:
     return size
 
 
-def _metadata(path: Path, image: Image.Image, icc: bytes | None, alpha: NDArray[Any] | None) -> PictureMetadata:
+def metadata_of(
+    path: Path, image: Image.Image, icc: bytes | None, alpha: NDArray[Any] | None, *, from_head: bool = False
+) -> PictureMetadata:
+    """Everything in an opened picture but its colors.
+
+    Args:
+        path: The file.
+        image: The file as Pillow has opened it.
+        icc: The profile that the result gets.
+        alpha: The transparency, upright.
+        from_head: Leave the texts of a PNG out. To read those behind the pixels, Pillow decodes all of it.
+    """
     iptc = _iptc(image)
     exif, xmp, comment = image.info.get("exif") or _exif_elsewhere(image), image.info.get("xmp"), image.info.get("comment")
     file_format = image.format or "PNG"
@@ -161,7 +172,7 @@ def _metadata(path: Path, image: Image.Image, icc: bytes | None, alpha: NDArray[
         else (),
         iptc=iptc,
         comment=comment if isinstance(comment, bytes) else None,
-        texts=_texts(image),
+        texts={} if from_head else _texts(image),
     )
 
 
@@ -366,7 +377,39 @@ def _encoded(pixels: Pixels, picture_format: PictureFormat, metadata: PictureMet
         module, _, function = picture_format.deep_writer.partition(":")
         write: Callable[..., bytes] = getattr(importlib.import_module(module), function)
         return write(values, **options)
+    image = Image.fromarray(values)
+    if picture_format.alpha_is_binary and image.mode == "RGBA":
+        hidden = values[..., 3] < _HALF_OPAQUE
+        image = Image.fromarray(np.ascontiguousarray(values[..., :3]))
+        if hidden.any():
+            image, options["transparency"] = _with_hidden_color(values[..., :3].copy(), hidden)
     content = io.BytesIO()
     with pillow_settings():
-        Image.fromarray(values).save(content, format=picture_format.name, **options)
+        image.save(content, format=picture_format.name, **options)
     return content.getvalue()
+
+
+def _with_hidden_color(pixels: NDArray[np.uint8], hidden: NDArray[np.bool_]) -> tuple[Image.Image, int]:
+    """A picture in a palette, one color of which is transparent.
+
+    Args:
+        pixels: height x width x 3; what is hidden is overwritten.
+        hidden: height x width, whether a pixel is transparent.
+
+    Returns:
+        The picture in mode P, and the number of that color.
+    """
+    # What is hidden takes no color from what is seen.
+    pixels[hidden] = pixels[~hidden][0] if not hidden.all() else 0
+    seen = Image.fromarray(pixels).quantize(_PALETTE_COLORS - 1, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    numbers, palette = np.array(seen), seen.getpalette() or []
+    number = len(palette) // 3
+    numbers[hidden] = number
+    result = Image.fromarray(numbers, "P")
+    result.putpalette([*palette, 0, 0, 0])
+    return result, number
+
+
+_PALETTE_COLORS = 256
+_HALF_OPAQUE = 128
+"""A level of alpha; in a format that knows nothing between, a pixel below it is transparent."""
