@@ -274,7 +274,7 @@ class Movie:
         places = [self.moov, *(box.opened(0) for box in self.moov.all(b"udta"))]
         for meta in (box for place in places for box in place.all(b"meta")):
             # In MP4 a version stands before the first child, in QuickTime none does.
-            opened = meta.opened(0 if meta.head[4:8] == b"hdlr" else 4)
+            opened = meta.opened(0 if meta.head[4:8] == b"hdlr" else 4) if not meta.children else meta
             handler, keys, values = opened.find(b"hdlr"), opened.find(b"keys"), opened.find(b"ilst")
             if handler is None or keys is None or values is None or handler.head[8:12] != b"mdta":
                 continue
@@ -297,7 +297,8 @@ class Movie:
         items = [
             Box(index.to_bytes(4, "big"), b"", [Box(b"data", value)]) for index, value in enumerate(values.values(), start=1)
         ]
-        self.moov.children.append(Box(b"meta", bytes(4), [handler, keys, Box(b"ilst", b"", items)]))
+        # Without a version, as phones write it: readers expect none at this place, in MP4 either.
+        self.moov.children.append(Box(b"meta", b"", [handler, keys, Box(b"ilst", b"", items)]))
 
     # Boxes that describe the picture.
 
