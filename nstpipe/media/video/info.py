@@ -12,6 +12,8 @@ from typing import Literal
 
 import av
 
+from nstpipe.media.video.projection import Projection, Stereo
+
 Matrix = Literal["bt709", "smpte170m", "bt2020nc"]
 
 HDR_TRANSFERS = {"smpte2084": "HDR10 (PQ)", "arib-std-b67": "HLG"}
@@ -132,6 +134,9 @@ class VideoInfo:
         loops: How often an animation is shown, 0 for endlessly; None for a video.
         first_number: The number in the name of the first of numbered pictures.
         has_captions: Whether the picture's stream contains closed captions (CEA-608 or 708).
+        end_tick: When the last frame ends, in ticks; None if the file does not tell.
+        projection: How the picture of a 360° video is laid out; None for a flat picture.
+        stereo: How the views of two eyes are laid out; None if the file does not say.
         loss: What is missing; None if the file is whole.
         complaint: What a decoder reported without losing a frame.
     """
@@ -159,6 +164,9 @@ class VideoInfo:
     loops: int | None = None
     first_number: int = 1
     has_captions: bool = False
+    end_tick: int | None = None
+    projection: Projection | None = None
+    stereo: Stereo | None = None
     loss: MissingFrames | None = None
     complaint: str = ""
 

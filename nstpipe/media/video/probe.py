@@ -20,6 +20,8 @@ from nstpipe.media.video.decode_check import apply_decode_check, decode_check
 from nstpipe.media.video.ffmpeg import local
 from nstpipe.media.video.frame_times import frame_times
 from nstpipe.media.video.info import PICTURE_COLOR, MissingFrames, Reader, Stream, VideoInfo
+from nstpipe.media.video.last_frame import end_tick
+from nstpipe.media.video.projection import projection_of, stereo_of
 from nstpipe.media.video.sequence import DEFAULT_RATE
 from nstpipe.system.files import is_numbered, numbered_files
 
@@ -106,6 +108,7 @@ def _probe_animation(path: Path, animation: AnimationTimes) -> VideoInfo:
         container=animation.format.lower(),
         codec=animation.format.lower(),
         loops=animation.loops,
+        end_tick=end,
     )
 
 
@@ -214,6 +217,9 @@ def _info(
         title=stream.metadata.get("title", ""),
         loops=gif_loops(path) if container.format.name == "gif" else None,
         has_captions=any(side_data(frame, "A53_CC") for frame in first_frames),
+        end_tick=end_tick(path, container, stream, ticks),
+        projection=projection_of(side_data(first, "SPHERICAL")),
+        stereo=stereo_of(side_data(first, "STEREO3D")),
         loss=loss,
     )
 
