@@ -6,6 +6,7 @@ import fnmatch
 import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from nstpipe.errors import ItemError
 from nstpipe.media.detect import holds_video, is_hidden, is_moving, natural_key
 from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
 from nstpipe.media.video.containers import ANIMATION_SUFFIXES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES
+from nstpipe.planning.linked_folders import linked_folders
 from nstpipe.planning.notices import JobNotice
 from nstpipe.system.files import is_numbered, suggest_path
 
@@ -73,6 +75,23 @@ def _ignored_by(job: Job) -> Iterator[str]:
                 f"{job.input} matches files and {several} {folders[0].name}; only the files are used. "
                 "If a glob matches nothing but folders, the pictures in them are used"
             )
+    yield from _unfollowed_by(job)
+
+
+def _unfollowed_by(job: Job) -> Iterator[str]:
+    """Say which links to folders are not followed within the folders that a job names."""
+
+    def known() -> Iterator[Path]:
+        with suppress(ItemError):  # which is told elsewhere
+            yield from (file.path for file in find_inputs(job))
+        if job.input.is_dir():
+            yield from (path for pattern in job.exclude for path in _matches(job.input, pattern, "exclude"))
+
+    if job.input.is_dir():
+        yield from linked_folders(job.input, known)
+    elif glob.has_magic(str(job.input)) and not any(map(_has_known_suffix, found := _matching(job.input))):
+        for folder in found:
+            yield from linked_folders(folder, known) if folder.is_dir() else ()
 
 
 def _is_single(path: Path) -> bool:
