@@ -11,9 +11,12 @@ from typing import Any, cast
 
 from PIL import Image
 
+from nstpipe.media.gif import APPLICATION, COMMENT, TRAILER, XMP_EXTENSION, gif_blocks
 from nstpipe.media.pictures.deep import is_deep
+from nstpipe.media.pictures.files import dots_per_inch_of
 from nstpipe.media.pictures.formats import Content, format_named
 from nstpipe.media.pictures.metadata import IPTC_RESOURCE, segments_of, xmp_extensions
+from nstpipe.media.pictures.output_metadata import TIFF_LAYOUT_TAGS
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened
 from nstpipe.media.pictures.xmp import SECOND_PICTURE, THUMBNAILS, extension_of, in_utf8, properties_of, semantics_of
 
@@ -74,7 +77,7 @@ def _everywhere(path: Path, image: Image.Image) -> Iterator[_Found]:
         yield "EXIF", ""
     if info.get("icc_profile"):
         yield "color profile", ""
-    if info.get("dpi"):
+    if dots_per_inch_of(image):
         yield "resolution", ""
     if info.get("comment"):
         yield "comment", ""
@@ -90,7 +93,7 @@ def _everywhere(path: Path, image: Image.Image) -> Iterator[_Found]:
 def _within_xmp(packet: bytes) -> Iterator[_Found]:
     properties = properties_of(in_utf8(packet))
     if SECOND_PICTURE in properties:
-        yield "second picture", "in XMP"
+        yield "second picture in XMP", ""
     if THUMBNAILS in properties:
         yield "thumbnail in XMP", ""
 
@@ -288,9 +291,9 @@ def _of_tiff(_: Path, image: Image.Image) -> Iterator[_Found]:
         _C2PA: "content credentials",
         _XMP: "XMP",
         _IPTC: "IPTC",
-        34665: "EXIF",
-        34853: "EXIF",
     }
+    if set(tags) - TIFF_LAYOUT_TAGS:
+        yield "EXIF", ""
     yield from ((content, "") for tag, content in named.items() if tag in tags)
     if _FLOATS in tuple(tags.get(_SAMPLE_FORMAT, ())):
         yield "floating-point values", ""
@@ -322,6 +325,22 @@ def _several_frames(_: Path, image: Image.Image) -> Iterator[_Found]:
     if getattr(image, "n_frames", 1) > 1:
         yield "further frames", ""
 
+
+def _of_gif(path: Path, image: Image.Image) -> Iterator[_Found]:
+    yield from _several_frames(path, image)
+    content = path.read_bytes()
+    for block in gif_blocks(content):
+        if block.kind == TRAILER:
+            yield from _behind(content, block.end)
+        elif block.label == COMMENT:
+            yield "comment", ""
+        elif block.label == APPLICATION:
+            name = _GIF_APPLICATIONS.get(content[block.begin + 1 : block.begin + 12])
+            yield from () if name is None else ((name, ""),)
+
+
+_GIF_APPLICATIONS: dict[bytes, Content] = {XMP_EXTENSION: "XMP", b"ICCRGBG1012": "color profile"}
+"""Extensions of programs that nstpipe names. The others say how often an animation is shown."""
 
 _C2PA_BOX = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _ITEM_KINDS: dict[bytes, Content] = {b"tmap": "gain map"}
@@ -382,7 +401,7 @@ _BY_FORMAT: dict[str, _Look] = {
     "PNG": _of_png,
     "TIFF": _of_tiff,
     "WEBP": _of_webp,
-    "GIF": _several_frames,
+    "GIF": _of_gif,
     "AVIF": _of_iso_media,
     "HEIF": _of_iso_media,
 }

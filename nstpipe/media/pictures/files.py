@@ -16,6 +16,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from nstpipe.errors import ItemError
 from nstpipe.media.frame import Frame, PictureMetadata, Pixels, in_eight_bits, in_sixteen_bits, resized
+from nstpipe.media.gif import xmp_of_gif
 from nstpipe.media.pictures.deep import deep_pixels, is_deep, tiff_size
 from nstpipe.media.pictures.formats import PictureFormat, format_named, format_of
 from nstpipe.media.pictures.metadata import (
@@ -36,6 +37,7 @@ from nstpipe.media.pictures.output_metadata import (
 )
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, check_pixels, megapixel_limit, opened, pillow_settings
 from nstpipe.media.pictures.profiles import deep_in_srgb, in_srgb
+from nstpipe.media.pictures.raw_profiles import iptc_of_resources, raw_profile
 from nstpipe.system.files import atomic_write, suggest_path
 
 
@@ -158,14 +160,15 @@ def metadata_of(
         from_head: Leave the texts of a PNG out. To read those behind the pixels, Pillow decodes all of it.
     """
     iptc = _iptc(image)
-    exif, xmp, comment = image.info.get("exif") or _exif_elsewhere(image), image.info.get("xmp"), image.info.get("comment")
+    exif, comment = image.info.get("exif") or _exif_elsewhere(image), image.info.get("comment")
+    xmp = image.info.get("xmp") or _xmp_elsewhere(path, image)
     file_format = image.format or "PNG"
     return PictureMetadata(
         format=file_format,
         exif=upright_exif(exif) if exif else None,
         icc=icc,
         xmp=xmp if isinstance(xmp, bytes) else None,
-        dots_per_inch=_dots_per_inch(image),
+        dots_per_inch=dots_per_inch_of(image),
         alpha=alpha,
         xmp_extensions=xmp_extensions(path.read_bytes())
         if xmp and format_named(file_format).metadata_place == "segments"
@@ -176,7 +179,7 @@ def metadata_of(
     )
 
 
-def _dots_per_inch(image: Image.Image) -> tuple[float, float] | None:
+def dots_per_inch_of(image: Image.Image) -> tuple[float, float] | None:
     """The horizontal and vertical resolution; None if the file has none."""
     # Pillow gives 1 for a TIFF without a resolution.
     if isinstance(image, TiffImagePlugin.TiffImageFile) and TiffImagePlugin.X_RESOLUTION not in image.tag_v2:
@@ -204,6 +207,14 @@ def _exif_elsewhere(image: Image.Image) -> bytes | None:
         return largest_part(exif, bool)[0] or None
 
 
+def _xmp_elsewhere(path: Path, image: Image.Image) -> bytes | None:
+    """The XMP packet where Pillow does not look: behind the pixels of a GIF, or in a text of an old PNG."""
+    try:
+        return xmp_of_gif(path.read_bytes()) if image.format == "GIF" else raw_profile(image.info, "xmp")
+    except IndexError:
+        return None
+
+
 def _iptc(image: Image.Image) -> bytes | None:
     if image.format == "TIFF":
         exif = image.getexif()
@@ -211,8 +222,10 @@ def _iptc(image: Image.Image) -> bytes | None:
         if isinstance(found, tuple):  # some programs store its bytes as numbers
             found = struct.pack(f"{exif.endian}{len(found)}I", *found)
     else:
-        photoshop = image.info.get("photoshop")
+        photoshop, raw = image.info.get("photoshop"), raw_profile(image.info, "iptc", "8bim")
         found = photoshop.get(IPTC_RESOURCE) if isinstance(photoshop, dict) else None
+        if raw is not None:
+            found = iptc_of_resources(raw, IPTC_RESOURCE)
     return found if isinstance(found, bytes) else None
 
 

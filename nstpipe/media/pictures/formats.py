@@ -32,6 +32,7 @@ Content = Literal[
     "further frames",
     "layers",
     "smaller copies",
+    "second picture in XMP",
     "thumbnail in XMP",
     "Photoshop data",
     "content credentials",
@@ -76,6 +77,10 @@ NEVER_CARRIED: dict[Content, NeverCarried] = {
     ),
     "layers": NeverCarried("they show the picture before it was painted"),
     "smaller copies": NeverCarried("they show the picture before it was painted"),
+    "second picture in XMP": NeverCarried(
+        "a result holds one picture",
+        "To paint it too, save it as a file of its own, such as with `exiftool -b -XMP-GImage:all IN.jpg > second.jpg`.",
+    ),
     "thumbnail in XMP": NeverCarried("it shows the picture before it was painted"),
     "Photoshop data": NeverCarried("its previews, paths and print settings belong to the original"),
     "content credentials": NeverCarried("their signature holds for the original only"),

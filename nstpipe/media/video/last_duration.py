@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
+from nstpipe.media.gif import GRAPHIC_CONTROL, gif_blocks
 from nstpipe.media.video.containers import Container
 
 
@@ -35,28 +36,8 @@ def set_duration(path: Path, container: Container, seconds: Fraction) -> None:
 
 
 def _delays_of_gif(gif: mmap.mmap) -> Iterator[int]:
-    """Where the delay of each frame stands in a GIF (GIF89a, sections 18 to 27)."""
-    place = 13 + _table_bytes(gif[10])
-    while place < len(gif):
-        kind = gif[place]
-        if kind == _EXTENSION:
-            if gif[place + 1] == _GRAPHIC_CONTROL:
-                yield place + 4
-            place += 2
-        elif kind == _IMAGE:
-            place += 10 + _table_bytes(gif[place + 9]) + 1
-        else:
-            return
-        while gif[place]:
-            place += 1 + gif[place]
-        place += 1
-
-
-_EXTENSION, _GRAPHIC_CONTROL, _IMAGE = 0x21, 0xF9, 0x2C
-
-
-def _table_bytes(flags: int) -> int:
-    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+    """Where the delay of each frame stands in a GIF: behind the flags of its graphic control extension."""
+    return (block.begin + 2 for block in gif_blocks(gif) if block.label == GRAPHIC_CONTROL)
 
 
 def _durations_of_webp(webp: mmap.mmap) -> Iterator[int]:
