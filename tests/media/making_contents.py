@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from nstpipe.media.pictures.metadata import extension_segments, with_segments
-from nstpipe.media.pictures.xmp import digest_of
+from nstpipe.media.pictures.xmp_promises import digest_of
 
 from .making import HEIGHT, WIDTH, blocks
 

@@ -18,7 +18,7 @@ from nstpipe.media.pictures.formats import Content, format_named
 from nstpipe.media.pictures.metadata import IPTC_RESOURCE, segments_of, xmp_extensions
 from nstpipe.media.pictures.output_metadata import TIFF_LAYOUT_TAGS
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened
-from nstpipe.media.pictures.xmp import SECOND_PICTURE, THUMBNAILS, extension_of, in_utf8, properties_of, semantics_of
+from nstpipe.media.pictures.xmp_promises import SECOND_PICTURE, THUMBNAILS, extension_of, in_utf8, properties_of, semantics_of
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nstpipe.media.pictures.orientation import ORIENTATION_TAG, UPRIGHT
 from nstpipe.media.pictures.tiff import Directory, first_directory
-from nstpipe.media.pictures.xmp import EXTENSION_HEAD, digest_of
+from nstpipe.media.pictures.xmp_promises import EXTENSION_HEAD, digest_of
 
 _EXIF_HEADER = b"Exif\x00\x00"
 

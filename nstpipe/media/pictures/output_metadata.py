@@ -24,7 +24,7 @@ from nstpipe.media.pictures.metadata import (
 )
 from nstpipe.media.pictures.orientation import UPRIGHT, stored_orientation
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened, pillow_settings
-from nstpipe.media.pictures.xmp import (
+from nstpipe.media.pictures.xmp_promises import (
     DamagedXmpError,
     digest_of,
     extension_of,

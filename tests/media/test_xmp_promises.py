@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nstpipe.media.pictures.metadata import extension_segments
-from nstpipe.media.pictures.xmp import (
+from nstpipe.media.pictures.xmp_promises import (
     DamagedXmpError,
     Property,
     digest_of,
