@@ -98,22 +98,24 @@ def read_picture(path: Path) -> tuple[Pixels, PictureMetadata]:
 
 
 def _read(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
+    orientation = stored_orientation(image)
     image.load()
     turn = TURNS.get(_orientation(image))
     upright: Image.Image = image if turn is None else image.transpose(turn.of_image)
     alpha = np.asarray(upright.convert("RGBA").getchannel("A")) if upright.has_transparency_data else None
     pixels, icc = in_srgb(_without_alpha(upright), image.info.get("icc_profile") or None)
-    return np.asarray(pixels), _metadata(path, image, icc, alpha)
+    return np.asarray(pixels), _metadata(path, image, icc, alpha, orientation)
 
 
 def _read_deep(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
     pixels, alpha = deep_pixels(path)
-    turn = TURNS.get(stored_orientation(image))
+    orientation = stored_orientation(image)
+    turn = TURNS.get(orientation)
     if turn is not None:
         pixels = np.ascontiguousarray(turn.of_array(pixels))
         alpha = None if alpha is None else np.ascontiguousarray(turn.of_array(alpha))
     pixels, icc = deep_in_srgb(pixels, image.info.get("icc_profile") or None)
-    return pixels, _metadata(path, image, icc, alpha)
+    return pixels, _metadata(path, image, icc, alpha, orientation)
 
 
 def _read_tiff(path: Path) -> tuple[Pixels, PictureMetadata] | None:
@@ -145,12 +147,15 @@ def _tiff_size(path: Path) -> tuple[int, int] | None:
     return size
 
 
-def _metadata(path: Path, image: Image.Image, icc: bytes | None, alpha: NDArray[Any] | None) -> PictureMetadata:
+def _metadata(
+    path: Path, image: Image.Image, icc: bytes | None, alpha: NDArray[Any] | None, orientation: int
+) -> PictureMetadata:
     iptc = _iptc(image)
     exif, xmp, comment = image.info.get("exif") or _exif_elsewhere(image), image.info.get("xmp"), image.info.get("comment")
     file_format = image.format or "PNG"
     return PictureMetadata(
         format=file_format,
+        orientation=orientation,
         exif=upright_exif(exif) if exif else None,
         icc=icc,
         xmp=xmp if isinstance(xmp, bytes) else None,
@@ -345,6 +350,8 @@ class PictureSink:
             if found != (width, height):
                 next_step = "Run again with `metadata: strip`."
                 raise ItemError(f"{path}: written as {width}x{height}, read back as {found[0]}x{found[1]}.", next_step)
+        if kept.untrue:
+            self._notice(f"{path.name}: dropped, since true of the original only: {', '.join(kept.untrue)}")
         if kept.dropped:
             self._notice(f"{path.name}: dropped, since {name} cannot hold it: {kept}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from PIL import ExifTags, Image, PngImagePlugin
@@ -16,13 +16,14 @@ from nstpipe.media.pictures.metadata import (
     LONGEST_IPTC_OF_JPEG,
     LONGEST_XMP_OF_JPEG,
     MakeThumbnail,
-    adapted_xmp,
+    adapted_exif,
     extended_xmp,
     iptc_segment,
-    resized_exif,
 )
 from nstpipe.media.pictures.orientation import UPRIGHT, stored_orientation
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened, pillow_settings
+from nstpipe.media.pictures.pixel_map import PixelMap
+from nstpipe.media.pictures.xmp import adapted_texts, adapted_xmp
 
 XMP_TAG, IPTC_TAG = 700, 33723
 TIFF_LAYOUT_TAGS = frozenset(
@@ -47,11 +48,13 @@ class OutputMetadata:
         options: Options of Pillow's ``save``.
         segments: The segments of a JPEG that Pillow does not write.
         dropped: What the format cannot hold, in words.
+        untrue: The names of tags that are true of the original only.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
     segments: tuple[bytes, ...] = ()
     dropped: tuple[str, ...] = ()
+    untrue: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         more = len(self.dropped) - _MOST_NAMES
@@ -68,13 +71,18 @@ def kept_of(
 
     Args:
         metadata: Of the original.
-        size_before: Its width and height in pixels.
+        size_before: Its width and height in pixels, upright.
         pixels: Of the result.
         picture_format: Of the result.
     """
     size = pixels.shape[1], pixels.shape[0]
-    xmp = adapted_xmp(metadata.xmp, size[0] / size_before[0], size[1] / size_before[1], size) if metadata.xmp else None
-    block = resized_exif(metadata.exif, size, _thumbnail_of(pixels)) if metadata.exif else b""
+    pixel_map = PixelMap.of_upright(size_before, size, metadata.orientation)
+    xmp = adapted_xmp(metadata.xmp, pixel_map) if metadata.xmp else None
+    block, untrue = adapted_exif(metadata.exif, pixel_map, _thumbnail_of(pixels)) if metadata.exif else (b"", ())
+    metadata = replace(metadata, texts=adapted_texts(metadata.texts, pixel_map))
+    resolution = metadata.dots_per_inch
+    if resolution is not None and pixel_map.swaps_sides:
+        resolution = resolution[::-1]
     place = _PLACES[picture_format.metadata_place](metadata, block, xmp)
     name, exif, options, dropped = picture_format.name, place.exif, dict(place.options), list(place.dropped)
     if exif and not is_taken(name, {**options, "exif": exif}):
@@ -84,7 +92,7 @@ def kept_of(
         "exif": ("EXIF", exif),
         "icc_profile": ("its color profile", metadata.icc),
         "xmp": ("XMP", place.xmp),
-        "dpi": ("its resolution", metadata.dots_per_inch),
+        "dpi": ("its resolution", resolution),
         "comment": ("its comment", metadata.comment),
         "pnginfo": ("its texts", place.texts),
     }
@@ -95,7 +103,7 @@ def kept_of(
             options[option] = value
         else:
             dropped.append(what)
-    return OutputMetadata(options, place.segments, tuple(dropped))
+    return OutputMetadata(options, place.segments, tuple(dropped), untrue)
 
 
 @dataclass(frozen=True)
