@@ -144,8 +144,8 @@ def _structures(xmp: bytes, name: str) -> Iterator[tuple[int, int]]:
     if not name:
         yield 0, len(xmp)
         return
-    tag = re.escape(name).encode()
-    for match in re.finditer(rb"<%b(?=[\s>/])([^>]*)>" % tag, xmp):
+    tag = name.encode()
+    for match in re.finditer(rb"<%b(?=[\s>/])([^>]*)>" % re.escape(tag), xmp):
         if match[1].endswith(b"/"):
             yield match.span()
             continue
