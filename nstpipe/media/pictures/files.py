@@ -36,6 +36,7 @@ from nstpipe.media.pictures.output_metadata import (
 )
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, check_pixels, megapixel_limit, opened, pillow_settings
 from nstpipe.media.pictures.profiles import deep_in_srgb, in_srgb
+from nstpipe.media.pictures.raw import DEVELOP_FIRST, RAW_SUFFIXES, is_raw
 from nstpipe.system.files import atomic_write, suggest_path
 
 
@@ -45,6 +46,7 @@ def picture_size(path: Path) -> tuple[int, int]:
     Raises:
         ItemError: The file is missing, or it is not a picture.
     """
+    _refuse_raw(path)
     try:
         with opened(path) as image:
             width, height = image.size
@@ -83,6 +85,7 @@ def read_picture(path: Path) -> tuple[Pixels, PictureMetadata]:
     Raises:
         ItemError: The file is missing or damaged, or it is not a picture.
     """
+    _refuse_raw(path)
     try:
         with opened(path) as image:
             if is_deep(path, image):
@@ -95,6 +98,16 @@ def read_picture(path: Path) -> tuple[Pixels, PictureMetadata]:
         raise _unreadable(path, error) from error
     except PILLOW_ERRORS as error:
         raise _unreadable(path, error) from error
+
+
+def _refuse_raw(path: Path) -> None:
+    """Refuse a camera's raw file: a reader of TIFF takes the small preview in it for the picture.
+
+    Raises:
+        ItemError: The file is one.
+    """
+    if is_raw(path):
+        raise ItemError(f"{path} is a camera's raw file: it holds no finished picture but a small preview.", DEVELOP_FIRST)
 
 
 def _read(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
@@ -242,6 +255,8 @@ def _unreadable(path: Path, error: BaseException) -> ItemError:
             f"{path} is too large: it claims more than the {megapixel_limit():g} megapixels that max_megapixels allows.",
             "Make it smaller, or raise max_megapixels if you trust it.",
         )
+    if path.suffix.lower() in RAW_SUFFIXES:
+        return ItemError(f"{path} has the name of a camera's raw file, and is not a picture.", DEVELOP_FIRST)
     if isinstance(error, UnidentifiedImageError):
         return ItemError(f"{path} is not a picture in a supported format.", "Open it in a viewer to see what it is.")
     reason = getattr(error, "strerror", None) or error
