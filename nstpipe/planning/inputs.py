@@ -105,7 +105,8 @@ def _passed_over_by(job: Job) -> Iterator[str]:
     else:
         return
     if selection.passed_over:
-        yield f"{selection.described(root)}. To paint such a file all the same, name it in include, as in **/*.part"
+        hint = "" if set(selection.passed_over) == {_RAW_IN_WORDS} else ". To paint such a file, name it in include: **/*.part"
+        yield f"not painted: {selection.described(root)}{hint}"
     beside = selection.georeferences()
     if beside:
         what = f"{len(beside)} files, such as {beside[0].name}," if len(beside) > 1 else beside[0].name
@@ -152,7 +153,7 @@ class _Selection:
         for (one, several), paths in self.passed_over.items():
             name = paths[0].relative_to(root)
             parts.append(f"{len(paths)} {several}, such as {name}" if len(paths) > 1 else f"1 {one}, {name}")
-        return f"not painted: {'; '.join(parts)}"
+        return "; ".join(parts)
 
     def georeferences(self) -> list[Path]:
         """The files that tie a chosen picture beside them to the ground."""
@@ -167,7 +168,7 @@ class _Selection:
         return found
 
 
-_RAW_IN_WORDS = ("raw file of a camera, which must be developed first", "raw files of cameras, which must be developed first")
+_RAW_IN_WORDS = ("camera's raw file to develop first", "cameras' raw files to develop first")
 
 
 def _asks_by_name(pattern: str) -> bool:
@@ -211,7 +212,7 @@ def _of_folder(job: Job) -> tuple[InputFile, ...]:
     selection = _in_folder(job)
     if not selection.chosen:
         what = ", ".join(job.include or PICTURE_SUFFIXES)
-        others = f" What is there is {selection.described(job.input)}." if selection.passed_over else ""
+        others = f" Passed over: {selection.described(job.input)}." if selection.passed_over else ""
         raise ItemError(f"input: {job.input} holds no picture that matches {what}.{others}", "Look at include and exclude.")
     files = [_mirrored(path, job, job.input) for path in _sorted(selection.chosen, job.input)]
     unreadable = [InputFile(path, job.output, False, problem) for path, problem in _closed_folders(job.input)]
@@ -326,7 +327,7 @@ def _by_glob(job: Job) -> tuple[InputFile, ...]:
     selection = _among_matches(job)
     files = selection.chosen
     if not files:
-        others = f" What is there is {selection.described(root)}." if selection.passed_over else ""
+        others = f" Passed over: {selection.described(root)}." if selection.passed_over else ""
         problem = f"input: no video or picture matches {job.input}.{others}"
         raise ItemError(problem, f"Look into {root}, and at include and exclude.")
     if job.output.suffix.lower() in VIDEO_CODECS_BY_SUFFIX:

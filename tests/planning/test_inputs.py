@@ -546,12 +546,12 @@ def test_the_preview_in_a_raw_file_is_never_painted(tmp_path: Path, kind: str) -
     folder = tmp_path / "in"
     folder.mkdir()
     path = raw_file(folder / f"IMG_1.{kind if kind != 'big' else 'dng'}", kind)
-    with pytest.raises(ItemError, match="1 raw file of a camera, which must be developed first, IMG_1"):
+    with pytest.raises(ItemError, match="Passed over: 1 camera's raw file to develop first, IMG_1"):
         find_inputs(job(folder, tmp_path / "out"))
     make_picture(folder / "a.png")
     assert names(find_inputs(job(folder, tmp_path / "out")), folder) == ["a.png"]
     [notice] = ignored_settings([job(folder, tmp_path / "out")])
-    assert "must be developed first" in str(notice)
+    assert "raw file to develop first" in str(notice)
     # Asked for by its name, or called a TIFF: it fails, with what to do.
     [named] = find_inputs(job(folder, tmp_path / "out", include=[f"*{path.suffix}"]))
     [single] = find_inputs(job(path, tmp_path / "out.png"))
