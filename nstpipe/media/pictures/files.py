@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from nstpipe.errors import ItemError
 from nstpipe.media.frame import Frame, PictureMetadata, Pixels, in_eight_bits, in_sixteen_bits, resized
-from nstpipe.media.pictures.deep import deep_pixels, is_deep, tiff_size
+from nstpipe.media.pictures import tiff_pixels
+from nstpipe.media.pictures.deep import deep_png, is_deep
 from nstpipe.media.pictures.formats import PictureFormat, format_named, format_of
 from nstpipe.media.pictures.metadata import (
     IPTC_RESOURCE,
@@ -25,18 +26,21 @@ from nstpipe.media.pictures.metadata import (
     with_segments,
     xmp_extensions,
 )
-from nstpipe.media.pictures.orientation import TURNS, UPRIGHT, stored_orientation
+from nstpipe.media.pictures.orientation import ORIENTATION_TAG, TURNS, UPRIGHT, stored_orientation
 from nstpipe.media.pictures.output_metadata import (
+    ICC_TAG,
     IPTC_TAG,
     TIFF_LAYOUT_TAGS,
+    XMP_TAG,
     OutputMetadata,
     is_taken,
     kept_of,
     largest_part,
 )
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, check_pixels, megapixel_limit, opened, pillow_settings
-from nstpipe.media.pictures.profiles import deep_in_srgb, in_srgb
+from nstpipe.media.pictures.profiles import deep_in_srgb, in_srgb, lab_in_srgb, srgb_profile
 from nstpipe.media.pictures.raw import DEVELOP_FIRST, RAW_SUFFIXES, is_raw
+from nstpipe.media.pictures.tiff_tags import FileContent, exif_of, first_tags
 from nstpipe.system.files import atomic_write, suggest_path
 
 
@@ -69,11 +73,11 @@ def picture_bits(path: Path) -> int:
         ItemError: The file is missing, or it is not a picture.
     """
     try:
-        with opened(path) as image:
-            return 16 if is_deep(path, image) else 8
+        with opened(path):
+            return 16 if is_deep(path) else 8
     except UnidentifiedImageError as error:
         if _tiff_size(path) is not None:
-            return 16
+            return 16 if is_deep(path) else 8
         raise _unreadable(path, error) from error
     except PILLOW_ERRORS as error:
         raise _unreadable(path, error) from error
@@ -88,7 +92,7 @@ def read_picture(path: Path) -> tuple[Pixels, PictureMetadata]:
     _refuse_raw(path)
     try:
         with opened(path) as image:
-            if is_deep(path, image):
+            if is_deep(path):
                 return _read_deep(path, image)
             return _read(path, image)
     except UnidentifiedImageError as error:
@@ -121,14 +125,44 @@ def _read(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
 
 
 def _read_deep(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
-    pixels, alpha = deep_pixels(path)
     orientation = stored_orientation(image)
-    turn = TURNS.get(orientation)
-    if turn is not None:
-        pixels = np.ascontiguousarray(turn.of_array(pixels))
-        alpha = None if alpha is None else np.ascontiguousarray(turn.of_array(alpha))
-    pixels, icc = deep_in_srgb(pixels, image.info.get("icc_profile") or None)
+    icc = image.info.get("icc_profile") or None
+    if image.format == "TIFF":
+        pixels, alpha, icc = _tiff_in_srgb(path, icc)
+    else:
+        pixels, alpha = deep_png(path)
+        pixels, icc = deep_in_srgb(pixels, icc)
+    pixels, alpha = _turned(pixels, alpha, orientation)
     return pixels, _metadata(path, image, icc, alpha, orientation)
+
+
+def _tiff_in_srgb(path: Path, icc: bytes | None) -> tuple[NDArray[np.uint16], NDArray[np.uint16] | None, bytes | None]:
+    """The pixels of a TIFF in sRGB, its alpha, both as they are stored, and the profile of its result.
+
+    Raises:
+        OSError: They cannot be decoded.
+    """
+    with path.open("rb") as file:
+        tags = first_tags(FileContent(file))
+        if tags is None:
+            raise OSError("it is no TIFF any more")
+        found = tiff_pixels.decoded(tags)
+    if found.photometric == tiff_pixels.CIELAB:
+        return lab_in_srgb(found.colors), found.alpha, srgb_profile()
+    colors = found.colors
+    if found.photometric == tiff_pixels.BLACK_IS_ZERO:
+        colors = np.repeat(colors, 3, axis=2)
+    pixels, icc = deep_in_srgb(np.ascontiguousarray(colors), icc)
+    return pixels, found.alpha, icc
+
+
+def _turned(
+    pixels: NDArray[np.uint16], alpha: NDArray[np.uint16] | None, orientation: int
+) -> tuple[NDArray[np.uint16], NDArray[np.uint16] | None]:
+    turn = TURNS.get(orientation)
+    if turn is None:
+        return pixels, alpha
+    return np.ascontiguousarray(turn.of_array(pixels)), None if alpha is None else np.ascontiguousarray(turn.of_array(alpha))
 
 
 def _read_tiff(path: Path) -> tuple[Pixels, PictureMetadata] | None:
@@ -136,28 +170,39 @@ def _read_tiff(path: Path) -> tuple[Pixels, PictureMetadata] | None:
     if _tiff_size(path) is None:
         return None
     try:
-        pixels, alpha = deep_pixels(path)
+        with path.open("rb") as file:
+            tags = first_tags(FileContent(file))
+            assert tags is not None
+            orientation = tags.value(ORIENTATION_TAG, UPRIGHT)
+            exif = exif_of(tags, (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo), TIFF_LAYOUT_TAGS)
+            icc, xmp, iptc = (tags.raw(tag) or None for tag in (ICC_TAG, XMP_TAG, IPTC_TAG))
+        deep, alpha, icc = _tiff_in_srgb(path, icc)
     except PILLOW_ERRORS:
         return None
-    return pixels, PictureMetadata("TIFF", alpha=alpha)
+    deep, alpha = _turned(deep, alpha, orientation)
+    pixels = deep if is_deep(path) else in_eight_bits(deep)
+    return pixels, PictureMetadata("TIFF", orientation=orientation, exif=exif, icc=icc, xmp=xmp, iptc=iptc, alpha=alpha)
 
 
 def _tiff_size(path: Path) -> tuple[int, int] | None:
-    """The size of a TIFF that Pillow cannot read, from its head; None for any other file.
+    """The size, upright, of a TIFF that Pillow cannot read, from its head; None for any other file.
 
     Raises:
         ItemError: It has more pixels than are allowed.
     """
     try:
-        size = tiff_size(path)
+        with path.open("rb") as file:
+            tags = first_tags(FileContent(file))
+            if tags is None or not tiff_pixels.can_decode(tags):
+                return None
+            size, turn = tiff_pixels.size_of(tags), TURNS.get(tags.value(ORIENTATION_TAG, UPRIGHT))
     except PILLOW_ERRORS:
         return None
     try:
-        if size is not None:
-            check_pixels(size)
+        check_pixels(size)
     except Image.DecompressionBombError as error:
         raise _unreadable(path, error) from error
-    return size
+    return size[::-1] if turn is not None and turn.swaps_sides else size
 
 
 def _metadata(

@@ -25,10 +25,10 @@ from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened, pillow_settings
 from nstpipe.media.pictures.pixel_map import PixelMap
 from nstpipe.media.pictures.xmp import adapted_texts, adapted_xmp
 
-XMP_TAG, IPTC_TAG = 700, 33723
+XMP_TAG, IPTC_TAG, ICC_TAG = 700, 33723, 34675
 TIFF_LAYOUT_TAGS = frozenset(
     {*range(254, 267), 273, 274, 277, 278, 279, 284, 290, 291, 292, 293, 301, 317, *range(320, 326), 330, *range(332, 346)}
-    | {347, *range(512, 522), 529, 530, 531, 532, 37724, 282, 283, 296, XMP_TAG, IPTC_TAG, 34377, 34675}
+    | {347, *range(512, 522), 529, 530, 531, 532, 37724, 282, 283, 296, XMP_TAG, IPTC_TAG, 34377, ICC_TAG}
 )
 """Tags of a TIFF that describe how its pixels are stored (TIFF 6.0), that are kept in another way (resolution, XMP, IPTC, ICC),
 or that hold a small copy of the original (34377, Photoshop's own)."""

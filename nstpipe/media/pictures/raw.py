@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
 
-from PIL import TiffImagePlugin
-
-from nstpipe.media.pictures.pillow import PILLOW_ERRORS
+from nstpipe.media.pictures.tiff_tags import TIFF_HEADS, FileContent, TagDirectory, first_tags
 from nstpipe.media.signature import SIGNATURE_BYTES, Signature, matches, starts_with
 
 RAW_SUFFIXES = (
@@ -40,12 +36,9 @@ _SIGNATURES: tuple[Signature, ...] = (
 )
 """How raw files begin whose beginning tells them from a TIFF."""
 
-_TIFF_HEADS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
-_PHOTOMETRIC, _DIRECTORIES_BELOW, _DNG_VERSION = 262, 330, 50706
+_PHOTOMETRIC, _DNG_VERSION = 262, 50706
 _SENSOR_VALUES = (32803, 34892)
 """Values of a TIFF's photometric interpretation: a mosaic of colored filters, and a sensor's values without one."""
-
-_MOST_DIRECTORIES = 32
 
 
 def begins_as_raw(head: bytes) -> bool:
@@ -60,34 +53,13 @@ def is_raw(path: Path) -> bool:
             head = file.read(SIGNATURE_BYTES)
             if begins_as_raw(head):
                 return True
-            return head.startswith(_TIFF_HEADS) and any(map(_is_of_sensor, _directories(file)))
-    except PILLOW_ERRORS:
+            if not head.startswith(TIFF_HEADS):
+                return False
+            first = first_tags(FileContent(file))
+            return first is not None and any(map(_is_of_sensor, first.and_following()))
+    except (OSError, ValueError, struct.error):
         return False
 
 
-def _is_of_sensor(directory: TiffImagePlugin.ImageFileDirectory_v2) -> bool:
-    return directory.get(_PHOTOMETRIC) in _SENSOR_VALUES or _DNG_VERSION in directory
-
-
-def _directories(file: IO[bytes]) -> Iterator[TiffImagePlugin.ImageFileDirectory_v2]:
-    """The directories of a TIFF, and those below them, where a raw file keeps the values of the sensor."""
-    file.seek(0)
-    head = file.read(8)
-    if head[2:4] in (b"+\x00", b"\x00+"):
-        head += file.read(8)
-    places: list[Any] = [TiffImagePlugin.ImageFileDirectory_v2(head).next]
-    seen = set[int]()
-    while places and len(seen) < _MOST_DIRECTORIES:
-        place = places.pop(0)
-        if not isinstance(place, int) or place in seen or not place:
-            continue
-        seen.add(place)
-        directory = TiffImagePlugin.ImageFileDirectory_v2(head)
-        file.seek(place)
-        try:
-            directory.load(file)
-        except (struct.error, *PILLOW_ERRORS):
-            continue
-        yield directory
-        below = directory.get(_DIRECTORIES_BELOW, ())
-        places += [directory.next, *(below if isinstance(below, tuple) else (below,))]
+def _is_of_sensor(directory: TagDirectory) -> bool:
+    return directory.value(_PHOTOMETRIC, -1) in _SENSOR_VALUES or _DNG_VERSION in directory.entries
