@@ -71,7 +71,7 @@ def _everywhere(path: Path, image: Image.Image) -> Iterator[_Found]:
     info = image.info
     if image.has_transparency_data:
         yield "transparency", ""
-    if is_deep(path, image):
+    if is_deep(path):
         yield "depth of color", ""
     if info.get("exif"):
         yield "EXIF", ""

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from nstpipe.errors import ItemError
 from nstpipe.media.frame import Frame, PictureMetadata, Pixels, in_eight_bits, in_sixteen_bits, resized
 from nstpipe.media.gif import xmp_of_gif
-from nstpipe.media.pictures.deep import deep_pixels, is_deep, tiff_size
+from nstpipe.media.pictures import tiff_pixels
+from nstpipe.media.pictures.deep import deep_png, is_deep
 from nstpipe.media.pictures.formats import PictureFormat, format_named, format_of
 from nstpipe.media.pictures.metadata import (
     IPTC_RESOURCE,
@@ -26,18 +27,22 @@ from nstpipe.media.pictures.metadata import (
     with_segments,
     xmp_extensions,
 )
-from nstpipe.media.pictures.orientation import TURNS, UPRIGHT, stored_orientation
+from nstpipe.media.pictures.orientation import ORIENTATION_TAG, TURNS, UPRIGHT, stored_orientation
 from nstpipe.media.pictures.output_metadata import (
+    ICC_TAG,
     IPTC_TAG,
     TIFF_LAYOUT_TAGS,
+    XMP_TAG,
     OutputMetadata,
     is_taken,
     kept_of,
     largest_part,
 )
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, check_pixels, megapixel_limit, opened, pillow_settings
-from nstpipe.media.pictures.profiles import deep_in_srgb, in_srgb
+from nstpipe.media.pictures.profiles import deep_in_srgb, in_srgb, lab_in_srgb, srgb_profile
+from nstpipe.media.pictures.raw import DEVELOP_FIRST, RAW_SUFFIXES, is_raw
 from nstpipe.media.pictures.raw_profiles import iptc_of_resources, raw_profile
+from nstpipe.media.pictures.tiff_tags import FileContent, exif_of, first_tags
 from nstpipe.system.files import atomic_write, suggest_path
 
 
@@ -47,6 +52,7 @@ def picture_size(path: Path) -> tuple[int, int]:
     Raises:
         ItemError: The file is missing, or it is not a picture.
     """
+    _refuse_raw(path)
     try:
         with opened(path) as image:
             width, height = image.size
@@ -69,11 +75,11 @@ def picture_bits(path: Path) -> int:
         ItemError: The file is missing, or it is not a picture.
     """
     try:
-        with opened(path) as image:
-            return 16 if is_deep(path, image) else 8
+        with opened(path):
+            return 16 if is_deep(path) else 8
     except UnidentifiedImageError as error:
         if _tiff_size(path) is not None:
-            return 16
+            return 16 if is_deep(path) else 8
         raise _unreadable(path, error) from error
     except PILLOW_ERRORS as error:
         raise _unreadable(path, error) from error
@@ -85,9 +91,10 @@ def read_picture(path: Path) -> tuple[Pixels, PictureMetadata]:
     Raises:
         ItemError: The file is missing or damaged, or it is not a picture.
     """
+    _refuse_raw(path)
     try:
         with opened(path) as image:
-            if is_deep(path, image):
+            if is_deep(path):
                 return _read_deep(path, image)
             return _read(path, image)
     except UnidentifiedImageError as error:
@@ -99,23 +106,65 @@ def read_picture(path: Path) -> tuple[Pixels, PictureMetadata]:
         raise _unreadable(path, error) from error
 
 
+def _refuse_raw(path: Path) -> None:
+    """Refuse a camera's raw file: a reader of TIFF takes the small preview in it for the picture.
+
+    Raises:
+        ItemError: The file is one.
+    """
+    if is_raw(path):
+        raise ItemError(f"{path} is a camera's raw file: it holds no finished picture but a small preview.", DEVELOP_FIRST)
+
+
 def _read(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
+    orientation = stored_orientation(image)
     image.load()
     turn = TURNS.get(_orientation(image))
     upright: Image.Image = image if turn is None else image.transpose(turn.of_image)
     alpha = np.asarray(upright.convert("RGBA").getchannel("A")) if upright.has_transparency_data else None
     pixels, icc = in_srgb(_without_alpha(upright), image.info.get("icc_profile") or None)
-    return np.asarray(pixels), metadata_of(path, image, icc, alpha)
+    return np.asarray(pixels), metadata_of(path, image, icc, alpha, orientation)
 
 
 def _read_deep(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
-    pixels, alpha = deep_pixels(path)
-    turn = TURNS.get(stored_orientation(image))
-    if turn is not None:
-        pixels = np.ascontiguousarray(turn.of_array(pixels))
-        alpha = None if alpha is None else np.ascontiguousarray(turn.of_array(alpha))
-    pixels, icc = deep_in_srgb(pixels, image.info.get("icc_profile") or None)
-    return pixels, metadata_of(path, image, icc, alpha)
+    orientation = stored_orientation(image)
+    icc = image.info.get("icc_profile") or None
+    if image.format == "TIFF":
+        pixels, alpha, icc = _tiff_in_srgb(path, icc)
+    else:
+        pixels, alpha = deep_png(path)
+        pixels, icc = deep_in_srgb(pixels, icc)
+    pixels, alpha = _turned(pixels, alpha, orientation)
+    return pixels, metadata_of(path, image, icc, alpha, orientation)
+
+
+def _tiff_in_srgb(path: Path, icc: bytes | None) -> tuple[NDArray[np.uint16], NDArray[np.uint16] | None, bytes | None]:
+    """The pixels of a TIFF in sRGB, its alpha, both as they are stored, and the profile of its result.
+
+    Raises:
+        OSError: They cannot be decoded.
+    """
+    with path.open("rb") as file:
+        tags = first_tags(FileContent(file))
+        if tags is None:
+            raise OSError("it is no TIFF any more")
+        found = tiff_pixels.decoded(tags)
+    if found.photometric == tiff_pixels.CIELAB:
+        return lab_in_srgb(found.colors), found.alpha, srgb_profile()
+    colors = found.colors
+    if found.photometric == tiff_pixels.BLACK_IS_ZERO:
+        colors = np.repeat(colors, 3, axis=2)
+    pixels, icc = deep_in_srgb(np.ascontiguousarray(colors), icc)
+    return pixels, found.alpha, icc
+
+
+def _turned(
+    pixels: NDArray[np.uint16], alpha: NDArray[np.uint16] | None, orientation: int
+) -> tuple[NDArray[np.uint16], NDArray[np.uint16] | None]:
+    turn = TURNS.get(orientation)
+    if turn is None:
+        return pixels, alpha
+    return np.ascontiguousarray(turn.of_array(pixels)), None if alpha is None else np.ascontiguousarray(turn.of_array(alpha))
 
 
 def _read_tiff(path: Path) -> tuple[Pixels, PictureMetadata] | None:
@@ -123,32 +172,49 @@ def _read_tiff(path: Path) -> tuple[Pixels, PictureMetadata] | None:
     if _tiff_size(path) is None:
         return None
     try:
-        pixels, alpha = deep_pixels(path)
+        with path.open("rb") as file:
+            tags = first_tags(FileContent(file))
+            assert tags is not None
+            orientation = tags.value(ORIENTATION_TAG, UPRIGHT)
+            exif = exif_of(tags, (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo), TIFF_LAYOUT_TAGS)
+            icc, xmp, iptc = (tags.raw(tag) or None for tag in (ICC_TAG, XMP_TAG, IPTC_TAG))
+        deep, alpha, icc = _tiff_in_srgb(path, icc)
     except PILLOW_ERRORS:
         return None
-    return pixels, PictureMetadata("TIFF", alpha=alpha)
+    deep, alpha = _turned(deep, alpha, orientation)
+    pixels = deep if is_deep(path) else in_eight_bits(deep)
+    return pixels, PictureMetadata("TIFF", orientation=orientation, exif=exif, icc=icc, xmp=xmp, iptc=iptc, alpha=alpha)
 
 
 def _tiff_size(path: Path) -> tuple[int, int] | None:
-    """The size of a TIFF that Pillow cannot read, from its head; None for any other file.
+    """The size, upright, of a TIFF that Pillow cannot read, from its head; None for any other file.
 
     Raises:
         ItemError: It has more pixels than are allowed.
     """
     try:
-        size = tiff_size(path)
+        with path.open("rb") as file:
+            tags = first_tags(FileContent(file))
+            if tags is None or not tiff_pixels.can_decode(tags):
+                return None
+            size, turn = tiff_pixels.size_of(tags), TURNS.get(tags.value(ORIENTATION_TAG, UPRIGHT))
     except PILLOW_ERRORS:
         return None
     try:
-        if size is not None:
-            check_pixels(size)
+        check_pixels(size)
     except Image.DecompressionBombError as error:
         raise _unreadable(path, error) from error
-    return size
+    return size[::-1] if turn is not None and turn.swaps_sides else size
 
 
 def metadata_of(
-    path: Path, image: Image.Image, icc: bytes | None, alpha: NDArray[Any] | None, *, from_head: bool = False
+    path: Path,
+    image: Image.Image,
+    icc: bytes | None,
+    alpha: NDArray[Any] | None,
+    orientation: int,
+    *,
+    from_head: bool = False,
 ) -> PictureMetadata:
     """Everything in an opened picture but its colors.
 
@@ -157,6 +223,7 @@ def metadata_of(
         image: The file as Pillow has opened it.
         icc: The profile that the result gets.
         alpha: The transparency, upright.
+        orientation: Of the pixels as they are stored.
         from_head: Leave the texts of a PNG out. To read those behind the pixels, Pillow decodes all of it.
     """
     iptc = _iptc(image)
@@ -165,6 +232,7 @@ def metadata_of(
     file_format = image.format or "PNG"
     return PictureMetadata(
         format=file_format,
+        orientation=orientation,
         exif=upright_exif(exif) if exif else None,
         icc=icc,
         xmp=xmp if isinstance(xmp, bytes) else None,
@@ -261,6 +329,8 @@ def _unreadable(path: Path, error: BaseException) -> ItemError:
             f"{path} is too large: it claims more than the {megapixel_limit():g} megapixels that max_megapixels allows.",
             "Make it smaller, or raise max_megapixels if you trust it.",
         )
+    if path.suffix.lower() in RAW_SUFFIXES:
+        return ItemError(f"{path} has the name of a camera's raw file, and is not a picture.", DEVELOP_FIRST)
     if isinstance(error, UnidentifiedImageError):
         return ItemError(f"{path} is not a picture in a supported format.", "Open it in a viewer to see what it is.")
     reason = getattr(error, "strerror", None) or error
@@ -369,6 +439,8 @@ class PictureSink:
             if found != (width, height):
                 next_step = "Run again with `metadata: strip`."
                 raise ItemError(f"{path}: written as {width}x{height}, read back as {found[0]}x{found[1]}.", next_step)
+        if kept.untrue:
+            self._notice(f"{path.name}: dropped, since true of the original only: {', '.join(kept.untrue)}")
         if kept.dropped:
             self._notice(f"{path.name}: dropped, since {name} cannot hold it: {kept}")
 

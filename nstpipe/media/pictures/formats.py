@@ -183,7 +183,8 @@ PICTURE_FORMATS: dict[str, PictureFormat] = {
         PictureFormat(
             "TIFF",
             (".tif", ".tiff"),
-            signatures=(starts_with(b"II*\x00"), starts_with(b"MM\x00*")),
+            # The last two are BigTIFF.
+            signatures=tuple(map(starts_with, (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"))),
             options={"compression": "tiff_adobe_deflate"},
             deep_writer="nstpipe.media.pictures.deep:encoded_tiff",
             alpha=True,

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
+from nstpipe.media.pictures.geo import move_ground
 from nstpipe.media.pictures.orientation import ORIENTATION_TAG, UPRIGHT
+from nstpipe.media.pictures.pixel_map import PixelMap
+from nstpipe.media.pictures.pixel_rules import EXIF, FIRST, INTEROPERABILITY, TAG_RULES, UNTRUE_TAGS, TagRule
 from nstpipe.media.pictures.tiff import Directory, first_directory
 from nstpipe.media.pictures.xmp_promises import EXTENSION_HEAD, digest_of
 
@@ -59,45 +63,76 @@ def turned_behind_pixels(path: Path) -> bool:
 _TURNING_TEXTS = (b"XML:com.adobe.xmp", b"Raw profile type exif")
 
 
-_PIXEL_SIZES = {0x8769: (0xA002, 0xA003), 0: (0x0100, 0x0101)}
-"""Tags of the picture's width and height, by the tag of the directory they are in; 0 for the first directory."""
-
 _THUMBNAIL_PLACE, _THUMBNAIL_BYTES = 0x0201, 0x0202
 
 MakeThumbnail = Callable[[bytes], bytes | None]
 """Makes a new thumbnail out of an embedded one (JPEG), which is no larger; None if that is impossible."""
 
 
-def resized_exif(exif: bytes, size: tuple[int, int], thumbnail: MakeThumbnail) -> bytes:
-    """The EXIF block with the new picture's size and thumbnail, and every other byte as it was.
+def adapted_exif(exif: bytes, pixel_map: PixelMap, thumbnail: MakeThumbnail) -> tuple[bytes, tuple[str, ...]]:
+    """The EXIF block with all that counts in pixels true of the new picture, its thumbnail too, and every other byte as it was.
 
     Args:
         exif: As for `upright_exif`.
-        size: Width and height of the new picture, in pixels.
+        pixel_map: Where the original's pixels are in the new picture.
         thumbnail: Makes the new thumbnail from the old one. The old one, which shows the picture before it was painted,
             is removed in any case.
 
     Returns:
-        A block of the same length; unchanged if it states neither, or is damaged.
+        The block; unchanged if it states nothing of that kind, or is damaged. And the names of tags that were removed, since
+        they are true of the original only.
     """
-    block = bytearray(exif)
-    try:
-        first = _first_of(block)
-        if first is None:
-            return exif
-        for pointer, tags in _PIXEL_SIZES.items():
-            if pointer and pointer not in first.entries:
-                continue
-            inside = first.at(block, first.value(block, pointer)) if pointer else first
-            for tag, value in zip(tags, size, strict=True):
-                if tag in inside.entries:
-                    inside.put(block, tag, value)
+    removed: list[str] = []
+
+    def renew_thumbnail(block: bytearray, first: Directory) -> None:
         second = first.next(block)
         if second is not None:
             _renew_thumbnail(block, first, second, thumbnail)
-    except (struct.error, IndexError):
-        return exif
-    return bytes(block) if len(block) == len(exif) else exif
+
+    def remove_untrue(block: bytearray, first: Directory) -> None:
+        for tag, name in UNTRUE_TAGS.items():
+            if tag in first.entries:
+                first = first.without(block, tag)
+                removed.append(name)
+
+    changes: list[Callable[[bytearray, Directory], object]] = [
+        renew_thumbnail,
+        *(partial(_apply_rule, rule=rule, pixel_map=pixel_map) for rule in TAG_RULES),
+        partial(move_ground, pixel_map=pixel_map),
+        remove_untrue,
+    ]
+    for change in changes:
+        block = bytearray(exif)
+        try:
+            first = _first_of(block)
+            if first is None:
+                return exif, ()
+            change(block, first)
+        except (struct.error, LookupError, ArithmeticError, ValueError):
+            continue  # what is damaged stays as it is
+        exif = bytes(block)
+    return exif, tuple(removed)
+
+
+def _apply_rule(block: bytearray, first: Directory, rule: TagRule, pixel_map: PixelMap) -> None:
+    inside = first
+    for pointer in {FIRST: (), EXIF: (EXIF,), INTEROPERABILITY: (EXIF, INTEROPERABILITY)}[rule.directory]:
+        if pointer not in inside.entries:
+            return
+        inside = inside.at(block, inside.value(block, pointer))
+    tags = [tag for tag in rule.tags if tag in inside.entries]
+    if not tags:
+        return
+    values = [inside.numbers(block, tag) for tag in tags]
+    if len(rule.tags) == 1:
+        inside.put_numbers(block, tags[0], rule.change(pixel_map, values[0]))
+        return
+    known = {tag: found[0] for tag, found in zip(tags, values, strict=True)}
+    # A value that is missing is taken to be equal to the other one: pixels are square.
+    new = rule.change(pixel_map, [known.get(tag, known[tags[0]]) for tag in rule.tags])
+    for tag, value in zip(rule.tags, new, strict=True):
+        if tag in known and value != known[tag]:
+            inside.put_numbers(block, tag, [value])
 
 
 def _renew_thumbnail(block: bytearray, first: Directory, second: Directory, thumbnail: MakeThumbnail) -> None:
@@ -116,41 +151,6 @@ def _renew_thumbnail(block: bytearray, first: Directory, second: Directory, thum
         struct.pack_into(f"{first.order}I", block, first.next_place, 0)
     elif ORIENTATION_TAG in second.entries:
         second.put(block, ORIENTATION_TAG, UPRIGHT)
-
-
-_XMP_WIDTHS = (
-    "FullPanoWidthPixels",
-    "CroppedAreaImageWidthPixels",
-    "CroppedAreaLeftPixels",
-    "LargestValidInteriorRectLeft",
-    "LargestValidInteriorRectWidth",
-)
-_XMP_HEIGHTS = (
-    "FullPanoHeightPixels",
-    "CroppedAreaImageHeightPixels",
-    "CroppedAreaTopPixels",
-    "LargestValidInteriorRectTop",
-    "LargestValidInteriorRectHeight",
-)
-
-
-def adapted_xmp(xmp: bytes, scale_x: float, scale_y: float, size: tuple[int, int] | None = None) -> bytes:
-    """The XMP packet with its orientation upright and its panorama's sizes (GPano, Photo Sphere) scaled.
-
-    Args:
-        xmp: The packet. Its values may be attributes or elements.
-        scale_x: The new width over the old one.
-        scale_y: The new height over the old one.
-        size: The new width and height in pixels, for packets that state the size of the picture.
-    """
-    xmp = _replaced(xmp, "tiff", ("Orientation",), lambda _: UPRIGHT)
-    if size is not None:
-        width, height = size
-        for prefix, names in (("exif", ("PixelXDimension", "PixelYDimension")), ("tiff", ("ImageWidth", "ImageLength"))):
-            xmp = _replaced(xmp, prefix, names[:1], lambda _: width)
-            xmp = _replaced(xmp, prefix, names[1:], lambda _: height)
-    xmp = _replaced(xmp, "GPano", _XMP_WIDTHS, lambda pixels: round(pixels * scale_x))
-    return _replaced(xmp, "GPano", _XMP_HEIGHTS, lambda pixels: round(pixels * scale_y))
 
 
 _PHOTOSHOP_HEAD = b"Photoshop 3.0\x00"
@@ -236,12 +236,6 @@ def iptc_segment(iptc: bytes) -> bytes:
     """The segment of a JPEG for IPTC records: an image resource without a name, as Photoshop writes it."""
     resource = struct.pack(">4sHHI", b"8BIM", IPTC_RESOURCE, 0, len(iptc)) + iptc + b"\x00" * (len(iptc) % 2)
     return _segment(_PHOTOSHOP_MARKER, _PHOTOSHOP_HEAD + resource)
-
-
-def _replaced(xmp: bytes, prefix: str, names: tuple[str, ...], change: object) -> bytes:
-    assert callable(change)
-    pattern = rf"(<?{prefix}:(?:{'|'.join(names)})(?:\s*=\s*[\"']|>\s*))(\d{{1,15}}(?:\.\d+)?)(?![\d.])"
-    return re.sub(pattern.encode(), lambda match: match[1] + str(change(float(match[2]))).encode(), xmp)
 
 
 def is_full_panorama(xmp: bytes | None) -> bool:

@@ -11,6 +11,7 @@ from nstpipe.media.losses import Omission
 from nstpipe.media.pictures.contents import PictureContents, contents_of
 from nstpipe.media.pictures.files import metadata_of
 from nstpipe.media.pictures.formats import NEVER_CARRIED, PICTURE_FORMATS, Content, PictureFormat, format_of
+from nstpipe.media.pictures.orientation import UPRIGHT
 from nstpipe.media.pictures.output_metadata import kept_of
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened
 
@@ -103,10 +104,12 @@ def _untaken(path: Path, result: PictureFormat) -> Iterator[Omission]:
     """What the format could hold, but not of this size or kind."""
     try:
         with opened(path) as image:
-            metadata = metadata_of(path, image, image.info.get("icc_profile"), None, from_head=True)
+            metadata = metadata_of(path, image, image.info.get("icc_profile"), None, UPRIGHT, from_head=True)
             kept = kept_of(metadata, image.size, _TRIAL_PIXELS, result)
     except PILLOW_ERRORS:
         return
+    for untrue in kept.untrue:
+        yield Omission(untrue, f"the {untrue} is dropped: it is true of the original only")
     for dropped in kept.dropped:
         yield Omission(dropped, f"the {dropped} is dropped: {result.name} cannot hold it as it is")
 

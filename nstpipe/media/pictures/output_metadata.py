@@ -16,14 +16,15 @@ from nstpipe.media.pictures.metadata import (
     LONGEST_IPTC_OF_JPEG,
     LONGEST_XMP_OF_JPEG,
     MakeThumbnail,
-    adapted_xmp,
+    adapted_exif,
     extended_xmp,
     extension_segments,
     iptc_segment,
-    resized_exif,
 )
 from nstpipe.media.pictures.orientation import UPRIGHT, stored_orientation
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened, pillow_settings
+from nstpipe.media.pictures.pixel_map import PixelMap
+from nstpipe.media.pictures.xmp import adapted_texts, adapted_xmp
 from nstpipe.media.pictures.xmp_promises import (
     DamagedXmpError,
     digest_of,
@@ -35,10 +36,10 @@ from nstpipe.media.pictures.xmp_promises import (
     without_untrue,
 )
 
-XMP_TAG, IPTC_TAG = 700, 33723
+XMP_TAG, IPTC_TAG, ICC_TAG = 700, 33723, 34675
 TIFF_LAYOUT_TAGS = frozenset(
     {*range(254, 267), 273, 274, 277, 278, 279, 284, 290, 291, 292, 293, 301, 317, *range(320, 326), 330, *range(332, 346)}
-    | {347, *range(512, 522), 529, 530, 531, 532, 37724, 282, 283, 296, XMP_TAG, IPTC_TAG, 34377, 34675, 52545}
+    | {347, *range(512, 522), 529, 530, 531, 532, 37724, 282, 283, 296, XMP_TAG, IPTC_TAG, 34377, ICC_TAG, 52545}
 )
 """Tags of a TIFF that describe how its pixels are stored (TIFF 6.0), that are kept in another way (resolution, XMP, IPTC, ICC),
 or that belong to the original (Photoshop's 34377 and 37724, and 52545 with its content credentials)."""
@@ -58,11 +59,13 @@ class OutputMetadata:
         options: Options of Pillow's ``save``.
         segments: The segments of a JPEG that Pillow does not write.
         dropped: What the format cannot hold, in words.
+        untrue: The names of tags that are true of the original only.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
     segments: tuple[bytes, ...] = ()
     dropped: tuple[str, ...] = ()
+    untrue: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         more = len(self.dropped) - _MOST_NAMES
@@ -79,18 +82,21 @@ def kept_of(
 
     Args:
         metadata: Of the original.
-        size_before: Its width and height in pixels.
+        size_before: Its width and height in pixels, upright.
         pixels: Of the result.
         picture_format: Of the result.
     """
     size = pixels.shape[1], pixels.shape[0]
+    pixel_map = PixelMap.of_upright(size_before, size, metadata.orientation)
     xmp, extension = _true_xmp(
-        metadata,
-        lambda packet: adapted_xmp(packet, size[0] / size_before[0], size[1] / size_before[1], size),
-        splits=picture_format.metadata_place == "segments",
+        metadata, lambda packet: adapted_xmp(packet, pixel_map), splits=picture_format.metadata_place == "segments"
     )
-    block = resized_exif(metadata.exif, size, _thumbnail_of(pixels)) if metadata.exif else b""
-    place = _PLACES[picture_format.metadata_place](replace(metadata, xmp_extensions=extension), block, xmp)
+    block, untrue = adapted_exif(metadata.exif, pixel_map, _thumbnail_of(pixels)) if metadata.exif else (b"", ())
+    metadata = replace(metadata, texts=adapted_texts(metadata.texts, pixel_map), xmp_extensions=extension)
+    resolution = metadata.dots_per_inch
+    if resolution is not None and pixel_map.swaps_sides:
+        resolution = resolution[::-1]
+    place = _PLACES[picture_format.metadata_place](metadata, block, xmp)
     name, exif, options, dropped = picture_format.name, place.exif, dict(place.options), list(place.dropped)
     if metadata.xmp and xmp is None and "XMP" in picture_format.carries:
         dropped.append("XMP")
@@ -101,7 +107,7 @@ def kept_of(
         "exif": ("EXIF", exif),
         "icc_profile": ("color profile", metadata.icc),
         "xmp": ("XMP", place.xmp),
-        "dpi": ("resolution", metadata.dots_per_inch),
+        "dpi": ("resolution", resolution),
         "comment": ("comment", metadata.comment),
         "pnginfo": ("texts", place.texts),
     }
@@ -112,7 +118,7 @@ def kept_of(
             options[option] = value
         else:
             dropped.append(what)
-    return OutputMetadata(options, place.segments, tuple(dropped))
+    return OutputMetadata(options, place.segments, tuple(dropped), untrue)
 
 
 def _true_xmp(
