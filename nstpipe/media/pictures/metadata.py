@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from nstpipe.media.pictures.geo import move_ground
+from nstpipe.media.pictures.maker_notes import remove_missing_previews
 from nstpipe.media.pictures.orientation import ORIENTATION_TAG, UPRIGHT
 from nstpipe.media.pictures.pixel_map import PixelMap
 from nstpipe.media.pictures.pixel_rules import EXIF, FIRST, INTEROPERABILITY, TAG_RULES, UNTRUE_TAGS, TagRule
@@ -100,6 +101,7 @@ def adapted_exif(exif: bytes, pixel_map: PixelMap, thumbnail: MakeThumbnail) -> 
         *(partial(_apply_rule, rule=rule, pixel_map=pixel_map) for rule in TAG_RULES),
         partial(move_ground, pixel_map=pixel_map),
         remove_untrue,
+        remove_missing_previews,
     ]
     for change in changes:
         block = bytearray(exif)
