@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +16,13 @@ from nstpipe.media.signature import Signature, starts_with
 
 TEXT_SUBTITLES = frozenset({"subrip", "ass", "ssa", "webvtt", "mov_text", "text"})
 """Subtitle codecs that ffmpeg converts to one another. The others are pictures of text."""
+
+
+class Family(Enum):
+    """Formats whose structure several containers have."""
+
+    ISO_MEDIA = "ISO base media"
+    MATROSKA = "Matroska"
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,7 @@ class Container:
             container that is only read.
         is_animation: Whether it is an animated picture. Its encoder has no settings, so `encode` does not apply to it.
         signatures: How its files begin, where that tells it from a picture.
+        family: The format whose structure it has, which decides how nstpipe adds what ffmpeg does not write.
         demuxer: One of ffmpeg's names for its reader; empty if it does not matter.
         has_index: Whether its reader can seek to a frame. Other containers are decoded from their beginning.
         sound: Whether it can hold sound.
@@ -37,7 +46,6 @@ class Container:
         tags: Whether it can hold a title and other tags.
         options: Options of ffmpeg for every file.
         codec_options: Further options, by encoder.
-        phone_tag_options: Further options that keep the tags of a phone's video.
         sets_timescale: Whether its time base is an option of ffmpeg, and is set to that of the original.
         counts_repeats: Whether it stores how often an animation is repeated, rather than how often it is shown.
         has_palette: Whether each frame has a palette of 256 colors.
@@ -49,6 +57,7 @@ class Container:
     codecs: tuple[str, ...] = ()
     is_animation: bool = False
     signatures: tuple[Signature, ...] = ()
+    family: Family | None = None
     demuxer: str = ""
     has_index: bool = False
     sound: bool = False
@@ -59,7 +68,6 @@ class Container:
     tags: bool = False
     options: Mapping[str, object] = field(default_factory=dict)
     codec_options: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    phone_tag_options: Mapping[str, object] = field(default_factory=dict)
     sets_timescale: bool = False
     counts_repeats: bool = False
     has_palette: bool = False
@@ -85,9 +93,6 @@ class Container:
 
 
 _ISO_OPTIONS: dict[str, object] = {"movflags": "+faststart"}
-_ISO_PHONE_OPTIONS: dict[str, object] = {"movflags": "+faststart+use_metadata_tags"}
-"""Without the second flag, ffmpeg drops the place, maker and time of a phone's video."""
-
 _ISO_CODEC_OPTIONS: dict[str, dict[str, object]] = {"libx265": {"tag:v": "hvc1"}}
 """The tag that Apple's players look for."""
 
@@ -105,6 +110,7 @@ CONTAINERS: dict[str, Container] = {
             ".mp4",
             codecs=("libx264", "libx265", "libsvtav1"),
             signatures=(_ISO_MEDIA,),
+            family=Family.ISO_MEDIA,
             demuxer="mp4",
             has_index=True,
             sound=True,
@@ -114,13 +120,13 @@ CONTAINERS: dict[str, Container] = {
             tags=True,
             options=_ISO_OPTIONS,
             codec_options=_ISO_CODEC_OPTIONS,
-            phone_tag_options=_ISO_PHONE_OPTIONS,
             sets_timescale=True,
         ),
         Container(
             ".mov",
             codecs=("libx264", "libx265", "prores"),
             signatures=(_ISO_MEDIA,),
+            family=Family.ISO_MEDIA,
             demuxer="mov",
             has_index=True,
             sound=True,
@@ -130,13 +136,13 @@ CONTAINERS: dict[str, Container] = {
             tags=True,
             options=_ISO_OPTIONS,
             codec_options=_ISO_CODEC_OPTIONS,
-            phone_tag_options=_ISO_PHONE_OPTIONS,
             sets_timescale=True,
         ),
         Container(
             ".mkv",
             codecs=("libx264", "libx265", "libsvtav1", "ffv1", "prores"),
             signatures=(_MATROSKA,),
+            family=Family.MATROSKA,
             demuxer="matroska",
             has_index=True,
             sound=True,
@@ -150,6 +156,7 @@ CONTAINERS: dict[str, Container] = {
             ".webm",
             codecs=("libsvtav1",),
             signatures=(_MATROSKA,),
+            family=Family.MATROSKA,
             demuxer="webm",
             has_index=True,
             sound=True,

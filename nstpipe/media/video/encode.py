@@ -14,6 +14,7 @@ from nstpipe.errors import ItemError
 from nstpipe.media.frame import SIXTEEN_BIT_STEP, Frame, Pixels, in_eight_bits, in_sixteen_bits
 from nstpipe.media.video.encoding import EncodeSettings, EncodingTask, bits_of, encoding_graph, pixel_format_of
 from nstpipe.media.video.ffmpeg import PIPE_BYTES, Process
+from nstpipe.media.video.finishing import add_what_is_missing
 from nstpipe.media.video.info import VideoInfo
 from nstpipe.media.video.probe import probe
 from nstpipe.media.video.sequence import SequenceSink
@@ -49,6 +50,8 @@ class VideoSink:
         ensure_writable(path.parent)
         self.path = path
         self._info = info
+        self._size = size
+        self._keep_metadata = keep_metadata
         self._frame_count = frame_count
         self._written: list[int] = []
         self._partial = partial_path(path)
@@ -102,6 +105,7 @@ class VideoSink:
         except (BrokenPipeError, av.FFmpegError) as error:
             raise self._failure() from error
         self._process.finish()
+        add_what_is_missing(self._partial, self._info, self._size, keep_metadata=self._keep_metadata)
         found = probe(self._partial)
         self._check_times(found)
         complete(self._partial, self.path)

@@ -11,12 +11,11 @@ import ffmpeg as graphs
 
 from nstpipe.media.video.containers import CODECS, Container, container_of
 from nstpipe.media.video.ffmpeg import LOCAL_ONLY, local
+from nstpipe.media.video.finishing import needs_room
 from nstpipe.media.video.info import Reader, VideoInfo
+from nstpipe.media.video.matroska import ROOM_BYTES, ROOM_TAG
 from nstpipe.media.video.streams import CarriedStream, carried_streams
 from nstpipe.system.files import is_numbered
-
-PHONE_TAGS = "com.apple.quicktime."
-"""How the tags of a phone's videos begin, such as ``com.apple.quicktime.location.ISO6709``."""
 
 _DEFAULT_CRF = {"libx264": 18, "libx265": 18, "libsvtav1": 25}
 _DEEP_CODECS = ("libx265", "libsvtav1", "ffv1")
@@ -147,6 +146,8 @@ def encoding_graph(task: EncodingTask, partial: Path) -> object:
         # ffmpeg-python allows each option once, and ffmpeg knows this stream under two names.
         options |= {"metadata:s:0": f"language={info.language}"} if info.language else {}
         options |= {"metadata:s:v:0": f"title={info.title}"} if info.title else {}
+    if needs_room(info, container):
+        options["metadata:g"] = f"{ROOM_TAG}={'-' * ROOM_BYTES}"
     # Without copyts, ffmpeg would shift each input to zero by itself, and the sound would no longer fit the picture.
     return graphs.output(*streams, local(partial), **options).global_args("-copyts")
 
@@ -191,8 +192,6 @@ def _video_options(task: EncodingTask) -> dict[str, object]:
     if container.sets_timescale:
         options["video_track_timescale"] = task.info.time_base.denominator
     options |= container.options
-    if any(name.startswith(PHONE_TAGS) for name, _ in task.info.tags):
-        options |= container.phone_tag_options
     return {**options, **container.codec_options.get(codec, {})}
 
 

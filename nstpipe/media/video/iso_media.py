@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
-from nstpipe.system.files import partial_path
+from nstpipe.system.files import atomic_write
 
 _CHILDREN_AT = {b"moov": 0, b"trak": 0, b"mdia": 0, b"minf": 0, b"stbl": 0, b"edts": 0, b"stsd": 8}
 """Boxes that are opened, and the bytes before their first child."""
@@ -334,7 +334,7 @@ class Movie:
         """Write the description back into the file. The file is replaced at once, or stays as it was.
 
         Raises:
-            OSError: It cannot be written.
+            OutputError: It cannot be written; a DiskFullError if there is no room.
         """
         grown = len(bytes(self.moov)) - self._size
         with self.path.open("rb") as file:
@@ -344,17 +344,12 @@ class Movie:
                 self._widen_places(size)
                 grown = len(bytes(self.moov)) - self._size
                 self._move_places(grown)
-            replaced = partial_path(self.path)
-            try:
-                with replaced.open("wb") as copy:
-                    file.seek(0)
-                    _copy(file, copy, self._place)
-                    copy.write(bytes(self.moov))
-                    file.seek(self._place + self._size)
-                    shutil.copyfileobj(file, copy, 1 << 20)
-                replaced.replace(self.path)
-            finally:
-                replaced.unlink(missing_ok=True)
+            with atomic_write(self.path) as replaced, replaced.open("wb") as copy:
+                file.seek(0)
+                _copy(file, copy, self._place)
+                copy.write(bytes(self.moov))
+                file.seek(self._place + self._size)
+                shutil.copyfileobj(file, copy, 1 << 20)
 
     def _widen_places(self, file_size: int) -> None:
         """Give the places of the content 64 bits if 32 do not suffice after it has moved."""
