@@ -12,7 +12,7 @@ from typing import Literal
 
 import av
 
-from nstpipe.media.video.projection import Projection, Stereo
+from nstpipe.media.video.projection import Projection, Stereo, is_full_sphere
 
 Matrix = Literal["bt709", "smpte170m", "bt2020nc"]
 
@@ -179,6 +179,11 @@ class VideoInfo:
     def is_sequence(self) -> bool:
         """Whether it is a sequence of numbered pictures."""
         return self.reader is Reader.SEQUENCE
+
+    @property
+    def is_panorama(self) -> bool:
+        """Whether it is a 360° video whose right edge continues at the left."""
+        return is_full_sphere(self.projection, self.stereo)
 
     @property
     def is_rgb(self) -> bool:
