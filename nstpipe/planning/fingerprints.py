@@ -61,6 +61,8 @@ class Fingerprinter:
             **({"precision": self._precision} if self._precision != "auto" else {}),
             # A 360° video is painted without a seam.
             **({"wrapped": True} if _is_wrapped(self._job, item) else {}),
+            # The hidden colors of a transparent video are replaced.
+            **({"transparent": True} if item.video is not None and item.video.is_transparent else {}),
             # Of frames that wait on disk.
             **({"bits": bits} if bits > 8 else {}),
             # Whatever changes the picture before changes this one.

@@ -124,7 +124,7 @@ CONTAINERS: dict[str, Container] = {
         ),
         Container(
             ".mov",
-            codecs=("libx264", "libx265", "prores"),
+            codecs=("libx264", "libx265", "prores", "qtrle", "png"),
             signatures=(_ISO_MEDIA,),
             family=Family.ISO_MEDIA,
             demuxer="mov",
@@ -140,7 +140,7 @@ CONTAINERS: dict[str, Container] = {
         ),
         Container(
             ".mkv",
-            codecs=("libx264", "libx265", "libsvtav1", "ffv1", "prores"),
+            codecs=("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores"),
             signatures=(_MATROSKA,),
             family=Family.MATROSKA,
             demuxer="matroska",
@@ -154,7 +154,7 @@ CONTAINERS: dict[str, Container] = {
         ),
         Container(
             ".webm",
-            codecs=("libsvtav1",),
+            codecs=("libsvtav1", "libvpx-vp9"),
             signatures=(_MATROSKA,),
             family=Family.MATROSKA,
             demuxer="webm",

@@ -9,6 +9,9 @@ from typing import Any, Protocol
 import av
 import ffmpeg as graphs
 
+from nstpipe.media.pictures.formats import format_of
+from nstpipe.media.video.alpha import has_alpha, is_rgb
+from nstpipe.media.video.codecs import VIDEO_CODECS
 from nstpipe.media.video.containers import CODECS, Container, container_of
 from nstpipe.media.video.ffmpeg import LOCAL_ONLY, local
 from nstpipe.media.video.finishing import needs_room
@@ -17,13 +20,7 @@ from nstpipe.media.video.matroska import ROOM_BYTES, ROOM_TAG
 from nstpipe.media.video.streams import CarriedStream, carried_streams
 from nstpipe.system.files import is_numbered
 
-_DEFAULT_CRF = {"libx264": 18, "libx265": 18, "libsvtav1": 25}
-_DEEP_CODECS = ("libx265", "libsvtav1", "ffv1")
-"""Codecs that common players show with 10 bits. Most players do not show H.264 with 10 bits."""
-
 _NO_STREAM = "a:999?"
-_ENCODER = {"prores": "prores_ks"}
-"""Of ffmpeg's ProRes encoders, the one that keeps 10 bits and alpha."""
 
 
 class EncodeSettings(Protocol):
@@ -57,13 +54,32 @@ def codec_of(encode: EncodeSettings, container: Container) -> str:
 
 
 def pixel_format_of(encode: EncodeSettings, info: VideoInfo, path: Path) -> str:
-    """The pixel format of a result: the one asked for, or 4:2:0 with the original's depth if players show it."""
+    """The pixel format of a result: the one asked for, or that of the codec for the original's depth and transparency."""
     if encode.pix_fmt is not None:
         return encode.pix_fmt
-    codec = codec_of(encode, container_of(path))
-    if codec == "prores":
-        return "yuv422p10le"
-    return "yuv420p10le" if info.is_deep and codec in _DEEP_CODECS else "yuv420p"
+    codec = VIDEO_CODECS.get(codec_of(encode, container_of(path)))
+    if codec is None:  # an animation
+        return "yuva420p" if info.is_transparent else "yuv420p"
+    return ((codec.alpha_formats if info.is_transparent else None) or codec.formats)[info.is_deep]
+
+
+def keeps_alpha(encode: EncodeSettings, info: VideoInfo, path: Path) -> bool:
+    """Whether a result holds the transparency of its original; False if the original is opaque.
+
+    Args:
+        encode: The codec and the pixel format.
+        info: The original.
+        path: The result.
+    """
+    if not info.is_transparent:
+        return False
+    if is_numbered(path):
+        return format_of(path).alpha
+    container = container_of(path)
+    if container.is_animation:
+        return True
+    codec = VIDEO_CODECS[codec_of(encode, container)]
+    return codec.alpha_formats is not None and has_alpha(pixel_format_of(encode, info, path))
 
 
 def bits_of(encode: EncodeSettings, info: VideoInfo, path: Path) -> int:
@@ -126,7 +142,7 @@ def encoding_graph(task: EncodingTask, partial: Path) -> object:
         "map_metadata": "1" if task.keep_metadata else "-1",
         "map_chapters": "1" if task.keep_metadata else "-1",
     }
-    video = _animation_frames(frames, container) if container.is_animation else _video_frames(frames, task)
+    video = _animation_frames(frames, info, container) if container.is_animation else _video_frames(frames, task)
     options |= _animation_options(info, container) if container.is_animation else _video_options(task)
     streams = [video]
     carried = carried_streams(info, container, copy_audio=task.copy_audio)
@@ -152,9 +168,9 @@ def encoding_graph(task: EncodingTask, partial: Path) -> object:
     return graphs.output(*streams, local(partial), **options).global_args("-copyts")
 
 
-def _animation_frames(frames: Any, container: Container) -> Any:
+def _animation_frames(frames: Any, info: VideoInfo, container: Container) -> Any:
     if not container.has_palette:
-        return frames.filter("format", "yuv420p")
+        return frames.filter("format", "yuva420p" if info.is_transparent else "yuv420p")
     # A palette for each frame, so that no frame waits for those behind it.
     both = frames.filter_multi_output("split")
     palette = both[0].filter("palettegen", stats_mode="single")
@@ -171,28 +187,38 @@ def _video_frames(frames: Any, task: EncodingTask) -> Any:
     matrix, primaries, transfer = color.matrix, color.primaries or "bt709", color.transfer or "bt709"
     if color.hdr is not None:  # it was tone-mapped to BT.709
         matrix, primaries, transfer = "bt709", "bt709", "bt709"
+    pixel_format = pixel_format_of(task.encode, task.info, task.path)
+    in_rgb = is_rgb(pixel_format)
+    stored = "full" if in_rgb else "limited"
     # The tags of the result are right only if both scale and setparams set them.
     return (
-        frames.filter("scale", flags="bicubic+accurate_rnd+full_chroma_int", out_color_matrix=matrix, out_range="limited")
-        .filter("format", pixel_format_of(task.encode, task.info, task.path))
+        frames.filter("scale", flags="bicubic+accurate_rnd+full_chroma_int", out_color_matrix=matrix, out_range=stored)
+        .filter("format", pixel_format)
         .filter("setsar", 1)
-        .filter("setparams", range="limited", colorspace=matrix, color_primaries=primaries, color_trc=transfer)
+        .filter(
+            "setparams",
+            range=stored,
+            colorspace="gbr" if in_rgb else matrix,
+            color_primaries=primaries,
+            color_trc=transfer,
+        )
     )
 
 
 def _video_options(task: EncodingTask) -> dict[str, object]:
     encode, container = task.encode, task.container
-    codec = codec_of(encode, container)
-    options: dict[str, object] = {"vcodec": _ENCODER.get(codec, codec)}
-    crf = encode.crf if encode.crf is not None else _DEFAULT_CRF.get(codec)
-    if crf is not None and codec in _DEFAULT_CRF:
-        options["crf"] = crf
+    codec = VIDEO_CODECS[codec_of(encode, container)]
+    options: dict[str, object] = {"vcodec": codec.encoder or codec.name, **codec.options}
+    if keeps_alpha(encode, task.info, task.path):
+        options |= codec.alpha_options
+    if codec.crf is not None:
+        options["crf"] = codec.crf if encode.crf is None else encode.crf
     if encode.preset is not None:
         options["preset"] = encode.preset
     if container.sets_timescale:
         options["video_track_timescale"] = task.info.time_base.denominator
     options |= container.options
-    return {**options, **container.codec_options.get(codec, {})}
+    return {**options, **container.codec_options.get(codec.name, {})}
 
 
 def _stream_options(number: int, attachments: int, carried: CarriedStream, keep_metadata: bool) -> dict[str, object]:

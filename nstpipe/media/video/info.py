@@ -137,6 +137,8 @@ class VideoInfo:
         end_tick: When the last frame ends, in ticks; None if the file does not tell.
         projection: How the picture of a 360° video is laid out; None for a flat picture.
         stereo: How the views of two eyes are laid out; None if the file does not say.
+        is_transparent: Whether some of its pixels are not opaque.
+        decoder: ffmpeg's name of the decoder that reads its transparency; empty for the usual one.
         loss: What is missing; None if the file is whole.
         complaint: What a decoder reported without losing a frame.
     """
@@ -167,6 +169,8 @@ class VideoInfo:
     end_tick: int | None = None
     projection: Projection | None = None
     stereo: Stereo | None = None
+    is_transparent: bool = False
+    decoder: str = ""
     loss: MissingFrames | None = None
     complaint: str = ""
 

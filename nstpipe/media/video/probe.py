@@ -14,6 +14,7 @@ from av.stream import Disposition
 
 from nstpipe.errors import ItemError
 from nstpipe.media.pictures.files import picture_bits, picture_size
+from nstpipe.media.video.alpha import alpha_decoder, with_transparency
 from nstpipe.media.video.animation import AnimationTimes, animation_times, gif_loops
 from nstpipe.media.video.color import color_of, side_data
 from nstpipe.media.video.decode_check import apply_decode_check, decode_check
@@ -29,7 +30,7 @@ PLAYLISTS = ("hls", "applehttp", "concat", "dash", "imf", "sdp")
 """Text formats that make ffmpeg open whatever they name. A folder of footage is not trusted to hold them."""
 
 FRAMES_LOOKED_AT = 8
-"""Frames decoded to see whether a video is interlaced: some broadcasts mark only some of their frames."""
+"""Frames decoded to see whether a video is interlaced or transparent: some broadcasts mark only some of their frames."""
 
 
 def probe(path: Path, rate: Fraction = DEFAULT_RATE) -> VideoInfo:
@@ -78,7 +79,7 @@ def _probe_numbered(path: Path, rate: Fraction) -> VideoInfo:
         first_missing = next(one + 1 for one, following in itertools.pairwise(numbers) if following > one + 1)
         said = f"{path.name % first_missing} does not exist"
         loss = MissingFrames((first_missing - numbers[0]) / rate, missing_count, said)
-    return VideoInfo(
+    info = VideoInfo(
         path=path,
         width=width,
         height=height,
@@ -92,6 +93,7 @@ def _probe_numbered(path: Path, rate: Fraction) -> VideoInfo:
         first_number=numbers[0],
         loss=loss,
     )
+    return with_transparency(info, 1)
 
 
 def _probe_animation(path: Path, animation: AnimationTimes) -> VideoInfo:
@@ -109,6 +111,7 @@ def _probe_animation(path: Path, animation: AnimationTimes) -> VideoInfo:
         codec=animation.format.lower(),
         loops=animation.loops,
         end_tick=end,
+        is_transparent=animation.is_transparent,
     )
 
 
@@ -120,7 +123,8 @@ def _probe_file(path: Path) -> VideoInfo:
             first_frames = _first_frames(container, stream, path)
             container.seek(0)
             ticks, loss = frame_times(container, stream)
-            return _info(path, container, stream, first_frames, ticks, loss)
+            info = _info(path, container, stream, first_frames, ticks, loss)
+        return with_transparency(info, FRAMES_LOOKED_AT)
     except FileNotFoundError as error:
         raise ItemError(f"{path} does not exist.") from error
     except IsADirectoryError as error:
@@ -220,6 +224,7 @@ def _info(
         end_tick=end_tick(path, container, stream, ticks),
         projection=projection_of(side_data(first, "SPHERICAL")),
         stereo=stereo_of(side_data(first, "STEREO3D")),
+        decoder=alpha_decoder(stream.codec_context.name, stream.metadata),
         loss=loss,
     )
 
