@@ -41,9 +41,10 @@ def omissions_of(file: InputFile, job: Job, video: VideoInfo | None) -> tuple[Om
     """
     if video is None:
         return ()
-    from nstpipe.media.video.streams import omitted_streams  # pictures need no PyAV
+    from nstpipe.media.video.omissions import omissions_of_video  # pictures need no PyAV
 
-    return omitted_streams(video, file.output, copy_audio=job.audio == "copy")
+    copy_audio, keep_metadata = job.audio == "copy", job.metadata == "keep"
+    return omissions_of_video(video, file.output, job.encode, copy_audio=copy_audio, keep_metadata=keep_metadata)
 
 
 def omission_notices(job: str, found: Iterable[tuple[str, Omission]]) -> Iterator[JobNotice]:

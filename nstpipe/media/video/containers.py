@@ -43,7 +43,10 @@ class Container:
         subtitle_text: The subtitle codec that other text subtitles are converted to; None if it holds no subtitles.
         attachments: Whether it can hold attachments such as fonts.
         chapters: Whether it can hold chapters.
-        tags: Whether it can hold a title and other tags.
+        tags: Whether it can hold a title and other tags, of any name.
+        stream_tags: Whether it can hold tags of a stream beside its language and title.
+        timecode: Whether it can hold the timecode of the first frame.
+        data: The codecs of data streams that it can hold, by the names that MP4 gives them.
         options: Options of ffmpeg for every file.
         codec_options: Further options, by encoder.
         sets_timescale: Whether its time base is an option of ffmpeg, and is set to that of the original.
@@ -66,6 +69,9 @@ class Container:
     attachments: bool = False
     chapters: bool = False
     tags: bool = False
+    stream_tags: bool = False
+    timecode: bool = False
+    data: frozenset[str] = frozenset()
     options: Mapping[str, object] = field(default_factory=dict)
     codec_options: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     sets_timescale: bool = False
@@ -93,6 +99,9 @@ class Container:
 
 
 _ISO_OPTIONS: dict[str, object] = {"movflags": "+faststart"}
+_ISO_DATA = frozenset({"gpmd"})
+"""Of the data streams of cameras, the one that ffmpeg writes: GoPro's measurements (GPMF)."""
+
 _ISO_CODEC_OPTIONS: dict[str, dict[str, object]] = {"libx265": {"tag:v": "hvc1"}}
 """The tag that Apple's players look for."""
 
@@ -118,6 +127,8 @@ CONTAINERS: dict[str, Container] = {
             subtitle_text="mov_text",
             chapters=True,
             tags=True,
+            timecode=True,
+            data=_ISO_DATA,
             options=_ISO_OPTIONS,
             codec_options=_ISO_CODEC_OPTIONS,
             sets_timescale=True,
@@ -134,6 +145,8 @@ CONTAINERS: dict[str, Container] = {
             subtitle_text="mov_text",
             chapters=True,
             tags=True,
+            timecode=True,
+            data=_ISO_DATA,
             options=_ISO_OPTIONS,
             codec_options=_ISO_CODEC_OPTIONS,
             sets_timescale=True,
@@ -151,6 +164,8 @@ CONTAINERS: dict[str, Container] = {
             attachments=True,
             chapters=True,
             tags=True,
+            stream_tags=True,
+            timecode=True,
         ),
         Container(
             ".webm",
@@ -164,6 +179,8 @@ CONTAINERS: dict[str, Container] = {
             subtitle_text="webvtt",
             chapters=True,
             tags=True,
+            stream_tags=True,
+            timecode=True,
         ),
         Container(
             ".gif",

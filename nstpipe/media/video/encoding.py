@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +14,7 @@ import ffmpeg as graphs
 from nstpipe.media.pictures.formats import format_of
 from nstpipe.media.video.alpha import has_alpha, is_rgb
 from nstpipe.media.video.codecs import VIDEO_CODECS
-from nstpipe.media.video.containers import CODECS, Container, container_of
+from nstpipe.media.video.containers import CODECS, Container, Family, container_of
 from nstpipe.media.video.ffmpeg import LOCAL_ONLY, local
 from nstpipe.media.video.finishing import needs_room
 from nstpipe.media.video.info import Reader, VideoInfo
@@ -100,6 +102,16 @@ def bits_of(encode: EncodeSettings, info: VideoInfo, path: Path) -> int:
         return 8  # the trial reports that there is no such format
 
 
+_TIMECODE_RATES = frozenset({24, 25, 30, 48, 50, 60, 100, 120, 150})
+"""Frames per second that ffmpeg writes timecodes for, and the same slowed down by 1001/1000."""
+
+
+def takes_timecode(info: VideoInfo, container: Container) -> bool:
+    """Whether a container can hold the timecode of a video."""
+    rates = (info.average_rate, info.average_rate * Fraction(1001, 1000))
+    return container.timecode and (container.family is Family.MATROSKA or any(rate in _TIMECODE_RATES for rate in rates))
+
+
 @dataclass(frozen=True)
 class EncodingTask:
     """What is encoded, and how.
@@ -154,14 +166,16 @@ def encoding_graph(task: EncodingTask, partial: Path) -> object:
         streams += [original[str(one.stream.index)] for one in carried] or [original[_NO_STREAM]]
     else:
         options["map_metadata"] = options["map_chapters"] = "-1"
-    attachments = 0
+    of_kind: Counter[str] = Counter()
     for number, one in enumerate(carried, start=1):
-        options |= _stream_options(number, attachments, one, task.keep_metadata)
-        attachments += one.stream.kind == "attachment"
+        options |= _stream_options(number, of_kind[one.stream.kind], one, task.keep_metadata)
+        of_kind[one.stream.kind] += 1
     if task.keep_metadata:
         # ffmpeg-python allows each option once, and ffmpeg knows this stream under two names.
         options |= {"metadata:s:0": f"language={info.language}"} if info.language else {}
         options |= {"metadata:s:v:0": f"title={info.title}"} if info.title else {}
+        if info.timecode and takes_timecode(info, container):
+            options["metadata:s:v"] = f"timecode={info.timecode}"
     if needs_room(info, container):
         options["metadata:g"] = f"{ROOM_TAG}={'-' * ROOM_BYTES}"
     # Without copyts, ffmpeg would shift each input to zero by itself, and the sound would no longer fit the picture.
@@ -221,14 +235,14 @@ def _video_options(task: EncodingTask) -> dict[str, object]:
     return {**options, **container.codec_options.get(codec.name, {})}
 
 
-def _stream_options(number: int, attachments: int, carried: CarriedStream, keep_metadata: bool) -> dict[str, object]:
+def _stream_options(number: int, before: int, carried: CarriedStream, keep_metadata: bool) -> dict[str, object]:
     """The options of a stream.
 
     Args:
         number: Of the stream in the result.
-        attachments: How many attachments stand before it.
+        before: How many streams of its kind stand before it.
         carried: The stream.
-        keep_metadata: Whether its language is kept.
+        keep_metadata: Whether its language and title are kept.
     """
     stream = carried.stream
     options: dict[str, object] = {
@@ -238,7 +252,9 @@ def _stream_options(number: int, attachments: int, carried: CarriedStream, keep_
     if stream.kind == "attachment":
         # Matroska needs the name and the type of an attachment, even if all other metadata is stripped.
         options[f"metadata:s:{number}"] = f"filename={stream.file_name}"
-        options[f"metadata:s:t:{attachments}"] = f"mimetype={stream.media_type}"
-    elif stream.language and keep_metadata:
-        options[f"metadata:s:{number}"] = f"language={stream.language}"
+        options[f"metadata:s:t:{before}"] = f"mimetype={stream.media_type}"
+    elif keep_metadata:
+        options |= {f"metadata:s:{number}": f"language={stream.language}"} if stream.language else {}
+        # ffmpeg reads the title of a stream of MP4 by another name than it writes it.
+        options |= {f"metadata:s:{stream.kind[0]}:{before}": f"title={stream.title}"} if stream.title else {}
     return options

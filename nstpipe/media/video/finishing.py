@@ -98,10 +98,12 @@ def _add_to_iso_media(
         for name in names:
             if name.lower() not in found_tags and name.lower() not in OWN_TAGS:
                 values[name] = typed.get(name) or text_value(texts[name])
-    movie = Movie.read(path) if boxes or values or end is not None else None
+    of_camera = original.user_boxes if original is not None and found_tags is not None else []
+    movie = Movie.read(path) if boxes or values or of_camera or end is not None else None
     if movie is None:
         return
     movie.add_picture_boxes(boxes)
+    movie.add_user_boxes(of_camera)
     if values:
         movie.add_keys(values)
     if end is not None:
