@@ -15,7 +15,7 @@ from nstpipe.media.video.last_frame import end_tick
 from nstpipe.media.video.matroska import Head
 from nstpipe.media.video.projection import GOOGLE_UUID, google_box, iso_boxes, matroska_elements
 
-OWN_TAGS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "creation_time"})
+OWN_TAGS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "duration"})
 """Tags, in lower case, that describe a file's container rather than its content; the new container has its own."""
 
 _TOLERANCE = Fraction(1, 1000)

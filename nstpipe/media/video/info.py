@@ -87,7 +87,8 @@ class Stream:
     timecode: str = ""
 
     def __str__(self) -> str:
-        details = ", ".join(word for word in (self.codec, self.language, self.title, self.file_name) if word)
+        language = "" if self.language == "und" else self.language
+        details = ", ".join(word for word in (self.codec, language, self.title, self.file_name) if word)
         return f"{self.kind} stream {self.index} ({details})"
 
 
