@@ -50,7 +50,7 @@ class InputInfo:
         masks_sha256: The hashes of their contents, in order.
         stamp: The file's size in bytes and its time in nanoseconds when it was inspected; None if it is not needed.
         neighbor: The previous picture of the folder; None if there is none, or if pictures are not linked.
-        omissions: What the output will not hold of it.
+        omissions: What the result will not hold of it.
     """
 
     file: InputFile

@@ -42,11 +42,12 @@ def omissions_of(file: InputFile, job: Job, video: VideoInfo | None) -> tuple[Om
     """
     if video is None:
         return omissions_of_picture(file.path, file.output, keep_metadata=job.metadata == "keep")
-    from nstpipe.media.video.animation_omissions import omissions_of_animation
-    from nstpipe.media.video.streams import omitted_streams  # pictures need no PyAV
+    from nstpipe.media.video.animation_omissions import omissions_of_animation  # pictures need no PyAV
+    from nstpipe.media.video.omissions import omissions_of_video
 
-    of_animation = omissions_of_animation(video, file.output, keep_metadata=job.metadata == "keep")
-    return (*omitted_streams(video, file.output, copy_audio=job.audio == "copy"), *of_animation)
+    copy_audio, keep_metadata = job.audio == "copy", job.metadata == "keep"
+    of_video = omissions_of_video(video, file.output, job.encode, copy_audio=copy_audio, keep_metadata=keep_metadata)
+    return (*of_video, *omissions_of_animation(video, file.output, keep_metadata=keep_metadata))
 
 
 def omission_notices(job: str, found: Iterable[tuple[str, Omission]]) -> Iterator[JobNotice]:

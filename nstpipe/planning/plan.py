@@ -41,7 +41,7 @@ class Plan:
         failures: The inputs that cannot be used.
         bytes_needed: Space needed on the disk of the work folder, for frames that wait to be encoded.
         bytes_free: Free space on that disk.
-        notices: Notices about the settings, the inputs that are not done and the journal, each with the name of its job.
+        notices: Settings that have no effect, and what the outputs to make will not hold of their inputs; each with its job.
         unwritable: Why the first of the outputs that cannot be written cannot; None if all can.
     """
 
@@ -87,8 +87,14 @@ class _Planner:
         outputs = [output for job in pipeline.jobs for output in self._outputs_of(job)]
         needed = bytes_needed([output for output in outputs if not output.is_done], pipeline)
         notices = (*ignored_settings(pipeline.jobs), *notices_of(output for output in outputs if not output.is_done))
-        said, free = tuple(map(str, notices)), free_bytes(pipeline.work)
-        return Plan(tuple(outputs), tuple(self._failures), needed, free, said, unwritable=self._unwritable)
+        return Plan(
+            tuple(outputs),
+            tuple(self._failures),
+            needed,
+            free_bytes(pipeline.work),
+            tuple(map(str, notices)),
+            unwritable=self._unwritable,
+        )
 
     def _refuse(self, job: Job, path: Path, error: ItemError | OutputError) -> None:
         self._failures.append(failed(job, path, error))

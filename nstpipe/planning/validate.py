@@ -113,7 +113,7 @@ class _Inputs:
     Attributes:
         usable: The number of inputs that can be used.
         failures: What is wrong with the others.
-        notices: What the user should know of those that can.
+        notices: What the outputs will not hold of the inputs.
         unwritable: Why the first of the outputs that cannot be written cannot; None if all can.
     """
 

@@ -184,8 +184,5 @@ def _video_notices(output: Output, video: VideoInfo) -> Iterator[str]:
         yield f"{name} does not say its color matrix; {matrix} is taken, as players do at its size"
     if video.interlaced:
         yield f"{name} is interlaced; each frame becomes one whole picture (bwdif)"
-    if video.color.hdr is not None:
-        mastering = f" ({video.color.mastering})" if video.color.mastering else ""
-        yield f"{name} is in {video.color.hdr}{mastering}; it is brought to the range of a standard picture in BT.709"
     if video.complaint:
         yield f"{name} has errors, though no frame is missing; some may look damaged. The decoder said: {video.complaint}"

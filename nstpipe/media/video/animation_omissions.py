@@ -32,7 +32,8 @@ def omissions_of_animation(info: VideoInfo, output: Path, *, keep_metadata: bool
         )
         yield Omission("hold of the last frame", detail)
     if keep_metadata and info.loops is not None:
+        tags = {name.lower() for name, _ in info.tags}  # which are named by themselves
         for content in contents_of(info.path).held:
-            if content in METADATA and content != "color profile":
+            if content in METADATA and content != "color profile" and content not in tags:
                 verb, pronoun = ("are", "them") if content.endswith("s") else ("is", "it")
                 yield Omission(content, f"the {content} {verb} dropped: animations are written without {pronoun}")

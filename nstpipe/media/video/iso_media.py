@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
-from nstpipe.system.files import partial_path
+from nstpipe.system.files import atomic_write
 
 _CHILDREN_AT = {b"moov": 0, b"trak": 0, b"mdia": 0, b"minf": 0, b"stbl": 0, b"edts": 0, b"stsd": 8}
 """Boxes that are opened, and the bytes before their first child."""
@@ -23,6 +23,14 @@ _LONGEST_MOOV_BYTES = 1 << 29
 
 _SPARE_BYTES = 1 << 20
 """By which the beginning of a file may grow. Places of the content that would then need more than 32 bits are widened."""
+
+_USER_BOXES_OF_FFMPEG = frozenset(
+    {b"meta", b"chpl", b"loci", b"titl", b"auth", b"cprt", b"desc", b"dscp", b"perf", b"gnre", b"albm", b"yrrc", b"rtng"}
+) | {b"name", b"free", b"skip", b"hnti", b"hinf", b"WLOC", b"AllF", b"SelO", b"LOOP", b"XMP_", b"Xtra", b"date", b"keyw"}
+"""Boxes of a movie's udta that ffmpeg reads as tags, or that have no meaning for a result."""
+
+XMP_KINDS = frozenset({b"XMP_", bytes.fromhex("be7acfcb97a942e89c71999491e3afac")})
+"""Where MP4 and MOV hold an XMP packet: a box of udta, and a UUID beside the description."""
 
 _TEXT = 1
 """The type of a value that is text in UTF-8 (QuickTime's well-known types)."""
@@ -226,6 +234,43 @@ class Movie:
                 return track
         return None
 
+    @property
+    def sample_kinds(self) -> tuple[str, ...]:
+        """What the samples of each track are, by the four letters of their description; empty for a track without one."""
+        tables = (track.find(b"mdia", b"minf", b"stbl", b"stsd") for track in self.moov.all(b"trak"))
+        entries = (table.children[0].kind if table is not None and table.children else b"" for table in tables)
+        return tuple(entry.decode("latin-1").strip() for entry in entries)
+
+    @property
+    def all_user_boxes(self) -> list[Box]:
+        """The user's boxes of the movie (udta)."""
+        return [child for box in self.moov.all(b"udta") for child in box.opened(0).children]
+
+    @property
+    def user_boxes(self) -> list[Box]:
+        """The user's boxes of the movie (udta) that are neither tags nor chapters that ffmpeg reads: a camera's own."""
+        found = (box for box in self.all_user_boxes if box.kind not in _USER_BOXES_OF_FFMPEG)
+        return [box for box in found if box.kind[:1] != b"\xa9" and box.head]
+
+    def add_user_boxes(self, boxes: Iterable[Box]) -> None:
+        """Add boxes to the user's boxes of the movie."""
+        content = b"".join(map(bytes, boxes))
+        place = next(iter(self.moov.all(b"udta")), None)
+        if place is not None:
+            place.head = content + place.head  # QuickTime ends them with zeros
+        elif content:
+            self.moov.children.append(Box(b"udta", content))
+
+    @property
+    def outer_kinds(self) -> tuple[bytes, ...]:
+        """The types of the boxes beside the description, in order; those with a UUID by that."""
+        found = []
+        with self.path.open("rb") as file:
+            for kind, place, _ in _top_level(file):
+                file.seek(place + 8)
+                found.append(file.read(16) if kind == b"uuid" else kind)
+        return tuple(found)
+
     # How long the last frame is shown.
 
     @property
@@ -334,7 +379,7 @@ class Movie:
         """Write the description back into the file. The file is replaced at once, or stays as it was.
 
         Raises:
-            OSError: It cannot be written.
+            OutputError: It cannot be written; a DiskFullError if there is no room.
         """
         grown = len(bytes(self.moov)) - self._size
         with self.path.open("rb") as file:
@@ -344,17 +389,12 @@ class Movie:
                 self._widen_places(size)
                 grown = len(bytes(self.moov)) - self._size
                 self._move_places(grown)
-            replaced = partial_path(self.path)
-            try:
-                with replaced.open("wb") as copy:
-                    file.seek(0)
-                    _copy(file, copy, self._place)
-                    copy.write(bytes(self.moov))
-                    file.seek(self._place + self._size)
-                    shutil.copyfileobj(file, copy, 1 << 20)
-                replaced.replace(self.path)
-            finally:
-                replaced.unlink(missing_ok=True)
+            with atomic_write(self.path) as replaced, replaced.open("wb") as copy:
+                file.seek(0)
+                _copy(file, copy, self._place)
+                copy.write(bytes(self.moov))
+                file.seek(self._place + self._size)
+                shutil.copyfileobj(file, copy, 1 << 20)
 
     def _widen_places(self, file_size: int) -> None:
         """Give the places of the content 64 bits if 32 do not suffice after it has moved."""

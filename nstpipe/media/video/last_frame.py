@@ -32,7 +32,7 @@ def end_tick(path: Path, container: av.container.InputContainer, stream: av.Vide
     else:
         end = _end_of_packet(container, stream, ticks[-1])
         if container.format.name.startswith("matroska"):
-            end = _stated_end(path, container, stream, end)
+            end = _stated_end(path, container, stream, ticks[-1] * time_base if end is None else end)
     if end is None:
         return None
     found = round(end / time_base)
@@ -51,12 +51,10 @@ def _end_of_packet(container: av.container.InputContainer, stream: av.VideoStrea
     return None
 
 
-def _stated_end(
-    path: Path, container: av.container.InputContainer, stream: av.VideoStream, end: Fraction | None
-) -> Fraction | None:
-    """When the picture of a Matroska file ends, by its packets or by what the file states."""
+def _stated_end(path: Path, container: av.container.InputContainer, stream: av.VideoStream, end: Fraction) -> Fraction:
+    """When the picture of a Matroska file ends, by its packets (the argument `end`) or by what the file states."""
     file_end = None if container.duration is None else Fraction(container.duration, 1_000_000)
-    if file_end is None or end is None or end + _TOLERANCE >= file_end or not is_complete(path):
+    if file_end is None or end + _TOLERANCE >= file_end or not is_complete(path):
         return end
     ends = {other.index: _stated_by(other) for other in container.streams if other.type in ("audio", "video", "subtitle")}
     stated = ends.pop(stream.index)

@@ -36,21 +36,24 @@ def _codec(stream: Stream, container: Container, copy_audio: bool) -> str | None
         return "copy" if container.sound and copy_audio else None
     if stream.kind == "subtitle":
         return container.subtitle_codec(stream.codec)
+    if stream.kind == "data":
+        return "copy" if stream.codec in container.data else None
     return "copy" if stream.kind == "attachment" and container.attachments else None
 
 
-def omitted_streams(info: VideoInfo, path: Path, *, copy_audio: bool) -> tuple[Omission, ...]:
+def omitted_streams(info: VideoInfo, path: Path, *, copy_audio: bool, keep_metadata: bool = True) -> tuple[Omission, ...]:
     """What the result does not carry as it is in the original.
 
     Args:
         info: The original.
         path: The result; its suffix decides the container.
         copy_audio: Whether the sound is wanted. If not, sound is not named.
+        keep_metadata: Whether chapters and timecodes are wanted. If not, they are not named.
     """
     container = container_of(path)
     found: list[Omission] = []
     for stream in info.streams:
-        if stream.kind == "audio" and not copy_audio:
+        if (stream.kind == "audio" and not copy_audio) or _is_kept_in_another_way(stream, info):
             continue
         codec = _codec(stream, container, copy_audio)
         if stream.kind == "video":
@@ -61,9 +64,15 @@ def omitted_streams(info: VideoInfo, path: Path, *, copy_audio: bool) -> tuple[O
         elif codec != "copy":
             reason = f"{container.suffix} cannot hold it as it is"
             found.append(Omission(f"{stream.kind} streams", f"{stream} is converted to {codec}: {reason}"))
-    if info.chapters and not container.chapters:
+    if info.chapters and not container.chapters and keep_metadata:
         found.append(Omission("chapters", f"{info.chapters} chapters are dropped: {container.suffix} cannot hold them"))
     if info.has_captions:
         reason = "a painted picture does not contain them"
         found.append(Omission("captions", f"the closed captions in the picture's stream are dropped: {reason}"))
     return tuple(found)
+
+
+def _is_kept_in_another_way(stream: Stream, info: VideoInfo) -> bool:
+    """Whether a data stream holds the timecode or the names of the chapters, which have a field of their own."""
+    is_chapters = stream.codec == "text" and info.chapters > 0
+    return stream.kind == "data" and (bool(stream.timecode and info.timecode) or is_chapters)
