@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
@@ -143,6 +144,24 @@ def tiff_of_layers() -> bytes:
     content = io.BytesIO()
     Image.fromarray(blocks()).save(content, format="TIFF", tiffinfo=tags)
     return content.getvalue()
+
+
+def tiff_of_floats() -> bytes:
+    """Three floating-point values a pixel, for which Pillow has no mode."""
+    fine, content = cv2.imencode(".tif", blocks().astype(np.float32) / 255)
+    assert fine
+    return content.tobytes()
+
+
+def tiff_of_five_channels() -> bytes:
+    """Uncompressed; RGB and two channels without a meaning."""
+    values = np.concatenate([blocks(), blocks()[..., :2]], axis=2)
+    entries = [(256, 3, 1, WIDTH), (257, 3, 1, HEIGHT), (258, 3, 5, 8), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 200)]
+    entries += [(277, 3, 1, 5), (278, 3, 1, HEIGHT), (279, 4, 1, values.size), (338, 3, 2, 0)]
+    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
+    bits = 8 + len(directory)
+    directory = directory.replace(struct.pack("<HHII", 258, 3, 5, 8), struct.pack("<HHII", 258, 3, 5, bits))
+    return (b"II*\0\x08\0\0\0" + directory + struct.pack("<5H", *[8] * 5)).ljust(200, b"\0") + values.tobytes()
 
 
 def webp_and_film() -> bytes:

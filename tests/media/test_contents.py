@@ -40,6 +40,8 @@ FOUND: list[tuple[Callable[[], bytes], set[Content]]] = [
     (made.animated_png, {"further frames"}),
     (made.tiff_of_pages, {"further pages"}),
     (made.tiff_of_layers, {"layers"}),
+    (made.tiff_of_floats, {"values finer than 16 bits", "depth of color"}),
+    (made.tiff_of_five_channels, {"further channels"}),
     (made.webp_and_film, {"film"}),
     (made.gif_with_xmp, {"XMP"}),
     (made.avif, set()),

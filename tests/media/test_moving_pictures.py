@@ -18,6 +18,7 @@ from nstpipe.media.video.decode import VideoSource
 from nstpipe.media.video.encode import video_sink
 from nstpipe.media.video.encoding import bits_of
 from nstpipe.media.video.info import VideoInfo
+from nstpipe.media.video.iso_media import Movie
 from nstpipe.media.video.probe import probe
 from nstpipe.media.video.sequence import SequenceSink
 from nstpipe.media.video.streams import omitted_streams
@@ -101,6 +102,14 @@ def test_equal_last_frames_are_held_together(tmp_path: Path) -> None:
             sink.write(picture, Frame(picture, index))
         sink.finish()
     assert durations(tmp_path / "result.webp") == [100, 3000], "the two equal frames are one"
+
+
+def test_the_hold_of_the_last_frame_of_an_avif_is_read(tmp_path: Path) -> None:
+    first, *others = [Image.fromarray(picture) for picture in films(3)]
+    first.save(tmp_path / "made.avif", save_all=True, append_images=others, duration=[100, 40, 3000])
+    movie = Movie.read(tmp_path / "made.avif")
+    assert movie is not None
+    assert movie.end == Fraction(3140, 1000)
 
 
 def test_what_a_video_cannot_hold_of_an_animation_is_named(tmp_path: Path) -> None:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from nstpipe.media.gif import APPLICATION, COMMENT, TRAILER, XMP_EXTENSION, gif_blocks
 from nstpipe.media.pictures.deep import is_deep
 from nstpipe.media.pictures.files import dots_per_inch_of
 from nstpipe.media.pictures.formats import Content, format_named
 from nstpipe.media.pictures.metadata import IPTC_RESOURCE, segments_of, xmp_extensions
-from nstpipe.media.pictures.output_metadata import TIFF_LAYOUT_TAGS
+from nstpipe.media.pictures.output_metadata import ICC_TAG, IPTC_TAG, TIFF_LAYOUT_TAGS, XMP_TAG
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened
+from nstpipe.media.pictures.tiff_tags import SUB_DIRECTORIES, FileContent, first_tags
 from nstpipe.media.pictures.xmp_promises import SECOND_PICTURE, THUMBNAILS, extension_of, in_utf8, properties_of, semantics_of
 
 
@@ -48,8 +50,20 @@ def contents_of(path: Path) -> PictureContents:
                 for content, words in _readable(look, path, image):
                     held[content] = ", ".join(filter(None, dict.fromkeys((held.get(content, ""), words))))
             return PictureContents(name, held)
+    except UnidentifiedImageError:
+        return _contents_of_tiff(path)
     except PILLOW_ERRORS:
         return PictureContents("PNG")
+
+
+def _contents_of_tiff(path: Path) -> PictureContents:
+    """What a TIFF holds that Pillow cannot open; nothing for any other file."""
+    held: dict[Content, str] = {}
+    with suppress(*PILLOW_ERRORS):
+        held.update(_of_tiff(path))
+        if is_deep(path):
+            held["depth of color"] = ""
+    return PictureContents("TIFF" if held else "PNG", held)
 
 
 _Look = Callable[[Path, Image.Image], Iterable[_Found]]
@@ -277,31 +291,45 @@ def _of_png(path: Path, _: Image.Image) -> Iterator[_Found]:
 
 # TIFF.
 
-_SUBFILE_TYPE, _SUBDIRECTORIES, _LAYERS, _PHOTOSHOP, _C2PA = 254, 330, 37724, 34377, 52545
-_XMP, _IPTC, _SAMPLE_FORMAT, _FLOATS = 700, 33723, 339, 3
+_SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 254, 258, 262, 277, 338, 339
+_TIFF_TAGS: dict[int, Content] = {
+    SUB_DIRECTORIES: "smaller copies",
+    37724: "layers",
+    34377: "Photoshop data",
+    52545: "content credentials",
+    XMP_TAG: "XMP",
+    IPTC_TAG: "IPTC",
+    ICC_TAG: "color profile",
+}
+_FLOATS = 3
+"""The value of a TIFF's sample format for floating point."""
+
+_COLORS_OF = {2: 3, 5: 4, 6: 3, 8: 3}
+"""How many values of a pixel are its color, by the photometric interpretation: RGB, CMYK, YCbCr, CIELAB; others have one."""
+
+_ALPHA_SAMPLES = (1, 2)
 _MOST_PAGES = 10_000
 
 
-def _of_tiff(_: Path, image: Image.Image) -> Iterator[_Found]:
-    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
-    named: dict[int, Content] = {
-        _SUBDIRECTORIES: "smaller copies",
-        _LAYERS: "layers",
-        _PHOTOSHOP: "Photoshop data",
-        _C2PA: "content credentials",
-        _XMP: "XMP",
-        _IPTC: "IPTC",
-    }
-    if set(tags) - TIFF_LAYOUT_TAGS:
-        yield "EXIF", ""
-    yield from ((content, "") for tag, content in named.items() if tag in tags)
-    if _FLOATS in tuple(tags.get(_SAMPLE_FORMAT, ())):
-        yield "floating-point values", ""
-    for index in range(1, min(getattr(image, "n_frames", 1), _MOST_PAGES)):
-        image.seek(index)
-        kind = cast("int", getattr(image, "tag_v2", {}).get(_SUBFILE_TYPE, 0))
-        # Bit 0 marks a smaller copy, and bit 2 a mask (TIFF 6.0, section 8).
-        yield ("smaller copies" if kind & 1 else "further pages"), ""
+def _of_tiff(path: Path, _: Image.Image | None = None) -> Iterator[_Found]:
+    with path.open("rb") as file:
+        tags = first_tags(FileContent(file))
+        if tags is None:
+            return
+        yield from ((content, "") for tag, content in _TIFF_TAGS.items() if tag in tags.entries)
+        if set(tags.entries) - TIFF_LAYOUT_TAGS:
+            yield "EXIF", ""
+        if tags.value(_SAMPLE_FORMAT) == _FLOATS or tags.value(_BITS) > 16:
+            yield "values finer than 16 bits", ""
+        extra = tags.value(_SAMPLES, 1) - _COLORS_OF.get(tags.value(_PHOTOMETRIC), 1)
+        if extra > any(kind in _ALPHA_SAMPLES for kind in tags.values(_EXTRA_SAMPLES)[:1]):
+            yield "further channels", ""
+        seen = set[int]()
+        while tags.next and tags.next not in seen and len(seen) < _MOST_PAGES:
+            seen.add(tags.next)
+            tags = tags.at(tags.next)
+            # Bit 0 marks a smaller copy, and bit 2 a mask (TIFF 6.0, section 8).
+            yield ("smaller copies" if tags.value(_SUBFILE_TYPE) & 1 else "further pages"), ""
 
 
 # The others.

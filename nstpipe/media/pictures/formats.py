@@ -22,7 +22,8 @@ Content = Literal[
     "partial transparency",
     "depth of color",
     "colors finer than 8 bits",
-    "floating-point values",
+    "values finer than 16 bits",
+    "further channels",
     "second picture",
     "film",
     "gain map",
@@ -57,7 +58,8 @@ class NeverCarried:
 
 NEVER_CARRIED: dict[Content, NeverCarried] = {
     "colors finer than 8 bits": NeverCarried("nstpipe reads AVIF and HEIC with 8 bits"),
-    "floating-point values": NeverCarried("they are read from 0 to 1, and written with 16 bits"),
+    "values finer than 16 bits": NeverCarried("they are written with 16 bits; floating point is read from 0 to 1"),
+    "further channels": NeverCarried("a result has colors and transparency"),
     "second picture": NeverCarried(
         "a result holds one picture",
         "To paint it too, save it as a file of its own, such as with `exiftool -b -MPImage2 IN.jpg > second.jpg`.",

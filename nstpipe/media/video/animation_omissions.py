@@ -31,7 +31,7 @@ def omissions_of_animation(info: VideoInfo, output: Path, *, keep_metadata: bool
             f"the last frame is shown for {float(longest):g} s instead of {float(held):g} s: {container.suffix} holds no more"
         )
         yield Omission("hold of the last frame", detail)
-    if keep_metadata and info.loops is not None:
+    if keep_metadata:
         tags = {name.lower() for name, _ in info.tags}  # which are named by themselves
         for content in contents_of(info.path).held:
             if content in METADATA and content != "color profile" and content not in tags:

@@ -32,6 +32,9 @@ _USER_BOXES_OF_FFMPEG = frozenset(
 XMP_KINDS = frozenset({b"XMP_", bytes.fromhex("be7acfcb97a942e89c71999491e3afac")})
 """Where MP4 and MOV hold an XMP packet: a box of udta, and a UUID beside the description."""
 
+_PICTURE_HANDLERS = (b"vide", b"pict")
+"""Of tracks of moving pictures: a video's, and those of an animated AVIF or HEIC."""
+
 _TEXT = 1
 """The type of a value that is text in UTF-8 (QuickTime's well-known types)."""
 
@@ -230,7 +233,7 @@ class Movie:
         """The first track of moving pictures."""
         for track in self.moov.all(b"trak"):
             handler = track.find(b"mdia", b"hdlr")
-            if handler is not None and handler.head[8:12] == b"vide" and track.find(b"mdia", b"mdhd") is not None:
+            if handler is not None and handler.head[8:12] in _PICTURE_HANDLERS and track.find(b"mdia", b"mdhd") is not None:
                 return track
         return None
 
