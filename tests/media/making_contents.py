@@ -184,12 +184,11 @@ def avif(*tops: bytes) -> bytes:
     return content.getvalue() + b"".join(tops)
 
 
-def avif_with(old: bytes, new: bytes) -> bytes:
-    """An AVIF some bytes of whose head are replaced by as many others."""
-    made = avif()
-    assert old in made
-    assert len(old) == len(new)
-    return made.replace(old, new, 1)
+def avif_with_auxiliary(address: bytes) -> bytes:
+    """An AVIF whose auxiliary picture is of another kind than transparency."""
+    made, old = transparent("AVIF")(), b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha"
+    assert made.count(old) == 1
+    return made.replace(old, address.ljust(len(old), b"\0"))
 
 
 def transparent(suffix: str) -> Callable[[], bytes]:

@@ -46,6 +46,8 @@ FOUND: list[tuple[Callable[[], bytes], set[Content]]] = [
     (made.gif_with_xmp, {"XMP"}),
     (made.avif, set()),
     (lambda: made.avif(struct.pack(">I", 20) + b"mpvd" + bytes(12)), {"film"}),
+    (lambda: made.avif_with_auxiliary(b"urn:com:apple:photos:2020:aux:hdrgainmap"), {"gain map"}),
+    (lambda: made.avif_with_auxiliary(b"urn:mpeg:hevc:2015:auxid:2"), {"depth map"}),
     (lambda: made.png((b"caBX", b"x"), (b"tEXt", b"Author\0Ann")), {"content credentials", "texts"}),
     (lambda: made.png((b"sTER", b"\0")), {"maker's data"}),
     (lambda: made.png((b"tIME", bytes(7))), set()),

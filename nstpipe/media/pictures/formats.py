@@ -62,7 +62,7 @@ NEVER_CARRIED: dict[Content, NeverCarried] = {
     "further channels": NeverCarried("a result has colors and transparency"),
     "second picture": NeverCarried(
         "a result holds one picture",
-        "To paint it too, save it as a file of its own, such as with `exiftool -b -MPImage2 IN.jpg > second.jpg`.",
+        "To paint it too, save it as a file of its own. For an MPO, `exiftool -b -MPImage2 IN.jpg > second.jpg` does that.",
     ),
     "film": NeverCarried(
         "a painted picture does not move", "To paint it, save it as a video, and give it to a job of its own."
