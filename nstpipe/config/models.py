@@ -330,7 +330,8 @@ class Job(_Model):
     )
     panorama: Literal["auto", "wrapped", "flat"] = Field(
         default="auto",
-        description="Whether the left and right edges belong together. auto checks the picture's XMP for a full 360°.",
+        description="Whether the left and right edges belong together. auto checks for a full 360°, in a picture's XMP and in "
+        "how a video says it is shown.",
     )
     scales: Annotated[int, Field(ge=1, le=8)] | Literal["auto"] = Field(
         default="auto",
