@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from nstpipe.config.models import Encode
 from nstpipe.media.frame import Frame
@@ -91,7 +92,8 @@ def test_a_matroska_file_that_is_cut_is_not_taken_for_one_with_a_long_last_frame
     assert is_complete(path)
     passed_through(path, tmp_path / "whole.mkv")
     content = (tmp_path / "whole.mkv").read_bytes()
-    for name, kept in (("cut.mkv", content[: len(content) * 3 // 4]), ("empty.mkv", content[:900] + bytes(len(content) - 900))):
+    there = content[: len(content) * 3 // 4]
+    for name, kept in (("cut.mkv", there), ("empty.mkv", there + bytes(len(content) - len(there)))):
         (tmp_path / name).write_bytes(kept)
         assert not is_complete(tmp_path / name)
         assert probe(tmp_path / name).loss is not None
@@ -249,6 +251,7 @@ def test_a_panorama_wraps_unless_its_eyes_stand_side_by_side_or_a_part_is_missin
 def test_the_older_description_counts_the_new_pixels(tmp_path: Path) -> None:
     xml = (
         b"<rdf:SphericalVideo><GSpherical:Spherical>true</GSpherical:Spherical><GSpherical:Stitched>true</GSpherical:Stitched>"
+        b"<GSpherical:StitchingSoftware>x</GSpherical:StitchingSoftware>"
         b"<GSpherical:ProjectionType>equirectangular</GSpherical:ProjectionType>"
         b"<GSpherical:FullPanoWidthPixels>64</GSpherical:FullPanoWidthPixels>"
         b"<GSpherical:CroppedAreaTopPixels>12</GSpherical:CroppedAreaTopPixels></rdf:SphericalVideo>"
@@ -289,6 +292,10 @@ def transparent(folder: Path, name: str, *options: str) -> Path:
         pixels[..., :3], pixels[..., 3] = (level, 90, 40), CLEAR
         pixels[CLEAR == 0, :3] = HIDDEN
         frames.append(pixels)
+    if "%" in name:
+        for number, pixels in enumerate(frames):
+            Image.fromarray(pixels).save(folder / (name % number))
+        return folder / name
     shown = ("-f", "rawvideo", "-pixel_format", "rgba", "-video_size", "48x48", "-framerate", "25", "-i", "pipe:0")
     run_ffmpeg(*shown, *options, folder / name, content=b"".join(frame.tobytes() for frame in frames))
     return folder / name
