@@ -14,6 +14,7 @@ from nstpipe.cli import app
 from nstpipe.config import json_schema
 from nstpipe.config.models import Job, Pipeline
 from nstpipe.events_schema import described_fields, event_types, events_schema
+from nstpipe.media.pictures.formats import NEVER_CARRIED, PICTURE_FORMATS, Content
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 
@@ -167,6 +168,26 @@ def events() -> str:
     return text
 
 
+def picture_formats() -> str:
+    """What the results of each picture format hold, and what no result holds."""
+    rows = PICTURE_FORMATS.values()
+    head = ("of the original", *(f"{row.name} ({', '.join((*row.suffixes, *row.rare_suffixes))})" for row in rows))
+    depends = [content for content in get_args(Content) if content not in NEVER_CARRIED]
+    held = [(content, *("yes" if row.holds(content) else "–" for row in rows)) for content in depends]
+    never = [(content, row.reason, row.remedy) for content, row in NEVER_CARRIED.items()]
+    return NOTE + (
+        "# What picture formats hold\n\n"
+        "nstpipe compares each picture with this table. What a result will not hold is named by `validate` and `plan`, at the\n"
+        "start of `run` and in the report, once a job. [media.md](../media.md) says how each thing is kept.\n\n"
+        "## What depends on the format of the result\n\n"
+        f"{_table(head, held)}\n"
+        "Depth of color means 16 bits of a color value. Partial transparency means pixels between clear and opaque.\n\n"
+        "## What no result holds\n\n"
+        "XMP and EXIF do not promise these things either: nstpipe removes the entries that list them.\n\n"
+        f"{_table(('of the original', 'why', 'next step'), never)}"
+    )
+
+
 def _type(rule: dict[str, Any]) -> str:
     return " or ".join(str(part["type"]) for part in rule.get("anyOf", [rule]))
 
@@ -182,7 +203,7 @@ MOST = 1e15
 
 EVENTS_PAGE = "../events.md"
 
-PAGES = {"commands.md": commands, "keys.md": keys, EVENTS_PAGE: events}
+PAGES = {"commands.md": commands, "keys.md": keys, "picture-formats.md": picture_formats, EVENTS_PAGE: events}
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ class PictureMetadata:
 
     Attributes:
         format: Pillow's name of the file's format, such as ``JPEG``.
+        orientation: The EXIF orientation of the pixels as they are stored, 1 to 8; 1 is upright.
         exif: The EXIF block. Its orientation is 1, because the pixels are upright.
         icc: The color profile of the pixels, which are sRGB; None if the file has none.
         xmp: The XMP packet.
@@ -44,6 +45,7 @@ class PictureMetadata:
     """
 
     format: str
+    orientation: int = 1
     exif: bytes | None = None
     icc: bytes | None = None
     xmp: bytes | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nstpipe.media.losses import Omission, sentences_of
+from nstpipe.media.pictures.omissions import omissions_of_picture
 
 if TYPE_CHECKING:
     from nstpipe.config import Job
@@ -40,11 +41,13 @@ def omissions_of(file: InputFile, job: Job, video: VideoInfo | None) -> tuple[Om
         video: what a probe found; None for a picture.
     """
     if video is None:
-        return ()
-    from nstpipe.media.video.omissions import omissions_of_video  # pictures need no PyAV
+        return omissions_of_picture(file.path, file.output, keep_metadata=job.metadata == "keep")
+    from nstpipe.media.video.animation_omissions import omissions_of_animation  # pictures need no PyAV
+    from nstpipe.media.video.omissions import omissions_of_video
 
     copy_audio, keep_metadata = job.audio == "copy", job.metadata == "keep"
-    return omissions_of_video(video, file.output, job.encode, copy_audio=copy_audio, keep_metadata=keep_metadata)
+    of_video = omissions_of_video(video, file.output, job.encode, copy_audio=copy_audio, keep_metadata=keep_metadata)
+    return (*of_video, *omissions_of_animation(video, file.output, keep_metadata=keep_metadata))
 
 
 def omission_notices(job: str, found: Iterable[tuple[str, Omission]]) -> Iterator[JobNotice]:

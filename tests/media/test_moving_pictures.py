@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 from nstpipe.config.models import Encode
 from nstpipe.errors import ItemError
 from nstpipe.media.frame import Frame
+from nstpipe.media.video.animation_omissions import omissions_of_animation
 from nstpipe.media.video.decode import VideoSource
 from nstpipe.media.video.encode import video_sink
 from nstpipe.media.video.encoding import bits_of
@@ -64,6 +66,52 @@ def test_each_frame_of_an_animation_keeps_its_time(tmp_path: Path, original: str
     assert times_of(found) == EXPECTED_TIMES
     for frame, put_in in zip(VideoSource(found).read(0, FRAMES), films(FRAMES), strict=True):
         assert farthest(frame.pixels, put_in) <= PALETTE_LOSS
+
+
+def durations(path: Path) -> list[float]:
+    """How long each frame is shown, in milliseconds, by Pillow."""
+    with Image.open(path) as image:
+        found = []
+        for index in range(getattr(image, "n_frames", 1)):
+            image.seek(index)
+            image.load()
+            found.append(image.info["duration"])
+        return found
+
+
+@pytest.mark.parametrize("result", [".gif", ".webp"])
+@pytest.mark.parametrize("original", [".gif", ".webp"])
+def test_the_last_frame_is_held_as_long_as_in_the_original(tmp_path: Path, original: str, result: str) -> None:
+    path = tmp_path / f"original{original}"
+    first, *others = [Image.fromarray(picture) for picture in films(3)]
+    first.save(path, save_all=True, append_images=others, duration=[100, 40, 3000])
+    through(path, tmp_path / f"result{result}")
+    assert durations(tmp_path / f"result{result}") == [100, 40, 3000]
+    assert list(omissions_of_animation(probe(path), tmp_path / f"result{result}", keep_metadata=True)) == []
+
+
+def test_equal_last_frames_are_held_together(tmp_path: Path) -> None:
+    path, first, second = tmp_path / "original.gif", *(Image.fromarray(picture) for picture in films(2))
+    first.save(path, save_all=True, append_images=[second], duration=[100, 3000])
+    info = replace(probe(path), ticks=(0, 10, 14), end_tick=310)
+    with video_sink(
+        tmp_path / "result.webp", info, (64, 48), Encode(), copy_audio=True, keep_metadata=True, frame_count=3
+    ) as sink:
+        for index, picture in enumerate((films(2)[0], films(2)[1], films(2)[1])):
+            sink.write(picture, Frame(picture, index))
+        sink.finish()
+    assert durations(tmp_path / "result.webp") == [100, 3000], "the two equal frames are one"
+
+
+def test_what_a_video_cannot_hold_of_an_animation_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "original.webp"
+    first, *others = [Image.fromarray(picture) for picture in films(2)]
+    first.save(path, save_all=True, append_images=others, duration=700_000, loop=3, xmp=b"<x/>")
+    info = probe(path)
+    for suffix, kinds in ((".mp4", ["repeats", "XMP"]), (".gif", ["hold of the last frame", "XMP"]), (".webp", ["XMP"])):
+        found = omissions_of_animation(info, tmp_path / f"a{suffix}", keep_metadata=True)
+        assert [one.kind for one in found] == kinds
+    assert list(omissions_of_animation(info, tmp_path / "a.webp", keep_metadata=False)) == []
 
 
 @pytest.mark.parametrize("result", [".gif", ".webp"])

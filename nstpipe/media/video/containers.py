@@ -54,6 +54,8 @@ class Container:
         has_palette: Whether each frame has a palette of 256 colors.
         joins_equal_frames: Whether its encoder joins a frame with an equal one before it.
         shortest_frame: Seconds of the shortest frame that players show; None for no limit.
+        frame_unit: Seconds of the unit in which an animation states the duration of each frame; None for a video.
+        frame_duration_bytes: How many bytes state it.
     """
 
     suffix: str
@@ -79,6 +81,8 @@ class Container:
     has_palette: bool = False
     joins_equal_frames: bool = False
     shortest_frame: Fraction | None = None
+    frame_unit: Fraction | None = None
+    frame_duration_bytes: int = 0
 
     @property
     def is_written(self) -> bool:
@@ -90,6 +94,11 @@ class Container:
         if codec in self.subtitles:
             return "copy"
         return self.subtitle_text if codec in TEXT_SUBTITLES else None
+
+    @property
+    def longest_frame(self) -> Fraction | None:
+        """Seconds of the longest frame that it can state; None for no limit."""
+        return None if self.frame_unit is None else self.frame_unit * ((1 << 8 * self.frame_duration_bytes) - 1)
 
     def loop_option(self, plays: int) -> int:
         """The value of ffmpeg's ``loop`` option for an animation that is shown so often, 0 for endlessly."""
@@ -190,6 +199,8 @@ CONTAINERS: dict[str, Container] = {
             has_palette=True,
             # Browsers and ffmpeg show a frame with a shorter delay for a tenth of a second.
             shortest_frame=Fraction(2, 100),
+            frame_unit=Fraction(1, 100),
+            frame_duration_bytes=2,
         ),
         Container(
             ".webp",
@@ -197,6 +208,8 @@ CONTAINERS: dict[str, Container] = {
             is_animation=True,
             options={"quality": WEBP_QUALITY},
             joins_equal_frames=True,
+            frame_unit=Fraction(1, 1000),
+            frame_duration_bytes=3,
         ),
         Container(".m4v", signatures=(_ISO_MEDIA,), demuxer="mp4", has_index=True),
         Container(".avi", signatures=(_RIFF_AVI,)),

@@ -19,6 +19,7 @@ from nstpipe.media.video.ffmpeg import PIPE_BYTES, Process
 from nstpipe.media.video.ffmpeg_frames import raw_format
 from nstpipe.media.video.finishing import add_what_is_missing
 from nstpipe.media.video.info import VideoInfo
+from nstpipe.media.video.last_duration import set_duration
 from nstpipe.media.video.probe import probe
 from nstpipe.media.video.sequence import SequenceSink
 from nstpipe.system.files import complete, ensure_writable, is_numbered, partial_path
@@ -123,11 +124,18 @@ class VideoSink:
             raise self._failure() from error
         self._process.finish()
         add_what_is_missing(self._partial, self._info, self._size, keep_metadata=self._keep_metadata)
+        self._hold_last_frame()
         found = probe(self._partial)
         self._check_times(found)
         self._place(self._partial)
         complete(self._partial, self.path)
         return found
+
+    def _hold_last_frame(self) -> None:
+        """Show the last frame of an animation as long as the original does, if its file tells."""
+        ticks, end = self._info.ticks, self._info.end_tick
+        if end is not None:
+            set_duration(self._partial, self._container, (end - ticks[0]) * self._info.time_base)
 
     def _check_times(self, found: VideoInfo) -> None:
         expected = self._expected_ticks(found)
