@@ -400,6 +400,8 @@ KINDS = [
     (replace(BLANK, projection=replace(SPHERE, kind="fisheye")), "a.mp4", {}, "fisheye", ""),
     (replace(BLANK, stereo=Stereo("side by side", True)), "a.mp4", {}, "two eyes", ".mkv"),
     (replace(BLANK, color=HDR), "a.mp4", {}, "HDR10 (PQ) (mastered from 0.005 to 1000 nits) is brought", ""),
+    (replace(BLANK, bits=10), "a.mp4", {}, "10 bits of a color value become 8, as libx264 in .mp4", "libx265"),
+    (replace(BLANK, bits=10), "a.gif", {}, "become 8, as .gif", ""),
     (replace(BLANK, dynamic_hdr="Dolby Vision"), "a.mkv", {}, "Dolby Vision", ""),
     (replace(BLANK, tags=(("title", "T"), ("encoder", "x"), ("MYCAM", "7"))), "a.webp", {}, "the tags title, MYCAM are", ""),
     (replace(BLANK, stream_tags=("REEL",)), "a.mkv", {}, "the tag REEL is of single streams", ""),
