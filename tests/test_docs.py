@@ -156,7 +156,7 @@ def test_the_reference_is_what_the_code_says() -> None:
         encoding="utf-8",
     ).stdout  # fmt: skip
     folder = REPOSITORY / "docs" / "reference"
-    for page in ("commands.md", "keys.md", "picture-formats.md", "../events.md"):
+    for page in ("commands.md", "keys.md", "picture-formats.md", "containers.md", "../events.md"):
         assert (folder / page).read_text(encoding="utf-8") in written, "run `python tools/reference.py`"
 
 
