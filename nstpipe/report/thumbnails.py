@@ -152,7 +152,7 @@ def _small_picture(path: Path) -> Pixels:
     """
     try:
         with opened(path) as image:
-            if not is_deep(path, image):
+            if not is_deep(path):
                 profile = image.info.get("icc_profile") or None
                 image.draft("RGB", (LONGEST, LONGEST))  # a JPEG is decoded several times as fast to an eighth of its size
                 plain = _without_alpha(ImageOps.exif_transpose(image))

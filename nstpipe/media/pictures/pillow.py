@@ -98,6 +98,8 @@ def _limit() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # What of a damaged or foreign block can be read is used, and what cannot is no news to a user.
+            warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)
             yield
     finally:
         Image.MAX_IMAGE_PIXELS = before

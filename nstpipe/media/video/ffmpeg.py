@@ -20,6 +20,7 @@ from typing import IO, Any
 import ffmpeg as graphs
 
 from nstpipe.errors import ItemError, MachineError, TransientError
+from nstpipe.media.video.ffmpeg_program import decoders as decoders
 from nstpipe.media.video.ffmpeg_program import encoders as encoders
 from nstpipe.media.video.ffmpeg_program import environment, executable, how_to_get, is_at_least
 from nstpipe.media.video.ffmpeg_program import filters as filters

@@ -157,7 +157,7 @@ def _system() -> str | None:
 def environment() -> Mapping[str, str]:
     """The environment variables that ffmpeg runs with.
 
-    A statically linked ffmpeg, such as those of imageio-ffmpeg before 0.6.1, crashes when it loads the character sets of the
+    A statically linked ffmpeg, such as those of imageio-ffmpeg 0.4 to 0.6, crashes when it loads the character sets of the
     system's C library, which is another one than its own. It does so for any transport stream that names its service.
     """
     return {"GCONV_PATH": "", **os.environ}

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from itertools import islice
+from pathlib import Path
 
 import ffmpeg as graphs
 
@@ -35,37 +36,36 @@ def ffmpeg_stream(info: VideoInfo, index: int) -> str:
     """
     if info.reader is not Reader.FFMPEG:
         return str(index)
-    return str(_numbers(executable(), info)[index])
-
-
-@functools.lru_cache(maxsize=8)
-def _numbers(program: str, info: VideoInfo) -> Mapping[int, int]:
-    """The program's number of each stream, by the number of the probe."""
     probed = {info.stream_index: "video", **{stream.index: stream.kind for stream in info.streams}}
-    found = _kinds(program, info)
-    if all(found.get(index) == kind for index, kind in probed.items()):
-        return {index: index for index in probed}
-    numbers: dict[int, int] = {}
-    for kind in dict.fromkeys(probed.values()):
-        wanted = sorted(index for index, other in probed.items() if other == kind)
-        there = sorted(number for number, other in found.items() if other == kind)
-        if len(wanted) == len(there):
-            numbers |= dict(zip(wanted, there, strict=True))
-        elif kind == "video":
-            numbers |= {info.stream_index: _with_the_same_times(info, there)}
-    missing = [index for index, kind in probed.items() if kind != "video" and index not in numbers]
-    if missing:
-        raise _unseen(info, ", ".join(str(stream) for stream in info.streams if stream.index in missing))
-    return numbers
+    found = _kinds(executable(), info.path, _changed(info.path))
+    kind = probed[index]
+    if found.get(index) == kind and list(found.values()).count(kind) == list(probed.values()).count(kind):
+        return str(index)
+    wanted = sorted(one for one, other in probed.items() if other == kind)
+    there = sorted(number for number, other in found.items() if other == kind)
+    if len(wanted) == len(there):
+        return str(there[wanted.index(index)])
+    if index == info.stream_index:
+        return str(_with_the_same_times(info, there))
+    raise _unseen(info, next(str(stream) for stream in info.streams if stream.index == index))
 
 
-def _kinds(program: str, info: VideoInfo) -> dict[int, str]:
-    """The kind of each stream that the program finds."""
-    command = [program, "-hide_banner", "-nostdin", "-protocol_whitelist", "file", "-i", local(info.path)]
+def _changed(path: Path) -> int:
+    """When a file was changed, in nanoseconds since 1970; 0 if it is not there."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+@functools.lru_cache(maxsize=64)
+def _kinds(program: str, path: Path, changed: int) -> Mapping[int, str]:
+    """The kind of each stream that a program finds in a file."""
+    command = [program, "-hide_banner", "-nostdin", "-protocol_whitelist", "file", "-i", local(path)]
     try:
         said = run_program(command, limit_seconds=silent_seconds(), environment=environment()).stderr
     except MachineError as error:
-        raise ItemError(f"{info.path}: {error.problem}", how_to_get()) from error
+        raise ItemError(f"{path}: {error.problem}", how_to_get()) from error
     return {int(number): kind.lower() for number, kind in _STREAM_LINE.findall(said)}
 
 
@@ -75,18 +75,20 @@ def _with_the_same_times(info: VideoInfo, numbers: Sequence[int]) -> int:
     Raises:
         ItemError: There is none, or more than one.
     """
-    wanted = [tick * info.time_base for tick in info.ticks[:TIMES_COMPARED]]
-    found = [number for number in numbers if _first_times(info, number) == wanted]
+    wanted = tuple(tick * info.time_base for tick in info.ticks[:TIMES_COMPARED])
+    found = [number for number in numbers if _first_times(executable(), info.path, _changed(info.path), number) == wanted]
     if len(found) != 1:
         raise _unseen(info, f"the picture's stream {info.stream_index}")
     return found[0]
 
 
-def _first_times(info: VideoInfo, number: int) -> list[Fraction]:
-    stream = graphs.input(local(info.path), **LOCAL_ONLY)[str(number)]
+@functools.lru_cache(maxsize=64)
+def _first_times(program: str, path: Path, changed: int, number: int) -> tuple[Fraction, ...]:
+    """The times of the first frames of a stream, in order."""
+    stream = graphs.input(local(path), **LOCAL_ONLY)[str(number)]
     graph = graphs.output(stream, "pipe:1", format="framecrc", c="copy").global_args("-copyts")
     base, times = Fraction(1), []
-    with Process(graph, info.path, stdout=True, loglevel="error") as process:
+    with Process(graph, path, stdout=True, loglevel="error") as process:
         lines = (line.decode() for line in process.stdout)
         # Packets come in the order of decoding: those that follow the first frames on the screen may come before them.
         for line in islice(lines, 100):
@@ -94,7 +96,7 @@ def _first_times(info: VideoInfo, number: int) -> list[Fraction]:
                 base = Fraction(line.removeprefix("#tb 0: "))
             elif not line.startswith("#"):
                 times.append(int(line.split(",")[2]) * base)
-    return sorted(times)[:TIMES_COMPARED]
+    return tuple(sorted(times)[:TIMES_COMPARED])
 
 
 def _unseen(info: VideoInfo, what: str) -> ItemError:

@@ -79,7 +79,7 @@ def try_encode(
     path = folder / f".trial_encode{suffix}"
     _check_shortest_frame(info, path)
     _check_encoder(info, path, encode)
-    short = dataclasses.replace(info, ticks=info.ticks[:TRIAL_FRAMES])
+    short = dataclasses.replace(info, ticks=info.ticks[:TRIAL_FRAMES], end_tick=None)
     width, height = size
     gray = np.full((height, width, 3), 128, np.uint8)
     try:
