@@ -43,7 +43,7 @@ from nstpipe.media.pictures.profiles import deep_in_srgb, in_srgb, lab_in_srgb, 
 from nstpipe.media.pictures.raw import DEVELOP_FIRST, RAW_SUFFIXES, is_raw
 from nstpipe.media.pictures.raw_profiles import iptc_of_resources, raw_profile
 from nstpipe.media.pictures.tiff_tags import FileContent, exif_of, first_tags
-from nstpipe.system.files import SpecialFileError, atomic_write, suggest_path
+from nstpipe.system.files import SpecialFileError, atomic_write, check_is_no_special_file, suggest_path
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -172,6 +172,7 @@ def _read_tiff(path: Path) -> tuple[Pixels, PictureMetadata] | None:
     if _tiff_size(path) is None:
         return None
     try:
+        check_is_no_special_file(path)
         with path.open("rb") as file:
             tags = first_tags(FileContent(file))
             assert tags is not None
@@ -193,6 +194,7 @@ def _tiff_size(path: Path) -> tuple[int, int] | None:
         ItemError: It has more pixels than are allowed.
     """
     try:
+        check_is_no_special_file(path)
         with path.open("rb") as file:
             tags = first_tags(FileContent(file))
             if tags is None or not tiff_pixels.can_decode(tags):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nstpipe.media.pictures.tiff_tags import TIFF_HEADS, FileContent, TagDirectory, first_tags
 from nstpipe.media.signature import SIGNATURE_BYTES, Signature, matches, starts_with
+from nstpipe.system.files import check_is_no_special_file
 
 RAW_SUFFIXES = (
     ".3fr", ".arw", ".bay", ".cap", ".cr2", ".cr3", ".crw", ".dcr", ".dcs", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".k25",
@@ -49,6 +50,7 @@ def begins_as_raw(head: bytes) -> bool:
 def is_raw(path: Path) -> bool:
     """Whether a file holds a camera's raw values, by its content; False for a file that cannot be read."""
     try:
+        check_is_no_special_file(path)
         with path.open("rb") as file:
             head = file.read(SIGNATURE_BYTES)
             if begins_as_raw(head):
