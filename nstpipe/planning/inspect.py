@@ -132,7 +132,7 @@ def _inspect(file: InputFile, job: Job, journal: Journal, at: _At) -> InputInfo:
     if not file.is_video:
         size = picture_size(file.path)
         check_result(file, size, job)
-        return InputInfo(file, sha256, size, stamp=stamp, omissions=_omissions_of_picture(file, job, sha256, journal))
+        return InputInfo(file, sha256, size, stamp=stamp)
     from nstpipe.planning.videos import decoded, open_video, rate_of, shots_of  # pictures need no PyAV
 
     video = open_video(file.path, rate_of(job))
@@ -144,11 +144,12 @@ def _inspect(file: InputFile, job: Job, journal: Journal, at: _At) -> InputInfo:
     return InputInfo(file, sha256, (whole.width, whole.height), whole, starts, stamp, omissions=omissions)
 
 
-def _omissions_of_picture(file: InputFile, job: Job, sha256: str, journal: Journal) -> tuple[Omission, ...]:
-    """See `omissions_of`; the journal keeps them."""
+def with_omissions(picture: InputInfo, job: Job, journal: Journal) -> InputInfo:
+    """Add what the result of a picture will not hold of it. The journal keeps it."""
+    file = picture.file
     kind = f"omissions/{OMISSIONS_VERSION}/{file.output.suffix.lower()}/{job.metadata}"
-    found = journal.cached(kind, sha256, lambda: json.dumps([asdict(one) for one in omissions_of(file, job, None)]))
-    return tuple(Omission(**one) for one in json.loads(found))
+    found = journal.cached(kind, picture.sha256, lambda: json.dumps([asdict(one) for one in omissions_of(file, job, None)]))
+    return replace(picture, omissions=tuple(Omission(**one) for one in json.loads(found)))
 
 
 def check_result(file: InputFile, size_before: tuple[int, int], job: Job) -> None:

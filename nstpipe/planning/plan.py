@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from nstpipe.planning.inspect import (
     inspect_with_retry,
     pictures_of,
     with_masks,
+    with_omissions,
 )
 from nstpipe.planning.links import linked, with_neighbor
 from nstpipe.planning.notices import notices_of
@@ -84,7 +85,8 @@ class _Planner:
     def plan(self) -> Plan:
         """Plan all jobs."""
         pipeline = self._pipeline
-        outputs = [output for job in pipeline.jobs for output in self._outputs_of(job)]
+        planned = [output for job in pipeline.jobs for output in self._outputs_of(job)]
+        outputs = [self._with_omissions(output, number, len(planned)) for number, output in enumerate(planned)]
         needed = bytes_needed([output for output in outputs if not output.is_done], pipeline)
         notices = (*ignored_settings(pipeline.jobs), *notices_of(output for output in outputs if not output.is_done))
         return Plan(
@@ -95,6 +97,13 @@ class _Planner:
             tuple(map(str, notices)),
             unwritable=self._unwritable,
         )
+
+    def _with_omissions(self, output: Output, number: int, count: int) -> Output:
+        """Look for what the result of a picture will not hold, unless it is made already."""
+        if output.is_done or output.is_video:
+            return output
+        self._watch(output.job.name, str(output.input.file.path), number, count, 0.0)
+        return replace(output, input=with_omissions(output.input, output.job, self._journal))
 
     def _refuse(self, job: Job, path: Path, error: ItemError | OutputError) -> None:
         self._failures.append(failed(job, path, error))
