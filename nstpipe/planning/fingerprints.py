@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from nstpipe.config.engines import DEFAULT_ENGINE
 from nstpipe.config.models import Job, StyleImage
 from nstpipe.planning.input_info import InputInfo
 from nstpipe.style import ALGORITHM_VERSION
@@ -81,6 +82,8 @@ class Fingerprinter:
 def _frame_settings(job: Job, picture_sha256: Mapping[Path, str]) -> dict[str, Any]:
     """Return the settings that decide a job's frames, with hashes of files in place of their paths."""
     settings = job.model_dump(mode="json", exclude=set(_KEYS_THAT_CHANGE_NO_FRAME | _KEYS_OF_THE_OUTPUT))
+    if job.engine == DEFAULT_ENGINE:
+        del settings["engine"]  # results that were made before there was a choice stay as they are
     _identify(job.style.images, settings["style"], picture_sha256)
     for region, dumped in zip(job.regions, settings["regions"], strict=True):
         del dumped["mask"]  # each input has its own masks, and is described with them

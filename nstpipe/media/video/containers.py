@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from nstpipe.media.signature import Signature, starts_with
+from nstpipe.media.video.codecs import VIDEO_CODECS
 
 TEXT_SUBTITLES = frozenset({"subrip", "ass", "ssa", "webvtt", "mov_text", "text"})
 """Subtitle codecs that ffmpeg converts to one another. The others are pictures of text."""
@@ -83,6 +84,21 @@ class Container:
     shortest_frame: Fraction | None = None
     frame_unit: Fraction | None = None
     frame_duration_bytes: int = 0
+
+    @property
+    def layout(self) -> bool:
+        """Whether it can hold how the picture of a 360° or stereoscopic video is laid out."""
+        return self.family is not None
+
+    @property
+    def times(self) -> bool:
+        """Whether it can hold the time of each frame, and when the last one ends."""
+        return self.is_animation or self.family is not None
+
+    @property
+    def transparent_codecs(self) -> tuple[str, ...]:
+        """Those of its codecs that hold transparency; an animation holds it with its one codec."""
+        return tuple(name for name in self.codecs if self.is_animation or VIDEO_CODECS[name].alpha_formats is not None)
 
     @property
     def is_written(self) -> bool:

@@ -10,7 +10,7 @@ import av
 from nstpipe.media.video.containers import Container, Family, container_of
 from nstpipe.media.video.ffmpeg import local
 from nstpipe.media.video.info import VideoInfo
-from nstpipe.media.video.iso_media import Movie, text_value
+from nstpipe.media.video.iso_media import TAGS_OF_USER_BOXES, Movie, text_value
 from nstpipe.media.video.last_frame import end_tick
 from nstpipe.media.video.matroska import Head
 from nstpipe.media.video.projection import GOOGLE_UUID, google_box, iso_boxes, matroska_elements
@@ -89,8 +89,10 @@ def _add_to_iso_media(
     if boxes and original is not None:
         older = (box for box in original.picture_boxes(b"uuid") if box.head.startswith(GOOGLE_UUID))
         boxes += [google_box(box, scale) for box in older]
+    of_camera = original.user_boxes if original is not None and found_tags is not None else []
     values: dict[str, bytes] = {}
     if found_tags is not None:
+        found_tags |= {TAGS_OF_USER_BOXES[box.kind] for box in of_camera if box.kind in TAGS_OF_USER_BOXES}
         # A phone's values have types, and ffmpeg gives each as text.
         typed = original.keys if original is not None else {}
         names = dict.fromkeys((*typed, *user_tags(info)))
@@ -98,7 +100,6 @@ def _add_to_iso_media(
         for name in names:
             if name.lower() not in found_tags and name.lower() not in OWN_TAGS:
                 values[name] = typed.get(name) or text_value(texts[name])
-    of_camera = original.user_boxes if original is not None and found_tags is not None else []
     movie = Movie.read(path) if boxes or values or of_camera or end is not None else None
     if movie is None:
         return

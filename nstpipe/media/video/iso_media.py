@@ -29,6 +29,9 @@ _USER_BOXES_OF_FFMPEG = frozenset(
 ) | {b"name", b"free", b"skip", b"hnti", b"hinf", b"WLOC", b"AllF", b"SelO", b"LOOP", b"XMP_", b"Xtra", b"date", b"keyw"}
 """Boxes of a movie's udta that ffmpeg reads as tags, or that have no meaning for a result."""
 
+TAGS_OF_USER_BOXES = {b"FIRM": "firmware", b"MANU": "make", b"manu": "make", b"MODL": "model", b"modl": "model"}
+"""Boxes of a camera that ffmpeg also reads as a tag, and its name."""
+
 XMP_KINDS = frozenset({b"XMP_", bytes.fromhex("be7acfcb97a942e89c71999491e3afac")})
 """Where MP4 and MOV hold an XMP packet: a box of udta, and a UUID beside the description."""
 

@@ -8,15 +8,26 @@ from itertools import pairwise
 from pathlib import Path
 
 from nstpipe.media.losses import Omission
+from nstpipe.media.video import streams
 from nstpipe.media.video.codecs import VIDEO_CODECS
 from nstpipe.media.video.containers import CONTAINERS, Container, Family, container_of
-from nstpipe.media.video.encoding import EncodeSettings, codec_of, keeps_alpha, pixel_format_of, takes_timecode
+from nstpipe.media.video.encoding import EncodeSettings, bits_of, codec_of, keeps_alpha, pixel_format_of, takes_timecode
 from nstpipe.media.video.finishing import user_tags
 from nstpipe.media.video.info import VideoInfo
 from nstpipe.media.video.iso_media import XMP_KINDS, Movie
 from nstpipe.media.video.projection import is_stereo_held
 from nstpipe.media.video.streams import carried_streams, omitted_streams
 from nstpipe.system.files import is_numbered
+
+NEVER_HELD = {
+    "further pictures": streams.OTHER_PICTURE,
+    "captions": streams.CAPTIONS,
+    "high dynamic range": "is brought to the range of a standard picture in BT.709",
+    "dynamic HDR metadata": "it describes the picture before it was painted",
+    "XMP": "it describes the original",
+    "second view": "one view is painted",
+}
+"""What no result of a video holds, and why."""
 
 _MOST_NAMES = 4
 """Names of tags that stand in a sentence; the others are counted."""
@@ -46,23 +57,24 @@ def _of_the_picture(info: VideoInfo, output: Path, encode: EncodeSettings, conta
     if info.is_transparent and not keeps_alpha(encode, info, output):
         yield _transparency(info, output, encode, container)
     holder = "numbered pictures" if is_numbered(output) else container.suffix
-    if info.projection is not None and (container.family is None or not info.projection.is_held):
+    if info.projection is not None and not (container.layout and info.projection.is_held):
         remedy = "" if not info.projection.is_held else "Give output the suffix .mp4, .mov, .mkv or .webm."
         detail = f"how its 360° picture is laid out ({info.projection.kind}) is dropped: {holder} cannot say it"
         yield Omission("360° layout", detail, remedy)
     in_matroska = container.family is Family.MATROSKA
     stereo = info.stereo if info.stereo is not None and not info.stereo.is_flat else None
-    if stereo is not None and (container.family is None or not is_stereo_held(stereo, in_matroska=in_matroska)):
+    if stereo is not None and not (container.layout and is_stereo_held(stereo, in_matroska=in_matroska)):
         detail = f"how the views of the two eyes are laid out ({stereo.layout}) is dropped: {holder} cannot say it"
         yield Omission("stereo layout", detail, "Give output the suffix .mkv.")
     if info.color.hdr is not None:
         mastering = f" ({info.color.mastering})" if info.color.mastering else ""
-        detail = f"its {info.color.hdr}{mastering} is brought to the range of a standard picture in BT.709"
-        yield Omission("high dynamic range", detail)
+        yield Omission("high dynamic range", f"its {info.color.hdr}{mastering} {NEVER_HELD['high dynamic range']}")
+    elif info.is_deep and bits_of(encode, info, output) == 8:
+        yield _depth(info, encode, container)
     if info.dynamic_hdr:
-        detail = f"the metadata of {info.dynamic_hdr} is dropped: it describes the picture before it was painted"
+        detail = f"the metadata of {info.dynamic_hdr} is dropped: {NEVER_HELD['dynamic HDR metadata']}"
         yield Omission("dynamic HDR metadata", detail)
-    if container.family is None and not container.is_animation:
+    if not container.times:
         yield from _times(info)
 
 
@@ -79,10 +91,18 @@ def _transparency(info: VideoInfo, output: Path, encode: EncodeSettings, contain
     return Omission("transparency", detail, _with_alpha(container))
 
 
+def _depth(info: VideoInfo, encode: EncodeSettings, container: Container) -> Omission:
+    codecs = (name for name in container.codecs if container.family and "10" in VIDEO_CODECS[name].formats[True])
+    deeper = next(codecs, None)
+    how = f"{codec_of(encode, container)} in {container.suffix}" if container.family else container.suffix
+    remedy = f"Set `encode: {{codec: {deeper}}}` to keep 10 bits." if deeper is not None and encode.pix_fmt is None else ""
+    return Omission("depth of color", f"its {info.bits} bits of a color value become 8, as {how} is written", remedy)
+
+
 def _with_alpha(container: Container) -> str:
     """How to keep transparency: with another codec, or in another container."""
     for row, how in ((container, ""), (CONTAINERS[".mov"], "Give output the suffix .mov, and set ")):
-        names = [name for name in _ALPHA_CODECS if name in row.codecs]
+        names = [name for name in _ALPHA_CODECS if name in row.transparent_codecs]
         if names:
             codec = VIDEO_CODECS[names[0]]
             assert codec.alpha_formats is not None
@@ -115,8 +135,8 @@ def _of_the_tags(info: VideoInfo, container: Container, *, copy_audio: bool) -> 
     tags = user_tags(info)
     if tags and not container.tags:
         yield Omission("tags", f"{_named('tag', tuple(tags))} dropped: {suffix} cannot hold them")
-    streams = (*(one.stream for one in carried_streams(info, container, copy_audio=copy_audio)),)
-    of_streams = tuple(dict.fromkeys((*info.stream_tags, *(name for one in streams for name in one.tags))))
+    carried = (*(one.stream for one in carried_streams(info, container, copy_audio=copy_audio)),)
+    of_streams = tuple(dict.fromkeys((*info.stream_tags, *(name for one in carried for name in one.tags))))
     lost = info.stream_tags if container.stream_tags else of_streams
     if lost and container.tags:
         reason = "a painted stream has none" if container.stream_tags else f"{suffix} holds those of the whole file only"
@@ -142,9 +162,9 @@ def _boxes(info: VideoInfo, container: Container) -> Iterator[Omission]:
         return
     kinds = {box.kind for box in movie.all_user_boxes} | set(movie.outer_kinds)
     if kinds & XMP_KINDS:
-        yield Omission("XMP", "the XMP is dropped: it describes the original, and ffmpeg does not write it")
+        yield Omission("XMP", f"the XMP is dropped: {NEVER_HELD['XMP']}")
     names = tuple(box.kind.decode("latin-1") for box in movie.user_boxes)
     if names and container.family is not Family.ISO_MEDIA:
         yield Omission("boxes", f"{_named('box', names, 'boxes')} dropped: {container.suffix} has none")
     if movie.picture_boxes(b"vexu", b"lhvC"):
-        yield Omission("second view", "the second view of its spatial video is dropped: one view is painted")
+        yield Omission("second view", f"the second view of its spatial video is dropped: {NEVER_HELD['second view']}")

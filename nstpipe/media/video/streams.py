@@ -9,6 +9,12 @@ from nstpipe.media.losses import Omission
 from nstpipe.media.video.containers import Container, container_of
 from nstpipe.media.video.info import Stream, VideoInfo
 
+OTHER_PICTURE = "it shows the picture before it was painted, or another picture"
+"""Why a second stream of pictures, such as a cover, is dropped."""
+
+CAPTIONS = "a painted picture does not contain them"
+"""Why captions within the picture's stream are dropped."""
+
 
 @dataclass(frozen=True)
 class CarriedStream:
@@ -57,8 +63,7 @@ def omitted_streams(info: VideoInfo, path: Path, *, copy_audio: bool, keep_metad
             continue
         codec = _codec(stream, container, copy_audio)
         if stream.kind == "video":
-            reason = "it shows the picture before it was painted, or another picture"
-            found.append(Omission("video streams", f"{stream} is dropped: {reason}"))
+            found.append(Omission("video streams", f"{stream} is dropped: {OTHER_PICTURE}"))
         elif codec is None:
             found.append(Omission(f"{stream.kind} streams", f"{stream} is dropped: {container.suffix} cannot hold it"))
         elif codec != "copy":
@@ -67,8 +72,7 @@ def omitted_streams(info: VideoInfo, path: Path, *, copy_audio: bool, keep_metad
     if info.chapters and not container.chapters and keep_metadata:
         found.append(Omission("chapters", f"{info.chapters} chapters are dropped: {container.suffix} cannot hold them"))
     if info.has_captions:
-        reason = "a painted picture does not contain them"
-        found.append(Omission("captions", f"the closed captions in the picture's stream are dropped: {reason}"))
+        found.append(Omission("captions", f"the closed captions in the picture's stream are dropped: {CAPTIONS}"))
     return tuple(found)
 
 
