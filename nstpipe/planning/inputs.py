@@ -162,7 +162,7 @@ class _Selection:
         """The files that tie a chosen picture beside them to the ground."""
         stems = {(path.parent, stem) for path in self.chosen for stem in (path.stem, path.name)}
         found = []
-        for folder in dict.fromkeys(path.parent for path in self.chosen):
+        for folder in dict.fromkeys(path.parent for path in sorted(self.chosen)):
             with suppress(OSError):
                 for path in sorted(folder.iterdir()):
                     suffix = next((end for end in GEOREFERENCE_SUFFIXES if path.name.lower().endswith(end)), None)
