@@ -19,6 +19,7 @@ from nstpipe.media.frame import Frame, PictureMetadata, Pixels, in_eight_bits, i
 from nstpipe.media.pictures import tiff_pixels
 from nstpipe.media.pictures.deep import deep_png, is_deep
 from nstpipe.media.pictures.formats import PictureFormat, format_named, format_of
+from nstpipe.media.pictures.images import is_wide, wide_levels, without_alpha
 from nstpipe.media.pictures.metadata import (
     IPTC_RESOURCE,
     turned_behind_pixels,
@@ -120,7 +121,9 @@ def _read(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
     turn = TURNS.get(_orientation(image))
     upright: Image.Image = image if turn is None else image.transpose(turn.of_image)
     alpha = np.asarray(upright.convert("RGBA").getchannel("A")) if upright.has_transparency_data else None
-    pixels, icc = in_srgb(_without_alpha(upright), image.info.get("icc_profile") or None)
+    if is_wide(upright):
+        upright = Image.fromarray(in_eight_bits(wide_levels(upright)))
+    pixels, icc = in_srgb(without_alpha(upright), image.info.get("icc_profile") or None)
     return np.asarray(pixels), _metadata(path, image, icc, alpha, orientation)
 
 
@@ -274,17 +277,6 @@ def _texts(image: Image.Image) -> dict[str, str]:
     return {
         name: text for name, text in texts.items() if name != "XML:com.adobe.xmp" and not name.startswith("Raw profile type")
     }
-
-
-def _without_alpha(image: Image.Image) -> Image.Image:
-    """The picture in a mode that color profiles describe: gray, RGB or CMYK."""
-    if image.mode.startswith("I;16") or image.mode == "I":
-        # Pillow would clip 16 bits at 255 instead of scaling them.
-        levels = (np.asarray(image).astype(np.float32) / 257).round().clip(0, 255)
-        return Image.fromarray(levels.astype(np.uint8))
-    if image.mode in ("L", "CMYK"):
-        return image
-    return image.convert("L" if image.mode in ("LA", "1") else "RGB")
 
 
 def _unreadable(path: Path, error: BaseException) -> ItemError:
