@@ -21,6 +21,7 @@ from nstpipe.cli import exit_code
 from nstpipe.config import load_pipeline
 from nstpipe.journal.journal import Journal
 from nstpipe.report.data import gather
+from nstpipe.system.stop import STOP_SIGNALS
 from tests.made_once import make_with_ffmpeg
 from tests.making import make_picture, make_video, write_pipeline
 
@@ -322,7 +323,7 @@ def test_version_and_help(command: Command) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(number, 130 if number is signal.SIGINT else 143) for number in STOP_SIGNALS])
 def test_signals_end_a_run_without_losing_finished_frames(tmp_path: Path, number: signal.Signals, code: int) -> None:
     make_video(tmp_path / "in.mp4", frames=25)
     job = {"name": "film", "input": "in.mp4", "output": "out/film.mp4", "optimizer": {"first": 5, "next": 5}}

@@ -1,4 +1,4 @@
-"""From a job's input to the sources it names and the outputs they will have."""
+"""Finds the files that a job's input names, and the paths of their outputs."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class InputFile:
     """One file to be stylized.
 
     Attributes:
-        path: the file; for numbered pictures the pattern of their names.
-        output: where its result goes.
-        is_video: or another moving picture; else a picture.
-        problem: why it cannot be read; empty if nothing is known to be wrong.
+        path: The file, or the pattern of numbered pictures.
+        output: The path of its result.
+        is_video: Whether it moves: a video, an animation or numbered pictures.
+        problem: Why it cannot be read; empty if no problem is known.
     """
 
     path: Path
@@ -39,10 +39,10 @@ class InputFile:
 
 
 def find_inputs(job: Job) -> tuple[InputFile, ...]:
-    """The files that a job's input names, in natural order.
+    """Return the files that a job's input names, in natural order.
 
     Raises:
-        ItemError: there are none, or they do not fit the job's output.
+        ItemError: There are none, or they do not fit the job's output.
     """
     if job.input.is_dir():
         files = _of_folder(job)
@@ -63,8 +63,8 @@ class IgnoredSetting:
     """A setting that has no effect, or files among the inputs that are not painted.
 
     Attributes:
-        job: the name of its job.
-        message: what is ignored and why.
+        job: The name of its job.
+        message: What is ignored, and why.
     """
 
     job: str
@@ -75,7 +75,7 @@ class IgnoredSetting:
 
 
 def ignored_settings(jobs: Iterable[Job]) -> tuple[IgnoredSetting, ...]:
-    """Find what `input`, `include` and `exclude` name without effect, and what they pass over, in each of several jobs."""
+    """Find what `input`, `include` and `exclude` name without effect, and which files they pass over, in each job."""
     return tuple(IgnoredSetting(job.name, message) for job in jobs for message in _ignored_by(job))
 
 
@@ -220,7 +220,7 @@ def _of_folder(job: Job) -> tuple[InputFile, ...]:
 
 
 def _mirrored(path: Path, job: Job, root: Path) -> InputFile:
-    """A file of a tree, and its place in the output's tree."""
+    """Return a file of a folder tree, with its path in the output's tree."""
     output, is_video = job.output / path.relative_to(root), holds_video(path)
     suffixes = (*VIDEO_CODECS_BY_SUFFIX, *ANIMATION_SUFFIXES)
     if is_video and output.suffix.lower() not in suffixes:
@@ -320,7 +320,7 @@ def _among_matches(job: Job) -> _Selection:
 
 
 def _by_glob(job: Job) -> tuple[InputFile, ...]:
-    """Files of a glob, or the pictures of its folders."""
+    """Return the files of a glob, or the pictures in its folders. The output mirrors the tree below the first wildcard."""
     root = _root_of(job.input)
     parts, fixed = job.input.parts, len(root.parts)
     of_folders = not any(map(_has_known_suffix, _matching(job.input)))
@@ -362,13 +362,13 @@ def _pictures_below(folder: Path) -> Iterator[Path]:
 
 
 def _is_among(path: Path, root: Path, patterns: Sequence[str]) -> bool:
-    """Whether a file, or a folder above it, matches one of several globs that begin at a folder."""
+    """Return whether a file, or a folder above it, matches one of several globs below a root folder."""
     parts = path.relative_to(root).parts
     return any(matches_parts(parts[:depth], Path(one).parts) for one in patterns for depth in range(1, len(parts) + 1))
 
 
 def matches_parts(parts: Sequence[str], patterns: Sequence[str]) -> bool:
-    """Whether a relative path matches a glob; `**` stands for any number of folders."""
+    """Return whether a relative path matches a glob. `**` matches any number of folders."""
     if not patterns:
         return not parts
     if patterns[0] == "**":

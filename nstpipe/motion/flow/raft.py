@@ -14,6 +14,7 @@ from torch import Tensor
 from nstpipe.errors import MachineError
 from nstpipe.media.frame import Pixels, resized
 from nstpipe.motion.flow.method import Floats, FlowMethod
+from nstpipe.motion.flow.methods import ALLOWED_FLOWS
 from nstpipe.system.devices import choose_device
 from nstpipe.system.files import suggest_path
 
@@ -103,8 +104,7 @@ def _loaded(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        allowed = "allowed are dis, farneback, raft, and the path of a RAFT state dict"
-        raise MachineError(f"flow: {path} does not exist; {allowed}.", suggest_path(path)) from error
+        raise MachineError(f"flow: {path} does not exist; should be {ALLOWED_FLOWS}.", suggest_path(path)) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise MachineError(
