@@ -39,6 +39,7 @@ class PictureMetadata:
         iptc: The IPTC-NAA records.
         comment: The comment of a JPEG or a GIF.
         texts: The texts of a PNG, by their names.
+        hdr: The kind of HDR that the file was in, such as ``PQ``; empty for a standard picture.
     """
 
     format: str
@@ -52,6 +53,7 @@ class PictureMetadata:
     iptc: bytes | None = None
     comment: bytes | None = None
     texts: Mapping[str, str] = field(default_factory=dict)
+    hdr: str = ""
 
 
 @dataclass(frozen=True, eq=False)

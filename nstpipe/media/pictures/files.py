@@ -7,6 +7,7 @@ import importlib
 import io
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 from nstpipe.errors import ItemError
 from nstpipe.media.frame import Frame, PictureMetadata, Pixels, in_eight_bits, in_sixteen_bits, resized
 from nstpipe.media.pictures import tiff_pixels
+from nstpipe.media.pictures.color_spaces import ColorSpace, adobe_rgb, png_color_space
 from nstpipe.media.pictures.deep import deep_png, is_deep
 from nstpipe.media.pictures.formats import PictureFormat, format_named, format_of
 from nstpipe.media.pictures.images import is_wide, wide_levels, without_alpha
 from nstpipe.media.pictures.metadata import (
     IPTC_RESOURCE,
+    srgb_exif,
     turned_behind_pixels,
     upright_exif,
     with_segments,
@@ -42,6 +45,7 @@ from nstpipe.media.pictures.pillow import PILLOW_ERRORS, check_pixels, megapixel
 from nstpipe.media.pictures.profiles import deep_in_srgb, in_srgb, lab_in_srgb, srgb_profile
 from nstpipe.media.pictures.raw import DEVELOP_FIRST, RAW_SUFFIXES, is_raw
 from nstpipe.media.pictures.tiff_tags import FileContent, exif_of, first_tags
+from nstpipe.media.pictures.xmp import srgb_xmp
 from nstpipe.system.files import atomic_write, suggest_path
 
 
@@ -123,20 +127,54 @@ def _read(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
     alpha = np.asarray(upright.convert("RGBA").getchannel("A")) if upright.has_transparency_data else None
     if is_wide(upright):
         upright = Image.fromarray(in_eight_bits(wide_levels(upright)))
-    pixels, icc = in_srgb(without_alpha(upright), image.info.get("icc_profile") or None)
+    icc = image.info.get("icc_profile") or None
+    space = _color_space(path, image, icc)
+    if space is not None:
+        converted = space.in_srgb(np.asarray(without_alpha(upright).convert("RGB")))
+        return converted, replace(_metadata(path, image, srgb_profile(), alpha, orientation), hdr=space.hdr)
+    pixels, icc = in_srgb(without_alpha(upright), icc)
     return np.asarray(pixels), _metadata(path, image, icc, alpha, orientation)
+
+
+def _color_space(path: Path, image: Image.Image, icc: bytes | None) -> ColorSpace | None:
+    """The meaning of a picture's values if it is told by something else than a profile; None if it is not, or is sRGB."""
+    if image.format == "PNG":
+        return png_color_space(path, has_profile=icc is not None)
+    return adobe_rgb() if icc is None and image.mode == "RGB" and _is_adobe_rgb(image) else None
+
+
+def _is_adobe_rgb(image: Image.Image) -> bool:
+    """Whether EXIF says Adobe RGB: as many cameras do by a number, or as DCF does by the interoperability ``R03``."""
+    try:
+        details = image.getexif().get_ifd(ExifTags.IFD.Exif)
+        color_space = details.get(ExifTags.Base.ColorSpace)
+        if color_space == _ADOBE_RGB_IN_EXIF:
+            return True
+        index = image.getexif().get_ifd(ExifTags.IFD.Interop).get(ExifTags.Interop.InteropIndex, "")
+        return color_space == _UNCALIBRATED and str(index).strip("\0 ") == "R03"
+    except PILLOW_ERRORS:
+        return False
+
+
+_ADOBE_RGB_IN_EXIF, _UNCALIBRATED = 2, 65535
+"""Values of EXIF's color space."""
 
 
 def _read_deep(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
     orientation = stored_orientation(image)
     icc = image.info.get("icc_profile") or None
+    hdr = ""
     if image.format == "TIFF":
         pixels, alpha, icc = _tiff_in_srgb(path, icc)
     else:
         pixels, alpha = deep_png(path)
-        pixels, icc = deep_in_srgb(pixels, icc)
+        space = _color_space(path, image, icc)
+        if space is None:
+            pixels, icc = deep_in_srgb(pixels, icc)
+        else:
+            pixels, icc, hdr = np.asarray(space.in_srgb(pixels), np.uint16), srgb_profile(), space.hdr
     pixels, alpha = _turned(pixels, alpha, orientation)
-    return pixels, _metadata(path, image, icc, alpha, orientation)
+    return pixels, replace(_metadata(path, image, icc, alpha, orientation), hdr=hdr)
 
 
 def _tiff_in_srgb(path: Path, icc: bytes | None) -> tuple[NDArray[np.uint16], NDArray[np.uint16] | None, bytes | None]:
@@ -214,6 +252,8 @@ def _metadata(
     iptc = _iptc(image)
     exif, xmp, comment = image.info.get("exif") or _exif_elsewhere(image), image.info.get("xmp"), image.info.get("comment")
     file_format = image.format or "PNG"
+    if icc == srgb_profile():  # the pixels are sRGB now, whatever they were
+        exif, xmp = exif and srgb_exif(exif), xmp and srgb_xmp(xmp)
     return PictureMetadata(
         format=file_format,
         orientation=orientation,
@@ -412,6 +452,8 @@ class PictureSink:
                 next_step = "Run again with `metadata: strip`."
                 raise ItemError(f"{path}: written as {width}x{height}, read back as {found[0]}x{found[1]}.", next_step)
             self._place(partial)
+        if metadata.hdr:
+            self._notice(f"{path.name}: the original is in {metadata.hdr}; the result has the range of a standard picture")
         if kept.untrue:
             self._notice(f"{path.name}: dropped, since true of the original only: {', '.join(kept.untrue)}")
         if kept.dropped:

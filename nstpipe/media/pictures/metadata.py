@@ -13,7 +13,7 @@ from nstpipe.media.pictures.geo import move_ground
 from nstpipe.media.pictures.orientation import ORIENTATION_TAG, UPRIGHT
 from nstpipe.media.pictures.pixel_map import PixelMap
 from nstpipe.media.pictures.pixel_rules import EXIF, FIRST, INTEROPERABILITY, TAG_RULES, UNTRUE_TAGS, TagRule
-from nstpipe.media.pictures.tiff import Directory, first_directory
+from nstpipe.media.pictures.tiff import ASCII, Directory, first_directory
 
 _EXIF_HEADER = b"Exif\x00\x00"
 
@@ -38,6 +38,30 @@ def upright_exif(exif: bytes) -> bytes:
         first = _first_of(block, whole=False)
         if first is not None and ORIENTATION_TAG in first.entries:
             first.put(block, ORIENTATION_TAG, UPRIGHT)
+    except struct.error:
+        return exif
+    return bytes(block)
+
+
+_COLOR_SPACE, _INTEROPERABILITY_INDEX = 0xA001, 0x0001
+_SRGB = 1
+"""The value of EXIF's color space for sRGB."""
+
+
+def srgb_exif(exif: bytes) -> bytes:
+    """The EXIF block of a picture whose pixels were converted to sRGB, with its color space and DCF's index true of that."""
+    block = bytearray(exif)
+    try:
+        first = _first_of(block)
+        if first is None or EXIF not in first.entries:
+            return exif
+        details = first.at(block, first.value(block, EXIF))
+        if _COLOR_SPACE in details.entries:
+            details.put(block, _COLOR_SPACE, _SRGB)
+        if INTEROPERABILITY in details.entries:
+            inside = details.at(block, details.value(block, INTEROPERABILITY))
+            if inside.entries and _INTEROPERABILITY_INDEX in inside.entries:
+                inside.put_content(block, _INTEROPERABILITY_INDEX, b"R98\x00", ASCII)
     except struct.error:
         return exif
     return bytes(block)

@@ -64,6 +64,15 @@ def adapted_xmp(xmp: bytes, pixel_map: PixelMap) -> bytes:
     return xmp
 
 
+def srgb_xmp(xmp: bytes) -> bytes:
+    """The XMP packet of a picture whose pixels were converted to sRGB, with its color space true of that."""
+    spans = [(span, b"1") for span in _properties(xmp, (0, len(xmp)), "exif", "ColorSpace")]
+    spans += [(span, b"sRGB") for span in _properties(xmp, (0, len(xmp)), "photoshop", "ICCProfile")]
+    for (begin, end), value in sorted(spans, reverse=True):
+        xmp = xmp[:begin] + value + xmp[end:]
+    return xmp
+
+
 def adapted_texts(texts: Mapping[str, str], pixel_map: PixelMap) -> dict[str, str]:
     """The texts of a PNG with those that count in pixels true of the new picture."""
     adapted = dict(texts)
