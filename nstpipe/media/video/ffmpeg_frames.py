@@ -15,7 +15,7 @@ from nstpipe.media.frame import Frame
 from nstpipe.media.video.containers import CONTAINERS
 from nstpipe.media.video.decode_check import ONE_THREAD
 from nstpipe.media.video.ffmpeg import LOCAL_ONLY, Process, filters, local
-from nstpipe.media.video.info import VideoInfo
+from nstpipe.media.video.info import QUARTER_TURN, VideoInfo
 
 _INDEXED_DEMUXERS = {container.demuxer for container in CONTAINERS.values() if container.has_index}
 """ffmpeg's names of containers with an index. Others are decoded from their beginning."""
@@ -39,7 +39,8 @@ def ffmpeg_frames(info: VideoInfo, first_frame_index: int, end_frame_index: int)
     """
     skip, seek = _seek(info, first_frame_index)
     # If the file is damaged, several threads may give other frames each time.
-    stream = graphs.input(local(info.path), **LOCAL_ONLY, **seek, **(ONE_THREAD if info.loss else {}))
+    options = {**seek, **(ONE_THREAD if info.loss else {}), **({"noautorotate": None} if info.rotation % QUARTER_TURN else {})}
+    stream = graphs.input(local(info.path), **LOCAL_ONLY, **options)
     kind: np.dtype[Any]
     pixel_format, kind = ("rgb48le", np.dtype(np.uint16)) if info.is_deep else ("rgb24", np.dtype(np.uint8))
     video = _in_rgb(stream["V:0"], info).filter("format", pixel_format)
@@ -110,7 +111,7 @@ def _comes_first(info: VideoInfo, frame_index: int, seek: dict[str, object]) -> 
 
 def _in_rgb(video: Any, info: VideoInfo) -> Any:
     """The filters from a decoded stream to full-range R'G'B' at its size with square pixels."""
-    # ffmpeg itself turns the picture upright before these filters.
+    # ffmpeg itself turns the picture upright before these filters, by quarter turns.
     if info.interlaced:
         # One picture per frame, at its own time. Frames that are not interlaced stay as they are.
         video = video.filter("bwdif", mode="send_frame", deint="interlaced")
