@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import ExifTags, Image
 
 from nstpipe.media.frame import Pixels
+from nstpipe.media.pictures.pillow import PILLOW_ERRORS
 from nstpipe.media.pictures.profiles import encoded_srgb
 
 Floats = NDArray[np.float64]
@@ -149,6 +151,36 @@ def _adaptation(white: tuple[float, ...]) -> Floats:
     before, after = (_BRADFORD @ np.array([x / y, 1, (1 - x - y) / y]) for x, y in (white, _D65))
     matrix: Floats = np.linalg.inv(_BRADFORD) @ np.diag(after / before) @ _BRADFORD
     return matrix
+
+
+def told_color_space(image: Image.Image, icc: bytes | None, path: Path) -> ColorSpace | None:
+    """The meaning of a picture's values if it is told by something else than a profile; None if it is not, or is sRGB.
+
+    Args:
+        image: The picture as Pillow has opened it.
+        icc: Its color profile.
+        path: Its file.
+    """
+    if image.format == "PNG":
+        return png_color_space(path, has_profile=icc is not None) if path.is_file() else None
+    return adobe_rgb() if icc is None and image.mode == "RGB" and _is_adobe_rgb(image) else None
+
+
+_ADOBE_RGB_IN_EXIF, _UNCALIBRATED = 2, 65535
+"""Values of EXIF's color space."""
+
+
+def _is_adobe_rgb(image: Image.Image) -> bool:
+    """Whether EXIF says Adobe RGB: as many cameras do by a number, or as DCF does by the interoperability ``R03``."""
+    try:
+        exif = image.getexif()
+        color_space = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.ColorSpace)
+        if color_space == _ADOBE_RGB_IN_EXIF:
+            return True
+        index = exif.get_ifd(ExifTags.IFD.Interop).get(ExifTags.Interop.InteropIndex, "")
+        return bool(color_space == _UNCALIBRATED and str(index).strip("\0 ") == "R03")
+    except PILLOW_ERRORS:
+        return False
 
 
 def adobe_rgb() -> ColorSpace:

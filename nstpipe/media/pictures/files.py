@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 from nstpipe.errors import ItemError
 from nstpipe.media.frame import Frame, PictureMetadata, Pixels, in_eight_bits, in_sixteen_bits, resized
 from nstpipe.media.pictures import tiff_pixels
-from nstpipe.media.pictures.color_spaces import ColorSpace, adobe_rgb, png_color_space
+from nstpipe.media.pictures.color_spaces import told_color_space
 from nstpipe.media.pictures.deep import deep_png, is_deep
 from nstpipe.media.pictures.formats import PictureFormat, format_named, format_of
 from nstpipe.media.pictures.images import is_wide, wide_levels, without_alpha
@@ -128,7 +128,7 @@ def _read(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
     if is_wide(upright):
         upright = Image.fromarray(in_eight_bits(wide_levels(upright)))
     icc = image.info.get("icc_profile") or None
-    space = _color_space(path, image, icc)
+    space = told_color_space(image, icc, path)
     if space is not None:
         converted = space.in_srgb(np.asarray(without_alpha(upright).convert("RGB")))
         return converted, replace(_metadata(path, image, srgb_profile(), alpha, orientation), hdr=space.hdr)
@@ -136,39 +136,18 @@ def _read(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
     return np.asarray(pixels), _metadata(path, image, icc, alpha, orientation)
 
 
-def _color_space(path: Path, image: Image.Image, icc: bytes | None) -> ColorSpace | None:
-    """The meaning of a picture's values if it is told by something else than a profile; None if it is not, or is sRGB."""
-    if image.format == "PNG":
-        return png_color_space(path, has_profile=icc is not None)
-    return adobe_rgb() if icc is None and image.mode == "RGB" and _is_adobe_rgb(image) else None
-
-
-def _is_adobe_rgb(image: Image.Image) -> bool:
-    """Whether EXIF says Adobe RGB: as many cameras do by a number, or as DCF does by the interoperability ``R03``."""
-    try:
-        details = image.getexif().get_ifd(ExifTags.IFD.Exif)
-        color_space = details.get(ExifTags.Base.ColorSpace)
-        if color_space == _ADOBE_RGB_IN_EXIF:
-            return True
-        index = image.getexif().get_ifd(ExifTags.IFD.Interop).get(ExifTags.Interop.InteropIndex, "")
-        return color_space == _UNCALIBRATED and str(index).strip("\0 ") == "R03"
-    except PILLOW_ERRORS:
-        return False
-
-
-_ADOBE_RGB_IN_EXIF, _UNCALIBRATED = 2, 65535
-"""Values of EXIF's color space."""
-
-
 def _read_deep(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
     orientation = stored_orientation(image)
     icc = image.info.get("icc_profile") or None
     hdr = ""
     if image.format == "TIFF":
+        space = told_color_space(image, icc, path)
         pixels, alpha, icc = _tiff_in_srgb(path, icc)
+        if space is not None:
+            pixels, icc = np.asarray(space.in_srgb(pixels), np.uint16), srgb_profile()
     else:
         pixels, alpha = deep_png(path)
-        space = _color_space(path, image, icc)
+        space = told_color_space(image, icc, path)
         if space is None:
             pixels, icc = deep_in_srgb(pixels, icc)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from nstpipe.media.frame import Pixels
+from nstpipe.media.pictures.color_spaces import told_color_space
 from nstpipe.media.pictures.profiles import deep_in_srgb, in_srgb
 
 _DEEP_LEVELS = 65535
@@ -29,6 +31,7 @@ def pixels_of_image(image: Image.Image) -> tuple[Pixels, NDArray[np.uint8] | Non
     Returns:
         height x width x 3, RGB; and height x width, 0 to 255, or None if nothing is transparent.
     """
+    space = told_color_space(image, image.info.get("icc_profile"), Path(getattr(image, "filename", "")))
     image.load()
     upright = ImageOps.exif_transpose(image)
     icc = image.info.get("icc_profile") or None
@@ -36,8 +39,10 @@ def pixels_of_image(image: Image.Image) -> tuple[Pixels, NDArray[np.uint8] | Non
         upright = upright.convert(_STRAIGHT[upright.mode])
     alpha = np.asarray(upright.convert("RGBA").getchannel("A")) if upright.has_transparency_data else None
     if is_wide(upright):
-        levels = wide_levels(upright)
-        return deep_in_srgb(np.repeat(levels[..., None], 3, axis=2), icc)[0], alpha
+        levels = np.repeat(wide_levels(upright)[..., None], 3, axis=2)
+        return space.in_srgb(levels) if space is not None else deep_in_srgb(levels, icc)[0], alpha
+    if space is not None:
+        return space.in_srgb(np.asarray(without_alpha(upright).convert("RGB"))), alpha
     return np.asarray(in_srgb(without_alpha(upright), icc)[0]), alpha
 
 

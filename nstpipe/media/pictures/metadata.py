@@ -93,6 +93,11 @@ MakeThumbnail = Callable[[bytes], bytes | None]
 """Makes a new thumbnail out of an embedded one (JPEG), which is no larger; None if that is impossible."""
 
 
+_GDAL_METADATA = 42112
+_OF_VALUES = re.compile(rb"\s*<Item\s[^>]*(?:name=\"STATISTICS_|role=\"(?:scale|offset)\")[^>]*>[^<]*</Item>")
+"""Items that describe the values of the pixels, which are painted over."""
+
+
 def adapted_exif(exif: bytes, pixel_map: PixelMap, thumbnail: MakeThumbnail) -> tuple[bytes, tuple[str, ...]]:
     """The EXIF block with all that counts in pixels true of the new picture, its thumbnail too, and every other byte as it was.
 
@@ -114,6 +119,12 @@ def adapted_exif(exif: bytes, pixel_map: PixelMap, thumbnail: MakeThumbnail) -> 
             _renew_thumbnail(block, first, second, thumbnail)
 
     def remove_untrue(block: bytearray, first: Directory) -> None:
+        if _GDAL_METADATA in first.entries:
+            text = first.content(block, _GDAL_METADATA)
+            true = _OF_VALUES.sub(b"", text)
+            if true != text:
+                first.put_content(block, _GDAL_METADATA, true, ASCII)
+                removed.append("statistics in GDAL_METADATA")
         for tag, name in UNTRUE_TAGS.items():
             if tag in first.entries:
                 first = first.without(block, tag)
