@@ -44,7 +44,7 @@ from nstpipe.media.pictures.output_metadata import (
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, check_pixels, megapixel_limit, opened, pillow_settings
 from nstpipe.media.pictures.profiles import deep_in_srgb, in_srgb, lab_in_srgb, srgb_profile
 from nstpipe.media.pictures.raw import DEVELOP_FIRST, RAW_SUFFIXES, is_raw
-from nstpipe.media.pictures.tiff_tags import FileContent, exif_of, first_tags
+from nstpipe.media.pictures.tiff_tags import FileContent, TagDirectory, exif_of, first_tags
 from nstpipe.media.pictures.xmp import srgb_xmp
 from nstpipe.system.files import atomic_write, suggest_path
 
@@ -194,14 +194,42 @@ def _read_tiff(path: Path) -> tuple[Pixels, PictureMetadata] | None:
             tags = first_tags(FileContent(file))
             assert tags is not None
             orientation = tags.value(ORIENTATION_TAG, UPRIGHT)
-            exif = exif_of(tags, (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo), TIFF_LAYOUT_TAGS)
+            exif, resolution = _exif_of_tags(tags), _resolution_of_tags(tags)
             icc, xmp, iptc = (tags.raw(tag) or None for tag in (ICC_TAG, XMP_TAG, IPTC_TAG))
         deep, alpha, icc = _tiff_in_srgb(path, icc)
     except PILLOW_ERRORS:
         return None
     deep, alpha = _turned(deep, alpha, orientation)
     pixels = deep if is_deep(path) else in_eight_bits(deep)
-    return pixels, PictureMetadata("TIFF", orientation=orientation, exif=exif, icc=icc, xmp=xmp, iptc=iptc, alpha=alpha)
+    return pixels, PictureMetadata(
+        "TIFF",
+        orientation=orientation,
+        exif=exif,
+        icc=icc,
+        xmp=xmp,
+        dots_per_inch=resolution,
+        iptc=iptc,
+        alpha=alpha,
+    )
+
+
+def _exif_of_tags(tags: TagDirectory) -> bytes | None:
+    """The tags of a TIFF as an EXIF block, without those that describe the pixels."""
+    if TIFF_LAYOUT_TAGS.issuperset(tags.entries):
+        return None
+    try:
+        return exif_of(tags, (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.Interop), TIFF_LAYOUT_TAGS)
+    except (struct.error, RecursionError):
+        return None
+
+
+def _resolution_of_tags(tags: TagDirectory) -> tuple[float, float] | None:
+    """The horizontal and vertical resolution in dots per inch; None if there is none."""
+    across, down = tags.values(TiffImagePlugin.X_RESOLUTION), tags.values(TiffImagePlugin.Y_RESOLUTION)
+    dots = {2: 1.0, 3: 2.54}.get(tags.value(TiffImagePlugin.RESOLUTION_UNIT, 2))
+    if dots is None or len(across) != 2 or len(down) != 2 or 0 in (across[1], down[1]):
+        return None
+    return across[0] / across[1] * dots, down[0] / down[1] * dots
 
 
 def _tiff_size(path: Path) -> tuple[int, int] | None:
@@ -229,7 +257,8 @@ def _metadata(
     path: Path, image: Image.Image, icc: bytes | None, alpha: NDArray[Any] | None, orientation: int
 ) -> PictureMetadata:
     iptc = _iptc(image)
-    exif, xmp, comment = image.info.get("exif") or _exif_elsewhere(image), image.info.get("xmp"), image.info.get("comment")
+    exif = image.info.get("exif") or _exif_elsewhere(path, image)
+    xmp, comment = image.info.get("xmp"), image.info.get("comment")
     file_format = image.format or "PNG"
     if icc == srgb_profile():  # the pixels are sRGB now, whatever they were
         exif, xmp = exif and srgb_exif(exif), xmp and srgb_xmp(xmp)
@@ -265,10 +294,15 @@ def _orientation(image: Image.Image, *, from_head: bool = False) -> int:
     return stored_orientation(image, from_head=from_head)
 
 
-def _exif_elsewhere(image: Image.Image) -> bytes | None:
+def _exif_elsewhere(path: Path, image: Image.Image) -> bytes | None:
     """The EXIF block of a TIFF, which has it among the tags of its pixels, or of an old PNG, which has it in a text."""
     if image.format != "TIFF" and "Raw profile type exif" not in image.info:
         return None
+    if image.format == "TIFF":
+        with path.open("rb") as file:
+            tags = first_tags(FileContent(file))
+            if tags is not None and tags.is_big:  # of which Pillow makes no EXIF block
+                return _exif_of_tags(tags)
     exif = image.getexif()
     for tag in TIFF_LAYOUT_TAGS.intersection(exif):
         del exif[tag]
