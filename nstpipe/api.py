@@ -22,8 +22,6 @@ from nstpipe.errors import BusyError, InputError, UsageError
 from nstpipe.events import Emit, Event, Noticed
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import RunLog
-from nstpipe.listeners.listener import finishing
-from nstpipe.listeners.listeners import Listeners, check_packages
 from nstpipe.media.pictures.pillow import limit_megapixels
 from nstpipe.planning.estimate import Estimate, Trial, estimate
 from nstpipe.planning.leftovers import Cleaning, Leftover, clean_work_folder
@@ -85,8 +83,9 @@ def run(
         OutputError: an output or the work folder cannot be written; a DiskFullError if there is not enough room.
         UsageError: there is no job of that name.
     """
+    from nstpipe.listeners.listener import finishing
+    from nstpipe.listeners.listeners import Listeners
     from nstpipe.running.executors import executor_for
-    from nstpipe.running.run import Run
 
     settings = _loaded(pipeline, jobs, overrides, workers, device)
     stop = stop or Stop()
@@ -96,6 +95,8 @@ def run(
         for requirement in requirements_of(settings):
             requirement()
         _take_lock(stack, settings, wait, stop, listeners)
+        from nstpipe.running.run import Run  # imports torch, for which nobody waits who finds another run at work
+
         journal = stack.enter_context(closing(Journal(settings.work, pipeline=settings.file)))
         log = stack.enter_context(finishing(RunLog(settings.work, name)))
         executor = executor_for(settings, isolated=isolated)
@@ -128,6 +129,8 @@ def validate(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = (), 
         overrides: ``key.path=value``, as for ``--set``.
         on_event: called with each event that says how far the check is.
     """
+    from nstpipe.listeners.listeners import check_packages
+
     if isinstance(pipeline, Pipeline):
         loaded = Loaded(_loaded(pipeline, (), overrides, None, None), ())
     else:

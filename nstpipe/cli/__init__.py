@@ -27,6 +27,8 @@ from nstpipe.cli.options import (
     Overrides,
     Overwrite,
     console_for,
+    is_unwritable,
+    open_closed_streams,
     print_json,
     with_overwrite,
     write_or_discard,
@@ -43,6 +45,7 @@ from nstpipe.errors import (
     EXIT_TERMINATED,
     MachineError,
     NstpipeError,
+    OutputError,
     UsageError,
 )
 from nstpipe.motion.flow.methods import ALLOWED_FLOWS
@@ -334,6 +337,7 @@ def _usage_error_types() -> tuple[type[Exception], ...]:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code."""
+    open_closed_streams()
     sys.exit(exit_code(arguments))
 
 
@@ -387,7 +391,10 @@ def exit_code(arguments: Sequence[str] | None) -> int:
         return EXIT_INTERRUPTED if interrupted else EXIT_TERMINATED
     except (BrokenPipeError, SystemExit):
         return EXIT_DONE  # the reader of our output, `head` say, has seen enough; rich and typer then end the process
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and is_unwritable(sys.stdout):
+            say(f"nstpipe: standard output cannot be written: {error.strerror}.\n  Free some space there, or write elsewhere.")
+            return OutputError.exit_code
         say(traceback.format_exc())
         say(f"nstpipe {__version__}: this is a bug. Please report it with the text above.")
         return EXIT_BUG

@@ -382,7 +382,8 @@ def proof_sheet(preview: Preview, axes: Sequence[Axis], emit: Emit, *, with_orig
         [cell.after for cell in painted[first : first + len(columns)]] for first in range(0, len(painted), len(columns))
     ]
     first = painted[0]
-    title = f"{first.job}, frame {first.frame_index + 1} ({first.path.name}), {first.iterations} iterations"
+    title = f"{first.job}, frame {first.frame_index + 1} ({first.path.name})"
+    title += f", {first.iterations} iterations" if first.iterations else ""
     return ProofSheet(_sheet(pictures, columns, rows, title, first.before if with_original else None), first)
 
 

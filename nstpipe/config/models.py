@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from nstpipe.config.engines import DEFAULT_ENGINE, ENGINE_TRAITS
 from nstpipe.media.video.containers import CODECS, VIDEO_CODECS_BY_SUFFIX
 from nstpipe.motion.flow.methods import ALLOWED_FLOWS, FLOW_METHODS
 from nstpipe.system.devices import DEVICE_PATTERN
@@ -106,6 +107,13 @@ def _one_of(*allowed: str) -> Any:
         return value
 
     return AfterValidator(check)
+
+
+def _engine_name(value: str) -> str:
+    # The table is read at each check: an engine may be added to it later.
+    if value not in ENGINE_TRAITS:
+        raise PydanticCustomError("one_of", "should be one of {allowed}", {"allowed": list(ENGINE_TRAITS)})
+    return value
 
 
 LayerName = Annotated[str, _one_of(*LAYER_NAMES), WithJsonSchema({"type": "string", "enum": list(LAYER_NAMES)})]
@@ -268,11 +276,14 @@ class Encode(_Model):
         default=None, description="Encoder, by its ffmpeg name. Default: libx264, or libsvtav1 for .webm."
     )
     crf: Annotated[int, Field(ge=0, le=63)] | None = Field(
-        default=None, description="Constant rate factor: lower is better and larger. Default: 18, or 25 for libsvtav1."
+        default=None,
+        description="Constant rate factor: lower is better and larger. Default: 18, 25 for libsvtav1, 24 for libvpx-vp9.",
     )
     preset: str | None = Field(default=None, pattern=r"^[a-z0-9]+$", description="Preset of the encoder.")
     pix_fmt: str | None = Field(
-        default=None, pattern=r"^[a-z0-9]+$", description="Pixel format. Default: yuv420p, or yuv422p10le for prores."
+        default=None,
+        pattern=r"^[a-z0-9]+$",
+        description="Pixel format. Default: that of the codec, with 10 bits or alpha if the input has them.",
     )
 
     def codec_for(self, suffix: str) -> str:
@@ -287,6 +298,9 @@ class Job(_Model):
     input: FilePath = Field(description="A video, a folder of pictures, or a glob of either.")
     output: FilePath = Field(description="A video for one video, a folder for a folder or a glob.")
     style: Style = Field(description="A painting's path, or the settings in full.")
+    engine: Annotated[str, AfterValidator(_engine_name), WithJsonSchema({"type": "string", "enum": list(ENGINE_TRAITS)})] = (
+        Field(default=DEFAULT_ENGINE, description="What paints the frames. optimizer minimizes a loss for each frame.")
+    )
     size: Annotated[int, Field(ge=SMALLEST_SIZE, le=LARGEST_SIZE)] | Literal["native"] = Field(
         default=512, description="Longest side in pixels. `native` keeps the size of the input."
     )
@@ -319,7 +333,8 @@ class Job(_Model):
     )
     panorama: Literal["auto", "wrapped", "flat"] = Field(
         default="auto",
-        description="Whether the left and right edges belong together. auto checks the picture's XMP for a full 360°.",
+        description="Whether the left and right edges belong together. auto checks for a full 360°, in a picture's XMP and in "
+        "how a video says it is shown.",
     )
     scales: Annotated[int, Field(ge=1, le=8)] | Literal["auto"] = Field(
         default="auto",
@@ -348,6 +363,11 @@ class Job(_Model):
     metadata: Literal["keep", "strip"] = Field(
         default="keep", description="keep writes EXIF, GPS, ICC, XMP and the tags of a video; strip writes none."
     )
+
+    @property
+    def iterates(self) -> bool:
+        """Whether the engine paints a frame in iterations, as `optimizer` limits them, rather than in one pass."""
+        return ENGINE_TRAITS[self.engine].iterates
 
 
 def _web_address(value: SecretStr) -> SecretStr:

@@ -16,6 +16,9 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 Values have two bytes if the file has more than 8 bits per value, and one byte if not."""
 
+Alpha = NDArray[np.uint8] | NDArray[np.uint16]
+"""height x width: how opaque each pixel is, from 0 to 255 or 65535."""
+
 SIXTEEN_BIT_STEP = 257
 """The 16-bit value of one level of 8 bits, so that 255 becomes 65535."""
 
@@ -39,7 +42,6 @@ class PictureMetadata:
         iptc: The IPTC-NAA records.
         comment: The comment of a JPEG or a GIF.
         texts: The texts of a PNG, by their names.
-        hdr: The kind of HDR that the file was in, such as ``PQ``; empty for a standard picture.
     """
 
     format: str
@@ -53,7 +55,6 @@ class PictureMetadata:
     iptc: bytes | None = None
     comment: bytes | None = None
     texts: Mapping[str, str] = field(default_factory=dict)
-    hdr: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,12 +66,14 @@ class Frame:
         frame_index: The number of the frame in the source, from 0.
         time: When it is shown, in seconds, exact; None for a picture of a folder.
         metadata: The metadata of a picture of a folder; None for a frame of a video.
+        alpha: height x width, of the type of the pixels: how opaque a transparent video is; None for an opaque one.
     """
 
     pixels: Pixels
     frame_index: int
     time: Fraction | None = None
     metadata: PictureMetadata | None = None
+    alpha: Alpha | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.dtype not in (np.uint8, np.uint16):

@@ -18,6 +18,8 @@ from nstpipe.media.detect import holds_raw, holds_video, is_hidden, is_moving, n
 from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
 from nstpipe.media.pictures.raw import RAW_SUFFIXES
 from nstpipe.media.video.containers import ANIMATION_SUFFIXES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES
+from nstpipe.planning.linked_folders import linked_folders
+from nstpipe.planning.notices import JobNotice
 from nstpipe.system.files import is_numbered, suggest_path
 
 
@@ -58,25 +60,9 @@ def find_inputs(job: Job) -> tuple[InputFile, ...]:
     return files
 
 
-@dataclass(frozen=True)
-class IgnoredSetting:
-    """A setting that has no effect, or files among the inputs that are not painted.
-
-    Attributes:
-        job: The name of its job.
-        message: What is ignored, and why.
-    """
-
-    job: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.job}: {self.message}"
-
-
-def ignored_settings(jobs: Iterable[Job]) -> tuple[IgnoredSetting, ...]:
-    """Find what `input`, `include` and `exclude` name without effect, and which files they pass over, in each job."""
-    return tuple(IgnoredSetting(job.name, message) for job in jobs for message in _ignored_by(job))
+def ignored_settings(jobs: Iterable[Job]) -> tuple[JobNotice, ...]:
+    """Find what `input`, `include` and `exclude` name without effect, and what they pass over, in each of several jobs."""
+    return tuple(JobNotice(job.name, message) for job in jobs for message in _ignored_by(job))
 
 
 def _ignored_by(job: Job) -> Iterator[str]:
@@ -94,6 +80,23 @@ def _ignored_by(job: Job) -> Iterator[str]:
                 f"{job.input} matches files and {several} {folders[0].name}; only the files are used. "
                 "If a glob matches nothing but folders, the pictures in them are used"
             )
+    yield from _unfollowed_by(job)
+
+
+def _unfollowed_by(job: Job) -> Iterator[str]:
+    """Say which links to folders are not followed within the folders that a job names."""
+
+    def known() -> Iterator[Path]:
+        with suppress(ItemError):  # which is told elsewhere
+            yield from (file.path for file in find_inputs(job))
+        if job.input.is_dir():
+            yield from (path for pattern in job.exclude for path in _matches(job.input, pattern, "exclude"))
+
+    if job.input.is_dir():
+        yield from linked_folders(job.input, known)
+    elif glob.has_magic(str(job.input)) and not any(map(_has_known_suffix, found := _matching(job.input))):
+        for folder in found:
+            yield from linked_folders(folder, known) if folder.is_dir() else ()
 
 
 def _passed_over_by(job: Job) -> Iterator[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,14 @@ from nstpipe.errors import ItemError
 from nstpipe.events import Emit, InputsProgressed, ItemFailed
 from nstpipe.journal.journal import Journal
 from nstpipe.media.frame import working_size
+from nstpipe.media.losses import Omission
 from nstpipe.media.pictures.files import check_output, picture_size, read_picture
 from nstpipe.media.pictures.masks import Mask, mask_of
+from nstpipe.media.pictures.omissions import OMISSIONS_VERSION
 from nstpipe.planning.fingerprints import fingerprint_of
 from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.inputs import InputFile
+from nstpipe.planning.notices import omissions_of
 from nstpipe.planning.outputs import Output, failed
 from nstpipe.style.layers import check_size
 from nstpipe.system.files import is_readable, state_of
@@ -130,7 +134,7 @@ def _inspect(file: InputFile, job: Job, journal: Journal, at: _At) -> InputInfo:
     if not file.is_video:
         size = picture_size(file.path)
         check_result(file, size, job)
-        return InputInfo(file, sha256, size, stamp=stamp)
+        return InputInfo(file, sha256, size, stamp=stamp, omissions=_omissions_of_picture(file, job, sha256, journal))
     from nstpipe.planning.videos import decoded, open_video, rate_of, shots_of  # pictures need no PyAV
 
     video = open_video(file.path, rate_of(job))
@@ -138,7 +142,15 @@ def _inspect(file: InputFile, job: Job, journal: Journal, at: _At) -> InputInfo:
     # A video is decoded twice, to see what there is and where it is cut.
     whole = decoded(video, sha256, journal, lambda share: at(share / 2))
     starts = shots_of(whole, sha256, journal, lambda share: at(0.5 + share / 2)) if job.shots == "auto" else (0,)
-    return InputInfo(file, sha256, (whole.width, whole.height), whole, starts, stamp)
+    omissions = omissions_of(file, job, whole)
+    return InputInfo(file, sha256, (whole.width, whole.height), whole, starts, stamp, omissions=omissions)
+
+
+def _omissions_of_picture(file: InputFile, job: Job, sha256: str, journal: Journal) -> tuple[Omission, ...]:
+    """See `omissions_of`; the journal keeps them."""
+    kind = f"omissions/{OMISSIONS_VERSION}/{file.output.suffix.lower()}/{job.metadata}"
+    found = journal.cached(kind, sha256, lambda: json.dumps([asdict(one) for one in omissions_of(file, job, None)]))
+    return tuple(Omission(**one) for one in json.loads(found))
 
 
 def check_result(file: InputFile, size_before: tuple[int, int], job: Job) -> None:

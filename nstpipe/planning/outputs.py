@@ -88,10 +88,15 @@ class Output:
         return self.reason.removesuffix(f"; {self.input.neighbor}")
 
     def max_iterations(self, clip: Clip, frames_done: int) -> int:
-        """The maximum number of iterations for the rest of a clip. Those at smaller scales count by their pixels."""
+        """The maximum number of iterations for the rest of a clip. Those at smaller scales count by their pixels.
+
+        A frame of an engine that does not iterate counts as one.
+        """
         frames_left = clip.frame_count - frames_done
         if not frames_left:
             return 0
+        if not self.job.iterates:
+            return frames_left * (1 if frames_done else self.passes_of(clip))
         if frames_done:
             return frames_left * self.job.optimizer.next
         neighbor = self.input.neighbor

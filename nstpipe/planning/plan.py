@@ -21,6 +21,7 @@ from nstpipe.planning.inspect import (
     with_masks,
 )
 from nstpipe.planning.links import linked, with_neighbor
+from nstpipe.planning.notices import notices_of
 from nstpipe.planning.outputs import Output, failed, plan_job
 from nstpipe.planning.places import Places
 from nstpipe.planning.requirements import check_flow
@@ -40,7 +41,7 @@ class Plan:
         failures: The inputs that cannot be used.
         bytes_needed: Space needed on the disk of the work folder, for frames that wait to be encoded.
         bytes_free: Free space on that disk.
-        notices: Notices about the settings.
+        notices: Settings that have no effect, and what the outputs to make will not hold of their inputs; each with its job.
         unwritable: Why the first of the outputs that cannot be written cannot; None if all can.
     """
 
@@ -85,9 +86,14 @@ class _Planner:
         pipeline = self._pipeline
         outputs = [output for job in pipeline.jobs for output in self._outputs_of(job)]
         needed = bytes_needed([output for output in outputs if not output.is_done], pipeline)
-        notices = tuple(map(str, ignored_settings(pipeline.jobs)))
+        notices = (*ignored_settings(pipeline.jobs), *notices_of(output for output in outputs if not output.is_done))
         return Plan(
-            tuple(outputs), tuple(self._failures), needed, free_bytes(pipeline.work), notices, unwritable=self._unwritable
+            tuple(outputs),
+            tuple(self._failures),
+            needed,
+            free_bytes(pipeline.work),
+            tuple(map(str, notices)),
+            unwritable=self._unwritable,
         )
 
     def _refuse(self, job: Job, path: Path, error: ItemError | OutputError) -> None:

@@ -14,6 +14,7 @@ from PIL import ExifTags, Image, PngImagePlugin
 from nstpipe.media.frame import in_eight_bits
 from nstpipe.media.pictures.color_spaces import png_color_space
 from nstpipe.media.pictures.files import PictureSink, PictureSource, read_picture
+from nstpipe.media.pictures.omissions import omissions_of_picture
 from nstpipe.media.pictures.profiles import srgb_profile
 
 GAMMA_1 = (b"gAMA", struct.pack(">I", 100_000))
@@ -75,19 +76,19 @@ def test_a_png_is_converted_from_what_its_chunks_say(tmp_path: Path, meaning: st
     color, chunks, expected = MEANINGS[meaning]
     pixels, metadata = read_picture(png(tmp_path / "a.png", color, *chunks, bits=bits))
     assert np.abs(in_eight_bits(pixels)[3, 3].astype(int) - expected).max() <= 1
-    assert metadata.hdr == (meaning[:3].rstrip(",") if meaning[:2] in ("PQ", "HL") else "")
-    is_converted = png_color_space(tmp_path / "a.png", has_profile=False) is not None
-    assert metadata.icc == (srgb_profile() if is_converted else None)
+    space = png_color_space(tmp_path / "a.png", has_profile=False)
+    assert metadata.icc == (srgb_profile() if space is not None else None)
+    assert (space.hdr if space is not None else "") == (meaning[:3].rstrip(",") if meaning[:2] in ("PQ", "HL") else "")
 
 
 def test_hdr_stays_in_order_and_is_named_once(tmp_path: Path) -> None:
     levels = [int(read_picture(png(tmp_path / "a.png", (value,) * 3, cicp(9, 16)))[0][0, 0, 0]) for value in range(0, 256, 15)]
     assert levels == sorted(levels)
     assert len(set(levels[:13])) == 13, "no two levels below 1000 nits become one"
-    said: list[str] = []
+    [omission] = omissions_of_picture(tmp_path / "a.png", tmp_path / "b.png", keep_metadata=True)
+    assert omission.detail == "the high dynamic range (PQ) is brought to that of a standard picture"
     frame = next(PictureSource(tmp_path, [tmp_path / "a.png"]).read(0, 1))
-    PictureSink([tmp_path / "b.png"], keep_metadata=True, notice=said.append).write(frame.pixels, frame)
-    assert said == ["b.png: the original is in PQ; the result has the range of a standard picture"]
+    PictureSink([tmp_path / "b.png"], keep_metadata=True).write(frame.pixels, frame)
     assert png_color_space(tmp_path / "b.png", has_profile=True) is None
 
 

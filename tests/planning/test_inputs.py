@@ -218,6 +218,28 @@ def test_links_are_followed_within_the_tree_and_named_where_they_leave_it(tmp_pa
     assert "gone.png, which does not exist" in by_folder["e.png"]
 
 
+def test_linked_folders_are_named_and_never_followed_in_a_circle(tmp_path: Path) -> None:
+    folder = files(tmp_path / "in", "a.png", "deep/b.png")
+    files(tmp_path / "elsewhere", "c.png", "further/d.png")
+    files(tmp_path / "words", "e.txt")
+    (folder / "circle").symlink_to(folder)
+    (folder / "deep" / "latest").symlink_to(folder / "deep")
+    (folder / "notes").symlink_to(tmp_path / "words")
+    (folder / "other").symlink_to(tmp_path / "elsewhere")
+    plain = job(folder, tmp_path / "out")
+    assert [file.path.name for file in find_inputs(plain)] == ["a.png", "b.png"]
+    inside, outside = ignored_settings([plain])
+    assert inside.message.startswith(f"{folder / 'circle'} (1 more like it) is a link to the folder {folder}, which is not")
+    assert outside.message == (
+        f"{folder / 'other'} is a link to the folder {tmp_path / 'elsewhere'}, which is not followed: the pictures there are "
+        f"not painted. Give that folder to a job of its own, or copy it into {folder}"
+    )
+    left_out = job(folder, tmp_path / "out", exclude=["other", "circle", "deep/latest"])
+    assert ignored_settings([left_out]) == ()
+    of_folders = job(tmp_path / "i*", tmp_path / "out")
+    assert [notice.message for notice in ignored_settings([of_folders])] == [inside.message, outside.message]
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the administrator can read all")
 def test_what_may_not_be_read_is_named(tmp_path: Path) -> None:
     folder = files(tmp_path / "in", "a.png", "b.png", "closed/c.png")

@@ -7,7 +7,6 @@ import importlib
 import io
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from nstpipe.errors import ItemError
 from nstpipe.media.frame import Frame, PictureMetadata, Pixels, in_eight_bits, in_sixteen_bits, resized
+from nstpipe.media.gif import xmp_of_gif
 from nstpipe.media.pictures import tiff_pixels
 from nstpipe.media.pictures.color_spaces import told_color_space
 from nstpipe.media.pictures.deep import deep_png, is_deep
@@ -44,6 +44,7 @@ from nstpipe.media.pictures.output_metadata import (
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, check_pixels, megapixel_limit, opened, pillow_settings
 from nstpipe.media.pictures.profiles import deep_in_srgb, in_srgb, lab_in_srgb, srgb_profile
 from nstpipe.media.pictures.raw import DEVELOP_FIRST, RAW_SUFFIXES, is_raw
+from nstpipe.media.pictures.raw_profiles import iptc_of_resources, raw_profile
 from nstpipe.media.pictures.tiff_tags import FileContent, TagDirectory, exif_of, first_tags
 from nstpipe.media.pictures.xmp import srgb_xmp
 from nstpipe.system.files import atomic_write, suggest_path
@@ -131,15 +132,14 @@ def _read(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
     space = told_color_space(image, icc, path)
     if space is not None:
         converted = space.in_srgb(np.asarray(without_alpha(upright).convert("RGB")))
-        return converted, replace(_metadata(path, image, srgb_profile(), alpha, orientation), hdr=space.hdr)
+        return converted, metadata_of(path, image, srgb_profile(), alpha, orientation)
     pixels, icc = in_srgb(without_alpha(upright), icc)
-    return np.asarray(pixels), _metadata(path, image, icc, alpha, orientation)
+    return np.asarray(pixels), metadata_of(path, image, icc, alpha, orientation)
 
 
 def _read_deep(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
     orientation = stored_orientation(image)
     icc = image.info.get("icc_profile") or None
-    hdr = ""
     if image.format == "TIFF":
         space = told_color_space(image, icc, path)
         pixels, alpha, icc = _tiff_in_srgb(path, icc)
@@ -151,9 +151,9 @@ def _read_deep(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]
         if space is None:
             pixels, icc = deep_in_srgb(pixels, icc)
         else:
-            pixels, icc, hdr = np.asarray(space.in_srgb(pixels), np.uint16), srgb_profile(), space.hdr
+            pixels, icc = np.asarray(space.in_srgb(pixels), np.uint16), srgb_profile()
     pixels, alpha = _turned(pixels, alpha, orientation)
-    return pixels, replace(_metadata(path, image, icc, alpha, orientation), hdr=hdr)
+    return pixels, metadata_of(path, image, icc, alpha, orientation)
 
 
 def _tiff_in_srgb(path: Path, icc: bytes | None) -> tuple[NDArray[np.uint16], NDArray[np.uint16] | None, bytes | None]:
@@ -253,12 +253,28 @@ def _tiff_size(path: Path) -> tuple[int, int] | None:
     return size[::-1] if turn is not None and turn.swaps_sides else size
 
 
-def _metadata(
-    path: Path, image: Image.Image, icc: bytes | None, alpha: NDArray[Any] | None, orientation: int
+def metadata_of(
+    path: Path,
+    image: Image.Image,
+    icc: bytes | None,
+    alpha: NDArray[Any] | None,
+    orientation: int,
+    *,
+    from_head: bool = False,
 ) -> PictureMetadata:
+    """Everything in an opened picture but its colors.
+
+    Args:
+        path: The file.
+        image: The file as Pillow has opened it.
+        icc: The profile that the result gets.
+        alpha: The transparency, upright.
+        orientation: Of the pixels as they are stored.
+        from_head: Leave the texts of a PNG out. To read those behind the pixels, Pillow decodes all of it.
+    """
     iptc = _iptc(image)
-    exif = image.info.get("exif") or _exif_elsewhere(path, image)
-    xmp, comment = image.info.get("xmp"), image.info.get("comment")
+    exif, comment = image.info.get("exif") or _exif_elsewhere(path, image), image.info.get("comment")
+    xmp = image.info.get("xmp") or _xmp_elsewhere(path, image)
     file_format = image.format or "PNG"
     if icc == srgb_profile():  # the pixels are sRGB now, whatever they were
         exif, xmp = exif and srgb_exif(exif), xmp and srgb_xmp(xmp)
@@ -268,18 +284,18 @@ def _metadata(
         exif=upright_exif(exif) if exif else None,
         icc=icc,
         xmp=xmp if isinstance(xmp, bytes) else None,
-        dots_per_inch=_dots_per_inch(image),
+        dots_per_inch=dots_per_inch_of(image),
         alpha=alpha,
         xmp_extensions=xmp_extensions(path.read_bytes())
         if xmp and format_named(file_format).metadata_place == "segments"
         else (),
         iptc=iptc,
         comment=comment if isinstance(comment, bytes) else None,
-        texts=_texts(image),
+        texts={} if from_head else _texts(image),
     )
 
 
-def _dots_per_inch(image: Image.Image) -> tuple[float, float] | None:
+def dots_per_inch_of(image: Image.Image) -> tuple[float, float] | None:
     """The horizontal and vertical resolution; None if the file has none."""
     # Pillow gives 1 for a TIFF without a resolution.
     if isinstance(image, TiffImagePlugin.TiffImageFile) and TiffImagePlugin.X_RESOLUTION not in image.tag_v2:
@@ -312,6 +328,14 @@ def _exif_elsewhere(path: Path, image: Image.Image) -> bytes | None:
         return largest_part(exif, bool)[0] or None
 
 
+def _xmp_elsewhere(path: Path, image: Image.Image) -> bytes | None:
+    """The XMP packet where Pillow does not look: behind the pixels of a GIF, or in a text of an old PNG."""
+    try:
+        return xmp_of_gif(path.read_bytes()) if image.format == "GIF" else raw_profile(image.info, "xmp")
+    except IndexError:
+        return None
+
+
 def _iptc(image: Image.Image) -> bytes | None:
     if image.format == "TIFF":
         exif = image.getexif()
@@ -319,8 +343,10 @@ def _iptc(image: Image.Image) -> bytes | None:
         if isinstance(found, tuple):  # some programs store its bytes as numbers
             found = struct.pack(f"{exif.endian}{len(found)}I", *found)
     else:
-        photoshop = image.info.get("photoshop")
+        photoshop, raw = image.info.get("photoshop"), raw_profile(image.info, "iptc", "8bim")
         found = photoshop.get(IPTC_RESOURCE) if isinstance(photoshop, dict) else None
+        if raw is not None:
+            found = iptc_of_resources(raw, IPTC_RESOURCE)
     return found if isinstance(found, bytes) else None
 
 
@@ -465,8 +491,6 @@ class PictureSink:
                 next_step = "Run again with `metadata: strip`."
                 raise ItemError(f"{path}: written as {width}x{height}, read back as {found[0]}x{found[1]}.", next_step)
             self._place(partial)
-        if metadata.hdr:
-            self._notice(f"{path.name}: the original is in {metadata.hdr}; the result has the range of a standard picture")
         if kept.untrue:
             self._notice(f"{path.name}: dropped, since true of the original only: {', '.join(kept.untrue)}")
         if kept.dropped:
@@ -490,7 +514,39 @@ def _encoded(pixels: Pixels, picture_format: PictureFormat, metadata: PictureMet
         module, _, function = picture_format.deep_writer.partition(":")
         write: Callable[..., bytes] = getattr(importlib.import_module(module), function)
         return write(values, **options)
+    image = Image.fromarray(values)
+    if picture_format.alpha_is_binary and image.mode == "RGBA":
+        hidden = values[..., 3] < _HALF_OPAQUE
+        image = Image.fromarray(np.ascontiguousarray(values[..., :3]))
+        if hidden.any():
+            image, options["transparency"] = _with_hidden_color(values[..., :3].copy(), hidden)
     content = io.BytesIO()
     with pillow_settings():
-        Image.fromarray(values).save(content, format=picture_format.name, **options)
+        image.save(content, format=picture_format.name, **options)
     return content.getvalue()
+
+
+def _with_hidden_color(pixels: NDArray[np.uint8], hidden: NDArray[np.bool_]) -> tuple[Image.Image, int]:
+    """A picture in a palette, one color of which is transparent.
+
+    Args:
+        pixels: height x width x 3; what is hidden is overwritten.
+        hidden: height x width, whether a pixel is transparent.
+
+    Returns:
+        The picture in mode P, and the number of that color.
+    """
+    # What is hidden takes no color from what is seen.
+    pixels[hidden] = pixels[~hidden][0] if not hidden.all() else 0
+    seen = Image.fromarray(pixels).quantize(_PALETTE_COLORS - 1, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    numbers, palette = np.array(seen), seen.getpalette() or []
+    number = len(palette) // 3
+    numbers[hidden] = number
+    result = Image.fromarray(numbers, "P")
+    result.putpalette([*palette, 0, 0, 0])
+    return result, number
+
+
+_PALETTE_COLORS = 256
+_HALF_OPAQUE = 128
+"""A level of alpha; in a format that knows nothing between, a pixel below it is transparent."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import struct
 from collections.abc import Callable, Iterator
@@ -10,10 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from nstpipe.media.pictures.geo import move_ground
+from nstpipe.media.pictures.maker_notes import remove_missing_previews
 from nstpipe.media.pictures.orientation import ORIENTATION_TAG, UPRIGHT
 from nstpipe.media.pictures.pixel_map import PixelMap
 from nstpipe.media.pictures.pixel_rules import EXIF, FIRST, INTEROPERABILITY, TAG_RULES, UNTRUE_TAGS, TagRule
 from nstpipe.media.pictures.tiff import ASCII, Directory, first_directory
+from nstpipe.media.pictures.xmp_promises import EXTENSION_HEAD, digest_of
 
 _EXIF_HEADER = b"Exif\x00\x00"
 
@@ -135,6 +136,7 @@ def adapted_exif(exif: bytes, pixel_map: PixelMap, thumbnail: MakeThumbnail) -> 
         *(partial(_apply_rule, rule=rule, pixel_map=pixel_map) for rule in TAG_RULES),
         partial(move_ground, pixel_map=pixel_map),
         remove_untrue,
+        remove_missing_previews,
     ]
     for change in changes:
         block = bytearray(exif)
@@ -188,7 +190,6 @@ def _renew_thumbnail(block: bytearray, first: Directory, second: Directory, thum
         second.put(block, ORIENTATION_TAG, UPRIGHT)
 
 
-_EXTENSION_HEAD = b"http://ns.adobe.com/xmp/extension/\x00"
 _PHOTOSHOP_HEAD = b"Photoshop 3.0\x00"
 _FIRST_APPLICATION_MARKER, _EXIF_MARKER, _PHOTOSHOP_MARKER, _LAST_APPLICATION_MARKER = 0xE0, 0xE1, 0xED, 0xEF
 _SCAN_MARKER = 0xDA
@@ -203,9 +204,14 @@ _EXTENSION_BYTES = 65_400
 """Bytes of an extended packet in each segment, as the specification proposes."""
 
 
-def _segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
-    """The marker, the begin and the end of each segment of a JPEG before its pixels."""
-    place = 2
+def segments_of(jpeg: bytes, begin: int = 0) -> Iterator[tuple[int, int, int]]:
+    """The marker, the begin and the end of each segment of a JPEG before its pixels.
+
+    Args:
+        jpeg: The bytes.
+        begin: Where the JPEG begins in them.
+    """
+    place = begin + 2
     while place + 4 <= len(jpeg) and jpeg[place] == 0xFF and jpeg[place + 1] != _SCAN_MARKER:
         end = place + 2 + int.from_bytes(jpeg[place + 2 : place + 4], "big")
         yield jpeg[place + 1], place, end
@@ -214,14 +220,14 @@ def _segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
 
 def xmp_extensions(jpeg: bytes) -> tuple[bytes, ...]:
     """The segments of a JPEG that continue an XMP packet of more than 64 KB (XMP specification, part 3)."""
-    found = (jpeg[begin:end] for marker, begin, end in _segments(jpeg) if marker == _EXIF_MARKER)
-    return tuple(segment for segment in found if segment[4:].startswith(_EXTENSION_HEAD))
+    found = (jpeg[begin:end] for marker, begin, end in segments_of(jpeg) if marker == _EXIF_MARKER)
+    return tuple(segment for segment in found if segment[4:].startswith(EXTENSION_HEAD))
 
 
 def with_segments(jpeg: bytes, segments: tuple[bytes, ...]) -> bytes:
     """A JPEG with more segments, behind its application segments and before its pixels."""
     place = 2
-    for marker, _, end in _segments(jpeg):
+    for marker, _, end in segments_of(jpeg):
         if _FIRST_APPLICATION_MARKER <= marker <= _LAST_APPLICATION_MARKER:
             place = end
     return jpeg[:place] + b"".join(segments) + jpeg[place:]
@@ -239,13 +245,17 @@ def extended_xmp(xmp: bytes) -> tuple[bytes, tuple[bytes, ...]]:
         read extensions; and the segments of the extension, which is the whole packet without its wrapper.
     """
     whole = re.sub(rb"<\?xpacket[^>]*\?>", b"", xmp).strip()
-    digest = hashlib.md5(whole, usedforsecurity=False).hexdigest().upper().encode()
     panorama = dict(re.findall(rb"GPano:(\w+)(?:\s*=\s*[\"']|>\s*)([\w.+:-]+)", whole))
     properties = b"".join(b' GPano:%b="%b"' % found for found in panorama.items())
-    packet = _PACKET_WITH_EXTENSION % (digest, properties)
-    parts = (whole[place : place + _EXTENSION_BYTES] for place in range(0, len(whole), _EXTENSION_BYTES))
-    heads = (digest + struct.pack(">II", len(whole), place) for place in range(0, len(whole), _EXTENSION_BYTES))
-    return packet, tuple(_segment(_EXIF_MARKER, _EXTENSION_HEAD + head + part) for head, part in zip(heads, parts, strict=True))
+    return _PACKET_WITH_EXTENSION % (digest_of(whole), properties), extension_segments(whole)
+
+
+def extension_segments(extension: bytes) -> tuple[bytes, ...]:
+    """The segments of a JPEG that contain an extension of its XMP packet."""
+    places, digest = range(0, len(extension), _EXTENSION_BYTES), digest_of(extension)
+    heads = (EXTENSION_HEAD + digest + struct.pack(">II", len(extension), place) for place in places)
+    parts = (extension[place : place + _EXTENSION_BYTES] for place in places)
+    return tuple(_segment(_EXIF_MARKER, head + part) for head, part in zip(heads, parts, strict=True))
 
 
 _PACKET_WITH_EXTENSION = (

@@ -12,6 +12,8 @@ from typing import Literal
 
 import av
 
+from nstpipe.media.video.projection import Projection, Stereo, is_full_sphere
+
 Matrix = Literal["bt709", "smpte170m", "bt2020nc"]
 
 HDR_TRANSFERS = {"smpte2084": "HDR10 (PQ)", "arib-std-b67": "HLG"}
@@ -73,6 +75,8 @@ class Stream:
         dispositions: ffmpeg's names, such as ``default`` or ``forced``.
         file_name: The name of an attachment.
         media_type: The MIME type of an attachment.
+        tags: The names of its other tags that are not its container's own.
+        timecode: The timecode that a stream of timecodes begins with.
     """
 
     index: int
@@ -83,9 +87,12 @@ class Stream:
     dispositions: tuple[str, ...] = ()
     file_name: str = ""
     media_type: str = ""
+    tags: tuple[str, ...] = ()
+    timecode: str = ""
 
     def __str__(self) -> str:
-        details = ", ".join(word for word in (self.codec, self.language, self.title, self.file_name) if word)
+        language = "" if self.language == "und" else self.language
+        details = ", ".join(word for word in (self.codec, language, self.title, self.file_name) if word)
         return f"{self.kind} stream {self.index} ({details})"
 
 
@@ -133,9 +140,17 @@ class VideoInfo:
         tags: The tags of the file, sorted by name.
         language: The language of the picture's stream; empty if the file has none.
         title: The title of the picture's stream; empty if the file has none.
+        stream_tags: The names of the other tags of the picture's stream that are not its container's own.
+        timecode: The timecode of the first frame, such as ``01:00:00:00``; empty if there is none.
         loops: How often an animation is shown, 0 for endlessly; None for a video.
         first_number: The number in the name of the first of numbered pictures.
         has_captions: Whether the picture's stream contains closed captions (CEA-608 or 708).
+        end_tick: When the last frame ends, in ticks; None if the file does not tell.
+        projection: How the picture of a 360° video is laid out; None for a flat picture.
+        stereo: How the views of two eyes are laid out; None if the file does not say.
+        dynamic_hdr: The usual name of the metadata that adapts HDR from scene to scene; empty if there is none.
+        is_transparent: Whether some of its pixels are not opaque.
+        decoder: ffmpeg's name of the decoder that reads its transparency; empty for the usual one.
         loss: What is missing; None if the file is whole.
         complaint: What a decoder reported without losing a frame.
     """
@@ -160,9 +175,17 @@ class VideoInfo:
     tags: tuple[tuple[str, str], ...] = ()
     language: str = ""
     title: str = ""
+    stream_tags: tuple[str, ...] = ()
+    timecode: str = ""
     loops: int | None = None
     first_number: int = 1
     has_captions: bool = False
+    end_tick: int | None = None
+    projection: Projection | None = None
+    stereo: Stereo | None = None
+    dynamic_hdr: str = ""
+    is_transparent: bool = False
+    decoder: str = ""
     loss: MissingFrames | None = None
     complaint: str = ""
 
@@ -175,6 +198,11 @@ class VideoInfo:
     def is_sequence(self) -> bool:
         """Whether it is a sequence of numbered pictures."""
         return self.reader is Reader.SEQUENCE
+
+    @property
+    def is_panorama(self) -> bool:
+        """Whether it is a 360° video whose right edge continues at the left."""
+        return is_full_sphere(self.projection, self.stereo)
 
     @property
     def is_rgb(self) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
 from nstpipe.errors import ItemError
-from nstpipe.media.frame import Frame, Pixels
+from nstpipe.media.frame import Alpha, Frame, PictureMetadata, Pixels
 from nstpipe.media.pictures.files import PictureSink, picture_size, read_picture
 from nstpipe.system.files import complete, ensure_folder, numbered_files, partial_path
 
@@ -44,6 +45,8 @@ class SequenceSink:
 
     def write(self, pixels: Pixels, frame: Frame) -> None:
         """See `Sink.write`."""
+        if frame.alpha is not None:
+            frame = replace(frame, metadata=PictureMetadata("PNG", alpha=frame.alpha))
         self._sink.write(pixels, frame)
         self._written += 1
 
@@ -94,12 +97,13 @@ def check_free(path: Path, numbers: tuple[int, ...]) -> None:
         )
 
 
-def numbered_pictures(path: Path, first_frame_index: int, end_frame_index: int) -> Iterator[Pixels]:
-    """The pictures of a pattern, in the order of their numbers.
+def numbered_pictures(path: Path, first_frame_index: int, end_frame_index: int) -> Iterator[tuple[Pixels, Alpha | None]]:
+    """The pictures of a pattern, in the order of their numbers, and how opaque they are if they have an alpha channel.
 
     Raises:
         ItemError: A picture cannot be read.
     """
     files = numbered_files(path)
     for number in sorted(files)[first_frame_index:end_frame_index]:
-        yield read_picture(files[number])[0]
+        pixels, metadata = read_picture(files[number])
+        yield pixels, metadata.alpha

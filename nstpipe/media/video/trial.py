@@ -77,7 +77,7 @@ def try_encode(
     """
     path = folder / f".trial_encode{suffix}"
     _check_shortest_frame(info, path)
-    short = dataclasses.replace(info, ticks=info.ticks[:TRIAL_FRAMES])
+    short = dataclasses.replace(info, ticks=info.ticks[:TRIAL_FRAMES], end_tick=None)
     width, height = size
     gray = np.full((height, width, 3), 128, np.uint8)
     try:
