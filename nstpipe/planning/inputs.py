@@ -323,7 +323,7 @@ def _among_matches(job: Job) -> _Selection:
 
 
 def _by_glob(job: Job) -> tuple[InputFile, ...]:
-    """Files of a glob, or the pictures of its folders."""
+    """Return the files of a glob, or the pictures in its folders. The output mirrors the tree below the first wildcard."""
     root = _root_of(job.input)
     parts, fixed = job.input.parts, len(root.parts)
     of_folders = not any(map(_has_known_suffix, _matching(job.input)))

@@ -88,12 +88,14 @@ def check_picture(path: Path, key: str) -> None:
         key: The key that names it, for the message.
 
     Raises:
-        ItemError: It cannot be read.
+        ItemError: It cannot be read, or it is a painting without paint.
     """
     try:
-        read_picture(path)
+        _, metadata = read_picture(path)
     except ItemError as error:
         raise ItemError(f"{key}: {error.problem}", error.next_step or "Give the path of a picture.") from error
+    if "style.images" in key and metadata.alpha is not None and not metadata.alpha.any():
+        raise ItemError(f"{key}: {path} is transparent everywhere, so there is no paint.", "Give another painting.")
 
 
 _At = Callable[[float], None]

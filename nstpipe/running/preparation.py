@@ -10,7 +10,7 @@ from nstpipe.config import Job, Pipeline
 from nstpipe.errors import ItemError, OutputError
 from nstpipe.events import ItemFailed, JobPlanned, Noticed
 from nstpipe.journal.journal import Journal
-from nstpipe.media.video.info import VideoInfo
+from nstpipe.media.video.info import QUARTER_TURN, VideoInfo
 from nstpipe.planning.inputs import ignored_settings
 from nstpipe.planning.inspect import missing_frames_of
 from nstpipe.planning.notices import notices_of
@@ -182,6 +182,8 @@ def _video_notices(output: Output, video: VideoInfo) -> Iterator[str]:
     if not video.color.matrix_is_tagged:
         matrix = {"bt709": "BT.709", "smpte170m": "BT.601"}.get(video.color.matrix, video.color.matrix)
         yield f"{name} does not say its color matrix; {matrix} is taken, as players do at its size"
+    if video.rotation % QUARTER_TURN:
+        yield f"{name} is to be shown turned by {video.rotation}°; only quarter turns are applied, so it stays as it is stored"
     if video.interlaced:
         yield f"{name} is interlaced; each frame becomes one whole picture (bwdif)"
     if video.complaint:

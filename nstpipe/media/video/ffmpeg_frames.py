@@ -16,7 +16,7 @@ from nstpipe.media.transparency import with_hidden_filled
 from nstpipe.media.video.containers import CONTAINERS
 from nstpipe.media.video.decode_check import ONE_THREAD
 from nstpipe.media.video.ffmpeg import LOCAL_ONLY, Process, filters, local
-from nstpipe.media.video.info import VideoInfo
+from nstpipe.media.video.info import QUARTER_TURN, VideoInfo
 
 _INDEXED_DEMUXERS = {container.demuxer for container in CONTAINERS.values() if container.has_index}
 """ffmpeg's names of containers with an index. Others are decoded from their beginning."""
@@ -41,7 +41,9 @@ def ffmpeg_frames(info: VideoInfo, first_frame_index: int, end_frame_index: int)
     skip, seek = _seek(info, first_frame_index)
     # If the file is damaged, several threads may give other frames each time.
     decoder: dict[str, Any] = {"vcodec": info.decoder} if info.is_transparent and info.decoder else {}
-    stream = graphs.input(local(info.path), **LOCAL_ONLY, **seek, **decoder, **(ONE_THREAD if info.loss else {}))
+    stored: dict[str, Any] = {"noautorotate": None} if info.rotation % QUARTER_TURN else {}
+    options = {**seek, **decoder, **stored, **(ONE_THREAD if info.loss else {})}
+    stream = graphs.input(local(info.path), **LOCAL_ONLY, **options)
     pixel_format = raw_format(deep=info.is_deep, alpha=info.is_transparent)
     kind: np.dtype[Any] = np.dtype(np.uint16 if info.is_deep else np.uint8)
     channels = 4 if info.is_transparent else 3
@@ -120,7 +122,7 @@ def _comes_first(info: VideoInfo, frame_index: int, seek: dict[str, object]) -> 
 
 def _in_rgb(video: Any, info: VideoInfo) -> Any:
     """The filters from a decoded stream to full-range R'G'B' at its size with square pixels."""
-    # ffmpeg itself turns the picture upright before these filters.
+    # ffmpeg itself turns the picture upright before these filters, by quarter turns.
     if info.interlaced:
         # One picture per frame, at its own time. Frames that are not interlaced stay as they are.
         video = video.filter("bwdif", mode="send_frame", deint="interlaced")

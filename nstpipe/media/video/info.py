@@ -20,6 +20,10 @@ HDR_TRANSFERS = {"smpte2084": "HDR10 (PQ)", "arib-std-b67": "HLG"}
 """Transfer functions of high dynamic range, and their usual names."""
 
 
+QUARTER_TURN = 90
+"""Degrees. Players turn a picture by multiples of this only: any other angle would leave empty corners."""
+
+
 class Reader(Enum):
     """The decoders: ffmpeg, Pillow for an animated WebP, and Pillow file by file for numbered pictures."""
 
@@ -128,7 +132,7 @@ class VideoInfo:
         codec: ffmpeg's name of the picture's codec.
         pixel_format: ffmpeg's name.
         bits: Of a color value.
-        rotation: Degrees that the stored picture is turned by, counterclockwise.
+        rotation: Degrees that the stored picture is to be turned by, counterclockwise. Only quarter turns are applied.
         sample_aspect: Width over height of a stored pixel.
         interlaced: Whether the frames are made of two fields.
         streams: All streams but the picture's.

@@ -21,7 +21,7 @@ from nstpipe.media.video.color import color_of, side_data
 from nstpipe.media.video.decode_check import apply_decode_check, decode_check
 from nstpipe.media.video.ffmpeg import local
 from nstpipe.media.video.frame_times import frame_times
-from nstpipe.media.video.info import PICTURE_COLOR, MissingFrames, Reader, Stream, VideoInfo
+from nstpipe.media.video.info import PICTURE_COLOR, QUARTER_TURN, MissingFrames, Reader, Stream, VideoInfo
 from nstpipe.media.video.iso_media import Movie
 from nstpipe.media.video.last_frame import end_tick
 from nstpipe.media.video.projection import projection_of, stereo_of
@@ -198,7 +198,7 @@ def _info(
     first = first_frames[0]
     aspect = Fraction(stream.sample_aspect_ratio or 1)
     width, height = round(first.width * aspect), first.height
-    if first.rotation % 180:
+    if first.rotation % 180 == QUARTER_TURN:
         width, height = height, width
     tags = {name: text for name, text in container.metadata.items() if text}
     return VideoInfo(
