@@ -56,6 +56,8 @@ def omissions_of_video(
 def _of_the_picture(info: VideoInfo, output: Path, encode: EncodeSettings, container: Container) -> Iterator[Omission]:
     if info.is_transparent and not keeps_alpha(encode, info, output):
         yield _transparency(info, output, encode, container)
+    elif info.is_transparent and container.has_palette and info.codec != "gif":
+        yield Omission("partial transparency", f"pixels between clear and opaque become one or the other in {container.suffix}")
     holder = "numbered pictures" if is_numbered(output) else container.suffix
     if info.projection is not None and not (container.layout and info.projection.is_held):
         remedy = "" if not info.projection.is_held else "Give output the suffix .mp4, .mov, .mkv or .webm."
@@ -166,5 +168,8 @@ def _boxes(info: VideoInfo, container: Container) -> Iterator[Omission]:
     names = tuple(box.kind.decode("latin-1") for box in movie.user_boxes)
     if names and container.family is not Family.ISO_MEDIA:
         yield Omission("boxes", f"{_named('box', names, 'boxes')} dropped: {container.suffix} has none")
-    if movie.picture_boxes(b"vexu", b"lhvC"):
+    if movie.picture_boxes(b"lhvC") and not movie.picture_boxes(b"vexu"):
+        detail = f"the second layer of its HEVC (transparency or a second view) is dropped: {NEVER_HELD['second view']}"
+        yield Omission("second layer", detail)
+    if movie.picture_boxes(b"vexu"):
         yield Omission("second view", f"the second view of its spatial video is dropped: {NEVER_HELD['second view']}")
