@@ -141,8 +141,8 @@ def _of_the_tags(info: VideoInfo, container: Container, *, copy_audio: bool) -> 
     of_streams = tuple(dict.fromkeys((*info.stream_tags, *(name for one in carried for name in one.tags))))
     lost = info.stream_tags if container.stream_tags else of_streams
     if lost and container.tags:
-        reason = "a painted stream has none" if container.stream_tags else f"{suffix} holds those of the whole file only"
-        yield Omission("tags of streams", f"{_named('tag', lost)} of single streams dropped: {reason}")
+        reason = "a painted stream has none" if container.stream_tags else f"{suffix} holds tags of the whole file only"
+        yield Omission("tags of streams", f"{_named('tag', lost, of=' of its streams')} dropped: {reason}")
     if info.timecode and not takes_timecode(info, container):
         reason = f"{suffix} cannot hold it"
         if container.timecode:
@@ -151,10 +151,10 @@ def _of_the_tags(info: VideoInfo, container: Container, *, copy_audio: bool) -> 
     yield from _boxes(info, container)
 
 
-def _named(what: str, names: tuple[str, ...], several: str = "tags") -> str:
+def _named(what: str, names: tuple[str, ...], several: str = "tags", of: str = "") -> str:
     more = len(names) - _MOST_NAMES
     listed = ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
-    return f"the {what} {listed} is" if len(names) == 1 else f"the {several} {listed} are"
+    return f"the {what} {listed}{of} is" if len(names) == 1 else f"the {several} {listed}{of} are"
 
 
 def _boxes(info: VideoInfo, container: Container) -> Iterator[Omission]:
