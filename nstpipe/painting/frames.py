@@ -10,7 +10,7 @@ from contextlib import closing
 import torch
 from torch import Tensor
 
-from nstpipe.config.models import Job
+from nstpipe.config import Job
 from nstpipe.errors import ItemError
 from nstpipe.events import Emit, FrameDone, FrameProgressed
 from nstpipe.media.frame import Frame, Pixels, Source, resized
