@@ -18,8 +18,8 @@ from nstpipe.media.detect import holds_raw, holds_video, is_hidden, is_moving, n
 from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
 from nstpipe.media.pictures.raw import RAW_SUFFIXES
 from nstpipe.media.video.containers import ANIMATION_SUFFIXES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES
+from nstpipe.planning.job_notice import JobNotice
 from nstpipe.planning.linked_folders import linked_folders
-from nstpipe.planning.notices import JobNotice
 from nstpipe.system.files import is_numbered, suggest_path
 
 

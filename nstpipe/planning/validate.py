@@ -27,7 +27,8 @@ from nstpipe.planning.inspect import (
     masks_of,
     pictures_of,
 )
-from nstpipe.planning.notices import JobNotice, omission_notices, omissions_of
+from nstpipe.planning.job_notice import JobNotice
+from nstpipe.planning.notices import omission_notices, omissions_of
 from nstpipe.planning.outputs import failed
 from nstpipe.planning.places import Places
 from nstpipe.planning.plan import plan_pipeline
