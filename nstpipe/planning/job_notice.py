@@ -1,4 +1,4 @@
-"""Something that the user should know of a job."""
+"""A sentence about a job that the user should know before the work begins."""
 
 from __future__ import annotations
 
