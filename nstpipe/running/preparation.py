@@ -159,6 +159,8 @@ def _video_notices(output: Output, video: VideoInfo) -> Iterator[str]:
     if video.color.hdr is not None:
         mastering = f" ({video.color.mastering})" if video.color.mastering else ""
         yield f"{name} is in {video.color.hdr}{mastering}; it is brought to the range of a standard picture in BT.709"
+    for sentence in video.mended:
+        yield f"{name}: {sentence}"
     if video.complaint:
         yield f"{name} has errors, though no frame is missing; some may look damaged. The decoder said: {video.complaint}"
     for sentence in dropped_streams(video, output.path, copy_audio=output.job.audio == "copy"):

@@ -35,6 +35,7 @@ class Container:
         attachments: Whether it can hold attachments such as fonts.
         chapters: Whether it can hold chapters.
         tags: Whether it can hold a title and other tags.
+        time_code: Whether it can hold the tag `timecode` at any frame rate. MP4 and MOV need a constant one.
         options: Options of ffmpeg for every file.
         codec_options: Further options, by encoder.
         phone_tag_options: Further options that keep the tags of a phone's video.
@@ -57,6 +58,7 @@ class Container:
     attachments: bool = False
     chapters: bool = False
     tags: bool = False
+    time_code: bool = True
     options: Mapping[str, object] = field(default_factory=dict)
     codec_options: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     phone_tag_options: Mapping[str, object] = field(default_factory=dict)
@@ -84,7 +86,9 @@ class Container:
         return plays - 1 if plays > 1 else -1
 
 
-_ISO_OPTIONS: dict[str, object] = {"movflags": "+faststart"}
+_ISO_OPTIONS: dict[str, object] = {"movflags": "+faststart", "write_tmcd": 0}
+"""Without the second option, ffmpeg makes a track of a time code, and fails if the frames have no constant rate."""
+
 _ISO_PHONE_OPTIONS: dict[str, object] = {"movflags": "+faststart+use_metadata_tags"}
 """Without the second flag, ffmpeg drops the place, maker and time of a phone's video."""
 
@@ -112,6 +116,7 @@ CONTAINERS: dict[str, Container] = {
             subtitle_text="mov_text",
             chapters=True,
             tags=True,
+            time_code=False,
             options=_ISO_OPTIONS,
             codec_options=_ISO_CODEC_OPTIONS,
             phone_tag_options=_ISO_PHONE_OPTIONS,
@@ -128,6 +133,7 @@ CONTAINERS: dict[str, Container] = {
             subtitle_text="mov_text",
             chapters=True,
             tags=True,
+            time_code=False,
             options=_ISO_OPTIONS,
             codec_options=_ISO_CODEC_OPTIONS,
             phone_tag_options=_ISO_PHONE_OPTIONS,

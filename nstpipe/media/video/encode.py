@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -16,6 +17,7 @@ from nstpipe.media.video.encoding import EncodeSettings, EncodingTask, bits_of, 
 from nstpipe.media.video.ffmpeg import PIPE_BYTES, Process
 from nstpipe.media.video.info import VideoInfo
 from nstpipe.media.video.probe import probe
+from nstpipe.media.video.retimed import write_retimed
 from nstpipe.media.video.sequence import SequenceSink
 from nstpipe.system.files import complete, ensure_writable, is_numbered, partial_path
 
@@ -55,6 +57,11 @@ class VideoSink:
         # The ffmpeg of a run that was killed may still be writing: its file no longer has this name.
         self._partial.unlink(missing_ok=True)
         task = EncodingTask(path, info, encode, copy_audio, keep_metadata, seconds_of_sound)
+        self._retimed = partial_path(path).with_suffix(".sound")
+        mending = info.timeline.mending if info.timeline is not None else None
+        if mending is not None and mending.moves_sound and task.timed_streams:
+            task = replace(task, retimed=self._retimed)
+            write_retimed(info, task.timed_streams, self._retimed, seconds=seconds_of_sound)
         self._container = task.container
         self._frame_format = "rgb24" if bits_of(encode, info, path) == 8 else "rgb48le"
         # swscale expects 255 * 256 for white when it converts 16 bits to Y'CbCr.
@@ -105,6 +112,7 @@ class VideoSink:
         found = probe(self._partial)
         self._check_times(found)
         complete(self._partial, self.path)
+        self._retimed.unlink(missing_ok=True)
         return found
 
     def _check_times(self, found: VideoInfo) -> None:
@@ -140,6 +148,7 @@ class VideoSink:
         self._process.__exit__(None, None, None)
         with suppress(OSError):  # the error that is being raised says more
             self._partial.unlink(missing_ok=True)
+            self._retimed.unlink(missing_ok=True)
 
     def __enter__(self) -> VideoSink:
         return self

@@ -64,9 +64,9 @@ def ffmpeg_frames(info: VideoInfo, first_frame_index: int, end_frame_index: int)
 def _seek(info: VideoInfo, first_frame_index: int) -> tuple[int, dict[str, object]]:
     """How many frames before the first one are decoded and discarded, and the options of ffmpeg for the seek."""
     lead = DEINTERLACING_LEAD if info.interlaced else 0
-    seekable = not info.loss and not _INDEXED_DEMUXERS.isdisjoint(info.container.split(","))
+    seekable = not info.loss and _has_one_clock(info) and not _INDEXED_DEMUXERS.isdisjoint(info.container.split(","))
     for skip in (lead, SEEK_LEAD):
-        if not seekable or first_frame_index <= skip:
+        if not seekable or first_frame_index <= skip or _half_way_to(info, first_frame_index - skip) <= 0:
             break
         seek = _to(info, first_frame_index - skip)
         if _comes_first(info, first_frame_index - skip, seek):
@@ -82,8 +82,20 @@ def _to(info: VideoInfo, frame_index: int) -> dict[str, object]:
 
 
 def _half_way_to(info: VideoInfo, frame_index: int) -> Fraction:
-    ticks = info.ticks
-    return Fraction(ticks[frame_index - 1] + ticks[frame_index], 2) * info.time_base
+    return (_file_time(info, frame_index - 1) + _file_time(info, frame_index)) / 2
+
+
+def _has_one_clock(info: VideoInfo) -> bool:
+    """Whether each frame has a time of its own in the file."""
+    line = info.timeline
+    return line is None or (line.mending is not None and not line.mending.joints and len(line.raw) == len(info.ticks))
+
+
+def _file_time(info: VideoInfo, frame_index: int) -> Fraction:
+    """The time of a frame by the file's own clock, in seconds."""
+    if info.timeline is None:
+        return info.ticks[frame_index] * info.time_base
+    return info.timeline.raw[frame_index] * info.timeline.raw_time_base
 
 
 def _comes_first(info: VideoInfo, frame_index: int, seek: dict[str, object]) -> bool:
@@ -101,10 +113,10 @@ def _comes_first(info: VideoInfo, frame_index: int, seek: dict[str, object]) -> 
     if not rows:
         return False
     # The frame before would be as far below zero as this one is above.
-    after_seek = info.ticks[frame_index] * info.time_base - _half_way_to(info, frame_index)
+    after_seek = _file_time(info, frame_index) - _half_way_to(info, frame_index)
     to_next = after_seek
     if frame_index + 1 < len(info.ticks):
-        to_next = (info.ticks[frame_index + 1] - info.ticks[frame_index]) * info.time_base / 2
+        to_next = (_file_time(info, frame_index + 1) - _file_time(info, frame_index)) / 2
     return abs(Fraction(int(rows[0][2]), 1000000) - after_seek) < min(after_seek, to_next)
 
 

@@ -12,6 +12,8 @@ from typing import Literal
 
 import av
 
+from nstpipe.media.video.clock import Timeline
+
 Matrix = Literal["bt709", "smpte170m", "bt2020nc"]
 
 HDR_TRANSFERS = {"smpte2084": "HDR10 (PQ)", "arib-std-b67": "HLG"}
@@ -69,6 +71,7 @@ class Stream:
         dispositions: ffmpeg's names, such as ``default`` or ``forced``.
         file_name: The name of an attachment.
         media_type: The MIME type of an attachment.
+        is_empty: Whether it is sound or subtitles without a single packet.
     """
 
     index: int
@@ -79,10 +82,28 @@ class Stream:
     dispositions: tuple[str, ...] = ()
     file_name: str = ""
     media_type: str = ""
+    is_empty: bool = False
 
     def __str__(self) -> str:
         details = ", ".join(word for word in (self.codec, self.language, self.title, self.file_name) if word)
         return f"{self.kind} stream {self.index} ({details})"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How frames look from one frame on.
+
+    Attributes:
+        first_frame_index: The first frame.
+        width: Pixels, upright and with square pixels.
+        height: Pixels, upright and with square pixels.
+        color: How the colors are stored.
+    """
+
+    first_frame_index: int
+    width: int
+    height: int
+    color: VideoColor
 
 
 @dataclass(frozen=True)
@@ -134,6 +155,9 @@ class VideoInfo:
         has_captions: Whether the picture's stream contains closed captions (CEA-608 or 708).
         loss: What is missing; None if the file is whole.
         complaint: What a decoder reported without losing a frame.
+        index: The number of the picture's stream in the file.
+        timeline: How the file's own times were mended to `ticks`; None if they are the same.
+        shapes: The frames from which on the picture has another shape or other colors, in order; empty if none has.
     """
 
     path: Path
@@ -161,6 +185,23 @@ class VideoInfo:
     has_captions: bool = False
     loss: MissingFrames | None = None
     complaint: str = ""
+    index: int = 0
+    timeline: Timeline | None = None
+    shapes: tuple[Shape, ...] = ()
+
+    @property
+    def mended(self) -> tuple[str, ...]:
+        """What was mended of its times and fitted of its frames, one sentence each."""
+        mending = self.timeline.mending if self.timeline is not None else None
+        said = list(mending.said) if mending is not None else []
+        others = [shape for shape in self.shapes if (shape.width, shape.height) != (self.width, self.height)]
+        if others:
+            sizes = ", ".join(dict.fromkeys(f"{shape.width}x{shape.height}" for shape in others))
+            said.append(
+                f"its frames change their size, first at frame {others[0].first_frame_index}, to {sizes}; they are fitted into "
+                f"{self.width}x{self.height}, with black bars where the shape differs"
+            )
+        return tuple(said)
 
     @property
     def audio_streams(self) -> int:

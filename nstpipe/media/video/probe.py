@@ -6,6 +6,7 @@ import itertools
 import shlex
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,7 @@ from nstpipe.media.pictures.files import picture_bits, picture_size
 from nstpipe.media.video.animation import AnimationTimes, animation_times, gif_loops
 from nstpipe.media.video.color import color_of, side_data
 from nstpipe.media.video.decode_check import apply_decode_check, decode_check
-from nstpipe.media.video.ffmpeg import local
-from nstpipe.media.video.frame_times import frame_times
+from nstpipe.media.video.frame_times import FrameTimes, frame_times, opened
 from nstpipe.media.video.info import PICTURE_COLOR, MissingFrames, Reader, Stream, VideoInfo
 from nstpipe.media.video.sequence import DEFAULT_RATE
 from nstpipe.system.files import is_numbered, numbered_files
@@ -111,13 +111,10 @@ def _probe_animation(path: Path, animation: AnimationTimes) -> VideoInfo:
 
 def _probe_file(path: Path) -> VideoInfo:
     try:
-        # Old files have tags in other encodings; a tag that is not UTF-8 must not stop the film.
-        with av.open(local(path), options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
+        with opened(path) as container:
             stream = _picture_stream(container, path)
             first_frames = _first_frames(container, stream, path)
-            container.seek(0)
-            ticks, loss = frame_times(container, stream)
-            return _info(path, container, stream, first_frames, ticks, loss)
+            return _info(path, container, stream, first_frames, frame_times(partial(opened, path), stream.index))
     except FileNotFoundError as error:
         raise ItemError(f"{path} does not exist.") from error
     except IsADirectoryError as error:
@@ -132,10 +129,10 @@ def _probe_file(path: Path) -> VideoInfo:
 
 
 def _picture_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
-    """The stream of the picture, at the file's beginning, after a check that it can be decoded.
+    """The stream of the picture.
 
     Raises:
-        ItemError: There is none, its frames have no times, or it is encrypted.
+        ItemError: There is none, or in an unknown codec.
     """
     if container.format.name in PLAYLISTS:
         raise ItemError(
@@ -148,7 +145,10 @@ def _picture_stream(container: av.container.InputContainer, path: Path) -> av.Vi
     stream = streams[0]
     if not stream.codec_context:
         raise ItemError(f"{path} has a video stream in a codec that this ffmpeg does not know.")
-    first_packet = next(container.demux(stream))
+    return stream
+
+
+def _check_first_packet(container: av.container.InputContainer, first_packet: av.Packet[Any], path: Path) -> None:
     # The bare output of an encoder, as small cameras write it.
     if first_packet.size and first_packet.pts is None and first_packet.dts is None:
         raise ItemError(
@@ -159,16 +159,21 @@ def _picture_stream(container: av.container.InputContainer, path: Path) -> av.Vi
     # Some frames of a protected video decode anyway, to noise.
     if first_packet.has_sidedata("encryption_info"):
         raise ItemError(f"{path} is encrypted; it can be played only with its key.", "Give a copy without protection.")
-    container.seek(0)
-    return stream
 
 
 def _first_frames(container: av.container.InputContainer, stream: av.VideoStream, path: Path) -> list[av.VideoFrame]:
+    """The first frames of a stream that is at its beginning.
+
+    Raises:
+        ItemError: The frames have no times, are encrypted, or none of them can be decoded.
+    """
     found: list[av.VideoFrame] = []
     try:
-        for frame in container.decode(stream):
-            found.append(frame)
-            if len(found) == FRAMES_LOOKED_AT:
+        for number, packet in enumerate(container.demux(stream)):
+            if number == 0:
+                _check_first_packet(container, packet, path)
+            found += [frame for frame in packet.decode() if isinstance(frame, av.VideoFrame)]
+            if len(found) >= FRAMES_LOOKED_AT:
                 break
     except av.FFmpegError:
         if not found:
@@ -183,8 +188,7 @@ def _info(
     container: av.container.InputContainer,
     stream: av.VideoStream,
     first_frames: Sequence[av.VideoFrame],
-    ticks: tuple[int, ...],
-    loss: MissingFrames | None,
+    times: FrameTimes,
 ) -> VideoInfo:
     first = first_frames[0]
     aspect = Fraction(stream.sample_aspect_ratio or 1)
@@ -196,8 +200,8 @@ def _info(
         path=path,
         width=width,
         height=height,
-        time_base=Fraction(stream.time_base or Fraction(1, 1000)),
-        ticks=ticks,
+        time_base=times.timeline.time_base,
+        ticks=times.timeline.ticks,
         average_rate=Fraction(stream.average_rate or 25),
         color=color_of(first),
         container=container.format.name,
@@ -207,18 +211,20 @@ def _info(
         rotation=first.rotation % 360,
         sample_aspect=aspect,
         interlaced=any(frame.interlaced_frame for frame in first_frames),
-        streams=tuple(_stream_of(other) for other in container.streams if other.index != stream.index),
+        streams=tuple(_stream_of(other, times) for other in container.streams if other.index != stream.index),
         chapters=len(container.chapters()),
         tags=tuple(sorted(tags.items())),
         language=stream.metadata.get("language", ""),
         title=stream.metadata.get("title", ""),
         loops=gif_loops(path) if container.format.name == "gif" else None,
         has_captions=any(side_data(frame, "A53_CC") for frame in first_frames),
-        loss=loss,
+        loss=times.loss,
+        index=stream.index,
+        timeline=times.timeline if times.timeline.mending is not None else None,
     )
 
 
-def _stream_of(stream: Any) -> Stream:
+def _stream_of(stream: Any, times: FrameTimes) -> Stream:
     context = getattr(stream, "codec_context", None)
     codec = getattr(getattr(context, "codec", None), "canonical_name", None) or getattr(context, "name", None) or ""
     tags = stream.metadata
@@ -231,4 +237,5 @@ def _stream_of(stream: Any) -> Stream:
         dispositions=tuple(flag.name for flag in Disposition if flag.name and flag in stream.disposition),
         file_name=tags.get("filename", ""),
         media_type=tags.get("mimetype", ""),
+        is_empty=stream.index in times.empty_streams,
     )

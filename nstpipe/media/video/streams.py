@@ -30,6 +30,8 @@ def carried_streams(info: VideoInfo, container: Container, *, copy_audio: bool) 
 
 def _codec(stream: Stream, container: Container, copy_audio: bool) -> str | None:
     """The codec that a stream gets, ``copy``, or None if it is dropped."""
+    if stream.is_empty:
+        return None
     if stream.kind == "audio":
         # Sound in a codec that the container cannot hold fails the trial, because nobody wants a film to lose its sound.
         return "copy" if container.sound and copy_audio else None
@@ -54,12 +56,17 @@ def dropped_streams(info: VideoInfo, path: Path, *, copy_audio: bool) -> tuple[s
         codec = _codec(stream, container, copy_audio)
         if stream.kind == "video":
             said.append(f"{stream} is dropped: it shows the picture before it was painted, or another picture")
+        elif stream.is_empty:
+            said.append(f"{stream} is dropped: the file announces it, but holds none of it")
         elif codec is None:
             said.append(f"{stream} is dropped: {container.suffix} cannot hold it")
         elif codec != "copy":
             said.append(f"{stream} is converted to {codec}: {container.suffix} cannot hold it as it is")
     if info.chapters and not container.chapters:
         said.append(f"{info.chapters} chapters are dropped: {container.suffix} cannot hold them")
+    time_code = next((text for name, text in info.tags if name.lower() == "timecode"), "")
+    if time_code and not container.time_code:
+        said.append(f"the time code {time_code} is dropped: {container.suffix} holds one only with a constant frame rate")
     if info.has_captions:
         said.append("the closed captions in the picture's stream are dropped: a painted picture does not contain them")
     return tuple(said)
