@@ -66,7 +66,8 @@ def print_json(value: object) -> None:
 
 def failure_as_json(failure: ItemFailed) -> dict[str, str]:
     """What cannot be used, for machines."""
-    return {"job": failure.job, "path": failure.path, "message": failure.reason, "next_step": failure.next_step}
+    found = {"job": failure.job, "path": failure.path, "message": failure.reason, "next_step": failure.next_step}
+    return {**found, "traceback": failure.traceback} if failure.traceback else found
 
 
 def write_or_discard(tell: Callable[[], None], stream: TextIO) -> None:

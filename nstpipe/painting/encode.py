@@ -16,6 +16,7 @@ from nstpipe.media.video.info import VideoInfo
 from nstpipe.painting.clip import check_unchanged, wait_to_retry
 from nstpipe.planning.outputs import Output, failed
 from nstpipe.system.files import ensure_writable, sha256_of
+from nstpipe.system.item_errors import item_errors
 from nstpipe.system.retry import RETRY_WAITS_SECONDS, is_transient
 from nstpipe.system.stop import Stop, Stopped
 
@@ -32,7 +33,8 @@ def finish_output(output: Output, work: Path, emit: Emit, stop: Stop) -> OutputD
     for attempt, wait_seconds in enumerate((*RETRY_WAITS_SECONDS, None), start=1):
         try:
             if output.input.video is not None:
-                _encode(output, output.input.video, work, stop)
+                with item_errors(output.input.file.path):
+                    _encode(output, output.input.video, work, stop)
             break
         except DamagedFramesError:
             raise

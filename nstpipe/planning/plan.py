@@ -26,6 +26,7 @@ from nstpipe.planning.requirements import check_flow
 from nstpipe.planning.resources import bytes_needed, frames_done
 from nstpipe.style.weights_files import weights_sha256
 from nstpipe.system.files import free_bytes
+from nstpipe.system.item_errors import item_errors
 from nstpipe.system.retry import RETRY_WAITS_SECONDS
 from nstpipe.system.stop import Stop
 
@@ -64,16 +65,18 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal, *, stop: Stop, emit: Emi
     watch = InspectionProgress(stop, emit)
     weights = weights_sha256(pipeline.weights)
     outputs: list[Output] = []
+    notices = [str(ignored) for ignored in ignored_settings(pipeline.jobs)]
     failures: list[ItemFailed] = []
     taken: dict[Path, InputFile] = {}
     waits = list(RETRY_WAITS_SECONDS)
     for job in pipeline.jobs:
         try:
-            check_pictures(job)
-            check_flow(job.temporal.flow, pipeline.device)
-            flow = [job.temporal.flow] if isinstance(job.temporal.flow, Path) else []
-            pictures = {path: journal.digest(path) for path in (*(path for path, _ in pictures_of(job)), *flow)}
-            files = find_inputs(job)
+            with item_errors(job.input):
+                check_pictures(job)
+                check_flow(job.temporal.flow, pipeline.device)
+                flow = [job.temporal.flow] if isinstance(job.temporal.flow, Path) else []
+                pictures = {path: journal.digest(path) for path in (*(path for path, _ in pictures_of(job)), *flow)}
+                files = find_inputs(job)
         except ItemError as error:
             failures.append(failed(job, job.input, error))
             continue
@@ -82,9 +85,10 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal, *, stop: Stop, emit: Emi
             at = partial(watch, job.name, str(file.path), inputs_done, len(files))
             at(0.0)
             try:
-                check_output_is_unique(file, taken)
-                item = with_masks(inspect_with_retry(file, job, journal, waits, at), job, journal)
-                found.append(with_neighbor(found[-1] if found else None, item, job, journal))
+                with item_errors(file.path):
+                    check_output_is_unique(file, taken)
+                    item = with_masks(inspect_with_retry(file, job, journal, waits, at), job, journal)
+                    found.append(with_neighbor(found[-1] if found else None, item, job, journal))
             except ItemError as error:
                 failures.append(failed(job, file.path, error))
         known = {item.file.output: record for item in found if (record := journal.record_of(item.file.output)) is not None}
@@ -98,6 +102,7 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal, *, stop: Stop, emit: Emi
             frames_stored=lambda clip: frames_done(pipeline.work, clip),
             precision=pipeline.precision,
         )
+        notices += [f"{job.name}: {said}" for item in found for said in item.mended]
     needed = bytes_needed([output for output in outputs if not output.is_done], pipeline)
     free = free_bytes(pipeline.work)
-    return Plan(tuple(outputs), tuple(failures), needed, free, tuple(map(str, ignored_settings(pipeline.jobs))))
+    return Plan(tuple(outputs), tuple(failures), needed, free, tuple(notices))

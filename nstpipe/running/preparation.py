@@ -19,6 +19,7 @@ from nstpipe.planning.videos import try_encoding
 from nstpipe.running.recorder import Recorder
 from nstpipe.running.stored_frames import check_room
 from nstpipe.system.files import ensure_writable
+from nstpipe.system.item_errors import item_errors
 
 
 def tell_ignored(pipeline: Pipeline, journal: Journal, recorder: Recorder) -> None:
@@ -98,7 +99,8 @@ def _encode_failure(pipeline: Pipeline, output: Output) -> ItemFailed | None:
     if output.input.video is None:
         return None
     try:
-        try_encoding(output.job, output.path, output.input.video, output.size, pipeline.work)
+        with item_errors(output.input.file.path):
+            try_encoding(output.job, output.path, output.input.video, output.size, pipeline.work)
     except ItemError as error:
         return failed(output.job, output.input.file.path, error, output)
     return None
@@ -159,8 +161,7 @@ def _video_notices(output: Output, video: VideoInfo) -> Iterator[str]:
     if video.color.hdr is not None:
         mastering = f" ({video.color.mastering})" if video.color.mastering else ""
         yield f"{name} is in {video.color.hdr}{mastering}; it is brought to the range of a standard picture in BT.709"
-    for sentence in video.mended:
-        yield f"{name}: {sentence}"
+    yield from output.input.mended
     if video.complaint:
         yield f"{name} has errors, though no frame is missing; some may look damaged. The decoder said: {video.complaint}"
     for sentence in dropped_streams(video, output.path, copy_audio=output.job.audio == "copy"):

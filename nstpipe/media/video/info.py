@@ -194,14 +194,19 @@ class VideoInfo:
         """What was mended of its times and fitted of its frames, one sentence each."""
         mending = self.timeline.mending if self.timeline is not None else None
         said = list(mending.said) if mending is not None else []
-        others = [shape for shape in self.shapes if (shape.width, shape.height) != (self.width, self.height)]
-        if others:
+        if self.changes_size:
+            others = [shape for shape in self.shapes if (shape.width, shape.height) != (self.width, self.height)]
             sizes = ", ".join(dict.fromkeys(f"{shape.width}x{shape.height}" for shape in others))
             said.append(
                 f"its frames change their size, first at frame {others[0].first_frame_index}, to {sizes}; they are fitted into "
                 f"{self.width}x{self.height}, with black bars where the shape differs"
             )
         return tuple(said)
+
+    @property
+    def changes_size(self) -> bool:
+        """Whether a frame has another size than the first one."""
+        return any((shape.width, shape.height) != (self.width, self.height) for shape in self.shapes)
 
     @property
     def audio_streams(self) -> int:

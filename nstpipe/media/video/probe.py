@@ -21,6 +21,7 @@ from nstpipe.media.video.decode_check import apply_decode_check, decode_check
 from nstpipe.media.video.frame_times import FrameTimes, frame_times, opened
 from nstpipe.media.video.info import PICTURE_COLOR, MissingFrames, Reader, Stream, VideoInfo
 from nstpipe.media.video.sequence import DEFAULT_RATE
+from nstpipe.media.video.shapes import upright_size
 from nstpipe.system.files import is_numbered, numbered_files
 
 PLAYLISTS = ("hls", "applehttp", "concat", "dash", "imf", "sdp")
@@ -192,9 +193,7 @@ def _info(
 ) -> VideoInfo:
     first = first_frames[0]
     aspect = Fraction(stream.sample_aspect_ratio or 1)
-    width, height = round(first.width * aspect), first.height
-    if first.rotation % 180:
-        width, height = height, width
+    width, height = upright_size(first, aspect)
     tags = {name: text for name, text in container.metadata.items() if text}
     return VideoInfo(
         path=path,

@@ -10,8 +10,9 @@ from pathlib import Path
 from types import TracebackType
 
 from nstpipe.errors import ItemError
-from nstpipe.media.frame import Frame, Pixels
+from nstpipe.media.frame import Frame, Pixels, fitted, in_eight_bits, in_sixteen_bits
 from nstpipe.media.pictures.files import PictureSink, picture_size, read_picture
+from nstpipe.media.video.info import VideoInfo
 from nstpipe.system.files import complete, ensure_folder, numbered_files, partial_path
 
 DEFAULT_RATE = Fraction(25)
@@ -90,12 +91,13 @@ def check_free(path: Path, numbers: tuple[int, ...]) -> None:
         )
 
 
-def numbered_pictures(path: Path, first_frame_index: int, end_frame_index: int) -> Iterator[Pixels]:
-    """The pictures of a pattern, in the order of their numbers.
+def numbered_pictures(info: VideoInfo, first_frame_index: int, end_frame_index: int) -> Iterator[Pixels]:
+    """The pictures of a pattern, in the order of their numbers, all with the size and the depth of the first one.
 
     Raises:
         ItemError: A picture cannot be read.
     """
-    files = numbered_files(path)
+    files = numbered_files(info.path)
     for number in sorted(files)[first_frame_index:end_frame_index]:
-        yield read_picture(files[number])[0]
+        pixels = fitted(read_picture(files[number])[0], (info.width, info.height))
+        yield in_sixteen_bits(pixels) if info.is_deep else in_eight_bits(pixels)
