@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import re
 from array import array
@@ -137,7 +138,8 @@ def _read_packets(container: av.container.InputContainer, stream: av.VideoStream
                 moment = packet.dts if packet.dts is not None else packet.pts
                 packets.add(place, None if moment is None else moment * base, (packet.duration or 0) * base)
     except av.FFmpegError as error:
-        found.complaint = error.strerror or str(error)
+        # Some old demuxers end with -1, which is this error's number.
+        found.complaint = "" if error.errno == errno.EPERM else error.strerror or str(error)
     if container.format.name == "avi":
         # The index of an AVI counts moments, one per tick, and some of them are empty if the rate varies.
         found.held = 1 + found.last_moment

@@ -77,8 +77,8 @@ def _looks_at_key_frames(info: VideoInfo) -> Iterator[Shape]:
     ticks = info.ticks if line is None else line.raw
     joints = line.mending.joints if line is not None and line.mending is not None else ()
     starts = [0, *joints, len(ticks)]
-    part = 0
-    last = -1
+    part, last = 0, -1
+    first_aspect: Fraction | None = None
     with opened(info.path) as container:
         stream = container.streams[info.index]
         assert isinstance(stream, av.VideoStream)
@@ -92,8 +92,11 @@ def _looks_at_key_frames(info: VideoInfo) -> Iterator[Shape]:
             last = frame.pts
             place = bisect_left(ticks, frame.pts, starts[part], starts[part + 1])
             index = min(place, len(ticks) - 1)
-            aspect = Fraction(stream.codec_context.sample_aspect_ratio or stream.sample_aspect_ratio or 1)
-            yield Shape(index, *upright_size(frame, aspect), _comparable(info, color_of(frame)))
+            aspect = stream.codec_context.sample_aspect_ratio
+            first_aspect = aspect if first_aspect is None else first_aspect
+            # A container may give another shape of the pixels than its stream does, and has precedence.
+            square = info.sample_aspect if aspect == first_aspect else Fraction(aspect or 1)
+            yield Shape(index, *upright_size(frame, square), _comparable(info, color_of(frame)))
 
 
 def _comparable(info: VideoInfo, color: VideoColor) -> VideoColor:
