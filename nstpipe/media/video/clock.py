@@ -71,6 +71,7 @@ class PicturePackets:
         keys: Whether each can be decoded by itself.
         places: The number of each, counted in the file.
         rate_step: Between two frames at the file's frame rate, in ticks; for files whose times do not tell.
+        filled: How many of the times are not in the file, but follow from the frame rate.
     """
 
     time_base: Fraction
@@ -79,6 +80,7 @@ class PicturePackets:
     keys: Sequence[bool]
     places: Sequence[int]
     rate_step: int = 1
+    filled: int = 0
 
 
 @dataclass
@@ -93,6 +95,8 @@ class OtherPackets:
         first_place: The number of its first packet in the file.
         last_place: The number of its last packet in the file.
         start: The lowest time, in seconds.
+        broken: How many of its packets are damaged.
+        first_byte: Where in the file the packet before its first one begins.
     """
 
     is_sound: bool
@@ -102,17 +106,21 @@ class OtherPackets:
     first_place: int = 0
     last_place: int = 0
     start: Fraction | None = None
+    broken: int = 0
+    first_byte: int = 0
     _last: Fraction | None = None
     _end: Fraction = Fraction(0)
 
-    def add(self, place: int, time: Fraction | None, duration: Fraction) -> None:
+    def add(self, place: int, time: Fraction | None, duration: Fraction, *, is_broken: bool = False) -> None:
         """Note a packet.
 
         Args:
             place: Its number, counted in the file.
             time: Its time in seconds; None if it has none.
             duration: In seconds.
+            is_broken: Whether it is damaged.
         """
+        self.broken += is_broken
         self.first_place = place if self.count == 0 else self.first_place
         self.last_place = place
         if self.is_sound and time is not None:
@@ -189,7 +197,7 @@ def timeline(picture: PicturePackets, others: Mapping[int, OtherPackets], *, clo
         clock_is_set_anew: Whether jumps of the clock are usual in such a file.
     """
     step = _usual_step(picture.shown, picture.rate_step)
-    steps = _picture_steps(picture, others, step, JUMP_SECONDS if clock_is_set_anew else LONG_JUMP_SECONDS)
+    steps = _picture_steps(picture, others, step, clock_is_set_anew)
     picture_shifts, shifts, alone = _shifts(steps, others, picture.time_base)
     starts = [one.packet for one in steps]
     bounds = list(pairwise((0, *starts, len(picture.shown))))
@@ -200,6 +208,8 @@ def timeline(picture: PicturePackets, others: Mapping[int, OtherPackets], *, clo
         raw += part
         ticks += [tick + shift for tick in part]
     said = [*_said_of_steps(steps), *alone]
+    if picture.filled:
+        said.append(f"{counted_frames(picture.filled)} had no time in the file; the frame rate gives it")
     begin = min(ticks, default=0) * picture.time_base
     if begin < 0:
         said.append(f"its times begin at {float(begin):.3f} s; everything is moved so that they begin at 0")
@@ -229,17 +239,20 @@ def _usual_step(shown: Sequence[int], otherwise: int) -> int:
     return max(1, median_low([later - earlier for earlier, later in pairwise(ordered)] or [otherwise]))
 
 
-def _picture_steps(picture: PicturePackets, others: Mapping[int, OtherPackets], usual: int, jump_seconds: int) -> list[Step]:
+def _picture_steps(
+    picture: PicturePackets, others: Mapping[int, OtherPackets], usual: int, clock_is_set_anew: bool
+) -> list[Step]:
     """Where further recordings begin in the picture's stream."""
     found: list[Step] = []
     shown, base = picture.shown, picture.time_base
-    jump = max(jump_seconds / base, Fraction(10 * usual))
+    jump = max((JUMP_SECONDS if clock_is_set_anew else LONG_JUMP_SECONDS) / base, Fraction(10 * usual))
     top = last = None
     begin = 0
     for packet, (time, moment, is_key) in enumerate(zip(shown, picture.decoded, picture.keys, strict=True)):
         if top is not None:
             # A key frame is shown after all that comes before it in the file; other frames may be shown earlier.
-            falls = (is_key and time <= top and not _is_disorder(shown, packet, top, usual, base)) or (
+            # The same time again is a fall where clocks are set anew, and otherwise two frames that share it.
+            falls = (is_key and time < top + clock_is_set_anew and not _is_disorder(shown, packet, top, usual, base)) or (
                 moment is not None and last is not None and moment < last - DECODING_FALL_SECONDS / base
             )
             ahead = (moment if moment is not None else time) - top

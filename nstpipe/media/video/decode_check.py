@@ -43,7 +43,7 @@ def decode_check(info: VideoInfo, on_frame: Callable[[int], None] = lambda _: No
     if info.timeline is not None and ticks != expected:
         # Where a clock falls, ffmpeg changes the times that it writes. Its number of frames tells whether all decode.
         step = max(1, round(1 / (info.average_rate * info.timeline.raw_time_base)))
-        raw = tuple(decoded_times(partial(opened, info.path), info.index, step))
+        raw = tuple(decoded_times(partial(opened, info.path), info.index, step)[0])
         ticks = expected if len(ticks) == len(expected) else raw if len(ticks) == len(raw) else ticks
     return DecodeCheck(None if ticks == expected else ticks, complaints)
 

@@ -58,8 +58,7 @@ class VideoSink:
         self._partial.unlink(missing_ok=True)
         task = EncodingTask(path, info, encode, copy_audio, keep_metadata, seconds_of_sound)
         self._retimed = partial_path(path).with_suffix(".sound")
-        mending = info.timeline.mending if info.timeline is not None else None
-        if mending is not None and mending.moves_sound and task.timed_streams:
+        if task.must_retime:
             task = replace(task, retimed=self._retimed)
             write_retimed(info, task.timed_streams, self._retimed, seconds=seconds_of_sound)
         self._container = task.container

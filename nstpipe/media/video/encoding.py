@@ -122,6 +122,13 @@ class EncodingTask:
         """Those of them that have times: all but attachments."""
         return tuple(one.stream for one in self.carried if one.stream.kind != "attachment")
 
+    @property
+    def must_retime(self) -> bool:
+        """Whether ffmpeg cannot copy them from the original: their times are mended, or some of their packets are damaged."""
+        mending = self.info.timeline.mending if self.info.timeline is not None else None
+        moves = mending is not None and mending.moves_sound
+        return any(moves or stream.broken or stream.late_from > 0 for stream in self.timed_streams)
+
 
 def encoding_graph(task: EncodingTask, partial: Path) -> object:
     """The graph of ffmpeg that encodes frames from a pipe, in NUT, together with the streams of the original.

@@ -6,7 +6,7 @@ import errno
 import mmap
 import re
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -36,14 +36,21 @@ Open = Callable[[], AbstractContextManager[av.container.InputContainer]]
 """Opens a file at its beginning. A seek to the beginning would need a key frame at zero."""
 
 
-def opened(path: Path) -> av.container.InputContainer:
+def opened(path: Path, *, first_byte: int = 0) -> av.container.InputContainer:
     """Open a video at its beginning.
+
+    Args:
+        path: The file.
+        first_byte: What comes before it is not read.
 
     Raises:
         av.FFmpegError: It cannot be opened.
     """
     # Old files have tags in other encodings; a tag that is not UTF-8 must not stop the film.
-    return av.open(local(path), options={"protocol_whitelist": "file"}, metadata_errors="replace")
+    options = {"protocol_whitelist": "file"}
+    if first_byte:
+        options["skip_initial_bytes"] = str(first_byte)
+    return av.open(local(path), options=options, metadata_errors="replace")
 
 
 _NONE = -(1 << 62)
@@ -64,7 +71,7 @@ class _Packets:
         corrupt: The numbers in the file of its packets that are marked as damaged, and their times in ticks.
         last_moment: The decoding time of the last intact one, in ticks.
         end: When the longest stream ends, in seconds.
-        bytes_read: Where the last packet begins in the file.
+        bytes_read: Where the last packet of the picture begins in the file.
         complaint: Why reading stopped early; empty if it did not.
     """
 
@@ -88,12 +95,14 @@ class FrameTimes:
     Attributes:
         timeline: The times of the frames.
         loss: What is missing; None if nothing is.
-        empty_streams: The numbers of the streams that have no packet.
+        others: The streams of sound and subtitles, by their numbers in the file.
+        is_read_to_end: Whether reading did not stop early.
     """
 
     timeline: Timeline
     loss: MissingFrames | None
-    empty_streams: frozenset[int]
+    others: Mapping[int, OtherPackets]
+    is_read_to_end: bool
 
 
 def frame_times(open_again: Open, index: int) -> FrameTimes:
@@ -114,8 +123,7 @@ def frame_times(open_again: Open, index: int) -> FrameTimes:
         if not line.ticks:
             name = container.name.removeprefix("file:")
             raise ItemError(f"{name} has a video stream, but no frame of it can be decoded.")
-        empty = frozenset(number for number, other in packets.others.items() if not other.count and not packets.complaint)
-        return FrameTimes(line, _loss(container, stream, packets, line), empty)
+        return FrameTimes(line, _loss(container, stream, packets, line), packets.others, not packets.complaint)
 
 
 def _read_packets(container: av.container.InputContainer, stream: av.VideoStream) -> _Packets:
@@ -128,15 +136,18 @@ def _read_packets(container: av.container.InputContainer, stream: av.VideoStream
         for place, packet in enumerate(container.demux()):
             if not packet.size:
                 continue
-            found.bytes_read = max(found.bytes_read, packet.pos or 0)
             if packet.pts is not None and packet.time_base:
                 found.end = max(found.end, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
             if packet.stream.index == stream.index:
+                found.bytes_read = max(found.bytes_read, packet.pos or 0)
                 _add_picture(found, packet, place)
             elif (packets := found.others.get(packet.stream.index)) is not None:
                 base = Fraction(packet.time_base or Fraction(1, 1000))
                 moment = packet.dts if packet.dts is not None else packet.pts
-                packets.add(place, None if moment is None else moment * base, (packet.duration or 0) * base)
+                if not packets.count:
+                    packets.first_byte = found.bytes_read
+                time = None if moment is None else moment * base
+                packets.add(place, time, (packet.duration or 0) * base, is_broken=is_broken(packet, container))
     except av.FFmpegError as error:
         # Some old demuxers end with -1, which is this error's number.
         found.complaint = "" if error.errno == errno.EPERM else error.strerror or str(error)
@@ -144,6 +155,24 @@ def _read_packets(container: av.container.InputContainer, stream: av.VideoStream
         # The index of an AVI counts moments, one per tick, and some of them are empty if the rate varies.
         found.held = 1 + found.last_moment
     return found
+
+
+_FRAGILE_CODECS = frozenset({"eac3", "truehd"})
+"""Codecs whose packets are looked into when they are written, so that a damaged one ends the writing."""
+
+
+def is_broken(packet: av.Packet[Any], container: av.container.InputContainer) -> bool:
+    """Whether a packet of sound is so damaged that it would end the writing of a result."""
+    codec = packet.stream.codec_context.name if packet.stream.codec_context is not None else ""
+    if codec == "aac" and container.format.name == "mpegts":
+        # Each packet has an ADTS header (ISO 13818-7), which begins with these bits and states its size.
+        head = bytes(memoryview(packet)[:6])
+        return len(head) < 6 or head[0] != 0xFF or head[1] & 0xF6 != 0xF0 or _adts_size(head) > packet.size
+    return packet.is_corrupt and codec in _FRAGILE_CODECS
+
+
+def _adts_size(head: bytes) -> int:
+    return (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
 
 
 def _add_picture(found: _Packets, packet: av.Packet[Any], place: int) -> None:
@@ -163,10 +192,10 @@ def _timeline(open_again: Open, container: av.container.InputContainer, stream: 
     base = Fraction(stream.time_base or Fraction(1, 1000))
     rate_step = max(1, round(1 / (Fraction(stream.average_rate or 25) * base)))
     if _NONE in packets.shown:
-        shown = decoded_times(open_again, stream.index, rate_step)
+        shown, filled = decoded_times(open_again, stream.index, rate_step)
         last = len(packets.places) - 1
         places = [packets.places[min(number, last)] for number in range(len(shown))]
-        picture = PicturePackets(base, shown, [None] * len(shown), [True] * len(shown), places, rate_step)
+        picture = PicturePackets(base, shown, [None] * len(shown), [True] * len(shown), places, rate_step, filled)
     else:
         moments = [None if moment == _NONE else moment for moment in packets.decoded]
         keys = [bool(key) for key in packets.keys]
@@ -175,8 +204,8 @@ def _timeline(open_again: Open, container: av.container.InputContainer, stream: 
     return timeline(picture, packets.others, clock_is_set_anew=is_set_anew)
 
 
-def decoded_times(open_again: Open, index: int, rate_step: int) -> Sequence[int]:
-    """The times of the frames as they are decoded, in ticks of the file; by the frame rate if they have none either.
+def decoded_times(open_again: Open, index: int, rate_step: int) -> tuple[Sequence[int], int]:
+    """The times of the frames as they are decoded, in ticks of the file, and how many are filled in by the frame rate.
 
     Args:
         open_again: Opens the file.
@@ -196,8 +225,20 @@ def decoded_times(open_again: Open, index: int, rate_step: int) -> Sequence[int]
     for times in (shown, decoded):
         known = [time for time in times if time is not None]
         if len(known) == len(times):
-            return known
-    return [number * rate_step for number in range(len(shown))]
+            return known, 0
+    return _filled(shown, rate_step)
+
+
+def _filled(times: Sequence[int | None], rate_step: int) -> tuple[list[int], int]:
+    """Times with those that are missing filled in, by the frame rate from the nearest one that is known."""
+    first = next((number for number, time in enumerate(times) if time is not None), None)
+    anchor = times[first] if first is not None else None
+    last = -rate_step if first is None or anchor is None else anchor - (first + 1) * rate_step
+    found = []
+    for time in times:
+        last = time if time is not None else last + rate_step
+        found.append(last)
+    return found, times.count(None)
 
 
 def _loss(

@@ -72,6 +72,9 @@ class Stream:
         file_name: The name of an attachment.
         media_type: The MIME type of an attachment.
         is_empty: Whether it is sound or subtitles without a single packet.
+        broken: How many of its packets are damaged.
+        late_from: For sound that begins so late that its format is not known at the beginning of the file: a byte of the file
+            from which on it is known; else 0.
     """
 
     index: int
@@ -83,6 +86,8 @@ class Stream:
     file_name: str = ""
     media_type: str = ""
     is_empty: bool = False
+    broken: int = 0
+    late_from: int = 0
 
     def __str__(self) -> str:
         details = ", ".join(word for word in (self.codec, self.language, self.title, self.file_name) if word)

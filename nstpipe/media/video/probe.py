@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.format import Flags
 from av.stream import Disposition
 
 from nstpipe.errors import ItemError
@@ -151,7 +152,8 @@ def _picture_stream(container: av.container.InputContainer, path: Path) -> av.Vi
 
 def _check_first_packet(container: av.container.InputContainer, first_packet: av.Packet[Any], path: Path) -> None:
     # The bare output of an encoder, as small cameras write it.
-    if first_packet.size and first_packet.pts is None and first_packet.dts is None:
+    has_no_clock = bool(container.format.flags & Flags.no_timestamps.value)  # type: ignore[operator]  # whole numbers
+    if has_no_clock and first_packet.size and first_packet.pts is None and first_packet.dts is None:
         raise ItemError(
             f"{path} has no frame times: it is {container.format.long_name}, without a container.",
             f"Put it into one, with its frame rate in place of 25: ffmpeg -framerate 25 -i {shlex.quote(path.name)} "
@@ -223,10 +225,14 @@ def _info(
     )
 
 
+def _sample_rate(context: Any) -> int:
+    return getattr(context, "sample_rate", 0)
+
+
 def _stream_of(stream: Any, times: FrameTimes) -> Stream:
     context = getattr(stream, "codec_context", None)
     codec = getattr(getattr(context, "codec", None), "canonical_name", None) or getattr(context, "name", None) or ""
-    tags = stream.metadata
+    tags, packets = stream.metadata, times.others.get(stream.index)
     return Stream(
         index=stream.index,
         kind=stream.type or "data",
@@ -236,5 +242,7 @@ def _stream_of(stream: Any, times: FrameTimes) -> Stream:
         dispositions=tuple(flag.name for flag in Disposition if flag.name and flag in stream.disposition),
         file_name=tags.get("filename", ""),
         media_type=tags.get("mimetype", ""),
-        is_empty=stream.index in times.empty_streams,
+        is_empty=packets is not None and not packets.count and times.is_read_to_end,
+        broken=packets.broken if packets is not None else 0,
+        late_from=packets.first_byte if packets is not None and stream.type == "audio" and not _sample_rate(context) else 0,
     )

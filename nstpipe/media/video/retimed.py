@@ -1,10 +1,10 @@
-"""Copies the sound and the subtitles of a video whose times are mended into a file of their own, with the mended times."""
+"""Copies the sound and the subtitles of a video into a file of their own, mended: at the times that go with the picture's."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import av
 
 from nstpipe.errors import ItemError
 from nstpipe.media.video.clock import Shift
-from nstpipe.media.video.frame_times import opened
+from nstpipe.media.video.frame_times import is_broken, opened
 from nstpipe.media.video.info import Stream, VideoInfo
 
 _FORMATS = ("nut", "matroska", "mov")
@@ -23,8 +23,10 @@ _FORMATS = ("nut", "matroska", "mov")
 def write_retimed(info: VideoInfo, streams: Iterable[Stream], path: Path, *, seconds: float | None = None) -> None:
     """Copy streams of a video packet by packet, in their order, and move each packet as the recording that it belongs to.
 
+    Damaged packets are left out.
+
     Args:
-        info: The video, whose timeline says how its recordings are moved.
+        info: The video, whose timeline says how its recordings are moved, if they are.
         streams: The streams to copy.
         path: The file to write.
         seconds: How much of each stream is copied; None for all of it.
@@ -37,7 +39,7 @@ def write_retimed(info: VideoInfo, streams: Iterable[Stream], path: Path, *, sec
     for name in _FORMATS:
         try:
             _copy(info, wanted, path, name, seconds)
-        except (av.FFmpegError, ValueError) as error:
+        except (av.FFmpegError, ValueError, StopIteration) as error:
             reasons.append(getattr(error, "strerror", None) or str(error))
         else:
             return
@@ -45,20 +47,39 @@ def write_retimed(info: VideoInfo, streams: Iterable[Stream], path: Path, *, sec
 
 
 def _copy(info: VideoInfo, wanted: tuple[int, ...], path: Path, name: str, seconds: float | None) -> None:
-    assert info.timeline is not None
-    assert info.timeline.mending is not None
-    clocks = {index: _Clock(info.timeline.mending.shifts[index]) for index in wanted}
+    mending = info.timeline.mending if info.timeline is not None else None
+    shifts = mending.shifts if mending is not None else {}
+    clocks = {index: _Clock(shifts.get(index, (Shift(0, Fraction(0)),))) for index in wanted}
+    late_from = {stream.index: stream.late_from for stream in info.streams if stream.index in wanted}
     # Nothing of it may be moved again: some sound begins a little before zero.
     options = {"avoid_negative_ts": "disabled"}
-    with opened(info.path) as original, av.open(str(path), "w", format=name, options=options) as copy:
-        copies = {index: copy.add_stream_from_template(original.streams[index]) for index in wanted}
+    with ExitStack() as stack:
+        originals = {first: stack.enter_context(opened(info.path, first_byte=first)) for first in set(late_from.values())}
+        of_stream = {index: _counterpart(originals, info.path, index, first) for index, first in late_from.items()}
+        copy = stack.enter_context(av.open(str(path), "w", format=name, options=options))
+        copies = {index: copy.add_stream_from_template(of_stream[index]) for index in wanted}
         copy.start_encoding()
-        with suppress(av.FFmpegError):  # what is read before an error counts
-            for packet in original.demux([original.streams[index] for index in wanted]):
-                index = packet.stream.index
-                if packet.size and clocks[index].move(packet, seconds):
+        for first, original in originals.items():
+            numbers = {of_stream[index].index: index for index in wanted if late_from[index] == first}
+            for packet in _packets(original, [of_stream[index] for index in numbers.values()]):
+                index = numbers[packet.stream.index]
+                if clocks[index].move(packet, seconds) and not is_broken(packet, original):
                     packet.stream = copies[index]
                     copy.mux(packet)
+
+
+def _packets(original: av.container.InputContainer, streams: Sequence[Any]) -> Iterator[av.Packet[Any]]:
+    with suppress(av.FFmpegError):  # what is read before an error counts
+        yield from (packet for packet in original.demux(streams) if packet.size)
+
+
+def _counterpart(originals: Mapping[int, av.container.InputContainer], path: Path, index: int, first_byte: int) -> Any:
+    """A stream in a file that was opened behind its beginning, where it may have another number."""
+    if not first_byte:
+        return originals[0].streams[index]
+    with opened(path) as whole:
+        wanted = whole.streams[index].id
+    return next(stream for stream in originals[first_byte].streams if stream.id == wanted)
 
 
 class _Clock:

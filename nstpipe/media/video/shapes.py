@@ -7,7 +7,7 @@ import json
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import av
@@ -76,8 +76,8 @@ def _looks_at_key_frames(info: VideoInfo) -> Iterator[Shape]:
     line = info.timeline
     ticks = info.ticks if line is None else line.raw
     joints = line.mending.joints if line is not None and line.mending is not None else ()
-    starts = [0, *joints, len(ticks)]
-    part, last = 0, -1
+    parts = list(pairwise((0, *joints, len(ticks))))
+    last = -1
     first_aspect: Fraction | None = None
     with opened(info.path) as container:
         stream = container.streams[info.index]
@@ -87,11 +87,9 @@ def _looks_at_key_frames(info: VideoInfo) -> Iterator[Shape]:
         for frame in container.decode(stream):
             if frame.pts is None:
                 continue
-            if frame.pts < last and part + 2 < len(starts):
-                part += 1
-            last = frame.pts
-            place = bisect_left(ticks, frame.pts, starts[part], starts[part + 1])
-            index = min(place, len(ticks) - 1)
+            places = (bisect_left(ticks, frame.pts, max(first, last + 1), end) for first, end in parts if end > last + 1)
+            index = next((place for place in places if place < len(ticks) and ticks[place] == frame.pts), last + 1)
+            index = last = min(index, len(ticks) - 1)
             aspect = stream.codec_context.sample_aspect_ratio
             first_aspect = aspect if first_aspect is None else first_aspect
             # A container may give another shape of the pixels than its stream does, and has precedence.

@@ -60,6 +60,9 @@ def dropped_streams(info: VideoInfo, path: Path, *, copy_audio: bool) -> tuple[s
             said.append(f"{stream} is dropped: the file announces it, but holds none of it")
         elif codec is None:
             said.append(f"{stream} is dropped: {container.suffix} cannot hold it")
+        elif stream.broken:
+            packets = "1 damaged packet" if stream.broken == 1 else f"{stream.broken} damaged packets"
+            said.append(f"{packets} of {stream} {'is' if stream.broken == 1 else 'are'} dropped")
         elif codec != "copy":
             said.append(f"{stream} is converted to {codec}: {container.suffix} cannot hold it as it is")
     if info.chapters and not container.chapters:

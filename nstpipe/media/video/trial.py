@@ -20,6 +20,9 @@ from nstpipe.system.files import is_numbered
 TRIAL_FRAMES = 2
 TRIAL_SECONDS = 1.0
 
+LONG_FRAME_SECONDS = 600
+"""Containers count the duration of a frame in 32 bits. A longer one than this is tried."""
+
 TRIAL_SIDE = 64
 """The longest side of a frame in a trial of all times, in pixels: the least that every encoder takes."""
 
@@ -66,8 +69,8 @@ def try_encode(
 ) -> None:
     """Encode two gray frames and a second of the original's sound.
 
-    If the original's times are mended, all of its frames and its sound are encoded then, in gray and small: what is painted in
-    a night is not lost for a time that the container does not take.
+    If the original's times are unusual, or it is damaged, all of its frames and its sound are encoded then, in gray and
+    small: what is painted in a night is not lost for a time or a packet that the container does not take.
 
     Args:
         folder: Where the trial is written; it is deleted afterwards.
@@ -85,7 +88,7 @@ def try_encode(
     _check_shortest_frame(info, path)
     short = dataclasses.replace(info, ticks=info.ticks[:TRIAL_FRAMES])
     trials: list[tuple[VideoInfo, tuple[int, int], float | None]] = [(short, size, TRIAL_SECONDS)]
-    if info.timeline is not None:
+    if _may_fail_late(info):
         trials.append((info, (min(size[0], TRIAL_SIDE), min(size[1], TRIAL_SIDE)), None))
     frames = 0
     try:
@@ -112,6 +115,13 @@ def try_encode(
         ) from error
     finally:
         path.unlink(missing_ok=True)
+
+
+def _may_fail_late(info: VideoInfo) -> bool:
+    """Whether the rest of a video may be refused though its beginning is not."""
+    longest = max((later - earlier for earlier, later in pairwise(info.ticks)), default=0) * info.time_base
+    is_unusual = info.timeline is not None or longest > LONG_FRAME_SECONDS
+    return is_unusual or info.loss is not None or any(stream.broken or stream.late_from > 0 for stream in info.streams)
 
 
 def _write_gray(sink: VideoSink, frames: int, size: tuple[int, int]) -> None:
