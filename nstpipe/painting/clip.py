@@ -59,14 +59,26 @@ def run_clip(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
 
     Raises:
         NstpipeError: an error that would stop every clip, such as a missing device.
+        Exception: whatever `emit` raises.
     """
+    of_listener: list[Exception] = []
+
+    def tell(event: Event) -> None:
+        try:
+            emit(event)
+        except Exception as error:
+            of_listener.append(error)
+            raise
+
     ask_for_large_pages()
     limit_megapixels(task.run.max_megapixels)
     with ExitStack() as until_done:
         for attempt, wait_seconds in enumerate((*RETRY_WAITS_SECONDS, None), start=1):
             try:
-                return _attempt(task, emit, stop)
+                return _attempt(task, tell, stop)
             except Exception as error:  # one clip's surprise must not end the others
+                if error in of_listener:
+                    raise
                 result = _result_of_failure(task, error, attempt, stop, is_last=wait_seconds is None)
                 if result is not None:
                     return result

@@ -10,6 +10,7 @@ sync. Everything here is numbers; `frame_times` reads them from a file.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -258,15 +259,24 @@ def _picture_steps(
             ahead = (moment if moment is not None else time) - top
             place = picture.places[packet]
             if falls or (ahead > jump and _all_pause(others, place)):
-                # Some frames behind a key frame may be shown before it, if it begins an open group.
-                first = min(shown[packet : packet + LARGEST_DISORDER_PACKETS]) if falls else time
-                after = first if abs(first - time) * base < 1 else time
+                after = _first_shown(picture, packet)
                 end = top + _usual_step(shown[begin:packet], usual)
                 found.append(Step(packet, place, end * base, after * base))
                 top, last, begin = None, None, packet
         top = time if top is None else max(top, time)
         last = moment if moment is not None else last
     return found
+
+
+def _first_shown(picture: PicturePackets, packet: int) -> int:
+    """When the first frame of a recording is shown: some behind a key frame come before it if it begins an open group."""
+    first = picture.shown[packet]
+    for index in range(packet + 1, min(packet + LARGEST_DISORDER_PACKETS, len(picture.shown))):
+        if picture.keys[index]:
+            break
+        if (first - picture.shown[index]) * picture.time_base < LARGEST_DISORDER_SECONDS:
+            first = min(first, picture.shown[index])
+    return first
 
 
 def _is_disorder(shown: Sequence[int], packet: int, top: int, usual: int, base: Fraction) -> bool:
@@ -321,7 +331,7 @@ def _shifts(
         if index >= 0:
             shifts[index].append(Shift(step.packet, step.before + shifts[index][-1].seconds - step.after))
             said.append(
-                f"the clock of stream {index} (sound) begins anew at {float(step.before):.3f} s; its parts follow one another"
+                f"the clock of audio stream {index} begins anew at {float(step.before):.3f} s; its parts follow one another"
             )
             continue
         behind = [(picture[-1] * base + step.before) - step.after]
@@ -428,11 +438,13 @@ def aligned(line: Timeline, decoded: Sequence[int]) -> tuple[int, ...]:
     free: dict[int, deque[int]] = {}
     for index, tick in enumerate(line.raw):
         free.setdefault(tick, deque()).append(index)
+    starts = (0, *(line.mending.joints if line.mending is not None else ()))
     found: list[int] = []
     reached = 0
     for tick in decoded:
         places = free.get(tick, deque())
-        while places and places[0] < reached - LARGEST_DISORDER_PACKETS:
+        begin = starts[bisect_right(starts, reached) - 1]
+        while places and places[0] < max(begin, reached - LARGEST_DISORDER_PACKETS):
             places.popleft()
         # If the decoder has another opinion of its time, a frame takes the place behind the one before.
         index = places.popleft() if places else min(reached + 1 if found else 0, len(line.raw) - 1)
