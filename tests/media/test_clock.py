@@ -55,7 +55,7 @@ MENDED = {
     "three joined": ([80, 120, 40, 80, 0, 40], [80, 120, 160, 200, 240, 280], (2, 4), "begins anew twice"),
     "joined at other rates": ([0, 40, 80, 1, 21, 41], [0, 40, 80, 120, 140, 160], (3,), "begins anew"),
     "below zero": ([-80, -40, 0], [0, 40, 80], (), "begin at -0.080 s"),
-    "hours later": ([0, 40, 80, 2 * HOUR, 2 * HOUR + 40], [0, 40, 80, 120, 160], (3,), "jumps once (at frame 3), by up to 7200 s"),
+    "hours later": ([0, 40, 80, 7200_000, 7200_040], [0, 40, 80, 120, 160], (3,), "jumps once (at frame 3), by up to 7200 s"),
     "equal pairs": ([0, 0, 80, 80, 160], [0, 40, 80, 120, 160], (), "2 frames had the time of another"),
     "all equal": ([7, 7, 7], [7, 47, 87], (), "2 frames had the time of another"),
 }  # fmt: skip

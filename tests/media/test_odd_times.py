@@ -72,12 +72,6 @@ def test_recordings_that_were_joined_follow_one_another_each_in_sync(tmp_path: P
     assert FRAME - Fraction(1, 1000) <= times[8] - times[7] < 3 * FRAME
 
 
-def starts_below_zero(folder: Path) -> Path:
-    whole, path = recording(folder / "whole.mkv", 50, *MPEG4, "-g", "25"), folder / "below.ts"
-    run_ffmpeg("-ss", "1.3", "-i", whole, "-c", "copy", "-output_ts_offset", "-2", "-muxdelay", "0", "-f", "mpegts", path)
-    return path
-
-
 def has_no_times_below_zero(folder: Path) -> Path:
     """Matroska cannot hold such times: the first packets of the picture have none."""
     whole, path = recording(folder / "whole.mkv", 50, *MPEG4, "-g", "25"), folder / "below.mkv"
@@ -112,7 +106,6 @@ def cut_anywhere(folder: Path) -> Path:
 
 
 ODD: dict[Callable[[Path], Path], str] = {
-    starts_below_zero: "everything is moved so that they begin at 0",
     has_no_times_below_zero: "had no time in the file",
     clock_at_its_end: "everything is moved so that they begin at 0",
     equal_times: "4 frames had the time of another",

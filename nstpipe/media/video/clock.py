@@ -217,7 +217,9 @@ def timeline(picture: PicturePackets, others: Mapping[int, OtherPackets], *, clo
     moved = begin < 0 or bool(steps) or bool(alone)
     # Only what is moved anyway: the sound of a file may rightly begin a little before its picture.
     up = _to_zero(begin, others, shifts) if moved else Fraction(0)
-    up_ticks = math.ceil(up / picture.time_base)
+    # To a whole millisecond, because MP4 and MOV count the beginning of a stream in them.
+    to_millisecond = math.ceil((begin + up) * 1000) / Fraction(1000) - begin if up else up
+    up_ticks = math.ceil(to_millisecond / picture.time_base)
     shifts = {
         index: tuple(Shift(one.first_packet, one.seconds + up_ticks * picture.time_base) for one in of_stream)
         for index, of_stream in shifts.items()
@@ -444,13 +446,24 @@ def aligned(line: Timeline, decoded: Sequence[int]) -> tuple[int, ...]:
     for tick in decoded:
         places = free.get(tick, deque())
         begin = starts[bisect_right(starts, reached) - 1]
-        while places and places[0] < max(begin, reached - LARGEST_DISORDER_PACKETS):
+        while places and places[0] < reached - LARGEST_DISORDER_PACKETS:
             places.popleft()
-        # If the decoder has another opinion of its time, a frame takes the place behind the one before.
-        index = places.popleft() if places else min(reached + 1 if found else 0, len(line.raw) - 1)
+        # Rather a place in the recording that is being read than the last ones of the recording before.
+        if places:
+            index = next((place for place in places if place >= begin), places[0])
+            places.remove(index)
+        else:
+            # The decoder has another opinion of its time: it takes the place behind the one before.
+            index = min(reached + 1 if found else 0, len(line.raw) - 1)
         found.append(index)
         reached = max(reached, index)
-    return pushed_apart(sorted(line.ticks[index] for index in found))
+    ordered = sorted(line.ticks[index] for index in found)
+    risen, parts, _ = strictly_rising(ordered, 1)
+    return risen if parts == 1 else pushed_apart(ordered)
+
+
+UNKNOWN_TICK = -(1 << 62)
+"""Stands for the time of a frame to which the decoder gives none."""
 
 
 def pushed_apart(ticks: Sequence[int]) -> tuple[int, ...]:

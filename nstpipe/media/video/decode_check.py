@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from itertools import pairwise
 from statistics import median_low
 from typing import Any
@@ -12,9 +13,8 @@ from typing import Any
 import ffmpeg as graphs
 
 from nstpipe.errors import ItemError
-from nstpipe.media.video.clock import aligned, pushed_apart
+from nstpipe.media.video.clock import UNKNOWN_TICK, Timeline, aligned, pushed_apart
 from nstpipe.media.video.ffmpeg import LOCAL_ONLY, Process, local
-from nstpipe.media.video.frame_times import decoded_times, opened
 from nstpipe.media.video.info import DecodeCheck, MissingFrames, Reader, VideoInfo
 
 DECODE_CHECK_VERSION = 3
@@ -40,27 +40,17 @@ def decode_check(info: VideoInfo, on_frame: Callable[[int], None] = lambda _: No
     ticks, complaints = _decoded(info, ONE_THREAD if info.loss else {}, on_frame)
     if info.loss is None and (ticks != expected or complaints):
         ticks, complaints = _decoded(info, ONE_THREAD, on_frame)
-    if info.timeline is not None and ticks != expected:
-        # Where a clock falls, ffmpeg changes the times that it writes. Its number of frames tells whether all decode.
-        step = max(1, round(1 / (info.average_rate * info.timeline.raw_time_base)))
-        raw = tuple(decoded_times(partial(opened, info.path), info.index, step)[0])
-        ticks = expected if len(ticks) == len(expected) else raw if len(ticks) == len(raw) else ticks
     return DecodeCheck(None if ticks == expected else ticks, complaints)
 
 
 def _decoded(info: VideoInfo, options: dict[str, Any], on_frame: Callable[[int], None]) -> tuple[tuple[int, ...], str]:
     source = graphs.input(local(info.path), **LOCAL_ONLY, **options)
-    base = info.time_base if info.timeline is None else info.timeline.raw_time_base
-    time_base = f"{base.numerator}/{base.denominator}"
-    # One line per frame, with its time. The frame is wrapped, because its pixels are not needed.
-    graph = graphs.output(
-        source["V:0"], "pipe:1", format="framecrc", vcodec="wrapped_avframe", fps_mode="passthrough", enc_time_base=time_base
-    ).global_args("-copyts")
+    graph, pattern = _rising_times(source["V:0"], info) if info.timeline is None else _any_times(source["V:0"], info.timeline)
     ticks: list[int] = []
-    with Process(graph, info.path, stdout=True, loglevel="error") as process:
+    with Process(graph.global_args("-copyts"), info.path, stdout=True, loglevel="error") as process:
         for line in process.stdout:
-            if not line.startswith(b"#"):
-                ticks.append(int(line.split(b",")[2]))
+            if (found := pattern.match(line)) is not None:
+                ticks.append(int(found[1]) if found[1] != b"NOPTS" else UNKNOWN_TICK)
                 on_frame(len(ticks))
         try:
             process.finish()
@@ -68,6 +58,28 @@ def _decoded(info: VideoInfo, options: dict[str, Any], on_frame: Callable[[int],
             if not ticks:
                 raise
         return tuple(ticks if info.timeline is not None else sorted(ticks)), process.messages()
+
+
+def _rising_times(video: Any, info: VideoInfo) -> tuple[Any, re.Pattern[bytes]]:
+    """A graph that writes a line for each frame, and where its time stands in the line."""
+    time_base = f"{info.time_base.numerator}/{info.time_base.denominator}"
+    # One line per frame, with its time. The frame is wrapped, because its pixels are not needed.
+    graph = graphs.output(
+        video, "pipe:1", format="framecrc", vcodec="wrapped_avframe", fps_mode="passthrough", enc_time_base=time_base
+    )
+    return graph, re.compile(rb"\d+,[^,]*, *(-?\d+),")
+
+
+def _any_times(video: Any, line: Timeline) -> tuple[Any, re.Pattern[bytes]]:
+    """The same for times that fall: ffmpeg changes them when it writes a file, but not before."""
+    printed = (
+        video.filter("settb", f"{line.raw_time_base.numerator}/{line.raw_time_base.denominator}")
+        .filter("metadata", mode="add", key="shown", value="1")
+        .filter("metadata", mode="print", file="-")
+    )
+    # Of all containers, this one takes times that do not rise without a complaint.
+    graph = graphs.output(printed, os.devnull, format="framecrc", vcodec="wrapped_avframe", fps_mode="passthrough")
+    return graph, re.compile(rb"frame:\d+ +pts:(-?\d+|NOPTS)")
 
 
 GAP_STEPS = 1.5

@@ -192,7 +192,7 @@ def _timeline(open_again: Open, container: av.container.InputContainer, stream: 
     base = Fraction(stream.time_base or Fraction(1, 1000))
     rate_step = max(1, round(1 / (Fraction(stream.average_rate or 25) * base)))
     if _NONE in packets.shown:
-        shown, filled = decoded_times(open_again, stream.index, rate_step)
+        shown, filled = _decoded_times(open_again, stream.index, rate_step)
         last = len(packets.places) - 1
         places = [packets.places[min(number, last)] for number in range(len(shown))]
         picture = PicturePackets(base, shown, [None] * len(shown), [True] * len(shown), places, rate_step, filled)
@@ -204,7 +204,7 @@ def _timeline(open_again: Open, container: av.container.InputContainer, stream: 
     return timeline(picture, packets.others, clock_is_set_anew=is_set_anew)
 
 
-def decoded_times(open_again: Open, index: int, rate_step: int) -> tuple[Sequence[int], int]:
+def _decoded_times(open_again: Open, index: int, rate_step: int) -> tuple[Sequence[int], int]:
     """The times of the frames as they are decoded, in ticks of the file, and how many are filled in by the frame rate.
 
     Args:
