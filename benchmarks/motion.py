@@ -1,4 +1,4 @@
-"""What holding on to the frame before is worth: flicker, loss, evaluations and time of six ways to paint a moving picture.
+"""What the temporal loss is worth: flicker, loss, iterations and time of six ways to paint a moving picture.
 
 Ways, all by `nstpipe run`, with the same style and the same weights of the losses:
     independent: each frame by itself, as a picture of its own.
@@ -60,11 +60,11 @@ SAMPLES = Path(__file__).parent.parent / "samples"
 STYLE = SAMPLES / "styles" / "van_gogh_starry_night.jpg"
 STYLE_LAYERS = tuple(f"relu{block}_1" for block in range(1, 6))
 
-FIRST_EVALUATIONS = 200
-INDEPENDENT_EVALUATIONS = 60
+FIRST_ITERATIONS = 200
+INDEPENDENT_ITERATIONS = 60
 """Of each frame by itself, from the content: what the later frames of the other ways are held against."""
 
-BRIEF_EVALUATIONS, LIGHT_WEIGHT = 20, 0.35
+BRIEF_ITERATIONS, LIGHT_WEIGHT = 20, 0.35
 LONG_LAG = 10
 SHEET_FRAMES = (1, 2, 10, 30, 75)
 
@@ -76,13 +76,13 @@ WAYS: dict[str, dict[str, Any]] = {
     "independent": {
         "init": "content",
         "temporal": {"init": "content", "weight": 0},
-        "optimizer": {"first": INDEPENDENT_EVALUATIONS, "next": INDEPENDENT_EVALUATIONS, "tolerance": 0},
+        "optimizer": {"first": INDEPENDENT_ITERATIONS, "next": INDEPENDENT_ITERATIONS, "tolerance": 0},
     },
     "previous": {"temporal": {"init": "previous", "weight": 0}},
     "warped": {"temporal": {"weight": 0}},
     "full": {"temporal": {"lags": [1, LONG_LAG]}},
-    "brief": {"temporal": {"lags": [1, LONG_LAG]}, "optimizer": {"next": BRIEF_EVALUATIONS}},
-    "light": {"temporal": {"lags": [1, LONG_LAG], "weight": LIGHT_WEIGHT}, "optimizer": {"next": BRIEF_EVALUATIONS}},
+    "brief": {"temporal": {"lags": [1, LONG_LAG]}, "optimizer": {"next": BRIEF_ITERATIONS}},
+    "light": {"temporal": {"lags": [1, LONG_LAG], "weight": LIGHT_WEIGHT}, "optimizer": {"next": BRIEF_ITERATIONS}},
 }
 
 
@@ -119,7 +119,7 @@ class Row:
     content_loss: float
     style_loss: float
     total_variation: float
-    evaluations: float
+    iterations: float
     seconds: float
     optimizing_share: float
 
@@ -167,7 +167,7 @@ def painted(
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", "25", "-i", "-"]
     command = [ffmpeg.executable(), "-v", "error", *raw, "-c:v", "ffv1", "-pix_fmt", "bgr0", str(folder / "in.mkv")]
     subprocess.run(command, input=b"".join(frame.tobytes() for frame in frames), check=True)
-    optimizer = {"first": FIRST_EVALUATIONS, **settings.get("optimizer", {})}
+    optimizer = {"first": FIRST_ITERATIONS, **settings.get("optimizer", {})}
     job = {"name": "clip", "input": "in.mkv", "output": "out.mkv", "style": str(STYLE), "size": longest, "shots": "none"}
     encode = {"codec": "ffv1", "pix_fmt": "bgr0"}
     content = {"version": 1, "workers": 1, "jobs": [{**job, "encode": encode, **settings, "optimizer": optimizer}]}
@@ -201,7 +201,7 @@ def default_engine(painting: Pixels, precision: str) -> OptimizerEngine:
     return OptimizerEngine(settings, [StylePicture(painting, 1.0)])
 
 
-def missing_frames_of(stylizer: OptimizerStylizer, clip: Clip, index: int, result: Pixels) -> tuple[float, float, float]:
+def losses_of(stylizer: OptimizerStylizer, clip: Clip, index: int, result: Pixels) -> tuple[float, float, float]:
     """Content, style and total variation of a finished frame."""
     image, content = tensor_of(result), tensor_of(resized(clip.frames[index], clip.size))
     with torch.no_grad():
@@ -212,7 +212,7 @@ def missing_frames_of(stylizer: OptimizerStylizer, clip: Clip, index: int, resul
 def measured(clip: Clip, way: str, stylizer: OptimizerStylizer, results: Sequence[Pixels], done: Sequence[FrameDone]) -> Row:
     ranges = coherence(zip(clip.frames, results, strict=True), (1, LONG_LAG), clip.motion).ranges
     later = done[1:]
-    losses = [missing_frames_of(stylizer, clip, index, result) for index, result in enumerate(results[1:], start=1)]
+    losses = [losses_of(stylizer, clip, index, result) for index, result in enumerate(results[1:], start=1)]
     content, style, variation = np.mean(losses, axis=0).tolist()
 
     def mean(values: Sequence[float]) -> float:
@@ -227,7 +227,7 @@ def measured(clip: Clip, way: str, stylizer: OptimizerStylizer, results: Sequenc
         content_loss=content,
         style_loss=style,
         total_variation=variation,
-        evaluations=mean([frame.evaluations for frame in later]),
+        iterations=mean([frame.evaluations for frame in later]),
         seconds=mean([frame.seconds for frame in later]),
         optimizing_share=sum(frame.optimising_seconds for frame in later) / sum(frame.seconds for frame in later),
     )
@@ -254,7 +254,7 @@ def drift(folder: Path) -> dict[str, float]:
         "luminance_levels": mean([one.luminance for one in tones[last]]) - mean([one.luminance for one in tones[first]]),
         "detail_ratio": mean([one.detail for one in tones[last]]) / mean([one.detail for one in tones[first]]),
         "loss_ratio": mean(losses[last]) / mean(losses[first]),
-        "evaluations": mean([frame.evaluations for frame in done[1:]]),
+        "iterations": mean([frame.evaluations for frame in done[1:]]),
     }
 
 
@@ -294,7 +294,7 @@ def main() -> None:
                 print(
                     f"{row.clip:8} {row.way:12} warping error {row.warping_error:.6f} long {row.long_warping_error:.6f} "
                     f"(original {row.original_warping_error:.6f})  content {row.content_loss:.3f} style {row.style_loss:.3f} "
-                    f"variation {row.total_variation:.3f} total {row.total_loss:.3f}  {row.evaluations:.1f} evaluations, "
+                    f"variation {row.total_variation:.3f} total {row.total_loss:.3f}  {row.iterations:.1f} iterations, "
                     f"{row.seconds:.2f} s a frame, {row.optimizing_share:.1%} of it optimizing",
                     flush=True,
                 )
@@ -303,7 +303,7 @@ def main() -> None:
                 print(
                     f"{clip.name}: {row.way} against independent: {alone.warping_error / row.warping_error:.1f} times less "
                     f"warping error, {row.total_loss / alone.total_loss:.3f} times the total loss, "
-                    f"{row.evaluations / alone.evaluations:.2f} times the evaluations"
+                    f"{row.iterations / alone.iterations:.2f} times the iterations"
                 )
             Image.fromarray(sheet(clip, results)).save(folder / f"{clip.name}.png")
         if arguments.drift:

@@ -1,14 +1,14 @@
 """How well areas that come into view are painted, by what they start from.
 
 The clip is `passing` of scenes.py: what its ellipse uncovers, what its pan brings in, and since when, is known exactly. The
-frames are painted one after another from their moved results, with the same first frame and a fixed number of evaluations,
+frames are painted one after another from their moved results, with the same first frame and a fixed number of iterations,
 or with that many at most if a --tolerance is given (0.0025 is what `nstpipe run` has for later frames). Ways to begin where
 nothing was painted:
     content: the original as it is.
     matched: the original in the colors of what is painted.
     patches: for each uncovered patch, the paint of the earlier frame's most similar patch (Hertzmann et al. 2001).
 And what is done from there on:
-    more: matched, with more evaluations in proportion to what is new.
+    more: matched, with more iterations in proportion to what is new.
     weighted: the same, and the style loss counts what is new more (what nstpipe does), or --weight times,
         in --layers.
 Without any of it, to see how far two ways to paint the same differ without any motion:
@@ -19,11 +19,11 @@ distance (Fréchet's, between the RGB statistics of area and painting), over the
 rest of the frame: what is as small as the area itself, since a part is farther from a painting than a whole, in which
 opposite errors cancel, and stays so however long the whole is worked on. A road and a sky are not equally far from a
 painting either, so each quotient is divided by that of the same areas in the same frame painted by itself for many
-evaluations, from the start that is nstpipe's default. 1 is as painted as the rest.
+iterations, from the start that is nstpipe's default. 1 is as painted as the rest.
 
 With --pan, only what the pan brings in is looked at, without the ellipse.
 
-Run: python benchmarks/uncovered.py [--pan] [--size 224] [--frames 13] [--evaluations 20] [--tolerance 0] [--weight 3]
+Run: python benchmarks/uncovered.py [--pan] [--size 224] [--frames 13] [--iterations 20] [--tolerance 0] [--weight 3]
      [--layers relu1_1 ...] [--style NAME] [--ways WAY ...] [--json results.json]
 """
 
@@ -61,7 +61,7 @@ from nstpipe.style.objective_builder import NEW_STYLE_WEIGHT
 from nstpipe.style.regions import downsample_to_layers
 from nstpipe.style.tiles import TiledObjective
 
-ALONE_EVALUATIONS, FIRST_EVALUATIONS = 100, 200
+ALONE_ITERATIONS, FIRST_ITERATIONS = 100, 200
 AGES = ((0, 0), (1, 2), (3, 9))
 """Frames since an area was uncovered, first and last."""
 
@@ -79,7 +79,7 @@ WAYS: Mapping[str, tuple[str, bool, bool]] = {
     "more": ("matched", True, False),
     "weighted": ("matched", True, True),
 }
-"""What new areas start from, whether there are more evaluations for them, and whether their style counts more."""
+"""What new areas start from, whether there are more iterations for them, and whether their style counts more."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Row:
     color: tuple[float, ...]
     distances: AgeDistances
     loss: float
-    evaluations: float
+    iterations: float
     warping_error: float | None
 
 
@@ -235,7 +235,7 @@ def patched(before: Pixels, now: Pixels, painted: Tensor, reliability: Tensor, o
 
 def by_itself(stylizer: OptimizerStylizer, content: Tensor, start: Tensor) -> MinimizerIterate:
     """A frame without any before it."""
-    done = stylizer.stylize(content, start, MinimizeOptions(ALONE_EVALUATIONS))
+    done = stylizer.stylize(content, start, MinimizeOptions(ALONE_ITERATIONS))
     return deque(done, maxlen=1).pop()
 
 
@@ -281,7 +281,7 @@ def painted(
     stylizer: OptimizerStylizer,
     first: Tensor,
     *,
-    evaluations: int,
+    iterations: int,
     tolerance: float,
     weight: float,
     layers: Sequence[str],
@@ -310,7 +310,7 @@ def painted(
             filled = patched(before, now, before_it.image, temporal_target.reliability, start)
             start = torch.lerp(torch.lerp(filled, before_it.image, same), temporal_target.image, temporal_target.reliability)
         share = float(unseen.mean()) if has_more else 0.0
-        most = round(evaluations + share * (FIRST_EVALUATIONS - evaluations))
+        most = round(iterations + share * (FIRST_ITERATIONS - iterations))
         new = newness(before_it, motion, unseen)
         emphasis = 1 + (weight - 1) * new if is_weighted else torch.ones_like(unseen)
         done.append(going_on(stylizer, content, start, most, tolerance, temporal_target, emphasis, layers))
@@ -323,7 +323,7 @@ def main() -> None:
     parser.add_argument("--pan", action="store_true")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--frames", type=int, default=13)
-    parser.add_argument("--evaluations", type=int, default=20)
+    parser.add_argument("--iterations", type=int, default=20)
     parser.add_argument("--tolerance", type=float, default=0.0)
     parser.add_argument("--weight", type=float, default=NEW_STYLE_WEIGHT)
     parser.add_argument("--layers", nargs="+", choices=STYLE_LAYERS, default=STYLE_LAYERS)
@@ -355,7 +355,7 @@ def main() -> None:
                 clip,
                 stylizer,
                 alone[0],
-                evaluations=arguments.evaluations,
+                iterations=arguments.iterations,
                 tolerance=arguments.tolerance,
                 weight=arguments.weight,
                 layers=arguments.layers,
@@ -374,13 +374,13 @@ def main() -> None:
                 color=color_quotients,
                 distances=distances,
                 loss=float(np.mean([one.content_loss + one.style_loss for one in done])),
-                evaluations=float(np.mean([one.iterations for one in done])),
+                iterations=float(np.mean([one.iterations for one in done])),
                 warping_error=float(np.mean(errors)) if errors is not None else None,
             )
         )
         style, color = (" ".join(f"{value:.2f}" for value in values) for values in (rows[-1].style, rows[-1].color))
         print(
-            f"{way:9} style {style}  color {color}  loss {rows[-1].loss:.3f}  {rows[-1].evaluations:.1f} evaluations  "
+            f"{way:9} style {style}  color {color}  loss {rows[-1].loss:.3f}  {rows[-1].iterations:.1f} iterations  "
             + (f"warping error {rows[-1].warping_error:.5f}" if rows[-1].warping_error is not None else ""),
             flush=True,
         )

@@ -33,6 +33,7 @@ from nstpipe.planning.status import JobStatus, Status, pipeline_status
 from nstpipe.planning.validate import Validation, validate_pipeline
 from nstpipe.running.outcome import RunResult
 from nstpipe.system.devices import DEVICE_PATTERN, is_cpu
+from nstpipe.system.files import check_replaceable
 from nstpipe.system.lock import locked
 from nstpipe.system.stop import Stop
 
@@ -95,7 +96,7 @@ def run(
         for requirement in requirements_of(settings):
             requirement()
         _take_lock(stack, settings, wait, stop, listeners)
-        journal = stack.enter_context(closing(Journal(settings.work)))
+        journal = stack.enter_context(closing(Journal(settings.work, pipeline=settings.file)))
         log = stack.enter_context(finishing(RunLog(settings.work, name)))
         executor = executor_for(settings, isolated=isolated)
         return Run(settings, journal, log, name, stop, listeners, executor).execute(
@@ -145,7 +146,7 @@ def plan(
 ) -> Plan:
     """Say what `run` would do, with the reasons. See `run` for arguments and errors."""
     settings = _loaded(pipeline, jobs, overrides, None, None)
-    with closing(Journal(settings.work, repair=False)) as journal:
+    with closing(Journal(settings.work, pipeline=settings.file, repair=False)) as journal:
         planned = plan_pipeline(settings, journal, stop=Stop(), emit=on_event)
         return replace(planned, notices=(*journal.notices, *planned.notices))
 
@@ -173,7 +174,7 @@ def estimated(
     """
     settings = _loaded(pipeline, jobs, overrides, workers, device)
     is_cpu(settings.device)  # a device that is missing is an error before the inputs are read
-    with closing(Journal(settings.work, repair=False)) as journal:
+    with closing(Journal(settings.work, pipeline=settings.file, repair=False)) as journal:
         planned = plan_pipeline(settings, journal, stop=Stop(), emit=on_event)
         found = estimate(settings, planned, journal, trial=_trial if calibrate else None)
         return replace(found, plan=replace(planned, notices=(*journal.notices, *planned.notices)))
@@ -225,13 +226,16 @@ def report(
     Raises:
         InputError: no run has begun yet.
         OutputError: it cannot be written.
+        UsageError: `output` is a file that is no report.
     """
-    from nstpipe.report.page import REPORT_NAME, write_report
+    from nstpipe.report.page import MARK, REPORT_NAME, write_report
 
     settings = _loaded(pipeline, jobs, overrides, None, None)
     if not (settings.work / "journal.sqlite").exists():
         raise InputError(f"{settings.work} knows of no run yet.", "`nstpipe run` writes a report at its end.")
     path = output if output is not None else settings.work / REPORT_NAME
+    if output is not None:
+        check_replaceable(output, MARK)
     with closing(Journal(settings.work, read_only=True)) as journal:
         write_report(settings, journal, path)
     return path
@@ -257,7 +261,7 @@ def _loaded(
             raise UsageError(f"--job {name}: there is no such job; the file has {', '.join(known)}.")
     limit_megapixels(loaded.max_megapixels)
     chosen = tuple(job for job in loaded.jobs if not jobs or job.name in jobs)
-    return loaded.model_copy(update={"jobs": chosen})
+    return loaded.with_jobs(chosen)
 
 
 def stylize(

@@ -86,7 +86,7 @@ class OutputError(NstpipeError):
 
 
 class DiskFullError(OutputError):
-    """There is no room for what is to be written. What is finished is kept."""
+    """There is no room for a file. Finished work is kept."""
 
 
 class BusyError(NstpipeError):

@@ -84,14 +84,18 @@ class ClipStarted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class FrameProgressed(Event):
-    """A frame is being optimized. Sent at most a few times a second."""
+    """A frame is being optimized. Sent at most a few times a second, and never by an engine that does not iterate.
+
+    Attributes:
+        loss: total loss so far; None if the engine has no loss.
+    """
 
     job: str
     path: str
     frame_index: int
     evaluations: int
     most_evaluations: int
-    loss: float
+    loss: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +108,7 @@ class FrameDone(Event):
         optimising_seconds: the part of `seconds` in which the frame was optimized. The rest is the wait for the frame and its
             flow, the computation of its start, and writing.
         evaluations: number of iterations used; 0 if the engine does not iterate.
-        most_evaluations: maximum number of iterations.
+        most_evaluations: maximum number of iterations; 1 if the engine does not iterate.
         pixels: width times height of the frame.
         loss: total loss after the last iteration; None if the engine has no loss.
         content_loss: weighted content part of the loss, or None.

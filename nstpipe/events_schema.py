@@ -1,4 +1,4 @@
-"""The JSON Schema of the events that `--json` prints, made from the events themselves."""
+"""Makes the JSON Schema of the events that `--json` prints from the events themselves."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
 
 
 def event_types() -> tuple[type[events.Event], ...]:
-    """Every kind of event, in the order in which a run may first emit them."""
+    """Return every kind of event, in the order in which a run may first emit them."""
     kinds = (kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, events.Event))
     return tuple(kind for kind in kinds if kind is not events.Event)
 
 
 def events_schema() -> dict[str, Any]:
-    """The schema of one line.
+    """Return the schema of one line.
 
-    Newer versions may add kinds of events, and fields to them: readers pass over what they do not know.
+    Newer versions may add kinds of events and fields. Readers should ignore those that they do not know.
     """
     return {
         "$schema": SCHEMA_ID,
@@ -65,16 +65,16 @@ _PLAIN = {
     "items_failed": "Number of pictures and videos that could not be done.",
     "seconds": "Duration of the run.",
 }
-"""What a field means wherever its event does not say."""
+"""The meaning of each field whose event does not describe it."""
 
 
 def described_fields(kind: type[events.Event]) -> tuple[str, dict[str, str]]:
-    """What an event's docstring says of it, and of each of its fields."""
+    """Return what an event's docstring says of the event, and of each of its fields."""
     text, _, attributes = inspect.cleandoc(kind.__doc__ or "").partition("\n\nAttributes:\n")
     found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", attributes, re.MULTILINE)
-    told = {name: _sentence(words) for name, words in found}
+    described = {name: _sentence(words) for name, words in found}
     names = [field.name for field in fields(kind)]
-    return _sentence(text), {name: told.get(name) or (_AT if name == "at" else _PLAIN.get(name, "")) for name in names}
+    return _sentence(text), {name: described.get(name) or (_AT if name == "at" else _PLAIN.get(name, "")) for name in names}
 
 
 def _sentence(words: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from nstpipe.cli import exit_code
 from nstpipe.config import load_pipeline
 from nstpipe.journal.journal import Journal
 from nstpipe.report.data import gather
+from nstpipe.system.stop import STOP_SIGNALS
 from tests.made_once import make_with_ffmpeg
 from tests.making import make_picture, make_video, write_pipeline
 
@@ -322,7 +324,7 @@ def test_version_and_help(command: Command) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(number, 130 if number is signal.SIGINT else 143) for number in STOP_SIGNALS])
 def test_signals_end_a_run_without_losing_finished_frames(tmp_path: Path, number: signal.Signals, code: int) -> None:
     make_video(tmp_path / "in.mp4", frames=25)
     job = {"name": "film", "input": "in.mp4", "output": "out/film.mp4", "optimizer": {"first": 5, "next": 5}}
@@ -551,6 +553,33 @@ def test_the_shell_completes_commands_options_and_jobs(tmp_path: Path) -> None:
     show = [sys.executable, "-m", "nstpipe", "--show-completion", "bash"]
     shown = subprocess.run(show, capture_output=True, text=True, check=True)
     assert "_NSTPIPE_COMPLETE" in shown.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("arguments", [["schema"], ["status", "pipeline.yaml"]], ids=str)
+def test_a_full_standard_output_is_said_and_a_closed_one_is_nobodys(tmp_path: Path, arguments: list[str]) -> None:
+    make_picture(tmp_path / "in.png")
+    write_pipeline(tmp_path, {"name": "one", "input": "in.png", "output": "out.png"})
+    for redirection, code in ((">/dev/full", 73), (">&-", 0), (">&- 2>&- <&-", 0)):
+        said = subprocess.run(
+            f"{shlex.join([sys.executable, '-m', 'nstpipe', *arguments])} {redirection}",
+            shell=True,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert said.returncode == code, said.stderr
+        full = "nstpipe: standard output cannot be written: No space left on device."
+        assert said.stderr.splitlines() == ([full, "  Free some space there, or write elsewhere."] if code else [])
+
+
+def test_closed_streams_are_opened_so_that_no_file_gets_their_numbers() -> None:
+    code = (
+        "import os, sys; os.close(1); sys.stdout = None; "
+        "from nstpipe.cli.options import open_closed_streams; open_closed_streams(); "
+        "print('nobody hears this', flush=True); sys.exit(os.open(os.devnull, os.O_RDONLY))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode > 2
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")

@@ -20,7 +20,19 @@ from rich.table import Column, Table
 
 from nstpipe.cli.clean import clean
 from nstpipe.cli.init import init
-from nstpipe.cli.options import AsJson, File, JobNames, Overrides, console_for, print_json, write_or_discard
+from nstpipe.cli.options import (
+    AsJson,
+    File,
+    JobNames,
+    Overrides,
+    Overwrite,
+    console_for,
+    is_unwritable,
+    open_closed_streams,
+    print_json,
+    with_overwrite,
+    write_or_discard,
+)
 from nstpipe.cli.plan import plan
 from nstpipe.cli.preview import preview
 from nstpipe.cli.schedule import schedule
@@ -33,9 +45,11 @@ from nstpipe.errors import (
     EXIT_TERMINATED,
     MachineError,
     NstpipeError,
+    OutputError,
     UsageError,
 )
-from nstpipe.system.stop import Stop, StopReason
+from nstpipe.motion.flow.methods import ALLOWED_FLOWS
+from nstpipe.system.stop import HANGUP, STOP_SIGNALS, Stop, StopReason
 from nstpipe.version import __version__
 
 app = typer.Typer(
@@ -80,6 +94,7 @@ def run(
     max_runtime: Annotated[str | None, typer.Option(metavar="TIME", help="Stop within this time, such as 6h or 1h30m.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try items again that failed before.")] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first item that fails.")] = False,
+    overwrite: Overwrite = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until another run on the same work folder ends.")] = False,
 ) -> None:
     """Do everything that is not done yet. Safe to run again at any time.
@@ -104,7 +119,7 @@ def run(
         result = api.run(
             pipeline,
             jobs=job,
-            overrides=set_,
+            overrides=with_overwrite(set_, overwrite=overwrite),
             workers=workers,
             device=device,
             retry_failed=retry_failed,
@@ -120,15 +135,15 @@ def run(
 
 
 def _deadline(until: str | None, max_runtime: str | None, now: float) -> float | None:
-    """Seconds since 1970 at which a run must have ended; None for never.
+    """Return the time at which a run must have ended, in seconds since 1970; None if there is no limit.
 
     Args:
-        until: a time of the day, today's or tomorrow's, whichever comes next.
-        max_runtime: hours, minutes and seconds, as in 1h30m.
-        now: seconds since 1970.
+        until: A time of day. The next one counts, today or tomorrow.
+        max_runtime: Hours, minutes and seconds, such as 1h30m.
+        now: The current time, in seconds since 1970.
 
     Raises:
-        UsageError: one of them cannot be understood.
+        UsageError: One of them is not a valid time.
     """
     ends = []
     if until is not None:
@@ -219,7 +234,7 @@ def metrics(
     original: Annotated[str, typer.Argument(metavar="ORIGINAL", help="Original video, folder or glob.", show_default=False)],
     stylized: Annotated[str, typer.Argument(metavar="STYLISED", help="Stylized result, made by any tool.", show_default=False)],
     lags: Annotated[str, typer.Option(metavar="N,N", help="Distances in frames at which frames are compared.")] = "1,10",
-    flow: Annotated[str, typer.Option(help="dis, farneback, raft, or the path of a RAFT state dict.")] = "dis",
+    flow: Annotated[str, typer.Option(help=f"{ALLOWED_FLOWS}.")] = "dis",
     size: Annotated[int, typer.Option(help="Longest side in pixels for the comparison.")] = 512,
     style: Annotated[
         list[Path],
@@ -251,10 +266,10 @@ def metrics(
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    """Of an option such as 1,10.
+    """Read the numbers of an option such as 1,10.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: The text has another form.
     """
     if not re.fullmatch(r"[0-9]+(,[0-9]+)*", text.strip()):
         raise UsageError(f"--lags: found {text}; should be whole numbers from 1 on, with commas between them, such as 1,10.")
@@ -306,7 +321,7 @@ app.command()(schedule)
 
 
 class _Stopped(BaseException):
-    """A signal was received that asks to end."""
+    """A signal asked the process to end."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -314,7 +329,7 @@ class _Stopped(BaseException):
 
 
 def _usage_error_types() -> tuple[type[Exception], ...]:
-    """What typer raises for a wrong command line: its own in newer releases, click's in older ones."""
+    """Return the errors that typer raises for a wrong command line: its own in newer releases, click's in older ones."""
     return tuple(
         kind for kind in typer.BadParameter.__mro__ if kind.__name__ in ("UsageError", "ClickException", "TyperException")
     )
@@ -322,6 +337,7 @@ def _usage_error_types() -> tuple[type[Exception], ...]:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code."""
+    open_closed_streams()
     sys.exit(exit_code(arguments))
 
 
@@ -329,7 +345,7 @@ def exit_code(arguments: Sequence[str] | None) -> int:
     """Run the command line.
 
     Args:
-        arguments: without the program's name; None for those of this process.
+        arguments: The arguments without the program's name; None for those of this process.
 
     Returns:
         The exit code; see `nstpipe.errors`.
@@ -340,11 +356,16 @@ def exit_code(arguments: Sequence[str] | None) -> int:
     def on_signal(number: int, frame: FrameType | None) -> None:
         # The first one lets the frame in hand be finished, the second ends at once.
         if not stop.is_heeded or stop.reason in (StopReason.INTERRUPTED, StopReason.TERMINATED):
+            if number == HANGUP and stop.is_heeded:
+                return  # the shell and the system both send one when a terminal is closed
             raise _Stopped(number)
         stop.reason = StopReason.INTERRUPTED if number == signal.SIGINT else StopReason.TERMINATED
-        sys.stderr.write("nstpipe: finishing the current frame; press again to stop at once.\n")
+        said = "nstpipe: finishing the current frame; press again to stop at once."
+        write_or_discard(lambda: print(said, file=sys.stderr), sys.stderr)  # a closed terminal takes no text
 
-    handlers = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    # `nohup` has SIGHUP ignored, and it stays so.
+    heeded = [number for number in STOP_SIGNALS if number != HANGUP or signal.getsignal(number) is not signal.SIG_IGN]
+    handlers = {number: signal.signal(number, on_signal) for number in heeded}
 
     def say(text: str) -> None:
         write_or_discard(lambda: errors.print(text, markup=False, highlight=False, soft_wrap=True), sys.stderr)
@@ -370,7 +391,10 @@ def exit_code(arguments: Sequence[str] | None) -> int:
         return EXIT_INTERRUPTED if interrupted else EXIT_TERMINATED
     except (BrokenPipeError, SystemExit):
         return EXIT_DONE  # the reader of our output, `head` say, has seen enough; rich and typer then end the process
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and is_unwritable(sys.stdout):
+            say(f"nstpipe: standard output cannot be written: {error.strerror}.\n  Free some space there, or write elsewhere.")
+            return OutputError.exit_code
         say(traceback.format_exc())
         say(f"nstpipe {__version__}: this is a bug. Please report it with the text above.")
         return EXIT_BUG

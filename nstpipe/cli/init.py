@@ -79,7 +79,7 @@ def init(
 
 
 def _asked(question: str, read: Callable[[str], Answer], say: Callable[[str], None], default: str | None = None) -> Answer:
-    """Ask until the answer can be used."""
+    """Ask until the answer is valid."""
     while True:
         try:
             return read(typer.prompt(question, default=default))
@@ -88,7 +88,7 @@ def _asked(question: str, read: Callable[[str], Answer], say: Callable[[str], No
 
 
 def _path(text: str) -> Path:
-    """A path as people type or drop it into a terminal: with a ~, or within quotes."""
+    """Read a path as people type it or drop it into a terminal: with a ~, or in quotes."""
     text = text.strip()
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         text = text[1:-1]

@@ -1,4 +1,4 @@
-"""What the commands have in common: arguments, options, and where they speak."""
+"""What the commands share: arguments, options and output."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import Annotated, NoReturn, TextIO
 import typer
 from rich.console import Console
 
-from nstpipe.errors import EXIT_DONE, EXIT_SOME_FAILED, InputError
+from nstpipe.errors import EXIT_DONE, EXIT_SOME_FAILED, InputError, OutputError
 from nstpipe.events import Emit, ItemFailed
 
 
 def jobs_in(context: typer.Context) -> list[str]:
-    """Names of the jobs, for the shell to complete; none where the file cannot be read."""
+    """Return the names of the jobs, for completion by the shell; none if the file cannot be read."""
     from nstpipe.config import load_pipeline
     from nstpipe.errors import ConfigError
 
-    # While an option still lacks its value, the file is among the words that nobody has asked for yet.
+    # While an option still lacks its value, the file is among the arguments that are not parsed yet.
     files = [context.params.get("pipeline"), *context.args, "pipeline.yaml"]
     try:
         return [job.name for job in load_pipeline(Path(next(file for file in files if file))).jobs]
@@ -39,61 +39,100 @@ Overrides = Annotated[
     list[str],
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as jobs.street.size=256; may be repeated."),
 ]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Let outputs replace files that this pipeline did not make; never its own inputs."),
+]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON object per line on stdout; text for people goes to stderr.")
 ]
 
 WIDE = 10_000
-"""Columns of a table that no terminal folds: whoever reads it from a pipe wants a line for each row."""
+"""The width of a table in a pipe, in columns, so that each row is one line."""
+
+
+def with_overwrite(overrides: list[str], *, overwrite: bool) -> list[str]:
+    """Return what a command overrides, with the key that `--overwrite` stands for."""
+    return [*overrides, "overwrite=true"] if overwrite else overrides
 
 
 def console_for(as_json: bool = False, *, wide_in_a_pipe: bool = False) -> Console:
-    """Where a command speaks to people.
+    """Return the console for text that people read.
 
     Args:
-        as_json: whether stdout belongs to machines, so that people's text goes to stderr.
-        wide_in_a_pipe: whether lines are left whole where no terminal is.
+        as_json: Whether stdout is for JSON, so that text goes to stderr.
+        wide_in_a_pipe: Whether lines are not folded if the output is not a terminal.
     """
     made = Console(stderr=as_json)
     return Console(stderr=as_json, width=WIDE) if wide_in_a_pipe and not made.is_terminal else made
 
 
 def print_json(value: object) -> None:
-    """One line of JSON on stdout."""
+    """Print one line of JSON on stdout."""
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
 
 
 def failure_as_json(failure: ItemFailed) -> dict[str, str]:
-    """What cannot be used, for machines."""
+    """Return the fields of a failure that `--json` prints."""
     found = {"job": failure.job, "path": failure.path, "message": failure.reason, "next_step": failure.next_step}
     return {**found, "traceback": failure.traceback} if failure.traceback else found
 
 
 def write_or_discard(tell: Callable[[], None], stream: TextIO) -> None:
-    """Tell somebody of something, or nobody if nobody can hear: a night's work does not end because of a full log.
+    """Write output, or discard it if the stream cannot be written to. A run must not end because of a full log.
 
     Args:
-        tell: writes to the stream.
-        stream: of this process. Once it cannot be written to, what else goes there is lost without a word.
+        tell: Writes to the stream.
+        stream: A stream of this process. After the first error, everything written to it is discarded.
     """
     try:
         tell()
-    except (OSError, SystemExit):  # rich ends the process where a pipe has lost its reader
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+    except (OSError, SystemExit):  # rich ends the process if the reader of a pipe is gone
+        _discard(stream)
+
+
+def is_unwritable(stream: TextIO) -> bool:
+    """Return whether a stream of this process cannot be written to. If so, what else goes there is discarded."""
+    try:
+        stream.write("\n")
+        stream.flush()
+    except OSError:
+        _discard(stream)
+        return True
+    return False
+
+
+def _discard(stream: TextIO) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def open_closed_streams() -> None:
+    """Open a standard stream that the caller has closed, as ``>&-`` does, so that what is written there is discarded.
+
+    Otherwise the next file that is opened gets its number, and a library that writes to standard output writes into that file.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+    sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
 @contextmanager
 def inspection_progress(*, quiet: bool = False) -> Iterator[Emit]:
-    """Show on stderr how far the look at the inputs is.
+    """Show the progress of the inspection of inputs on stderr.
 
     Args:
-        quiet: show nothing but failures.
+        quiet: Show failures only.
 
     Yields:
-        What is to be called with each event.
+        A function to call with each event.
     """
     from nstpipe.listeners.progress import progress
 
@@ -101,12 +140,18 @@ def inspection_progress(*, quiet: bool = False) -> Iterator[Emit]:
         yield lambda event: write_or_discard(lambda: reporter(event), sys.stderr)
 
 
-def leave_for(usable: int, failed: int) -> NoReturn:
-    """End a command that has looked at inputs with the exit code that says how it went.
+def leave_for(usable: int, failed: int, unwritable: OutputError | None) -> NoReturn:
+    """End a command that has inspected inputs with the fitting exit code.
+
+    Args:
+        usable: The number of inputs that can be used.
+        failed: The number of inputs that cannot.
+        unwritable: Why an output cannot be written.
 
     Raises:
-        InputError: none can be used.
+        InputError: No input can be used.
+        OutputError: No input can be used, and the output of one cannot be written.
     """
     if failed and not usable:
-        raise InputError("nothing usable in the inputs.")
+        raise unwritable or InputError("nothing usable in the inputs.")
     raise typer.Exit(EXIT_SOME_FAILED if failed else EXIT_DONE)

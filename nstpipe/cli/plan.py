@@ -18,11 +18,13 @@ from nstpipe.cli.options import (
     File,
     JobNames,
     Overrides,
+    Overwrite,
     console_for,
     failure_as_json,
     inspection_progress,
     leave_for,
     print_json,
+    with_overwrite,
 )
 from nstpipe.errors import DiskFullError
 
@@ -30,10 +32,10 @@ if TYPE_CHECKING:
     from nstpipe.planning.estimate import Estimate, OutputCost
 
 LONGEST_REASON = 28
-"""Letters that stand in the table itself."""
+"""The longest reason that the table shows, in letters. Longer ones stand below the table."""
 
 MOST_ROWS = 40
-"""Of a table that is still read; longer ones put the pictures of a job together, and leave its shots out."""
+"""The most rows with one for each picture and shot. A longer table has one row for similar pictures, and none for shots."""
 
 
 def plan(
@@ -46,6 +48,7 @@ def plan(
         bool, typer.Option(help="Time a few iterations if no earlier run shows how fast this machine is. The result is kept.")
     ] = True,
     every: Annotated[bool, typer.Option("--all", help="Show a row for each picture and shot, however many.")] = False,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print failures only.")] = False,
 ) -> None:
@@ -60,7 +63,7 @@ def plan(
         found = api.estimated(
             pipeline,
             jobs=job,
-            overrides=set_,
+            overrides=with_overwrite(set_, overwrite=overwrite),
             workers=workers,
             device=device,
             calibrate=calibrate,
@@ -86,7 +89,7 @@ def plan(
             f"the disk of the work folder is too full for this: {needed} are needed, {free} are free.",
             "Free some space, or give a smaller size.",
         )
-    leave_for(len(planned.outputs), len(planned.failures))
+    leave_for(len(planned.outputs), len(planned.failures), planned.unwritable)
 
 
 def _show(found: Estimate, console: Console, *, every: bool) -> None:
@@ -106,9 +109,9 @@ class _Row:
     """A row of the table.
 
     Attributes:
-        what: job, input or shot.
-        why: what would be done with it, and the reason; empty for a shot.
-        cost: frames, size, iterations, time and disk, for people.
+        what: The job and input, or the shot.
+        why: What would be done with it, and the reason; empty for a shot.
+        cost: Frames, size, iterations, time and disk space, for people.
     """
 
     what: str
@@ -117,7 +120,7 @@ class _Row:
 
 
 def _table(rows: list[_Row]) -> tuple[Table, list[str]]:
-    """The table, and what is too long for it: reasons that many rows may share."""
+    """Return the table, and the reasons that are too long for it, each once."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("job and input", overflow="fold")
     for name in ("frames", "size", "iterations", "time", "disk"):
@@ -158,14 +161,14 @@ def _shots(cost: OutputCost) -> Iterator[_Row]:
         clip = part.clip
         what = f"  shot {number}: frames {clip.first_frame_index + 1} to {clip.end_frame_index}"
         frames = _frames(clip.frame_count - part.frames_left, clip.frame_count) if cost.frames_left else str(clip.frame_count)
-        yield _Row(what, "", (frames, "", *_amounts(part.most_evaluations, part.seconds, part.bytes_needed)))
+        yield _Row(what, "", (frames, "", *_amounts([cost], part.max_iterations, part.seconds, part.bytes_needed)))
 
 
 def _cells(costs: list[OutputCost], frames: int, size: tuple[int, int]) -> tuple[str, str, str, str, str]:
     left = sum(cost.frames_left for cost in costs)
     seconds = [cost.seconds for cost in costs]
     known = sum(second for second in seconds if second is not None) if None not in seconds else None
-    amounts = _amounts(sum(cost.most_evaluations for cost in costs), known, sum(cost.bytes_needed for cost in costs))
+    amounts = _amounts(costs, sum(cost.max_iterations for cost in costs), known, sum(cost.bytes_needed for cost in costs))
     return (_frames(frames - left, frames) if left else str(frames), f"{size[0]}x{size[1]}", *amounts)
 
 
@@ -173,13 +176,15 @@ def _frames(done: int, frames: int) -> str:
     return f"{frames - done} of {frames}" if done else str(frames)
 
 
-def _amounts(evaluations: int, seconds: float | None, needed: int) -> tuple[str, str, str]:
+def _amounts(costs: list[OutputCost], iterations: int, seconds: float | None, needed: int) -> tuple[str, str, str]:
+    """Return the iterations, the time and the disk space of a row about these outputs of one job."""
     from nstpipe.planning.eta import as_duration
     from nstpipe.system.files import as_megabytes
 
-    if not evaluations:
+    if not iterations:
         return "–", "–", "–"
-    return f"{evaluations:,}", as_duration(seconds), as_megabytes(needed) if needed else "–"
+    shown = f"{iterations:,}" if costs[0].output.job.iterates else "–"
+    return shown, as_duration(seconds), as_megabytes(needed) if needed else "–"
 
 
 def _state(cost: OutputCost, reason: str) -> str:
@@ -193,18 +198,20 @@ def _common_reason(costs: list[OutputCost]) -> str:
     neighbors = [cost.output.input.neighbor for cost in costs]
     linked = sum(neighbor is not None and not neighbor.refusal for neighbor in neighbors)
     reason = costs[0].output.own_reason
-    return f"{reason}; {linked} go on from the one before" if linked else reason
+    return f"{reason}; {linked} linked to the previous picture" if linked else reason
 
 
 def _summary(found: Estimate) -> Iterator[str]:
     from nstpipe.planning.eta import as_duration
     from nstpipe.system.files import as_megabytes
 
-    planned, evaluations = found.plan, sum(cost.most_evaluations for cost in found.costs)
-    if evaluations:
-        frames = sum(cost.frames_left for cost in found.costs)
-        yield f"Total: {frames:,} frames, at most {evaluations:,} iterations; a frame that hardly changes ends earlier."
-    if found.seconds is not None and evaluations:
+    planned, frames = found.plan, sum(cost.frames_left for cost in found.costs)
+    iterations = sum(cost.max_iterations for cost in found.costs if cost.output.job.iterates)
+    if iterations:
+        yield f"Total: {frames:,} frames, at most {iterations:,} iterations; a frame that hardly changes ends earlier."
+    elif frames:
+        yield f"Total: {frames:,} frames."
+    if found.seconds is not None and (iterations or frames):
         workers = f"{found.workers} worker{'s' if found.workers > 1 else ''}"
         source = " and ".join(found.sources)
         yield f"That is about {as_duration(found.seconds)} with {workers}, measured in {source} on this machine."
@@ -228,7 +235,7 @@ def _as_json(cost: OutputCost, found: Estimate) -> dict[str, Any]:
         "done": output.is_done,
         "reason": output.reason,
         "frames_left": cost.frames_left,
-        "most_evaluations": cost.most_evaluations,
+        "most_evaluations": cost.max_iterations,
         "seconds": cost.seconds,
         "bytes_needed": cost.bytes_needed,
         "pace": cost.source,
@@ -238,7 +245,7 @@ def _as_json(cost: OutputCost, found: Estimate) -> dict[str, Any]:
                 "first_frame_index": part.clip.first_frame_index,
                 "end_frame_index": part.clip.end_frame_index,
                 "frames_left": part.frames_left,
-                "most_evaluations": part.most_evaluations,
+                "most_evaluations": part.max_iterations,
                 "seconds": part.seconds,
                 "bytes_needed": part.bytes_needed,
             }

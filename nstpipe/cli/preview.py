@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from nstpipe.cli.options import File, Overrides, console_for, jobs_in
 from nstpipe.errors import UsageError
+from nstpipe.system.files import check_replaceable
 
 if TYPE_CHECKING:
     from nstpipe.events import Emit, Event
@@ -61,11 +62,13 @@ def preview(
 
     axes = [room.axis(text) for text in grid]
     overrides = (*set_, *([f"device={device}"] if device else []))
-    most = None if full else iterations or room.PREVIEW_EVALUATIONS
+    most = None if full else iterations or room.PREVIEW_ITERATIONS
     wanted = room.Preview(pipeline, job, frame - 1, overrides, most)
     settings, chosen = wanted.settings()
     path = output if output is not None else Path(f"preview_{chosen.name}_{frame}{'_grid' if axes else ''}.png")
     room.check_writable(path, settings, pipeline)
+    if output is not None:
+        check_replaceable(path, room.MARK)
     cells = len(room.combinations(axes)) if axes else 1
     console = console_for()
     with _shown(cells) as emit:
@@ -78,9 +81,10 @@ def preview(
             image, said = room.before_and_after(painted) if before_after else room.alone(painted), "1 picture"
     room.save(image, path)
     height, width = painted.after.shape[:2]
+    iterations_said = f"{painted.iterations} of {painted.max_iterations} iterations, " if painted.iterations else ""
     console.print(
         f"{path}: {said} of frame {frame} of {painted.job} ({painted.path.name}), {width}x{height}, "
-        f"{painted.evaluations} of {painted.most_evaluations} iterations, {time.monotonic() - began:.0f} s.",
+        f"{iterations_said}{time.monotonic() - began:.0f} s.",
         markup=False,
         highlight=False,
         soft_wrap=True,
@@ -89,7 +93,7 @@ def preview(
 
 @contextmanager
 def _shown(cells: int) -> Iterator[Emit]:
-    """A bar on a terminal, on stderr; nothing elsewhere."""
+    """Show a bar on stderr if it is a terminal."""
     from nstpipe.events import FrameDone, FrameProgressed
 
     columns = (TextColumn("painting"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))

@@ -14,11 +14,13 @@ from nstpipe.cli.options import (
     AsJson,
     File,
     Overrides,
+    Overwrite,
     console_for,
     failure_as_json,
     inspection_progress,
     leave_for,
     print_json,
+    with_overwrite,
 )
 from nstpipe.errors import ConfigError, Problem
 
@@ -26,6 +28,7 @@ from nstpipe.errors import ConfigError, Problem
 def validate(
     pipeline: File,
     set_: Overrides = [],  # noqa: B006  # typer reads the default and never changes it
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Check the file and this machine, and open every input and painting. Paints nothing.
@@ -37,7 +40,7 @@ def validate(
     from nstpipe import api
 
     with inspection_progress() as on_event:
-        found = api.validate(pipeline, overrides=set_, on_event=on_event)
+        found = api.validate(pipeline, overrides=with_overwrite(set_, overwrite=overwrite), on_event=on_event)
     if as_json:
         for problem in found.problems:
             print_json({"file": str(pipeline), **asdict(problem)})
@@ -73,7 +76,7 @@ def validate(
         raise typer.Exit(ConfigError(pipeline, found.problems).exit_code)
     if found.missing:
         raise typer.Exit(found.missing[0].exit_code)
-    leave_for(found.usable, len(found.failures))
+    leave_for(found.usable, len(found.failures), found.unwritable)
 
 
 def _counted(count: int, one: str, several: str) -> str:

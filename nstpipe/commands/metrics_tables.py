@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from nstpipe.errors import MachineError, UsageError
-from nstpipe.system.files import atomic_write, ensure_writable
+from nstpipe.system.files import atomic_write, check_replaceable, ensure_writable
 
 if TYPE_CHECKING:
     from nstpipe.commands.metrics import Metrics
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
+
+MARK = "nstpipe metrics"
+"""Stands in each plot, so that a later one may replace it."""
 
 PLOT_INCHES, PLOT_DOTS_AN_INCH = (8.0, 7.0), 120
 
@@ -63,6 +66,7 @@ def check(path: Path) -> None:
             "--plot: matplotlib, which draws it, is not installed.", "Install it with `pip install 'nstpipe[plot]'`."
         ) from error
     ensure_writable(path.parent)
+    check_replaceable(path, MARK)
 
 
 def draw(found: Metrics, path: Path) -> None:
@@ -99,7 +103,11 @@ def draw(found: Metrics, path: Path) -> None:
     content = io.BytesIO()
     # Without a date, the same figures give the same file.
     kind = path.suffix.lower()[1:]
-    undated = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    undated = {
+        "png": {"Software": MARK},
+        "svg": {"Date": None, "Creator": MARK},
+        "pdf": {"CreationDate": None, "Creator": MARK},
+    }
     figure.savefig(content, format=kind, dpi=PLOT_DOTS_AN_INCH, metadata=undated[kind])
     with atomic_write(path) as partial:
         partial.write_bytes(content.getvalue())

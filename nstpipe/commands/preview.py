@@ -1,4 +1,4 @@
-"""One frame of a job, painted at once, alone or in a proof sheet of several settings. Leaves the work folder alone."""
+"""Paints one frame of a job at once, alone or in a proof sheet of several settings. The work folder is not touched."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import ExifTags, Image, ImageDraw, ImageFont
 from pydantic import BaseModel
 
 from nstpipe.config import Job, Pipeline, load_pipeline
@@ -36,11 +36,11 @@ from nstpipe.planning.outputs import Clip, Output
 from nstpipe.planning.videos import rate_of
 from nstpipe.system.files import atomic_write
 
-PREVIEW_EVALUATIONS = 30
-"""From the color-matched start the look is settled by then; what the rest of a first frame's iterations add is detail."""
+PREVIEW_ITERATIONS = 30
+"""The maximum number of iterations of a preview. From the color-matched start they settle the look; more of them add detail."""
 
 MOST_CELLS = 100
-"""Of a proof sheet; more is a slip, and would take hours."""
+"""The most cells of a proof sheet. More are a mistake, and would take hours."""
 
 _SAME_FRAME = (
     "name", "input", "output", "include", "exclude", "link", "shots", "encode", "rate", "audio", "metadata", "temporal",
@@ -78,8 +78,8 @@ class Painted:
         frame_index: from 0 in the job.
         before: the frame, height x width x 3, uint8, at the working size.
         after: the stylized frame, of the same shape and type.
-        evaluations: iterations spent, in iterations at full size.
-        most_evaluations: that a run might take.
+        iterations: The number of iterations used. Those at smaller scales count by their pixels.
+        max_iterations: The maximum number of iterations that a run would use.
     """
 
     job: str
@@ -87,8 +87,8 @@ class Painted:
     frame_index: int
     before: Pixels
     after: Pixels
-    evaluations: int
-    most_evaluations: int
+    iterations: int
+    max_iterations: int
 
 
 @dataclass(frozen=True)
@@ -178,14 +178,14 @@ class Preview:
         job: its name; empty for the file's first.
         frame_index: from 0, counted through all files of the job.
         overrides: ``key.path=value``, as for ``--set``.
-        evaluations: iterations at most; None for the job's own number.
+        iterations: The maximum number of iterations; None for the job's own.
     """
 
     pipeline: Path
     job: str = ""
     frame_index: int = 0
     overrides: tuple[str, ...] = ()
-    evaluations: int | None = PREVIEW_EVALUATIONS
+    iterations: int | None = PREVIEW_ITERATIONS
 
     def settings(self) -> tuple[Pipeline, Job]:
         """The pipeline, and the job that is meant, with its settings.
@@ -207,8 +207,8 @@ class Preview:
         """The same with other settings, by key of the job."""
         _, job = self.settings()
         also = tuple(f"jobs.{job.name}.{key}={value}" for key, value in settings.items())
-        counted = None if "optimizer.first" in settings else self.evaluations
-        return replace(self, overrides=(*self.overrides, *also), evaluations=counted)
+        iterations = None if "optimizer.first" in settings else self.iterations
+        return replace(self, overrides=(*self.overrides, *also), iterations=iterations)
 
     def painted(self, emit: Emit) -> Painted:
         """The frame, painted.
@@ -221,7 +221,7 @@ class Preview:
         """
         pipeline, job = self.settings()
         limit_megapixels(pipeline.max_megapixels)
-        first = min(job.optimizer.first, self.evaluations or job.optimizer.first)
+        first = min(job.optimizer.first, self.iterations or job.optimizer.first)
         try:
             check_pictures(job)
             place = _place(job, self.frame_index)
@@ -282,8 +282,12 @@ def _painted(pipeline: Pipeline, job: Job, place: _Place, frame_index: int, firs
     return Painted(job.name, path, frame_index, before, in_eight_bits(pixels), spent[-1], output.max_iterations(clip, 0))
 
 
+MARK = "nstpipe preview"
+"""Stands in the EXIF of each preview, so that a later one may replace it."""
+
+
 def check_writable(path: Path, pipeline: Pipeline, file: Path) -> None:
-    """See that a preview does not land on, or among, what the pipeline reads and makes.
+    """See that a preview does not land on, or among, what the pipeline reads and makes, nor on a file of the user's own.
 
     Raises:
         UsageError: it would.
@@ -325,7 +329,9 @@ def save(image: Image.Image, path: Path) -> None:
         OutputError: it cannot be written.
     """
     with atomic_write(path) as partial:
-        image.save(partial, quality=95)
+        exif = Image.Exif()
+        exif[ExifTags.Base.Software] = MARK
+        image.save(partial, quality=95, exif=exif)
 
 
 def alone(painted: Painted) -> Image.Image:
@@ -377,7 +383,8 @@ def proof_sheet(preview: Preview, axes: Sequence[Axis], emit: Emit, *, with_orig
         [cell.after for cell in painted[first : first + len(columns)]] for first in range(0, len(painted), len(columns))
     ]
     first = painted[0]
-    title = f"{first.job}, frame {first.frame_index + 1} ({first.path.name}), {first.evaluations} iterations"
+    title = f"{first.job}, frame {first.frame_index + 1} ({first.path.name})"
+    title += f", {first.iterations} iterations" if first.iterations else ""
     return ProofSheet(_sheet(pictures, columns, rows, title, first.before if with_original else None), first)
 
 

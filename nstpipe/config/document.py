@@ -1,4 +1,4 @@
-"""A YAML text as values that know where they stand, with the environment filled in."""
+"""Parses YAML into values that know their place in the file, and fills in environment variables."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import yaml
 from nstpipe.errors import Problem
 
 MOST_CHARACTERS = 1_000_000
-"""No pipeline is longer; a longer file is something else."""
+"""The longest text that is read. No pipeline is longer."""
 
 MOST_VALUES = 200_000
-"""Keys and values together. Aliases may repeat them; nested ones can do so exponentially."""
+"""The most keys and values of a document, with its aliases filled in. Nested aliases can repeat values exponentially."""
 
 LONGEST_NUMBER = 1_000
-"""Bits of a whole number; Python refuses to print much longer ones."""
+"""The most bits of a whole number. Python refuses to print much longer ones."""
 
 DEEPEST = 50
-"""Levels of nesting; the format needs 6."""
+"""The most levels of nesting. The format needs 6."""
 
 
 class Unread:
-    """Stands for a value that is wrong in a way that has been said already; no check takes it, and none speaks of it again."""
+    """Stands for a value whose problem has been reported. Every check rejects it, and none reports it again."""
 
 
 UNREAD: Final = Unread()
@@ -37,9 +37,9 @@ class Located:
     """A value and its place.
 
     Attributes:
-        value: a scalar, a list of Located, a dict of Located by key, or `UNREAD`.
-        key: path of the key as written, such as ``defaults.size``.
-        line: counted from 1; None for a value that came from the command line.
+        value: A scalar, a list of Located, a dict of Located by key, or `UNREAD`.
+        key: The path of the key as written, such as ``defaults.size``.
+        line: The number of the line, from 1; None for a value from the command line.
     """
 
     value: Any
@@ -48,7 +48,7 @@ class Located:
 
     @classmethod
     def of(cls, value: Any, key: str = "") -> Located:
-        """From a value that Python made; NumPy's numbers become Python's own."""
+        """Wrap a Python value. NumPy's numbers become Python's own."""
         if isinstance(value, dict):
             return cls({name: cls.of(child, below(key, name)) for name, child in value.items()}, key, None)
         if isinstance(value, list):
@@ -56,7 +56,7 @@ class Located:
         return cls(value.item() if hasattr(value, "dtype") else value, key, None)
 
     def plain(self) -> Any:
-        """The value without its places."""
+        """Return the value without places."""
         if isinstance(self.value, dict):
             return {name: child.plain() for name, child in self.value.items()}
         if isinstance(self.value, list):
@@ -64,14 +64,14 @@ class Located:
         return self.value
 
     def children(self) -> Iterator[tuple[str | int, Located]]:
-        """Name or index, and value, of all that is directly below."""
+        """Yield the direct children, each with its name or index."""
         if isinstance(self.value, dict):
             yield from self.value.items()
         elif isinstance(self.value, list):
             yield from enumerate(self.value)
 
     def child(self, step: str | int) -> Located | None:
-        """What is directly below under that name or index, if anything is."""
+        """Return the direct child with a name or index; None if there is none."""
         if isinstance(self.value, dict):
             return self.value.get(step)
         if isinstance(self.value, list) and isinstance(step, int) and step < len(self.value):
@@ -81,14 +81,14 @@ class Located:
 
 
 def below(key: str, child: str | int) -> str:
-    """The key's path with one step more: ``jobs[0]``, ``jobs[0].size``."""
+    """Return a key's path with one more step, such as ``jobs[0]`` or ``jobs[0].size``."""
     if isinstance(child, int):
         return f"{key}[{child}]"
     return f"{key}.{child}" if key else child
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's, but 1e-3 is a number, as it is in YAML 1.2 and in Python."""
+    """PyYAML's loader, except that 1e-3 is a number, as in YAML 1.2 and in Python."""
 
 
 _Loader.add_implicit_resolver(
@@ -99,7 +99,7 @@ _Loader.add_implicit_resolver(
 
 
 class DocumentError(Exception):
-    """The text is no usable document; `problems` says why, and `rest` is what could be read all the same, if anything."""
+    """The text cannot be used as it is. `problems` says why; `rest` holds what could be read, or None."""
 
     def __init__(self, *problems: Problem, rest: Located | None = None) -> None:
         super().__init__(*problems)
@@ -113,13 +113,13 @@ def parse(text: str, environment: Mapping[str, str] = os.environ, *, key: str = 
     Keys that start with ``x-`` are the user's own and are left out.
 
     Args:
-        text: the document.
-        environment: what ``${VAR}`` is filled in from.
-        key: path of the key whose value the document is, for a value of the command line.
-        first_line: number of the text's first line; None if it does not come from a file.
+        text: The document.
+        environment: The environment variables that replace ``${VAR}``.
+        key: The path of the key whose value the document is, if it comes from the command line.
+        first_line: The number of the text's first line; None if it does not come from a file.
 
     Raises:
-        DocumentError: with every problem found.
+        DocumentError: The text has problems; the error holds all of them.
     """
     if len(text) > MOST_CHARACTERS:
         raise DocumentError(
@@ -155,37 +155,41 @@ _QUOTES = "put quotes around a text that has : # , { } [ or ] in it"
 _SYNTAX: tuple[tuple[str, bool, str], ...] = (
     ("could not find expected ':'", True, "the line has no key and value; write `key: value`, with a space after the colon"),
     ("quoted scalar.*(unexpected end|document separator)", True, "a quote is opened here and never closed; close it"),
-    ("escape", False, "within double quotes \\ begins an escape; write / in paths, or take single quotes"),
+    ("escape", False, "in double quotes, \\ starts an escape; use / in paths, or use single quotes"),
     (r"flow.*\$\{$", False, "within { } or [ ], put quotes around ${VAR}"),
-    ("flow", True, "a { or [ is opened here, and lacks its } or ], or a comma between its entries; or " + _QUOTES),
+    ("flow", True, "this { or [ has no matching } or ], or a comma is missing between its entries; or " + _QUOTES),
     (r"mapping values.*: \S", False, "the line has a second colon; " + _QUOTES),
     (
         "mapping values",
         False,
-        "the line does not go with the one before; indent keys that belong together alike, with a space behind each colon",
+        "the line does not fit the one before; indent all keys of a mapping by the same amount, with a space after each colon",
     ),
-    ("found '<scalar>'", False, "a text goes on behind its closing quote; write '' for a ' within single quotes"),
-    (r"found '[]}]'", False, "a } or ] closes what was not opened; take it out, or " + _QUOTES),
+    ("found '<scalar>'", False, "there is text after the closing quote; write '' for a ' in single quotes"),
+    (r"found '[]}]'", False, "a } or ] has no matching { or [; remove it, or " + _QUOTES),
     (
         "block (mapping|collection|end|mapping start)|document start",
         False,
         "the indentation differs from the lines that this line belongs to; indent all keys of a mapping, "
         "and all - of a list, by the same amount",
     ),
-    ("sequence entries", False, "a list begins on a line of its own; put the - on the next line"),
-    ("alias", False, "a * stands for a value that an & has named before; put quotes around a text that begins with *"),
-    ("anchor", False, "an & names a value, with a name of its own; put quotes around a text that begins with &"),
-    ("tag", False, "an ! begins a type that is not known here; put quotes around a text that begins with !"),
-    ("cannot start|mapping keys", False, "no text begins with this character; put quotes around it"),
-    ("block scalar", False, "behind | or > a text begins on the next line; put quotes around a text that begins with them"),
-    ("single document", False, "a second document begins here, with ---; give each pipeline a file of its own"),
+    ("sequence entries", False, "a list starts on a new line; put the - on the next line"),
+    ("alias", False, "a * refers to a value that an & has named before; put quotes around a text that starts with *"),
+    ("anchor", False, "an & gives a value a name of its own; put quotes around a text that starts with &"),
+    ("tag", False, "an ! starts a type, and this one is unknown; put quotes around a text that starts with !"),
+    ("cannot start|mapping keys", False, "a text cannot start with this character; put quotes around it"),
+    (
+        "block scalar",
+        False,
+        "after | or > the text starts on the next line; put quotes around a text that starts with one of them",
+    ),
+    ("single document", False, "a second document starts here, with ---; give each pipeline its own file"),
 )
-"""What is found in PyYAML's words and the line up to there; whether the fault is where it began to read, rather than where it
-gave up; and what people need to hear."""
+"""For each kind of syntax error: a pattern that matches PyYAML's message and the line up to the error; whether the error is
+where the parser began, rather than where it gave up; and the message for people."""
 
 
 def _syntax_fault(error: yaml.MarkedYAMLError) -> tuple[str, yaml.Mark | None]:
-    """In words without the parser's terms, and where."""
+    """Explain a syntax error without the parser's terms, and return its place."""
     mark = error.problem_mark or error.context_mark
     read, beyond = "", ""
     if mark is not None and mark.buffer:
@@ -204,7 +208,7 @@ _VARIABLE = re.compile(
 )
 
 _UNUSABLE = re.compile("[\0\ud800-\udfff]")
-"""Escapes can write what no path and no UTF-8 text may have."""
+"""Characters that escapes can write, but that no path and no UTF-8 text can hold."""
 
 
 @dataclass
@@ -256,7 +260,7 @@ class _Builder:
             name = str(name_node.value)
             if _UNUSABLE.search(name):
                 self.problems.append(
-                    Problem(key, f"has a key with a character that is no text: {name!r}", self.line(name_node))
+                    Problem(key, f"has a key with a character that is not text: {name!r}", self.line(name_node))
                 )
                 continue
             if name.startswith("x-"):
@@ -279,7 +283,7 @@ class _Builder:
         self.values += len(text) // 100  # a long text that aliases repeat costs as much as many short ones
         if _UNUSABLE.search(text):
             self.problems.append(
-                Problem(key, "has a character that is no text, such as \\0 or half of a pair", self.line(node))
+                Problem(key, "has a character that is not text, such as \\0 or half of a surrogate pair", self.line(node))
             )
             return UNREAD
         tag = node.tag
@@ -296,7 +300,7 @@ class _Builder:
         if not usable:
             shown = text if len(text) <= 60 else text[:57] + "..."
             self.problems.append(
-                Problem(key, f"found {shown!r}, which is no valid date, number, true or false", self.line(node))
+                Problem(key, f"found {shown!r}, which is not a valid date, number, true or false", self.line(node))
             )
             return UNREAD
         return value

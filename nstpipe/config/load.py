@@ -1,4 +1,4 @@
-"""From a file and the command line's overrides to a checked `Pipeline`."""
+"""Loads a pipeline.yaml with the overrides of the command line into a checked `Pipeline`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nstpipe.media.video.containers import VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXE
 from nstpipe.system.files import MOST_NAMED
 
 MOST_JOBS = 10_000
-"""A matrix multiplies; more jobs than this is a slip."""
+"""The most jobs of a pipeline. A matrix multiplies them, and more are a mistake."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,8 @@ class Loaded:
     """What could be read of a pipeline.yaml.
 
     Attributes:
-        pipeline: its right part: without the jobs, and with the defaults of the other keys, that are wrong; None if
-            there is none.
-        problems: all that is wrong, in the order of the file.
+        pipeline: The valid part, without invalid jobs, and with defaults for other invalid keys. None if nothing is valid.
+        problems: All problems, in the order of the file.
     """
 
     pipeline: Pipeline | None
@@ -42,12 +41,12 @@ def load_pipeline(path: Path, overrides: Sequence[str] = (), environment: Mappin
     """Read, fill in, merge and check a pipeline.yaml.
 
     Args:
-        path: the file. Relative paths in it are relative to its folder.
+        path: The file. Relative paths in it are relative to its folder.
         overrides: ``key.path=value``, such as ``jobs.street.size=256``, ``jobs.*.size=256`` or ``device=cpu``.
-        environment: what ``${VAR}`` is filled in from.
+        environment: The environment variables that replace ``${VAR}``.
 
     Raises:
-        ConfigError: with every problem that could be found.
+        ConfigError: The file has problems; the error holds all that could be found.
     """
     loaded = load_right_part(path, overrides, environment)
     if loaded.problems or loaded.pipeline is None:
@@ -56,7 +55,7 @@ def load_pipeline(path: Path, overrides: Sequence[str] = (), environment: Mappin
 
 
 def load_right_part(path: Path, overrides: Sequence[str] = (), environment: Mapping[str, str] = os.environ) -> Loaded:
-    """The same, but with the problems as values, so that what is right can be looked at further."""
+    """Do the same as `load_pipeline`, but return the problems, so that the valid part can be checked further."""
     problems: list[Problem] = []
     try:
         document = parse(_text_of(path), environment)
@@ -74,10 +73,11 @@ def load_right_part(path: Path, overrides: Sequence[str] = (), environment: Mapp
     document, defaults = _expanded(document, problems)
     document = _overridden(document, late, problems)
     context = {"folder": path.absolute().parent}
-    # What every job overrides is wrong all the same.
+    # A default that every job overrides is checked too.
     problems += validated(_with_jobs(document, [defaults]), context)[1] if defaults is not None else []
     pipeline, found = validated(document, context)
     problems += found
+    pipeline = pipeline.read_from(path) if pipeline is not None else None
     return Loaded(pipeline, tuple(sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0)))
 
 
@@ -101,14 +101,14 @@ def _text_of(path: Path) -> str:
 
 @dataclass(frozen=True)
 class _Setting:
-    """An override: what it is called, the steps to its place, and its value."""
+    """An override: its name, the steps to its place, and its value."""
 
     name: str
     steps: tuple[str | int, ...]
     value: Located
 
     def is_of_an_expanded_job(self, document: Located) -> bool:
-        """Whether it speaks of a job that is not there by that name before a matrix has made it."""
+        """Return whether it names a job that does not exist until a matrix is expanded."""
         jobs = document.value.get("jobs")
         match self.steps:
             case ("jobs", str(name), *_) if jobs is not None and name != "*":
@@ -138,7 +138,7 @@ def _overridden(document: Located, settings: Sequence[_Setting], problems: list[
 
 
 def _steps(name: str) -> list[str | int]:
-    """``jobs[0].size`` as jobs, 0, size; nothing if it has not that form."""
+    """Split ``jobs[0].size`` into jobs, 0, size. The result is empty if the name is not of this form."""
     steps: list[str | int] = []
     for part in name.split("."):
         match = re.fullmatch(r"([^\[\]]+)((?:\[[0-9]{1,9}\])*)", part)
@@ -179,7 +179,7 @@ def _name_of(job: Located) -> str | None:
 
 
 def _expanded(document: Located, problems: list[Problem]) -> tuple[Located, Located | None]:
-    """Fill `defaults` into every job, and make one job for each combination of a `matrix`; also the defaults, as a job."""
+    """Fill `defaults` into every job, and make one job of each combination of a `matrix`. Also return the defaults as a job."""
     top = dict(document.value)
     defaults = top.pop("defaults", None)
     document, alone = replace(document, value=top), None
@@ -208,7 +208,7 @@ def _with_jobs(document: Located, jobs: Sequence[Located]) -> Located:
 
 
 def _unread_job(place: Located) -> Located:
-    """A job of whose required keys nothing is known."""
+    """Return a job whose required keys are all unread."""
     unread = replace(place, value=UNREAD)
     keys = {name: unread for name, field in Job.model_fields.items() if field.is_required()}
     return replace(place, value={**keys, "style": replace(place, value={"images": unread})})
@@ -229,7 +229,7 @@ def _merged(defaults: Located, job: Located) -> Located:
 
 
 def _long_form(place: Located) -> Located:
-    """A style's path, or that of one of its pictures, as the mapping that it is short for; anything else as it is."""
+    """Expand the short form of a style, or of one of its pictures, to the mapping; return anything else as it is."""
     if isinstance(place.value, str) and re.search(r"\.style$", place.key):
         picture = replace(place, key=f"{place.key}.images[0]")
         return replace(place, value={"images": replace(place, value=[picture])})
@@ -266,17 +266,17 @@ def _combinations(job: Located, problems: list[Problem]) -> list[Located]:
 
 
 def _without_matrix(job: Located) -> Located:
-    """What can be checked of a job though nothing is known of its matrix."""
+    """Return the part of a job that can be checked without its matrix."""
     return _filled(replace(job, value={name: child for name, child in job.value.items() if name != "matrix"}), None, [])
 
 
 def _filled(place: Located, values: Mapping[str, Located] | None, problems: list[Problem]) -> Located:
-    """Replace ``{key}``; a text that is nothing but one placeholder takes the value with its type.
+    """Replace each ``{key}``. A text that is a single placeholder takes the value with its type.
 
     Args:
-        place: to be filled.
-        values: by key; None where they are not known, and so what depends on them is not.
-        problems: to which placeholders without a value are added.
+        place: The value to fill.
+        values: The values by key. If they are None, a text with a placeholder becomes unread.
+        problems: The list to which placeholders without a value are added.
     """
     if isinstance(place.value, dict):
         return replace(place, value={name: _filled(child, values, problems) for name, child in place.value.items()})
@@ -299,7 +299,7 @@ def _filled(place: Located, values: Mapping[str, Located] | None, problems: list
 
 
 def validated(document: Located, context: Mapping[str, Path]) -> tuple[Pipeline | None, list[Problem]]:
-    """What is right of a document, and what is wrong with the rest."""
+    """Return the valid part of a document, and the problems of the rest."""
     problems: list[Problem] = []
     try:
         pipeline = Pipeline.model_validate(document.plain(), context=context)
@@ -314,7 +314,7 @@ def validated(document: Located, context: Mapping[str, Path]) -> tuple[Pipeline 
 
 
 def _right_part(document: Located, error: ValidationError) -> Located:
-    """A document without its faulty jobs and its other faulty keys, whose defaults then hold."""
+    """Return a document without its invalid jobs and its other invalid keys, which then have their defaults."""
     places = [detail["loc"] for detail in error.errors(include_url=False)]
     faulty_jobs = {place[1] for place in places if place[0] == "jobs" and len(place) > 1}
     faulty_keys = {place[0] for place in places if place and place[0] != "jobs"}
@@ -327,7 +327,7 @@ def _right_part(document: Located, error: ValidationError) -> Located:
 
 
 def _conflicts(pipeline: Pipeline, document: Located) -> list[Problem]:
-    """What is wrong between keys that are each right by themselves."""
+    """Return conflicts between keys that are each valid."""
     problems: list[Problem] = []
     seen: set[tuple[str, int | None, str]] = set()
     first_by_name: dict[str, Job] = {}
@@ -346,7 +346,7 @@ def _conflicts(pipeline: Pipeline, document: Located) -> list[Problem]:
 
         source, output = (Path(os.path.normpath(path)) for path in (job.input, job.output))
         if job.name in first_by_name:
-            add("name", f"found {job.name} twice; every job needs a name of its own")
+            add("name", f"found {job.name} twice; every job needs its own name")
         if output in first_by_output:
             add("output", f"is also the output of the job {first_by_output[output].name}; give each job its own")
         first_by_name.setdefault(job.name, job)

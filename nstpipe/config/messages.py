@@ -1,4 +1,4 @@
-"""pydantic's findings in words that say what was found, what is allowed and what was meant."""
+"""Turns pydantic's errors into messages that say what was found, what is allowed and what was probably meant."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from nstpipe.system.devices import DEVICE_PATTERN
 
 
 def problems_of(error: ValidationError, document: Located) -> list[Problem]:
-    """One problem for each key that is wrong, in the order of the file; values that could not be read have had theirs.
+    """Return one problem for each invalid key, in the order of the file. Values that could not be read are skipped.
 
     Args:
-        error: pydantic's.
-        document: that was checked.
+        error: The error that pydantic raised.
+        document: The document that was checked.
     """
     by_place: dict[tuple[str | int, ...], list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
@@ -39,7 +39,7 @@ def problems_of(error: ValidationError, document: Located) -> list[Problem]:
 
 
 def _place(detail: ErrorDetails, document: Located) -> tuple[str | int, ...]:
-    """The detail's path without the names that pydantic gives to a union's members."""
+    """Return the path of an error without the names that pydantic gives to the members of a union."""
     place: list[str | int] = []
     here: Located | None = document
     for step in detail["loc"]:
@@ -55,7 +55,7 @@ def _place(detail: ErrorDetails, document: Located) -> tuple[str | int, ...]:
 
 
 def _problem(place: tuple[str | int, ...], details: Sequence[ErrorDetails], document: Located) -> tuple[str, Problem] | None:
-    """The key as it stands in the file, and the problem, in which a job goes by its name; None if it has been told."""
+    """Return the key as written, and the problem, which calls a job by its name; None if it has been reported."""
     here, missing = document, ""
     for step in place:
         child = here.child(step)
@@ -90,7 +90,7 @@ def _message(place: tuple[str | int, ...], details: Sequence[ErrorDetails], here
 
 
 def _named(place: Sequence[str | int], document: Located) -> str:
-    """A job goes by its name where it has one: ``jobs.street.size``."""
+    """Return a key that calls a job by its name if it has one, such as ``jobs.street.size``."""
     key = ""
     here: Located | None = document
     for step in place:
@@ -123,7 +123,7 @@ def _unknown_key(place: tuple[str | int, ...]) -> str:
 
 
 def _homes(name: str, model: type[BaseModel] = Pipeline, outer: tuple[str, ...] = ()) -> Iterator[str]:
-    """Where a key of that name belongs, in words."""
+    """Yield the places where a key of this name belongs, in words."""
     known = {*model.model_fields, *(("defaults",) if model is Pipeline else ("matrix",) if model is Job else ())}
     if name in known:
         below_job = ".".join(outer).removeprefix("jobs").removeprefix(".")
@@ -149,7 +149,7 @@ def _model_at(place: Iterable[str | int]) -> type[BaseModel]:
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The models that an annotation speaks of, such as that of ``tuple[Region, ...]`` or ``RegionStyle | None``."""
+    """Yield the models in an annotation, such as ``tuple[Region, ...]`` or ``RegionStyle | None``."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):

@@ -1,6 +1,6 @@
-"""What a pipeline.yaml may say: every key, its default, its range and its meaning, in one place.
+"""The models of pipeline.yaml: every key, its default, its range and its meaning, in one place.
 
-Values are checked strictly (``"512"`` is no number) and never change afterwards.
+Values are checked strictly (``"512"`` is not a number), and the models are frozen.
 """
 
 from __future__ import annotations
@@ -16,26 +16,29 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     WithJsonSchema,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
+from nstpipe.config.engines import DEFAULT_ENGINE, ENGINE_TRAITS
 from nstpipe.media.video.containers import CODECS, VIDEO_CODECS_BY_SUFFIX
+from nstpipe.motion.flow.methods import ALLOWED_FLOWS, FLOW_METHODS
 from nstpipe.system.devices import DEVICE_PATTERN
 
 SMALLEST_SIZE = 32
-"""Pixels on the longest side; below it relu5_1 has no pixel left for a common aspect ratio."""
+"""The smallest longest side in pixels. Below it, relu5_1 has no pixel left for a common aspect ratio."""
 
 LARGEST_SIZE = 16384
-"""Pixels on the longest side; the largest side that JPEG's and WebP's common decoders take."""
+"""The largest longest side in pixels. It is the largest that common decoders of JPEG and WebP accept."""
 
 MOST_WORKERS = 1024
-"""Processes on one machine; more is a slip."""
+"""The most worker processes on one machine. More are a mistake."""
 
 LONGEST_LAG = 100
-"""Frames; the results of so many are kept in memory and, for going on after a stop, on disk."""
+"""The longest lag in frames. The results of that many frames are kept in memory, and on disk for resuming."""
 
 LAYER_NAMES: tuple[str, ...] = tuple(
     name
@@ -45,7 +48,7 @@ LAYER_NAMES: tuple[str, ...] = tuple(
         f"pool{block}",
     )
 )
-"""VGG19's layers, from the picture on; `nstpipe.style.vgg` has their shapes."""
+"""The layers of VGG19, in order. `nstpipe.style.vgg` has their shapes."""
 
 Color = Literal["style", "content", "matched"]
 StyleDistance = Literal["gram", "wasserstein"]
@@ -54,9 +57,9 @@ Padding = Literal["replicate", "zeros"]
 
 
 def _absolute(value: Any, info: Any) -> Any:
-    """Paths in the YAML are relative to the YAML file."""
+    """Make a path absolute. Paths in the YAML are relative to the YAML file."""
     if isinstance(value, Path):
-        return value  # `_keyword_or_path` was here first
+        return value  # `_keyword_or_path` has already made it absolute
     if not isinstance(value, str):
         raise PydanticCustomError("path_type", "should be a path, in quotes if it looks like a number")
     if not value.strip():
@@ -89,14 +92,14 @@ def _layer_weights(value: dict[str, float]) -> dict[str, float]:
 
 
 def _whole_number(value: Any) -> Any:
-    """Python, and so a `Literal`, takes true and 1.0 for 1."""
+    """Check that a value is a whole number. Python, and so a `Literal`, takes true and 1.0 for 1."""
     if type(value) is not int:
         raise PydanticCustomError("version_type", "should be the whole number 1")
     return value
 
 
 def _one_of(*allowed: str) -> Any:
-    """A check with the message of a `Literal`, for values that are computed."""
+    """Return a check with the message of a `Literal`, for allowed values that are computed."""
 
     def check(value: str) -> str:
         if value not in allowed:
@@ -106,7 +109,15 @@ def _one_of(*allowed: str) -> Any:
     return AfterValidator(check)
 
 
+def _engine_name(value: str) -> str:
+    # The table is read at each check: an engine may be added to it later.
+    if value not in ENGINE_TRAITS:
+        raise PydanticCustomError("one_of", "should be one of {allowed}", {"allowed": list(ENGINE_TRAITS)})
+    return value
+
+
 LayerName = Annotated[str, _one_of(*LAYER_NAMES), WithJsonSchema({"type": "string", "enum": list(LAYER_NAMES)})]
+FlowName = Annotated[str, _one_of(*FLOW_METHODS), WithJsonSchema({"type": "string", "enum": list(FLOW_METHODS)})]
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 LayerWeights = Annotated[dict[LayerName, PositiveNumber], AfterValidator(_layer_weights)]
@@ -248,13 +259,13 @@ class Temporal(_Model):
     passes: Annotated[int, Field(ge=1, le=16)] = Field(
         default=1, description="How often a clip is painted over. The direction alternates, and the last pass runs forwards."
     )
-    flow: Annotated[Literal["dis", "farneback", "raft"] | FilePath, _keyword_or_path("dis", "farneback", "raft")] = Field(
-        default="dis", description="Optical flow method: dis, farneback, raft, or the path of a RAFT state dict."
+    flow: Annotated[FlowName | FilePath, Field(union_mode="left_to_right"), _keyword_or_path(*FLOW_METHODS)] = Field(
+        default="dis", description=f"Optical flow method: {ALLOWED_FLOWS}."
     )
 
     @property
     def follows_motion(self) -> bool:
-        """Whether flow is needed at all."""
+        """Whether optical flow is needed."""
         return self.init == "warped" or self.weight > 0
 
 
@@ -273,7 +284,7 @@ class Encode(_Model):
     )
 
     def codec_for(self, suffix: str) -> str:
-        """The codec of a file with this suffix: what was asked for, else the container's default."""
+        """Return the codec for a file with this suffix: the configured one, or else the container's default."""
         return self.codec or VIDEO_CODECS_BY_SUFFIX.get(suffix.lower(), CODECS)[0]
 
 
@@ -284,6 +295,9 @@ class Job(_Model):
     input: FilePath = Field(description="A video, a folder of pictures, or a glob of either.")
     output: FilePath = Field(description="A video for one video, a folder for a folder or a glob.")
     style: Style = Field(description="A painting's path, or the settings in full.")
+    engine: Annotated[str, AfterValidator(_engine_name), WithJsonSchema({"type": "string", "enum": list(ENGINE_TRAITS)})] = (
+        Field(default=DEFAULT_ENGINE, description="What paints the frames. optimizer minimizes a loss for each frame.")
+    )
     size: Annotated[int, Field(ge=SMALLEST_SIZE, le=LARGEST_SIZE)] | Literal["native"] = Field(
         default=512, description="Longest side in pixels. `native` keeps the size of the input."
     )
@@ -346,6 +360,11 @@ class Job(_Model):
         default="keep", description="keep writes EXIF, GPS, ICC, XMP and the tags of a video; strip writes none."
     )
 
+    @property
+    def iterates(self) -> bool:
+        """Whether the engine paints a frame in iterations, as `optimizer` limits them, rather than in one pass."""
+        return ENGINE_TRAITS[self.engine].iterates
+
 
 def _web_address(value: SecretStr) -> SecretStr:
     try:
@@ -395,10 +414,10 @@ class Notify(_Model):
 
 
 SECRETS = frozenset({("notify", "webhook"), ("notify", "secret")})
-"""Keys whose values are never shown."""
+"""The keys whose values are never shown."""
 
-KEYS_THAT_CHANGE_NO_RESULT = frozenset({"track", "notify", "prometheus"})
-"""Keys of a pipeline that only say who is told of a run."""
+KEYS_THAT_CHANGE_NO_RESULT = frozenset({"overwrite", "track", "notify", "prometheus"})
+"""The keys of a pipeline that protect files or configure listeners, and change no result."""
 
 
 class Pipeline(_Model):
@@ -423,9 +442,37 @@ class Pipeline(_Model):
         default=500.0, description="Pictures whose header claims more are refused, because they may be made to fill the memory."
     )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(default=0, description="Seed of all random numbers.")
+    overwrite: bool = Field(
+        default=False,
+        description="Whether outputs may replace files that this pipeline did not make. Its own inputs are never replaced.",
+    )
     track: Track = Track()
     notify: Notify = Notify()
     prometheus: Annotated[FilePath, AfterValidator(_prometheus_file)] | None = Field(
         default=None, description="File for the textfile collector of Prometheus' node_exporter. It must end in .prom."
     )
     jobs: Annotated[tuple[Job, ...], Field(strict=False, min_length=1)] = Field(description="A list of jobs.")
+    _file: Path | None = PrivateAttr(default=None)
+    _all_jobs: tuple[Job, ...] = PrivateAttr(default=())
+
+    @property
+    def file(self) -> Path | None:
+        """The file that it was read from; None if it was made in Python."""
+        return self._file
+
+    @property
+    def all_jobs(self) -> tuple[Job, ...]:
+        """The jobs of the whole file, also those that are left out of this run."""
+        return self._all_jobs or self.jobs
+
+    def read_from(self, file: Path) -> Pipeline:
+        """Return the same pipeline, which knows the file that it was read from."""
+        pipeline = self.model_copy()
+        pipeline._file = file.absolute()
+        return pipeline
+
+    def with_jobs(self, jobs: tuple[Job, ...]) -> Pipeline:
+        """Return the same pipeline with some of its jobs left out."""
+        pipeline = self.model_copy(update={"jobs": jobs})
+        pipeline._all_jobs = self.all_jobs
+        return pipeline

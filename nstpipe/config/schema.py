@@ -1,4 +1,4 @@
-"""The JSON Schema of pipeline.yaml, for editors."""
+"""Makes the JSON Schema of pipeline.yaml, which editors use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PLACEHOLDER = {
 
 
 def json_schema() -> dict[str, Any]:
-    """The schema of a file as it is written: with short forms, `defaults`, `matrix` and the user's own x- keys."""
+    """Return the schema of a file as it is written, with short forms, `defaults`, `matrix` and the user's own x- keys."""
     schema = Pipeline.model_json_schema()
     definitions = schema["$defs"]
     # `defaults` and the job may each give a part of a style; only what they make together has to be whole.
@@ -55,7 +55,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _fillable(value: dict[str, Any]) -> dict[str, Any]:
-    """The schema of one key's value, with the placeholders that may stand where it allows no free text."""
+    """Return the schema of a key's value that also allows a placeholder, if it does not allow any text already."""
     if "properties" in value or "$ref" in value:
         return value
     if value.get("type") == "array":

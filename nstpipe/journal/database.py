@@ -170,7 +170,7 @@ def _is_damage(error: sqlite3.Error) -> bool:
 def _unwritable(path: Path, error: sqlite3.Error) -> OutputError:
     problem = f"the journal {path} cannot be written: {error}."
     if "full" in str(error):
-        return DiskFullError(problem, "Free some space; what is finished is kept.")
+        return DiskFullError(problem, "Free some space. Finished work is kept.")
     return OutputError(problem, "Look at the disk of the work folder.")
 
 

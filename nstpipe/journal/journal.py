@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from nstpipe.errors import OutputError
 from nstpipe.events import FrameDone, ItemFailed, JobPlanned, OutputDone
-from nstpipe.journal import second_record
+from nstpipe.journal import placing, second_record
 from nstpipe.journal.queries import Queries
 from nstpipe.journal.rows import DEFAULTS
 from nstpipe.system.files import sha256_of, state_of
@@ -19,8 +20,16 @@ from nstpipe.system.files import sha256_of, state_of
 class Journal(Queries):
     """The journal as its only writer sees it: the process that holds the lock of the work folder.
 
-    See `Queries` for arguments, attributes and errors.
+    Args:
+        work: The work folder. It is created if it is missing.
+        pipeline: The pipeline.yaml whose outputs are recorded; None if it is not known.
+
+    See `Queries` for the other arguments, attributes and errors.
     """
+
+    def __init__(self, work: Path, *, pipeline: Path | None = None, repair: bool = True, read_only: bool = False) -> None:
+        super().__init__(work, repair=repair, read_only=read_only)
+        self._maker = _relative(pipeline, work) if pipeline is not None else ""
 
     def forget_unplanned(self, jobs: Sequence[str]) -> None:
         """Delete the failures of inputs of these jobs that could not be planned, because they were inspected again."""
@@ -43,6 +52,7 @@ class Journal(Queries):
             self._outputs.put(
                 {
                     **DEFAULTS,
+                    **_file_known_of(before),
                     "path": str(output),
                     "job": job,
                     "input": str(source),
@@ -52,6 +62,7 @@ class Journal(Queries):
                     "frames": clips[-1][1],
                     "attempts": before["attempts"] if before is not None and same else 0,
                     "changed_at": time.time(),
+                    "maker": self._maker,
                 },
             )
             if before is None or not same or before["state"] == "done":
@@ -119,12 +130,14 @@ class Journal(Queries):
                 "size_bytes": state.size_bytes,
                 "modified_ns": state.modified_ns,
                 "changed_at": done.at,
+                "maker": self._maker,
             }
             second_record.append(self._work, row)
         except OSError as error:
             raise OutputError(f"{done.output} is made, but cannot be recorded: {error}.") from error
         with self._database.changing():
             self._outputs.put(row)
+        placing.forget(self._work, Path(done.output))
 
     def record_failure(self, failure: ItemFailed, fingerprint: str, fingerprint_inputs: Mapping[str, Any], log: str) -> None:
         """Record a failure.
@@ -141,6 +154,7 @@ class Journal(Queries):
             self._outputs.put(
                 {
                     **DEFAULTS,
+                    **_file_known_of(before),
                     "path": path,
                     "frames": before["frames"] if before is not None else 0,
                     "job": failure.job,
@@ -153,6 +167,7 @@ class Journal(Queries):
                     "next_step": failure.next_step,
                     "log": log,
                     "changed_at": failure.at,
+                    "maker": self._maker,
                 },
             )
 
@@ -203,6 +218,18 @@ class Journal(Queries):
         """
         state = state_of(path)
         return self.cached("sha256", f"{path}|{state.size_bytes}|{state.modified_ns}", lambda: sha256_of(path))
+
+
+def _file_known_of(row: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what identifies the file that an output had before, which stands there until it is replaced."""
+    return {name: row[name] for name in ("sha256", "size_bytes", "modified_ns")} if row is not None else {}
+
+
+def _relative(file: Path, folder: Path) -> str:
+    try:
+        return os.path.relpath(file, folder)
+    except ValueError:  # on another drive of Windows
+        return str(file)
 
 
 def _as_json(fingerprint_inputs: Mapping[str, Any]) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 from nstpipe.journal.clips import SCHEMA as CLIP_SCHEMA
 from nstpipe.journal.lookups import Lookups
-from nstpipe.journal.rows import DEFAULTS, put_row
+from nstpipe.journal.rows import DEFAULTS, FIELDS_OF_4, checked_row, put_row
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 _SCHEMA = """
@@ -30,6 +30,7 @@ CREATE TABLE output (
     next_step TEXT NOT NULL DEFAULT '',
     log TEXT NOT NULL DEFAULT '',
     changed_at REAL NOT NULL,
+    maker TEXT NOT NULL DEFAULT '',
     checksum TEXT NOT NULL
 );
 CREATE TABLE run (
@@ -57,10 +58,12 @@ def create(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version < SCHEMA_VERSION:  # another process may have been quicker
-        if version in (2, 3):
+        if version in (2, 3, 4):
             for statement in _FROM_2_TO_3 if version == 2 else ():
                 connection.execute(statement)
-            _convert_3(connection)
+            if version < 4:
+                _convert_3(connection)
+            _convert_4(connection)
         else:
             outputs, lookups = _taken_from_1(connection) if version == 1 else ([], [])
             for statement in (_SCHEMA + CLIP_SCHEMA).split(";"):
@@ -124,3 +127,13 @@ def _convert_3(connection: sqlite3.Connection) -> None:
     )
     connection.execute("DROP TABLE clip_3")
     connection.execute("DROP TABLE frame_3")
+
+
+def _convert_4(connection: sqlite3.Connection) -> None:
+    """Add the column that says which pipeline made an output. Rows that are damaged stay so."""
+    rows = connection.execute(f"SELECT {', '.join(FIELDS_OF_4)}, checksum FROM output").fetchall()
+    connection.execute("ALTER TABLE output ADD COLUMN maker TEXT NOT NULL DEFAULT ''")
+    for row in rows:
+        checked = checked_row(row, FIELDS_OF_4)
+        if checked is not None:
+            put_row(connection, {**DEFAULTS, **checked})

@@ -74,6 +74,8 @@ def as_record(row: Mapping[str, Any], damage: Damage = "") -> Record:
         input=row["input"],
         frames=row["frames"],
         changed_at=row["changed_at"],
+        was_made=bool(row["sha256"]),
+        maker=row["maker"],
     )
 
 

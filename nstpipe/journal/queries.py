@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+from nstpipe.journal import placing, second_record
 from nstpipe.journal.clips import History
 from nstpipe.journal.database import Database
 from nstpipe.journal.lookups import Lookups
 from nstpipe.journal.outputs import Outputs, as_record, damage_of
 from nstpipe.journal.records import Entry, FrameRecord, LatestRun, Record
 from nstpipe.journal.runs import Runs
+from nstpipe.system.files import is_numbered, parts_of, sha256_of, stamp_of
 
 
 class Queries:
@@ -53,6 +57,26 @@ class Queries:
             return None
         return as_record(row, damage_of(row, output) if row["state"] == "done" else "")
 
+    def has_made(self, output: Path) -> bool:
+        """Return whether a run has written what stands at an output's place. Its content decides, or its size and time."""
+        row = self._outputs.get(str(output))
+        if row is not None and _describes(row, output):
+            return True
+        parts, known = parts_of(output), placing.noted(self._work, output)
+        # Of numbered pictures, a run that was killed may have replaced some.
+        latest = row["modified_ns"] if row is not None and row["sha256"] and is_numbered(output) else 0
+        if all(part.stat().st_mtime_ns <= latest or sha256_of(part) in known for part in parts):
+            return True
+        return sha256_of(output) in self._contents_made.get(str(output), ())
+
+    @functools.cached_property
+    def _contents_made(self) -> dict[str, set[str]]:
+        """The sha256 of each file that was ever finished, by path."""
+        made: dict[str, set[str]] = {}
+        for row in second_record.read(self._work):
+            made.setdefault(row["path"], set()).add(row["sha256"])
+        return made
+
     def records(self) -> Iterator[Record]:
         """Yield what is known of each output, without checking the files."""
         return (as_record(row) for row in self._outputs.all())
@@ -72,3 +96,10 @@ class Queries:
     def frames(self, job: str) -> tuple[FrameRecord, ...]:
         """Return a job's finished frames, sorted by input and frame index."""
         return self._clips.finished_frames(job)
+
+
+def _describes(row: Mapping[str, Any], output: Path) -> bool:
+    """Return whether a row tells of the file that stands at an output's place."""
+    if not row["sha256"]:
+        return False
+    return stamp_of(output) == (row["size_bytes"], row["modified_ns"]) or sha256_of(output) == row["sha256"]

@@ -54,6 +54,8 @@ class Record:
         input: Path of the input.
         frames: Number of frames in the output.
         changed_at: When the state was written, in seconds since 1970.
+        was_made: Whether the output has been finished before, whatever has become of it.
+        maker: The pipeline.yaml that the output was made for, relative to the work folder; empty if it is not known.
     """
 
     state: State
@@ -69,6 +71,8 @@ class Record:
     input: str = ""
     frames: int = 0
     changed_at: float = 0.0
+    was_made: bool = False
+    maker: str = ""
 
 
 @dataclass(frozen=True)

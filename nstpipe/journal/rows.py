@@ -8,14 +8,18 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-FIELDS = (
+FIELDS_OF_4 = (
     "path", "job", "input", "state", "fingerprint", "described", "frames", "sha256", "size_bytes", "modified_ns",
     "attempts", "reason", "next_step", "log", "changed_at",
 )  # fmt: skip
+"""Columns that the checksum covered in version 4 of the journal."""
+
+FIELDS = (*FIELDS_OF_4, "maker")
 """Columns that the checksum covers."""
 
 DEFAULTS = {
-    "sha256": "", "size_bytes": 0, "modified_ns": 0, "attempts": 0, "reason": "", "next_step": "", "log": "", "frames": 0
+    "sha256": "", "size_bytes": 0, "modified_ns": 0, "attempts": 0, "reason": "", "next_step": "", "log": "", "frames": 0,
+    "maker": "",
 }  # fmt: skip
 """Values of the columns that a row need not give."""
 
@@ -33,7 +37,7 @@ def checksum_of(values: Sequence[object]) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
 
-def checked_row(row: Sequence[Any]) -> dict[str, Any] | None:
+def checked_row(row: Sequence[Any], fields: Sequence[str] = FIELDS) -> dict[str, Any] | None:
     """Return a row that was read with its checksum, by column; None if it is damaged."""
     *values, checksum = row
-    return dict(zip(FIELDS, values, strict=True)) if checksum == checksum_of(values) else None
+    return dict(zip(fields, values, strict=True)) if checksum == checksum_of(values) else None

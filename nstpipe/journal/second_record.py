@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nstpipe.journal.rows import FIELDS
+from nstpipe.journal.rows import DEFAULTS, FIELDS, FIELDS_OF_4
 
 SECOND_RECORD = "finished.jsonl"
 """Name of the file in the work folder."""
@@ -39,6 +39,6 @@ def read(work: Path) -> list[dict[str, Any]]:
             value = json.loads(line)
         except ValueError:
             continue
-        if isinstance(value, dict) and set(value) == set(FIELDS):
-            rows.append(value)
+        if isinstance(value, dict) and set(value) in (set(FIELDS), set(FIELDS_OF_4)):
+            rows.append({**DEFAULTS, **value})
     return rows

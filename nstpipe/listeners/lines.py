@@ -51,7 +51,7 @@ class LineProgress:
                 f"{event.outputs} outputs done"
             )
         elif isinstance(event, ClipStarted) and event.next_frame_index > event.first_frame_index:
-            self._print(f"{event.job}: {event.path} goes on at frame {event.next_frame_index + 1}")
+            self._print(f"{event.job}: {event.path} continues at frame {event.next_frame_index + 1}")
         elif isinstance(event, FrameDone):
             self._tell(event, at_once=not self._has_said)
         elif isinstance(event, FrameProgressed):
@@ -97,7 +97,9 @@ class LineProgress:
         left = self._tally.seconds_left(event.job)
         facts += [f"{as_duration(left)} left"] if left is not None else []
         if event.loss is not None:
-            facts += [f"loss {event.loss:.3f}", f"{tally.evaluations} iterations in all"]
+            facts.append(f"loss {event.loss:.3f}")
+        if tally.iterations:
+            facts.append(f"{tally.iterations} iterations in all")
         line = f"{event.job}: {', '.join(facts)}"
         if len(self._tally.planned) > 1:
             left = self._tally.seconds_left()

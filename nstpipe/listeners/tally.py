@@ -19,7 +19,7 @@ class JobTally:
         failures: Pictures and videos that failed.
         frames_made: Frames stylized in this run.
         seconds: Seconds spent on frames in this run, by all workers.
-        evaluations: Iterations spent in this run.
+        iterations: Iterations used in this run.
         loss: Total loss of the latest frame; None if it is unknown.
     """
 
@@ -29,7 +29,7 @@ class JobTally:
     failures: int = 0
     frames_made: int = 0
     seconds: float = 0.0
-    evaluations: int = 0
+    iterations: int = 0
     loss: float | None = None
 
     def plan(self, planned: JobPlanned) -> None:
@@ -42,7 +42,7 @@ class JobTally:
         self.forecast.advance(frame)
         self.frames_made += frame.is_final
         self.seconds += frame.seconds
-        self.evaluations += frame.evaluations
+        self.iterations += frame.evaluations
         self.loss = frame.loss
 
     @property

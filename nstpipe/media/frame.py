@@ -19,6 +19,9 @@ Values have two bytes if the file has more than 8 bits per value, and one byte i
 SIXTEEN_BIT_STEP = 257
 """The 16-bit value of one level of 8 bits, so that 255 becomes 65535."""
 
+LUMA = (0.2126, 0.7152, 0.0722)
+"""The shares of R, G and B in luminance (ITU-R BT.709, which has sRGB's primaries)."""
+
 
 @dataclass(frozen=True, eq=False)
 class PictureMetadata:

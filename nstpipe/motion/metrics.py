@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from nstpipe.media.frame import Pixels, resized
+from nstpipe.media.frame import LUMA, Pixels, resized
 from nstpipe.motion.motion import Motion
 from nstpipe.motion.warp import warp
-from nstpipe.style.color import LUMA
 
 SMALLEST_COVERAGE = 0.1
 """Share of the frame. A pair with less reliable area, as at a cut, does not show flicker and is left out."""

@@ -13,7 +13,7 @@ import cv2
 import torch
 from torch import Tensor
 
-from nstpipe.errors import ItemError, NstpipeError, OutputError
+from nstpipe.errors import DiskFullError, ItemError, NstpipeError, OutputError
 from nstpipe.events import ClipStarted, Emit, Event, FrameDone, ItemFailed, Noticed, TriedAgain
 from nstpipe.journal.frames import FrameStore, frame_store, pass_store
 from nstpipe.media.pictures.files import PictureSink, PictureSource, read_picture
@@ -28,7 +28,7 @@ from nstpipe.painting.task import ClipTask, LinkedPicture
 from nstpipe.painting.temporal_target import Result
 from nstpipe.planning.input_info import InputInfo, is_unchanged
 from nstpipe.planning.outputs import Clip, Output, failed
-from nstpipe.system.files import state_of
+from nstpipe.system.files import see_that_it_can_be_made, state_of
 from nstpipe.system.item_errors import as_item_error
 from nstpipe.system.memory import ask_for_large_pages
 from nstpipe.system.retry import NO_PRIMITIVE, RETRY_WAITS_SECONDS, is_out_of_memory, is_transient
@@ -44,12 +44,14 @@ class ClipResult:
         failure: why the clip failed; None if it did not.
         error: an error that would stop every clip, such as a full disk; None if there is none.
         stopped: whether the work was stopped early on request.
+        try_again_unasked: whether the failure is that of the output's place, so that the next run looks whether it is mended.
     """
 
     task: ClipTask
     failure: ItemFailed | None = None
     error: OutputError | None = None
     stopped: bool = False
+    try_again_unasked: bool = False
 
 
 def run_clip(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
@@ -116,7 +118,11 @@ def _result_of_failure(task: ClipTask, error: Exception, attempt: int, stop: Sto
     reason = _as_item_error(error, output.input.file.path)
     if not is_transient(error):
         if reason is None and isinstance(error, OutputError):
-            return ClipResult(task, error=error)
+            if output.is_video or isinstance(error, DiskFullError):
+                return ClipResult(task, error=error)
+            # Only the place of this picture is known to be bad. Frames of a video go to the work folder, which all need.
+            failure = failed(output.job, output.input.file.path, error, output)
+            return ClipResult(task, replace(failure, attempts=attempt), try_again_unasked=True)
         if reason is None:
             raise error
     elif stop.reason is not None:
@@ -250,10 +256,12 @@ def _stored(store: FrameStore, once: Pass, frame_index: int) -> Tensor:
 
 def _run_picture(task: ClipTask, emit: Emit) -> None:
     path = task.output.input.file.path
+    see_that_it_can_be_made(task.output.path.parent)  # it costs nothing, and a picture that cannot be written costs minutes
     sink = PictureSink(
         [task.output.path],
         keep_metadata=task.output.job.metadata == "keep",
         notice=lambda message: emit(Noticed(job=task.output.job.name, message=message)),
+        place=task.placing,
     )
     emit(_started(task, 0))
     linked = task.linked_picture

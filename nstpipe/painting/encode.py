@@ -10,6 +10,7 @@ from pathlib import Path
 from nstpipe.errors import DiskFullError, ItemError, OutputError
 from nstpipe.events import Emit, ItemFailed, OutputDone
 from nstpipe.journal.frames import DamagedFramesError, frame_store
+from nstpipe.journal.placing import Placing
 from nstpipe.media.frame import Frame
 from nstpipe.media.video.encode import video_sink
 from nstpipe.media.video.info import VideoInfo
@@ -21,8 +22,14 @@ from nstpipe.system.retry import RETRY_WAITS_SECONDS, is_transient
 from nstpipe.system.stop import Stop, Stopped
 
 
-def finish_output(output: Output, work: Path, emit: Emit, stop: Stop) -> OutputDone | ItemFailed:
+def finish_output(output: Output, placing: Placing, emit: Emit, stop: Stop) -> OutputDone | ItemFailed:
     """Make the file of an output whose clips are all done. Its stored frames are kept until the output is recorded.
+
+    Args:
+        output: what to make.
+        placing: gives it its place.
+        emit: takes events.
+        stop: asks to end.
 
     Raises:
         Stopped: a stop was requested.
@@ -34,13 +41,13 @@ def finish_output(output: Output, work: Path, emit: Emit, stop: Stop) -> OutputD
         try:
             if output.input.video is not None:
                 with item_errors(output.input.file.path):
-                    _encode(output, output.input.video, work, stop)
+                    _encode(output, output.input.video, placing, stop)
             break
         except DamagedFramesError:
             raise
         except (ItemError, OutputError) as error:
             if "No space left on device" in str(error):
-                raise DiskFullError(error.problem, "Free some space; what is finished is kept.") from error
+                raise DiskFullError(error.problem, "Free some space. Finished work is kept.") from error
             if "Read-only file system" in str(error):
                 ensure_writable(output.path.parent)  # the error is its own, not the item's
             # The folder itself may have been removed, and is then made again.
@@ -72,7 +79,7 @@ def _sha256_of_made(path: Path) -> str:
         raise OutputError(f"{path} is made, but cannot be read again: {error.strerror}.", next_step) from error
 
 
-def _encode(output: Output, info: VideoInfo, work: Path, stop: Stop) -> None:
+def _encode(output: Output, info: VideoInfo, placing: Placing, stop: Stop) -> None:
     job = output.job
     check_unchanged(output.input)
     with video_sink(
@@ -83,9 +90,10 @@ def _encode(output: Output, info: VideoInfo, work: Path, stop: Stop) -> None:
         copy_audio=job.audio == "copy",
         keep_metadata=job.metadata == "keep",
         frame_count=output.input.frame_count,
+        place=placing,
     ) as sink:
         for clip in output.clips:
-            stored = frame_store(work, clip.fingerprint).frames(clip.first_frame_index, clip.end_frame_index)
+            stored = frame_store(placing.work, clip.fingerprint).frames(clip.first_frame_index, clip.end_frame_index)
             for frame_index, pixels in enumerate(stored, start=clip.first_frame_index):
                 if stop.should_stop():
                     raise Stopped

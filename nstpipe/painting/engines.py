@@ -32,6 +32,7 @@ def engine_settings(job: Job, run: RunSettings) -> EngineSettings:
         temporal=job.temporal.weight,
         color=job.color,
         distance=job.style.distance,
+        engine=job.engine,
     )
 
 

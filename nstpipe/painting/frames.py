@@ -110,7 +110,7 @@ def _frame_done(
         seconds=seconds,
         optimising_seconds=optimizing_seconds,
         evaluations=last.iterations,
-        most_evaluations=cost(start.options.max_iterations, start.options.scales),
+        most_evaluations=_max_iterations(task.output.job, start),
         pixels=width * height,
         loss=last.loss,
         content_loss=last.content_loss,
@@ -118,6 +118,11 @@ def _frame_done(
         warping_error=_warping_error(image, start),
         is_final=is_final,
     )
+
+
+def _max_iterations(job: Job, start: Start) -> int:
+    """Return the most iterations that a frame can take; 1 if the engine does not iterate."""
+    return cost(start.options.max_iterations, start.options.scales) if job.iterates else 1
 
 
 def _warping_error(image: Tensor, start: Start) -> float | None:
@@ -162,7 +167,7 @@ def _last_iterate(stylizer: Stylizer, content: Tensor, start: Start, frame: Fram
         wrapped=_is_wrapped(task.output.job, frame),
     ):
         # Only an engine that iterates has progress to report within a frame.
-        if last.loss is not None and time.monotonic() - shown > PROGRESS_INTERVAL_SECONDS:
+        if last.iterations and time.monotonic() - shown > PROGRESS_INTERVAL_SECONDS:
             shown = time.monotonic()
             emit(
                 FrameProgressed(
@@ -170,7 +175,7 @@ def _last_iterate(stylizer: Stylizer, content: Tensor, start: Start, frame: Fram
                     path=str(task.output.input.file.path),
                     frame_index=frame.frame_index,
                     evaluations=last.iterations,
-                    most_evaluations=cost(start.options.max_iterations, start.options.scales),
+                    most_evaluations=_max_iterations(task.output.job, start),
                     loss=last.loss,
                 )
             )

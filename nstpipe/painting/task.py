@@ -6,7 +6,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from nstpipe.config import Pipeline
+from nstpipe.journal.placing import Placing
 from nstpipe.planning.outputs import Clip, Output
+from nstpipe.system.files import Stamp
 
 
 @dataclass(frozen=True)
@@ -16,13 +18,12 @@ class LinkedPicture:
     Attributes:
         original: path of the neighbor.
         result: path of its result.
-        outdated: size in bytes and modification time in nanoseconds of a result that is out of date and will be made again;
-            None if there is none.
+        outdated: stamp of a result that is out of date and will be made again; None if there is none.
     """
 
     original: Path
     result: Path
-    outdated: tuple[int, int] | None = None
+    outdated: Stamp | None = None
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class RunSettings:
         weights: VGG19's weights: bundled, torchvision or a path.
         seed: seed of everything random.
         max_megapixels: the largest picture that is read; larger ones are refused.
+        overwrite: whether outputs may replace files that the pipeline did not make.
     """
 
     work: Path
@@ -44,6 +46,7 @@ class RunSettings:
     weights: str | Path
     seed: int
     max_megapixels: float
+    overwrite: bool = False
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> RunSettings:
@@ -60,9 +63,16 @@ class ClipTask:
         clip: the frames to paint.
         run: the settings that all clips of the run share.
         linked_picture: the picture whose result this one starts from; None if it starts on its own.
+        replaces: the stamp of what stood at the output's place when the run was planned; None if it was free.
     """
 
     output: Output
     clip: Clip
     run: RunSettings
     linked_picture: LinkedPicture | None = None
+    replaces: Stamp | None = None
+
+    @property
+    def placing(self) -> Placing:
+        """What gives the finished output its place."""
+        return Placing(self.run.work, self.output.path, self.replaces, overwrite=self.run.overwrite)

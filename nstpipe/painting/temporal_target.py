@@ -93,7 +93,7 @@ def moved(result: Tensor, motion: Motion) -> Moved:
 
 RETURN_SHARE = 0.1
 """Share of the nearest frame's weight that goes to the farther frames where they are reliable, too. It pulls brush strokes back
-that small errors of the flow have moved off their object. See docs/decisions/2026-11-29-starts-and-temporal.md."""
+that small errors of the flow have moved off their object. See docs/decisions/2026-11-22-longer-lags.md."""
 
 
 def long_term_weights(reliabilities: Sequence[Tensor]) -> list[Tensor]:

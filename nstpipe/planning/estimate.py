@@ -1,4 +1,4 @@
-"""What a run would take: iterations, time and disk, clip by clip."""
+"""Estimates what a run would take: iterations, time and disk space, clip by clip."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ PaceSource = Literal["an earlier run", "a short trial"]
 
 
 ALIKE_WORK = 3.0
-"""An earlier run's frames may have taken this many times less or more work than those to come."""
+"""The pace of an earlier run is used if its frames took at most this many times more or less work than those to come."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """How a machine's pace is measured; planning does not paint, so it is given.
+    """How the pace of a machine is measured. Planning cannot paint, so the caller gives it.
 
     Attributes:
-        key: of a pipeline and a job: all that the result depends on.
-        seconds: for an iteration and a pixel.
+        key: Returns everything that the result depends on, for a pipeline and a job.
+        seconds: Measures the seconds per iteration and pixel, for a pipeline and a job.
     """
 
     key: Callable[[Pipeline, Job], str]
@@ -39,11 +39,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast it goes.
+    """The pace of a machine.
 
     Attributes:
-        seconds: for an iteration and a pixel.
-        source: how that is known.
+        seconds: Seconds per iteration and pixel.
+        source: What it was measured in.
     """
 
     seconds: float
@@ -55,16 +55,17 @@ class ClipCost:
     """What the rest of a clip would take.
 
     Attributes:
-        clip: which.
-        frames_left: still to be painted.
-        most_evaluations: iterations at most; a frame that hardly changes any more ends earlier.
-        seconds: of one worker; None where no pace is known.
-        bytes_needed: on the work folder's disk, until the file is encoded.
+        clip: The clip.
+        frames_left: Frames still to be painted.
+        max_iterations: Maximum number of iterations. Those at smaller scales count by their pixels. A frame of
+            an engine that does not iterate counts as one.
+        seconds: Seconds of one worker; None if no pace is known.
+        bytes_needed: Space needed on the disk of the work folder until the file is encoded.
     """
 
     clip: Clip
     frames_left: int
-    most_evaluations: int
+    max_iterations: int
     seconds: float | None
     bytes_needed: int
 
@@ -74,9 +75,9 @@ class OutputCost:
     """What the rest of an output would take: nothing if it is done, or would not be tried again.
 
     Attributes:
-        output: which.
-        clips: its clips, in order.
-        source: where the pace is from; None where none is known or nothing is left.
+        output: The output.
+        clips: The costs of its clips, in order.
+        source: What the pace was measured in; None if no pace is known, or nothing is left.
     """
 
     output: Output
@@ -89,29 +90,29 @@ class OutputCost:
         return sum(clip.frames_left for clip in self.clips)
 
     @property
-    def most_evaluations(self) -> int:
-        """Iterations at most."""
-        return sum(clip.most_evaluations for clip in self.clips)
+    def max_iterations(self) -> int:
+        """Maximum number of iterations."""
+        return sum(clip.max_iterations for clip in self.clips)
 
     @property
     def seconds(self) -> float | None:
-        """Of one worker; None where no pace is known."""
+        """Seconds of one worker; None if no pace is known."""
         return seconds_of(self.clips)
 
     @property
     def bytes_needed(self) -> int:
-        """On the work folder's disk."""
+        """Space needed on the disk of the work folder."""
         return sum(clip.bytes_needed for clip in self.clips)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A plan with what it would take.
+    """A plan, and what it would take.
 
     Attributes:
-        plan: what would be done.
-        costs: for each of its outputs.
-        workers: processes at the same time.
+        plan: What would be done.
+        costs: The cost of each output of the plan.
+        workers: The number of processes that work at the same time.
     """
 
     plan: Plan
@@ -120,12 +121,16 @@ class Estimate:
 
     @property
     def sources(self) -> tuple[PaceSource, ...]:
-        """Where the paces are from."""
+        """What the paces were measured in."""
         return tuple(sorted({cost.source for cost in self.costs if cost.source is not None}))
 
     @property
     def seconds(self) -> float | None:
-        """From the beginning to the end: clips run side by side, but what must be done one after the other decides at least."""
+        """Seconds from beginning to end; None if no pace is known.
+
+        Clips run at the same time, so the workers share the total. A clip, or a chain of linked pictures, runs in order, so the
+        longest one is the least that a run takes.
+        """
         total = seconds_of([clip for cost in self.costs for clip in cost.clips])
         if total is None:
             return None
@@ -138,53 +143,63 @@ class Estimate:
 
 
 def seconds_of(clips: Sequence[ClipCost]) -> float | None:
-    """Of all together, for one worker; None where that is not known of each."""
+    """Return the seconds of all clips together, for one worker; None if those of a clip are unknown."""
     known = [clip.seconds for clip in clips if clip.seconds is not None]
     return sum(known) if len(known) == len(clips) else None
 
 
 def estimate(pipeline: Pipeline, plan: Plan, journal: Journal, *, trial: Callable[[], Trial] | None) -> Estimate:
-    """What a plan would take.
+    """Estimate what a plan would take.
 
-    The pace is that of the latest run. Where that says nothing of a job, and a `trial` is given, a few iterations are
-    timed, with the first job's layers, and the result is kept in the journal.
+    The pace is that of the latest run. If that run has no pace for a job, and a `trial` is given, a few iterations are timed
+    with the layers of the first such job of each engine. The journal keeps the result.
 
     Args:
-        pipeline: with the jobs that were planned.
-        plan: of it.
-        journal: of its work folder.
-        trial: gives the trial that is run where no earlier run tells of a job; None for no trial.
+        pipeline: The pipeline with the jobs that were planned.
+        plan: The plan of the pipeline.
+        journal: The journal of its work folder.
+        trial: Returns the trial to run if the latest run has no pace for a job; None for no trial.
     """
     todo = [output for output in plan.outputs if not output.is_done and output.failed_before is None]
     run = journal.latest_run()
     to_do = {output.path for output in todo}
     works = {job.name: _work_a_frame([output for output in todo if output.job.name == job.name]) for job in pipeline.jobs}
     paces = {name: _earlier(run, name, work) for name, work in works.items() if work}
-    measured: Pace | None = None
-    if trial is not None and None in paces.values():
-        job = todo[0].job
+    measured: dict[str, Pace] = {}
+    firsts = {output.job.engine: output.job for output in reversed(todo) if paces.get(output.job.name) is None}
+    if trial is not None and firsts:
         timing = trial()
-        key = f"pace/{CALIBRATION_VERSION}"
-        kept = journal.cached(key, timing.key(pipeline, job), lambda: repr(timing.seconds(pipeline, job)))
-        measured = Pace(float(kept), "a short trial")
+        measured = {engine: _measured(pipeline, job, journal, timing) for engine, job in firsts.items()}
     costs = tuple(
-        _cost(output, pipeline, paces.get(output.job.name) or measured, is_to_do=output.path in to_do)
+        _cost(
+            output,
+            pipeline,
+            paces.get(output.job.name) or measured.get(output.job.engine),
+            is_to_do=output.path in to_do,
+        )
         for output in plan.outputs
     )
     return Estimate(plan, costs, worker_count(pipeline))
 
 
+def _measured(pipeline: Pipeline, job: Job, journal: Journal, trial: Trial) -> Pace:
+    key = f"pace/{CALIBRATION_VERSION}/{job.engine}"
+    kept = journal.cached(key, trial.key(pipeline, job), lambda: repr(trial.seconds(pipeline, job)))
+    return Pace(float(kept), "a short trial")
+
+
 def _work_a_frame(outputs: Sequence[Output]) -> float:
-    """Iterations at most times pixels, of a frame on the average."""
+    """Return the mean work of a frame: its maximum number of iterations times its pixels."""
     frames = sum(output.input.frame_count for output in outputs)
     work = sum(output.max_iterations(clip, 0) * output.size[0] * output.size[1] for output in outputs for clip in output.clips)
     return work / frames if frames else 0.0
 
 
 def _earlier(run: LatestRun | None, job: str, work_a_frame: float) -> Pace | None:
-    """The latest run's pace, in which what stopped early counts in full: the job's own, or that of all jobs together.
+    """Return the pace of the latest run: that of the same job, or else that of all its jobs together; None if it has none.
 
-    Frames that took far less work, or far more, say nothing: what surrounds the iterations weighs otherwise in them.
+    In this pace, a frame that stopped early counts with its maximum number of iterations. Frames that took far less or far more
+    work are not used, because decoding and the like are a different share of their time.
     """
     paces = run.jobs if run is not None else {}
     for spent in ([pace for name, pace in paces.items() if name == job], list(paces.values())):
@@ -200,7 +215,7 @@ def _cost(output: Output, pipeline: Pipeline, pace: Pace | None, *, is_to_do: bo
     costs = []
     for clip in output.clips:
         done = frames_done(pipeline.work, clip) if output.is_video else 0
-        evaluations = output.max_iterations(clip, done)
-        seconds = None if pace is None else evaluations * output.size[0] * output.size[1] * pace.seconds
-        costs.append(ClipCost(clip, clip.frame_count - done, evaluations, seconds, clip_bytes(clip, output, pipeline.work)))
+        iterations = output.max_iterations(clip, done)
+        seconds = None if pace is None else iterations * output.size[0] * output.size[1] * pace.seconds
+        costs.append(ClipCost(clip, clip.frame_count - done, iterations, seconds, clip_bytes(clip, output, pipeline.work)))
     return OutputCost(output, tuple(costs), pace.source if pace is not None else None)

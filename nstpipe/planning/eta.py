@@ -1,4 +1,4 @@
-"""How long the rest will take."""
+"""Forecasts the time left."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from nstpipe.events import FrameDone, JobPlanned
 class Forecast:
     """The time left of a job, from the frames done so far.
 
-    A job's work is counted in iterations times pixels, so that a first frame, which takes many iterations, does not
-    make the rest look slow.
+    Work is counted in iterations times pixels. So a first frame, which takes many iterations, does not make the rest look slow.
 
     Attributes:
-        frames: in the whole job.
-        frames_left: still to be stylized.
-        work_left: most iterations times pixels of the frames left.
-        workers: processes that work on it at the same time.
+        frames: Frames of the whole job.
+        frames_left: Frames still to be stylized.
+        work_left: Maximum number of iterations times pixels, of the frames left.
+        workers: Processes that work on the job at the same time.
+        seconds_spent: Seconds spent on the frames done so far, by all processes.
+        work_spent: Work of the frames done so far.
     """
 
     frames: int
@@ -30,13 +31,14 @@ class Forecast:
 
     @classmethod
     def of(cls, job: JobPlanned) -> Forecast:
-        """The forecast at a job's beginning."""
+        """Return the forecast at the beginning of a job."""
         return cls(job.frames, job.frames_left, job.work_left, job.workers)
 
     def advance(self, frame: FrameDone) -> None:
-        """Take a finished frame into account.
+        """Count a finished frame.
 
-        Its share counts in full even where it stopped early: the frames to come will most likely do so as well.
+        A frame that stopped early counts with its maximum number of iterations, because later frames will most likely stop
+        early as well.
         """
         work = frame.most_evaluations * frame.pixels
         self.frames_left = max(0, self.frames_left - frame.is_final)
@@ -45,10 +47,10 @@ class Forecast:
         self.work_spent += work
 
     def seconds_left(self, seconds_per_work: float | None = None) -> float | None:
-        """Seconds until it is done; None while nothing is known.
+        """Return the seconds until the job is done; None while its pace is unknown.
 
         Args:
-            seconds_per_work: another job's pace, for as long as this one has none of its own.
+            seconds_per_work: The pace of other jobs, which is used until this job has its own.
         """
         if self.frames_left == 0:
             return 0.0
@@ -57,12 +59,12 @@ class Forecast:
 
     @property
     def pace(self) -> float | None:
-        """Seconds a unit of work; None before the first frame is done."""
+        """Seconds per unit of work; None before the first frame is done."""
         return self.seconds_spent / self.work_spent if self.work_spent else None
 
 
 def as_duration(seconds: float | None) -> str:
-    """Such as ``8 s``, ``3 min 20 s`` or ``6 h 05 min``; a dash where nothing is known."""
+    """Format a duration, such as ``8 s``, ``3 min 20 s`` or ``6 h 05 min``; a dash for None."""
     if seconds is None:
         return "–"
     whole = round(seconds)

@@ -1,4 +1,4 @@
-"""Fingerprints: hashes of everything that decides the frames of a clip, or a whole output."""
+"""Computes fingerprints: hashes of everything that decides the frames of a clip, or a whole output."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from nstpipe.config.engines import DEFAULT_ENGINE
 from nstpipe.config.models import Job, StyleImage
 from nstpipe.planning.input_info import InputInfo
 from nstpipe.style import ALGORITHM_VERSION
 
 _KEYS_OF_THE_OUTPUT = frozenset({"encode", "audio", "metadata", "rate"})
-"""Keys of a job that change the file, but not the stylized frames in it; a picture's file only `metadata`."""
+"""Keys of a job that change the file, but not the stylized frames in it. Only `metadata` changes the file of a picture."""
 
 _KEYS_THAT_CHANGE_NO_FRAME = frozenset({"name", "input", "output", "include", "exclude", "shots", "link"})
-"""Keys of a job that only say where things are; `shots` acts through the frames that each clip begins with, and `link`
-through the pictures that go on from others."""
+"""Keys of a job that decide no frame by themselves. `shots` is covered by the bounds of the clips, and `link` by the
+fingerprint of the picture that a linked picture starts from."""
 
 
 class Fingerprinter:
-    """Describes what decides the outputs of a job, in readable form, so that it can be hashed and compared.
+    """Describes everything that decides the outputs of a job, in a readable form that can be hashed and compared.
 
     Args:
-        job: from the pipeline.
-        picture_sha256: hashes of the style pictures, of the picture given for `init`, and of the weights given for
+        job: The job.
+        picture_sha256: The hashes of the style pictures, of the picture given for `init`, and of the weights given for
             `temporal.flow`, by path.
-        weights_sha256: identifies the weights of VGG19.
-        seed: of the pipeline.
-        precision: of the pipeline; `auto` leaves it to the machine, and is no part of a fingerprint.
+        weights_sha256: The hash of VGG19's weights.
+        seed: The pipeline's seed.
+        precision: The pipeline's precision. `auto` depends on the machine, so it is not part of a fingerprint.
     """
 
     def __init__(self, job: Job, picture_sha256: Mapping[Path, str], weights_sha256: str, seed: int, precision: str) -> None:
@@ -45,8 +46,8 @@ class Fingerprinter:
         """Describe everything that decides the output of one input.
 
         Args:
-            item: the input.
-            follows: the fingerprint of the picture that it starts from; None if it starts afresh.
+            item: The input.
+            follows: The fingerprint of the picture that it starts from; None if it is not linked.
         """
         frames = self._settings if item.video is not None or item.is_linked else _settings_of_a_single_picture(self._settings)
         bits = bits_waiting(self._job, item)
@@ -59,9 +60,9 @@ class Fingerprinter:
             "seed": self._seed,
             "weights": self._weights_sha256,
             **({"precision": self._precision} if self._precision != "auto" else {}),
-            # Of frames that wait on disk.
+            # The bits per value of frames that wait on disk.
             **({"bits": bits} if bits > 8 else {}),
-            # Whatever changes the picture before changes this one.
+            # Whatever changes the previous picture changes this one.
             **({"follows": follows} if follows is not None else {}),
             "output": self._settings_of_the_file(item),
             "clips": [list(bound) for bound in bounds],
@@ -75,8 +76,10 @@ class Fingerprinter:
 
 
 def _frame_settings(job: Job, picture_sha256: Mapping[Path, str]) -> dict[str, Any]:
-    """The settings that decide a job's frames, with the contents of files in the place of their paths."""
+    """Return the settings that decide a job's frames, with hashes of files in place of their paths."""
     settings = job.model_dump(mode="json", exclude=set(_KEYS_THAT_CHANGE_NO_FRAME | _KEYS_OF_THE_OUTPUT))
+    if job.engine == DEFAULT_ENGINE:
+        del settings["engine"]  # results that were made before there was a choice stay as they are
     _identify(job.style.images, settings["style"], picture_sha256)
     for region, dumped in zip(job.regions, settings["regions"], strict=True):
         del dumped["mask"]  # each input has its own masks, and is described with them
@@ -90,13 +93,13 @@ def _frame_settings(job: Job, picture_sha256: Mapping[Path, str]) -> dict[str, A
 
 
 def _settings_of_a_single_picture(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that decide a picture which starts afresh."""
+    """Return the settings that decide a picture which is not linked."""
     optimizer = {key: value for key, value in settings["optimizer"].items() if key != "next"}
     return {**{key: value for key, value in settings.items() if key != "temporal"}, "optimizer": optimizer}
 
 
 def bits_waiting(job: Job, item: InputInfo) -> int:
-    """The bits of a color value in the frames that wait on disk until a video is encoded; 8 for a picture."""
+    """Return the bits per value of the frames that wait on disk until a video is encoded; 8 for a picture."""
     if item.video is None:
         return 8
     from nstpipe.media.video.encoding import bits_of
@@ -105,7 +108,7 @@ def bits_waiting(job: Job, item: InputInfo) -> int:
 
 
 def _identify(images: Iterable[StyleImage], style: dict[str, Any], sha256: Mapping[Path, str]) -> None:
-    """Put the contents of paintings in the place of their paths."""
+    """Put the hashes of paintings in place of their paths."""
     for image, dumped in zip(images, style["images"], strict=True):
         dumped["path"] = sha256[image.path]
 
@@ -114,21 +117,21 @@ def output_fingerprint(fingerprint_inputs: Mapping[str, Any]) -> str:
     """Hash everything that decides a whole output.
 
     Args:
-        fingerprint_inputs: as `Fingerprinter.inputs_of` returns them.
+        fingerprint_inputs: The values that `Fingerprinter.inputs_of` returns.
     """
     return fingerprint_of(clips=list(clip_fingerprints(fingerprint_inputs)), output=fingerprint_inputs["output"])
 
 
 def clip_fingerprints(fingerprint_inputs: Mapping[str, Any]) -> tuple[str, ...]:
-    """Of the clips of a described result: of all that decides their stylized frames.
+    """Hash everything that decides the stylized frames of each clip of an output.
 
     Args:
-        fingerprint_inputs: as in `Output`, also after a way through JSON.
+        fingerprint_inputs: As in `Output`, also after it was read back from JSON.
     """
     of_all_clips = {name: part for name, part in fingerprint_inputs.items() if name not in ("clips", "output")}
     return tuple(fingerprint_of(frames=list(bounds), **of_all_clips) for bounds in fingerprint_inputs.get("clips", ()))
 
 
 def fingerprint_of(**parts: object) -> str:
-    """A sha256 of values that JSON can hold, in hexadecimal digits."""
+    """Return the sha256 of values that JSON can hold, in hexadecimal digits."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

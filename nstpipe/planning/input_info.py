@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Neighbor:
-    """The picture before one, in the order of a folder's files.
+    """The previous picture of a folder, in the order of its files, and whether a picture is linked to it.
 
     Attributes:
-        path: of the picture before.
-        refusal: why the picture does not go on from it; empty if it does.
-        reliability: of the flow between the two, 0 to 1; None if something else decided.
+        path: The previous picture.
+        refusal: Why the picture is not linked to it; empty if it is.
+        reliability: The reliable share of the flow between the two, 0 to 1; None if it did not decide.
     """
 
     path: Path
@@ -31,24 +31,24 @@ class Neighbor:
 
     def __str__(self) -> str:
         if self.refusal:
-            return f"starts afresh: {self.refusal}"
-        return f"goes on from {self.path.name}: {self.reliability:.0%} of the flow is reliable"
+            return f"not linked: {self.refusal}"
+        return f"linked to {self.path.name}: {self.reliability:.0%} of the flow is reliable"
 
 
 @dataclass(frozen=True)
 class InputInfo:
-    """An input file that was looked into.
+    """An input file that was inspected.
 
     Attributes:
-        file: where it is and where its result goes.
-        sha256: of its content.
-        size: width and height in pixels, upright.
-        video: what a probe found; None for a picture.
-        shot_starts: indices of the frames that begin a shot; the first is 0.
-        masks: of the job's regions, in order.
-        masks_sha256: of their contents, in order.
-        stamp: size in bytes and time in nanoseconds of the file when it was looked into; None if nobody asks.
-        neighbor: the picture before it, of a folder; None if there is none, or nobody asks.
+        file: The file and the path of its result.
+        sha256: The hash of its content.
+        size: Width and height in pixels, upright.
+        video: What a probe found; None for a picture.
+        shot_starts: The indices of the frames that begin a shot; the first is 0.
+        masks: The masks of the job's regions, in order.
+        masks_sha256: The hashes of their contents, in order.
+        stamp: The file's size in bytes and its time in nanoseconds when it was inspected; None if it is not needed.
+        neighbor: The previous picture of the folder; None if there is none, or if pictures are not linked.
     """
 
     file: InputFile
@@ -73,7 +73,7 @@ class InputInfo:
 
     @property
     def is_linked(self) -> bool:
-        """Whether it is a picture that starts from the one before it."""
+        """Whether it is a picture that starts from the previous one."""
         return self.neighbor is not None and not self.neighbor.refusal
 
 
@@ -83,7 +83,7 @@ def _sha256_of(path: Path, stamp: tuple[int, int]) -> str:
 
 
 def is_unchanged(found: InputInfo) -> bool:
-    """Whether an input is still what was planned for."""
+    """Whether an input is still the file that was planned."""
     path = found.file.path
     try:
         state = state_of(path)

@@ -1,4 +1,4 @@
-"""From a job's input to the sources it names and the outputs they will have."""
+"""Finds the files that a job's input names, and the paths of their outputs."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class InputFile:
     """One file to be stylized.
 
     Attributes:
-        path: the file; for numbered pictures the pattern of their names.
-        output: where its result goes.
-        is_video: or another moving picture; else a picture.
-        problem: why it cannot be read; empty if nothing is known to be wrong.
+        path: The file, or the pattern of numbered pictures.
+        output: The path of its result.
+        is_video: Whether it moves: a video, an animation or numbered pictures.
+        problem: Why it cannot be read; empty if no problem is known.
     """
 
     path: Path
@@ -35,10 +35,10 @@ class InputFile:
 
 
 def find_inputs(job: Job) -> tuple[InputFile, ...]:
-    """The files that a job's input names, in natural order.
+    """Return the files that a job's input names, in natural order.
 
     Raises:
-        ItemError: there are none, or they do not fit the job's output.
+        ItemError: There are none, or they do not fit the job's output.
     """
     if job.input.is_dir():
         files = _of_folder(job)
@@ -59,8 +59,8 @@ class IgnoredSetting:
     """A setting that has no effect.
 
     Attributes:
-        job: the name of its job.
-        message: what is ignored and why.
+        job: The name of its job.
+        message: What is ignored, and why.
     """
 
     job: str
@@ -71,7 +71,7 @@ class IgnoredSetting:
 
 
 def ignored_settings(jobs: Iterable[Job]) -> tuple[IgnoredSetting, ...]:
-    """Find the settings of `input`, `include` and `exclude` that have no effect, in each of several jobs."""
+    """Find the settings of `input`, `include` and `exclude` that have no effect, in each job."""
     return tuple(IgnoredSetting(job.name, message) for job in jobs for message in _ignored_by(job))
 
 
@@ -129,7 +129,7 @@ def _of_folder(job: Job) -> tuple[InputFile, ...]:
 
 
 def _mirrored(path: Path, job: Job, root: Path) -> InputFile:
-    """A file of a tree, and its place in the output's tree."""
+    """Return a file of a folder tree, with its path in the output's tree."""
     output, is_video = job.output / path.relative_to(root), holds_video(path)
     suffixes = (*VIDEO_CODECS_BY_SUFFIX, *ANIMATION_SUFFIXES)
     if is_video and output.suffix.lower() not in suffixes:
@@ -211,7 +211,7 @@ def _sorted(paths: Sequence[Path], folder: Path) -> list[Path]:
 
 
 def _by_glob(job: Job) -> tuple[InputFile, ...]:
-    """Files of a glob, or the pictures of its folders; the part before the first wildcard is what the output mirrors."""
+    """Return the files of a glob, or the pictures in its folders. The output mirrors the tree below the first wildcard."""
     parts = job.input.parts
     fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
     root = Path(*parts[:fixed])
@@ -257,13 +257,13 @@ def _pictures_below(folder: Path) -> Iterator[Path]:
 
 
 def _is_among(path: Path, root: Path, patterns: Sequence[str]) -> bool:
-    """Whether a file, or a folder above it, matches one of several globs that begin at a folder."""
+    """Return whether a file, or a folder above it, matches one of several globs below a root folder."""
     parts = path.relative_to(root).parts
     return any(matches_parts(parts[:depth], Path(one).parts) for one in patterns for depth in range(1, len(parts) + 1))
 
 
 def matches_parts(parts: Sequence[str], patterns: Sequence[str]) -> bool:
-    """Whether a relative path matches a glob; `**` stands for any number of folders."""
+    """Return whether a relative path matches a glob. `**` matches any number of folders."""
     if not patterns:
         return not parts
     if patterns[0] == "**":

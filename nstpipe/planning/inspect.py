@@ -1,4 +1,4 @@
-"""Opens each input and finds out what it is."""
+"""Opens each input, and finds out what it holds."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from nstpipe.media.video.info import MissingFrames, VideoInfo
 
 PROGRESS_SECONDS = 0.5
-"""Between two events that say how far the look at the inputs is; a shorter look has none."""
+"""Seconds between two progress events. A shorter inspection emits none."""
 
 
 class InspectionProgress:
-    """Says how far the look at a job's inputs is, and ends it when the time is up."""
+    """Reports the progress of inspecting a job's inputs, and ends the inspection when the time is up."""
 
     def __init__(self, stop: Stop, emit: Emit) -> None:
         self._stop = stop
@@ -40,10 +40,10 @@ class InspectionProgress:
         self._said_at = time.monotonic()
 
     def __call__(self, job: str, path: str, inputs_done: int, inputs: int, share: float) -> None:
-        """Called before each input, and at each frame of one that is decoded; the arguments are those of the event.
+        """Report progress. It is called before each input, and at each decoded frame, with the event's fields as arguments.
 
         Raises:
-            Stopped: the run is to end.
+            Stopped: The run must end.
         """
         if self._stop.should_stop():
             raise Stopped
@@ -54,7 +54,7 @@ class InspectionProgress:
 
 
 def pictures_of(job: Job) -> Iterator[tuple[Path, str]]:
-    """The paintings, masks and start picture that a job names, each with its key."""
+    """Yield the paintings, masks and start picture that a job names, each with its key."""
     for index, image in enumerate(job.style.images):
         yield image.path, f"style.images[{index}]"
     for number, region in enumerate(job.regions):
@@ -67,24 +67,24 @@ def pictures_of(job: Job) -> Iterator[tuple[Path, str]]:
 
 
 def check_pictures(job: Job) -> None:
-    """Read the paintings of a job, and the picture that it starts from if it names one.
+    """Check that the paintings of a job can be read, and the pictures of its masks and its `init`.
 
     Raises:
-        ItemError: one of them cannot be read.
+        ItemError: One of them cannot be read.
     """
     for path, key in pictures_of(job):
         check_picture(path, key)
 
 
 def check_picture(path: Path, key: str) -> None:
-    """Read one picture that a job names.
+    """Check that a picture which a job names can be read.
 
     Args:
-        path: of the picture.
-        key: that names it, for the message.
+        path: The path of the picture.
+        key: The key that names it, for the message.
 
     Raises:
-        ItemError: it cannot be read.
+        ItemError: It cannot be read.
     """
     try:
         read_picture(path)
@@ -92,19 +92,12 @@ def check_picture(path: Path, key: str) -> None:
         raise ItemError(f"{key}: {error.problem}", error.next_step or "Give the path of a picture.") from error
 
 
-def check_output_is_unique(file: InputFile, taken: dict[Path, InputFile]) -> None:
-    """Two jobs whose folders overlap would write the same file one after the other, in every run."""
-    first = taken.setdefault(file.output, file)
-    if first is not file:
-        raise ItemError(f"output: {first.path} and {file.path} would both be written to {file.output}.", "Give another place.")
-
-
 _At = Callable[[float], None]
-"""Told of an input which share of it was looked at, 0 to 1."""
+"""Called with the share of an input that has been inspected, 0 to 1."""
 
 
 def inspect_with_retry(file: InputFile, job: Job, journal: Journal, waits: list[float], at: _At) -> InputInfo:
-    """Look into a file, again after a while if the disk failed it; `waits` are used up, lest a dead disk cost hours."""
+    """Inspect a file, and try again after a wait if the disk failed. `waits` is used up, so that a dead disk costs no hours."""
     tried_at_once = False
     while True:
         try:
@@ -112,7 +105,7 @@ def inspect_with_retry(file: InputFile, job: Job, journal: Journal, waits: list[
         except ItemError as error:
             if not is_transient(error):
                 raise
-            # FFmpeg speaks of input and output also where a file's content is damaged: that is worth no wait.
+            # FFmpeg reports an input/output error for damaged content too, which no wait repairs.
             if is_readable(file.path):
                 if tried_at_once:
                     raise
@@ -150,10 +143,10 @@ def _inspect(file: InputFile, job: Job, journal: Journal, at: _At) -> InputInfo:
 
 
 def check_result(file: InputFile, size_before: tuple[int, int], job: Job) -> None:
-    """See that an input can be painted at the size asked for, and a picture be written at it.
+    """Check that an input can be painted at the job's size, and that a picture's format can hold that size.
 
     Raises:
-        ItemError: it cannot.
+        ItemError: It cannot.
     """
     size = working_size(size_before, job.size, even=file.is_video)
     try:
@@ -165,10 +158,10 @@ def check_result(file: InputFile, size_before: tuple[int, int], job: Job) -> Non
 
 
 def masks_of(file: InputFile, job: Job, frame_count: int) -> tuple[Mask, ...]:
-    """The masks of a job's regions for one of its inputs.
+    """Return the masks of a job's regions for one of its inputs.
 
     Raises:
-        ItemError: one is missing.
+        ItemError: A mask is missing.
     """
     name = file.output.relative_to(job.output) if job.output in file.output.parents else Path(file.path.name)
     return tuple(
@@ -178,7 +171,7 @@ def masks_of(file: InputFile, job: Job, frame_count: int) -> tuple[Mask, ...]:
 
 
 def with_masks(found: InputInfo, job: Job, journal: Journal) -> InputInfo:
-    """The input with the masks of its regions, and with what identifies their contents."""
+    """Return the input with the masks of its regions, and the hashes of their contents."""
     if not job.regions:
         return found
     masks = masks_of(found.file, job, found.frame_count)
@@ -192,14 +185,14 @@ def with_masks(found: InputInfo, job: Job, journal: Journal) -> InputInfo:
 
 
 def missing_frames_of(output: Output) -> Iterator[ItemFailed]:
-    """What is missing from a damaged video whose decodable part is done all the same."""
+    """Yield a failure for the missing frames of a damaged video. The frames that decode are painted."""
     video = output.input.video
     if video is not None and video.loss is not None:
         yield damaged(output.job, video, video.loss)
 
 
 def damaged(job: Job, video: VideoInfo, loss: MissingFrames) -> ItemFailed:
-    """Report the frames that a damaged video lacks, though the rest of it is painted."""
+    """Return a failure for the frames that are missing from a damaged video. The rest of it is painted."""
     problem = f"{video.path} is damaged: {loss}. What decodes of it, {len(video.ticks)} frames, is done"
     failure = failed(job, video.path, ItemError(f"{problem}.", "Get the whole file."))
     # Nothing is left to try: the output is made all the same.

@@ -1,4 +1,4 @@
-"""Finds what the work folder holds that no output needs any more, and deletes it."""
+"""Finds and deletes leftovers in the work folder, which no output needs any more."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from nstpipe.system.stop import Stop
 
 @dataclass(frozen=True)
 class Leftover:
-    """A folder or file that can go.
+    """A folder or file that can be deleted.
 
     Attributes:
-        path: where it is.
-        what: what it was for, for people.
-        size_bytes: with all that is in it.
+        path: The path of the folder or file.
+        what: What it is, for people.
+        size_bytes: Its size, including everything in it.
     """
 
     path: Path
@@ -36,14 +36,14 @@ class Leftover:
 
 
 def find_leftovers(work: Path, plan: Plan, journal: Journal) -> tuple[Leftover, ...]:
-    """Find frames of settings, inputs and shots that no output needs any more, and journals that were moved aside.
+    """Find frames that no output needs any more, and damaged journals that were moved aside.
 
-    Frames that wait for another pipeline in the same folder stay, and so do those of inputs that are out of reach now.
+    Frames that wait for another pipeline in the same folder stay. So do frames of inputs that are out of reach now.
 
     Args:
-        work: the folder.
-        plan: of all jobs of the pipeline.
-        journal: of the folder.
+        work: The work folder.
+        plan: The plan of all jobs of the pipeline.
+        journal: The journal of the folder.
     """
     wanted = {clip.fingerprint for output in plan.outputs if not output.is_done for clip in output.clips}
     for record in journal.records():
@@ -61,7 +61,7 @@ def _leftover(path: Path, what: str) -> Leftover:
 
 def _sizes(path: Path) -> Iterator[int]:
     for file in (path, *path.rglob("*")):
-        with suppress(OSError):  # it went meanwhile
+        with suppress(OSError):  # it has just been deleted
             yield file.lstat().st_size if not file.is_dir() else 0
 
 
@@ -77,11 +77,11 @@ def _remove(leftover: Leftover) -> None:
 
 @dataclass(frozen=True)
 class Cleaning:
-    """What `clean` found in the work folder, and what became of it.
+    """What `clean` found in the work folder.
 
     Attributes:
-        leftovers: frames and journals that no output needs any more.
-        removed: whether they were deleted.
+        leftovers: Frames and journals that no output needs any more.
+        removed: Whether they were deleted.
     """
 
     leftovers: tuple[Leftover, ...]
@@ -89,21 +89,21 @@ class Cleaning:
 
 
 def clean_work_folder(pipeline: Pipeline, agrees: Callable[[tuple[Leftover, ...]], bool], emit: Emit) -> Cleaning:
-    """Find what no output needs any more in the work folder, and delete it if the caller agrees.
+    """Find leftovers in the work folder, and delete them if the caller agrees.
 
     Args:
-        pipeline: with all its jobs.
-        agrees: called with what was found; says whether it is to be deleted.
-        emit: told how far the look at the inputs is.
+        pipeline: The pipeline with all its jobs.
+        agrees: Called with what was found; returns whether to delete it.
+        emit: Receives the progress of the inspection of the inputs.
 
     Raises:
-        BusyError: a run works on the same folder.
-        OutputError: something cannot be deleted.
+        BusyError: A run works on the same folder.
+        OutputError: Something cannot be deleted.
     """
     if not pipeline.work.is_dir():
         agrees(())
         return Cleaning((), removed=False)
-    with locked(pipeline.work), closing(Journal(pipeline.work)) as journal:
+    with locked(pipeline.work), closing(Journal(pipeline.work, pipeline=pipeline.file)) as journal:
         plan = plan_pipeline(pipeline, journal, stop=Stop(), emit=emit)
         found = find_leftovers(pipeline.work, plan, journal)
         removed = agrees(found)

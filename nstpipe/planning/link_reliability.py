@@ -13,11 +13,11 @@ from nstpipe.motion.flow.method import for_flow
 from nstpipe.motion.motion import motion_between
 
 LINK_LONGEST_SIDE = 256
-"""Pixels. Motion by a tenth of the picture is found better in a small picture."""
+"""The longest side in pixels at which the flow is computed. Large motion is found better in small pictures."""
 
 
 def link_reliability(before: Path, now: Path) -> float:
-    """Measure the share of a picture, 0 to 1, whose flow from the picture before it is reliable."""
+    """Return the share of a picture, 0 to 1, in which the flow from the previous picture is reliable."""
     try:
         (earlier, size), (later, _) = _small(before), _small(now)
         return round(float(motion_between(earlier, later, size=size).reliability.mean()), 4)
@@ -26,7 +26,7 @@ def link_reliability(before: Path, now: Path) -> float:
 
 
 def _small(path: Path) -> tuple[Pixels, tuple[int, int]]:
-    """Read a picture as flow needs it, and choose the width and height at which motion is measured."""
+    """Return a picture at the size at which flow is computed, with the width and height of the motion."""
     pixels, _ = read_picture(path)
     height, width, _ = pixels.shape
     size = working_size((width, height), min(LINK_LONGEST_SIDE, max(width, height)))

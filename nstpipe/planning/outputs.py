@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nstpipe.config.models import Job
-from nstpipe.errors import BugError, ItemError
+from nstpipe.errors import BugError, NstpipeError
 from nstpipe.events import ItemFailed
 from nstpipe.journal.records import Record
 from nstpipe.media.frame import working_size
@@ -18,7 +18,7 @@ from nstpipe.planning.reasons import reason_to_run
 from nstpipe.style.scales import cost, scale_count
 
 EARLIER_BITS = 16
-"""In which a pass that is not the last hands its results on; each is used once, so that roundings do not add up."""
+"""Bits per value in which each pass but the last stores its frames. 16 bits keep rounding errors from adding up over passes."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Clip:
     """Frames that must be done in order, because each starts from the one before: the unit of parallel work.
 
     Attributes:
-        first_frame_index: from 0, in the file.
-        end_frame_index: the first one that is no longer part of the clip.
-        fingerprint: of all that decides the stylized frames.
+        first_frame_index: The index of the first frame in the file, from 0.
+        end_frame_index: The index after the last frame.
+        fingerprint: The hash of everything that decides the stylized frames.
     """
 
     first_frame_index: int
@@ -37,7 +37,7 @@ class Clip:
 
     @property
     def frame_count(self) -> int:
-        """Frames of the clip."""
+        """The number of frames in the clip."""
         return self.end_frame_index - self.first_frame_index
 
 
@@ -46,15 +46,15 @@ class Output:
     """A file to be made, and the clips that it is made of.
 
     Attributes:
-        job: whose settings hold.
-        input: the file that is read, and what it holds.
-        size: width and height in pixels of the stylized frames.
-        clips: in the order of the file.
-        fingerprint: of all that decides the file.
-        reason: why it must be made; empty if it is done.
-        fingerprint_inputs: what the fingerprint is of, in readable form.
-        failed_before: what is known of an earlier failure that nothing has changed about; None if there was none.
-        linked_output: the output that a picture starts from; None if it starts afresh.
+        job: The job whose settings apply.
+        input: The file that is read, and what it holds.
+        size: Width and height in pixels of the stylized frames.
+        clips: The clips, in the order of the file.
+        fingerprint: The hash of everything that decides the file.
+        reason: Why it must be made; empty if it is done.
+        fingerprint_inputs: The values that the fingerprint is the hash of, in readable form.
+        failed_before: The record of an earlier failure, if nothing has changed since; None if there was none.
+        linked_output: The output that a picture starts from; None if it is not linked.
     """
 
     job: Job
@@ -69,12 +69,12 @@ class Output:
 
     @property
     def path(self) -> Path:
-        """Where the file goes."""
+        """The path of the file."""
         return self.input.file.output
 
     @property
     def is_video(self) -> bool:
-        """Whether it is made of a video, whose frames wait on disk until all of them can be encoded."""
+        """Whether it is made from a video. Its frames wait on disk until all of them can be encoded."""
         return self.input.video is not None
 
     @property
@@ -84,26 +84,31 @@ class Output:
 
     @property
     def own_reason(self) -> str:
-        """The reason, without which picture it goes on from."""
+        """The reason, without the previous picture that it is linked to."""
         return self.reason.removesuffix(f"; {self.input.neighbor}")
 
     def max_iterations(self, clip: Clip, frames_done: int) -> int:
-        """Iterations at most for the rest of a clip, those at smaller scales counted by their pixels."""
+        """The maximum number of iterations for the rest of a clip. Those at smaller scales count by their pixels.
+
+        A frame of an engine that does not iterate counts as one.
+        """
         frames_left = clip.frame_count - frames_done
         if not frames_left:
             return 0
+        if not self.job.iterates:
+            return frames_left * (1 if frames_done else self.passes_of(clip))
         if frames_done:
             return frames_left * self.job.optimizer.next
         neighbor = self.input.neighbor
         if neighbor is not None and neighbor.reliability is not None and self.input.is_linked:
-            # What has no paint yet takes its share of what a whole first frame takes.
+            # The unreliable share has no paint yet, and takes its share of the iterations of a first frame.
             unseen = 1 - neighbor.reliability
             return max(self.job.optimizer.next, round(unseen * self.job.optimizer.first))
         first = cost(self.job.optimizer.first, scale_count(self.job.scales, self.size))
         return first + (self.passes_of(clip) * clip.frame_count - 1) * self.job.optimizer.next
 
     def passes_of(self, clip: Clip) -> int:
-        """How often a clip is painted over; a single frame has nothing to go along with."""
+        """The number of passes over a clip. A single frame needs only one."""
         return self.job.temporal.passes if clip.frame_count > 1 else 1
 
 
@@ -121,15 +126,15 @@ def plan_job(
     """Plan the outputs of one job.
 
     Args:
-        job: from the pipeline.
-        found: its inputs, in order.
-        known: what the journal knows, by output.
-        seed: of the pipeline.
-        weights_sha256: what identifies the weights.
-        picture_sha256: of the style pictures, of the picture given for `init`, and of the weights given for
-            `temporal.flow`; masks come with the inputs.
-        frames_stored: how many frames of a clip are finished and wait to be encoded.
-        precision: of the pipeline.
+        job: The job.
+        found: Its inputs, in order.
+        known: The journal's records, by the path of the output.
+        seed: The pipeline's seed.
+        weights_sha256: The hash of VGG19's weights.
+        picture_sha256: The hashes of the style pictures, of the picture given for `init`, and of the weights given for
+            `temporal.flow`, by path. The hashes of masks come with the inputs.
+        frames_stored: Returns how many frames of a clip are finished and wait to be encoded.
+        precision: The pipeline's precision.
     """
     fingerprinter = Fingerprinter(job, picture_sha256, weights_sha256, seed, precision)
     outputs: list[Output] = []
@@ -160,8 +165,8 @@ def plan_job(
     return tuple(outputs)
 
 
-def failed(job: Job, path: Path, error: ItemError, output: Output | None = None) -> ItemFailed:
-    """The value that an item's error becomes."""
+def failed(job: Job, path: Path, error: NstpipeError, output: Output | None = None) -> ItemFailed:
+    """Return the event for an item that failed."""
     made = str(output.path) if output is not None else ""
     # A name that is no UTF-8 can neither be recorded nor printed as it is.
     shown = str(path).encode(errors="backslashreplace").decode()

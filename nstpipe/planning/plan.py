@@ -1,27 +1,28 @@
-"""All inputs of a pipeline, opened and looked at: what there is to do, and what cannot be done."""
+"""Opens all inputs of a pipeline, and plans what must be done."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from nstpipe.config import Pipeline
-from nstpipe.errors import ItemError
+from nstpipe.config import Job, Pipeline
+from nstpipe.errors import ItemError, OutputError
 from nstpipe.events import Emit, ItemFailed
 from nstpipe.journal.journal import Journal
 from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings
 from nstpipe.planning.inspect import (
     InspectionProgress,
-    check_output_is_unique,
     check_pictures,
     inspect_with_retry,
     pictures_of,
     with_masks,
 )
-from nstpipe.planning.links import with_neighbor
+from nstpipe.planning.links import linked, with_neighbor
 from nstpipe.planning.outputs import Output, failed, plan_job
+from nstpipe.planning.places import Places
 from nstpipe.planning.requirements import check_flow
 from nstpipe.planning.resources import bytes_needed, frames_done
 from nstpipe.style.weights_files import weights_sha256
@@ -36,11 +37,12 @@ class Plan:
     """What a run would do.
 
     Attributes:
-        outputs: done and not done, in the order of the pipeline.
-        failures: inputs that cannot be used.
-        bytes_needed: on the disk of the work folder, for frames that wait to be encoded.
-        bytes_free: there.
-        notices: of the inputs and the journal.
+        outputs: All outputs, done and not done, in the order of the pipeline.
+        failures: The inputs that cannot be used.
+        bytes_needed: Space needed on the disk of the work folder, for frames that wait to be encoded.
+        bytes_free: Free space on that disk.
+        notices: Notices about the settings.
+        unwritable: Why the first of the outputs that cannot be written cannot; None if all can.
     """
 
     outputs: tuple[Output, ...]
@@ -48,61 +50,101 @@ class Plan:
     bytes_needed: int = 0
     bytes_free: int = 0
     notices: tuple[str, ...] = ()
+    unwritable: OutputError | None = None
 
 
 def plan_pipeline(pipeline: Pipeline, journal: Journal, *, stop: Stop, emit: Emit) -> Plan:
     """Open all inputs, and decide what must be done and why.
 
     Args:
-        pipeline: with the jobs to plan.
-        journal: what earlier runs did; what is measured of the inputs is kept there.
-        stop: looked at before each input, and while one is decoded.
-        emit: told how far it is.
+        pipeline: The pipeline with the jobs to plan.
+        journal: Knows what earlier runs did, and keeps what is measured of the inputs.
+        stop: Checked before each input, and while one is decoded.
+        emit: Receives the progress.
 
     Raises:
-        Stopped: the time is up; what was measured by then is kept.
+        Stopped: The time is up. What was measured by then is kept.
     """
-    watch = InspectionProgress(stop, emit)
-    weights = weights_sha256(pipeline.weights)
-    outputs: list[Output] = []
-    notices = [str(ignored) for ignored in ignored_settings(pipeline.jobs)]
-    failures: list[ItemFailed] = []
-    taken: dict[Path, InputFile] = {}
-    waits = list(RETRY_WAITS_SECONDS)
-    for job in pipeline.jobs:
+    return _Planner(pipeline, journal, stop, emit).plan()
+
+
+class _Planner:
+    """Plans the jobs of a pipeline one after the other, and collects what cannot be done. See `plan_pipeline`."""
+
+    def __init__(self, pipeline: Pipeline, journal: Journal, stop: Stop, emit: Emit) -> None:
+        self._pipeline = pipeline
+        self._journal = journal
+        self._watch = InspectionProgress(stop, emit)
+        self._places = Places(pipeline, journal)
+        self._waits = list(RETRY_WAITS_SECONDS)
+        self._weights_sha256 = weights_sha256(pipeline.weights)
+        self._failures: list[ItemFailed] = []
+        self._unwritable: OutputError | None = None
+
+    def plan(self) -> Plan:
+        """Plan all jobs."""
+        pipeline = self._pipeline
+        outputs = [output for job in pipeline.jobs for output in self._outputs_of(job)]
+        needed = bytes_needed([output for output in outputs if not output.is_done], pipeline)
+        mended = (f"{output.job.name}: {said}" for output in outputs for said in output.input.mended)
+        notices = (*map(str, ignored_settings(pipeline.jobs)), *mended)
+        return Plan(
+            tuple(outputs), tuple(self._failures), needed, free_bytes(pipeline.work), notices, unwritable=self._unwritable
+        )
+
+    def _refuse(self, job: Job, path: Path, error: ItemError | OutputError) -> None:
+        self._failures.append(failed(job, path, error))
+        if isinstance(error, OutputError):
+            self._unwritable = self._unwritable or error
+
+    def _outputs_of(self, job: Job) -> tuple[Output, ...]:
         try:
             with item_errors(job.input):
                 check_pictures(job)
-                check_flow(job.temporal.flow, pipeline.device)
+                check_flow(job.temporal.flow, self._pipeline.device)
                 flow = [job.temporal.flow] if isinstance(job.temporal.flow, Path) else []
-                pictures = {path: journal.digest(path) for path in (*(path for path, _ in pictures_of(job)), *flow)}
+                pictures = {path: self._journal.digest(path) for path in (*(path for path, _ in pictures_of(job)), *flow)}
                 files = find_inputs(job)
         except ItemError as error:
-            failures.append(failed(job, job.input, error))
-            continue
+            self._refuse(job, job.input, error)
+            return ()
+        found = self._inspected(job, files)
+        while True:
+            outputs = self._planned(job, found, pictures)
+            refusals = {output.path: why for output in outputs if (why := self._places.refusal_of(output)) is not None}
+            if not refusals:
+                return outputs
+            for item in found:
+                if item.file.output in refusals:
+                    self._refuse(job, item.file.path, refusals[item.file.output])
+            # A picture that follows a refused one starts from another, so its job is planned again.
+            found = linked((item for item in found if item.file.output not in refusals), job, self._journal)
+
+    def _inspected(self, job: Job, files: Sequence[InputFile]) -> list[InputInfo]:
+        """Look into the inputs of a job, and return those that can be used."""
         found: list[InputInfo] = []
         for inputs_done, file in enumerate(files):
-            at = partial(watch, job.name, str(file.path), inputs_done, len(files))
+            at = partial(self._watch, job.name, str(file.path), inputs_done, len(files))
             at(0.0)
             try:
                 with item_errors(file.path):
-                    check_output_is_unique(file, taken)
-                    item = with_masks(inspect_with_retry(file, job, journal, waits, at), job, journal)
-                    found.append(with_neighbor(found[-1] if found else None, item, job, journal))
-            except ItemError as error:
-                failures.append(failed(job, file.path, error))
+                    self._places.check(job, file)
+                    item = with_masks(inspect_with_retry(file, job, self._journal, self._waits, at), job, self._journal)
+                    found.append(with_neighbor(found[-1] if found else None, item, job, self._journal))
+            except (ItemError, OutputError) as error:
+                self._refuse(job, file.path, error)
+        return found
+
+    def _planned(self, job: Job, found: Sequence[InputInfo], pictures: Mapping[Path, str]) -> tuple[Output, ...]:
+        pipeline, journal = self._pipeline, self._journal
         known = {item.file.output: record for item in found if (record := journal.record_of(item.file.output)) is not None}
-        outputs += plan_job(
+        return plan_job(
             job,
             found,
             known,
             seed=pipeline.seed,
-            weights_sha256=weights,
+            weights_sha256=self._weights_sha256,
             picture_sha256=pictures,
             frames_stored=lambda clip: frames_done(pipeline.work, clip),
             precision=pipeline.precision,
         )
-        notices += [f"{job.name}: {said}" for item in found for said in item.mended]
-    needed = bytes_needed([output for output in outputs if not output.is_done], pipeline)
-    free = free_bytes(pipeline.work)
-    return Plan(tuple(outputs), tuple(failures), needed, free, tuple(notices))

@@ -1,4 +1,4 @@
-"""The settings and versions of a run: what is needed to repeat it."""
+"""Describes the settings and versions of a run, which are needed to repeat it."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from nstpipe.version import __version__
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a run was done with.
+    """The settings and versions of a run.
 
     Attributes:
-        nstpipe: version.
-        algorithm: version; the same settings give the same pictures as long as it stays.
-        python: version.
-        torch: version.
-        ffmpeg: version.
-        system: operating system and processor.
-        device: where the engine computed.
-        precision: of the network's numbers.
-        weights_sha256: what identifies VGG19's weights.
-        seed: of all that is random.
-        pipeline: the whole pipeline.yaml, with defaults, environment and command line filled in.
+        nstpipe: The version of nstpipe.
+        algorithm: The version of the algorithm. While it stays, the same settings give the same pictures.
+        python: The version of Python.
+        torch: The version of torch.
+        ffmpeg: The version of ffmpeg.
+        system: The operating system and the processor.
+        device: The device that the engine computed on.
+        precision: The data type that the network computed in.
+        weights_sha256: The hash of VGG19's weights.
+        seed: The seed of all random numbers.
+        pipeline: The whole pipeline.yaml, with defaults, environment and command line filled in.
     """
 
     nstpipe: str = ""
@@ -50,10 +50,10 @@ class Provenance:
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> Provenance:
-        """Describe a run that begins here and now. This imports torch.
+        """Describe a run that begins now on this machine. This imports torch.
 
         Raises:
-            MachineError: the device or the weights are missing.
+            MachineError: The device or the weights are missing.
         """
         import torch
 
@@ -76,12 +76,12 @@ class Provenance:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Provenance:
-        """From what `as_json` gave, in this version of nstpipe or in another."""
+        """Read what `as_json` returned, in this version of nstpipe or in another."""
         known = {field.name for field in fields(cls)}
         return cls(**{name: str(text) for name, text in value.items() if name in known})
 
     def as_json(self) -> dict[str, str]:
-        """With nothing but JSON's own types."""
+        """Return the fields as values that JSON can hold."""
         return asdict(self)
 
 

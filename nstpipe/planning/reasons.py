@@ -1,17 +1,18 @@
-"""Why an output must be made, in words."""
+"""Says in words why an output must be made."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from nstpipe.config.engines import DEFAULT_ENGINE
 from nstpipe.journal.records import Record
 
 CHANGES_NAMED = 3
-"""More would not be read in a table."""
+"""The most changes that a reason names."""
 
 _NEVER_SHOWN = ("input", "masks", "weights", "settings.init", "settings.temporal.flow")
-"""Hashes; and `init` and `temporal.flow`, which may be one."""
+"""Keys whose values are not shown, because they are hashes, or may be."""
 
 
 def reason_to_run(
@@ -20,11 +21,11 @@ def reason_to_run(
     """Say why an output must be made; the result is empty if it is done.
 
     Args:
-        fingerprint: of the output as it is wanted now.
-        fingerprint_inputs: what the fingerprint is of.
-        record: what the journal knows of the output; None if it knows nothing.
-        stored: how many frames are finished and wait to be encoded.
-        frames: how many there are in all.
+        fingerprint: The fingerprint of the output with the current settings.
+        fingerprint_inputs: The values that the fingerprint is the hash of.
+        record: The journal's record of the output; None if there is none.
+        stored: The number of frames that are finished and wait to be encoded.
+        frames: The number of all frames.
     """
     unfinished = f"unfinished (frame {stored + 1} of {frames})" if stored < frames else f"unfinished (all {frames} frames done)"
     if record is None:
@@ -44,10 +45,10 @@ def reason_to_run(
 
 
 def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    """What differs between two descriptions of a result, as ``style.strength changed from 1.0 to 2.0``."""
+    """Yield what differs between two descriptions of a result, such as ``style.strength changed from 1.0 to 2.0``."""
     old, new = dict(_flat(before)), dict(_flat(after))
     if not old:
-        return  # it was recorded before descriptions were
+        return  # early versions recorded no description
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) == new.get(key):
             continue
@@ -55,9 +56,11 @@ def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iter
         if key == "clips":
             yield "cuts changed"
         elif key == "follows":
-            yield "the picture before it changed"
+            yield "the previous picture changed"
         elif key in _NEVER_SHOWN or key.endswith(".path"):
             yield f"{name.removesuffix('.path')} changed"
+        elif key == "settings.engine":
+            yield f"{name} changed from {old.get(key, DEFAULT_ENGINE)} to {new.get(key, DEFAULT_ENGINE)}"
         else:
             yield f"{name} changed from {old.get(key, 'nothing')} to {new.get(key, 'nothing')}"
 

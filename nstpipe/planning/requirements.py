@@ -1,4 +1,4 @@
-"""What a pipeline needs of this machine: its device, the weights of VGG19 and those of optical flow."""
+"""Checks what a pipeline needs of this machine: its device, the weights of VGG19 and those of optical flow."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from functools import partial
 from pathlib import Path
 
 from nstpipe.config import Pipeline
+from nstpipe.motion.flow.methods import FLOW_METHODS, flow_method
 from nstpipe.style.weights_files import read_bundled
 from nstpipe.system.devices import is_cpu
 
-FLOWS_WITHOUT_WEIGHTS = ("dis", "farneback")
-"""Methods of optical flow that compute without a network."""
-
 
 def requirements_of(pipeline: Pipeline) -> Iterator[Callable[[], object]]:
-    """The checks that a machine must pass before a pipeline can run on it; each raises a MachineError where it does not.
+    """Yield the checks that this machine must pass for a pipeline. Each raises a MachineError if it does not.
 
-    torch is imported only for weights that are not the bundled ones, for RAFT, and where there might be a GPU.
+    torch is imported only for weights other than the bundled ones, for RAFT, and if there may be a GPU.
     """
     yield partial(is_cpu, pipeline.device)
     yield partial(_check_weights, pipeline.weights)
@@ -26,20 +24,18 @@ def requirements_of(pipeline: Pipeline) -> Iterator[Callable[[], object]]:
 
 
 def check_flow(flow: str | Path, device: str) -> None:
-    """See that a method of optical flow can be used.
+    """Check that a flow method can be used.
 
     Args:
-        flow: dis, farneback, raft, or the path of a RAFT state dict.
+        flow: The name of a flow method, or the path of a RAFT state dict.
         device: auto, cpu, cuda or cuda:N.
 
     Raises:
         MachineError: RAFT's weights cannot be loaded.
     """
-    if flow in FLOWS_WITHOUT_WEIGHTS:
-        return
-    from nstpipe.motion.flow.methods import flow_method
-
-    flow_method(flow, device)
+    entry = FLOW_METHODS.get(str(flow))
+    if entry is None or entry.needs_weights:
+        flow_method(flow, device)
 
 
 def _check_weights(weights: str | Path) -> None:

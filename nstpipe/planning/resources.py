@@ -1,4 +1,4 @@
-"""How many workers a run has, and how much disk its unfinished frames need."""
+"""Computes how many workers a run has, and how much disk space its unfinished frames need."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from nstpipe.planning.outputs import EARLIER_BITS, Clip, Output
 from nstpipe.system.devices import is_cpu
 
 CORES_A_WORKER = 8
-"""On a CPU one frame's optimization keeps about so many cores busy; more cores are better spent on more clips."""
+"""The number of CPU cores that the optimization of one frame keeps busy. More cores are better used by more workers."""
 
 
 def bytes_needed(outputs: Sequence[Output], pipeline: Pipeline) -> int:
-    """On the disk of the work folder: as many videos at a time as there are workers wait to be encoded."""
+    """Return the space that outputs need on the disk of the work folder: that of one waiting video per worker."""
     needed = [sum(clip_bytes(clip, output, pipeline.work) for clip in output.clips) for output in outputs]
     return sum(sorted(needed, reverse=True)[: worker_count(pipeline)])
 
 
 def clip_bytes(clip: Clip, output: Output, work: Path) -> int:
-    """What the frames of a clip that are still to be done will take on the disk of the work folder."""
+    """Return the space that the frames left of a clip will take on the disk of the work folder."""
     if not output.is_video:
         return 0
     frames, history = clip.frame_count - frames_done(work, clip), max(output.job.temporal.lags)
@@ -35,7 +35,7 @@ def _bits_of(output: Output) -> int:
 
 
 def worker_count(pipeline: Pipeline) -> int:
-    """Processes that work on clips at the same time."""
+    """Return the number of processes that work on clips at the same time."""
     if pipeline.workers != "auto":
         return pipeline.workers
     if not is_cpu(pipeline.device):
@@ -46,5 +46,5 @@ def worker_count(pipeline: Pipeline) -> int:
 
 
 def frames_done(work: Path, clip: Clip) -> int:
-    """How many of a clip's frames are finished and waiting."""
+    """Return how many frames of a clip are finished and wait to be encoded."""
     return frame_store(work, clip.fingerprint).count(clip.first_frame_index, clip.end_frame_index)

@@ -1,4 +1,4 @@
-"""How far a pipeline is: what its runs have recorded of the outputs that it names now."""
+"""Tells the progress of a pipeline from what its runs have recorded."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from nstpipe.system.lock import Holder, holder_of
 
 @dataclass(frozen=True)
 class JobProgress:
-    """What is known of a job's outputs. The job may have had another name, and other inputs, when it was written down.
+    """What is recorded of a job's outputs. Its name and its inputs may have changed since.
 
     Attributes:
-        records: of the outputs that were planned or could not be, by path.
-        unknown: inputs that no run has looked at yet.
+        records: The records of outputs that were planned, or that failed before, sorted by path.
+        unknown: The inputs that no run has inspected yet.
     """
 
     records: tuple[Record, ...]
     unknown: tuple[InputFile, ...] = ()
 
     def frames(self, journal: Journal) -> tuple[FrameRecord, ...]:
-        """The finished frames of its inputs, by input and frame index."""
+        """Return the finished frames of its inputs, sorted by input and frame index."""
         inputs: dict[str, set[str]] = {}
         for record in self.records:
             inputs.setdefault(record.job, set()).add(record.input)
@@ -36,18 +36,18 @@ class JobProgress:
 
 
 def job_progress(job: Job, known: Mapping[str, Record]) -> JobProgress:
-    """How far a job is; opens no input beyond its first bytes.
+    """Return what is recorded of a job. This reads only the first bytes of its inputs.
 
     Args:
-        job: of the pipeline as it is now.
-        known: all records of the journal, by path.
+        job: The job, as it is now.
+        known: All records of the journal, by path.
     """
     try:
         files = find_inputs(job)
     except ItemError:
-        # Where its inputs are out of reach, what was written down under its name has to do.
+        # If its inputs are out of reach, the records with its name are all there is.
         return JobProgress(tuple(record for record in known.values() if record.job == job.name))
-    # What failed before it could be planned is known by its input, which may be another job's output.
+    # An input that failed before it was planned is recorded by its own path, which may be another job's output.
     failed = {path: record for path, record in known.items() if record.state == "failed" and record.input == path}
     found = [known.get(str(file.output)) or failed.get(str(file.path)) for file in files]
     of_all = [record for path in {str(job.input)} - {str(file.path) for file in files} if (record := failed.get(path))]
@@ -58,17 +58,17 @@ def job_progress(job: Job, known: Mapping[str, Record]) -> JobProgress:
 
 @dataclass(frozen=True)
 class JobStatus:
-    """How far a job is.
+    """The progress of a job.
 
     Attributes:
-        job: its name.
-        done: outputs that are made.
-        running: outputs that have been begun and are neither made nor failed.
-        failed: outputs that could not be made.
-        left: outputs that have not been begun.
-        frames: of all its outputs, but for videos that no run has looked at yet.
-        frames_done: of these, those that are stylized.
-        seconds_left: until all is done; None where it is not known, or no run goes on.
+        job: The name of the job.
+        done: Outputs that are made.
+        running: Outputs that have been begun, and are neither made nor failed.
+        failed: Outputs that could not be made.
+        left: Outputs that have not been begun.
+        frames: Frames of all its outputs, except for videos that no run has inspected yet.
+        frames_done: Frames that are stylized.
+        seconds_left: Seconds until all is done; None if unknown, or if no run is in progress.
     """
 
     job: str
@@ -83,14 +83,14 @@ class JobStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """How far a pipeline is, as far as its runs have written it down.
+    """The progress of a pipeline, as its runs have recorded it.
 
     Attributes:
-        holder: the run that goes on; None if there is none.
-        jobs: in the order of the pipeline.
-        failures: reason and place in the log, by path of the output.
-        exit_code: of the last run; None if one goes on, was killed, or there was none.
-        clips: those that have been begun and are not done, or have failed, by path of the output.
+        holder: The run in progress; None if there is none.
+        jobs: The progress of each job, in the order of the pipeline.
+        failures: The reason of each failure and its place in the log, by the path of the output.
+        exit_code: The exit code of the last run; None if one is in progress, was killed, or there was none.
+        clips: The clips that have been begun and are not done, or have failed, by the path of the output.
     """
 
     holder: Holder | None
@@ -101,7 +101,7 @@ class Status:
 
 
 def pipeline_status(pipeline: Pipeline) -> Status:
-    """Say how far a pipeline is, also during a run. This changes nothing, and lists inputs without decoding them."""
+    """Return the progress of a pipeline, also during a run. This changes nothing, and decodes no input."""
     holder = holder_of(pipeline.work)
     if not (pipeline.work / "journal.sqlite").exists():
         nothing = tuple(JobStatus(job.name, 0, 0, 0, 0, 0, 0, None) for job in pipeline.jobs)
@@ -111,7 +111,7 @@ def pipeline_status(pipeline: Pipeline) -> Status:
         running = latest if holder is not None and latest is not None and latest.finished_at is None else None
         known = {record.path: record for record in journal.records()}
         progress = {job.name: job_progress(job, known) for job in pipeline.jobs}
-        jobs = tuple(_job_status(name, of_job, journal, running) for name, of_job in progress.items())
+        jobs = tuple(job_status(name, of_job, journal, running) for name, of_job in progress.items())
         records = [record for of_job in progress.values() for record in of_job.records]
         exit_code = latest.exit_code if latest is not None and holder is None else None
         return Status(holder, jobs, _failures(records), exit_code, _unfinished_clips(records, journal))
@@ -134,7 +134,15 @@ def _unfinished_clips(records: Iterable[Record], journal: Journal) -> dict[str, 
     }
 
 
-def _job_status(job: str, progress: JobProgress, journal: Journal, running: LatestRun | None) -> JobStatus:
+def job_status(job: str, progress: JobProgress, journal: Journal, running: LatestRun | None = None) -> JobStatus:
+    """Count what is recorded of a job.
+
+    Args:
+        job: The name of the job.
+        progress: What is recorded of it.
+        journal: Knows the finished frames.
+        running: The run in progress; None if there is none, or if the time left is not needed.
+    """
     states = [record.state for record in progress.records]
     done = [
         record.frames if record.state == "done" else min(record.frames, journal.frames_of(record.input, record.job))

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nstpipe.config import Job, Loaded, Pipeline
-from nstpipe.errors import ItemError, NstpipeError, Problem
+from nstpipe.errors import ItemError, NstpipeError, OutputError, Problem
 from nstpipe.events import Emit, ItemFailed
+from nstpipe.journal.database import JOURNAL
+from nstpipe.journal.journal import Journal
 from nstpipe.media.frame import working_size
 from nstpipe.media.pictures.files import picture_size, read_picture
 from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings
 from nstpipe.planning.inspect import (
     InspectionProgress,
-    check_output_is_unique,
     check_picture,
     check_result,
     damaged,
@@ -25,6 +27,8 @@ from nstpipe.planning.inspect import (
     pictures_of,
 )
 from nstpipe.planning.outputs import failed
+from nstpipe.planning.places import Places
+from nstpipe.planning.plan import plan_pipeline
 from nstpipe.planning.requirements import requirements_of
 from nstpipe.system.files import see_that_it_can_be_made
 from nstpipe.system.item_errors import item_errors
@@ -36,14 +40,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Validation:
-    """Everything that is wrong with a pipeline and with what it reads.
+    """Everything that is wrong with a pipeline and with the files that it refers to.
 
     Attributes:
-        problems: of the file.
-        failures: inputs and paintings that cannot be used, of the jobs that are valid.
-        usable: the number of inputs that can be used.
-        missing: what a run would end with at once, such as missing weights or a work folder that is a file.
-        notices: settings of the jobs that have no effect, and what is mended of the inputs.
+        problems: The problems of the pipeline.yaml.
+        failures: Inputs and paintings of the valid jobs that cannot be used.
+        usable: The number of inputs that can be used.
+        missing: Errors that would end a run at once, such as missing weights, or a work folder that is a file.
+        notices: Settings of the jobs that have no effect, and what is mended of the inputs.
+        unwritable: Why the first of the outputs that cannot be written cannot; None if all can.
     """
 
     problems: tuple[Problem, ...]
@@ -51,31 +56,37 @@ class Validation:
     usable: int
     missing: tuple[NstpipeError, ...] = ()
     notices: tuple[str, ...] = ()
+    unwritable: OutputError | None = None
 
 
 def validate_pipeline(loaded: Loaded, check_listeners: Callable[[Pipeline], object], *, emit: Emit) -> Validation:
     """Check a pipeline and this machine, and open the inputs of the jobs that are valid.
 
+    Nothing is written but trials of the encoders, in a folder that is removed again.
+
     Args:
-        loaded: the valid part of a pipeline.yaml, and the problems of the rest.
-        check_listeners: raises an error if a package is missing for those that listen to a run.
-        emit: told how far the check is.
+        loaded: The valid part of a pipeline.yaml, and the problems of the rest.
+        check_listeners: Raises an error if a listener needs a package that is missing.
+        emit: Receives the progress.
     """
     pipeline = loaded.pipeline
     if pipeline is None:
         return Validation(loaded.problems, (), 0)
-    usable, failures, mended = check_inputs(pipeline, emit=emit)
+    with ExitStack() as stack:
+        trials = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+        journal = None
+        if (pipeline.work / JOURNAL).exists():
+            with suppress(OutputError):  # the check of the work folder says so
+                journal = stack.enter_context(closing(Journal(pipeline.work, pipeline=pipeline.file, read_only=True)))
+        inputs = _Inputs(pipeline, journal, trials, emit)
+        for job in pipeline.jobs:
+            inputs.check(job)
     checks: list[Callable[[], object]] = [partial(check_listeners, pipeline)]
-    checks += [*requirements_of(pipeline), *_places_of(pipeline)]
+    checks += [*requirements_of(pipeline), partial(see_that_it_can_be_made, pipeline.work)]
     missing = {str(error): error for error in _errors_of(checks)}  # several settings may want the same thing
-    notices = (*map(str, ignored_settings(pipeline.jobs)), *mended)
-    return Validation(loaded.problems, failures, usable, tuple(missing.values()), notices)
-
-
-def _places_of(pipeline: Pipeline) -> Iterator[Callable[[], object]]:
-    folders = (pipeline.work, *(job.output if job.input.is_dir() else job.output.parent for job in pipeline.jobs))
-    for folder in dict.fromkeys(folders):
-        yield partial(see_that_it_can_be_made, folder)
+    notices = (*map(str, ignored_settings(pipeline.jobs)), *inputs.mended)
+    failures = tuple(inputs.failures)
+    return Validation(loaded.problems, failures, inputs.usable, tuple(missing.values()), notices, inputs.unwritable)
 
 
 def _errors_of(checks: Iterable[Callable[[], object]]) -> Iterator[NstpipeError]:
@@ -86,63 +97,93 @@ def _errors_of(checks: Iterable[Callable[[], object]]) -> Iterator[NstpipeError]
             yield error
 
 
-def check_inputs(pipeline: Pipeline, *, emit: Emit) -> tuple[int, tuple[ItemFailed, ...], tuple[str, ...]]:
-    """Open every painting, every input to the end of its head, and every picture to its last line, and try the encoders.
+class _Inputs:
+    """Opens every painting and every input, and encodes a few frames for each video.
 
-    Nothing is written but for those trials, in a folder that is removed again.
+    Pictures are decoded as a whole. Of a video, only the header and the first frames are read, unless it is cut short. The test
+    encodes are written to a temporary folder.
 
     Args:
-        pipeline: with the jobs whose inputs are opened.
-        emit: told how far it is.
+        pipeline: The pipeline with the jobs whose inputs are opened.
+        journal: Knows what earlier runs have made; None if there was none.
+        trials: The folder for test encodes.
+        emit: Receives the progress.
 
-    Returns:
-        How many inputs can be used, what is wrong with the others, and what is mended of their times and frames.
+    Attributes:
+        usable: The number of inputs that can be used.
+        failures: What is wrong with the others.
+        mended: What is mended of the times and the frames of videos, one sentence each.
+        unwritable: Why the first of the outputs that cannot be written cannot; None if all can.
     """
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        return _check_inputs(pipeline, Path(folder), InspectionProgress(Stop(), emit))
 
+    def __init__(self, pipeline: Pipeline, journal: Journal | None, trials: Path, emit: Emit) -> None:
+        self._pipeline = pipeline
+        self._journal = journal
+        self._trials = trials
+        self._emit = emit
+        self._watch = InspectionProgress(Stop(), emit)
+        self._places = Places(pipeline, journal)
+        self.usable = 0
+        self.failures: list[ItemFailed] = []
+        self.mended: list[str] = []
+        self.unwritable: OutputError | None = None
 
-def _check_inputs(
-    pipeline: Pipeline, trials: Path, watch: InspectionProgress
-) -> tuple[int, tuple[ItemFailed, ...], tuple[str, ...]]:
-    usable = 0
-    failures: list[ItemFailed] = []
-    mended: list[str] = []
-    taken: dict[Path, InputFile] = {}
-    for job in pipeline.jobs:
-        unpainted = False
+    def check(self, job: Job) -> None:
+        """Open the paintings and the inputs of a job."""
+        is_painted = self._check_paintings(job)
+        try:
+            with item_errors(job.input):
+                files = find_inputs(job)
+        except ItemError as error:
+            self._refuse(job, job.input, error)
+            return
+        for inputs_done, file in enumerate(files):
+            self._watch(job.name, str(file.path), inputs_done, len(files), 0.0)
+            try:
+                with item_errors(file.path):
+                    self._places.check(job, file)
+                    video = _opened(file, job, self._trials)
+                    for mask in masks_of(file, job, len(video.ticks) if video is not None else 1):
+                        for path in mask.files:
+                            picture_size(path)
+                self.failures += [damaged(job, video, video.loss)] if video is not None and video.loss is not None else []
+                self.mended += [f"{job.name}: {file.path.name}: {said}" for said in (video.mended if video is not None else ())]
+                self.usable += is_painted
+            except (ItemError, OutputError) as error:
+                self._refuse(job, file.path, error)
+        self._check_makers(job, files)
+
+    def _refuse(self, job: Job, path: Path, error: ItemError | OutputError) -> None:
+        self.failures.append(failed(job, path, error))
+        if isinstance(error, OutputError):
+            self.unwritable = self.unwritable or error
+
+    def _check_paintings(self, job: Job) -> bool:
+        can_be_read = True
         for path, key in pictures_of(job):
             try:
                 with item_errors(path):
                     check_picture(path, key)
             except ItemError as error:
-                unpainted = True
-                failures.append(failed(job, path, error))
-        try:
-            with item_errors(job.input):
-                files = find_inputs(job)
-        except ItemError as error:
-            failures.append(failed(job, job.input, error))
-            continue
-        for inputs_done, file in enumerate(files):
-            watch(job.name, str(file.path), inputs_done, len(files), 0.0)
-            try:
-                with item_errors(file.path):
-                    check_output_is_unique(file, taken)
-                    video = _opened(file, job, trials)
-                    for mask in masks_of(file, job, len(video.ticks) if video is not None else 1):
-                        for path in mask.files:
-                            picture_size(path)
-                failures += [damaged(job, video, video.loss)] if video is not None and video.loss is not None else []
-                usable += not unpainted
-                mended += [f"{job.name}: {file.path.name}: {said}" for said in (video.mended if video is not None else ())]
-            except ItemError as error:
-                failures.append(failed(job, file.path, error))
-    return usable, tuple(failures), tuple(mended)
+                can_be_read = False
+                self._refuse(job, path, error)
+        return can_be_read
+
+    def _check_makers(self, job: Job, files: Iterable[InputFile]) -> None:
+        """See that outputs that another pipeline has made need not be made again. Only a plan can tell."""
+        refused = {failure.path for failure in self.failures}
+        wanted = {str(file.path) for file in files if self._places.belongs_to_another(file.output)} - refused
+        if not wanted or self._journal is None:
+            return
+        plan = plan_pipeline(self._pipeline.with_jobs((job,)), self._journal, stop=Stop(), emit=self._emit)
+        found = [failure for failure in plan.failures if failure.path in wanted]
+        self.failures += found
+        self.usable -= len(found)
+        self.unwritable = self.unwritable or plan.unwritable
 
 
 def _opened(file: InputFile, job: Job, trials: Path) -> VideoInfo | None:
-    """Open an input, and see that its result can be written; what is found of it, if it is a video."""
+    """Open an input, check that its result can be written, and return what a probe found if it is a video."""
     if file.problem:
         raise ItemError(file.problem)
     if not file.is_video:

@@ -1,4 +1,4 @@
-"""What planning asks of a video: what it holds, where it is cut, and whether its result can be encoded."""
+"""Inspects videos for planning: what they hold, where they are cut, and whether their results can be encoded."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from nstpipe.media.video.trial import try_output
 from nstpipe.motion.shots import DETECTOR_VERSION, shot_starts
 
 LARGEST_RATE_DENOMINATOR = 1001
-"""Of the common rates: 30000/1001 and its kin."""
+"""The largest denominator of common frame rates, such as 30000/1001."""
 
 OnShare = Callable[[float], None]
-"""Called with the share of a video that has been decoded, 0 to 1."""
+"""A function that is called with the share of a video that has been decoded, 0 to 1."""
 
 
 def rate_of(job: Job) -> Fraction:
-    """Frames a second of numbered pictures; a decimal such as 29.97 is not held exactly by a float."""
+    """Return the frame rate of numbered pictures as a fraction. A float cannot hold 29.97 exactly."""
     return Fraction(job.rate).limit_denominator(LARGEST_RATE_DENOMINATOR)
 
 
 def open_video(path: Path, rate: Fraction) -> VideoInfo:
-    """Read the header of a video and see that its frames can be decoded.
+    """Read the header of a video, and check that this machine can decode its frames.
 
     Args:
-        path: of the video, or the pattern of numbered pictures.
-        rate: frames a second of numbered pictures.
+        path: The path of the video, or the pattern of numbered pictures.
+        rate: Frames per second of numbered pictures.
 
     Raises:
-        ItemError: it is no video that FFmpeg can decode.
+        ItemError: It cannot.
     """
     video = probe_header(path, rate)
     check_readable(video)
@@ -47,13 +47,13 @@ def open_video(path: Path, rate: Fraction) -> VideoInfo:
 
 
 def decoded(video: VideoInfo, sha256: str, journal: Journal, on_share: OnShare) -> VideoInfo:
-    """Say what a video really holds: all its frames are decoded once, and the journal keeps what was found.
+    """Return what a video really holds. All its frames are decoded once, and the journal keeps the result.
 
     Args:
-        video: as its header describes it.
-        sha256: of its content.
-        journal: keeps the result.
-        on_share: called at each frame.
+        video: The video, as its header describes it.
+        sha256: The hash of its content.
+        journal: Keeps the result.
+        on_share: Called at each frame.
     """
 
     def on_frames(frames: int) -> None:
@@ -74,7 +74,7 @@ def shaped(video: VideoInfo, sha256: str, journal: Journal, on_share: OnShare) -
 
 
 def shots_of(video: VideoInfo, sha256: str, journal: Journal, on_share: OnShare) -> tuple[int, ...]:
-    """Find the frames that begin a shot, from 0; the journal keeps them. See `decoded` for the arguments."""
+    """Return the indices of the frames that begin a shot, from 0. The arguments are those of `decoded`."""
     found = journal.cached(f"shots/{DETECTOR_VERSION}", sha256, lambda: json.dumps(_detected_shots(video, on_share)))
     return tuple(json.loads(found))
 
@@ -89,17 +89,17 @@ def _detected_shots(video: VideoInfo, on_share: OnShare) -> tuple[int, ...]:
 
 
 def try_encoding(job: Job, output: Path, video: VideoInfo, size: tuple[int, int], trials: Path) -> None:
-    """Encode a few frames, to see that the codec, container and sound of a result go together.
+    """Encode a few frames, to check that the container of a result can hold its codec and its sound.
 
     Args:
-        job: whose settings hold.
-        output: the path that the result would have.
-        video: the original.
-        size: width and height of the result in pixels.
-        trials: a folder for the trial.
+        job: The job whose settings apply.
+        output: The path that the result would have.
+        video: The original.
+        size: Width and height of the result in pixels.
+        trials: A folder for the test file.
 
     Raises:
-        ItemError: they do not go together.
+        ItemError: It cannot.
     """
     copy_audio, keep_metadata = job.audio == "copy", job.metadata == "keep"
     try_output(trials, output, video, size, job.encode, copy_audio=copy_audio, keep_metadata=keep_metadata)

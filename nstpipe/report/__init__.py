@@ -1,1 +1,1 @@
-"""What people and machines are shown of a run. Reads events, decides nothing."""
+"""Makes the report of a run from the journal, the log and the files. Decides nothing."""

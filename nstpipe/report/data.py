@@ -1,4 +1,4 @@
-"""What a report tells, gathered from the journal, the log and the files."""
+"""Gathers the data of a report from the journal, the log and the files."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from nstpipe.journal.log import log_path, logged_events
 from nstpipe.journal.records import FrameRecord, LatestRun, Record
 from nstpipe.media.detect import is_moving, natural_key
 from nstpipe.planning.provenance import Provenance
-from nstpipe.planning.status import JobProgress, job_progress
+from nstpipe.planning.status import JobProgress, job_progress, job_status
 from nstpipe.report.plot import Plot, Series, plot
 from nstpipe.report.thumbnails import Comparison, compare_pictures, compare_videos
 
 MOST_COMPARISONS, MOST_LOOPS, MOST_UNFINISHED = 24, 6, 6
-"""In one report: it shall open at once, and travel by mail."""
+"""The most comparisons, loops and unfinished videos of a report. It must open at once, and fit into an e-mail."""
 
 MOST_FAILURES = 200
-"""Lines of a report's table; the log has all."""
+"""The most lines of a report's table of failures. The log has all of them."""
 
 PICTURE_SECONDS = 10.0
-"""After so long no more thumbnails are begun, for the run waits."""
+"""The seconds after which no more thumbnails are begun, because the run waits for them."""
 
 LEVELS = 255
-"""Flicker is shown in levels of 8 bits."""
+"""The highest level of 8 bits. Flicker is shown in such levels."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Shown:
     """An output with its pictures.
 
     Attributes:
-        name: of the input, as people know it.
-        output: of the result.
-        comparison: before and after; None while it is not finished.
-        plots: its curves, if it is a video.
+        name: The path of the input within the job's input.
+        output: The path of the result within the job's output, or how far it is.
+        comparison: The thumbnails; None while the output is not finished.
+        plots: The curves of a video.
     """
 
     name: str
@@ -56,24 +56,24 @@ class JobData:
     """What a report says of a job.
 
     Attributes:
-        name: its name.
-        input: what is read.
-        output: where results go.
-        made: outputs of the latest run.
-        before: outputs made earlier.
-        failed: outputs that could not be made.
-        left: outputs that are not made yet.
-        frames: of all outputs.
-        frames_done: of these, those that are stylized.
-        seconds: spent on the frames that are recorded.
-        evaluations: iterations spent on them.
-        seconds_a_frame: mean seconds spent on a recorded frame; None without a frame.
-        loss: median over the frames; None without a frame.
-        flicker: root of the mean warping error, in levels of 255; None where it was not measured.
-        shown: some of its finished outputs.
-        not_shown: how many finished outputs there are besides.
-        unfinished: outputs that have been begun.
-        plots: curves of the job as a whole.
+        name: The name of the job.
+        input: The path of its input.
+        output: The path of its output.
+        made: Outputs made in the latest run.
+        before: Outputs made earlier.
+        failed: Outputs that could not be made.
+        left: Outputs that are not made yet.
+        frames: Frames of all outputs.
+        frames_done: Frames that are stylized.
+        seconds: Seconds spent on the recorded frames.
+        iterations: Iterations used for them.
+        seconds_a_frame: Mean seconds per recorded frame; None if there is none.
+        loss: Median loss of the frames; None if there is none.
+        flicker: Root of the mean warping error, in levels of 255; None if it was not measured.
+        shown: Some of its finished outputs.
+        not_shown: The number of its other finished outputs.
+        unfinished: Outputs that have been begun.
+        plots: Curves of the whole job.
     """
 
     name: str
@@ -86,7 +86,7 @@ class JobData:
     frames: int
     frames_done: int
     seconds: float
-    evaluations: int
+    iterations: int
     seconds_a_frame: float | None
     loss: float | None
     flicker: float | None
@@ -98,21 +98,21 @@ class JobData:
 
 @dataclass(frozen=True)
 class ReportData:
-    """All that a report says.
+    """Everything that a report says.
 
     Attributes:
-        work: the folder of the journal.
-        started_at: of the latest run, seconds since 1970; None before the first one.
-        finished_at: end of the latest run, seconds since 1970; None if it was killed or is still running.
-        exit_code: of the latest run; None if it was killed or is still running.
-        error: what ended it before its time; empty if nothing did.
-        log: path of the run's log.
-        workers: processes.
-        jobs: in the order of the pipeline.
-        failures: what could not be done.
-        notices: what else should be known, as job and sentence.
-        setup: to repeat it.
-        written_at: seconds since 1970.
+        work: The path of the work folder.
+        started_at: Start of the latest run in seconds since 1970; None if there was none.
+        finished_at: End of the latest run in seconds since 1970; None if it was killed or is still running.
+        exit_code: Exit code of the latest run; None if it was killed or is still running.
+        error: The error that ended the run; empty if there was none.
+        log: The path of the run's log.
+        workers: The number of worker processes.
+        jobs: The jobs, in the order of the pipeline.
+        failures: The items that failed.
+        notices: The notices of the run.
+        setup: The settings and versions of the run.
+        written_at: When the data was gathered, in seconds since 1970.
     """
 
     work: str
@@ -130,26 +130,26 @@ class ReportData:
 
     @property
     def seconds(self) -> float | None:
-        """That the latest run took."""
+        """Duration of the latest run; None if it was killed or is still running."""
         return None if self.started_at is None or self.finished_at is None else self.finished_at - self.started_at
 
 
 def gather(pipeline: Pipeline, journal: Journal, *, picture_seconds: float = PICTURE_SECONDS) -> ReportData:
-    """Gather what is to be told of a pipeline and of its latest run.
+    """Gather the data of a pipeline and of its latest run.
 
     Args:
-        pipeline: with the jobs to tell of.
-        journal: of its work folder.
-        picture_seconds: that thumbnails may take.
+        pipeline: The pipeline with the jobs to report.
+        journal: The journal of its work folder.
+        picture_seconds: The seconds after which no more thumbnails are begun.
     """
     run = journal.latest_run()
     log = log_path(pipeline.work, run.name) if run is not None else None
     events = list(logged_events(log)) if log is not None else []
     known = {record.path: record for record in journal.records()}
-    standings = {job.name: job_progress(job, known) for job in pipeline.jobs}
-    failures = _failures(standings, run, [event for event in events if isinstance(event, ItemFailed)])
+    progress_by_job = {job.name: job_progress(job, known) for job in pipeline.jobs}
+    failures = _failures(progress_by_job, run, [event for event in events if isinstance(event, ItemFailed)])
     pictures = _Pictures(len(pipeline.jobs), time.monotonic() + picture_seconds)
-    jobs = tuple(_job_facts(job, standings[job.name], failures, journal, run, pictures) for job in pipeline.jobs)
+    jobs = tuple(_job_data(job, progress_by_job[job.name], failures, journal, run, pictures) for job in pipeline.jobs)
     return ReportData(
         work=str(pipeline.work),
         started_at=run.started_at if run is not None else None,
@@ -167,13 +167,13 @@ def gather(pipeline: Pipeline, journal: Journal, *, picture_seconds: float = PIC
 
 
 def _failures(
-    standings: Mapping[str, JobProgress], run: LatestRun | None, logged: Sequence[ItemFailed]
+    progress_by_job: Mapping[str, JobProgress], run: LatestRun | None, logged: Sequence[ItemFailed]
 ) -> tuple[ItemFailed, ...]:
-    """Of the latest run by its log, which knows more; of jobs that it did not do by the journal."""
-    failures = [failure for failure in logged if failure.job in standings]
+    """Return the failures: those of the latest run from its log, which knows more, and those of other jobs from the journal."""
+    failures = [failure for failure in logged if failure.job in progress_by_job]
     told = {failure.job for failure in failures} | (set(run.jobs) if run is not None else set())
-    for job, standing in standings.items():
-        failures += [_as_failure(job, record) for record in standing.records if record.state == "failed" and job not in told]
+    for job, progress in progress_by_job.items():
+        failures += [_as_failure(job, record) for record in progress.records if record.state == "failed" and job not in told]
     return tuple(failures)
 
 
@@ -190,7 +190,7 @@ def _as_failure(job: str, record: Record) -> ItemFailed:
 
 
 class _Pictures:
-    """Shares what a report may hold, and the time that it may take, among its jobs."""
+    """Divides the pictures that a report may hold, and the time that they may take, among its jobs."""
 
     def __init__(self, jobs: int, end: float) -> None:
         self._jobs_left = jobs
@@ -199,7 +199,7 @@ class _Pictures:
         self._end = end
 
     def some(self, records: Sequence[Record], show: Callable[[Record, bool], Shown]) -> tuple[Shown, ...]:
-        """A job's fair share of its outputs, spread evenly."""
+        """Return a job's share of its outputs, evenly spaced."""
         share = -(-self._left // max(1, self._jobs_left))
         self._jobs_left -= 1
         shown = []
@@ -226,15 +226,16 @@ def _is_video(record: Record) -> bool:
     return record.frames > 1 or bool(is_moving(Path(record.path)))
 
 
-def _job_facts(
+def _job_data(
     job: Job,
-    standing: JobProgress,
+    progress: JobProgress,
     failures: Sequence[ItemFailed],
     journal: Journal,
     run: LatestRun | None,
     pictures: _Pictures,
 ) -> JobData:
-    records, frames = standing.records, standing.frames(journal)
+    records, frames = progress.records, progress.frames(journal)
+    counts = job_status(job.name, progress, journal)
     by_input = {path: list(group) for path, group in itertools.groupby(frames, key=lambda frame: frame.path)}
     done = sorted((record for record in records if record.state == "done"), key=lambda record: natural_key(record.path))
     made = [record for record in done if run is not None and record.changed_at >= run.started_at]
@@ -268,28 +269,25 @@ def _job_facts(
         input=str(job.input),
         output=str(job.output),
         made=len(made),
-        before=len(done) - len(made),
+        before=counts.done - len(made),
         failed=len(failed - {record.path for record in done}),
-        left=sum(record.state in ("planned", "started") for record in records) + len(standing.unknown),
-        frames=sum(record.frames for record in records) + sum(not file.is_video for file in standing.unknown),
-        frames_done=sum(
-            record.frames if record.state == "done" else min(record.frames, len(by_input.get(record.input, [])))
-            for record in records
-        ),
+        left=counts.running + counts.left,
+        frames=counts.frames,
+        frames_done=counts.frames_done,
         seconds=sum(frame.seconds for frame in frames),
-        evaluations=sum(frame.evaluations for frame in frames),
+        iterations=sum(frame.evaluations for frame in frames),
         seconds_a_frame=sum(frame.seconds for frame in frames) / len(frames) if frames else None,
         loss=sorted(losses)[len(losses) // 2] if losses else None,
         flicker=LEVELS * (sum(warping_errors) / len(warping_errors)) ** 0.5 if warping_errors else None,
         shown=shown,
-        not_shown=len(done) - len(shown),
+        not_shown=counts.done - len(shown),
         unfinished=unfinished,
         plots=_picture_plots([frame for group in by_input.values() if len(group) == 1 for frame in group]),
     )
 
 
 def _within(path: Path, folder: Path) -> str:
-    """A path as seen from the job's folder, or its last part."""
+    """Return a path relative to the job's folder, or its name if it is not below it."""
     try:
         inside = os.fspath(path.relative_to(folder))
     except ValueError:
@@ -298,7 +296,7 @@ def _within(path: Path, folder: Path) -> str:
 
 
 def _video_plots(frames: Sequence[FrameRecord], count: int) -> tuple[Plot, ...]:
-    """Loss and flicker of a video, frame by frame."""
+    """Draw the loss and the flicker of a video, frame by frame."""
     by_index = {frame.frame_index: frame for frame in frames}
     count = max([count, *(index + 1 for index in by_index)])
     found = [by_index.get(index) for index in range(count)]
@@ -321,7 +319,7 @@ def _in_levels(warping_error: float | None) -> float | None:
 
 
 def _picture_plots(frames: Sequence[FrameRecord]) -> tuple[Plot, ...]:
-    """Losses of a folder's pictures; one or two need no drawing."""
+    """Draw the losses of a folder's pictures if there are more than two."""
     if len(frames) < 3:
         return ()
     ordered = sorted(frames, key=lambda frame: natural_key(frame.path))

@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that needs nothing beside it."""
+"""Writes the report of a run: one HTML file that needs no other files."""
 
 from __future__ import annotations
 
@@ -19,28 +19,31 @@ from nstpipe.report.data import MOST_FAILURES, PICTURE_SECONDS, ReportData, gath
 from nstpipe.system.files import atomic_write
 
 REPORT_NAME = "report.html"
-"""In the work folder, of the latest run."""
+"""The name of the latest run's report in the work folder."""
+
+MARK = "nstpipe report"
+"""Stands in the title of each report, so that a later one may replace it."""
 
 
 def write_report(pipeline: Pipeline, journal: Journal, path: Path, *, picture_seconds: float = PICTURE_SECONDS) -> None:
     """Write the report of a pipeline's latest run.
 
     Args:
-        pipeline: with the jobs to tell of.
-        journal: of its work folder.
-        path: of the file.
-        picture_seconds: after so long no more thumbnails are begun.
+        pipeline: The pipeline with the jobs to report.
+        journal: The journal of its work folder.
+        path: The path of the file.
+        picture_seconds: The seconds after which no more thumbnails are begun.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: The file cannot be written.
     """
     html = as_html(gather(pipeline, journal, picture_seconds=picture_seconds))
     with atomic_write(path) as partial:
-        partial.write_bytes(html.encode("utf-8", "replace"))  # a path may hold what no text may
+        partial.write_bytes(html.encode("utf-8", "replace"))  # a path may hold bytes that are not UTF-8
 
 
 def as_html(facts: ReportData) -> str:
-    """A page of all that is known; whatever comes from outside is escaped."""
+    """Return the page. Everything that comes from outside is escaped."""
     environment = Environment(
         loader=PackageLoader("nstpipe.report"),
         autoescape=True,
@@ -68,7 +71,7 @@ def _template(name: str) -> str:
 
 
 def headline(facts: ReportData) -> str:
-    """How the run ended, in a few words."""
+    """Say in a few words how the run ended."""
     failed = len(facts.failures)
     left = sum(job.left for job in facts.jobs)
     said = {
@@ -81,7 +84,7 @@ def headline(facts: ReportData) -> str:
     if facts.started_at is None:
         return "No run yet"
     if facts.exit_code is None:
-        return "Not finished: it goes on, or was killed"
+        return "Not finished: still running, or killed"
     return said.get(facts.exit_code, f"Ended early, with exit code {facts.exit_code}")
 
 

@@ -1,4 +1,4 @@
-"""Curves as SVG, small enough to stand in a page."""
+"""Draws curves as small SVG plots for the report."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from itertools import pairwise
 
 WIDTH, HEIGHT = 380, 190
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 12, 34
-"""Margins, in the units of the drawing."""
+"""The margins of a plot, in its own units."""
 
 MOST_POINTS = 400
-"""Of a curve; what a screen cannot show need not be in the file."""
+"""The most points of a curve. A screen shows no more."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Series:
     """One curve.
 
     Attributes:
-        label: for people.
-        values: one for each position; None where there is none.
+        label: The name of the curve, for people.
+        values: The value at each position; None where there is none.
     """
 
     label: str
@@ -30,7 +30,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Tick:
-    """A mark at an axis: where, and what is written there."""
+    """A tick of an axis: its place and its label."""
 
     at: float
     label: str
@@ -38,7 +38,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Line:
-    """A curve as it is drawn: `points` for ``<polyline>``, one for each piece without a gap."""
+    """A curve as SVG draws it: the `points` of one ``<polyline>`` for each piece without a gap."""
 
     label: str
     pieces: tuple[str, ...]
@@ -46,17 +46,17 @@ class Line:
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawing, in units from its upper left corner.
+    """A plot, with coordinates from its upper left corner.
 
     Attributes:
-        title: what is shown.
-        described: the same in words, for those who do not see it.
-        x_label: what the positions are.
-        lines: the curves.
-        x_ticks: below.
-        y_ticks: at the left.
-        marks: where something begins anew, such as a shot.
-        as_dots: whether neighbors have nothing to do with each other.
+        title: What is shown.
+        described: The same in words, for people who cannot see it.
+        x_label: What the positions are.
+        lines: The curves.
+        x_ticks: The ticks of the horizontal axis.
+        y_ticks: The ticks of the vertical axis.
+        marks: The places of vertical lines, such as the beginnings of shots.
+        as_dots: Whether the first curve is drawn as dots, because neighboring values are unrelated.
     """
 
     title: str
@@ -70,7 +70,7 @@ class Plot:
 
     @property
     def dots(self) -> Iterator[tuple[float, float]]:
-        """Each point of the first curve."""
+        """The points of the first curve."""
         for piece in self.lines[0].pieces:
             for point in piece.split():
                 x, y = point.split(",")
@@ -87,19 +87,19 @@ def plot(
     as_dots: bool = False,
     digits: int = 3,
 ) -> Plot | None:
-    """Draw curves over whole-numbered positions, from zero upwards.
+    """Draw curves over whole-numbered positions, with a vertical axis from zero.
 
     Args:
-        title: what is shown.
-        x_label: what the positions are, in the singular.
-        series: one curve or more, of equal length.
-        first_position: what the first value's position is called.
-        marks: indices of values at which something begins anew.
-        as_dots: draw the first curve's points instead of a line.
-        digits: of a value in words.
+        title: What is shown.
+        x_label: What the positions are, in the singular.
+        series: One or more curves of equal length.
+        first_position: The number of the first position.
+        marks: The indices of values with a vertical line, such as the beginnings of shots.
+        as_dots: Draw the points of the first curve instead of a line.
+        digits: The decimal digits of values in the description.
 
     Returns:
-        None if there is no value to draw.
+        The plot; None if there is no value to draw.
     """
     known = [value for curve in series for value in curve.values if value is not None and math.isfinite(value)]
     if not known:
@@ -135,7 +135,7 @@ def plot(
 
 
 def nice_steps(highest: float) -> tuple[float, ...]:
-    """Round numbers from 0 up to what covers `highest`, three to six of them."""
+    """Return three to six round numbers from 0 to at least `highest`."""
     if highest <= 0:
         return (0.0, 0.5, 1.0)
     rough = highest / 4
@@ -145,7 +145,7 @@ def nice_steps(highest: float) -> tuple[float, ...]:
 
 
 def _pieces(values: Sequence[float | None]) -> Iterator[list[tuple[float, float]]]:
-    """Runs of neighboring values, thinned so that their peaks stay."""
+    """Yield the pieces of a curve between gaps, thinned so that their peaks stay."""
     piece: list[tuple[float, float]] = []
     for index, value in enumerate((*values, None)):
         if value is not None and math.isfinite(value):

@@ -1,4 +1,4 @@
-"""Small pictures of inputs and results, as they stand in a page."""
+"""Makes small pictures of inputs and results for the report."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from nstpipe.media.video.info import VideoInfo
 from nstpipe.media.video.probe import probe
 
 LONGEST = 560
-"""Pixels of a thumbnail's longest side."""
+"""The longest side of a thumbnail, in pixels."""
 
 LOOP_LONGEST, LOOP_FRAMES, LOOP_LARGEST_STEP = 240, 16, 3
-"""Of a loop: pixels of a frame's longest side, frames at most, and how many of the video's frames it goes on at a time."""
+"""The longest side of a loop's frames in pixels, the most frames of a loop, and the largest step between them in frames of the
+video."""
 
 QUALITY = 78
 
@@ -36,9 +37,9 @@ class Thumbnail:
     """A picture within a page.
 
     Attributes:
-        url: ``data:``, with the whole picture.
-        width: in pixels.
-        height: in pixels.
+        url: A ``data:`` URL that holds the whole picture.
+        width: Width in pixels.
+        height: Height in pixels.
     """
 
     url: str
@@ -48,12 +49,12 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class Loop:
-    """Some frames of a video side by side in one picture, to be shown one after the other.
+    """Some frames of a video, side by side in one picture, which the page shows one after another.
 
     Attributes:
-        sheet: all frames.
-        frames: how many.
-        seconds: from the first to the last.
+        sheet: The picture with all frames.
+        frames: The number of frames.
+        seconds: The time from the first frame to the last.
     """
 
     sheet: Thumbnail
@@ -66,11 +67,11 @@ class Comparison:
     """The same picture before and after.
 
     Attributes:
-        before: None if the original cannot be read any more.
-        after: None if the result cannot be read.
-        problem: why one of them is missing.
-        frame_number: of a video's frame, from 1; None for a picture.
-        loop: of a video.
+        before: The original; None if it cannot be read any more.
+        after: The result; None if it cannot be read.
+        problem: Why one of them is missing; empty if none is.
+        frame_number: The number of a video's frame, from 1; None for a picture.
+        loop: Some frames of the result, if it is a video.
     """
 
     before: Thumbnail | None
@@ -81,7 +82,7 @@ class Comparison:
 
 
 def compare_pictures(original: Path, result: Path) -> Comparison:
-    """Thumbnails of a picture and of what was made of it."""
+    """Make thumbnails of a picture and of its result."""
     thumbnails: list[Thumbnail | None] = []
     problem = ""
     for path in (original, result):
@@ -94,14 +95,14 @@ def compare_pictures(original: Path, result: Path) -> Comparison:
 
 
 def compare_videos(original: Path, result: Path, rate: Fraction, cuts: Sequence[int], *, with_loop: bool) -> Comparison:
-    """Thumbnails of a video's middle frame before and after, and a loop around it.
+    """Make thumbnails of a video's middle frame, before and after, and a loop around it.
 
     Args:
-        original: what was painted.
-        result: what came of it.
-        rate: frames a second of numbered pictures.
-        cuts: indices of the frames that begin a shot, as far as they are known; the loop stays within one.
-        with_loop: whether a loop is wanted.
+        original: The input video.
+        result: The painted video.
+        rate: Frames per second of numbered pictures.
+        cuts: The known indices of frames that begin a shot. The loop stays within one shot.
+        with_loop: Whether to make a loop.
     """
     before = after = loop = None
     problem = ""
@@ -128,7 +129,7 @@ def _said(error: Exception) -> str:
 
 
 def _around(middle: int, bounds: Sequence[int]) -> tuple[int, int]:
-    """The first and end index of what a loop shows, between two of the bounds."""
+    """Return the first and the end index of the frames that a loop shows. They lie between two neighboring bounds."""
     begin, end = max(bound for bound in bounds if bound <= middle), min(bound for bound in bounds if bound > middle)
     length = min(end - begin, (LOOP_FRAMES - 1) * LOOP_LARGEST_STEP + 1)
     first = min(max(begin, middle - length // 2), end - length)
@@ -144,10 +145,10 @@ def _loop(frames: Sequence[Pixels], video: VideoInfo) -> Loop:
 
 
 def _small_picture(path: Path) -> Pixels:
-    """A picture's pixels in sRGB, upright, at most `LONGEST`.
+    """Return a picture's pixels in sRGB, upright, with a longest side of at most `LONGEST`.
 
     Raises:
-        ItemError: it is missing or no picture.
+        ItemError: The picture is missing, or cannot be read.
     """
     try:
         with opened(path) as image:
@@ -158,12 +159,12 @@ def _small_picture(path: Path) -> Pixels:
                 plain.thumbnail((LONGEST, LONGEST), Image.Resampling.BOX, reducing_gap=2.0)
                 return np.asarray(in_srgb(plain, profile)[0])
     except PILLOW_ERRORS:
-        pass  # what is special or damaged is for the careful reader
+        pass  # read_picture handles unusual and damaged pictures
     return _reduced(in_eight_bits(read_picture(path)[0]), LONGEST)
 
 
 def _without_alpha(image: Image.Image) -> Image.Image:
-    """On white, and in a mode that color profiles are made for."""
+    """Return a picture on white, in a mode that color profiles apply to."""
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         white.alpha_composite(image.convert("RGBA"))
@@ -177,7 +178,7 @@ def _reduced(pixels: Pixels, longest: int) -> Pixels:
 
 
 def as_thumbnail(pixels: Pixels) -> Thumbnail:
-    """Pixels as WebP in a URL.
+    """Encode pixels as WebP in a URL.
 
     Args:
         pixels: height x width x 3, uint8, RGB.

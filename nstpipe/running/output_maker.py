@@ -6,20 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nstpipe.config import Pipeline
-from nstpipe.errors import OutputError
-from nstpipe.events import Event, ItemFailed, Noticed, TriedAgain
+from nstpipe.errors import DiskFullError, OutputError
+from nstpipe.events import Event, ItemFailed, Noticed, OutputDone, TriedAgain
 from nstpipe.journal.frames import DamagedFramesError
 from nstpipe.journal.journal import Journal
+from nstpipe.journal.placing import Placing
 from nstpipe.painting.clip import ClipResult, run_clip
 from nstpipe.painting.encode import finish_output
 from nstpipe.painting.task import ClipTask, RunSettings
-from nstpipe.planning.outputs import Output
+from nstpipe.planning.outputs import Output, failed
 from nstpipe.planning.plan import Plan
 from nstpipe.running.executor import Executor
 from nstpipe.running.kills import Kills
 from nstpipe.running.recorder import Recorder
-from nstpipe.running.schedule import Schedule, stamp_of, tasks_of
+from nstpipe.running.schedule import Schedule, tasks_of
 from nstpipe.running.stored_frames import StoredFrames
+from nstpipe.system.files import stamp_of
 from nstpipe.system.stop import Stop, Stopped, StopReason
 
 
@@ -84,11 +86,11 @@ class OutputMaker:
             elif result.failure is not None:
                 if output.path not in failed_outputs:
                     failed_outputs.add(output.path)
-                    self._recorder.fail(result.failure, output)
+                    self._recorder.fail(result.failure, output, try_again_unasked=result.try_again_unasked)
                 self._recorder.clip_failed(task, result.failure.reason)
             elif not result.stopped:
                 self._recorder.clip_done(task)
-                if schedule.completes_output(task) and not self._finish(output):
+                if schedule.completes_output(task) and not self._finish(output, task.placing):
                     again.append(output)
             if fail_fast and self._recorder.failures:
                 self._stop.ask(StopReason.FAILURE)
@@ -105,12 +107,11 @@ class OutputMaker:
             return None
         return decision
 
-    def _finish(self, output: Output) -> bool:
+    def _finish(self, output: Output, placing: Placing) -> bool:
         """Write an output from its frames; return False if some frames were damaged and must be made again."""
         try:
-            done = finish_output(output, self._pipeline.work, self._recorder.emit, self._stop)
+            done = self._file_of(output, placing)
             if isinstance(done, ItemFailed):
-                self._recorder.fail(done, output)
                 return True
             self._recorder.output_done(done, output)
         except Stopped:
@@ -124,3 +125,24 @@ class OutputMaker:
         self._frames.release(output)
         self._recorder.emit(done)
         return True
+
+    def _file_of(self, output: Output, placing: Placing) -> OutputDone | ItemFailed:
+        """Make the file of an output; record and return the failure if that cannot be.
+
+        Raises:
+            Stopped: a stop was requested.
+            DamagedFramesError: stored frames were damaged.
+            DiskFullError: there is no room.
+        """
+        try:
+            done = finish_output(output, placing, self._recorder.emit, self._stop)
+        except DiskFullError:
+            raise
+        except OutputError as error:
+            # The place of one output is no reason to end the night. Its frames stay, and the next run looks at it again.
+            failure = failed(output.job, output.input.file.path, error, output)
+            self._recorder.fail(failure, output, try_again_unasked=True)
+            return failure
+        if isinstance(done, ItemFailed):
+            self._recorder.fail(done, output)
+        return done

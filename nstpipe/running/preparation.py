@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from nstpipe.config import Job, Pipeline
-from nstpipe.errors import ItemError
+from nstpipe.errors import ItemError, OutputError
 from nstpipe.events import ItemFailed, JobPlanned, Noticed
 from nstpipe.journal.journal import Journal
 from nstpipe.media.video.info import VideoInfo
@@ -40,11 +42,9 @@ def choose_outputs(plan: Plan, pipeline: Pipeline, recorder: Recorder, *, retry_
         retry_failed: Whether to try inputs again that failed before and have not changed since.
 
     Raises:
-        OutputError: The folder of an output cannot be written to.
+        OutputError: None is done, and none can be written, because of their folders.
     """
-    wanted = [output for output in plan.outputs if not output.is_done]
-    for folder in {output.path.parent for output in wanted}:
-        ensure_writable(folder)
+    wanted = _writable(plan, recorder)
     if not retry_failed:
         for output in wanted:
             if output.failed_before is not None:
@@ -58,6 +58,32 @@ def choose_outputs(plan: Plan, pipeline: Pipeline, recorder: Recorder, *, retry_
         else:
             recorder.fail(failure)
     return todo
+
+
+def _writable(plan: Plan, recorder: Recorder) -> list[Output]:
+    """Return the outputs that are not done and whose folders can be written to; record the others as failed.
+
+    Raises:
+        OutputError: None is done, and none can be written.
+    """
+    problem_of = functools.cache(_problem_of)
+    wanted = [output for output in plan.outputs if not output.is_done]
+    problems = [problem_of(output.path.parent) for output in wanted]
+    if len(wanted) == len(plan.outputs) and problems and problems[0] is not None and None not in problems:
+        raise problems[0]
+    for output, problem in zip(wanted, problems, strict=True):
+        if problem is not None:
+            recorder.fail(failed(output.job, output.input.file.path, problem, output), output, try_again_unasked=True)
+    return [output for output, problem in zip(wanted, problems, strict=True) if problem is None]
+
+
+def _problem_of(folder: Path) -> OutputError | None:
+    """Return why a folder cannot be written to; None if it can. It is created if it is missing."""
+    try:
+        ensure_writable(folder)
+    except OutputError as error:
+        return error
+    return None
 
 
 def announce(plan: Plan, todo: Sequence[Output], pipeline: Pipeline, recorder: Recorder) -> None:

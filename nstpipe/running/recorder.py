@@ -76,12 +76,13 @@ class Recorder:
             output, first = self._outputs[event.job, event.path].path, event.first_frame_index
             self._journal.record_attempt(output, first, event.reason, self._log.place, given_up=False)
 
-    def fail(self, failure: ItemFailed, output: Output | None = None) -> None:
+    def fail(self, failure: ItemFailed, output: Output | None = None, *, try_again_unasked: bool = False) -> None:
         """Record a failure.
 
         Args:
             failure: What failed, and why.
-            output: The output that was tried; None if trying is so cheap that the next run shall do it unasked.
+            output: The output that was tried; None if it failed before it was.
+            try_again_unasked: Whether the next run shall try again though nothing about the input or the settings has changed.
         """
         if output is not None and output.failed_before is not None:
             failure = replace(failure, attempts=output.failed_before.attempts + failure.attempts)
@@ -93,6 +94,8 @@ class Recorder:
             # A failure of an input that has changed since says nothing about what was planned.
             tried = output if output is not None and is_unchanged(output.input) else None
             fingerprint, inputs = (tried.fingerprint, tried.fingerprint_inputs) if tried is not None else ("", {})
+            if try_again_unasked:
+                fingerprint = ""
             self._journal.record_failure(failure, fingerprint, inputs, self._log.place)
 
     def clip_done(self, task: ClipTask) -> None:

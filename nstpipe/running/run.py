@@ -80,10 +80,13 @@ class Run:
             # The journal keeps what was measured of the inputs, so that the next run gets further.
             return self._end(Plan((), ()), ())
         self._journal.forget_unplanned([job.name for job in self._pipeline.jobs])
+        reasons = {failure.reason for failure in plan.failures}
+        if not plan.outputs and plan.unwritable is not None and reasons == {plan.unwritable.problem}:
+            raise plan.unwritable  # all go to one folder, say, and one message is enough
         for failure in plan.failures:
             self._recorder.fail(failure)
         if not plan.outputs:
-            raise InputError("nothing usable in the inputs.", "See the reasons above.")
+            raise plan.unwritable or InputError("nothing usable in the inputs.", "See the reasons above.")
         maker = OutputMaker(self._pipeline, plan, self._journal, self._recorder, self._stop, self._executor)
         todo = choose_outputs(plan, self._pipeline, self._recorder, retry_failed=retry_failed)
         if fail_fast and self._recorder.failures:

@@ -8,10 +8,7 @@ from pathlib import Path
 
 from nstpipe.painting.task import ClipTask, LinkedPicture, RunSettings
 from nstpipe.planning.outputs import Output
-from nstpipe.system.files import state_of
-
-Stamp = tuple[int, int]
-"""Size in bytes and modification time in nanoseconds of a file."""
+from nstpipe.system.files import Stamp
 
 
 class Schedule:
@@ -61,15 +58,6 @@ def _is_same(one: ClipTask, other: ClipTask) -> bool:
     return (one.output.path, one.clip.first_frame_index) == (other.output.path, other.clip.first_frame_index)
 
 
-def stamp_of(path: Path) -> Stamp | None:
-    """Return the stamp of a file; None if there is none."""
-    try:
-        state = state_of(path)
-    except OSError:
-        return None
-    return state.size_bytes, state.modified_ns
-
-
 def tasks_of(output: Output, settings: RunSettings, outdated: Mapping[Path, Stamp | None]) -> list[ClipTask]:
     """Return a task for each clip of an output.
 
@@ -81,4 +69,4 @@ def tasks_of(output: Output, settings: RunSettings, outdated: Mapping[Path, Stam
     linked_picture = None
     if output.linked_output is not None and output.input.neighbor is not None:
         linked_picture = LinkedPicture(output.input.neighbor.path, output.linked_output, outdated.get(output.linked_output))
-    return [ClipTask(output, clip, settings, linked_picture) for clip in output.clips]
+    return [ClipTask(output, clip, settings, linked_picture, outdated.get(output.path)) for clip in output.clips]

@@ -71,5 +71,5 @@ def with_room_needed(error: OutputError, left: Sequence[Output], pipeline: Pipel
     return DiskFullError(
         f"{error.problem} About {as_megabytes(needed)} are needed for the frames still to be done in "
         f"{pipeline.work}, {as_megabytes(free)} are free.",
-        "Free some space and run again: what is finished is kept, and it goes on from there.",
+        "Free some space and run again. Finished work is kept, and the run continues from there.",
     )

@@ -9,12 +9,12 @@ import signal
 import threading
 from typing import IO, Any
 
-from nstpipe.system.stop import Stop, StopReason
+from nstpipe.system.stop import STOP_SIGNALS, Stop, StopReason
 
 
 def serve() -> None:
     """Run as a worker process: read tasks until the parent ends."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # a service manager signals every process; the parent decides
     commands, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not mix with the answers

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nstpipe.media.frame import LUMA
+
 
 @dataclass(frozen=True, eq=False)
 class ColorStatistics:
@@ -68,10 +70,6 @@ def match_color(image: Tensor, target: ColorStatistics, source: ColorStatistics 
     transport = source_inverse_root @ middle @ source_inverse_root
     moved = transport @ (image[0].flatten(1).double() - source.mean[:, None]) + target.mean[:, None]
     return moved.reshape(image.shape).clamp(0, 1).float()
-
-
-LUMA = (0.2126, 0.7152, 0.0722)
-"""Shares of R, G and B in luminance (ITU-R BT.709, which has sRGB's primaries)."""
 
 
 def luminance(image: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ TOTAL_VARIATION = 10.0
 """Weight of the total variation at `total_variation: 1`. See docs/decisions/2026-11-29-losses-and-weights.md."""
 
 TEMPORAL = 150.0
-"""Weight of the temporal loss at `temporal.weight: 1`. See docs/decisions/2026-11-29-starts-and-temporal.md."""
+"""Weight of the temporal loss at `temporal.weight: 1`. See docs/decisions/2026-11-29-temporal-weight.md."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ WRAP_PIXELS = 64
 """How far a panorama is continued beyond its edges. What lies further away hardly changes VGG19's activations."""
 
 NEW_STYLE_WEIGHT = 3.0
-"""Factor of the style where something has just come into view. See docs/decisions/2026-11-29-starts-and-temporal.md."""
+"""Factor of the style where something has just come into view. See docs/decisions/2026-11-23-new-areas-count-three-times.md."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """The optimizers: they compute the next step from the gradients so far.
 
 They take the steps of torch's own optimizers, up to rounding. Those are not used, because the first one that is made imports
-torch's compiler; see docs/decisions/2026-11-29-lbfgs.md.
+torch's compiler; see docs/decisions/2026-11-21-own-optimizers.md.
 """
 
 from __future__ import annotations

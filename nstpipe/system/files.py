@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from nstpipe.errors import DiskFullError, OutputError
+from nstpipe.errors import DiskFullError, OutputError, UsageError
 
 LONGEST_NAME_BYTES = 255
 """The longest name that common file systems allow. The hidden name of a file is longer than its own."""
@@ -75,7 +75,7 @@ def complete(partial: Path, path: Path) -> None:
 def _unwritable(path: Path, error: OSError) -> OutputError:
     problem = f"{path} cannot be written: {error.strerror or error}."
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFullError(problem, "Free some space; what is finished is kept.")
+        return DiskFullError(problem, "Free some space. Finished work is kept.")
     return OutputError(problem)
 
 
@@ -115,6 +115,26 @@ def see_that_it_can_be_made(folder: Path) -> None:
         raise OutputError(f"{problem} {existing} is a file.", "Give another place, or free this one.")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise OutputError(f"{problem} nobody may write to {existing} here.", "Change its permissions, or give another place.")
+
+
+def check_replaceable(path: Path, mark: str) -> None:
+    """Check that a file that a command is asked to write replaces nothing but an earlier one of its own.
+
+    Args:
+        path: the file.
+        mark: a text that is in each file that the command writes.
+
+    Raises:
+        UsageError: another file is there.
+    """
+    try:
+        is_own = mark.encode() in path.read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError:
+        is_own = False
+    if not is_own:
+        raise UsageError(f"{path} exists already, and `{mark}` did not write it.", "Give another name, or move the file away.")
 
 
 def suggest_path(path: Path) -> str:
@@ -173,7 +193,8 @@ def numbered_files(path: Path) -> dict[int, Path]:
     return {number: path.with_name(name) for name, number in numbers.items() if path.name % number == name}
 
 
-def _parts(path: Path) -> list[Path]:
+def parts_of(path: Path) -> list[Path]:
+    """Return the files of a pattern of numbered pictures, by their number; for any other path itself alone."""
     return [file for _, file in sorted(numbered_files(path).items())] if is_numbered(path) else [path]
 
 
@@ -196,17 +217,30 @@ def state_of(path: Path) -> FileState:
     Raises:
         OSError: the file does not exist.
     """
-    states = [part.stat() for part in _parts(path)]
+    states = [part.stat() for part in parts_of(path)]
     if not states:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     return FileState(sum(state.st_size for state in states), max(state.st_mtime_ns for state in states))
+
+
+Stamp = tuple[int, int]
+"""Size in bytes and modification time in nanoseconds of a file."""
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    """Return the stamp of a file; None if there is none."""
+    try:
+        state = state_of(path)
+    except OSError:
+        return None
+    return state.size_bytes, state.modified_ns
 
 
 def sha256_of(path: Path) -> str:
     """Return the sha256 of a file, or of numbered files one after another, in hexadecimal digits."""
     # hashlib.file_digest does the same, from Python 3.11 on.
     digest = hashlib.sha256()
-    for part in _parts(path):
+    for part in parts_of(path):
         with part.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
+
+HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
+"""What a terminal sends when it is closed; Windows has none."""
+
+STOP_SIGNALS = tuple(number for number in (signal.SIGINT, signal.SIGTERM, HANGUP) if number is not None)
+"""Signals that ask a run to end after the frame in hand."""
 
 
 class StopReason(Enum):
@@ -19,7 +26,7 @@ class StopReason(Enum):
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
-    """Raised where work ends because it was asked to. What is finished is kept."""
+    """Raised where work ends because it was asked to. Finished work is kept."""
 
 
 class Stop:

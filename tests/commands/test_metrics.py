@@ -104,7 +104,7 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path, film: Path) ->
     for wrong in ((), (0,), (1, 1)):
         with pytest.raises(UsageError, match="--lags"):
             measure(film, film, lags=wrong)
-    with pytest.raises(MachineError, match="does not exist; allowed are dis, farneback, raft"):
+    with pytest.raises(MachineError, match="does not exist; should be dis, farneback, raft, or"):
         measure(film, film, flow="slow")
 
 

@@ -12,7 +12,7 @@ from nstpipe import api
 from nstpipe.cli import exit_code
 from nstpipe.commands.preview import (
     GAP_PIXELS,
-    PREVIEW_EVALUATIONS,
+    PREVIEW_ITERATIONS,
     Axis,
     Preview,
     axis,
@@ -70,10 +70,10 @@ def test_frames_of_several_videos_are_counted_through(tmp_path: Path) -> None:
 
 
 def test_iterations_are_fewer_unless_all_are_wanted(tmp_path: Path) -> None:
-    pipeline = pictures(tmp_path, optimizer={"first": PREVIEW_EVALUATIONS + 2, "tolerance": 0})
-    assert Preview(pipeline).painted(ignore).evaluations == PREVIEW_EVALUATIONS
-    assert Preview(pipeline, evaluations=None).painted(ignore).evaluations == PREVIEW_EVALUATIONS + 2
-    assert Preview(pipeline, evaluations=3).painted(ignore).evaluations == 3
+    pipeline = pictures(tmp_path, optimizer={"first": PREVIEW_ITERATIONS + 2, "tolerance": 0})
+    assert Preview(pipeline).painted(ignore).iterations == PREVIEW_ITERATIONS
+    assert Preview(pipeline, iterations=None).painted(ignore).iterations == PREVIEW_ITERATIONS + 2
+    assert Preview(pipeline, iterations=3).painted(ignore).iterations == 3
 
 
 def test_a_preview_does_not_mind_a_run_that_goes_on(tmp_path: Path) -> None:

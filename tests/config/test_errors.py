@@ -152,7 +152,7 @@ WRONG_TOP: list[tuple[str, str, str]] = [
     ("defaults: none", "defaults", "should be a mapping of job keys, such as size: 512"),
     ("? [a, b]\n: 1", "", "has a key that is not text"),
     ("? {a: b}\n: 1", "", "has a key that is not text"),
-    ('"a\\ud800": 1', "", "has a key with a character that is no text"),
+    ('"a\\ud800": 1', "", "has a key with a character that is not text"),
 ]
 
 
@@ -234,7 +234,7 @@ def test_two_jobs_of_one_name(tmp_path: Path) -> None:
     text = document(job(), job(name="a # <-", input="in/b", output="out/b"))
     problem = only_problem(tmp_path, text)
     assert (problem.key, [problem.line]) == ("jobs.a.name", marked(text))
-    assert "found a twice; every job needs a name of its own" in problem.message
+    assert "found a twice; every job needs its own name" in problem.message
 
 
 @pytest.mark.parametrize("output", ["out/a", "./out/a", "out//a", "out/b/../a"])
@@ -512,23 +512,23 @@ def test_a_file_that_is_no_mapping(tmp_path: Path, text: str) -> None:
         # quotes and brackets: told where they are opened
         ("version: 1\nwork: 'here\nseed: 1\n", 2, "a quote is opened here and never closed; close it"),
         ('version: 1\nwork: "here\nseed: 1\n', 2, "a quote is opened here and never closed; close it"),
-        ("version: 1\nwork: 'it's'\n", 2, "write '' for a ' within single quotes"),
-        ('version: 1\nwork: "a"/b\n', 2, "goes on behind its closing quote"),
-        ("version: 1\njobs: [\n", 3, "lacks its } or ]"),
-        ("version: 1\njobs: [{name: a,\n    input: b\nseed: 1\n", 2, "lacks its } or ]"),
-        ("version: 1\nnotify: {retries: 1 timeout_seconds: 2}\n", 2, "or a comma between its entries"),
-        ("version: 1\njobs: [a]]\n", 2, "closes what was not opened"),
-        ('version: 1\nwork: "C:\\Users"\n', 2, "write / in paths, or take single quotes"),
+        ("version: 1\nwork: 'it's'\n", 2, "write '' for a ' in single quotes"),
+        ('version: 1\nwork: "a"/b\n', 2, "there is text after the closing quote"),
+        ("version: 1\njobs: [\n", 3, "has no matching } or ]"),
+        ("version: 1\njobs: [{name: a,\n    input: b\nseed: 1\n", 2, "has no matching } or ]"),
+        ("version: 1\nnotify: {retries: 1 timeout_seconds: 2}\n", 2, "or a comma is missing between its entries"),
+        ("version: 1\njobs: [a]]\n", 2, "a } or ] has no matching { or ["),
+        ('version: 1\nwork: "C:\\Users"\n', 2, "use / in paths, or use single quotes"),
         # colons and spaces
         ("version: 1\nseed:1\nwork: a\n", 2, "write `key: value`, with a space after the colon"),
         ("version: 1\nwork: a\nseed:1\n", 3, "write `key: value`, with a space after the colon"),
         ("version: 1\nseed 1\nwork: a\n", 2, "write `key: value`, with a space after the colon"),
-        ("version:1\nseed: 1\n", 2, "does not go with the one before; indent"),
+        ("version:1\nseed: 1\n", 2, "does not fit the one before; indent"),
         ("version: 1\nseed: 1: 2\n", 2, "has a second colon; put quotes around"),
         ("version: 1\nwork: a: b\n", 2, "has a second colon; put quotes around"),
         # indentation
-        ("version: 1\n  seed: 1\n", 2, "does not go with the one before; indent"),
-        ("version: 1\njobs:\n  - name: a\n      input: b\n", 4, "does not go with the one before; indent"),
+        ("version: 1\n  seed: 1\n", 2, "does not fit the one before; indent"),
+        ("version: 1\njobs:\n  - name: a\n      input: b\n", 4, "does not fit the one before; indent"),
         (
             "version: 1\njobs:\n  - name: a\n   input: b\n",
             4,
@@ -537,13 +537,13 @@ def test_a_file_that_is_no_mapping(tmp_path: Path, text: str) -> None:
         ("version: 1\njobs:\n  - name: a\n - name: b\n", 4, "the indentation differs from the lines that this line belongs to"),
         ("version: 1\njobs: - name: a\n", 2, "put the - on the next line"),
         # characters that mean something
-        ("version: 1\njobs: *nobody\n", 2, "put quotes around a text that begins with *"),
-        ("version: 1\nwork: *.jpg\n", 2, "put quotes around a text that begins with *"),
-        ("version: 1\nwork: & a\n", 2, "put quotes around a text that begins with &"),
-        ("version: 1\nwork: %05d.png\n", 2, "no text begins with this character; put quotes around it"),
-        ("version: 1\nwork: | a\n", 2, "a text begins on the next line"),
-        ("version: 1\n---\nversion: 1\n", 2, "a second document begins here, with ---"),
-        ("version: 1\nseed: !!python/object:os.system x\n", 2, "put quotes around a text that begins with !"),
+        ("version: 1\njobs: *nobody\n", 2, "put quotes around a text that starts with *"),
+        ("version: 1\nwork: *.jpg\n", 2, "put quotes around a text that starts with *"),
+        ("version: 1\nwork: & a\n", 2, "put quotes around a text that starts with &"),
+        ("version: 1\nwork: %05d.png\n", 2, "a text cannot start with this character; put quotes around it"),
+        ("version: 1\nwork: | a\n", 2, "the text starts on the next line"),
+        ("version: 1\n---\nversion: 1\n", 2, "a second document starts here, with ---"),
+        ("version: 1\nseed: !!python/object:os.system x\n", 2, "put quotes around a text that starts with !"),
         ("version: 1\nseed: a\x07b\n", 2, "has a character that YAML does not allow, U+0007"),
         ("version: 1\n\0", 2, "U+0000"),
     ],

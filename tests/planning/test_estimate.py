@@ -33,8 +33,8 @@ def pipeline(tmp_path: Path) -> Path:
 def test_iterations_and_time_are_counted_clip_by_clip(pipeline: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = api.estimated(pipeline)
     film, *pictures = found.costs
-    assert (film.frames_left, film.most_evaluations) == (6, 10 + 5 * 4)
-    assert [cost.most_evaluations for cost in pictures] == [10, 10]
+    assert (film.frames_left, film.max_iterations) == (6, 10 + 5 * 4)
+    assert [cost.max_iterations for cost in pictures] == [10, 10]
     assert film.bytes_needed == found.plan.bytes_needed > 0
     assert film.seconds is not None
     assert pictures[0].seconds is not None
@@ -56,14 +56,14 @@ def test_iterations_and_time_are_counted_clip_by_clip(pipeline: Path, capsys: py
 def test_without_a_trial_there_is_no_time(pipeline: Path) -> None:
     without = api.estimated(pipeline, calibrate=False)
     assert (without.seconds, without.sources) == (None, ())
-    assert [cost.most_evaluations for cost in without.costs] == [30, 10, 10]
+    assert [cost.max_iterations for cost in without.costs] == [30, 10, 10]
 
 
 def test_an_earlier_run_is_believed_more(pipeline: Path) -> None:
     api.run(pipeline, jobs=["street"])
     found = api.estimated(pipeline)
     film, *pictures = found.costs
-    assert [(cost.frames_left, cost.most_evaluations, cost.seconds) for cost in pictures] == [(0, 0, 0), (0, 0, 0)]
+    assert [(cost.frames_left, cost.max_iterations, cost.seconds) for cost in pictures] == [(0, 0, 0), (0, 0, 0)]
     assert found.sources == ("an earlier run",)
     with closing(Journal(pipeline.parent / ".nstpipe")) as journal:
         run = journal.latest_run()
@@ -128,7 +128,7 @@ def test_many_pictures_share_a_row_unless_all_are_wanted(tmp_path: Path, capsys:
     said = capsys.readouterr().out
     # The first one has none before it, and goes with the others all the same.
     assert "street: 41 pictures" in said
-    assert "new; 40 go on from the one before" in said
+    assert "new; 40 linked to the previous picture" in said
     assert "40.png" not in said
     exit_code(["plan", str(pipeline), "--no-calibrate", "--all"])
     assert "street: 40.png" in capsys.readouterr().out
@@ -141,11 +141,11 @@ def test_a_picture_that_goes_on_from_another_takes_the_share_that_is_new(tmp_pat
     pipeline = write_pipeline(tmp_path, {"name": "street", "input": "in", "output": "out", **settings})
     first, second = api.estimated(pipeline, calibrate=False).costs
     # The same picture twice: nothing of the second is new.
-    assert (first.most_evaluations, second.most_evaluations) == (50, 4)
+    assert (first.max_iterations, second.max_iterations) == (50, 4)
 
 
 def test_pictures_that_go_on_from_one_another_share_no_workers(tmp_path: Path) -> None:
-    """Four alike, so that each goes on from the one before it: three workers find nothing to do."""
+    """Four alike, so that each starts from the previous one: three workers find nothing to do."""
     for number in range(4):
         make_picture(tmp_path / "in" / f"{number}.png", size=(80, 60))
     pipeline = write_pipeline(tmp_path, {"name": "street", "input": "in", "output": "out", **LONG})

@@ -1,4 +1,4 @@
-"""Pictures of a folder that go on from one another."""
+"""Pictures of a folder that are linked to the previous one."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_neighbors_are_linked_and_the_plan_says_by_which_figure(tmp_path: Path, 
     first, second, third, fourth = reasons(walked(tmp_path, walk))
     assert first == "new"
     for reason, before in ((second, "0.png"), (third, "1.png"), (fourth, "2.png")):
-        assert reason.startswith(f"new; goes on from {before}: ")
+        assert reason.startswith(f"new; linked to {before}: ")
         assert 50 < int(reason.split(": ")[1].split("%")[0]) <= 100
 
 
@@ -106,8 +106,8 @@ def test_a_different_place_starts_afresh(tmp_path: Path, walk: list[Pixels], sta
     save(tmp_path / "in" / "a.png", walk[0])
     save(tmp_path / "in" / "b.png", resized(station, SIZE))
     _, second = reasons(job(tmp_path))
-    assert second.startswith("new; starts afresh: ")
-    assert "of its flow from a.png is reliable" in second
+    assert second.startswith("new; not linked: ")
+    assert "of the flow from a.png is reliable" in second
 
 
 @pytest.mark.parametrize(
@@ -125,14 +125,14 @@ def test_gaps_in_time_and_place_part_pictures(
 def test_small_gaps_do_not(tmp_path: Path, walk: list[Pixels]) -> None:
     for number in (0, 1):
         save(tmp_path / "in" / f"{number}.jpg", walk[number], second=number * 59, north=number * 0.9)
-    assert "goes on from 0.jpg" in reasons(job(tmp_path))[1]
+    assert "linked to 0.jpg" in reasons(job(tmp_path))[1]
 
 
 def test_other_folders_and_shapes_start_afresh(tmp_path: Path, walk: list[Pixels]) -> None:
     save(tmp_path / "in" / "a" / "0.png", walk[0])
     save(tmp_path / "in" / "b" / "1.png", walk[1])
     save(tmp_path / "in" / "b" / "2.png", walk[2][:, :80])
-    assert reasons(job(tmp_path)) == ["new", "new", "new; starts afresh: 1.png has another shape"]
+    assert reasons(job(tmp_path)) == ["new", "new", "new; not linked: 1.png has a different shape"]
 
 
 @pytest.mark.parametrize("keys", [{"link": "none"}, {"temporal": {"init": "content"}}])
@@ -143,7 +143,7 @@ def test_nothing_is_linked_unasked(tmp_path: Path, walk: list[Pixels], keys: dic
 def test_file_order_counts_as_people_read_it(tmp_path: Path, walk: list[Pixels]) -> None:
     save(tmp_path / "in" / "view_9.png", walk[0])
     save(tmp_path / "in" / "view_10.png", walk[1])
-    assert "goes on from view_9.png" in reasons(job(tmp_path))[1]
+    assert "linked to view_9.png" in reasons(job(tmp_path))[1]
 
 
 def test_linked_pictures_take_fewer_iterations(tmp_path: Path, walk: list[Pixels]) -> None:
@@ -189,7 +189,7 @@ def test_what_changes_a_picture_changes_those_after_it(tmp_path: Path, walk: lis
     (tmp_path / "out" / "1.png").unlink()
     first, second, third = reasons(pipeline)
     assert (first, third) == ("", "")
-    assert second.startswith("output missing; goes on from 0.png")
+    assert second.startswith("output missing; linked to 0.png")
     before = hashes(tmp_path)
     nstpipe.run(pipeline)
     assert hashes(tmp_path).items() >= before.items()
@@ -198,8 +198,8 @@ def test_what_changes_a_picture_changes_those_after_it(tmp_path: Path, walk: lis
     save(tmp_path / "in" / "1.png", changed)
     first, second, third = reasons(pipeline)
     assert first == ""
-    assert second.startswith("input changed; goes on from 0.png")
-    assert third.startswith("the picture before it changed; goes on from 1.png")
+    assert second.startswith("input changed; linked to 0.png")
+    assert third.startswith("the previous picture changed; linked to 1.png")
 
 
 def test_an_outdated_result_is_no_start(tmp_path: Path, walk: list[Pixels]) -> None:
@@ -221,6 +221,6 @@ def test_a_gap_in_time_or_place_is_seen_before_anything_is_decoded(
     real = link_reliability.read_picture
     monkeypatch.setattr(link_reliability, "read_picture", lambda path: decoded.append(path.name) or real(path))
     _, second, third = reasons(job(tmp_path))
-    assert second == "new; starts afresh: 0.jpg was taken 61 s apart"
-    assert "goes on from 1.jpg" in third
+    assert second == "new; not linked: it and 0.jpg are 61 s apart"
+    assert "linked to 1.jpg" in third
     assert decoded == ["1.jpg", "2.jpg"]

@@ -92,6 +92,9 @@ def test_a_run_says_where_its_report_is_and_the_report_says_what_came_of_it(
     assert len([slider for slider in elements.all("input") if slider["type"] == "range"]) == 4
     # Loss and flicker of the film, and the losses of the pictures.
     assert len(elements.all("svg")) == 3
+    names = [attributes.get("aria-labelledby") for tag, attributes in elements.found if tag in ("svg", "section")]
+    identified = {attributes.get("id") for _, attributes in elements.found}
+    assert all(name is not None and identified.issuperset(name.split()) for name in names), "a screen reader names each"
     for version in (nstpipe.__version__, "c34748d2a8b1ad0a", "cpu, float32"):
         assert version in text
 
@@ -195,7 +198,7 @@ def test_an_interrupted_film_shows_how_far_it_is(tmp_path: Path) -> None:
     out = tmp_path / "report.html"
     assert exit_code(["report", str(pipeline), "-o", str(out)]) == 0
     text = " ".join(Elements(out.read_text(encoding="utf-8")).text.split())
-    assert "Not finished: it goes on, or was killed" in text
+    assert "Not finished: still running, or killed" in text
     assert "in.mp4: not finished, 3 of 4 frames" in text
 
 

@@ -74,7 +74,7 @@ def test_values_that_a_step_takes_beyond_white_come_back() -> None:
     assert seen[-1] == pytest.approx(0.995, abs=0.0001)
 
 
-def test_lbfgs_needs_far_fewer_evaluations_than_adam() -> None:
+def test_lbfgs_needs_far_fewer_iterations_than_adam() -> None:
     assert last("lbfgs", 30).loss < last("adam", 30).loss / 10
 
 

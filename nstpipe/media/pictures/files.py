@@ -311,12 +311,21 @@ class PictureSink:
         outputs: The file of each frame, by frame index.
         keep_metadata: Whether the result keeps the metadata.
         notice: Called with a sentence if a format cannot hold all of the metadata.
+        place: Called with each complete file just before it gets its name. It may raise an error to keep it from that.
     """
 
-    def __init__(self, outputs: Sequence[Path], *, keep_metadata: bool, notice: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        outputs: Sequence[Path],
+        *,
+        keep_metadata: bool,
+        notice: Callable[[str], None] = lambda _: None,
+        place: Callable[[Path], None] = lambda _: None,
+    ) -> None:
         self._outputs = outputs
         self._keep_metadata = keep_metadata
         self._notice = notice
+        self._place = place
 
     def write(self, pixels: Pixels, frame: Frame) -> None:
         """See `Sink.write`.
@@ -345,6 +354,7 @@ class PictureSink:
             if found != (width, height):
                 next_step = "Run again with `metadata: strip`."
                 raise ItemError(f"{path}: written as {width}x{height}, read back as {found[0]}x{found[1]}.", next_step)
+            self._place(partial)
         if kept.dropped:
             self._notice(f"{path.name}: dropped, since {name} cannot hold it: {kept}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,7 @@ class VideoSink:
         keep_metadata: Whether the result carries the tags and the chapters.
         frame_count: How many frames will be written; `finish` checks it.
         seconds_of_sound: How much of the sound the result carries; None for all of it.
+        place: Called with the complete file just before it gets its name. It may raise an error to keep it from that.
     """
 
     def __init__(
@@ -47,11 +49,13 @@ class VideoSink:
         keep_metadata: bool,
         frame_count: int,
         seconds_of_sound: float | None = None,
+        place: Callable[[Path], None] = lambda _: None,
     ) -> None:
         ensure_writable(path.parent)
         self.path = path
         self._info = info
         self._frame_count = frame_count
+        self._place = place
         self._written: list[int] = []
         self._partial = partial_path(path)
         # The ffmpeg of a run that was killed may still be writing: its file no longer has this name.
@@ -110,6 +114,7 @@ class VideoSink:
         self._process.finish()
         found = probe(self._partial)
         self._check_times(found)
+        self._place(self._partial)
         complete(self._partial, self.path)
         self._retimed.unlink(missing_ok=True)
         return found
@@ -168,11 +173,21 @@ def video_sink(
     copy_audio: bool,
     keep_metadata: bool,
     frame_count: int,
+    place: Callable[[Path], None] = lambda _: None,
 ) -> VideoSink | SequenceSink:
     """The sink of a path: a video, an animation, or numbered pictures. See `VideoSink` for the arguments."""
     if is_numbered(path):
-        return SequenceSink(path, numbers_of(info, frame_count))
-    return VideoSink(path, info, size, encode, copy_audio=copy_audio, keep_metadata=keep_metadata, frame_count=frame_count)
+        return SequenceSink(path, numbers_of(info, frame_count), place=place)
+    return VideoSink(
+        path,
+        info,
+        size,
+        encode,
+        copy_audio=copy_audio,
+        keep_metadata=keep_metadata,
+        frame_count=frame_count,
+        place=place,
+    )
 
 
 def numbers_of(info: VideoInfo, frame_count: int) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -25,13 +25,16 @@ class SequenceSink:
     Args:
         path: The pattern of their names, such as ``frame_%05d.png``.
         numbers: The numbers of the frames, in order.
+        place: Called with the pattern of the complete pictures just before they get their names. It may raise an error to keep
+            them from that.
 
     Raises:
         ItemError: The folder has pictures of this pattern with other numbers, which would be mistaken for the result.
     """
 
-    def __init__(self, path: Path, numbers: tuple[int, ...]) -> None:
+    def __init__(self, path: Path, numbers: tuple[int, ...], *, place: Callable[[Path], None] = lambda _: None) -> None:
         self.path = path
+        self._place = place
         self._numbers = numbers
         check_free(path, numbers)
         self._folder = partial_path(path).with_suffix("")
@@ -59,6 +62,7 @@ class SequenceSink:
             planned = len(self._numbers)
             raise ItemError(f"{self.path}: {planned} frames planned, {self._written} written and {len(found)} found.")
         read_back = picture_size(found[self._numbers[-1]])
+        self._place(self._folder / self.path.name)
         for number in self._numbers:
             complete(found[number], self.path.with_name(self.path.name % number))
         self.abandon()

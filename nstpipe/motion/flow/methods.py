@@ -1,13 +1,45 @@
-"""The methods of optical flow, by name."""
+"""The methods of optical flow, by name: one row each.
+
+A method is imported only when it is made, so the configuration can read the table at no cost.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nstpipe.motion.flow.dis import dis_flow
-from nstpipe.motion.flow.farneback import farneback_flow
-from nstpipe.motion.flow.method import FlowMethod
+from nstpipe.errors import MachineError
+from nstpipe.system.files import suggest_path
+
+if TYPE_CHECKING:
+    from nstpipe.motion.flow.method import FlowMethod
+
+
+@dataclass(frozen=True)
+class FlowEntry:
+    """A method of optical flow.
+
+    Attributes:
+        make: Makes the method for a device: auto, cpu, cuda or cuda:N.
+        needs_weights: Whether it is a network, whose weights may be missing.
+    """
+
+    make: Callable[[str], FlowMethod]
+    needs_weights: bool = False
+
+
+def _dis(_device: str) -> FlowMethod:
+    from nstpipe.motion.flow.dis import dis_flow
+
+    return dis_flow
+
+
+def _farneback(_device: str) -> FlowMethod:
+    from nstpipe.motion.flow.farneback import farneback_flow
+
+    return farneback_flow
 
 
 def _raft(device: str) -> FlowMethod:
@@ -15,18 +47,20 @@ def _raft(device: str) -> FlowMethod:
 
 
 def _raft_of(path: Path | None, device: str) -> FlowMethod:
-    # torchvision is imported only if RAFT is asked for.
     from nstpipe.motion.flow.raft import raft_flow
 
     return raft_flow(path, device)
 
 
-FLOW_METHODS: dict[str, Callable[[str], FlowMethod]] = {
-    "dis": lambda device: dis_flow,
-    "farneback": lambda device: farneback_flow,
-    "raft": _raft,
+FLOW_METHODS: dict[str, FlowEntry] = {
+    "dis": FlowEntry(_dis),
+    "farneback": FlowEntry(_farneback),
+    "raft": FlowEntry(_raft, needs_weights=True),
 }
-"""For each name that `temporal.flow` may have, a function from the device (auto, cpu, cuda or cuda:N) to the method."""
+"""Every method, by its name in `temporal.flow`."""
+
+ALLOWED_FLOWS = f"{', '.join(FLOW_METHODS)}, or the path of a RAFT state dict"
+"""What `temporal.flow` may be, in the words of help texts and messages."""
 
 
 def flow_method(name: str | Path, device: str = "cpu") -> FlowMethod:
@@ -39,5 +73,9 @@ def flow_method(name: str | Path, device: str = "cpu") -> FlowMethod:
     Raises:
         MachineError: The weights of a network are missing.
     """
-    make = FLOW_METHODS.get(str(name))
-    return make(device) if make is not None else _raft_of(Path(name), device)
+    entry = FLOW_METHODS.get(str(name))
+    if entry is not None:
+        return entry.make(device)
+    if not Path(name).exists():
+        raise MachineError(f"flow: {name} does not exist; should be {ALLOWED_FLOWS}.", suggest_path(Path(name)))
+    return _raft_of(Path(name), device)

@@ -1,0 +1,179 @@
+"""Sees that outputs go where nothing of the user's own is lost, and where they can be written."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+from nstpipe.config import Job, Pipeline
+from nstpipe.errors import ItemError, OutputError
+from nstpipe.journal.journal import Journal
+from nstpipe.journal.records import Record
+from nstpipe.media.detect import holds_video
+from nstpipe.media.pictures.files import read_picture
+from nstpipe.media.video.containers import ANIMATION_SUFFIXES
+from nstpipe.planning.inputs import InputFile, find_inputs
+from nstpipe.planning.outputs import Output
+from nstpipe.system.files import is_numbered, parts_of, see_that_it_can_be_made, stamp_of
+
+_WAY_OUT = "Give another name, or move the file away; `overwrite: true` (`--overwrite`) replaces it."
+
+_Identity = tuple[int, int] | Path
+"""Device and inode of a file; its path if it does not exist."""
+
+
+class Places:
+    """Decides whether outputs may be written where they go.
+
+    Args:
+        pipeline: With all its jobs.
+        journal: What earlier runs have made; None if there was none.
+    """
+
+    def __init__(self, pipeline: Pipeline, journal: Journal | None) -> None:
+        self._pipeline = pipeline
+        self._journal = journal
+        self._taken: dict[_Identity, InputFile] = {}
+        self._can_be_made = functools.cache(see_that_it_can_be_made)
+
+    def check(self, job: Job, file: InputFile) -> None:
+        """See that an output has a place of its own, where it can be written without any loss.
+
+        Raises:
+            OutputError: The place is a folder, cannot be written to, belongs to another output, holds a file that the
+                pipeline reads, or one that it did not make.
+        """
+        place = file.output
+        if place.is_dir():
+            raise OutputError(f"output: {place} is a folder.", "Give another name, or move the folder away.")
+        self._can_be_made(place.parent)
+        for part in parts_of(place) or [place]:
+            first = self._taken.setdefault(_place_of(part), file)
+            if first is not file:
+                raise OutputError(
+                    f"output: {first.path} and {file.path} would both be written to {place}.", "Give another place."
+                )
+            if part.exists():
+                self._check_not_read(job, part, place)
+        if not self._pipeline.overwrite:
+            self._check_made(place)
+
+    def _check_not_read(self, job: Job, part: Path, place: Path) -> None:
+        """See that no job reads a file that is to be replaced. A job may read what this pipeline has made for another one."""
+        for reader, what in self._readers.get(_identity_of(part), ()):
+            if reader is None or reader == job.name or self._journal is None or not self._journal.has_made(place):
+                of_job = f" of the job {reader}" if reader is not None else ""
+                raise OutputError(
+                    f"output: {part} is {what}{of_job}, which would be lost.", "Give another name. Nothing overwrites it."
+                )
+
+    @functools.cached_property
+    def _readers(self) -> dict[_Identity, list[tuple[str | None, str]]]:
+        """Who reads each file of the pipeline, and as what."""
+        readers: dict[_Identity, list[tuple[str | None, str]]] = {}
+        for reader, what, path in _files_read(self._pipeline):
+            readers.setdefault(_identity_of(path), []).append((reader, what))
+        return readers
+
+    def refusal_of(self, output: Output) -> OutputError | None:
+        """Return why an output that is to be made may not replace what another pipeline has made; None if it may."""
+        record = self._record_of(output.path)
+        if output.is_done or self._pipeline.overwrite or record is None or stamp_of(output.path) is None:
+            return None
+        other = self._other_maker(record)
+        return OutputError(f"output: {output.path} was made by {other}, another pipeline.", _WAY_OUT) if other else None
+
+    def _check_made(self, place: Path) -> None:
+        """See that what stands at a place was written by a run, or is only the damaged rest of that."""
+        if stamp_of(place) is None or (self._journal is not None and self._journal.has_made(place)):
+            return
+        record = self._record_of(place)
+        if record is None or not record.was_made:
+            raise OutputError(f"output: {place} exists already, and this pipeline did not make it.", _WAY_OUT)
+        if _is_whole(place, record):
+            raise OutputError(f"output: {place} was changed by somebody after it was made.", _WAY_OUT)
+
+    def belongs_to_another(self, place: Path) -> bool:
+        """Return whether another pipeline, which shares the work folder, has made what stands at a place."""
+        record = self._record_of(place)
+        return record is not None and stamp_of(place) is not None and self._other_maker(record) is not None
+
+    def _record_of(self, place: Path) -> Record | None:
+        return self._journal.record_of(place) if self._journal is not None else None
+
+    def _other_maker(self, record: Record) -> Path | None:
+        """Return the other pipeline that has made an output; None if there is none any more, or nobody knows."""
+        if not (record.maker and record.was_made and self._pipeline.file is not None):
+            return None
+        maker = self._pipeline.work / record.maker
+        is_other = maker.exists() and not maker.samefile(self._pipeline.file)
+        return maker.resolve() if is_other else None
+
+
+def _identity_of(path: Path) -> _Identity:
+    try:
+        state = path.stat()
+    except OSError:
+        return path.resolve()
+    return state.st_dev, state.st_ino
+
+
+def _place_of(path: Path) -> _Identity:
+    """Return what tells the place of an output from others. Hard links are places of their own: each is replaced alone."""
+    try:
+        state = path.stat()
+    except OSError:
+        return path.resolve()
+    return (state.st_dev, state.st_ino) if state.st_nlink == 1 else path.resolve()
+
+
+def _files_read(pipeline: Pipeline) -> Iterator[tuple[str | None, str, Path]]:
+    """Yield every file that a pipeline reads, with the job that reads it (None for all of them) and what it is there."""
+    if pipeline.file is not None:
+        yield None, "this pipeline", pipeline.file
+    if isinstance(pipeline.weights, Path):
+        yield None, "the file of the weights", pipeline.weights
+    for job in pipeline.all_jobs:
+        for what, path in _files_of(job):
+            for part in parts_of(path):
+                yield job.name, what, part
+
+
+def _files_of(job: Job) -> Iterator[tuple[str, Path]]:
+    try:
+        yield from (("an input", file.path) for file in find_inputs(job))
+    except ItemError:
+        pass  # whoever looks into the inputs says so
+    yield from (("a painting", image.path) for image in job.style.images)
+    for region in job.regions:
+        yield from (("a painting", image.path) for image in (region.style.images if region.style is not None else ()))
+        masks = region.mask.rglob("*") if region.mask.is_dir() else [region.mask]
+        yield from (("a mask", mask) for mask in masks)
+    if isinstance(job.init, Path):
+        yield "the start", job.init
+    if isinstance(job.temporal.flow, Path):
+        yield "the file of the flow's weights", job.temporal.flow
+
+
+def _is_whole(place: Path, record: Record) -> bool:
+    """Return whether a file can be read to its end. One that a disk has damaged cannot, and is no loss."""
+    if is_numbered(place):
+        return all(_is_whole(part, record) for part in parts_of(place))
+    try:
+        if holds_video(place):
+            return _is_whole_video(place, record.frames)
+        read_picture(place)
+    except ItemError:
+        return False
+    return True
+
+
+def _is_whole_video(place: Path, frames: int) -> bool:
+    from nstpipe.media.video.decode_check import apply_decode_check, decode_check
+    from nstpipe.media.video.probe import probe
+
+    video = probe(place)
+    found = apply_decode_check(video, decode_check(video))
+    has_all = len(found.ticks) >= frames or place.suffix.lower() in ANIMATION_SUFFIXES
+    return has_all and found.loss is None and not found.complaint
