@@ -93,9 +93,9 @@ def test_a_recording_that_begins_without_a_key_frame_is_noticed_by_its_decoding_
 
 def sound(*packets: tuple[int, int], milliseconds: int = 20) -> OtherPackets:
     """A stream of sound: the place of each packet in the file, and its time."""
-    found = OtherPackets(is_sound=True)
+    found = OtherPackets(True, MILLISECOND)
     for place, time in packets:
-        found.add(place, time * MILLISECOND, milliseconds * MILLISECOND)
+        found.add(place, time, milliseconds)
     return found
 
 
@@ -139,9 +139,9 @@ def test_sound_that_begins_or_ends_in_one_recording_only_goes_with_it() -> None:
 
 
 def test_subtitles_go_with_the_recording_that_they_stand_in() -> None:
-    lines = OtherPackets(is_sound=False)
+    lines = OtherPackets(False, MILLISECOND)
     for place, time in ((1, 10), (7, 10)):
-        lines.add(place, time * MILLISECOND, Fraction(0))
+        lines.add(place, time, 0)
     line = line_of([0, 40, 0, 40], places=[0, 2, 6, 8], others={3: lines})
     assert line.mending is not None
     assert line.mending.shifts[3] == seconds((0, 0), (1, 80))

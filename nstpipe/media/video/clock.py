@@ -90,48 +90,58 @@ class OtherPackets:
 
     Attributes:
         is_sound: Whether it plays without a pause.
+        time_base: Seconds of a tick.
         steps: Where its clock does not go on; only of sound.
         places: The number of each packet, counted in the file; only of other streams, which have few.
         count: How many packets it has.
         first_place: The number of its first packet in the file.
         last_place: The number of its last packet in the file.
-        start: The lowest time, in seconds.
         broken: How many of its packets are damaged.
         first_byte: Where in the file the packet before its first one begins.
     """
 
     is_sound: bool
+    time_base: Fraction
     steps: list[Step] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
     count: int = 0
     first_place: int = 0
     last_place: int = 0
-    start: Fraction | None = None
     broken: int = 0
     first_byte: int = 0
-    _last: Fraction | None = None
-    _end: Fraction = Fraction(0)
+    _lowest: int | None = None
+    _last: int | None = None
+    _end: int = 0
 
-    def add(self, place: int, time: Fraction | None, duration: Fraction, *, is_broken: bool = False) -> None:
+    def __post_init__(self) -> None:
+        # In ticks: there are hundreds of thousands of packets, and fractions are slow.
+        self._fall, self._gap = int(SOUND_FALL_SECONDS / self.time_base), int(SOUND_GAP_SECONDS / self.time_base)
+
+    @property
+    def start(self) -> Fraction | None:
+        """The lowest time, in seconds; None if no packet has one."""
+        return None if self._lowest is None else self._lowest * self.time_base
+
+    def add(self, place: int, time: int | None, duration: int, *, is_broken: bool = False) -> None:
         """Note a packet.
 
         Args:
             place: Its number, counted in the file.
-            time: Its time in seconds; None if it has none.
-            duration: In seconds.
+            time: Its time in ticks; None if it has none.
+            duration: In ticks.
             is_broken: Whether it is damaged.
         """
         self.broken += is_broken
         self.first_place = place if self.count == 0 else self.first_place
         self.last_place = place
         if self.is_sound and time is not None:
-            if self._last is not None and (time < self._last - SOUND_FALL_SECONDS or abs(time - self._end) > SOUND_GAP_SECONDS):
-                self.steps.append(Step(self.count, place, self._end, time))
+            if self._last is not None and (time < self._last - self._fall or abs(time - self._end) > self._gap):
+                self.steps.append(Step(self.count, place, self._end * self.time_base, time * self.time_base))
             self._last, self._end = time, time + duration
         if not self.is_sound:
             self.places.append(place)
-        if time is not None and (self.start is None or time < self.start):
-            self.start = time
+        if time is not None and (self._lowest is None or time < self._lowest):
+            self._lowest = time
         self.count += 1
 
 

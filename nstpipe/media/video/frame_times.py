@@ -128,29 +128,31 @@ def frame_times(open_again: Open, index: int) -> FrameTimes:
 
 def _read_packets(container: av.container.InputContainer, stream: av.VideoStream) -> _Packets:
     found = _Packets()
+    bases = {other.index: Fraction(other.time_base or Fraction(1, 1000)) for other in container.streams}
+    ends: dict[int, int] = {}
     for other in container.streams:
         if other.index != stream.index and other.type in ("audio", "subtitle"):
-            found.others[other.index] = OtherPackets(is_sound=other.type == "audio")
+            found.others[other.index] = OtherPackets(other.type == "audio", bases[other.index])
     try:
         # One packet at a time: together they are as large as the file. All streams: the longest one gives the duration.
         for place, packet in enumerate(container.demux()):
             if not packet.size:
                 continue
-            if packet.pts is not None and packet.time_base:
-                found.end = max(found.end, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
-            if packet.stream.index == stream.index:
+            index, shown, duration = packet.stream_index, packet.pts, packet.duration or 0
+            if shown is not None:
+                ends[index] = max(ends.get(index, 0), shown + duration)
+            if index == stream.index:
                 found.bytes_read = max(found.bytes_read, packet.pos or 0)
                 _add_picture(found, packet, place)
-            elif (packets := found.others.get(packet.stream.index)) is not None:
-                base = Fraction(packet.time_base or Fraction(1, 1000))
-                moment = packet.dts if packet.dts is not None else packet.pts
+            elif (packets := found.others.get(index)) is not None:
                 if not packets.count:
                     packets.first_byte = found.bytes_read
-                time = None if moment is None else moment * base
-                packets.add(place, time, (packet.duration or 0) * base, is_broken=is_broken(packet, container))
+                moment = packet.dts if packet.dts is not None else shown
+                packets.add(place, moment, duration, is_broken=is_broken(packet, container))
     except av.FFmpegError as error:
         # Some old demuxers end with -1, which is this error's number.
         found.complaint = "" if error.errno == errno.EPERM else error.strerror or str(error)
+    found.end = max((end * bases[index] for index, end in ends.items() if index in bases), default=Fraction(0))
     if container.format.name == "avi":
         # The index of an AVI counts moments, one per tick, and some of them are empty if the rate varies.
         found.held = 1 + found.last_moment
