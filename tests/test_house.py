@@ -156,48 +156,52 @@ def test_config_and_version_do_not_wait_for_torch() -> None:
     assert not modules_after("import nstpipe.cli") & heavy
 
 
-HEAVY = {"torch", "torchvision", "scenedetect", "cv2"}
-"""Packages that take long to load, and that no command needs which neither decodes nor paints anything."""
+HEAVY = {"torch", "torchvision", "scenedetect", "cv2", "joblib"}
+"""Packages that take long to load, and that no command needs which has nothing to decode or to paint."""
+
+FOR_VIDEOS, FOR_RUNS = {"av"}, {"http.client", "nstpipe.listeners.notify", "nstpipe.listeners.prometheus"}
+"""Modules that only videos need, and that only the listeners of a run need, which `validate` asks for their packages."""
 
 
 def test_planning_and_the_facade_do_not_wait_for_what_executes() -> None:
     names = {path.stem for path in (PACKAGE / "planning").glob("*.py")} - {"__init__"}
     statement = "; ".join(f"import nstpipe.planning.{name}" for name in sorted(names))
     assert not modules_after(statement) & {"torch", "torchvision", "scenedetect"}
-    assert not modules_after("import nstpipe.api") & (HEAVY | {"av", "joblib"})
+    assert not modules_after("import nstpipe.api") & (HEAVY | FOR_VIDEOS | FOR_RUNS)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pipeline of two linked pictures and a video that has been run to its end."""
+    """A folder with two pipelines that have been run to their ends: of two linked pictures, and of these and a video."""
     folder = tmp_path_factory.mktemp("finished")
     for name in ("a.png", "b.png"):
         make_picture(folder / "in" / name)
     make_video(folder / "film.mp4", frames=2)
     pictures = {"name": "pictures", "input": "in", "output": "out", "link": "auto"}
     film = {"name": "film", "input": "film.mp4", "output": "film_out.mp4"}
-    pipeline = write_pipeline(folder, pictures, film, device="auto")
-    assert nstpipe.run(pipeline).exit_code == 0
-    return pipeline
+    write_pipeline(folder, pictures, device="auto").rename(folder / "pictures.yaml")
+    assert nstpipe.run(write_pipeline(folder, pictures, film, device="auto")).exit_code == 0
+    return folder
 
 
 @pytest.mark.parametrize("command", ["plan", "status", "validate", "clean"])
 def test_commands_on_a_finished_pipeline_do_not_wait_for_torch(finished: Path, command: str) -> None:
     code = (
-        "import sys; from nstpipe.cli import exit_code; "
-        "code = exit_code(sys.argv[1:]); print('exit', code); print(*sys.modules)"
+        "import sys; from nstpipe.cli import exit_code\n"
+        "for path in sys.argv[2:]: print('exit', exit_code([sys.argv[1], path])); print('modules', *sys.modules)"
     )
     said = subprocess.run(
-        [sys.executable, "-c", code, command, str(finished)],
+        [sys.executable, "-c", code, command, str(finished / "pictures.yaml"), str(finished / "pipeline.yaml")],
         capture_output=True,
         text=True,
         check=True,
         stdin=subprocess.DEVNULL,
     ).stdout
-    *_, code_line, modules = said.splitlines()
-    assert code_line == "exit 0"
     assert "to do" not in said
-    heavy = set(modules.split()) & HEAVY
+    assert [line for line in said.splitlines() if line.startswith("exit ")] == ["exit 0"] * 2
+    of_pictures, of_all = (set(line.split()) for line in said.splitlines() if line.startswith("modules "))
+    assert not of_pictures & (FOR_VIDEOS | (FOR_RUNS if command != "validate" else set()))
+    heavy = of_all & HEAVY
     # Where there might be a GPU, torch is asked for the device.
     assert not heavy or (has_gpu_driver() and heavy == {"torch"})
 

@@ -276,11 +276,14 @@ class Encode(_Model):
         default=None, description="Encoder, by its ffmpeg name. Default: libx264, or libsvtav1 for .webm."
     )
     crf: Annotated[int, Field(ge=0, le=63)] | None = Field(
-        default=None, description="Constant rate factor: lower is better and larger. Default: 18, or 25 for libsvtav1."
+        default=None,
+        description="Constant rate factor: lower is better and larger. Default: 18, 25 for libsvtav1, 24 for libvpx-vp9.",
     )
     preset: str | None = Field(default=None, pattern=r"^[a-z0-9]+$", description="Preset of the encoder.")
     pix_fmt: str | None = Field(
-        default=None, pattern=r"^[a-z0-9]+$", description="Pixel format. Default: yuv420p, or yuv422p10le for prores."
+        default=None,
+        pattern=r"^[a-z0-9]+$",
+        description="Pixel format. Default: that of the codec, with 10 bits or alpha if the input has them.",
     )
 
     def codec_for(self, suffix: str) -> str:
@@ -330,7 +333,8 @@ class Job(_Model):
     )
     panorama: Literal["auto", "wrapped", "flat"] = Field(
         default="auto",
-        description="Whether the left and right edges belong together. auto checks the picture's XMP for a full 360°.",
+        description="Whether the left and right edges belong together. auto checks for a full 360°, in a picture's XMP and in "
+        "how a video says it is shown.",
     )
     scales: Annotated[int, Field(ge=1, le=8)] | Literal["auto"] = Field(
         default="auto",

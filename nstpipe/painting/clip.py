@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nstpipe.errors import DiskFullError, ItemError, NstpipeError, OutputError
-from nstpipe.events import ClipStarted, Emit, Event, FrameDone, ItemFailed, Noticed, TriedAgain
+from nstpipe.events import ClipStarted, Emit, Event, FrameDone, ItemFailed, TriedAgain
 from nstpipe.journal.frames import FrameStore, frame_store, pass_store
 from nstpipe.media.pictures.files import PictureSink, PictureSource, read_picture
 from nstpipe.media.pictures.pillow import limit_megapixels
@@ -260,7 +260,6 @@ def _run_picture(task: ClipTask, emit: Emit) -> None:
     sink = PictureSink(
         [task.output.path],
         keep_metadata=task.output.job.metadata == "keep",
-        notice=lambda message: emit(Noticed(job=task.output.job.name, message=message)),
         place=task.placing,
     )
     emit(_started(task, 0))

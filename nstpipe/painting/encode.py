@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import time
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 
 from nstpipe.errors import DiskFullError, ItemError, OutputError
@@ -12,7 +13,9 @@ from nstpipe.events import Emit, ItemFailed, OutputDone
 from nstpipe.journal.frames import DamagedFramesError, frame_store
 from nstpipe.journal.placing import Placing
 from nstpipe.media.frame import Frame
+from nstpipe.media.video.decode import VideoSource
 from nstpipe.media.video.encode import video_sink
+from nstpipe.media.video.encoding import keeps_alpha
 from nstpipe.media.video.info import VideoInfo
 from nstpipe.painting.clip import check_unchanged, wait_to_retry
 from nstpipe.planning.outputs import Output, failed
@@ -82,6 +85,7 @@ def _sha256_of_made(path: Path) -> str:
 def _encode(output: Output, info: VideoInfo, placing: Placing, stop: Stop) -> None:
     job = output.job
     check_unchanged(output.input)
+    is_transparent = keeps_alpha(job.encode, info, output.path)
     with video_sink(
         output.path,
         info,
@@ -93,9 +97,12 @@ def _encode(output: Output, info: VideoInfo, placing: Placing, stop: Stop) -> No
         place=placing,
     ) as sink:
         for clip in output.clips:
-            stored = frame_store(placing.work, clip.fingerprint).frames(clip.first_frame_index, clip.end_frame_index)
-            for frame_index, pixels in enumerate(stored, start=clip.first_frame_index):
+            first, end = clip.first_frame_index, clip.end_frame_index
+            stored = frame_store(placing.work, clip.fingerprint).frames(first, end)
+            # Transparency is not painted: it is that of the original.
+            originals = VideoSource(info).read(first, end) if is_transparent else repeat(None)
+            for frame_index, (pixels, original) in enumerate(zip(stored, originals, strict=False), start=first):
                 if stop.should_stop():
                     raise Stopped
-                sink.write(pixels, Frame(pixels, frame_index))
+                sink.write(pixels, Frame(pixels, frame_index, alpha=original.alpha if original is not None else None))
         sink.finish()

@@ -10,7 +10,7 @@ from contextlib import closing
 import torch
 from torch import Tensor
 
-from nstpipe.config.models import Job
+from nstpipe.config import Job
 from nstpipe.errors import ItemError
 from nstpipe.events import Emit, FrameDone, FrameProgressed
 from nstpipe.media.frame import Frame, Pixels, Source, resized
@@ -24,7 +24,7 @@ from nstpipe.painting.engines import engine_of
 from nstpipe.painting.start import Pass, Start, start_of
 from nstpipe.painting.task import ClipTask
 from nstpipe.painting.temporal_target import Result
-from nstpipe.planning.outputs import EARLIER_BITS, Clip
+from nstpipe.planning.outputs import EARLIER_BITS, Clip, Output
 from nstpipe.style.engine import Engine, Iterate, Stylizer
 from nstpipe.style.scales import cost
 
@@ -164,7 +164,7 @@ def _last_iterate(stylizer: Stylizer, content: Tensor, start: Start, frame: Fram
         start.image,
         start.options,
         temporal_target=start.temporal_target,
-        wrapped=_is_wrapped(task.output.job, frame),
+        wrapped=_is_wrapped(task.output, frame),
     ):
         # Only an engine that iterates has progress to report within a frame.
         if last.iterations and time.monotonic() - shown > PROGRESS_INTERVAL_SECONDS:
@@ -183,7 +183,9 @@ def _last_iterate(stylizer: Stylizer, content: Tensor, start: Start, frame: Fram
     return last
 
 
-def _is_wrapped(job: Job, frame: Frame) -> bool:
-    if job.panorama == "auto":
-        return frame.metadata is not None and is_full_panorama(frame.metadata.xmp)
-    return job.panorama == "wrapped"
+def _is_wrapped(output: Output, frame: Frame) -> bool:
+    if output.job.panorama != "auto":
+        return output.job.panorama == "wrapped"
+    if output.input.video is not None:
+        return output.input.video.is_panorama
+    return frame.metadata is not None and is_full_panorama(frame.metadata.xmp)

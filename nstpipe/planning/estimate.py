@@ -112,12 +112,17 @@ class Estimate:
     Attributes:
         plan: What would be done.
         costs: The cost of each output of the plan.
-        workers: The number of processes that work at the same time.
+        pipeline: The settings, with the number of workers.
     """
 
     plan: Plan
     costs: tuple[OutputCost, ...]
-    workers: int
+    pipeline: Pipeline
+
+    @property
+    def workers(self) -> int:
+        """The number of processes that work at the same time."""
+        return worker_count(self.pipeline)
 
     @property
     def sources(self) -> tuple[PaceSource, ...]:
@@ -132,8 +137,8 @@ class Estimate:
         longest one is the least that a run takes.
         """
         total = seconds_of([clip for cost in self.costs for clip in cost.clips])
-        if total is None:
-            return None
+        if not total:
+            return total  # unknown, or nothing is left
         ends: dict[Path, float] = {}
         for cost in self.costs:
             longest = max((clip.seconds or 0.0 for clip in cost.clips), default=0.0)
@@ -179,7 +184,7 @@ def estimate(pipeline: Pipeline, plan: Plan, journal: Journal, *, trial: Callabl
         )
         for output in plan.outputs
     )
-    return Estimate(plan, costs, worker_count(pipeline))
+    return Estimate(plan, costs, pipeline)
 
 
 def _measured(pipeline: Pipeline, job: Job, journal: Journal, trial: Trial) -> Pace:

@@ -60,6 +60,10 @@ class Fingerprinter:
             "seed": self._seed,
             "weights": self._weights_sha256,
             **({"precision": self._precision} if self._precision != "auto" else {}),
+            # A 360° video is painted without a seam.
+            **({"wrapped": True} if _is_wrapped(self._job, item) else {}),
+            # The hidden colors of a transparent video are replaced.
+            **({"transparent": True} if item.video is not None and item.video.is_transparent else {}),
             # The bits per value of frames that wait on disk.
             **({"bits": bits} if bits > 8 else {}),
             # Whatever changes the previous picture changes this one.
@@ -105,6 +109,10 @@ def bits_waiting(job: Job, item: InputInfo) -> int:
     from nstpipe.media.video.encoding import bits_of
 
     return bits_of(job.encode, item.video, item.file.output)
+
+
+def _is_wrapped(job: Job, item: InputInfo) -> bool:
+    return item.video is not None and job.panorama == "auto" and item.video.is_panorama
 
 
 def _identify(images: Iterable[StyleImage], style: dict[str, Any], sha256: Mapping[Path, str]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,14 @@ from nstpipe.errors import ItemError
 from nstpipe.events import Emit, InputsProgressed, ItemFailed
 from nstpipe.journal.journal import Journal
 from nstpipe.media.frame import working_size
+from nstpipe.media.losses import Omission
 from nstpipe.media.pictures.files import check_output, picture_size, read_picture
 from nstpipe.media.pictures.masks import Mask, mask_of
+from nstpipe.media.pictures.omissions import OMISSIONS_VERSION
 from nstpipe.planning.fingerprints import fingerprint_of
 from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.inputs import InputFile
+from nstpipe.planning.notices import omissions_of
 from nstpipe.planning.outputs import Output, failed
 from nstpipe.style.layers import check_size
 from nstpipe.system.files import is_readable, state_of
@@ -84,12 +88,14 @@ def check_picture(path: Path, key: str) -> None:
         key: The key that names it, for the message.
 
     Raises:
-        ItemError: It cannot be read.
+        ItemError: It cannot be read, or it is a painting without paint.
     """
     try:
-        read_picture(path)
+        _, metadata = read_picture(path)
     except ItemError as error:
         raise ItemError(f"{key}: {error.problem}", error.next_step or "Give the path of a picture.") from error
+    if "style.images" in key and metadata.alpha is not None and not metadata.alpha.any():
+        raise ItemError(f"{key}: {path} is transparent everywhere, so there is no paint.", "Give another painting.")
 
 
 _At = Callable[[float], None]
@@ -139,7 +145,16 @@ def _inspect(file: InputFile, job: Job, journal: Journal, at: _At) -> InputInfo:
     whole = shaped(whole, sha256, journal, lambda _: at(0.5))
     check_readable(whole)
     starts = shots_of(whole, sha256, journal, lambda share: at(0.5 + share / 2)) if job.shots == "auto" else (0,)
-    return InputInfo(file, sha256, (whole.width, whole.height), whole, starts, stamp)
+    omissions = omissions_of(file, job, whole)
+    return InputInfo(file, sha256, (whole.width, whole.height), whole, starts, stamp, omissions=omissions)
+
+
+def with_omissions(picture: InputInfo, job: Job, journal: Journal) -> InputInfo:
+    """Add what the result of a picture will not hold of it. The journal keeps it."""
+    file = picture.file
+    kind = f"omissions/{OMISSIONS_VERSION}/{file.output.suffix.lower()}/{job.metadata}"
+    found = journal.cached(kind, picture.sha256, lambda: json.dumps([asdict(one) for one in omissions_of(file, job, None)]))
+    return replace(picture, omissions=tuple(Omission(**one) for one in json.loads(found)))
 
 
 def check_result(file: InputFile, size_before: tuple[int, int], job: Job) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,8 +19,11 @@ from nstpipe.planning.inspect import (
     inspect_with_retry,
     pictures_of,
     with_masks,
+    with_omissions,
 )
+from nstpipe.planning.job_notice import JobNotice
 from nstpipe.planning.links import linked, with_neighbor
+from nstpipe.planning.notices import notices_of
 from nstpipe.planning.outputs import Output, failed, plan_job
 from nstpipe.planning.places import Places
 from nstpipe.planning.requirements import check_flow
@@ -41,7 +44,7 @@ class Plan:
         failures: The inputs that cannot be used.
         bytes_needed: Space needed on the disk of the work folder, for frames that wait to be encoded.
         bytes_free: Free space on that disk.
-        notices: Notices about the settings.
+        notices: Settings that have no effect, and what the outputs to make will not hold of their inputs; each with its job.
         unwritable: Why the first of the outputs that cannot be written cannot; None if all can.
     """
 
@@ -84,13 +87,27 @@ class _Planner:
     def plan(self) -> Plan:
         """Plan all jobs."""
         pipeline = self._pipeline
-        outputs = [output for job in pipeline.jobs for output in self._outputs_of(job)]
+        planned = [output for job in pipeline.jobs for output in self._outputs_of(job)]
+        outputs = [self._with_omissions(output, number, len(planned)) for number, output in enumerate(planned)]
         needed = bytes_needed([output for output in outputs if not output.is_done], pipeline)
-        mended = (f"{output.job.name}: {said}" for output in outputs for said in output.input.mended)
-        notices = (*map(str, ignored_settings(pipeline.jobs)), *mended)
+        mended = (JobNotice(output.job.name, said) for output in outputs for said in output.input.mended)
+        lost = notices_of(output for output in outputs if not output.is_done)
+        notices = (*ignored_settings(pipeline.jobs), *mended, *lost)
         return Plan(
-            tuple(outputs), tuple(self._failures), needed, free_bytes(pipeline.work), notices, unwritable=self._unwritable
+            tuple(outputs),
+            tuple(self._failures),
+            needed,
+            free_bytes(pipeline.work),
+            tuple(map(str, notices)),
+            unwritable=self._unwritable,
         )
+
+    def _with_omissions(self, output: Output, number: int, count: int) -> Output:
+        """Look for what the result of a picture will not hold, unless it is made already."""
+        if output.is_done or output.is_video:
+            return output
+        self._watch(output.job.name, str(output.input.file.path), number, count, 0.0)
+        return replace(output, input=with_omissions(output.input, output.job, self._journal))
 
     def _refuse(self, job: Job, path: Path, error: ItemError | OutputError) -> None:
         self._failures.append(failed(job, path, error))

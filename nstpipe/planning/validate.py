@@ -16,6 +16,7 @@ from nstpipe.events import Emit, ItemFailed
 from nstpipe.journal.database import JOURNAL
 from nstpipe.journal.journal import Journal
 from nstpipe.media.frame import working_size
+from nstpipe.media.losses import Omission
 from nstpipe.media.pictures.files import picture_size, read_picture
 from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings
 from nstpipe.planning.inspect import (
@@ -26,6 +27,8 @@ from nstpipe.planning.inspect import (
     masks_of,
     pictures_of,
 )
+from nstpipe.planning.job_notice import JobNotice
+from nstpipe.planning.notices import omission_notices, omissions_of
 from nstpipe.planning.outputs import failed
 from nstpipe.planning.places import Places
 from nstpipe.planning.plan import plan_pipeline
@@ -47,7 +50,7 @@ class Validation:
         failures: Inputs and paintings of the valid jobs that cannot be used.
         usable: The number of inputs that can be used.
         missing: Errors that would end a run at once, such as missing weights, or a work folder that is a file.
-        notices: Settings of the jobs that have no effect, and what is mended of the inputs.
+        notices: Settings of the jobs that have no effect, what is mended of the inputs, and what the outputs will not hold.
         unwritable: Why the first of the outputs that cannot be written cannot; None if all can.
     """
 
@@ -84,7 +87,7 @@ def validate_pipeline(loaded: Loaded, check_listeners: Callable[[Pipeline], obje
     checks: list[Callable[[], object]] = [partial(check_listeners, pipeline)]
     checks += [*requirements_of(pipeline), partial(see_that_it_can_be_made, pipeline.work)]
     missing = {str(error): error for error in _errors_of(checks)}  # several settings may want the same thing
-    notices = (*map(str, ignored_settings(pipeline.jobs)), *inputs.mended)
+    notices = tuple(map(str, (*ignored_settings(pipeline.jobs), *inputs.notices)))
     failures = tuple(inputs.failures)
     return Validation(loaded.problems, failures, inputs.usable, tuple(missing.values()), notices, inputs.unwritable)
 
@@ -112,7 +115,7 @@ class _Inputs:
     Attributes:
         usable: The number of inputs that can be used.
         failures: What is wrong with the others.
-        mended: What is mended of the times and the frames of videos, one sentence each.
+        notices: What is mended of the inputs, and what the outputs will not hold of them.
         unwritable: Why the first of the outputs that cannot be written cannot; None if all can.
     """
 
@@ -125,7 +128,7 @@ class _Inputs:
         self._places = Places(pipeline, journal)
         self.usable = 0
         self.failures: list[ItemFailed] = []
-        self.mended: list[str] = []
+        self.notices: list[JobNotice] = []
         self.unwritable: OutputError | None = None
 
     def check(self, job: Job) -> None:
@@ -137,6 +140,7 @@ class _Inputs:
         except ItemError as error:
             self._refuse(job, job.input, error)
             return
+        omissions: list[tuple[str, Omission]] = []
         for inputs_done, file in enumerate(files):
             self._watch(job.name, str(file.path), inputs_done, len(files), 0.0)
             try:
@@ -147,10 +151,13 @@ class _Inputs:
                         for path in mask.files:
                             picture_size(path)
                 self.failures += [damaged(job, video, video.loss)] if video is not None and video.loss is not None else []
-                self.mended += [f"{job.name}: {file.path.name}: {said}" for said in (video.mended if video is not None else ())]
+                mended = video.mended if video is not None else ()
+                self.notices += (JobNotice(job.name, f"{file.path.name}: {said}") for said in mended)
+                omissions += ((file.path.name, omission) for omission in omissions_of(file, job, video))
                 self.usable += is_painted
             except (ItemError, OutputError) as error:
                 self._refuse(job, file.path, error)
+        self.notices += omission_notices(job.name, omissions)
         self._check_makers(job, files)
 
     def _refuse(self, job: Job, path: Path, error: ItemError | OutputError) -> None:

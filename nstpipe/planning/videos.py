@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 from nstpipe.config import Job
 from nstpipe.journal.journal import Journal
 from nstpipe.media.frame import Pixels, in_eight_bits
+from nstpipe.media.video.alpha import ALPHA_CHECK_VERSION, is_transparent, may_be_transparent
 from nstpipe.media.video.decode import VideoSource
 from nstpipe.media.video.decode_check import DECODE_CHECK_VERSION, apply_decode_check, decode_check
 from nstpipe.media.video.ffmpeg_frames import check_readable
@@ -60,7 +62,15 @@ def decoded(video: VideoInfo, sha256: str, journal: Journal, on_share: OnShare) 
         on_share(min(frames / max(len(video.ticks), 1), 1.0))
 
     kept = journal.cached(f"survey/{DECODE_CHECK_VERSION}", sha256, lambda: decode_check(video, on_frames).as_json())
-    return apply_decode_check(video, DecodeCheck.from_json(kept))
+    return _with_transparency(apply_decode_check(video, DecodeCheck.from_json(kept)), sha256, journal)
+
+
+def _with_transparency(video: VideoInfo, sha256: str, journal: Journal) -> VideoInfo:
+    """See whether a frame behind those that the probe looked at is transparent; the journal keeps the result."""
+    if video.is_transparent or not may_be_transparent(video):
+        return video
+    found = journal.cached(f"alpha/{ALPHA_CHECK_VERSION}", sha256, lambda: json.dumps(is_transparent(video)))
+    return replace(video, is_transparent=json.loads(found))
 
 
 def shaped(video: VideoInfo, sha256: str, journal: Journal, on_share: OnShare) -> VideoInfo:

@@ -17,7 +17,7 @@ from nstpipe.media.video.decode_check import apply_decode_check, decode_check
 from nstpipe.media.video.info import VideoInfo
 from nstpipe.media.video.probe import probe
 from nstpipe.media.video.shapes import shapes_of
-from nstpipe.media.video.streams import dropped_streams
+from nstpipe.media.video.streams import omitted_streams
 from nstpipe.media.video.trial import try_output
 
 from .making import X264, films, looked_at, make_video, packets, passed_through, run_ffmpeg, shown_times, sine
@@ -188,8 +188,8 @@ def test_sound_that_is_announced_and_never_comes_is_dropped_and_named(tmp_path: 
     assert (stream.kind, stream.is_empty) == ("audio", True)
     for suffix in (".mp4", ".mkv"):
         result = tmp_path / f"result{suffix}"
-        [sentence] = dropped_streams(info, result, copy_audio=True)
-        assert "holds none of it" in sentence
+        [omission] = omitted_streams(info, result, copy_audio=True)
+        assert "holds none of it" in omission.detail
         assert passed_through(info, result).streams == ()
 
 
@@ -210,7 +210,7 @@ def test_a_damaged_packet_of_sound_costs_itself_only(tmp_path: Path) -> None:
     content[headers[len(headers) // 2]] = 0
     path.write_bytes(bytes(content))
     info = looked_at(path)
-    assert any("damaged packet" in sentence for sentence in dropped_streams(info, Path("x.mp4"), copy_audio=True))
+    assert any("damaged packet" in one.detail for one in omitted_streams(info, Path("x.mp4"), copy_audio=True))
     passed_through(info, tmp_path / "result.mp4")
     assert len(packets(path, "audio")) - 3 < len(packets(tmp_path / "result.mp4", "audio")) < len(packets(path, "audio"))
 
@@ -249,13 +249,6 @@ def test_every_container_is_read_and_its_sound_comes_along(tmp_path: Path, name:
         try_output(tmp_path / "trial", result, info, (64, 48), Encode(), copy_audio=True, keep_metadata=True)
         found = passed_through(info, result)
         assert (len(found.ticks), found.audio_streams) == (10, int(has_sound))
-
-
-def test_a_time_code_is_kept_where_it_can_be_and_named_where_not(tmp_path: Path) -> None:
-    info = looked_at(make_video(tmp_path / "film.dv", films(2), *DV, inputs=sine(0.08)))
-    assert dropped_streams(info, Path("x.mkv"), copy_audio=True) == ()
-    [sentence] = dropped_streams(info, Path("x.mp4"), copy_audio=True)
-    assert "the time code 00:00:00:00 is dropped" in sentence
 
 
 def test_a_time_that_the_container_cannot_hold_is_found_before_the_work(tmp_path: Path) -> None:

@@ -106,7 +106,8 @@ def apply_decode_check(info: VideoInfo, found: DecodeCheck) -> VideoInfo:
         loss = MissingFrames(time, None if before is None else before + more, reason)
     elif loss is None and said:
         loss = _loss_in_times(ticks, info, said)
-    return dataclasses.replace(info, ticks=ticks, loss=loss, complaint="" if loss is not None else said)
+    end_tick = info.end_tick if ticks[-1] == info.ticks[-1] else None
+    return dataclasses.replace(info, ticks=ticks, end_tick=end_tick, loss=loss, complaint="" if loss is not None else said)
 
 
 _CUT_SHORT = ("ended prematurely", "partial file", "runcated")

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
 import av
 import ffmpeg as graphs
 
-from nstpipe.media.video.containers import CODECS, Container, container_of
+from nstpipe.media.pictures.formats import format_of
+from nstpipe.media.video.alpha import has_alpha, is_rgb
+from nstpipe.media.video.codecs import VIDEO_CODECS
+from nstpipe.media.video.containers import CODECS, Container, Family, container_of
 from nstpipe.media.video.ffmpeg import LOCAL_ONLY, local
+from nstpipe.media.video.finishing import needs_room
 from nstpipe.media.video.info import Reader, Stream, VideoInfo
+from nstpipe.media.video.matroska import ROOM_BYTES, ROOM_TAG
 from nstpipe.media.video.streams import CarriedStream, carried_streams
 from nstpipe.system.files import is_numbered
 
-PHONE_TAGS = "com.apple.quicktime."
-"""How the tags of a phone's videos begin, such as ``com.apple.quicktime.location.ISO6709``."""
-
-_DEFAULT_CRF = {"libx264": 18, "libx265": 18, "libsvtav1": 25}
-_DEEP_CODECS = ("libx265", "libsvtav1", "ffv1")
-"""Codecs that common players show with 10 bits. Most players do not show H.264 with 10 bits."""
-
 _NO_STREAM = "a:999?"
-_ENCODER = {"prores": "prores_ks"}
-"""Of ffmpeg's ProRes encoders, the one that keeps 10 bits and alpha."""
 
 
 class EncodeSettings(Protocol):
@@ -58,13 +56,32 @@ def codec_of(encode: EncodeSettings, container: Container) -> str:
 
 
 def pixel_format_of(encode: EncodeSettings, info: VideoInfo, path: Path) -> str:
-    """The pixel format of a result: the one asked for, or 4:2:0 with the original's depth if players show it."""
+    """The pixel format of a result: the one asked for, or that of the codec for the original's depth and transparency."""
     if encode.pix_fmt is not None:
         return encode.pix_fmt
-    codec = codec_of(encode, container_of(path))
-    if codec == "prores":
-        return "yuv422p10le"
-    return "yuv420p10le" if info.is_deep and codec in _DEEP_CODECS else "yuv420p"
+    codec = VIDEO_CODECS.get(codec_of(encode, container_of(path)))
+    if codec is None:  # an animation
+        return "yuva420p" if info.is_transparent else "yuv420p"
+    return ((codec.alpha_formats if info.is_transparent else None) or codec.formats)[info.is_deep]
+
+
+def keeps_alpha(encode: EncodeSettings, info: VideoInfo, path: Path) -> bool:
+    """Whether a result holds the transparency of its original; False if the original is opaque.
+
+    Args:
+        encode: The codec and the pixel format.
+        info: The original.
+        path: The result.
+    """
+    if not info.is_transparent:
+        return False
+    if is_numbered(path):
+        return format_of(path).alpha
+    container = container_of(path)
+    if container.is_animation:
+        return True
+    codec = VIDEO_CODECS[codec_of(encode, container)]
+    return codec.alpha_formats is not None and has_alpha(pixel_format_of(encode, info, path))
 
 
 def bits_of(encode: EncodeSettings, info: VideoInfo, path: Path) -> int:
@@ -83,6 +100,16 @@ def bits_of(encode: EncodeSettings, info: VideoInfo, path: Path) -> int:
         return max(component.bits for component in av.VideoFormat(pixel_format_of(encode, info, path)).components)
     except ValueError:
         return 8  # the trial reports that there is no such format
+
+
+_TIMECODE_RATES = frozenset({24, 25, 30, 48, 50, 60, 100, 120, 150})
+"""Frames per second that ffmpeg writes timecodes for, and the same slowed down by 1001/1000."""
+
+
+def takes_timecode(info: VideoInfo, container: Container) -> bool:
+    """Whether a container can hold the timecode of a video."""
+    rates = (info.average_rate, info.average_rate * Fraction(1001, 1000))
+    return container.timecode and (container.family is Family.MATROSKA or any(rate in _TIMECODE_RATES for rate in rates))
 
 
 @dataclass(frozen=True)
@@ -119,8 +146,8 @@ class EncodingTask:
 
     @property
     def timed_streams(self) -> tuple[Stream, ...]:
-        """Those of them that have times: all but attachments."""
-        return tuple(one.stream for one in self.carried if one.stream.kind != "attachment")
+        """Those of them that are heard or read with the picture."""
+        return tuple(one.stream for one in self.carried if one.stream.kind in ("audio", "subtitle"))
 
     @property
     def must_retime(self) -> bool:
@@ -146,7 +173,7 @@ def encoding_graph(task: EncodingTask, partial: Path) -> object:
         "map_metadata": "1" if task.keep_metadata else "-1",
         "map_chapters": "1" if task.keep_metadata else "-1",
     }
-    video = _animation_frames(frames, container) if container.is_animation else _video_frames(frames, task)
+    video = _animation_frames(frames, info, container) if container.is_animation else _video_frames(frames, task)
     options |= _animation_options(info, container) if container.is_animation else _video_options(task)
     streams = [video]
     carried = task.carried
@@ -154,14 +181,18 @@ def encoding_graph(task: EncodingTask, partial: Path) -> object:
         streams += _original_streams(task)
     else:
         options["map_metadata"] = options["map_chapters"] = "-1"
-    attachments = 0
+    of_kind: Counter[str] = Counter()
     for number, one in enumerate(carried, start=1):
-        options |= _stream_options(number, attachments, one, task.keep_metadata)
-        attachments += one.stream.kind == "attachment"
+        options |= _stream_options(number, of_kind[one.stream.kind], one, task.keep_metadata)
+        of_kind[one.stream.kind] += 1
     if task.keep_metadata:
         # ffmpeg-python allows each option once, and ffmpeg knows this stream under two names.
         options |= {"metadata:s:0": f"language={info.language}"} if info.language else {}
         options |= {"metadata:s:v:0": f"title={info.title}"} if info.title else {}
+        if info.timecode and takes_timecode(info, container):
+            options["metadata:s:v"] = f"timecode={info.timecode}"
+    if needs_room(info, container):
+        options["metadata:g"] = f"{ROOM_TAG}={'-' * ROOM_BYTES}"
     # Without copyts, ffmpeg would shift each input to zero by itself, and the sound would no longer fit the picture.
     return graphs.output(*streams, local(partial), **options).global_args("-copyts")
 
@@ -186,9 +217,9 @@ def _original_streams(task: EncodingTask) -> list[Any]:
     return [original[_NO_STREAM], *found]
 
 
-def _animation_frames(frames: Any, container: Container) -> Any:
+def _animation_frames(frames: Any, info: VideoInfo, container: Container) -> Any:
     if not container.has_palette:
-        return frames.filter("format", "yuv420p")
+        return frames.filter("format", "yuva420p" if info.is_transparent else "yuv420p")
     # A palette for each frame, so that no frame waits for those behind it.
     both = frames.filter_multi_output("split")
     palette = both[0].filter("palettegen", stats_mode="single")
@@ -205,40 +236,48 @@ def _video_frames(frames: Any, task: EncodingTask) -> Any:
     matrix, primaries, transfer = color.matrix, color.primaries or "bt709", color.transfer or "bt709"
     if color.hdr is not None:  # it was tone-mapped to BT.709
         matrix, primaries, transfer = "bt709", "bt709", "bt709"
+    pixel_format = pixel_format_of(task.encode, task.info, task.path)
+    in_rgb = is_rgb(pixel_format)
+    stored = "full" if in_rgb else "limited"
     # The tags of the result are right only if both scale and setparams set them.
     return (
-        frames.filter("scale", flags="bicubic+accurate_rnd+full_chroma_int", out_color_matrix=matrix, out_range="limited")
-        .filter("format", pixel_format_of(task.encode, task.info, task.path))
+        frames.filter("scale", flags="bicubic+accurate_rnd+full_chroma_int", out_color_matrix=matrix, out_range=stored)
+        .filter("format", pixel_format)
         .filter("setsar", 1)
-        .filter("setparams", range="limited", colorspace=matrix, color_primaries=primaries, color_trc=transfer)
+        .filter(
+            "setparams",
+            range=stored,
+            colorspace="gbr" if in_rgb else matrix,
+            color_primaries=primaries,
+            color_trc=transfer,
+        )
     )
 
 
 def _video_options(task: EncodingTask) -> dict[str, object]:
     encode, container = task.encode, task.container
-    codec = codec_of(encode, container)
-    options: dict[str, object] = {"vcodec": _ENCODER.get(codec, codec)}
-    crf = encode.crf if encode.crf is not None else _DEFAULT_CRF.get(codec)
-    if crf is not None and codec in _DEFAULT_CRF:
-        options["crf"] = crf
+    codec = VIDEO_CODECS[codec_of(encode, container)]
+    options: dict[str, object] = {"vcodec": codec.encoder or codec.name, **codec.options}
+    if keeps_alpha(encode, task.info, task.path):
+        options |= codec.alpha_options
+    if codec.crf is not None:
+        options["crf"] = codec.crf if encode.crf is None else encode.crf
     if encode.preset is not None:
         options["preset"] = encode.preset
     if container.sets_timescale:
         options["video_track_timescale"] = task.info.time_base.denominator
     options |= container.options
-    if any(name.startswith(PHONE_TAGS) for name, _ in task.info.tags):
-        options |= container.phone_tag_options
-    return {**options, **container.codec_options.get(codec, {})}
+    return {**options, **container.codec_options.get(codec.name, {})}
 
 
-def _stream_options(number: int, attachments: int, carried: CarriedStream, keep_metadata: bool) -> dict[str, object]:
+def _stream_options(number: int, before: int, carried: CarriedStream, keep_metadata: bool) -> dict[str, object]:
     """The options of a stream.
 
     Args:
         number: Of the stream in the result.
-        attachments: How many attachments stand before it.
+        before: How many streams of its kind stand before it.
         carried: The stream.
-        keep_metadata: Whether its language is kept.
+        keep_metadata: Whether its language and title are kept.
     """
     stream = carried.stream
     options: dict[str, object] = {
@@ -248,7 +287,9 @@ def _stream_options(number: int, attachments: int, carried: CarriedStream, keep_
     if stream.kind == "attachment":
         # Matroska needs the name and the type of an attachment, even if all other metadata is stripped.
         options[f"metadata:s:{number}"] = f"filename={stream.file_name}"
-        options[f"metadata:s:t:{attachments}"] = f"mimetype={stream.media_type}"
-    elif stream.language and keep_metadata:
-        options[f"metadata:s:{number}"] = f"language={stream.language}"
+        options[f"metadata:s:t:{before}"] = f"mimetype={stream.media_type}"
+    elif keep_metadata:
+        options |= {f"metadata:s:{number}": f"language={stream.language}"} if stream.language else {}
+        # ffmpeg reads the title of a stream of MP4 by another name than it writes it.
+        options |= {f"metadata:s:{stream.kind[0]}:{before}": f"title={stream.title}"} if stream.title else {}
     return options

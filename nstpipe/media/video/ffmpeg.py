@@ -98,7 +98,17 @@ def version() -> str:
 @functools.cache
 def encoders() -> frozenset[str]:
     """The names of the encoders that the program was built with."""
-    listing = subprocess.run([executable(), "-hide_banner", "-encoders"], capture_output=True, text=True, check=True).stdout
+    return _codecs("-encoders")
+
+
+@functools.cache
+def decoders() -> frozenset[str]:
+    """The names of the decoders that the program was built with."""
+    return _codecs("-decoders")
+
+
+def _codecs(option: str) -> frozenset[str]:
+    listing = subprocess.run([executable(), "-hide_banner", option], capture_output=True, text=True, check=True).stdout
     return frozenset(line.split()[1] for line in listing.splitlines() if line.startswith(" ") and len(line.split()) > 1)
 
 

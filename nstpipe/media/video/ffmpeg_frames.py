@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from nstpipe.errors import ItemError
 from nstpipe.media.frame import Frame
+from nstpipe.media.transparency import with_hidden_filled
 from nstpipe.media.video.containers import CONTAINERS
 from nstpipe.media.video.decode_check import ONE_THREAD
 from nstpipe.media.video.ffmpeg import LOCAL_ONLY, Process, filters, local
-from nstpipe.media.video.info import VideoInfo
+from nstpipe.media.video.info import QUARTER_TURN, VideoInfo
 from nstpipe.media.video.shapes import color_runs
 
 _INDEXED_DEMUXERS = {container.demuxer for container in CONTAINERS.values() if container.has_index}
@@ -46,9 +47,13 @@ def ffmpeg_frames(info: VideoInfo, first_frame_index: int, end_frame_index: int)
 def _frames_of_one_color(info: VideoInfo, first_frame_index: int, end_frame_index: int) -> Iterator[Frame]:
     skip, seek = _seek(info, first_frame_index)
     # If the file is damaged, several threads may give other frames each time.
-    stream = graphs.input(local(info.path), **LOCAL_ONLY, **seek, **(ONE_THREAD if info.loss else {}))
-    kind: np.dtype[Any]
-    pixel_format, kind = ("rgb48le", np.dtype(np.uint16)) if info.is_deep else ("rgb24", np.dtype(np.uint8))
+    decoder: dict[str, Any] = {"vcodec": info.decoder} if info.is_transparent and info.decoder else {}
+    stored: dict[str, Any] = {"noautorotate": None} if info.rotation % QUARTER_TURN else {}
+    options = {**seek, **decoder, **stored, **(ONE_THREAD if info.loss else {})}
+    stream = graphs.input(local(info.path), **LOCAL_ONLY, **options)
+    pixel_format = raw_format(deep=info.is_deep, alpha=info.is_transparent)
+    kind: np.dtype[Any] = np.dtype(np.uint16 if info.is_deep else np.uint8)
+    channels = 4 if info.is_transparent else 3
     video = _in_rgb(stream["V:0"], info).filter("format", pixel_format)
     if info.changes_size:
         video = video.filter("pad", info.width, info.height, "(ow-iw)/2", "(oh-ih)/2")
@@ -58,16 +63,23 @@ def _frames_of_one_color(info: VideoInfo, first_frame_index: int, end_frame_inde
     white_is_lower = info.is_deep and info.color.hdr is None and not info.is_rgb
     with Process(graph, info.path, stdout=True) as process:
         for frame_index in range(first_frame_index - skip, end_frame_index):
-            pixels: Any = np.empty((info.height, info.width, 3), kind)
-            if not _filled(pixels, process.stdout):
+            values: Any = np.empty((info.height, info.width, channels), kind)
+            if not _filled(values, process.stdout):
                 process.finish()
                 raise process.failure(f"only {frame_index} of {len(info.ticks)} frames decoded")
             if frame_index >= first_frame_index:
                 if white_is_lower:
-                    pixels = np.minimum(pixels.astype(np.uint32) * 257 // 256, 65535).astype(np.uint16)
-                yield Frame(pixels, frame_index, info.ticks[frame_index] * info.time_base)
+                    values = np.minimum(values.astype(np.uint32) * 257 // 256, 65535).astype(np.uint16)
+                pixels, alpha = (values[..., :3], values[..., 3]) if info.is_transparent else (values, None)
+                pixels = pixels if alpha is None else with_hidden_filled(pixels, alpha)
+                yield Frame(pixels, frame_index, info.ticks[frame_index] * info.time_base, alpha=alpha)
         if end_frame_index == len(info.ticks) and process.stdout.read(1):
             raise process.failure(f"more than the {len(info.ticks)} frames that were planned")
+
+
+def raw_format(*, deep: bool, alpha: bool) -> str:
+    """The pixel format in which frames travel, by ffmpeg's name: R'G'B' of 8 or 16 bits, with alpha or without."""
+    return f"rgb{'a64le' if deep else 'a'}" if alpha else f"rgb{'48le' if deep else '24'}"
 
 
 def _seek(info: VideoInfo, first_frame_index: int) -> tuple[int, dict[str, object]]:
@@ -131,7 +143,7 @@ def _comes_first(info: VideoInfo, frame_index: int, seek: dict[str, object]) -> 
 
 def _in_rgb(video: Any, info: VideoInfo) -> Any:
     """The filters from a decoded stream to full-range R'G'B' at its size with square pixels."""
-    # ffmpeg itself turns the picture upright before these filters.
+    # ffmpeg itself turns the picture upright before these filters, by quarter turns.
     if info.interlaced:
         # One picture per frame, at its own time. Frames that are not interlaced stay as they are.
         video = video.filter("bwdif", mode="send_frame", deint="interlaced")
@@ -179,11 +191,11 @@ def _tone_mapped(video: Any, info: VideoInfo) -> Any:
     }
     return (
         video.filter("zscale", transfer="linear", npl=HDR_WHITE_NITS, **tagged)
-        .filter("format", "gbrpf32le")
+        .filter("format", "gbrapf32le" if info.is_transparent else "gbrpf32le")
         .filter("zscale", primaries="709")
         .filter("tonemap", tonemap="mobius", desat=0)
         .filter("zscale", transfer="709", range="full")
-        .filter("format", "gbrp16le")
+        .filter("format", "gbrap16le" if info.is_transparent else "gbrp16le")
     )
 
 

@@ -22,6 +22,7 @@ from nstpipe.errors import ItemError
 from nstpipe.media.video.clock import OtherPackets, PicturePackets, Timeline, timeline
 from nstpipe.media.video.ffmpeg import local
 from nstpipe.media.video.info import MissingFrames
+from nstpipe.media.video.matroska import is_complete
 
 TRANSPORT_PACKET_BYTES = 188
 """A transport stream consists of packets of this size; with a time stamp before each packet, of 192 bytes."""
@@ -266,7 +267,9 @@ def _loss(
         )
         return MissingFrames(behind_last, None, reason)
     stated_end = _stated_end(container)
-    if stated_end is not None and packets.end + max(steps) * time_base < stated_end - SOUND_STEP_SECONDS:
+    is_early = stated_end is not None and packets.end + max(steps) * time_base < stated_end - SOUND_STEP_SECONDS
+    # The last frame of a complete file may be shown until the stated end.
+    if stated_end is not None and is_early and not is_complete(Path(container.name.removeprefix("file:"))):
         reason = f"the file is cut short: it should last {float(stated_end):.3f} s and ends at {float(packets.end):.3f} s"
         return MissingFrames(behind_last, None, reason)
     if container.format.name == "mpegts" and container.size % TRANSPORT_PACKET_BYTES and container.size % 192:

@@ -13,11 +13,16 @@ from typing import Literal
 import av
 
 from nstpipe.media.video.clock import Timeline
+from nstpipe.media.video.projection import Projection, Stereo, is_full_sphere
 
 Matrix = Literal["bt709", "smpte170m", "bt2020nc"]
 
 HDR_TRANSFERS = {"smpte2084": "HDR10 (PQ)", "arib-std-b67": "HLG"}
 """Transfer functions of high dynamic range, and their usual names."""
+
+
+QUARTER_TURN = 90
+"""Degrees. Players turn a picture by multiples of this only: any other angle would leave empty corners."""
 
 
 class Reader(Enum):
@@ -71,6 +76,8 @@ class Stream:
         dispositions: ffmpeg's names, such as ``default`` or ``forced``.
         file_name: The name of an attachment.
         media_type: The MIME type of an attachment.
+        tags: The names of its other tags that are not its container's own.
+        timecode: The timecode that a stream of timecodes begins with.
         is_empty: Whether it is sound or subtitles without a single packet.
         broken: How many of its packets are damaged.
         late_from: For sound that begins so late that its format is not known at the beginning of the file: a byte of the file
@@ -85,12 +92,15 @@ class Stream:
     dispositions: tuple[str, ...] = ()
     file_name: str = ""
     media_type: str = ""
+    tags: tuple[str, ...] = ()
+    timecode: str = ""
     is_empty: bool = False
     broken: int = 0
     late_from: int = 0
 
     def __str__(self) -> str:
-        details = ", ".join(word for word in (self.codec, self.language, self.title, self.file_name) if word)
+        language = "" if self.language == "und" else self.language
+        details = ", ".join(word for word in (self.codec, language, self.title, self.file_name) if word)
         return f"{self.kind} stream {self.index} ({details})"
 
 
@@ -147,7 +157,7 @@ class VideoInfo:
         codec: ffmpeg's name of the picture's codec.
         pixel_format: ffmpeg's name.
         bits: Of a color value.
-        rotation: Degrees that the stored picture is turned by, counterclockwise.
+        rotation: Degrees that the stored picture is to be turned by, counterclockwise. Only quarter turns are applied.
         sample_aspect: Width over height of a stored pixel.
         interlaced: Whether the frames are made of two fields.
         streams: All streams but the picture's.
@@ -155,9 +165,17 @@ class VideoInfo:
         tags: The tags of the file, sorted by name.
         language: The language of the picture's stream; empty if the file has none.
         title: The title of the picture's stream; empty if the file has none.
+        stream_tags: The names of the other tags of the picture's stream that are not its container's own.
+        timecode: The timecode of the first frame, such as ``01:00:00:00``; empty if there is none.
         loops: How often an animation is shown, 0 for endlessly; None for a video.
         first_number: The number in the name of the first of numbered pictures.
         has_captions: Whether the picture's stream contains closed captions (CEA-608 or 708).
+        end_tick: When the last frame ends, in ticks; None if the file does not tell.
+        projection: How the picture of a 360° video is laid out; None for a flat picture.
+        stereo: How the views of two eyes are laid out; None if the file does not say.
+        dynamic_hdr: The usual name of the metadata that adapts HDR from scene to scene; empty if there is none.
+        is_transparent: Whether some of its pixels are not opaque.
+        decoder: ffmpeg's name of the decoder that reads its transparency; empty for the usual one.
         loss: What is missing; None if the file is whole.
         complaint: What a decoder reported without losing a frame.
         index: The number of the picture's stream in the file.
@@ -185,9 +203,17 @@ class VideoInfo:
     tags: tuple[tuple[str, str], ...] = ()
     language: str = ""
     title: str = ""
+    stream_tags: tuple[str, ...] = ()
+    timecode: str = ""
     loops: int | None = None
     first_number: int = 1
     has_captions: bool = False
+    end_tick: int | None = None
+    projection: Projection | None = None
+    stereo: Stereo | None = None
+    dynamic_hdr: str = ""
+    is_transparent: bool = False
+    decoder: str = ""
     loss: MissingFrames | None = None
     complaint: str = ""
     index: int = 0
@@ -222,6 +248,11 @@ class VideoInfo:
     def is_sequence(self) -> bool:
         """Whether it is a sequence of numbered pictures."""
         return self.reader is Reader.SEQUENCE
+
+    @property
+    def is_panorama(self) -> bool:
+        """Whether it is a 360° video whose right edge continues at the left."""
+        return is_full_sphere(self.projection, self.stereo)
 
     @property
     def is_rgb(self) -> bool:

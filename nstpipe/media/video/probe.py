@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -16,11 +17,15 @@ from av.stream import Disposition
 
 from nstpipe.errors import ItemError
 from nstpipe.media.pictures.files import picture_bits, picture_size
+from nstpipe.media.video.alpha import alpha_decoder, with_transparency
 from nstpipe.media.video.animation import AnimationTimes, animation_times, gif_loops
 from nstpipe.media.video.color import color_of, side_data
 from nstpipe.media.video.decode_check import apply_decode_check, decode_check
 from nstpipe.media.video.frame_times import FrameTimes, frame_times, opened
 from nstpipe.media.video.info import PICTURE_COLOR, MissingFrames, Reader, Stream, VideoInfo
+from nstpipe.media.video.iso_media import Movie
+from nstpipe.media.video.last_frame import end_tick
+from nstpipe.media.video.projection import projection_of, stereo_of
 from nstpipe.media.video.sequence import DEFAULT_RATE
 from nstpipe.media.video.shapes import upright_size
 from nstpipe.system.files import is_numbered, numbered_files
@@ -29,7 +34,7 @@ PLAYLISTS = ("hls", "applehttp", "concat", "dash", "imf", "sdp")
 """Text formats that make ffmpeg open whatever they name. A folder of footage is not trusted to hold them."""
 
 FRAMES_LOOKED_AT = 8
-"""Frames decoded to see whether a video is interlaced: some broadcasts mark only some of their frames."""
+"""Frames decoded to see whether a video is interlaced or transparent: some broadcasts mark only some of their frames."""
 
 
 def probe(path: Path, rate: Fraction = DEFAULT_RATE) -> VideoInfo:
@@ -78,7 +83,7 @@ def _probe_numbered(path: Path, rate: Fraction) -> VideoInfo:
         first_missing = next(one + 1 for one, following in itertools.pairwise(numbers) if following > one + 1)
         said = f"{path.name % first_missing} does not exist"
         loss = MissingFrames((first_missing - numbers[0]) / rate, missing_count, said)
-    return VideoInfo(
+    info = VideoInfo(
         path=path,
         width=width,
         height=height,
@@ -92,6 +97,7 @@ def _probe_numbered(path: Path, rate: Fraction) -> VideoInfo:
         first_number=numbers[0],
         loss=loss,
     )
+    return with_transparency(info, 1)
 
 
 def _probe_animation(path: Path, animation: AnimationTimes) -> VideoInfo:
@@ -108,6 +114,8 @@ def _probe_animation(path: Path, animation: AnimationTimes) -> VideoInfo:
         container=animation.format.lower(),
         codec=animation.format.lower(),
         loops=animation.loops,
+        end_tick=end,
+        is_transparent=animation.is_transparent,
     )
 
 
@@ -116,7 +124,8 @@ def _probe_file(path: Path) -> VideoInfo:
         with opened(path) as container:
             stream = _picture_stream(container, path)
             first_frames = _first_frames(container, stream, path)
-            return _info(path, container, stream, first_frames, frame_times(partial(opened, path), stream.index))
+            info = _info(path, container, stream, first_frames, frame_times(partial(opened, path), stream.index))
+        return with_transparency(info, FRAMES_LOOKED_AT)
     except FileNotFoundError as error:
         raise ItemError(f"{path} does not exist.") from error
     except IsADirectoryError as error:
@@ -212,13 +221,20 @@ def _info(
         rotation=first.rotation % 360,
         sample_aspect=aspect,
         interlaced=any(frame.interlaced_frame for frame in first_frames),
-        streams=tuple(_stream_of(other, times) for other in container.streams if other.index != stream.index),
+        streams=_other_streams(path, container, stream, times),
         chapters=len(container.chapters()),
         tags=tuple(sorted(tags.items())),
         language=stream.metadata.get("language", ""),
-        title=stream.metadata.get("title", ""),
+        title=_title_of(stream.metadata),
+        stream_tags=_other_tags(stream.metadata),
+        timecode=_timecode_of(container, stream),
         loops=gif_loops(path) if container.format.name == "gif" else None,
         has_captions=any(side_data(frame, "A53_CC") for frame in first_frames),
+        end_tick=None if times.timeline.mending is not None else end_tick(path, container, stream, times.timeline.ticks),
+        projection=projection_of(side_data(first, "SPHERICAL")),
+        stereo=stereo_of(side_data(first, "STEREO3D")),
+        dynamic_hdr=_dynamic_hdr(first_frames),
+        decoder=alpha_decoder(stream.codec_context.name, stream.metadata),
         loss=times.loss,
         index=stream.index,
         timeline=times.timeline if times.timeline.mending is not None else None,
@@ -227,6 +243,58 @@ def _info(
 
 def _sample_rate(context: Any) -> int:
     return getattr(context, "sample_rate", 0)
+
+
+_DYNAMIC_HDR = {"DOVI_METADATA": "Dolby Vision", "DOVI_RPU_BUFFER": "Dolby Vision", "DYNAMIC_HDR_PLUS": "HDR10+"}
+"""Metadata that adapts HDR from scene to scene: FFmpeg's names, and the usual ones."""
+
+_STREAM_TAGS_KEPT = frozenset({"language", "title", "name", "filename", "mimetype", "timecode"})
+"""Tags of a stream that have a field of their own."""
+
+_STREAM_TAGS_OF_THE_CONTAINER = frozenset(
+    {"handler_name", "vendor_id", "encoder", "creation_time", "rotate", "alpha_mode", "stereo_mode", "variant_bitrate"}
+)
+"""Tags of a stream that describe how it is stored."""
+
+
+def _title_of(tags: dict[str, str]) -> str:
+    return tags.get("title") or tags.get("name") or ""  # of Matroska, and of MP4
+
+
+def _other_tags(tags: dict[str, str]) -> tuple[str, ...]:
+    """The names of a stream's tags that are the user's own, without the figures that mkvmerge and ffmpeg write."""
+    own = (name for name, text in tags.items() if text and name.lower() not in _STREAM_TAGS_KEPT)
+    return tuple(
+        name
+        for name in own
+        if name.lower() not in _STREAM_TAGS_OF_THE_CONTAINER
+        and not name.startswith(("DURATION", "BPS", "NUMBER_OF_", "_STATISTICS", "SOURCE_ID"))
+    )
+
+
+def _timecode_of(container: av.container.InputContainer, stream: av.VideoStream) -> str:
+    for tags in (stream.metadata, container.metadata):
+        found = next((text for name, text in tags.items() if name.lower() == "timecode"), "")
+        if found:
+            return found
+    return ""
+
+
+def _dynamic_hdr(frames: Sequence[av.VideoFrame]) -> str:
+    return next((name for kind, name in _DYNAMIC_HDR.items() if any(side_data(frame, kind) for frame in frames)), "")
+
+
+def _other_streams(
+    path: Path, container: av.container.InputContainer, picture: av.VideoStream, times: FrameTimes
+) -> tuple[Stream, ...]:
+    found = [_stream_of(other, times) for other in container.streams if other.index != picture.index]
+    movie = Movie.read(path) if any(one.kind == "data" for one in found) else None
+    kinds = movie.sample_kinds if movie is not None else ()
+    # FFmpeg has one name for the data streams of many cameras.
+    return tuple(
+        replace(one, codec=kinds[one.index]) if one.kind == "data" and one.index < len(kinds) and kinds[one.index] else one
+        for one in found
+    )
 
 
 def _stream_of(stream: Any, times: FrameTimes) -> Stream:
@@ -238,11 +306,13 @@ def _stream_of(stream: Any, times: FrameTimes) -> Stream:
         kind=stream.type or "data",
         codec=codec,
         language=tags.get("language", ""),
-        title=tags.get("title", ""),
+        title=_title_of(tags),
         dispositions=tuple(flag.name for flag in Disposition if flag.name and flag in stream.disposition),
         file_name=tags.get("filename", ""),
         media_type=tags.get("mimetype", ""),
         is_empty=packets is not None and not packets.count and times.is_read_to_end,
         broken=packets.broken if packets is not None else 0,
         late_from=packets.first_byte if packets is not None and stream.type == "audio" and not _sample_rate(context) else 0,
+        tags=_other_tags(tags),
+        timecode=tags.get("timecode", ""),
     )

@@ -15,7 +15,7 @@ import av
 from nstpipe.media.pictures.files import picture_size
 from nstpipe.media.video.color import color_of
 from nstpipe.media.video.frame_times import opened
-from nstpipe.media.video.info import Reader, Shape, VideoColor, VideoInfo
+from nstpipe.media.video.info import QUARTER_TURN, Reader, Shape, VideoColor, VideoInfo
 from nstpipe.system.files import numbered_files
 
 SHAPES_VERSION = 1
@@ -58,7 +58,7 @@ def shapes_as_json(shapes: tuple[Shape, ...]) -> str:
 def upright_size(frame: av.VideoFrame, sample_aspect: Fraction) -> tuple[int, int]:
     """Width and height of a decoded frame in pixels, upright and with square pixels."""
     width, height = round(frame.width * sample_aspect), frame.height
-    return (height, width) if frame.rotation % 180 else (width, height)
+    return (height, width) if frame.rotation % 180 == QUARTER_TURN else (width, height)
 
 
 def _looks(info: VideoInfo) -> Iterator[Shape]:

@@ -86,7 +86,7 @@ def try_encode(
     """
     path = folder / f".trial_encode{suffix}"
     _check_shortest_frame(info, path)
-    short = dataclasses.replace(info, ticks=info.ticks[:TRIAL_FRAMES])
+    short = dataclasses.replace(info, ticks=info.ticks[:TRIAL_FRAMES], end_tick=None)
     trials: list[tuple[VideoInfo, tuple[int, int], float | None]] = [(short, size, TRIAL_SECONDS)]
     if _may_fail_late(info):
         trials.append((info, (min(size[0], TRIAL_SIDE), min(size[1], TRIAL_SIDE)), None))
