@@ -9,6 +9,7 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from statistics import median_low
 from typing import Any
 
 import av
@@ -19,6 +20,7 @@ from nstpipe.errors import ItemError
 from nstpipe.media.pictures.files import picture_bits, picture_size
 from nstpipe.media.video.alpha import alpha_decoder, with_transparency
 from nstpipe.media.video.animation import AnimationTimes, animation_times, gif_loops
+from nstpipe.media.video.clock import Timeline
 from nstpipe.media.video.color import color_of, side_data
 from nstpipe.media.video.decode_check import apply_decode_check, decode_check
 from nstpipe.media.video.frame_times import FrameTimes, frame_times, opened
@@ -32,6 +34,9 @@ from nstpipe.system.files import is_numbered, numbered_files
 
 PLAYLISTS = ("hls", "applehttp", "concat", "dash", "imf", "sdp")
 """Text formats that make ffmpeg open whatever they name. A folder of footage is not trusted to hold them."""
+
+LARGEST_RATE_ERROR = 8
+"""A frame rate that is more times as high as the usual one of the frames is that of the clock."""
 
 FRAMES_LOOKED_AT = 8
 """Frames decoded to see whether a video is interlaced or transparent: some broadcasts mark only some of their frames."""
@@ -212,7 +217,7 @@ def _info(
         height=height,
         time_base=times.timeline.time_base,
         ticks=times.timeline.ticks,
-        average_rate=Fraction(stream.average_rate or 25),
+        average_rate=_average_rate(stream, times.timeline),
         color=color_of(first),
         container=container.format.name,
         codec=stream.codec_context.name,
@@ -239,6 +244,14 @@ def _info(
         index=stream.index,
         timeline=times.timeline if times.timeline.mending is not None else None,
     )
+
+
+def _average_rate(stream: av.VideoStream, line: Timeline) -> Fraction:
+    """Frames per second, by the file, unless the times of the frames show that it states its time base instead."""
+    stated = Fraction(stream.average_rate or 25)
+    steps = [later - earlier for earlier, later in itertools.pairwise(line.ticks)]
+    measured = 1 / (median_low(steps) * line.time_base) if steps else stated
+    return measured if stated > LARGEST_RATE_ERROR * measured else stated
 
 
 def _sample_rate(context: Any) -> int:
