@@ -135,12 +135,15 @@ def _inspect(file: InputFile, job: Job, journal: Journal, at: _At) -> InputInfo:
         size = picture_size(file.path)
         check_result(file, size, job)
         return InputInfo(file, sha256, size, stamp=stamp)
-    from nstpipe.planning.videos import decoded, open_video, rate_of, shots_of  # pictures need no PyAV
+    from nstpipe.media.video.ffmpeg_frames import check_readable
+    from nstpipe.planning.videos import decoded, open_video, rate_of, shaped, shots_of  # pictures need no PyAV
 
     video = open_video(file.path, rate_of(job))
     check_result(file, (video.width, video.height), job)
-    # A video is decoded twice, to see what there is and where it is cut.
+    # A video is decoded twice, to see what there is and where it is cut, and its key frames once more.
     whole = decoded(video, sha256, journal, lambda share: at(share / 2))
+    whole = shaped(whole, sha256, journal, lambda _: at(0.5))
+    check_readable(whole)
     starts = shots_of(whole, sha256, journal, lambda share: at(0.5 + share / 2)) if job.shots == "auto" else (0,)
     omissions = omissions_of(file, job, whole)
     return InputInfo(file, sha256, (whole.width, whole.height), whole, starts, stamp, omissions=omissions)

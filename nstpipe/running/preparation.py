@@ -21,6 +21,7 @@ from nstpipe.planning.videos import try_encoding
 from nstpipe.running.recorder import Recorder
 from nstpipe.running.stored_frames import check_room
 from nstpipe.system.files import ensure_writable
+from nstpipe.system.item_errors import item_errors
 
 
 def tell_ignored(pipeline: Pipeline, journal: Journal, recorder: Recorder) -> None:
@@ -126,7 +127,8 @@ def _encode_failure(pipeline: Pipeline, output: Output) -> ItemFailed | None:
     if output.input.video is None:
         return None
     try:
-        try_encoding(output.job, output.path, output.input.video, output.size, pipeline.work)
+        with item_errors(output.input.file.path):
+            try_encoding(output.job, output.path, output.input.video, output.size, pipeline.work)
     except ItemError as error:
         return failed(output.job, output.input.file.path, error, output)
     return None
@@ -186,5 +188,6 @@ def _video_notices(output: Output, video: VideoInfo) -> Iterator[str]:
         yield f"{name} is to be shown turned by {video.rotation}°; only quarter turns are applied, so it stays as it is stored"
     if video.interlaced:
         yield f"{name} is interlaced; each frame becomes one whole picture (bwdif)"
+    yield from output.input.mended
     if video.complaint:
         yield f"{name} has errors, though no frame is missing; some may look damaged. The decoder said: {video.complaint}"
