@@ -43,14 +43,22 @@ class InspectionProgress:
         self._emit = emit
         self._said_at = time.monotonic()
 
+    def check_stop(self) -> None:
+        """End the inspection if the run is to end.
+
+        Raises:
+            Stopped: The run is to end.
+        """
+        if self._stop.should_stop():
+            raise Stopped
+
     def __call__(self, job: str, path: str, inputs_done: int, inputs: int, share: float) -> None:
         """Report progress. It is called before each input, and at each decoded frame, with the event's fields as arguments.
 
         Raises:
             Stopped: The run must end.
         """
-        if self._stop.should_stop():
-            raise Stopped
+        self.check_stop()
         now = time.monotonic()
         if now - self._said_at >= PROGRESS_SECONDS:
             self._said_at = now

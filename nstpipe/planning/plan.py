@@ -88,7 +88,7 @@ class _Planner:
         """Plan all jobs."""
         pipeline = self._pipeline
         planned = [output for job in pipeline.jobs for output in self._outputs_of(job)]
-        outputs = [self._with_omissions(output, number, len(planned)) for number, output in enumerate(planned)]
+        outputs = [self._with_omissions(output) for output in planned]
         needed = bytes_needed([output for output in outputs if not output.is_done], pipeline)
         mended = (JobNotice(output.job.name, said) for output in outputs for said in output.input.mended)
         lost = notices_of(output for output in outputs if not output.is_done)
@@ -102,11 +102,11 @@ class _Planner:
             unwritable=self._unwritable,
         )
 
-    def _with_omissions(self, output: Output, number: int, count: int) -> Output:
+    def _with_omissions(self, output: Output) -> Output:
         """Look for what the result of a picture will not hold, unless it is made already."""
         if output.is_done or output.is_video:
             return output
-        self._watch(output.job.name, str(output.input.file.path), number, count, 0.0)
+        self._watch.check_stop()
         return replace(output, input=with_omissions(output.input, output.job, self._journal))
 
     def _refuse(self, job: Job, path: Path, error: ItemError | OutputError) -> None:
