@@ -299,8 +299,9 @@ def stylize(
     """Repaint one picture.
 
     Args:
-        content: what to repaint; any mode, turned upright by its EXIF.
-        style: the painting, or several of equal weight.
+        content: what to repaint; any mode, turned upright by its EXIF and converted from its color profile to sRGB. Values of
+            the modes I and F may go up to 1 (F alone), 255 or 65535, whichever holds the largest of them.
+        style: the painting, or several of equal weight. Its transparent parts are no paint.
         size: longest side of the result in pixels, or ``native``.
         strength: 1.0 is the tuned default; more is more style.
         scale: size of the brush strokes relative to the picture.
@@ -320,18 +321,21 @@ def stylize(
         ItemError: the picture is too small for VGG19 at this size.
         MachineError: weights or device are missing.
     """
-    import numpy as np
-    from PIL import Image, ImageOps
+    from PIL import Image
 
+    from nstpipe.media.pictures.images import pixels_of_image
     from nstpipe.painting.picture import painted_picture
     from nstpipe.painting.task import RunSettings
+    from nstpipe.style.settings import StylePicture
 
     styles = _checked_pictures(content, style)
     look = {"strength": strength, "scale": scale}
     top = {"weights": str(weights), "device": device, "seed": seed}
     settings, job = _settings_of(look, iterations=iterations, color=color, size=size, init=init, **top)
-    pixels = np.asarray(ImageOps.exif_transpose(content).convert("RGB"))
-    paintings = [np.asarray(picture.convert("RGB")) for picture in styles]
+    pixels, _ = pixels_of_image(content)
+    paintings = [StylePicture.of(*pixels_of_image(picture), 1.0) for picture in styles]
+    if any(painting.opacity is not None and not painting.opacity.any() for painting in paintings):
+        raise UsageError("stylize: style is transparent everywhere, so there is no paint; give another picture.")
     return Image.fromarray(painted_picture(pixels, paintings, job, RunSettings.of(settings), on_progress))
 
 
@@ -343,12 +347,17 @@ def _checked_pictures(content: Image.Image, style: Image.Image | Sequence[Image.
     """
     from PIL import Image
 
-    styles = [style] if isinstance(style, Image.Image) else list(style)
-    if not all(isinstance(picture, Image.Image) for picture in (content, *styles)):
-        raise UsageError("stylize: content and style should be pictures of PIL, as PIL.Image.open gives them.")
+    styles = list(style) if isinstance(style, Sequence) else [style]
+    for picture in (content, *styles):
+        if not isinstance(picture, Image.Image):
+            kind = f"{type(picture).__module__}.{type(picture).__name__}".removeprefix("builtins.")
+            way = "as PIL.Image.open gives them"
+            if hasattr(picture, "__array_interface__"):
+                way = "PIL.Image.fromarray makes one of an array"
+            raise UsageError(f"stylize: content and style should be pictures of PIL, {way}; found {kind}.")
     if not styles:
         raise UsageError("stylize: style is empty; give one picture or more.")
-    return styles
+    return [picture for picture in styles if isinstance(picture, Image.Image)]
 
 
 def _settings_of(

@@ -161,6 +161,7 @@ class ItemFailed(Event):
         output: path of the result that was to be made; empty if it is not known.
         attempts: number of tries, in this run and earlier ones.
         tried_now: whether this run tried the item. An earlier failure is tried again only with `--retry-failed`.
+        traceback: traceback of an exception that no part of nstpipe expects, which is a bug; empty for any other failure.
     """
 
     job: str
@@ -170,6 +171,7 @@ class ItemFailed(Event):
     output: str = ""
     attempts: int = 1
     tried_now: bool = True
+    traceback: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

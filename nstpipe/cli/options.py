@@ -75,7 +75,8 @@ def print_json(value: object) -> None:
 
 def failure_as_json(failure: ItemFailed) -> dict[str, str]:
     """Return the fields of a failure that `--json` prints."""
-    return {"job": failure.job, "path": failure.path, "message": failure.reason, "next_step": failure.next_step}
+    found = {"job": failure.job, "path": failure.path, "message": failure.reason, "next_step": failure.next_step}
+    return {**found, "traceback": failure.traceback} if failure.traceback else found
 
 
 def write_or_discard(tell: Callable[[], None], stream: TextIO) -> None:

@@ -303,7 +303,8 @@ class _Judge:
     def __init__(self, network: Network, paintings: Sequence[Path], count: int) -> None:
         self._network = network
         self._tile_budget = TileBudget(network, (CONTENT_LAYER,))
-        styles = tuple(StylePicture(in_eight_bits(read_picture(path)[0]), 1.0) for path in paintings)
+        pictures = map(read_picture, paintings)
+        styles = tuple(StylePicture.of(in_eight_bits(pixels), metadata.alpha, 1.0) for pixels, metadata in pictures)
         self._paintings = PaintingMoments(network, self._tile_budget, STYLE_LAYERS, RegionPaint(styles))
         self._has_style = bool(styles)
         self._indices = {round(place) for place in np.linspace(0, count - 1, min(count, DISTANCE_FRAMES))}

@@ -27,6 +27,7 @@ from nstpipe.media.video.ffmpeg_program import check as check_ffmpeg
 from nstpipe.media.video.ffmpeg_program import using
 from nstpipe.media.video.info import VideoInfo
 from nstpipe.media.video.probe import probe
+from nstpipe.media.video.shapes import shapes_of
 from nstpipe.painting.frames import painted_frames
 from nstpipe.painting.start import Pass
 from nstpipe.painting.task import ClipTask, RunSettings
@@ -255,7 +256,7 @@ def _place(job: Job, frame_index: int) -> _Place:
             raise ItemError(file.problem)
         video = probe(file.path, rate_of(job))
         if frame_index < frames_before + len(video.ticks):
-            return _Place(file, video, frame_index - frames_before)
+            return _Place(file, replace(video, shapes=shapes_of(video)), frame_index - frames_before)
         frames_before += len(video.ticks)
     raise UsageError(f"--frame {frame_index + 1}: {job.name} has {frames_before} frames, counted from 1.")
 

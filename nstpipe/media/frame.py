@@ -151,6 +151,24 @@ def resized(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
 
 
+def fitted(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """A picture resized into a width and height with its own shape, in the middle of black.
+
+    Args:
+        pixels: height x width x 3.
+        size: The width and height of the result, in pixels.
+    """
+    height, width = pixels.shape[:2]
+    if (width, height) == size:
+        return pixels
+    scale = min(size[0] / width, size[1] / height)
+    inner = max(1, round(width * scale)), max(1, round(height * scale))
+    black = np.zeros((size[1], size[0], 3), pixels.dtype)
+    left, top = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+    black[top : top + inner[1], left : left + inner[0]] = resized(pixels, inner)
+    return black
+
+
 def in_eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """Pixels of either depth with 8 bits per value, rounded."""
     if pixels.dtype == np.uint8:

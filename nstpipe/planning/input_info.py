@@ -70,6 +70,11 @@ class InputInfo:
         return len(self.video.ticks) if self.video is not None else 1
 
     @property
+    def mended(self) -> tuple[str, ...]:
+        """What was mended of a video's times and fitted of its frames, one sentence each."""
+        return () if self.video is None else tuple(f"{self.file.path.name}: {said}" for said in self.video.mended)
+
+    @property
     def is_linked(self) -> bool:
         """Whether it is a picture that starts from the previous one."""
         return self.neighbor is not None and not self.neighbor.refusal

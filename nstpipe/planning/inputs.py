@@ -18,8 +18,8 @@ from nstpipe.media.detect import holds_raw, holds_video, is_hidden, is_moving, n
 from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
 from nstpipe.media.pictures.raw import RAW_SUFFIXES
 from nstpipe.media.video.containers import ANIMATION_SUFFIXES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES
+from nstpipe.planning.job_notice import JobNotice
 from nstpipe.planning.linked_folders import linked_folders
-from nstpipe.planning.notices import JobNotice
 from nstpipe.system.files import SpecialFileError, check_is_no_special_file, is_numbered, suggest_path
 
 
@@ -166,7 +166,7 @@ class _Selection:
         """The files that tie a chosen picture beside them to the ground."""
         stems = {(path.parent, stem) for path in self.chosen for stem in (path.stem, path.name)}
         found = []
-        for folder in dict.fromkeys(path.parent for path in self.chosen):
+        for folder in dict.fromkeys(path.parent for path in sorted(self.chosen)):
             with suppress(OSError):
                 for path in sorted(folder.iterdir()):
                     suffix = next((end for end in GEOREFERENCE_SUFFIXES if path.name.lower().endswith(end)), None)
@@ -327,7 +327,7 @@ def _among_matches(job: Job) -> _Selection:
 
 
 def _by_glob(job: Job) -> tuple[InputFile, ...]:
-    """Files of a glob, or the pictures of its folders."""
+    """Return the files of a glob, or the pictures in its folders. The output mirrors the tree below the first wildcard."""
     root = _root_of(job.input)
     parts, fixed = job.input.parts, len(root.parts)
     of_folders = not any(map(_has_known_suffix, _matching(job.input)))

@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nstpipe.media.losses import Omission, sentences_of
 from nstpipe.media.pictures.omissions import omissions_of_picture
+from nstpipe.planning.job_notice import JobNotice
 
 if TYPE_CHECKING:
     from nstpipe.config import Job
     from nstpipe.media.video.info import VideoInfo
     from nstpipe.planning.inputs import InputFile
     from nstpipe.planning.outputs import Output
-
-
-@dataclass(frozen=True)
-class JobNotice:
-    """Something that the user should know of a job. It stops nothing.
-
-    Attributes:
-        job: the name of the job.
-        message: a sentence.
-    """
-
-    job: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.job}: {self.message}"
 
 
 def omissions_of(file: InputFile, job: Job, video: VideoInfo | None) -> tuple[Omission, ...]:

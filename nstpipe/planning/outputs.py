@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nstpipe.config.models import Job
-from nstpipe.errors import NstpipeError
+from nstpipe.errors import BugError, NstpipeError
 from nstpipe.events import ItemFailed
 from nstpipe.journal.records import Record
 from nstpipe.media.frame import working_size
@@ -170,4 +170,5 @@ def failed(job: Job, path: Path, error: NstpipeError, output: Output | None = No
     made = str(output.path) if output is not None else ""
     # A name that is no UTF-8 can neither be recorded nor printed as it is.
     shown = str(path).encode(errors="backslashreplace").decode()
-    return ItemFailed(job=job.name, path=shown, reason=error.problem, next_step=error.next_step, output=made)
+    trace = error.trace if isinstance(error, BugError) else ""
+    return ItemFailed(job=job.name, path=shown, reason=error.problem, next_step=error.next_step, output=made, traceback=trace)

@@ -18,6 +18,7 @@ from nstpipe.media.video.ffmpeg_frames import check_readable
 from nstpipe.media.video.ffmpeg_program import named_version
 from nstpipe.media.video.info import DecodeCheck, VideoInfo
 from nstpipe.media.video.probe import probe_header
+from nstpipe.media.video.shapes import SHAPES_VERSION, shapes_as_json, shapes_of, with_shapes
 from nstpipe.media.video.trial import try_output
 from nstpipe.motion.shots import DETECTOR_VERSION, shot_starts
 
@@ -71,6 +72,16 @@ def _with_transparency(video: VideoInfo, sha256: str, journal: Journal) -> Video
         return video
     found = journal.cached(_key_of(f"alpha/{ALPHA_CHECK_VERSION}"), sha256, lambda: json.dumps(is_transparent(video)))
     return replace(video, is_transparent=json.loads(found))
+
+
+def shaped(video: VideoInfo, sha256: str, journal: Journal, on_share: OnShare) -> VideoInfo:
+    """Say where the picture changes its size or its colors; the journal keeps it. See `decoded` for the arguments."""
+
+    def on_frame(frame_index: int) -> None:
+        on_share(frame_index / len(video.ticks))
+
+    kept = journal.cached(f"shapes/{SHAPES_VERSION}", sha256, lambda: shapes_as_json(shapes_of(video, on_frame)))
+    return with_shapes(video, kept)
 
 
 def shots_of(video: VideoInfo, sha256: str, journal: Journal, on_share: OnShare) -> tuple[int, ...]:

@@ -75,7 +75,9 @@ def painted(original: Path, result: Path) -> Path:
 PROMISES = (b"MotionPhoto", b"MicroVideo", b"GainMap", b"Directory", b"hdrgm:", b"MPF\0", b"GImage", b'image/">AAA', b"ftyp")
 
 
-@pytest.mark.parametrize("make", [make for make, found in FOUND if found & NEVER_CARRIED.keys()], ids=str)
+@pytest.mark.parametrize(
+    "make", [make for make, found in FOUND if found & NEVER_CARRIED.keys()], ids=lambda make: make.__name__
+)
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp", ".avif"])
 def test_no_result_promises_what_is_gone(tmp_path: Path, make: Callable[[], bytes], suffix: str) -> None:
     original = made.written(tmp_path / "original", make)
@@ -217,7 +219,7 @@ def test_iptc_and_xmp_in_the_texts_of_an_old_png_are_kept(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("cut", [1, 300])
-@pytest.mark.parametrize("make", [make for make, _ in FOUND], ids=str)
+@pytest.mark.parametrize("make", [make for make, _ in FOUND], ids=lambda make: make.__name__)
 def test_a_damaged_file_raises_nothing(tmp_path: Path, make: Callable[[], bytes], cut: int) -> None:
     content = make()
     path = tmp_path / "cut"

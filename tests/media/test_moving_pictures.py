@@ -91,6 +91,15 @@ def test_the_last_frame_is_held_as_long_as_in_the_original(tmp_path: Path, origi
     assert list(omissions_of_animation(probe(path), tmp_path / f"result{result}", keep_metadata=True)) == []
 
 
+def test_the_metadata_of_numbered_pictures_is_named(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Ann"
+    for number in (1, 2):
+        Image.fromarray(blocks()).save(tmp_path / f"a_{number}.png", exif=exif, dpi=(300, 300))
+    found = omissions_of_animation(probe(tmp_path / "a_%d.png"), tmp_path / "b_%d.png", keep_metadata=True)
+    assert [one.kind for one in found] == ["EXIF", "resolution"]
+
+
 def test_equal_last_frames_are_held_together(tmp_path: Path) -> None:
     path, first, second = tmp_path / "original.gif", *(Image.fromarray(picture) for picture in films(2))
     first.save(path, save_all=True, append_images=[second], duration=[100, 3000])

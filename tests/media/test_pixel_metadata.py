@@ -65,13 +65,15 @@ def test_exif_counts_the_new_pixels(
     exif[0x0112] = orientation
     details = exif.get_ifd(ExifTags.IFD.Exif)
     details.update({0xA20E: 4438.0, 0xA20F: 2000.0, 0xA210: 2, 0x9214: (30, 20, 10, 8), 0xA214: (30, 20)})
-    details.update({0xA002: 120, 0xA003: 80})
+    details.update({0xA002: 120, 0xA003: 80, ExifTags.IFD.Interop: {1: "R98"}})
     Image.new("RGB", (120, 80), "teal").save(tmp_path / "original.jpg", exif=exif, dpi=(300, 150))
     assert passed(tmp_path / "original.jpg", tmp_path / f"result{suffix}", size) == []
     with Image.open(tmp_path / f"result{suffix}") as image:
         found = image.getexif().get_ifd(ExifTags.IFD.Exif)
         assert {tag: found[tag] for tag in expected} == expected
         assert (found[0xA002], found[0xA003]) == size
+        # A TIFF has no such directory, and nothing that points to one.
+        assert (ExifTags.IFD.Interop in found) == (suffix != ".tif")
         # How large it is printed is the user's own choice, and stays.
         assert tuple(round(value) for value in image.info["dpi"]) == resolution
 

@@ -97,6 +97,16 @@ def test_lab_is_converted(tmp_path: Path, lightness: float, level: int) -> None:
     assert np.abs(pixels.astype(int) - level * 257).max() <= 40
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_bigtiff_keeps_its_tags(tmp_path: Path, order: str) -> None:
+    path = write_tiff(tmp_path / "a.tif", RGB, 2, order=order, big=True, tags={42112: (3, (7, 8)), 42114: (4, (70_000,))})
+    exif = Image.Exif()
+    block = read_picture(path)[1].exif
+    assert block is not None
+    exif.load(block)
+    assert dict(exif) == {42112: (7, 8), 42114: 70_000}
+
+
 def test_what_pillow_cannot_open_keeps_its_turn_and_its_tags(tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "a.tif", SHARES.astype(np.float32), 2, tags={0x0112: (3, (6,)), 42112: (3, (7, 8))})
     pixels, metadata = read_picture(path)

@@ -75,8 +75,8 @@ def test_a_film_is_decoded_twice_and_then_never_again(tmp_path: Path) -> None:
     pipeline = write_pipeline(tmp_path, {"name": "film", "input": "in.mp4", "output": "out/film.mp4"})
     events: list[Event] = []
     api.plan(pipeline, on_event=events.append)
-    # To see what there is after each of four frames, and to find cuts before each of them.
-    eighths = [0, 1, 2, 3, 4, 4, 5, 6, 7]
+    # To see what there is after each of four frames, at its one key frame, and to find cuts before each of the four.
+    eighths = [0, 1, 2, 3, 4, 4, 4, 5, 6, 7]
     assert [event.share for event in looks(events)] == [eighth / 8 for eighth in eighths]
     events.clear()
     api.plan(pipeline, on_event=events.append)

@@ -337,8 +337,12 @@ def test_stylize_refuses_what_it_does_not_know() -> None:
         nstpipe.stylize(picture, [])
     with pytest.raises(UsageError, match="init='warm'"):
         nstpipe.stylize(picture, picture, init="warm")
-    with pytest.raises(UsageError, match="should be pictures of PIL"):
+    with pytest.raises(UsageError, match=r"should be pictures of PIL.*; found str"):
         nstpipe.stylize(picture, "style.png")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"fromarray makes one of an array; found numpy\.ndarray"):
+        nstpipe.stylize(np.zeros((64, 64, 3), np.uint8), picture)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="transparent everywhere"):
+        nstpipe.stylize(picture, Image.new("RGBA", (64, 64)))
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,13 @@ from nstpipe.errors import ItemError
 from nstpipe.media.frame import Frame, PictureMetadata, Pixels, in_eight_bits, in_sixteen_bits, resized
 from nstpipe.media.gif import xmp_of_gif
 from nstpipe.media.pictures import tiff_pixels
+from nstpipe.media.pictures.color_spaces import told_color_space
 from nstpipe.media.pictures.deep import deep_png, is_deep
 from nstpipe.media.pictures.formats import PictureFormat, format_named, format_of
+from nstpipe.media.pictures.images import is_wide, wide_levels, without_alpha
 from nstpipe.media.pictures.metadata import (
     IPTC_RESOURCE,
+    srgb_exif,
     turned_behind_pixels,
     upright_exif,
     with_segments,
@@ -42,7 +45,8 @@ from nstpipe.media.pictures.pillow import PILLOW_ERRORS, check_pixels, megapixel
 from nstpipe.media.pictures.profiles import deep_in_srgb, in_srgb, lab_in_srgb, srgb_profile
 from nstpipe.media.pictures.raw import DEVELOP_FIRST, RAW_SUFFIXES, is_raw
 from nstpipe.media.pictures.raw_profiles import iptc_of_resources, raw_profile
-from nstpipe.media.pictures.tiff_tags import FileContent, exif_of, first_tags
+from nstpipe.media.pictures.tiff_tags import FileContent, TagDirectory, exif_of, first_tags
+from nstpipe.media.pictures.xmp import srgb_xmp
 from nstpipe.system.files import SpecialFileError, atomic_write, check_is_no_special_file, suggest_path
 
 
@@ -122,7 +126,14 @@ def _read(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
     turn = TURNS.get(_orientation(image))
     upright: Image.Image = image if turn is None else image.transpose(turn.of_image)
     alpha = np.asarray(upright.convert("RGBA").getchannel("A")) if upright.has_transparency_data else None
-    pixels, icc = in_srgb(_without_alpha(upright), image.info.get("icc_profile") or None)
+    if is_wide(upright):
+        upright = Image.fromarray(in_eight_bits(wide_levels(upright)))
+    icc = image.info.get("icc_profile") or None
+    space = told_color_space(image, icc, path)
+    if space is not None:
+        converted = space.in_srgb(np.asarray(without_alpha(upright).convert("RGB")))
+        return converted, metadata_of(path, image, srgb_profile(), alpha, orientation)
+    pixels, icc = in_srgb(without_alpha(upright), icc)
     return np.asarray(pixels), metadata_of(path, image, icc, alpha, orientation)
 
 
@@ -130,10 +141,17 @@ def _read_deep(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]
     orientation = stored_orientation(image)
     icc = image.info.get("icc_profile") or None
     if image.format == "TIFF":
+        space = told_color_space(image, icc, path)
         pixels, alpha, icc = _tiff_in_srgb(path, icc)
+        if space is not None:
+            pixels, icc = np.asarray(space.in_srgb(pixels), np.uint16), srgb_profile()
     else:
         pixels, alpha = deep_png(path)
-        pixels, icc = deep_in_srgb(pixels, icc)
+        space = told_color_space(image, icc, path)
+        if space is None:
+            pixels, icc = deep_in_srgb(pixels, icc)
+        else:
+            pixels, icc = np.asarray(space.in_srgb(pixels), np.uint16), srgb_profile()
     pixels, alpha = _turned(pixels, alpha, orientation)
     return pixels, metadata_of(path, image, icc, alpha, orientation)
 
@@ -177,14 +195,42 @@ def _read_tiff(path: Path) -> tuple[Pixels, PictureMetadata] | None:
             tags = first_tags(FileContent(file))
             assert tags is not None
             orientation = tags.value(ORIENTATION_TAG, UPRIGHT)
-            exif = exif_of(tags, (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo), TIFF_LAYOUT_TAGS)
+            exif, resolution = _exif_of_tags(tags), _resolution_of_tags(tags)
             icc, xmp, iptc = (tags.raw(tag) or None for tag in (ICC_TAG, XMP_TAG, IPTC_TAG))
         deep, alpha, icc = _tiff_in_srgb(path, icc)
     except PILLOW_ERRORS:
         return None
     deep, alpha = _turned(deep, alpha, orientation)
     pixels = deep if is_deep(path) else in_eight_bits(deep)
-    return pixels, PictureMetadata("TIFF", orientation=orientation, exif=exif, icc=icc, xmp=xmp, iptc=iptc, alpha=alpha)
+    return pixels, PictureMetadata(
+        "TIFF",
+        orientation=orientation,
+        exif=exif,
+        icc=icc,
+        xmp=xmp,
+        dots_per_inch=resolution,
+        iptc=iptc,
+        alpha=alpha,
+    )
+
+
+def _exif_of_tags(tags: TagDirectory) -> bytes | None:
+    """The tags of a TIFF as an EXIF block, without those that describe the pixels."""
+    if TIFF_LAYOUT_TAGS.issuperset(tags.entries):
+        return None
+    try:
+        return exif_of(tags, (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.Interop), TIFF_LAYOUT_TAGS)
+    except (struct.error, RecursionError):
+        return None
+
+
+def _resolution_of_tags(tags: TagDirectory) -> tuple[float, float] | None:
+    """The horizontal and vertical resolution in dots per inch; None if there is none."""
+    across, down = tags.values(TiffImagePlugin.X_RESOLUTION), tags.values(TiffImagePlugin.Y_RESOLUTION)
+    dots = {2: 1.0, 3: 2.54}.get(tags.value(TiffImagePlugin.RESOLUTION_UNIT, 2))
+    if dots is None or len(across) != 2 or len(down) != 2 or 0 in (across[1], down[1]):
+        return None
+    return across[0] / across[1] * dots, down[0] / down[1] * dots
 
 
 def _tiff_size(path: Path) -> tuple[int, int] | None:
@@ -229,9 +275,11 @@ def metadata_of(
         from_head: Leave the texts of a PNG out. To read those behind the pixels, Pillow decodes all of it.
     """
     iptc = _iptc(image)
-    exif, comment = image.info.get("exif") or _exif_elsewhere(image), image.info.get("comment")
+    exif, comment = image.info.get("exif") or _exif_elsewhere(path, image), image.info.get("comment")
     xmp = image.info.get("xmp") or _xmp_elsewhere(path, image)
     file_format = image.format or "PNG"
+    if icc == srgb_profile():  # the pixels are sRGB now, whatever they were
+        exif, xmp = exif and srgb_exif(exif), xmp and srgb_xmp(xmp)
     return PictureMetadata(
         format=file_format,
         orientation=orientation,
@@ -264,10 +312,15 @@ def _orientation(image: Image.Image, *, from_head: bool = False) -> int:
     return stored_orientation(image, from_head=from_head)
 
 
-def _exif_elsewhere(image: Image.Image) -> bytes | None:
+def _exif_elsewhere(path: Path, image: Image.Image) -> bytes | None:
     """The EXIF block of a TIFF, which has it among the tags of its pixels, or of an old PNG, which has it in a text."""
     if image.format != "TIFF" and "Raw profile type exif" not in image.info:
         return None
+    if image.format == "TIFF":
+        with path.open("rb") as file:
+            tags = first_tags(FileContent(file))
+            if tags is not None and tags.is_big:  # of which Pillow makes no EXIF block
+                return _exif_of_tags(tags)
     exif = image.getexif()
     for tag in TIFF_LAYOUT_TAGS.intersection(exif):
         del exif[tag]
@@ -305,17 +358,6 @@ def _texts(image: Image.Image) -> dict[str, str]:
     return {
         name: text for name, text in texts.items() if name != "XML:com.adobe.xmp" and not name.startswith("Raw profile type")
     }
-
-
-def _without_alpha(image: Image.Image) -> Image.Image:
-    """The picture in a mode that color profiles describe: gray, RGB or CMYK."""
-    if image.mode.startswith("I;16") or image.mode == "I":
-        # Pillow would clip 16 bits at 255 instead of scaling them.
-        levels = (np.asarray(image).astype(np.float32) / 257).round().clip(0, 255)
-        return Image.fromarray(levels.astype(np.uint8))
-    if image.mode in ("L", "CMYK"):
-        return image
-    return image.convert("L" if image.mode in ("LA", "1") else "RGB")
 
 
 def _unreadable(path: Path, error: BaseException) -> ItemError:

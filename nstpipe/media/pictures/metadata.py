@@ -13,7 +13,7 @@ from nstpipe.media.pictures.maker_notes import remove_missing_previews
 from nstpipe.media.pictures.orientation import ORIENTATION_TAG, UPRIGHT
 from nstpipe.media.pictures.pixel_map import PixelMap
 from nstpipe.media.pictures.pixel_rules import EXIF, FIRST, INTEROPERABILITY, TAG_RULES, UNTRUE_TAGS, TagRule
-from nstpipe.media.pictures.tiff import Directory, first_directory
+from nstpipe.media.pictures.tiff import ASCII, Directory, first_directory
 from nstpipe.media.pictures.xmp_promises import EXTENSION_HEAD, digest_of
 
 _EXIF_HEADER = b"Exif\x00\x00"
@@ -39,6 +39,30 @@ def upright_exif(exif: bytes) -> bytes:
         first = _first_of(block, whole=False)
         if first is not None and ORIENTATION_TAG in first.entries:
             first.put(block, ORIENTATION_TAG, UPRIGHT)
+    except struct.error:
+        return exif
+    return bytes(block)
+
+
+_COLOR_SPACE, _INTEROPERABILITY_INDEX = 0xA001, 0x0001
+_SRGB = 1
+"""The value of EXIF's color space for sRGB."""
+
+
+def srgb_exif(exif: bytes) -> bytes:
+    """The EXIF block of a picture whose pixels were converted to sRGB, with its color space and DCF's index true of that."""
+    block = bytearray(exif)
+    try:
+        first = _first_of(block)
+        if first is None or EXIF not in first.entries:
+            return exif
+        details = first.at(block, first.value(block, EXIF))
+        if _COLOR_SPACE in details.entries:
+            details.put(block, _COLOR_SPACE, _SRGB)
+        if INTEROPERABILITY in details.entries:
+            inside = details.at(block, details.value(block, INTEROPERABILITY))
+            if inside.entries and _INTEROPERABILITY_INDEX in inside.entries:
+                inside.put_content(block, _INTEROPERABILITY_INDEX, b"R98\x00", ASCII)
     except struct.error:
         return exif
     return bytes(block)
@@ -70,6 +94,11 @@ MakeThumbnail = Callable[[bytes], bytes | None]
 """Makes a new thumbnail out of an embedded one (JPEG), which is no larger; None if that is impossible."""
 
 
+_GDAL_METADATA = 42112
+_OF_VALUES = re.compile(rb"\s*<Item\s[^>]*(?:name=\"STATISTICS_|role=\"(?:scale|offset)\")[^>]*>[^<]*</Item>")
+"""Items that describe the values of the pixels, which are painted over."""
+
+
 def adapted_exif(exif: bytes, pixel_map: PixelMap, thumbnail: MakeThumbnail) -> tuple[bytes, tuple[str, ...]]:
     """The EXIF block with all that counts in pixels true of the new picture, its thumbnail too, and every other byte as it was.
 
@@ -91,6 +120,12 @@ def adapted_exif(exif: bytes, pixel_map: PixelMap, thumbnail: MakeThumbnail) -> 
             _renew_thumbnail(block, first, second, thumbnail)
 
     def remove_untrue(block: bytearray, first: Directory) -> None:
+        if _GDAL_METADATA in first.entries:
+            text = first.content(block, _GDAL_METADATA)
+            true = _OF_VALUES.sub(b"", text)
+            if true != text:
+                first.put_content(block, _GDAL_METADATA, true, ASCII)
+                removed.append("statistics in GDAL_METADATA")
         for tag, name in UNTRUE_TAGS.items():
             if tag in first.entries:
                 first = first.without(block, tag)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from nstpipe.media.losses import Omission
+from nstpipe.media.pictures.color_spaces import png_color_space
 from nstpipe.media.pictures.contents import PictureContents, contents_of
 from nstpipe.media.pictures.files import metadata_of
 from nstpipe.media.pictures.formats import NEVER_CARRIED, PICTURE_FORMATS, Content, PictureFormat, format_of
@@ -15,7 +17,7 @@ from nstpipe.media.pictures.orientation import UPRIGHT
 from nstpipe.media.pictures.output_metadata import kept_of
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened
 
-OMISSIONS_VERSION = 1
+OMISSIONS_VERSION = 2
 """Changes when the same file and format have other omissions, so that those in the journal are found anew."""
 
 METADATA: frozenset[Content] = frozenset(
@@ -49,7 +51,7 @@ def omissions_of_picture(path: Path, output: Path, *, keep_metadata: bool) -> tu
     """
     contents = contents_of(path)
     result = format_of(output, contents.format)
-    found = dict.fromkeys(_by_kind(path, contents, result))
+    found = dict.fromkeys((*_by_kind(path, contents, result), *_of_pixels(path, contents)))
     if keep_metadata:
         found |= dict.fromkeys(_untaken(path, result))
     return tuple(one for one in found if keep_metadata or one.kind not in METADATA)
@@ -71,6 +73,16 @@ def _by_kind(path: Path, contents: PictureContents, result: PictureFormat) -> It
             pronoun = "them" if content.endswith("s") else "it"
             detail = f"the {name} {_verb(content)} dropped: {result.name} cannot hold {pronoun}"
             yield Omission(content, detail, holders_of(content))
+
+
+def _of_pixels(path: Path, contents: PictureContents) -> Iterator[Omission]:
+    """What becomes of light above white, for which a result has no place."""
+    try:
+        space = png_color_space(path, has_profile=False) if contents.format == "PNG" else None
+    except (OSError, struct.error):
+        return
+    if space is not None and space.hdr:
+        yield Omission("high dynamic range", f"the high dynamic range ({space.hdr}) is brought to that of a standard picture")
 
 
 def _verb(content: Content) -> str:

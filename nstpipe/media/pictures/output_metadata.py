@@ -311,6 +311,9 @@ def _tags_of_tiff(exif: bytes, xmp: bytes | None, iptc: bytes | None) -> Image.E
         tags = Image.Exif()
     for tag in TIFF_LAYOUT_TAGS.intersection(tags):
         del tags[tag]
+    if ExifTags.IFD.Exif in tags:
+        # Pillow writes no directory of interoperability into a TIFF, so nothing may point to one.
+        tags.get_ifd(ExifTags.IFD.Exif).pop(ExifTags.IFD.Interop, None)
     for tag, value in ((XMP_TAG, xmp), (IPTC_TAG, iptc)):
         if value:
             tags[tag] = value

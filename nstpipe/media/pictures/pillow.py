@@ -98,8 +98,8 @@ def _limit() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            # What of a damaged or foreign block can be read is used, and what cannot is no news to a user.
-            warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)
+            # What can be read of a damaged file is used, and what cannot is an error. Neither is news to a user.
+            warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
             yield
     finally:
         Image.MAX_IMAGE_PIXELS = before

@@ -39,6 +39,9 @@ _NO_COMPRESSION, _JPEG_COMPRESSIONS = 1, (6, 7)
 _HORIZONTAL, _FLOATING_POINT = 2, 3
 """Predictors."""
 
+_MOST_SAMPLES = 64
+"""More bands than this would take more memory than `max_megapixels` stands for."""
+
 LARGEST = 65535
 
 
@@ -64,7 +67,7 @@ def can_decode(tags: TagDirectory) -> bool:
     if len(bits) != 1 or len(kinds) != 1 or photometric not in _COLORS or min(size_of(tags)) < 1:
         return False
     allowed = {_UNSIGNED: (*range(8, 17), 32), _SIGNED: (8, 16, 32), _FLOATING: (16, 32, 64)}.get(kinds.pop(), ())
-    has_colors = tags.value(_SAMPLES, 1) >= _COLORS[photometric]
+    has_colors = _COLORS[photometric] <= tags.value(_SAMPLES, 1) <= _MOST_SAMPLES
     is_jpeg = tags.value(_COMPRESSION, _NO_COMPRESSION) in _JPEG_COMPRESSIONS
     return bool(bits.pop() in allowed and has_colors and not is_jpeg)
 

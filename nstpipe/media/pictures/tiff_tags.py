@@ -164,10 +164,17 @@ def exif_of(directory: TagDirectory, pointers: tuple[int, ...], left_out: frozen
     return b"Exif\x00\x00" + head + _block(directory, 8, pointers, left_out)
 
 
+def _is_readable(directory: TagDirectory, tag: int) -> bool:
+    try:
+        return directory.entries[tag][0] in _FORMATS and bool(directory.raw(tag))
+    except struct.error:
+        return False
+
+
 def _block(directory: TagDirectory, at: int, pointers: tuple[int, ...], left_out: frozenset[int]) -> bytes:
     """A directory and its values, and the directories below it, for a place within the block."""
     order = directory.order
-    tags = [tag for tag in sorted(directory.entries) if tag not in left_out and directory.entries[tag][0] in _FORMATS]
+    tags = [tag for tag in sorted(directory.entries) if tag not in left_out and _is_readable(directory, tag)]
     entries, values = struct.pack(f"{order}H", len(tags)), b""
     values_at = at + 2 + 12 * len(tags) + 4
     for tag in tags:
@@ -176,7 +183,7 @@ def _block(directory: TagDirectory, at: int, pointers: tuple[int, ...], left_out
         if tag in pointers:
             values += b"\x00" * (len(values) % 2)
             place = values_at + len(values)
-            values += _block(directory.at(directory.value(tag)), place, pointers, frozenset())
+            values += _block(directory.at(directory.value(tag)), place, pointers, left_out)
             kind, count, raw = _LONG, 1, struct.pack(f"{order}I", place)
         elif kind >= _LONG8:
             numbers = directory.values(tag)

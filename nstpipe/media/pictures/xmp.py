@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,8 +60,19 @@ def adapted_xmp(xmp: bytes, pixel_map: PixelMap) -> bytes:
         rule_map = pixel_map.without_turn if rule.of_upright else of_regions if "-rs:" in rule.structure else pixel_map
         for span in _structures(xmp, rule.structure):
             _apply_rule(xmp, rule, span, rule_map, changes)
-    for (begin, end), new in sorted(changes.items(), reverse=True):
-        xmp = xmp[:begin] + new + xmp[end:]
+    parts, done = [], 0
+    for (begin, end), new in sorted(changes.items()):
+        parts += [xmp[done:begin], new]
+        done = end
+    return b"".join([*parts, xmp[done:]])
+
+
+def srgb_xmp(xmp: bytes) -> bytes:
+    """The XMP packet of a picture whose pixels were converted to sRGB, with its color space true of that."""
+    spans = [(span, b"1") for span in _properties(xmp, (0, len(xmp)), "exif", "ColorSpace")]
+    spans += [(span, b"sRGB") for span in _properties(xmp, (0, len(xmp)), "photoshop", "ICCProfile")]
+    for (begin, end), value in sorted(spans, reverse=True):
+        xmp = xmp[:begin] + value + xmp[end:]
     return xmp
 
 
@@ -83,6 +95,8 @@ def _apply_rule(
     xmp: bytes, rule: XmpRule, span: tuple[int, int], pixel_map: PixelMap, changes: dict[tuple[int, int], bytes]
 ) -> None:
     """Add the changes of a rule within a part of a packet, unless an earlier rule has changed the same numbers."""
+    if all(xmp.find(f"{rule.prefix}:{name}".encode(), *span) < 0 for name in rule.names):
+        return
     unit = next((xmp[begin:end].strip() for begin, end in _properties_of_unit(xmp, span, rule)), rule.default_unit.encode())
     if unit.lower() in _SHARE_UNITS:
         pixel_map = pixel_map.of_shares
@@ -144,27 +158,44 @@ def _structures(xmp: bytes, name: str) -> Iterator[tuple[int, int]]:
     if not name:
         yield 0, len(xmp)
         return
-    tag = name.encode()
-    for match in re.finditer(rb"<%b(?=[\s>/])([^>]*)>" % re.escape(tag), xmp):
-        if match[1].endswith(b"/"):
-            yield match.span()
-            continue
-        end = xmp.find(b"</%b" % tag, match.end())
-        if end >= 0:
-            yield match.start(), end
+    yield from _elements(xmp, (0, len(xmp)), name.encode(), re.compile(rb"<%b(?=[\s>/])[^<>]*>" % re.escape(name.encode())))
+
+
+def _elements(xmp: bytes, span: tuple[int, int], name: bytes, tag: re.Pattern[bytes]) -> Iterator[tuple[int, int]]:
+    """Where each element begins, its first tag included, and ends. Those within another one of the same name are part of it."""
+    begin = span[0]
+    while match := tag.search(xmp, begin, span[1]):
+        begin = match.end()
+        if not match[0].endswith(b"/>"):
+            end = xmp.find(b"</%b" % name, begin, span[1])
+            if end < 0:
+                return
+            begin = end
+        yield match.start(), begin
 
 
 def _properties(xmp: bytes, span: tuple[int, int], prefix: str, name: str) -> Iterator[tuple[int, int]]:
     """Where the value of each property of a name begins and ends, be it an attribute or an element."""
-    tag = f"{prefix}:{name}".encode()
-    pattern = re.compile(rb"(?:(?<=[\s\"'])|^)%b\s*=\s*(?:\"([^\"<>]*)\"|'([^'<>]*)')|<%b(?:\s[^>]*)?(?<!/)>" % (tag, tag))
-    for match in pattern.finditer(xmp, *span):
-        if match[1] is not None or match[2] is not None:
-            yield match.span(1 if match[1] is not None else 2)
-            continue
-        end = xmp.find(b"</%b" % tag, match.end(), span[1])
-        if end >= 0:
-            yield match.end(), end
+    qualified = f"{prefix}:{name}".encode()
+    if xmp.find(qualified, *span) < 0:
+        return
+    attribute, tag = _patterns(qualified)
+    found = [match.span(1 if match[1] is not None else 2) for match in attribute.finditer(xmp, *span)]
+    for begin, end in _elements(xmp, span, qualified, tag):
+        opening = xmp.find(b">", begin, end) + 1
+        if opening and opening < end:
+            found.append((opening, end))
+    yield from sorted(found)
+
+
+@functools.cache
+def _patterns(qualified: bytes) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
+    """What finds a property as an attribute, and as an element."""
+    name = re.escape(qualified)
+    return (
+        re.compile(rb"(?:(?<=[\s\"'])|^)%b\s*=\s*(?:\"([^\"<>]*)\"|'([^'<>]*)')" % name),
+        re.compile(rb"<%b(?=[\s>/])[^<>]*>" % name),
+    )
 
 
 def _numbers(xmp: bytes, span: tuple[int, int]) -> list[_Found]:

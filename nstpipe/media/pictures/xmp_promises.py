@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from xml.parsers import expat
-from xml.sax.saxutils import quoteattr
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _NOTE = "http://ns.adobe.com/xmp/note/"
@@ -318,7 +318,7 @@ def _descriptions(packet: bytes) -> Iterator[bytes]:
                 for prefix, address in element.namespaces.items()
                 if prefix not in element.declared and f"{prefix}:".encode() in content
             )
-            declarations = "".join(f" xmlns:{prefix}={quoteattr(address)}" for prefix, address in needed).encode()
+            declarations = "".join(f' xmlns:{prefix}="{html.escape(address)}"' for prefix, address in needed).encode()
             name = re.match(rb"<[^\s/>]+", packet[element.begin : element.tag_end])
             assert name is not None
             place = element.begin + name.end()

@@ -1,4 +1,4 @@
-"""What the result of an animation does not hold of it."""
+"""What the result of an animation, or of numbered pictures, does not hold of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nstpipe.media.video.info import VideoInfo
 
 
 def omissions_of_animation(info: VideoInfo, output: Path, *, keep_metadata: bool) -> Iterator[Omission]:
-    """What the result of a video or an animation does not hold of what animations hold.
+    """What the result of a video does not hold of what animations and pictures hold.
 
     Args:
         info: The original.
@@ -33,7 +33,8 @@ def omissions_of_animation(info: VideoInfo, output: Path, *, keep_metadata: bool
         yield Omission("hold of the last frame", detail)
     if keep_metadata:
         tags = {name.lower() for name, _ in info.tags}  # which are named by themselves
-        for content in contents_of(info.path).held:
+        # The first of numbered pictures stands for the others.
+        for content in contents_of(info.picture_of(0) if info.is_sequence else info.path).held:
             if content in METADATA and content != "color profile" and content not in tags:
                 verb, pronoun = ("are", "them") if content.endswith("s") else ("is", "it")
-                yield Omission(content, f"the {content} {verb} dropped: animations are written without {pronoun}")
+                yield Omission(content, f"the {content} {verb} dropped: frames are written without {pronoun}")

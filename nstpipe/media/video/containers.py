@@ -265,7 +265,13 @@ VIDEO_CODECS_BY_SUFFIX = {row.suffix: row.codecs for row in CONTAINERS.values() 
 CODECS = tuple(dict.fromkeys(codec for codecs in VIDEO_CODECS_BY_SUFFIX.values() for codec in codecs))
 """Every encoder of videos."""
 
-VIDEO_SUFFIXES = tuple(row.suffix for row in CONTAINERS.values() if not row.is_animation)
+_OTHER_SUFFIXES = (
+    *(".3g2", ".3gp", ".asf", ".divx", ".dv", ".f4v", ".gxf", ".ivf", ".m2v", ".mjpeg", ".mod", ".mpe", ".mxf", ".nut"),
+    *(".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".tod", ".trp", ".vob", ".wtv", ".y4m"),
+)
+"""Suffixes of videos that ffmpeg reads and of which nothing else is to be said."""
+
+VIDEO_SUFFIXES = (*(row.suffix for row in CONTAINERS.values() if not row.is_animation), *_OTHER_SUFFIXES)
 """The suffixes of videos that are read."""
 
 ANIMATION_SUFFIXES = tuple(row.suffix for row in CONTAINERS.values() if row.is_animation)

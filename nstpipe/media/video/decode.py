@@ -46,7 +46,7 @@ def _animation(info: VideoInfo, first_frame_index: int, end_frame_index: int) ->
 
 
 def _sequence(info: VideoInfo, first_frame_index: int, end_frame_index: int) -> Iterator[Frame]:
-    return _timed(info, numbered_pictures(info.path, first_frame_index, end_frame_index), first_frame_index)
+    return _timed(info, numbered_pictures(info, first_frame_index, end_frame_index), first_frame_index)
 
 
 def _timed(info: VideoInfo, pictures: Iterator[tuple[Pixels, Alpha | None]], first_frame_index: int) -> Iterator[Frame]:

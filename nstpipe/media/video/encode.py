@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from io import BufferedWriter
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,7 @@ from nstpipe.media.video.finishing import add_what_is_missing
 from nstpipe.media.video.info import VideoInfo
 from nstpipe.media.video.last_duration import set_duration
 from nstpipe.media.video.probe import probe
+from nstpipe.media.video.retimed import write_retimed
 from nstpipe.media.video.sequence import SequenceSink
 from nstpipe.system.files import complete, ensure_writable, is_numbered, partial_path
 
@@ -66,6 +68,10 @@ class VideoSink:
         # The ffmpeg of a run that was killed may still be writing: its file no longer has this name.
         self._partial.unlink(missing_ok=True)
         task = EncodingTask(path, info, encode, copy_audio, keep_metadata, seconds_of_sound)
+        self._retimed = partial_path(path).with_suffix(".sound")
+        if task.must_retime:
+            task = replace(task, retimed=self._retimed)
+            write_retimed(info, task.timed_streams, self._retimed, seconds=seconds_of_sound)
         self._container = task.container
         self._is_deep = bits_of(encode, info, path) > 8
         self._has_alpha = keeps_alpha(encode, info, path)
@@ -130,6 +136,7 @@ class VideoSink:
         self._check_times(found)
         self._place(self._partial)
         complete(self._partial, self.path)
+        self._retimed.unlink(missing_ok=True)
         return found
 
     def _hold_last_frame(self) -> None:
@@ -146,9 +153,12 @@ class VideoSink:
                 f"{self.path}: {self._frame_count} frames planned, {len(self._written)} written and "
                 f"{len(found.ticks)} found in the encoded file."
             )
-        for tick, original_tick in zip(found.ticks, expected, strict=True):
-            apart = abs(tick * found.time_base - original_tick * self._info.time_base)
-            if apart > max(found.time_base, self._info.time_base):
+        # As they are in the file, not as they would be mended: Matroska may give the same millisecond to two frames.
+        line = found.timeline
+        times, time_base = (found.ticks, found.time_base) if line is None else (line.raw, line.raw_time_base)
+        for tick, original_tick in zip(times, expected, strict=True):
+            apart = abs(tick * time_base - original_tick * self._info.time_base)
+            if apart > max(time_base, self._info.time_base):
                 raise ItemError(f"{self.path}: a frame is {float(apart):.4f} s from its time in the encoded file.")
 
     def _expected_ticks(self, found: VideoInfo) -> list[int]:
@@ -171,6 +181,7 @@ class VideoSink:
         self._process.__exit__(None, None, None)
         with suppress(OSError):  # the error that is being raised says more
             self._partial.unlink(missing_ok=True)
+            self._retimed.unlink(missing_ok=True)
 
     def __enter__(self) -> VideoSink:
         return self

@@ -21,7 +21,7 @@ from nstpipe.media.video.ffmpeg import LOCAL_ONLY, each_at_its_time, local
 from nstpipe.media.video.ffmpeg_program import is_at_least
 from nstpipe.media.video.ffmpeg_streams import ffmpeg_stream
 from nstpipe.media.video.finishing import needs_room
-from nstpipe.media.video.info import SCALE_MATRICES, Reader, VideoInfo
+from nstpipe.media.video.info import SCALE_MATRICES, Reader, Stream, VideoInfo
 from nstpipe.media.video.matroska import ROOM_BYTES, ROOM_TAG
 from nstpipe.media.video.streams import CarriedStream, carried_streams
 from nstpipe.system.files import is_numbered
@@ -134,6 +134,7 @@ class EncodingTask:
         copy_audio: Whether the result carries the sound.
         keep_metadata: Whether the result carries the tags and the chapters.
         seconds_of_sound: How much of the sound the result carries; None for all of it.
+        retimed: A file with the sound and the subtitles at mended times; None if those of the original are right.
     """
 
     path: Path
@@ -142,11 +143,29 @@ class EncodingTask:
     copy_audio: bool
     keep_metadata: bool
     seconds_of_sound: float | None = None
+    retimed: Path | None = None
 
     @property
     def container(self) -> Container:
         """The container of the result."""
         return container_of(self.path)
+
+    @property
+    def carried(self) -> tuple[CarriedStream, ...]:
+        """The streams of the original that the result carries."""
+        return carried_streams(self.info, self.container, copy_audio=self.copy_audio)
+
+    @property
+    def timed_streams(self) -> tuple[Stream, ...]:
+        """Those of them that are heard or read with the picture."""
+        return tuple(one.stream for one in self.carried if one.stream.kind in ("audio", "subtitle"))
+
+    @property
+    def must_retime(self) -> bool:
+        """Whether ffmpeg cannot copy them from the original: their times are mended, or some of their packets are damaged."""
+        mending = self.info.timeline.mending if self.info.timeline is not None else None
+        moves = mending is not None and mending.moves_sound
+        return any(moves or stream.broken or stream.late_from > 0 for stream in self.timed_streams)
 
 
 SMALLEST_OLD_STEP = Fraction(1, 999)
@@ -184,13 +203,9 @@ def encoding_graph(task: EncodingTask, partial: Path) -> object:
     video = _animation_frames(frames, info, container) if container.is_animation else _video_frames(frames, task)
     options |= _animation_options(info, container) if container.is_animation else _video_options(task)
     streams = [video]
-    carried = carried_streams(info, container, copy_audio=task.copy_audio)
+    carried = task.carried
     if info.reader is Reader.FFMPEG:
-        limit = {} if task.seconds_of_sound is None else {"t": task.seconds_of_sound}
-        original: Any = graphs.input(local(info.path), **LOCAL_ONLY, **limit)
-        # If no stream is carried, one that does not exist stands for the original: ffmpeg-python drops an input that
-        # nothing is taken from, and its tags too.
-        streams += [original[ffmpeg_stream(info, one.stream.index)] for one in carried] or [original[_NO_STREAM]]
+        streams += _original_streams(task)
     else:
         options["map_metadata"] = options["map_chapters"] = "-1"
     of_kind: Counter[str] = Counter()
@@ -207,6 +222,28 @@ def encoding_graph(task: EncodingTask, partial: Path) -> object:
         options["metadata:g"] = f"{ROOM_TAG}={'-' * ROOM_BYTES}"
     # Without copyts, ffmpeg would shift each input to zero by itself, and the sound would no longer fit the picture.
     return graphs.output(*streams, local(partial), **options).global_args("-copyts")
+
+
+def _original_streams(task: EncodingTask) -> list[Any]:
+    """The streams of the original that are carried, each from the file where its times are right."""
+    limit: dict[str, object] = {} if task.seconds_of_sound is None else {"t": task.seconds_of_sound}
+    line = task.info.timeline
+    if line is not None and line.mending is not None and line.mending.start_shift:
+        limit["itsoffset"] = f"{float(line.mending.start_shift):.6f}"  # its chapters are moved too
+    original: Any = graphs.input(local(task.info.path), **LOCAL_ONLY, **limit)
+    # An input that nothing is taken from is dropped by ffmpeg-python, and its tags too. A stream that does not exist stands
+    # for the original.
+    if task.retimed is None:
+        return [original[ffmpeg_stream(task.info, one.stream.index)] for one in task.carried] or [original[_NO_STREAM]]
+    numbers = {stream.index: number for number, stream in enumerate(task.timed_streams)}
+    retimed: Any = graphs.input(local(task.retimed), **LOCAL_ONLY)
+    found = [
+        retimed[str(numbers[one.stream.index])]
+        if one.stream.index in numbers
+        else original[ffmpeg_stream(task.info, one.stream.index)]
+        for one in task.carried
+    ]
+    return [original[_NO_STREAM], *found]
 
 
 def _animation_frames(frames: Any, info: VideoInfo, container: Container) -> Any:

@@ -29,7 +29,7 @@ def user_tags(info: VideoInfo) -> dict[str, str]:
 
 def needs_room(info: VideoInfo, container: Container) -> bool:
     """Whether an encoded file needs room at its beginning for what is added afterwards."""
-    return container.family is Family.MATROSKA and (info.projection is not None or info.stereo is not None)
+    return container.family is Family.MATROSKA and bool(matroska_elements(info.projection, info.stereo))
 
 
 def add_what_is_missing(path: Path, info: VideoInfo, size: tuple[int, int], *, keep_metadata: bool) -> None:

@@ -12,6 +12,7 @@ from typing import Literal
 
 import av
 
+from nstpipe.media.video.clock import Timeline
 from nstpipe.media.video.projection import Projection, Stereo, is_full_sphere
 
 Matrix = Literal["bt709", "smpte170m", "bt2020nc"]
@@ -21,6 +22,10 @@ SCALE_MATRICES: dict[str, str] = {"bt709": "bt709", "smpte170m": "smpte170m", "b
 
 HDR_TRANSFERS = {"smpte2084": "HDR10 (PQ)", "arib-std-b67": "HLG"}
 """Transfer functions of high dynamic range, and their usual names."""
+
+
+QUARTER_TURN = 90
+"""Degrees. Players turn a picture by multiples of this only: any other angle would leave empty corners."""
 
 
 class Reader(Enum):
@@ -76,6 +81,10 @@ class Stream:
         media_type: The MIME type of an attachment.
         tags: The names of its other tags that are not its container's own.
         timecode: The timecode that a stream of timecodes begins with.
+        is_empty: Whether it is sound or subtitles without a single packet.
+        broken: How many of its packets are damaged.
+        late_from: For sound that begins so late that its format is not known at the beginning of the file: a byte of the file
+            from which on it is known; else 0.
     """
 
     index: int
@@ -88,11 +97,31 @@ class Stream:
     media_type: str = ""
     tags: tuple[str, ...] = ()
     timecode: str = ""
+    is_empty: bool = False
+    broken: int = 0
+    late_from: int = 0
 
     def __str__(self) -> str:
         language = "" if self.language == "und" else self.language
         details = ", ".join(word for word in (self.codec, language, self.title, self.file_name) if word)
         return f"{self.kind} stream {self.index} ({details})"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How frames look from one frame on.
+
+    Attributes:
+        first_frame_index: The first frame.
+        width: Pixels, upright and with square pixels.
+        height: Pixels, upright and with square pixels.
+        color: How the colors are stored.
+    """
+
+    first_frame_index: int
+    width: int
+    height: int
+    color: VideoColor
 
 
 @dataclass(frozen=True)
@@ -131,7 +160,7 @@ class VideoInfo:
         codec: ffmpeg's name of the picture's codec.
         pixel_format: ffmpeg's name.
         bits: Of a color value.
-        rotation: Degrees that the stored picture is turned by, counterclockwise.
+        rotation: Degrees that the stored picture is to be turned by, counterclockwise. Only quarter turns are applied.
         sample_aspect: Width over height of a stored pixel.
         interlaced: Whether the frames are made of two fields.
         stream_index: The number of the picture's stream in the file, from 0.
@@ -153,6 +182,9 @@ class VideoInfo:
         decoder: ffmpeg's name of the decoder that reads its transparency; empty for the usual one.
         loss: What is missing; None if the file is whole.
         complaint: What a decoder reported without losing a frame.
+        index: The number of the picture's stream in the file.
+        timeline: How the file's own times were mended to `ticks`; None if they are the same.
+        shapes: The frames from which on the picture has another shape or other colors, in order; empty if none has.
     """
 
     path: Path
@@ -189,6 +221,28 @@ class VideoInfo:
     decoder: str = ""
     loss: MissingFrames | None = None
     complaint: str = ""
+    index: int = 0
+    timeline: Timeline | None = None
+    shapes: tuple[Shape, ...] = ()
+
+    @property
+    def mended(self) -> tuple[str, ...]:
+        """What was mended of its times and fitted of its frames, one sentence each."""
+        mending = self.timeline.mending if self.timeline is not None else None
+        said = list(mending.said) if mending is not None else []
+        if self.changes_size:
+            others = [shape for shape in self.shapes if (shape.width, shape.height) != (self.width, self.height)]
+            sizes = ", ".join(dict.fromkeys(f"{shape.width}x{shape.height}" for shape in others))
+            said.append(
+                f"its frames change their size, first at frame {others[0].first_frame_index}, to {sizes}; they are fitted into "
+                f"{self.width}x{self.height}, with black bars where the shape differs"
+            )
+        return tuple(said)
+
+    @property
+    def changes_size(self) -> bool:
+        """Whether a frame has another size than the first one."""
+        return any((shape.width, shape.height) != (self.width, self.height) for shape in self.shapes)
 
     @property
     def audio_streams(self) -> int:

@@ -26,9 +26,9 @@ def end_tick(path: Path, container: av.container.InputContainer, stream: av.Vide
     """
     time_base = Fraction(stream.time_base or Fraction(1, 1000))
     end: Fraction | None
-    if "mov" in container.format.name.split(","):
-        movie = Movie.read(path)
-        end = movie.end if movie is not None else None
+    movie = Movie.read(path) if "mov" in container.format.name.split(",") else None
+    if movie is not None:
+        end = movie.end
     else:
         end = _end_of_packet(container, stream, ticks[-1])
         if container.format.name.startswith("matroska"):

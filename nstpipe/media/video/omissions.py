@@ -56,6 +56,8 @@ def omissions_of_video(
 def _of_the_picture(info: VideoInfo, output: Path, encode: EncodeSettings, container: Container) -> Iterator[Omission]:
     if info.is_transparent and not keeps_alpha(encode, info, output):
         yield _transparency(info, output, encode, container)
+    elif info.is_transparent and container.has_palette and info.codec != "gif":
+        yield Omission("partial transparency", f"pixels between clear and opaque become one or the other in {container.suffix}")
     holder = "numbered pictures" if is_numbered(output) else container.suffix
     if info.projection is not None and not (container.layout and info.projection.is_held):
         remedy = "" if not info.projection.is_held else "Give output the suffix .mp4, .mov, .mkv or .webm."
@@ -139,8 +141,8 @@ def _of_the_tags(info: VideoInfo, container: Container, *, copy_audio: bool) -> 
     of_streams = tuple(dict.fromkeys((*info.stream_tags, *(name for one in carried for name in one.tags))))
     lost = info.stream_tags if container.stream_tags else of_streams
     if lost and container.tags:
-        reason = "a painted stream has none" if container.stream_tags else f"{suffix} holds those of the whole file only"
-        yield Omission("tags of streams", f"{_named('tag', lost)} of single streams dropped: {reason}")
+        reason = "a painted stream has none" if container.stream_tags else f"{suffix} holds tags of the whole file only"
+        yield Omission("tags of streams", f"{_named('tag', lost, of=' of its streams')} dropped: {reason}")
     if info.timecode and not takes_timecode(info, container):
         reason = f"{suffix} cannot hold it"
         if container.timecode:
@@ -149,10 +151,10 @@ def _of_the_tags(info: VideoInfo, container: Container, *, copy_audio: bool) -> 
     yield from _boxes(info, container)
 
 
-def _named(what: str, names: tuple[str, ...], several: str = "tags") -> str:
+def _named(what: str, names: tuple[str, ...], several: str = "tags", of: str = "") -> str:
     more = len(names) - _MOST_NAMES
     listed = ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
-    return f"the {what} {listed} is" if len(names) == 1 else f"the {several} {listed} are"
+    return f"the {what} {listed}{of} is" if len(names) == 1 else f"the {several} {listed}{of} are"
 
 
 def _boxes(info: VideoInfo, container: Container) -> Iterator[Omission]:
@@ -166,5 +168,8 @@ def _boxes(info: VideoInfo, container: Container) -> Iterator[Omission]:
     names = tuple(box.kind.decode("latin-1") for box in movie.user_boxes)
     if names and container.family is not Family.ISO_MEDIA:
         yield Omission("boxes", f"{_named('box', names, 'boxes')} dropped: {container.suffix} has none")
-    if movie.picture_boxes(b"vexu", b"lhvC"):
+    if movie.picture_boxes(b"lhvC") and not movie.picture_boxes(b"vexu"):
+        detail = f"the second layer of its HEVC (transparency or a second view) is dropped: {NEVER_HELD['second view']}"
+        yield Omission("second layer", detail)
+    if movie.picture_boxes(b"vexu"):
         yield Omission("second view", f"the second view of its spatial video is dropped: {NEVER_HELD['second view']}")

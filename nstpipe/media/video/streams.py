@@ -37,6 +37,8 @@ def carried_streams(info: VideoInfo, container: Container, *, copy_audio: bool) 
 
 def _codec(stream: Stream, container: Container, copy_audio: bool) -> str | None:
     """The codec that a stream gets, ``copy``, or None if it is dropped."""
+    if stream.is_empty:
+        return None
     if stream.kind == "audio":
         # Sound in a codec that the container cannot hold fails the trial, because nobody wants a film to lose its sound.
         return "copy" if container.sound and copy_audio else None
@@ -64,8 +66,15 @@ def omitted_streams(info: VideoInfo, path: Path, *, copy_audio: bool, keep_metad
         codec = _codec(stream, container, copy_audio)
         if stream.kind == "video":
             found.append(Omission("video streams", f"{stream} is dropped: {OTHER_PICTURE}"))
+        elif stream.is_empty:
+            what = "sound" if stream.kind == "audio" else "subtitles"
+            found.append(Omission(f"empty {what}", f"{stream} is dropped: the file announces it, but holds none of it"))
         elif codec is None:
             found.append(Omission(f"{stream.kind} streams", f"{stream} is dropped: {container.suffix} cannot hold it"))
+        elif stream.broken:
+            packets = "1 damaged packet" if stream.broken == 1 else f"{stream.broken} damaged packets"
+            verb = "is" if stream.broken == 1 else "are"
+            found.append(Omission("damaged packets of sound", f"{packets} of {stream} {verb} dropped: the rest of it stays"))
         elif codec != "copy":
             reason = f"{container.suffix} cannot hold it as it is"
             found.append(Omission(f"{stream.kind} streams", f"{stream} is converted to {codec}: {reason}"))
