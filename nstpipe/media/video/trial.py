@@ -136,7 +136,8 @@ def _check_sound(info: VideoInfo, path: Path) -> None:
             allowed = " and ".join(sorted(container.sound_codecs))
             found = stream.codec or "an unknown codec"
             raise ItemError(
-                f"{info.path} could not be encoded as {path.suffix}: its sound is in {found}; {path.suffix} holds only {allowed}.",
+                f"{info.path} could not be encoded as {path.suffix}: its sound is in {found}, and {path.suffix} holds only "
+                f"{allowed}.",
                 "Choose another suffix for output, or `audio: none`.",
             )
 
