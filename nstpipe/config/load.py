@@ -7,7 +7,7 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from nstpipe.config.messages import problems_of
 from nstpipe.config.models import Job, Pipeline
 from nstpipe.errors import ConfigError, Problem
 from nstpipe.media.video.containers import VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES
+from nstpipe.system.characters import lookalikes
 from nstpipe.system.files import MOST_NAMED
 
 MOST_JOBS = 10_000
@@ -57,16 +58,18 @@ def load_pipeline(path: Path, overrides: Sequence[str] = (), environment: Mappin
 def load_right_part(path: Path, overrides: Sequence[str] = (), environment: Mapping[str, str] = os.environ) -> Loaded:
     """Do the same as `load_pipeline`, but return the problems, so that the valid part can be checked further."""
     problems: list[Problem] = []
+    text = ""
     try:
-        document = parse(_text_of(path), environment)
+        text = _text_of(path)
+        document = parse(text, environment)
     except DocumentError as error:
         problems += error.problems
         if error.rest is None:
-            return Loaded(None, tuple(problems))
+            return Loaded(None, _with_lookalikes(problems, text))
         document = error.rest
     if not isinstance(document.value, dict):
         message = "should be a mapping with version and jobs; see the README for an example"
-        return Loaded(None, (*problems, Problem("", message, document.line)))
+        return Loaded(None, _with_lookalikes([*problems, Problem("", message, document.line)], text))
     settings = [setting for text in overrides for setting in _setting(text, environment, problems)]
     late = [setting for setting in settings if setting.is_of_an_expanded_job(document)]
     document = _overridden(document, [setting for setting in settings if setting not in late], problems)
@@ -78,7 +81,36 @@ def load_right_part(path: Path, overrides: Sequence[str] = (), environment: Mapp
     pipeline, found = validated(document, context)
     problems += found
     pipeline = pipeline.read_from(path) if pipeline is not None else None
-    return Loaded(pipeline, tuple(sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0)))
+    return Loaded(pipeline, _with_lookalikes(sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0), text))
+
+
+_LINE = re.compile("[^\n\r\x85\u2028\u2029]*(?:\r\n|[\n\r\x85\u2028\u2029]|$)")
+"""A line as YAML counts them, with its end."""
+
+
+def _with_lookalikes(problems: Iterable[Problem], text: str) -> tuple[Problem, ...]:
+    """Let each problem also name a character of its line that looks like another one, such as a no-break space.
+
+    If the text is no YAML at all, the character may stand on a line before.
+    """
+    lines = _LINE.findall(text)
+
+    def first_on(line: int) -> str:
+        # The end of a line is told only if editors do not take it for one.
+        code = re.split("(?:^|[ \t])#", lines[line - 1].rstrip("\r\n"))[0] if line <= len(lines) else ""
+        found = next(lookalikes(code), None)
+        return f"column {found[0] + 1} has {found[1]}" if found is not None else ""
+
+    named = []
+    for problem in problems:
+        said = first_on(problem.line) if problem.line is not None else ""
+        if not said and not problem.key and problem.line is not None:
+            before = (f"line {line}, {first_on(line)}" for line in range(problem.line, 0, -1) if first_on(line))
+            said = next(before, "")
+        has_it = not said or "U+" in problem.message
+        end = "" if problem.message.endswith(("?", ".")) else "."
+        named.append(problem if has_it else replace(problem, message=f"{problem.message}{end} {said[0].upper()}{said[1:]}"))
+    return tuple(named)
 
 
 def _text_of(path: Path) -> str:

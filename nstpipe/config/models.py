@@ -97,6 +97,12 @@ def _whole_number(value: Any) -> Any:
     return value
 
 
+def _yes_or_no(value: Any) -> Any:
+    """Take the words for true and false that YAML 1.1 has besides."""
+    words = {"yes": True, "on": True, "no": False, "off": False}
+    return words.get(value.lower(), value) if isinstance(value, str) else value
+
+
 def _one_of(*allowed: str) -> Any:
     """Return a check with the message of a `Literal`, for allowed values that are computed."""
 
@@ -426,7 +432,7 @@ class Pipeline(_Model):
         default=500.0, description="Pictures whose header claims more are refused, because they may be made to fill the memory."
     )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(default=0, description="Seed of all random numbers.")
-    overwrite: bool = Field(
+    overwrite: Annotated[bool, BeforeValidator(_yes_or_no)] = Field(
         default=False,
         description="Whether outputs may replace files that this pipeline did not make. Its own inputs are never replaced.",
     )
