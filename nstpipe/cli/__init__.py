@@ -28,6 +28,7 @@ from nstpipe.cli.options import (
     Overwrite,
     console_for,
     print_json,
+    replace_what_cannot_be_shown,
     with_overwrite,
     write_or_discard,
 )
@@ -346,6 +347,7 @@ def exit_code(arguments: Sequence[str] | None) -> int:
     Returns:
         The exit code; see `nstpipe.errors`.
     """
+    replace_what_cannot_be_shown()
     errors = Console(stderr=True)
     stop = Stop()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import os
 import sys
@@ -46,6 +48,26 @@ Overwrite = Annotated[
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON object per line on stdout; text for people goes to stderr.")
 ]
+
+_NEAREST = {"\u2013": "-", "\u2014": "-", "\u2026": ".", "\u2192": ">", "\u00d7": "x", "\u2019": "'"}
+"""What stands for a character of nstpipe's own texts that a terminal cannot show."""
+
+
+def _nearest(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_NEAREST.get(character, "?") for character in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error("nstpipe-nearest", _nearest)
+
+
+def replace_what_cannot_be_shown() -> None:
+    """Let the standard streams replace a character that their encoding does not have, instead of raising an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="nstpipe-nearest")
+
 
 WIDE = 10_000
 """The width of a table in a pipe, in columns, so that each row is one line."""

@@ -6,6 +6,7 @@ Values are checked strictly (``"512"`` is not a number), and the models are froz
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -64,6 +65,11 @@ def _absolute(value: Any, info: Any) -> Any:
     if not value.strip():
         raise PydanticCustomError("path_empty", "should be a path, but is empty")
     folder: Path = (info.context or {}).get("folder", Path())
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError as error:
+        said = "should be a path that this system's locale can write; set LC_ALL=C.UTF-8, or PYTHONUTF8=1"
+        raise PydanticCustomError("path_characters", said) from error
     try:
         return folder / Path(value).expanduser()
     except RuntimeError as error:
