@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import sys
 import time
@@ -333,6 +334,16 @@ def _usage_error_types() -> tuple[type[Exception], ...]:
     )
 
 
+def _hint_for(arguments: Sequence[str]) -> str:
+    """Return the next step after a wrong command line, such as one with a file in the place of the command."""
+    first = Path(arguments[0]) if arguments else Path()
+    if first.suffix.lower() in (".yaml", ".yml"):
+        return f"Try `nstpipe run {shlex.quote(str(first))}`."
+    if first.suffix and first.exists():
+        return f"Try `nstpipe init {shlex.quote(str(first))} --style PAINTING.jpg`, which writes a pipeline.yaml for it."
+    return "Try `nstpipe --help`."
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code."""
     sys.exit(exit_code(arguments))
@@ -377,7 +388,7 @@ def exit_code(arguments: Sequence[str] | None) -> int:
     except _usage_error_types() as error:
         format_message = getattr(error, "format_message", error.__str__)
         message = format_message()
-        say(f"nstpipe: {message}\n  Try `nstpipe --help`.")
+        say(f"nstpipe: {message}\n  {_hint_for(sys.argv[1:] if arguments is None else arguments)}")
         return UsageError.exit_code
     except typer.Abort:
         say("\nnstpipe: nothing was written.")

@@ -25,14 +25,29 @@ def jobs_in(context: typer.Context) -> list[str]:
     from nstpipe.errors import ConfigError
 
     # While an option still lacks its value, the file is among the arguments that are not parsed yet.
-    files = [context.params.get("pipeline"), *context.args, "pipeline.yaml"]
+    files = [context.params.get("pipeline"), *context.args, default_file()]
     try:
         return [job.name for job in load_pipeline(Path(next(file for file in files if file))).jobs]
     except ConfigError:
         return []
 
 
-File = Annotated[Path, typer.Argument(metavar="PIPELINE", help="Path of the pipeline.yaml.", show_default=False)]
+def default_file() -> Path:
+    """Return the pipeline.yaml that a command takes if none is given: that of the current folder, which need not exist."""
+    from nstpipe.config.load import PIPELINE_NAMES
+
+    return next((path for path in map(Path, PIPELINE_NAMES) if path.exists()), Path(PIPELINE_NAMES[0]))
+
+
+File = Annotated[
+    Path,
+    typer.Argument(
+        metavar="[PIPELINE]",
+        help="Path of the pipeline.yaml; default: pipeline.yaml of the current folder.",
+        default_factory=default_file,
+        show_default=False,
+    ),
+]
 JobNames = Annotated[
     list[str],
     typer.Option("--job", metavar="NAME", help="Only this job; may be repeated.", autocompletion=jobs_in),

@@ -7,6 +7,7 @@ import itertools
 import math
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,9 +18,14 @@ from nstpipe.config.document import MOST_CHARACTERS, UNREAD, DocumentError, Loca
 from nstpipe.config.messages import problems_of
 from nstpipe.config.models import Job, Pipeline
 from nstpipe.errors import ConfigError, Problem
-from nstpipe.media.video.containers import VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES
+from nstpipe.media.pictures.formats import PICTURE_FORMATS, PICTURE_SUFFIXES
+from nstpipe.media.signature import SIGNATURE_BYTES, matches
+from nstpipe.media.video.containers import CONTAINERS, OTHER_VIDEO_SIGNATURES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES
 from nstpipe.system.characters import lookalikes
 from nstpipe.system.files import MOST_NAMED
+
+PIPELINE_NAMES = ("pipeline.yaml", "pipeline.yml")
+"""The names of the file that commands take from the current folder if none is given. The first one that exists counts."""
 
 MOST_JOBS = 10_000
 """The most jobs of a pipeline. A matrix multiplies them, and more are a mistake."""
@@ -117,18 +123,43 @@ def _text_of(path: Path) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(4 * MOST_CHARACTERS + 1)  # what UTF-8 needs at most; a video given by mistake is far longer
-        if len(content) > 4 * MOST_CHARACTERS:
-            message = f"has more than {4 * MOST_CHARACTERS} bytes, which no pipeline has; is this the right file?"
-            raise DocumentError(Problem("", message))
-        return content.decode("utf-8-sig")
     except OSError as error:
-        near = sorted(file.name for file in path.parent.glob("*.y*ml")) if path.parent.is_dir() and not path.exists() else []
-        there = f"; in that folder are {', '.join(near[:MOST_NAMED])}" if near else ", or write one with `nstpipe init`"
-        message = f"cannot be read: {error.strerror}. Give the path of a pipeline.yaml{there}"
-        raise DocumentError(Problem("", message)) from error
+        raise DocumentError(Problem("", _said_of_no_file(path, error))) from error
+    if _is_media(path, content):
+        raise DocumentError(Problem("", f"is not a pipeline.yaml, but something to paint; {_init_for(path)}"))
+    if len(content) > 4 * MOST_CHARACTERS:
+        message = f"has more than {4 * MOST_CHARACTERS} bytes, which no pipeline has; is this the right file?"
+        raise DocumentError(Problem("", message))
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         message = f"is not text in UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}); save it as UTF-8"
         raise DocumentError(Problem("", message)) from error
+
+
+def _said_of_no_file(path: Path, error: OSError) -> str:
+    """Say why a path cannot be read as a pipeline.yaml, and what to give instead."""
+    if path.is_dir():
+        inside = next((path / name for name in PIPELINE_NAMES if (path / name).is_file()), None)
+        step = f"give {inside}" if inside is not None else _init_for(path)
+        return f"is a folder, not a pipeline.yaml; {step}"
+    if path.suffix.lower() in (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES):
+        return f"cannot be read: {error.strerror}; it would not be a pipeline.yaml either: {_init_for(path)}"
+    near = sorted(file.name for file in path.parent.glob("*.y*ml")) if path.parent.is_dir() and not path.exists() else []
+    there = f"; in that folder are {', '.join(near[:MOST_NAMED])}. Or" if near else ", or"
+    return f"cannot be read: {error.strerror}. Give the path of a pipeline.yaml{there} write one with `nstpipe init`"
+
+
+def _is_media(path: Path, content: bytes) -> bool:
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return False
+    rows = (*PICTURE_FORMATS.values(), *CONTAINERS.values())
+    signatures = (*OTHER_VIDEO_SIGNATURES, *(one for row in rows for one in row.signatures))
+    return path.suffix.lower() in (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES) or matches(content[:SIGNATURE_BYTES], signatures)
+
+
+def _init_for(path: Path) -> str:
+    return f"`nstpipe init {shlex.quote(str(path))} --style PAINTING.jpg` writes a pipeline.yaml for it"
 
 
 @dataclass(frozen=True)

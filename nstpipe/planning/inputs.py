@@ -186,8 +186,27 @@ def _in_folder(job: Job) -> list[Path]:
         kept = [path for path in kept if _is_picture(path)]
     if not kept:
         what = ", ".join(patterns) if job.include else ", ".join(PICTURE_SUFFIXES)
-        raise ItemError(f"input: {job.input} holds no picture that matches {what}.", "Look at include and exclude.")
+        raise ItemError(f"input: {job.input} holds no picture that matches {what}.", _instead_of_no_picture(job))
     return _sorted(kept, job.input)
+
+
+def _instead_of_no_picture(job: Job) -> str:
+    """Say what to give instead of a folder without pictures: a glob, if there are videos in it."""
+    folder = job.input
+    videos = [path for path in _matches(folder, "**/*", "input") if path.is_file() and not is_hidden(path, folder)]
+    videos = _sorted([path for path in videos if _is_video(path)], folder)
+    if not videos:
+        return "Look at include and exclude." if job.include or job.exclude else "Give a folder with pictures, or a video."
+    suffixes = {path.suffix for path in videos}
+    pattern = f"*{next(iter(suffixes))}" if len(suffixes) == 1 else "*"
+    depth = "" if all(path.parent == folder for path in videos) else "**/"
+    held = f"{len(videos)} videos, such as {videos[0].name}" if len(videos) > 1 else f"a video, {videos[0].name}"
+    return f"It holds {held}. To paint videos, write a glob: `input: {folder / (depth + pattern)}`."
+
+
+def _is_video(path: Path) -> bool:
+    moving = is_moving(path)
+    return path.suffix.lower() in VIDEO_SUFFIXES if moving is None else moving
 
 
 def _is_picture(path: Path) -> bool:

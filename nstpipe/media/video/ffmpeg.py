@@ -31,13 +31,14 @@ EXITED_BY_SIGNAL = 255
 """ffmpeg's exit code after a signal that it handles."""
 
 _CONSEQUENCES = (
+    "Last message repeated",
     "Could not open encoder before EOF",
     "Error sending frames to consumers",
     "Nothing was written into output file",
     "Task finished with error code",
     "Terminating thread with return code",
 )
-"""Messages of ffmpeg's threads that follow the line with the cause, and would crowd it out."""
+"""Messages that follow the line with the cause, and would crowd it out."""
 
 _IO_ERROR = os.strerror(errno.EIO)
 
