@@ -153,8 +153,9 @@ def _said_of_no_file(path: Path, error: OSError) -> str:
 def _is_media(path: Path, content: bytes) -> bool:
     if path.suffix.lower() in (".yaml", ".yml"):
         return False
-    rows = (*PICTURE_FORMATS.values(), *CONTAINERS.values())
-    signatures = (*OTHER_VIDEO_SIGNATURES, *(one for row in rows for one in row.signatures))
+    pictures = [one for row in PICTURE_FORMATS.values() for one in row.signatures]
+    videos = [one for row in CONTAINERS.values() for one in row.signatures]
+    signatures = (*pictures, *videos, *OTHER_VIDEO_SIGNATURES)
     return path.suffix.lower() in (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES) or matches(content[:SIGNATURE_BYTES], signatures)
 
 
