@@ -48,6 +48,7 @@ from nstpipe.errors import (
     UsageError,
 )
 from nstpipe.motion.flow.methods import ALLOWED_FLOWS
+from nstpipe.system.raw_messages import separate_raw_messages
 from nstpipe.system.stop import HANGUP, STOP_SIGNALS, Stop, StopReason
 from nstpipe.version import __version__
 
@@ -346,6 +347,7 @@ def _hint_for(arguments: Sequence[str]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code."""
+    separate_raw_messages()
     sys.exit(exit_code(arguments))
 
 

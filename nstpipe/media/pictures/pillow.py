@@ -16,6 +16,7 @@ from PIL import Image
 
 from nstpipe.media.pictures.formats import PICTURE_FORMATS, PictureFormat
 from nstpipe.media.signature import SIGNATURE_BYTES, matches
+from nstpipe.system.raw_messages import discard_raw_messages
 
 PILLOW_ERRORS = (
     OSError,
@@ -78,6 +79,7 @@ def pillow_settings() -> Iterator[None]:
     global _users
     with _lock:
         if not _users:
+            _undo.enter_context(discard_raw_messages())
             _undo.enter_context(_limit())
             _undo.enter_context(_plugins())
         _users += 1
