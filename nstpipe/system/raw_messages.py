@@ -27,7 +27,7 @@ def separate_raw_messages() -> None:
     try:
         if _terminal is None and sys.stderr is not None and sys.stderr.fileno() == _STDERR:
             own = os.dup(_STDERR)
-            sys.stderr = open(own, "w", encoding=sys.stderr.encoding, errors=sys.stderr.errors, buffering=1)  # noqa: SIM115
+            sys.stderr = os.fdopen(own, "w", encoding=sys.stderr.encoding, errors=sys.stderr.errors, buffering=1)
             _terminal = os.dup(_STDERR)
     except (OSError, ValueError):
         return  # there is no such stream, so nothing reaches a terminal
