@@ -236,7 +236,7 @@ def report(
     path = output if output is not None else settings.work / REPORT_NAME
     if output is not None:
         check_replaceable(output, MARK)
-    with closing(Journal(settings.work, read_only=True)) as journal:
+    with closing(Journal(settings.work, pipeline=settings.file, read_only=True)) as journal:
         write_report(settings, journal, path)
     return path
 

@@ -106,7 +106,7 @@ def pipeline_status(pipeline: Pipeline) -> Status:
     if not (pipeline.work / "journal.sqlite").exists():
         nothing = tuple(JobStatus(job.name, 0, 0, 0, 0, 0, 0, None) for job in pipeline.jobs)
         return Status(holder, nothing, {}, None)
-    with closing(Journal(pipeline.work, read_only=True)) as journal:
+    with closing(Journal(pipeline.work, pipeline=pipeline.file, read_only=True)) as journal:
         latest = journal.latest_run()
         running = latest if holder is not None and latest is not None and latest.finished_at is None else None
         known = {record.path: record for record in journal.records()}
