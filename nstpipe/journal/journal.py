@@ -13,6 +13,7 @@ from typing import Any
 from nstpipe.errors import OutputError
 from nstpipe.events import FrameDone, ItemFailed, JobPlanned, OutputDone
 from nstpipe.journal import placing, second_record
+from nstpipe.journal.path_keys import take_over_moved
 from nstpipe.journal.queries import Queries
 from nstpipe.journal.rows import DEFAULTS
 from nstpipe.system.files import sha256_of, state_of
@@ -31,6 +32,9 @@ class Journal(Queries):
     def __init__(self, work: Path, *, pipeline: Path | None = None, repair: bool = True, read_only: bool = False) -> None:
         super().__init__(work, pipeline=pipeline, repair=repair, read_only=read_only)
         self._maker = _relative(pipeline, work) if pipeline is not None else ""
+        if pipeline is not None and not read_only:
+            with self._database.changing():
+                take_over_moved(self._database.connection, self._keys, work, pipeline, self._maker)
 
     def forget_unplanned(self, jobs: Sequence[str]) -> None:
         """Delete the failures of inputs of these jobs that could not be planned, because they were inspected again."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nstpipe.journal.rows import FIELDS, checked_row, put_row
+from nstpipe.system.files import stamp_of
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class PathKeys:
 
     def path(self, key: str) -> str:
         """Return the path of the file with a key."""
-        if not key or Path(key).is_absolute():
+        if not key.startswith("."):
             return key
         for base in self._bases:
             if key.startswith(base.key + "/"):
@@ -83,9 +84,10 @@ class PathKeys:
 
 def _bases_of(folder: Path, work: Path) -> Iterator[_Base]:
     try:
-        yield _Base(folder, os.path.relpath(os.path.realpath(folder), os.path.realpath(work)))
+        key = os.path.relpath(os.path.realpath(folder), os.path.realpath(work))
     except ValueError:  # on another drive of Windows
         return
+    yield _Base(folder, key if key.startswith(".") else f"./{key}")
 
 
 def _identity_of(folder: Path) -> tuple[int, int] | None:
@@ -137,6 +139,32 @@ def rename_keys(connection: sqlite3.Connection, old: str, new: str) -> None:
             f"UPDATE OR REPLACE {table} SET path = ? || substr(path, ?) WHERE path >= ? AND path < ?",
             (new, len(old) + 1, *bounds),
         )
+
+
+def take_over_moved(connection: sqlite3.Connection, keys: PathKeys, work: Path, pipeline: Path, maker: str) -> None:
+    """Give the outputs of a pipeline whose folder was moved away from a work folder elsewhere their new keys.
+
+    It is the same project if its old folder is gone, and if a finished output stands, untouched, at the same place in the new
+    one. The caller begins and ends the transaction.
+
+    Args:
+        connection: An open connection to the journal.
+        keys: The keys of the work folder.
+        work: The work folder.
+        pipeline: The pipeline.yaml.
+        maker: Its path relative to the work folder.
+    """
+    query = "SELECT DISTINCT maker FROM output WHERE maker NOT IN ('', ?)"
+    for (other,) in connection.execute(query, (maker,)).fetchall():
+        old, new = os.path.dirname(other), os.path.dirname(maker)  # noqa: PTH120 - Path would drop a dot in front
+        if Path(other).name != pipeline.name or old == new or (work / old).exists():
+            continue
+        rows = connection.execute(
+            "SELECT path, size_bytes, modified_ns FROM output WHERE maker = ? AND state = 'done'", (other,)
+        ).fetchall()
+        places = ((_renamed(path, f"{old}/", f"{new}/"), path, stamp) for path, *stamp in rows)
+        if any(place != path and stamp_of(Path(keys.path(place))) == tuple(stamp) for place, path, stamp in places):
+            rename_keys(connection, f"{old}/", f"{new}/")
 
 
 def _renamed(path: str, old: str, new: str) -> str:
