@@ -100,6 +100,10 @@ class Queries:
         """Return the run that goes on, or else the last one; None if there was none."""
         return self._runs.latest()
 
+    def latest_run_with_work(self) -> LatestRun | None:
+        """Return the latest run that painted, finished or broke something; if none did, the latest one."""
+        return self._runs.latest_with_work()
+
     def frames_of(self, source: str, job: str) -> int:
         """Return how many frames of an input are finished."""
         return self._clips.count_done(self._keys.key(source), job)
