@@ -196,7 +196,9 @@ def status(
     if found.holder is not None:
         console.print(f"A run is in progress: {found.holder}.", markup=False, highlight=False, soft_wrap=True)
     elif found.exit_code is None and not any(line.done + line.running + line.failed for line in found.jobs):
-        console.print("No run has begun yet. `nstpipe plan` shows what one would do.", highlight=False)
+        count = sum(line.left for line in found.jobs)
+        outputs = f"A run would make {count} output{'s' if count != 1 else ''}" if count else "No input was found"
+        console.print(f"No run has begun yet. {outputs}; `nstpipe plan` shows each one, and why.", highlight=False)
     else:
         last = f"; the last one ended with exit code {found.exit_code}" if found.exit_code is not None else ""
         console.print(f"No run is in progress{last}.", highlight=False)

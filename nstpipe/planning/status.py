@@ -106,8 +106,7 @@ def pipeline_status(pipeline: Pipeline) -> Status:
     """Return the progress of a pipeline, also during a run. This changes nothing, and decodes no input."""
     holder = holder_of(pipeline.work)
     if not (pipeline.work / "journal.sqlite").exists():
-        nothing = tuple(JobStatus(job.name, 0, 0, 0, 0, 0, 0, None) for job in pipeline.jobs)
-        return Status(holder, nothing, {}, None)
+        return Status(holder, tuple(_planned(job) for job in pipeline.jobs), {}, None)
     with closing(Journal(pipeline.work, pipeline=pipeline.file, read_only=True)) as journal:
         latest = journal.latest_run()
         running = latest if holder is not None and latest is not None and latest.finished_at is None else None
@@ -117,6 +116,16 @@ def pipeline_status(pipeline: Pipeline) -> Status:
         records = [record for of_job in progress.values() for record in of_job.records]
         exit_code = latest.exit_code if latest is not None and holder is None else None
         return Status(holder, jobs, _failures(records), exit_code, _unfinished_clips(records, journal))
+
+
+def _planned(job: Job) -> JobStatus:
+    """Count the inputs of a job that no run has inspected. The frames of its videos are not known yet."""
+    try:
+        files = find_inputs(job)
+    except ItemError:
+        files = ()
+    frames = sum(not file.is_video for file in files)
+    return JobStatus(job.name, done=0, running=0, failed=0, left=len(files), frames=frames, frames_done=0, seconds_left=None)
 
 
 def _failures(records: Iterable[Record]) -> dict[str, str]:

@@ -85,8 +85,8 @@ def leave_report(pipeline: Pipeline, journal: Journal, run: str) -> Path:
 
 def _write(facts: ReportData, work: Path, path: Path) -> None:
     html = as_html(facts, work, path)
-    with atomic_write(path) as partial:
-        partial.write_bytes(html.encode("utf-8", "replace"))  # a path may hold bytes that are not UTF-8
+    with atomic_write(path) as unfinished:
+        unfinished.write_bytes(html.encode("utf-8", "replace"))  # a path may hold bytes that are not UTF-8
 
 
 def _reports_in(folder: Path) -> list[Path]:
