@@ -186,7 +186,7 @@ def status(
     state = "running" if found.holder else "begun"
     table = Table(Column("job", overflow="fold"), "done", state, "failed", "left", "frames", "time left")
     for line in found.jobs:
-        frames = f"{line.frames_done} of {line.frames}"
+        frames = f"{line.frames_done} of {line.frames}" if line.frames or not line.left else "–"
         left = as_duration(line.seconds_left)
         table.add_row(line.job, str(line.done), str(line.running), str(line.failed), str(line.left), frames, left)
     console = console_for(as_json, wide_in_a_pipe=True)

@@ -50,7 +50,7 @@ def write_report(pipeline: Pipeline, journal: Journal, path: Path, *, picture_se
     Raises:
         OutputError: The file cannot be written.
     """
-    _write(gather(pipeline, journal, picture_seconds=picture_seconds), pipeline.work, path)
+    _write(gather(pipeline, journal, picture_seconds=picture_seconds), path)
 
 
 def leave_report(pipeline: Pipeline, journal: Journal, run: str) -> Path:
@@ -75,16 +75,16 @@ def leave_report(pipeline: Pipeline, journal: Journal, run: str) -> Path:
         return newest
     facts = gather(pipeline, journal)
     kept = pipeline.work / REPORTS
-    _write(facts, pipeline.work, kept / f"{run}.html")
-    _write(facts, pipeline.work, newest)
+    _write(facts, kept / f"{run}.html")
+    _write(facts, newest)
     for old in _reports_in(kept)[REPORTS_KEPT:]:
         with suppress(OSError):
             old.unlink()
     return newest
 
 
-def _write(facts: ReportData, work: Path, path: Path) -> None:
-    html = as_html(facts, work, path)
+def _write(facts: ReportData, path: Path) -> None:
+    html = as_html(facts, path)
     with atomic_write(path) as unfinished:
         unfinished.write_bytes(html.encode("utf-8", "replace"))  # a path may hold bytes that are not UTF-8
 
@@ -94,9 +94,9 @@ def _reports_in(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.html"), key=lambda path: path.name, reverse=True)
 
 
-def _earlier(facts: ReportData, work: Path, path: Path) -> list[tuple[str, str]]:
+def _earlier(facts: ReportData, path: Path) -> list[tuple[str, str]]:
     """Return the links and names of the reports of other runs than the one that is reported, the newest first."""
-    others = [other for other in _reports_in(work / REPORTS) if other.stem != facts.run and other != path]
+    others = [other for other in _reports_in(Path(facts.work) / REPORTS) if other.stem != facts.run and other != path]
     return [(link_to(other, path), _time_in(other.stem)) for other in others[:MOST_EARLIER]]
 
 
@@ -121,14 +121,14 @@ def link_to(target: str | Path, page: Path) -> str:
     return quote(os.fsencode(Path(relative).as_posix()))
 
 
-def as_html(facts: ReportData, work: Path, path: Path) -> str:
+def as_html(facts: ReportData, path: Path | None = None) -> str:
     """Return the page. Everything that comes from outside is escaped.
 
     Args:
         facts: What the page says.
-        work: The work folder, with the reports of other runs.
-        path: Where the page will stand, for its links.
+        path: Where the page will stand, for its links; None for the place of the newest report.
     """
+    path = path if path is not None else Path(facts.work) / REPORT_NAME
     environment = Environment(
         loader=PackageLoader("nstpipe.report"),
         autoescape=True,
@@ -145,7 +145,7 @@ def as_html(facts: ReportData, work: Path, path: Path) -> str:
         tiles=_tiles(facts),
         setup=_setup(facts),
         most_failures=MOST_FAILURES,
-        earlier=_earlier(facts, work, path),
+        earlier=_earlier(facts, path),
         style=Markup(_template("report.css")),
         script=Markup(script),
         script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
