@@ -25,7 +25,7 @@ def jobs_in(context: typer.Context) -> list[str]:
     from nstpipe.errors import ConfigError
 
     # While an option still lacks its value, the file is among the arguments that are not parsed yet.
-    files = [context.params.get("pipeline"), *context.args, default_file()]
+    files = [*(text for text in context.args if not text.startswith("-")), context.params.get("pipeline")]
     try:
         return [job.name for job in load_pipeline(Path(next(file for file in files if file))).jobs]
     except ConfigError:
