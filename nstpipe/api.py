@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +22,9 @@ from nstpipe.errors import BusyError, InputError, UsageError
 from nstpipe.events import Emit, Event, Noticed
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import RunLog
-from nstpipe.listeners.listener import finishing
-from nstpipe.listeners.listeners import Listeners, check_packages
 from nstpipe.media.pictures.pillow import limit_megapixels
+from nstpipe.media.video.ffmpeg_program import check as check_ffmpeg
+from nstpipe.media.video.ffmpeg_program import using
 from nstpipe.planning.estimate import Estimate, Trial, estimate
 from nstpipe.planning.leftovers import Cleaning, Leftover, clean_work_folder
 from nstpipe.planning.plan import Plan, plan_pipeline
@@ -85,17 +85,22 @@ def run(
         OutputError: an output or the work folder cannot be written; a DiskFullError if there is not enough room.
         UsageError: there is no job of that name.
     """
+    from nstpipe.listeners.listener import finishing
+    from nstpipe.listeners.listeners import Listeners
     from nstpipe.running.executors import executor_for
-    from nstpipe.running.run import Run
 
     settings = _loaded(pipeline, jobs, overrides, workers, device)
     stop = stop or Stop()
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     with ExitStack() as stack:
+        stack.enter_context(stop.in_force())
+        stack.enter_context(_ffmpeg_of(settings))
         listeners = stack.enter_context(finishing(Listeners(settings, name, on_event)))
         for requirement in requirements_of(settings):
             requirement()
         _take_lock(stack, settings, wait, stop, listeners)
+        from nstpipe.running.run import Run  # imports torch, for which nobody waits who finds another run at work
+
         journal = stack.enter_context(closing(Journal(settings.work, pipeline=settings.file)))
         log = stack.enter_context(finishing(RunLog(settings.work, name)))
         executor = executor_for(settings, isolated=isolated)
@@ -128,13 +133,16 @@ def validate(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = (), 
         overrides: ``key.path=value``, as for ``--set``.
         on_event: called with each event that says how far the check is.
     """
+    from nstpipe.listeners.listeners import check_packages
+
     if isinstance(pipeline, Pipeline):
         loaded = Loaded(_loaded(pipeline, (), overrides, None, None), ())
     else:
         loaded = load_right_part(Path(pipeline), overrides)
         if loaded.pipeline is not None:
             limit_megapixels(loaded.pipeline.max_megapixels)
-    return validate_pipeline(loaded, check_packages, emit=on_event)
+    with nullcontext() if loaded.pipeline is None else _ffmpeg_of(loaded.pipeline):
+        return validate_pipeline(loaded, check_packages, emit=on_event)
 
 
 def plan(
@@ -146,7 +154,8 @@ def plan(
 ) -> Plan:
     """Say what `run` would do, with the reasons. See `run` for arguments and errors."""
     settings = _loaded(pipeline, jobs, overrides, None, None)
-    with closing(Journal(settings.work, pipeline=settings.file, repair=False)) as journal:
+    with _ffmpeg_of(settings), closing(Journal(settings.work, pipeline=settings.file, repair=False)) as journal:
+        check_ffmpeg()
         planned = plan_pipeline(settings, journal, stop=Stop(), emit=on_event)
         return replace(planned, notices=(*journal.notices, *planned.notices))
 
@@ -174,7 +183,8 @@ def estimated(
     """
     settings = _loaded(pipeline, jobs, overrides, workers, device)
     is_cpu(settings.device)  # a device that is missing is an error before the inputs are read
-    with closing(Journal(settings.work, pipeline=settings.file, repair=False)) as journal:
+    with _ffmpeg_of(settings), closing(Journal(settings.work, pipeline=settings.file, repair=False)) as journal:
+        check_ffmpeg()
         planned = plan_pipeline(settings, journal, stop=Stop(), emit=on_event)
         found = estimate(settings, planned, journal, trial=_trial if calibrate else None)
         return replace(found, plan=replace(planned, notices=(*journal.notices, *planned.notices)))
@@ -206,7 +216,9 @@ def clean(
         agrees: called with what was found; says whether it is to be deleted.
         on_event: called with each event that says how far the look at the inputs is.
     """
-    return clean_work_folder(_loaded(pipeline, (), (), None, None), agrees, on_event)
+    settings = _loaded(pipeline, (), (), None, None)
+    with _ffmpeg_of(settings):
+        return clean_work_folder(settings, agrees, on_event)
 
 
 def report(
@@ -236,9 +248,14 @@ def report(
     path = output if output is not None else settings.work / REPORT_NAME
     if output is not None:
         check_replaceable(output, MARK)
-    with closing(Journal(settings.work, pipeline=settings.file, read_only=True)) as journal:
+    with _ffmpeg_of(settings), closing(Journal(settings.work, pipeline=settings.file, read_only=True)) as journal:
         write_report(settings, journal, path)
     return path
+
+
+def _ffmpeg_of(pipeline: Pipeline) -> AbstractContextManager[None]:
+    """A block in which the ffmpeg of a pipeline is used, whatever the caller's process uses otherwise."""
+    return using(pipeline.ffmpeg, pipeline.place_of("ffmpeg"))
 
 
 def _loaded(
@@ -282,8 +299,9 @@ def stylize(
     """Repaint one picture.
 
     Args:
-        content: what to repaint; any mode, turned upright by its EXIF.
-        style: the painting, or several of equal weight.
+        content: what to repaint; any mode, turned upright by its EXIF and converted from its color profile to sRGB. Values of
+            the modes I and F may go up to 1 (F alone), 255 or 65535, whichever holds the largest of them.
+        style: the painting, or several of equal weight. Its transparent parts are no paint.
         size: longest side of the result in pixels, or ``native``.
         strength: 1.0 is the tuned default; more is more style.
         scale: size of the brush strokes relative to the picture.
@@ -303,18 +321,21 @@ def stylize(
         ItemError: the picture is too small for VGG19 at this size.
         MachineError: weights or device are missing.
     """
-    import numpy as np
-    from PIL import Image, ImageOps
+    from PIL import Image
 
+    from nstpipe.media.pictures.images import pixels_of_image
     from nstpipe.painting.picture import painted_picture
     from nstpipe.painting.task import RunSettings
+    from nstpipe.style.settings import StylePicture
 
     styles = _checked_pictures(content, style)
     look = {"strength": strength, "scale": scale}
     top = {"weights": str(weights), "device": device, "seed": seed}
     settings, job = _settings_of(look, iterations=iterations, color=color, size=size, init=init, **top)
-    pixels = np.asarray(ImageOps.exif_transpose(content).convert("RGB"))
-    paintings = [np.asarray(picture.convert("RGB")) for picture in styles]
+    pixels, _ = pixels_of_image(content)
+    paintings = [StylePicture.of(*pixels_of_image(picture), 1.0) for picture in styles]
+    if any(painting.opacity is not None and not painting.opacity.any() for painting in paintings):
+        raise UsageError("stylize: style is transparent everywhere, so there is no paint; give another picture.")
     return Image.fromarray(painted_picture(pixels, paintings, job, RunSettings.of(settings), on_progress))
 
 
@@ -326,12 +347,17 @@ def _checked_pictures(content: Image.Image, style: Image.Image | Sequence[Image.
     """
     from PIL import Image
 
-    styles = [style] if isinstance(style, Image.Image) else list(style)
-    if not all(isinstance(picture, Image.Image) for picture in (content, *styles)):
-        raise UsageError("stylize: content and style should be pictures of PIL, as PIL.Image.open gives them.")
+    styles = list(style) if isinstance(style, Sequence) else [style]
+    for picture in (content, *styles):
+        if not isinstance(picture, Image.Image):
+            kind = f"{type(picture).__module__}.{type(picture).__name__}".removeprefix("builtins.")
+            way = "as PIL.Image.open gives them"
+            if hasattr(picture, "__array_interface__"):
+                way = "PIL.Image.fromarray makes one of an array"
+            raise UsageError(f"stylize: content and style should be pictures of PIL, {way}; found {kind}.")
     if not styles:
         raise UsageError("stylize: style is empty; give one picture or more.")
-    return styles
+    return [picture for picture in styles if isinstance(picture, Image.Image)]
 
 
 def _settings_of(

@@ -2,7 +2,8 @@
 
     NstpipeError                1   a bug, when raised as itself
     ├── ItemError               2   one picture or one video cannot be done; the others go on
-    │   └── TransientError      2   the same, but the next try may go right
+    │   ├── TransientError      2   the same, but the next try may go right
+    │   └── BugError            2   the same, because of an exception that no part of nstpipe expects
     ├── UsageError             64   a command or a function was called wrongly
     ├── InputError             65   nothing usable in the inputs
     ├── MachineError           69   something this machine lacks: ffmpeg, a device, weights
@@ -50,6 +51,14 @@ class ItemError(NstpipeError):
 
 class TransientError(ItemError):
     """What has nothing to do with the item itself, and may go right at the next try: an ffmpeg that was killed, say."""
+
+
+class BugError(ItemError):
+    """An exception that no part of nstpipe expects, in the work on one item. `trace` is its traceback."""
+
+    def __init__(self, problem: str, next_step: str = "", trace: str = "") -> None:
+        super().__init__(problem, next_step)
+        self.trace = trace
 
 
 class UsageError(NstpipeError):

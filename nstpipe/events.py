@@ -85,14 +85,18 @@ class ClipStarted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class FrameProgressed(Event):
-    """A frame is being optimized. Sent at most a few times a second."""
+    """A frame is being optimized. Sent at most a few times a second, and never by an engine that does not iterate.
+
+    Attributes:
+        loss: total loss so far; None if the engine has no loss.
+    """
 
     job: str
     path: str
     frame_index: int
     evaluations: int
     most_evaluations: int
-    loss: float
+    loss: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +109,7 @@ class FrameDone(Event):
         optimising_seconds: the part of `seconds` in which the frame was optimized. The rest is the wait for the frame and its
             flow, the computation of its start, and writing.
         evaluations: number of iterations used; 0 if the engine does not iterate.
-        most_evaluations: maximum number of iterations.
+        most_evaluations: maximum number of iterations; 1 if the engine does not iterate.
         pixels: width times height of the frame.
         loss: total loss after the last iteration; None if the engine has no loss.
         content_loss: weighted content part of the loss, or None.
@@ -158,6 +162,7 @@ class ItemFailed(Event):
         output: path of the result that was to be made; empty if it is not known.
         attempts: number of tries, in this run and earlier ones.
         tried_now: whether this run tried the item. An earlier failure is tried again only with `--retry-failed`.
+        traceback: traceback of an exception that no part of nstpipe expects, which is a bug; empty for any other failure.
     """
 
     job: str
@@ -167,6 +172,7 @@ class ItemFailed(Event):
     output: str = ""
     attempts: int = 1
     tried_now: bool = True
+    traceback: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from nstpipe.media.video.ffmpeg import executable
+import imageio_ffmpeg
 
 FOLDER_VARIABLE = "NSTPIPE_TESTS_MADE"
 """Environment variable that names the folder of what was made; all processes of a test run share it."""
@@ -34,7 +34,14 @@ def make_with_ffmpeg(*arguments: str | Path, result: Path, content: bytes = b"")
         # Under a name of its own until it is whole: another process may make the same at this moment.
         with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
             made = Path(folder) / f"made{result.suffix}"
-            command = [executable(), "-hide_banner", "-loglevel", "error", *map(str, arguments), f"file:{made}"]
+            command = [
+                imageio_ffmpeg.get_ffmpeg_exe(),
+                "-hide_banner",
+                "-loglevel",
+                "error",
+                *map(str, arguments),
+                f"file:{made}",
+            ]
             finished = subprocess.run(command, input=content, capture_output=True, check=False)
             assert finished.returncode == 0, finished.stderr.decode(errors="replace")
             made.replace(kept)

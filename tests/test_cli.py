@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -23,7 +25,7 @@ from nstpipe.journal.journal import Journal
 from nstpipe.report.data import gather
 from nstpipe.system.stop import STOP_SIGNALS
 from tests.made_once import make_with_ffmpeg
-from tests.making import make_picture, make_video, write_pipeline
+from tests.making import ALL_LAYERS, make_picture, make_video, write_pipeline
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,12 @@ BAD_INPUTS = [
     ),
     Bad("output folder that is a file", {"input": "in", "output": "text.mp4/out"}, 73, ("text.mp4/out cannot be made",)),
     Bad("video into a folder", {"input": "film.mp4", "output": "out"}, 65, ("should be a video",)),
-    Bad("too small", {"input": "in", "output": "out", "size": 32, "include": ["wide.jpg"]}, 65, ("wide.jpg", "need 16")),
+    Bad(
+        "too small",
+        {"input": "in", "output": "out", "size": 32, "include": ["wide.jpg"], **ALL_LAYERS},
+        65,
+        ("wide.jpg", "need 16"),
+    ),
 ]
 
 
@@ -221,9 +228,7 @@ def test_what_is_given_in_place_of_a_pipeline(
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp932", "latin-1"])
-def test_a_terminal_that_cannot_show_a_character(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
-) -> None:
+def test_a_terminal_that_cannot_show_a_character(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
     path = a_picture(tmp_path)
     path.write_text(path.read_text().replace("one", "one").replace("output: out", "output: \u00e4\u2083\u6f22"))
     streams = [io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2)]
@@ -373,8 +378,12 @@ def test_version_and_help(command: Command) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-@pytest.mark.parametrize(("number", "code"), [(number, 130 if number is signal.SIGINT else 143) for number in STOP_SIGNALS])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(number, 130 if number is signal.SIGINT else 143) for number in STOP_SIGNALS if number is not signal.SIGTERM],
+)
 def test_signals_end_a_run_without_losing_finished_frames(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    """SIGTERM, and how the next run goes on, are tried in tests/faults."""
     make_video(tmp_path / "in.mp4", frames=25)
     job = {"name": "film", "input": "in.mp4", "output": "out/film.mp4", "optimizer": {"first": 5, "next": 5}}
     pipeline = write_pipeline(tmp_path, job)
@@ -604,21 +613,56 @@ def test_the_shell_completes_commands_options_and_jobs(tmp_path: Path) -> None:
     assert "_NSTPIPE_COMPLETE" in shown.stdout
 
 
+IN_ONE_PROCESS = (
+    sys.executable,
+    "-c",
+    "from nstpipe import api, cli; run = api.run\n"
+    "api.run = lambda *given, **options: run(*given, **{**options, 'isolated': False})\n"
+    "cli.main()",
+)
+"""The command as a process of its own, which paints what there is to paint."""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("arguments", [["schema"], ["status", "pipeline.yaml"]], ids=str)
+def test_a_full_standard_output_is_said_and_a_closed_one_is_nobodys(tmp_path: Path, arguments: list[str]) -> None:
+    make_picture(tmp_path / "in.png")
+    write_pipeline(tmp_path, {"name": "one", "input": "in.png", "output": "out.png"})
+    for redirection, code in ((">/dev/full", 73), (">&-", 0), (">&- 2>&- <&-", 0)):
+        said = subprocess.run(
+            f"{shlex.join([sys.executable, '-m', 'nstpipe', *arguments])} {redirection}",
+            shell=True,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert said.returncode == code, said.stderr
+        full = "nstpipe: standard output cannot be written: No space left on device."
+        assert said.stderr.splitlines() == ([full, "  Free some space there, or write elsewhere."] if code else [])
+
+
+def test_closed_streams_are_opened_so_that_no_file_gets_their_numbers() -> None:
+    code = (
+        "import os, sys; os.close(1); sys.stdout = None; "
+        "from nstpipe.cli.options import open_closed_streams; open_closed_streams(); "
+        "print('nobody hears this', flush=True); sys.exit(os.open(os.devnull, os.O_RDONLY))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode > 2
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 @pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
 def test_a_night_does_not_end_because_its_log_is_full(tmp_path: Path, options: list[str]) -> None:
-    code = "from nstpipe.cli import main; main()"
-    pipeline = str(a_picture(tmp_path))
+    command = [*IN_ONE_PROCESS, "run", str(a_picture(tmp_path)), *options]
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run([sys.executable, "-c", code, "run", pipeline, *options], stdout=full, stderr=full, check=False)
+        done = subprocess.run(command, stdout=full, stderr=full, check=False)
     assert done.returncode == 0
     assert (tmp_path / "out" / "picture.jpg").exists()
 
 
 @pytest.mark.parametrize("verb", [["run", "--json"], ["plan", "--no-calibrate"]], ids=["run", "plan"])
 def test_a_reader_that_has_gone_is_no_bug(tmp_path: Path, verb: list[str]) -> None:
-    code = "from nstpipe.cli import main; main()"
-    command = [sys.executable, "-c", code, verb[0], str(a_picture(tmp_path)), *verb[1:]]
+    command = [*IN_ONE_PROCESS, verb[0], str(a_picture(tmp_path)), *verb[1:]]
     gone, end = os.pipe()
     os.close(gone)
     done = subprocess.run(command, stdout=end, stderr=subprocess.PIPE, text=True, check=False)

@@ -156,7 +156,7 @@ def test_the_reference_is_what_the_code_says() -> None:
         encoding="utf-8",
     ).stdout  # fmt: skip
     folder = REPOSITORY / "docs" / "reference"
-    for page in ("commands.md", "keys.md", "../events.md"):
+    for page in ("commands.md", "keys.md", "picture-formats.md", "containers.md", "../events.md"):
         assert (folder / page).read_text(encoding="utf-8") in written, "run `python tools/reference.py`"
 
 
@@ -208,6 +208,8 @@ def test_the_sample_pipeline_runs(tmp_path: Path) -> None:
         "jobs.*.size=64",
         "jobs.*.optimizer.first=2",
         "jobs.*.optimizer.next=1",
+        "jobs.*.style.layers={relu1_1: 1}",
+        "jobs.*.content.layers={relu1_2: 1}",
         f"work={tmp_path / 'work'}",
         f"jobs.city-night.output={tmp_path / 'city_night.mp4'}",
         f"jobs.street.output={tmp_path / 'street'}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -14,6 +14,10 @@ from nstpipe.cli import app
 from nstpipe.config import json_schema
 from nstpipe.config.models import Job, Pipeline
 from nstpipe.events_schema import described_fields, event_types, events_schema
+from nstpipe.media.pictures.formats import NEVER_CARRIED, PICTURE_FORMATS, Content
+from nstpipe.media.video.codecs import VIDEO_CODECS
+from nstpipe.media.video.containers import CONTAINERS, Container
+from nstpipe.media.video.omissions import NEVER_HELD
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 
@@ -167,6 +171,71 @@ def events() -> str:
     return text
 
 
+def picture_formats() -> str:
+    """What the results of each picture format hold, and what no result holds."""
+    rows = PICTURE_FORMATS.values()
+    head = ("of the original", *(f"{row.name} ({', '.join((*row.suffixes, *row.rare_suffixes))})" for row in rows))
+    depends = [content for content in get_args(Content) if content not in NEVER_CARRIED]
+    held = [(content, *("yes" if row.holds(content) else "–" for row in rows)) for content in depends]
+    never = [(content, row.reason, row.remedy) for content, row in NEVER_CARRIED.items()]
+    return NOTE + (
+        "# What picture formats hold\n\n"
+        "nstpipe compares each picture with this table. What a result will not hold is named by `validate` and `plan`, at the\n"
+        "start of `run` and in the report, once a job. [media.md](../media.md) says how each thing is kept.\n\n"
+        "## What depends on the format of the result\n\n"
+        f"{_table(head, held)}\n"
+        "Depth of color means 16 bits of a color value. Partial transparency means pixels between clear and opaque.\n\n"
+        "## What no result holds\n\n"
+        "XMP and EXIF do not promise these things either: nstpipe removes the entries that list them.\n\n"
+        f"{_table(('of the original', 'why', 'next step'), never)}"
+    )
+
+
+def containers() -> str:
+    """What the results of each container and codec hold, and what no result holds."""
+    rows = [row for row in CONTAINERS.values() if row.is_written]
+
+    def line(what: str, held: Callable[[Container], object]) -> tuple[str, ...]:
+        found = [held(row) for row in rows]
+        return (what, *(one if isinstance(one, str) else "yes" if one else "–" for one in found))
+
+    lines = [
+        line("sound", lambda row: row.sound),
+        line("subtitles", lambda row: ", ".join(sorted(row.subtitles)) or "–"),
+        line("other text subtitles become", lambda row: row.subtitle_text or "–"),
+        line("attachments", lambda row: row.attachments),
+        line("chapters", lambda row: row.chapters),
+        line("tags of any name", lambda row: row.tags),
+        line("language and title of streams", lambda row: row.sound),
+        line("other tags of sounds and subtitles", lambda row: row.stream_tags),
+        line("timecode", lambda row: row.timecode),
+        line("data streams", lambda row: ", ".join(sorted(row.data)) or "–"),
+        line("360° and stereo layout", lambda row: row.layout),
+        line("transparency", lambda row: ", ".join(row.transparent_codecs) or "–"),
+        line("times of frames, end of the last one", lambda row: row.times),
+        line("repeats", lambda row: row.is_animation),
+    ]
+    head = ("of the original", *(row.suffix for row in rows))
+    codecs = [
+        (codec.name, *(name or "–" for name in (*codec.formats, *(codec.alpha_formats or ("", "")))))
+        for codec in VIDEO_CODECS.values()
+    ]
+    formats = ("codec", "8 bits", "more bits", "8 bits, transparent", "more bits, transparent")
+    return NOTE + (
+        "# What video containers and codecs hold\n\n"
+        "nstpipe compares each video with this table. What a result will not hold is named by `validate` and `plan`, at the\n"
+        "start of `run` and in the report, once a job. [media.md](../media.md) says how each thing is kept.\n\n"
+        "## What depends on the container of the result\n\n"
+        f"{_table(head, lines)}\n"
+        "Numbered pictures hold none of this, but transparency where their format does.\n\n"
+        "## The pixel formats of the codecs\n\n"
+        "nstpipe takes these unless `encode.pix_fmt` names another.\n\n"
+        f"{_table(formats, codecs)}\n"
+        "## What no result holds\n\n"
+        f"{_table(('of the original', 'why'), list(NEVER_HELD.items()))}"
+    )
+
+
 def _type(rule: dict[str, Any]) -> str:
     return " or ".join(str(part["type"]) for part in rule.get("anyOf", [rule]))
 
@@ -182,7 +251,13 @@ MOST = 1e15
 
 EVENTS_PAGE = "../events.md"
 
-PAGES = {"commands.md": commands, "keys.md": keys, EVENTS_PAGE: events}
+PAGES = {
+    "commands.md": commands,
+    "keys.md": keys,
+    "picture-formats.md": picture_formats,
+    "containers.md": containers,
+    EVENTS_PAGE: events,
+}
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ from nstpipe.cli.options import (
     Overrides,
     Overwrite,
     console_for,
+    is_unwritable,
+    open_closed_streams,
     print_json,
     replace_what_cannot_be_shown,
     with_overwrite,
@@ -45,6 +47,7 @@ from nstpipe.errors import (
     EXIT_TERMINATED,
     MachineError,
     NstpipeError,
+    OutputError,
     UsageError,
 )
 from nstpipe.motion.flow.methods import ALLOWED_FLOWS
@@ -244,6 +247,7 @@ def metrics(
     ] = [],  # noqa: B006
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Plot the figures over time.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    ffmpeg: Annotated[str | None, typer.Option(metavar="PROGRAM", help="bundled, system, or the path of an ffmpeg.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure how steady a result is: flicker, drift, and style and content distance. Works on any two videos or folders.
@@ -252,10 +256,16 @@ def metrics(
     """
     from nstpipe.commands import metrics_tables as flicker
     from nstpipe.commands.metrics import measure
+    from nstpipe.media.video.ffmpeg_program import check as check_ffmpeg
+    from nstpipe.media.video.ffmpeg_program import using
 
     if plot is not None:
         flicker.check(plot)  # before the work, not after it
-    found = measure(Path(original), Path(stylized), lags=_numbers(lags), flow=flow, size=size, paintings=style, device=device)
+    with using(ffmpeg, "--ffmpeg"):
+        check_ffmpeg()
+        found = measure(
+            Path(original), Path(stylized), lags=_numbers(lags), flow=flow, size=size, paintings=style, device=device
+        )
     if plot is not None:
         flicker.draw(found, plot)
     if as_json:
@@ -293,16 +303,27 @@ def schema(
 
 
 @app.command()
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    pipeline: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[PIPELINE]",
+            help="pipeline.yaml whose ffmpeg is looked at; default: the one of the current folder, if there is one.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Show what this machine has, what is missing, and how to get it.
 
     Example: nstpipe doctor
     """
     from dataclasses import asdict
 
-    from nstpipe.commands.doctor import examine
+    from nstpipe.commands.doctor import examine, ffmpeg_named_by
 
-    findings = examine(Path())
+    with ffmpeg_named_by(pipeline):
+        findings = examine(Path())
     if as_json:
         for finding in findings:
             print_json(asdict(finding))
@@ -349,6 +370,7 @@ def _hint_for(arguments: Sequence[str]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code."""
+    open_closed_streams()
     separate_raw_messages()
     sys.exit(exit_code(arguments))
 
@@ -368,11 +390,13 @@ def exit_code(arguments: Sequence[str] | None) -> int:
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         # The first one lets the frame in hand be finished, the second ends at once.
-        if not stop.is_heeded or stop.reason in (StopReason.INTERRUPTED, StopReason.TERMINATED):
+        at_once = not stop.is_heeded or stop.reason in (StopReason.INTERRUPTED, StopReason.TERMINATED)
+        # Also where it ends at once: a thread may be waiting for ffmpeg.
+        stop.reason = stop.reason or (StopReason.INTERRUPTED if number == signal.SIGINT else StopReason.TERMINATED)
+        if at_once:
             if number == HANGUP and stop.is_heeded:
                 return  # the shell and the system both send one when a terminal is closed
             raise _Stopped(number)
-        stop.reason = StopReason.INTERRUPTED if number == signal.SIGINT else StopReason.TERMINATED
         said = "nstpipe: finishing the current frame; press again to stop at once."
         write_or_discard(lambda: print(said, file=sys.stderr), sys.stderr)  # a closed terminal takes no text
 
@@ -384,7 +408,8 @@ def exit_code(arguments: Sequence[str] | None) -> int:
         write_or_discard(lambda: errors.print(text, markup=False, highlight=False, soft_wrap=True), sys.stderr)
 
     try:
-        code: Any = app(args=arguments, prog_name="nstpipe", standalone_mode=False, obj=stop)
+        with stop.in_force():
+            code: Any = app(args=arguments, prog_name="nstpipe", standalone_mode=False, obj=stop)
         return int(code or EXIT_DONE)
     except NstpipeError as error:
         say(f"nstpipe: {error}")
@@ -404,7 +429,10 @@ def exit_code(arguments: Sequence[str] | None) -> int:
         return EXIT_INTERRUPTED if interrupted else EXIT_TERMINATED
     except (BrokenPipeError, SystemExit):
         return EXIT_DONE  # the reader of our output, `head` say, has seen enough; rich and typer then end the process
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and is_unwritable(sys.stdout):
+            say(f"nstpipe: standard output cannot be written: {error.strerror}.\n  Free some space there, or write elsewhere.")
+            return OutputError.exit_code
         say(traceback.format_exc())
         say(f"nstpipe {__version__}: this is a bug. Please report it with the text above.")
         return EXIT_BUG

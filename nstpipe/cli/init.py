@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -48,18 +48,12 @@ def init(
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    given = list(inputs or ())
-    seen = [begin.look_at(path) for path in given]
-    if not seen and asks:
-        seen = [_asked("A video, a picture or a folder of pictures", lambda text: begin.look_at(_path(text)), say)]
+    seen = _given_or_asked(inputs or (), "A video, a picture or a folder of pictures", begin.look_at, say, asks=asks)
     if not seen:
         raise UsageError("no input is given.", "Such as: nstpipe init holiday.mp4 --style starry_night.jpg")
     for one in seen:
         say(f"{one.path}: {one.described}.")
-    styles = [begin.style_at(path) for path in style]
-    if not styles and asks:
-        question = "A picture of the painting whose style they get"
-        styles = [_asked(question, lambda text: begin.style_at(_path(text)), say)]
+    styles = _given_or_asked(style, "A picture of the painting whose style they get", begin.style_at, say, asks=asks)
     if not styles:
         raise UsageError("no --style is given.", "Give a painting, such as --style starry_night.jpg.")
     place = output if output is not None else begin.default_output([one.path for one in seen], file)
@@ -76,6 +70,15 @@ def init(
     say(f"  nstpipe preview {shown}     one frame, at once")
     say(f"  nstpipe plan {shown}        what a run would do, and how long it would take")
     say(f"  nstpipe run {shown}         everything; safe to run again at any time")
+
+
+def _given_or_asked(
+    given: Sequence[Path], question: str, look: Callable[[Path], Answer], say: Callable[[str], None], *, asks: bool
+) -> list[Answer]:
+    """What the command line names, or what an answer names if it names nothing and there is somebody to ask."""
+    if given or not asks:
+        return [look(path) for path in given]
+    return [_asked(question, lambda text: look(_path(text)), say)]
 
 
 def _asked(question: str, read: Callable[[str], Answer], say: Callable[[str], None], default: str | None = None) -> Answer:

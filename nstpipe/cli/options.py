@@ -112,7 +112,8 @@ def print_json(value: object) -> None:
 
 def failure_as_json(failure: ItemFailed) -> dict[str, str]:
     """Return the fields of a failure that `--json` prints."""
-    return {"job": failure.job, "path": failure.path, "message": failure.reason, "next_step": failure.next_step}
+    found = {"job": failure.job, "path": failure.path, "message": failure.reason, "next_step": failure.next_step}
+    return {**found, "traceback": failure.traceback} if failure.traceback else found
 
 
 def write_or_discard(tell: Callable[[], None], stream: TextIO) -> None:
@@ -125,9 +126,39 @@ def write_or_discard(tell: Callable[[], None], stream: TextIO) -> None:
     try:
         tell()
     except (OSError, SystemExit):  # rich ends the process if the reader of a pipe is gone
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        _discard(stream)
+
+
+def is_unwritable(stream: TextIO) -> bool:
+    """Return whether a stream of this process cannot be written to. If so, what else goes there is discarded."""
+    try:
+        stream.write("\n")
+        stream.flush()
+    except OSError:
+        _discard(stream)
+        return True
+    return False
+
+
+def _discard(stream: TextIO) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def open_closed_streams() -> None:
+    """Open a standard stream that the caller has closed, as ``>&-`` does, so that what is written there is discarded.
+
+    Otherwise the next file that is opened gets its number, and a library that writes to standard output writes into that file.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+    sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
 @contextmanager

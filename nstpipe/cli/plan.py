@@ -176,14 +176,14 @@ def _shots(cost: OutputCost) -> Iterator[_Row]:
         clip = part.clip
         what = f"  shot {number}: frames {clip.first_frame_index + 1} to {clip.end_frame_index}"
         frames = _frames(clip.frame_count - part.frames_left, clip.frame_count) if cost.frames_left else str(clip.frame_count)
-        yield _Row(what, "", (frames, "", *_amounts(part.max_iterations, part.seconds, part.bytes_needed)))
+        yield _Row(what, "", (frames, "", *_amounts([cost], part.max_iterations, part.seconds, part.bytes_needed)))
 
 
 def _cells(costs: list[OutputCost], frames: int, size: tuple[int, int]) -> tuple[str, str, str, str, str]:
     left = sum(cost.frames_left for cost in costs)
     seconds = [cost.seconds for cost in costs]
     known = sum(second for second in seconds if second is not None) if None not in seconds else None
-    amounts = _amounts(sum(cost.max_iterations for cost in costs), known, sum(cost.bytes_needed for cost in costs))
+    amounts = _amounts(costs, sum(cost.max_iterations for cost in costs), known, sum(cost.bytes_needed for cost in costs))
     return (_frames(frames - left, frames) if left else str(frames), f"{size[0]}x{size[1]}", *amounts)
 
 
@@ -191,13 +191,15 @@ def _frames(done: int, frames: int) -> str:
     return f"{frames - done} of {frames}" if done else str(frames)
 
 
-def _amounts(iterations: int, seconds: float | None, needed: int) -> tuple[str, str, str]:
+def _amounts(costs: list[OutputCost], iterations: int, seconds: float | None, needed: int) -> tuple[str, str, str]:
+    """Return the iterations, the time and the disk space of a row about these outputs of one job."""
     from nstpipe.planning.eta import as_duration
     from nstpipe.system.files import as_megabytes
 
     if not iterations:
         return "–", "–", "–"
-    return f"{iterations:,}", as_duration(seconds), as_megabytes(needed) if needed else "–"
+    shown = f"{iterations:,}" if costs[0].output.job.iterates else "–"
+    return shown, as_duration(seconds), as_megabytes(needed) if needed else "–"
 
 
 def _state(cost: OutputCost, reason: str) -> str:
@@ -218,11 +220,13 @@ def _summary(found: Estimate) -> Iterator[str]:
     from nstpipe.planning.eta import as_duration
     from nstpipe.system.files import as_megabytes
 
-    planned, iterations = found.plan, sum(cost.max_iterations for cost in found.costs)
+    planned, frames = found.plan, sum(cost.frames_left for cost in found.costs)
+    iterations = sum(cost.max_iterations for cost in found.costs if cost.output.job.iterates)
     if iterations:
-        frames = sum(cost.frames_left for cost in found.costs)
         yield f"Total: {frames:,} frames, at most {iterations:,} iterations; a frame that hardly changes ends earlier."
-    if found.seconds is not None and iterations:
+    elif frames:
+        yield f"Total: {frames:,} frames."
+    if found.seconds is not None and (iterations or frames):
         workers = f"{found.workers} worker{'s' if found.workers > 1 else ''}"
         source = " and ".join(found.sources)
         yield f"That is about {as_duration(found.seconds)} with {workers}, measured in {source} on this machine."

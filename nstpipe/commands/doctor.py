@@ -5,14 +5,17 @@ from __future__ import annotations
 import platform
 import shutil
 import sys
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import joblib
 import torch
 
+from nstpipe.config import Pipeline, load_pipeline, load_right_part
 from nstpipe.errors import MachineError
-from nstpipe.media.video import ffmpeg
+from nstpipe.media.video import ffmpeg_program
 from nstpipe.style.precision import bfloat16_speedup, choose_precision, has_native_bfloat16
 from nstpipe.style.weights import load_weights
 from nstpipe.style.weights_files import bundled_path
@@ -22,7 +25,23 @@ from nstpipe.system.memory import memory
 SMALLEST_FREE_BYTES = 2 * 10**9
 """Below it a night's work of even a short film may not fit."""
 
-WANTED_ENCODERS = ("libx264", "libx265", "libsvtav1", "prores_ks", "ffv1")
+WANTED_ENCODERS = {
+    "libx264": "the default codec of .mp4, .mov and .mkv",
+    "libx265": "encode.codec: libx265",
+    "libsvtav1": ".webm, encode.codec: libsvtav1",
+    "prores_ks": "encode.codec: prores",
+    "ffv1": "encode.codec: ffv1",
+    "gif": "output to .gif",
+    "libwebp_anim": "output to .webp",
+    "mov_text": "subtitles in .mp4 and .mov",
+}
+"""The encoders that nstpipe uses, and what for."""
+
+WANTED_DECODERS = {"h264": "H.264", "hevc": "H.265", "vp9": "VP9", "libdav1d": "AV1", "prores": "ProRes", "ffv1": "FFV1"}
+"""The decoders of common videos, and what they decode."""
+
+WANTED_FILTERS = {"bwdif": "interlaced videos", "zscale": "HDR videos", "tonemap": "HDR videos", "palettegen": "output to .gif"}
+"""The filters that nstpipe uses that are not in every ffmpeg, and what for."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +66,8 @@ def examine(folder: Path) -> tuple[Finding, ...]:
 
     Args:
         folder: whose disk is meant.
+
+    The ffmpeg that is looked at is the one in use; see `nstpipe.media.video.ffmpeg_program.using`.
     """
     return (
         Finding("python", f"{platform.python_version()} at {sys.executable}"),
@@ -54,11 +75,27 @@ def examine(folder: Path) -> tuple[Finding, ...]:
         _torchvision(),
         *_devices(),
         _memory(),
-        _ffmpeg(),
-        _encoders(),
+        *_ffmpeg(),
         _weights(),
         _disk(folder),
     )
+
+
+def ffmpeg_named_by(path: Path | None) -> AbstractContextManager[None]:
+    """A block in which the ffmpeg is used that a pipeline.yaml names.
+
+    Args:
+        path: the file; None for the one of the current folder, if there is one.
+
+    Raises:
+        ConfigError: the file that is given is wrong.
+    """
+    if path is not None:
+        pipeline: Pipeline | None = load_pipeline(path)
+    else:
+        usual = Path("pipeline.yaml")
+        pipeline = load_right_part(usual).pipeline if usual.is_file() else None
+    return nullcontext() if pipeline is None else ffmpeg_program.using(pipeline.ffmpeg, pipeline.place_of("ffmpeg"))
 
 
 def _torchvision() -> Finding:
@@ -93,22 +130,30 @@ def _memory() -> Finding:
     return Finding("memory", f"{found.free_bytes / 1e9:.1f} of {found.total_bytes / 1e9:.1f} GB available")
 
 
-def _ffmpeg() -> Finding:
+def _ffmpeg() -> list[Finding]:
     try:
-        return Finding("ffmpeg", f"{ffmpeg.version()} at {ffmpeg.executable()}")
-    except (MachineError, OSError) as error:
-        return Finding("ffmpeg", str(error), "Needed for videos.", is_needed=True)
+        program = ffmpeg_program.program()
+        found = f"{ffmpeg_program.version()} at {program.path} ({program.reason})"
+        ffmpeg_program.check()
+        built_with = (
+            ("encoders", WANTED_ENCODERS, ffmpeg_program.encoders()),
+            ("decoders", WANTED_DECODERS, ffmpeg_program.decoders()),
+            ("filters", WANTED_FILTERS, ffmpeg_program.filters()),
+        )
+    except MachineError as error:
+        remedy = f"{error.next_step} ffmpeg is needed for videos.".strip()
+        return [Finding("ffmpeg", error.problem, remedy, is_needed=True), Finding("encoders", "unknown without ffmpeg")]
+    return [Finding("ffmpeg", found), *(_features(*features) for features in built_with)]
 
 
-def _encoders() -> Finding:
-    try:
-        missing = [name for name in WANTED_ENCODERS if name not in ffmpeg.encoders()]
-    except (MachineError, OSError):
-        return Finding("encoders", "unknown without ffmpeg")
-    if missing:
-        have = ", ".join(name for name in WANTED_ENCODERS if name not in missing)
-        return Finding("encoders", f"{have}; missing {', '.join(missing)}", "Take another ffmpeg if you need them.")
-    return Finding("encoders", ", ".join(WANTED_ENCODERS))
+def _features(topic: str, wanted: Mapping[str, str], there: Collection[str]) -> Finding:
+    """Which features an ffmpeg has of those that nstpipe uses."""
+    missing = [name for name in wanted if name not in there]
+    found = ", ".join(name for name in wanted if name in there)
+    if not missing:
+        return Finding(topic, found)
+    uses = "; ".join(f"{name} is needed for {wanted[name]}" for name in missing)
+    return Finding(topic, f"{found}; missing {', '.join(missing)}", f"{uses}. {ffmpeg_program.how_to_get()}")
 
 
 def _weights() -> Finding:

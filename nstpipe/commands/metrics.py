@@ -33,7 +33,7 @@ from nstpipe.style.settings import EngineSettings, RegionPaint, StylePicture
 from nstpipe.style.tile_budget import TileBudget
 from nstpipe.style.tiles import Measured
 from nstpipe.style.tiles import measure as measured
-from nstpipe.system.files import is_numbered, suggest_path
+from nstpipe.system.files import SpecialFileError, check_is_no_special_file, is_numbered, suggest_path
 
 DEFAULT_SIZE = 512
 """Pixels on the longest side at which both are compared; smaller results are not enlarged."""
@@ -247,6 +247,10 @@ def _source(path: Path) -> Source:
     if glob.has_magic(str(path)):
         folder = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
         return _pictures(folder, [Path(one) for one in glob.glob(str(path), recursive=True)])  # noqa: PTH207
+    try:
+        check_is_no_special_file(path)
+    except SpecialFileError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.", "Give a file or a folder.") from error
     raise InputError(f"{path} does not exist.", suggest_path(path))
 
 
@@ -299,7 +303,8 @@ class _Judge:
     def __init__(self, network: Network, paintings: Sequence[Path], count: int) -> None:
         self._network = network
         self._tile_budget = TileBudget(network, (CONTENT_LAYER,))
-        styles = tuple(StylePicture(in_eight_bits(read_picture(path)[0]), 1.0) for path in paintings)
+        pictures = map(read_picture, paintings)
+        styles = tuple(StylePicture.of(in_eight_bits(pixels), metadata.alpha, 1.0) for pixels, metadata in pictures)
         self._paintings = PaintingMoments(network, self._tile_budget, STYLE_LAYERS, RegionPaint(styles))
         self._has_style = bool(styles)
         self._indices = {round(place) for place in np.linspace(0, count - 1, min(count, DISTANCE_FRAMES))}

@@ -23,8 +23,11 @@ from nstpipe.media.pictures.files import PictureSource
 from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
 from nstpipe.media.pictures.pillow import limit_megapixels
 from nstpipe.media.video.decode import VideoSource
+from nstpipe.media.video.ffmpeg_program import check as check_ffmpeg
+from nstpipe.media.video.ffmpeg_program import using
 from nstpipe.media.video.info import VideoInfo
 from nstpipe.media.video.probe import probe
+from nstpipe.media.video.shapes import shapes_of
 from nstpipe.painting.frames import painted_frames
 from nstpipe.painting.start import Pass
 from nstpipe.painting.task import ClipTask, RunSettings
@@ -220,6 +223,11 @@ class Preview:
         """
         pipeline, job = self.settings()
         limit_megapixels(pipeline.max_megapixels)
+        with using(pipeline.ffmpeg, pipeline.place_of("ffmpeg")):
+            check_ffmpeg()
+            return self._painted(pipeline, job, emit)
+
+    def _painted(self, pipeline: Pipeline, job: Job, emit: Emit) -> Painted:
         first = min(job.optimizer.first, self.iterations or job.optimizer.first)
         try:
             check_pictures(job)
@@ -248,7 +256,7 @@ def _place(job: Job, frame_index: int) -> _Place:
             raise ItemError(file.problem)
         video = probe(file.path, rate_of(job))
         if frame_index < frames_before + len(video.ticks):
-            return _Place(file, video, frame_index - frames_before)
+            return _Place(file, replace(video, shapes=shapes_of(video)), frame_index - frames_before)
         frames_before += len(video.ticks)
     raise UsageError(f"--frame {frame_index + 1}: {job.name} has {frames_before} frames, counted from 1.")
 
@@ -382,7 +390,8 @@ def proof_sheet(preview: Preview, axes: Sequence[Axis], emit: Emit, *, with_orig
         [cell.after for cell in painted[first : first + len(columns)]] for first in range(0, len(painted), len(columns))
     ]
     first = painted[0]
-    title = f"{first.job}, frame {first.frame_index + 1} ({first.path.name}), {first.iterations} iterations"
+    title = f"{first.job}, frame {first.frame_index + 1} ({first.path.name})"
+    title += f", {first.iterations} iterations" if first.iterations else ""
     return ProofSheet(_sheet(pictures, columns, rows, title, first.before if with_original else None), first)
 
 

@@ -43,7 +43,7 @@ class Seen:
         is_moving: whether it is a video or an animation.
         described: what it holds, for people.
         longest: longest side in pixels, of the largest picture.
-        has_panoramas: whether a picture of it is a full 360° panorama.
+        has_panoramas: whether it is a 360° video, or a picture of it is a full 360° panorama.
     """
 
     path: Path
@@ -80,8 +80,9 @@ def _file(path: Path) -> Seen:
     seconds = float((video.ticks[-1] - video.ticks[0]) * video.time_base) + 1 / float(video.average_rate)
     rate = f"{float(video.average_rate):.2f}".rstrip("0").rstrip(".")
     sound = f", {video.audio_streams} with sound" if video.audio_streams > 1 else ", with sound" if video.audio_streams else ""
-    described = f"{video.width}x{video.height} pixels, {frames} frames, {rate} a second, {seconds:.1f} s{sound}"
-    return Seen(path, False, True, described, max(video.width, video.height))
+    sphere = ", a 360° panorama" if video.is_panorama else ""
+    described = f"{video.width}x{video.height} pixels, {frames} frames, {rate} a second, {seconds:.1f} s{sound}{sphere}"
+    return Seen(path, False, True, described, max(video.width, video.height), video.is_panorama)
 
 
 def _folder(path: Path) -> Seen:
@@ -207,7 +208,7 @@ def _job_lines(name: str, seen: Seen, style: Path, output: Path, folder: Path) -
     if not seen.is_moving:
         lines.append(_line("    metadata", "keep", "EXIF, GPS and the like; or strip"))
     if seen.has_panoramas:
-        lines.append(_line("    panorama", "auto", "full 360° pictures are painted without a seam"))
+        lines.append(_line("    panorama", "auto", "full 360° pictures and videos are painted without a seam"))
     return [*lines, ""]
 
 

@@ -18,12 +18,17 @@ from xml.etree import ElementTree
 
 from nstpipe.errors import EXIT_STOPPED, MachineError, UsageError
 from nstpipe.system.files import atomic_write
+from nstpipe.system.programs import run_program
 
 Kind = Literal["systemd", "cron", "windows"]
 KINDS: tuple[Kind, ...] = ("systemd", "cron", "windows")
 
 STOP_SECONDS = 900
 """How long systemd waits after it has asked a run to end: the frame in hand is finished first."""
+
+
+ANSWER_SECONDS = 60.0
+"""How long a scheduler may take to answer."""
 
 
 @dataclass(frozen=True)
@@ -228,7 +233,7 @@ def _install_units(wanted: Night) -> str:
 def _install_cron_line(wanted: Night) -> str:
     crontab = _program("crontab")
     # Without a table `crontab -l` fails; that is no fault.
-    known = subprocess.run([crontab, "-l"], capture_output=True, text=True, check=False).stdout
+    known = run_program([crontab, "-l"], limit_seconds=ANSWER_SECONDS).stdout
     _asked([crontab, "-"], with_cron_line(known, wanted))
     return "The line is in your crontab. Look at it with `crontab -l`; end it with `crontab -e`."
 
@@ -262,7 +267,6 @@ def _program(name: str) -> str:
 
 
 def _asked(command: Sequence[str], text: str | None = None) -> None:
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        said = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
-        raise MachineError(f"{' '.join(command)} failed: {said}.", "Without --install it is only printed.")
+    done = run_program(command, limit_seconds=ANSWER_SECONDS, content=text or "")
+    if done.exit_code != 0:
+        raise MachineError(f"{' '.join(command)} failed: {done.last_words}.", "Without --install it is only printed.")

@@ -86,7 +86,8 @@ def load_right_part(path: Path, overrides: Sequence[str] = (), environment: Mapp
     problems += validated(_with_jobs(document, [defaults]), context)[1] if defaults is not None else []
     pipeline, found = validated(document, context)
     problems += found
-    pipeline = pipeline.read_from(path) if pipeline is not None else None
+    if pipeline is not None:
+        pipeline = pipeline.read_from(path, {name: _described_place(path, key) for name, key in document.value.items()})
     return Loaded(pipeline, _with_lookalikes(sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0), text))
 
 
@@ -117,6 +118,13 @@ def _with_lookalikes(problems: Iterable[Problem], text: str) -> tuple[Problem, .
         end = "" if problem.message.endswith(("?", ".")) else "."
         named.append(problem if has_it else replace(problem, message=f"{problem.message}{end} {said[0].upper()}{said[1:]}"))
     return tuple(named)
+
+
+def _described_place(path: Path, key: Located) -> str:
+    """A key with its file and line, as in the messages of a ConfigError."""
+    if key.key.startswith("--"):
+        return key.key
+    return f"{path}:{key.line}: {key.key}" if key.line is not None else f"{path}: {key.key}"
 
 
 def _text_of(path: Path) -> str:

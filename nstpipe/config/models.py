@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from nstpipe.config.engines import DEFAULT_ENGINE, ENGINE_TRAITS
 from nstpipe.media.video.containers import CODECS, VIDEO_CODECS_BY_SUFFIX
 from nstpipe.motion.flow.methods import ALLOWED_FLOWS, FLOW_METHODS
 from nstpipe.system.devices import DEVICE_PATTERN
@@ -83,7 +85,7 @@ FilePath = Annotated[
 ]
 
 
-def _keyword_or_path(*keywords: str) -> Any:
+def _keyword_or_path(*keywords: str | None) -> Any:
     def check(value: Any, info: Any) -> Any:
         return value if value in keywords else _absolute(value, info)
 
@@ -118,6 +120,13 @@ def _one_of(*allowed: str) -> Any:
         return value
 
     return AfterValidator(check)
+
+
+def _engine_name(value: str) -> str:
+    # The table is read at each check: an engine may be added to it later.
+    if value not in ENGINE_TRAITS:
+        raise PydanticCustomError("one_of", "should be one of {allowed}", {"allowed": list(ENGINE_TRAITS)})
+    return value
 
 
 LayerName = Annotated[str, _one_of(*LAYER_NAMES), WithJsonSchema({"type": "string", "enum": list(LAYER_NAMES)})]
@@ -280,11 +289,14 @@ class Encode(_Model):
         default=None, description="Encoder, by its ffmpeg name. Default: libx264, or libsvtav1 for .webm."
     )
     crf: Annotated[int, Field(ge=0, le=63)] | None = Field(
-        default=None, description="Constant rate factor: lower is better and larger. Default: 18, or 25 for libsvtav1."
+        default=None,
+        description="Constant rate factor: lower is better and larger. Default: 18, 25 for libsvtav1, 24 for libvpx-vp9.",
     )
     preset: str | None = Field(default=None, pattern=r"^[a-z0-9]+$", description="Preset of the encoder.")
     pix_fmt: str | None = Field(
-        default=None, pattern=r"^[a-z0-9]+$", description="Pixel format. Default: yuv420p, or yuv422p10le for prores."
+        default=None,
+        pattern=r"^[a-z0-9]+$",
+        description="Pixel format. Default: that of the codec, with 10 bits or alpha if the input has them.",
     )
 
     def codec_for(self, suffix: str) -> str:
@@ -299,6 +311,9 @@ class Job(_Model):
     input: FilePath = Field(description="A video, a folder of pictures, or a glob of either.")
     output: FilePath = Field(description="A video for one video, a folder for a folder or a glob.")
     style: Style = Field(description="A painting's path, or the settings in full.")
+    engine: Annotated[str, AfterValidator(_engine_name), WithJsonSchema({"type": "string", "enum": list(ENGINE_TRAITS)})] = (
+        Field(default=DEFAULT_ENGINE, description="What paints the frames. optimizer minimizes a loss for each frame.")
+    )
     size: Annotated[int, Field(ge=SMALLEST_SIZE, le=LARGEST_SIZE)] | Literal["native"] = Field(
         default=512, description="Longest side in pixels. `native` keeps the size of the input."
     )
@@ -331,7 +346,8 @@ class Job(_Model):
     )
     panorama: Literal["auto", "wrapped", "flat"] = Field(
         default="auto",
-        description="Whether the left and right edges belong together. auto checks the picture's XMP for a full 360°.",
+        description="Whether the left and right edges belong together. auto checks for a full 360°, in a picture's XMP and in "
+        "how a video says it is shown.",
     )
     scales: Annotated[int, Field(ge=1, le=8)] | Literal["auto"] = Field(
         default="auto",
@@ -360,6 +376,11 @@ class Job(_Model):
     metadata: Literal["keep", "strip"] = Field(
         default="keep", description="keep writes EXIF, GPS, ICC, XMP and the tags of a video; strip writes none."
     )
+
+    @property
+    def iterates(self) -> bool:
+        """Whether the engine paints a frame in iterations, as `optimizer` limits them, rather than in one pass."""
+        return ENGINE_TRAITS[self.engine].iterates
 
 
 def _web_address(value: SecretStr) -> SecretStr:
@@ -416,6 +437,15 @@ KEYS_THAT_CHANGE_NO_RESULT = frozenset({"overwrite", "track", "notify", "prometh
 """The keys of a pipeline that protect files or configure listeners, and change no result."""
 
 
+class _Places(dict[str, str]):
+    """Where the keys of a pipeline are. Two pipelines with the same settings are equal, wherever these are."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Places)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class Pipeline(_Model):
     """A whole pipeline.yaml."""
 
@@ -434,6 +464,11 @@ class Pipeline(_Model):
     weights: Annotated[Literal["bundled", "torchvision"] | FilePath, _keyword_or_path("bundled", "torchvision")] = Field(
         default="bundled", description="VGG19's weights: bundled, torchvision, or the path of a state dict."
     )
+    ffmpeg: Annotated[Literal["bundled", "system"] | FilePath | None, _keyword_or_path(None, "bundled", "system")] = Field(
+        default=None,
+        description="The ffmpeg program: bundled (imageio-ffmpeg's, with which nstpipe is tested), system (the first one on "
+        "the PATH), or a path. Default: what the environment variable NSTPIPE_FFMPEG names, else bundled.",
+    )
     max_megapixels: Annotated[float, Field(gt=0, le=1000)] = Field(
         default=500.0, description="Pictures whose header claims more are refused, because they may be made to fill the memory."
     )
@@ -449,6 +484,7 @@ class Pipeline(_Model):
     )
     jobs: Annotated[tuple[Job, ...], Field(strict=False, min_length=1)] = Field(description="A list of jobs.")
     _file: Path | None = PrivateAttr(default=None)
+    _places: _Places = PrivateAttr(default_factory=_Places)
     _all_jobs: tuple[Job, ...] = PrivateAttr(default=())
 
     @property
@@ -461,11 +497,21 @@ class Pipeline(_Model):
         """The jobs of the whole file, also those that are left out of this run."""
         return self._all_jobs or self.jobs
 
-    def read_from(self, file: Path) -> Pipeline:
-        """Return the same pipeline, which knows the file that it was read from."""
+    def read_from(self, file: Path, places: Mapping[str, str]) -> Pipeline:
+        """Return the same pipeline, which knows the file that it was read from.
+
+        Args:
+            file: The file.
+            places: The keys of the file, each with its place in it in words; see `place_of`.
+        """
         pipeline = self.model_copy()
         pipeline._file = file.absolute()
+        pipeline._places = _Places(places)
         return pipeline
+
+    def place_of(self, key: str) -> str:
+        """A key of the file, with the name of the file and the line, for messages; the key alone where that is not known."""
+        return self._places.get(key, key)
 
     def with_jobs(self, jobs: tuple[Job, ...]) -> Pipeline:
         """Return the same pipeline with some of its jobs left out."""

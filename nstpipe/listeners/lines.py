@@ -100,7 +100,9 @@ class LineProgress:
         left = self._tally.seconds_left(event.job)
         facts += [f"{as_duration(left)} left"] if left is not None else []
         if event.loss is not None:
-            facts += [f"loss {event.loss:.3f}", f"{tally.iterations} iterations in all"]
+            facts.append(f"loss {event.loss:.3f}")
+        if tally.iterations:
+            facts.append(f"{tally.iterations} iterations in all")
         line = f"{event.job}: {', '.join(facts)}"
         if len(self._tally.planned) > 1:
             left = self._tally.seconds_left()

@@ -38,7 +38,7 @@ def _table(jobs: Mapping[str, JobTally]) -> Table:
             str(job.failures),
             str(job.frames_made),
             f"{pace:.2f}" if pace is not None else "–",
-            f"{job.iterations / job.frames_made:.0f}" if job.frames_made else "–",
+            f"{job.iterations / job.frames_made:.0f}" if job.iterations else "–",
             f"{job.loss:.3f}" if job.loss is not None else "–",
         )
     return table

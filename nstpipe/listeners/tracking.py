@@ -72,7 +72,7 @@ class Tracker:
             self._started(event)
         elif isinstance(event, FrameProgressed):
             series = self._first_frames.get((event.job, event.path, event.frame_index))
-            if series is not None:
+            if series is not None and event.loss is not None:
                 self._board.draw(series, event.evaluations, {"loss": event.loss})
         elif isinstance(event, FrameDone):
             self._frame(self._board, event)

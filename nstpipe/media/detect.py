@@ -7,8 +7,10 @@ from pathlib import Path
 
 from nstpipe.media.pictures.formats import PICTURE_FORMATS, PICTURE_SUFFIXES
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened
+from nstpipe.media.pictures.raw import RAW_SUFFIXES, begins_as_raw, is_raw
 from nstpipe.media.signature import SIGNATURE_BYTES, matches
 from nstpipe.media.video.containers import CONTAINERS, OTHER_VIDEO_SIGNATURES
+from nstpipe.system.files import check_is_no_special_file
 
 
 def natural_key(text: str) -> tuple[tuple[int, str], ...]:
@@ -21,10 +23,13 @@ def natural_key(text: str) -> tuple[tuple[int, str], ...]:
 def is_moving(path: Path) -> bool | None:
     """Whether a file holds a video or an animation rather than a picture, by its content; None if that does not tell."""
     try:
+        check_is_no_special_file(path)
         with path.open("rb") as file:
             head = file.read(SIGNATURE_BYTES)
     except OSError:
         return None
+    if begins_as_raw(head):
+        return False  # some are containers that also hold a preview as a video
     for picture_format in PICTURE_FORMATS.values():
         if matches(head, picture_format.signatures):
             return picture_format.may_move and _has_several_frames(path)
@@ -40,10 +45,18 @@ def _has_several_frames(path: Path) -> bool:
         return False
 
 
+def holds_raw(path: Path) -> bool:
+    """Whether a file is a camera's raw file: by its content, or by its suffix unless it holds a picture of another format."""
+    suffix = path.suffix.lower()
+    if suffix in PICTURE_SUFFIXES:
+        return False  # looked into when it is read, as there may be many
+    return is_raw(path) if is_moving(path) is False else suffix in RAW_SUFFIXES
+
+
 def holds_video(path: Path) -> bool:
     """Whether a file holds a video: by its content, or by its suffix if the content does not tell."""
     moving = is_moving(path)
-    return path.suffix.lower() not in PICTURE_SUFFIXES if moving is None else moving
+    return path.suffix.lower() not in (*PICTURE_SUFFIXES, *RAW_SUFFIXES) if moving is None else moving
 
 
 def is_hidden(path: Path, folder: Path) -> bool:

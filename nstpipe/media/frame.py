@@ -16,6 +16,9 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 Values have two bytes if the file has more than 8 bits per value, and one byte if not."""
 
+Alpha = NDArray[np.uint8] | NDArray[np.uint16]
+"""height x width: how opaque each pixel is, from 0 to 255 or 65535."""
+
 SIXTEEN_BIT_STEP = 257
 """The 16-bit value of one level of 8 bits, so that 255 becomes 65535."""
 
@@ -29,6 +32,7 @@ class PictureMetadata:
 
     Attributes:
         format: Pillow's name of the file's format, such as ``JPEG``.
+        orientation: The EXIF orientation of the pixels as they are stored, 1 to 8; 1 is upright.
         exif: The EXIF block. Its orientation is 1, because the pixels are upright.
         icc: The color profile of the pixels, which are sRGB; None if the file has none.
         xmp: The XMP packet.
@@ -41,6 +45,7 @@ class PictureMetadata:
     """
 
     format: str
+    orientation: int = 1
     exif: bytes | None = None
     icc: bytes | None = None
     xmp: bytes | None = None
@@ -61,12 +66,14 @@ class Frame:
         frame_index: The number of the frame in the source, from 0.
         time: When it is shown, in seconds, exact; None for a picture of a folder.
         metadata: The metadata of a picture of a folder; None for a frame of a video.
+        alpha: height x width, of the type of the pixels: how opaque a transparent video is; None for an opaque one.
     """
 
     pixels: Pixels
     frame_index: int
     time: Fraction | None = None
     metadata: PictureMetadata | None = None
+    alpha: Alpha | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.dtype not in (np.uint8, np.uint16):
@@ -142,6 +149,24 @@ def resized(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
 
     smaller = size[0] <= width and size[1] <= height
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
+
+
+def fitted(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """A picture resized into a width and height with its own shape, in the middle of black.
+
+    Args:
+        pixels: height x width x 3.
+        size: The width and height of the result, in pixels.
+    """
+    height, width = pixels.shape[:2]
+    if (width, height) == size:
+        return pixels
+    scale = min(size[0] / width, size[1] / height)
+    inner = max(1, round(width * scale)), max(1, round(height * scale))
+    black = np.zeros((size[1], size[0], 3), pixels.dtype)
+    left, top = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+    black[top : top + inner[1], left : left + inner[0]] = resized(pixels, inner)
+    return black
 
 
 def in_eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:

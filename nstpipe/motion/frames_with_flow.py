@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -108,7 +109,8 @@ def prefetch(items: Iterator[Item]) -> Generator[Item, None, None]:
             if close is not None:
                 close()  # in the thread that runs it
 
-    thread = threading.Thread(target=make, daemon=True)
+    # With the context of the caller: it says which ffmpeg reads, and what asks to stop.
+    thread = threading.Thread(target=copy_context().run, args=(make,), daemon=True)
     thread.start()
     try:
         while not (got := made.get()).ended:

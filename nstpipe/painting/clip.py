@@ -13,13 +13,14 @@ import cv2
 import torch
 from torch import Tensor
 
-from nstpipe.errors import DiskFullError, ItemError, NstpipeError, OutputError, TransientError
-from nstpipe.events import ClipStarted, Emit, Event, FrameDone, ItemFailed, Noticed, TriedAgain
+from nstpipe.errors import DiskFullError, ItemError, NstpipeError, OutputError
+from nstpipe.events import ClipStarted, Emit, Event, FrameDone, ItemFailed, TriedAgain
 from nstpipe.journal.frames import FrameStore, frame_store, pass_store
 from nstpipe.media.pictures.files import PictureSink, PictureSource, read_picture
 from nstpipe.media.pictures.pillow import limit_megapixels
 from nstpipe.media.tensors import tensor_of
 from nstpipe.media.video.decode import VideoSource
+from nstpipe.media.video.ffmpeg_program import using
 from nstpipe.media.video.info import VideoInfo
 from nstpipe.painting.engines import engine_is_loaded, engine_of
 from nstpipe.painting.frames import painted_frames
@@ -29,6 +30,7 @@ from nstpipe.painting.temporal_target import Result
 from nstpipe.planning.input_info import InputInfo, is_unchanged
 from nstpipe.planning.outputs import Clip, Output, failed
 from nstpipe.system.files import see_that_it_can_be_made, state_of
+from nstpipe.system.item_errors import as_item_error
 from nstpipe.system.memory import ask_for_large_pages
 from nstpipe.system.retry import NO_PRIMITIVE, RETRY_WAITS_SECONDS, is_out_of_memory, is_transient
 from nstpipe.system.stop import Stop, Stopped
@@ -60,14 +62,28 @@ def run_clip(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
 
     Raises:
         NstpipeError: an error that would stop every clip, such as a missing device.
+        Exception: whatever `emit` raises.
     """
+    of_listener: list[Exception] = []
+
+    def tell(event: Event) -> None:
+        try:
+            emit(event)
+        except Exception as error:
+            of_listener.append(error)
+            raise
+
     ask_for_large_pages()
     limit_megapixels(task.run.max_megapixels)
     with ExitStack() as until_done:
+        until_done.enter_context(using(task.run.ffmpeg))
+        until_done.enter_context(stop.in_force())
         for attempt, wait_seconds in enumerate((*RETRY_WAITS_SECONDS, None), start=1):
             try:
-                return _attempt(task, emit, stop)
-            except (NstpipeError, OSError, MemoryError, RuntimeError, cv2.error) as error:
+                return _attempt(task, tell, stop)
+            except Exception as error:  # one clip's surprise must not end the others
+                if error in of_listener:
+                    raise
                 result = _result_of_failure(task, error, attempt, stop, is_last=wait_seconds is None)
                 if result is not None:
                     return result
@@ -150,25 +166,16 @@ def _take_less_memory(task: ClipTask) -> str:
     return f" It is worked on in tiles of {side} pixels now." if side is not None else ""
 
 
-def _as_item_error(error: BaseException, path: Path) -> ItemError | None:
-    """Return an error as one of the item, or None if it is not the item's."""
+def _as_item_error(error: Exception, path: Path) -> ItemError | None:
+    """Return an error as one of the item, or None if it would stop every clip."""
     if isinstance(error, ItemError):
         return error
-    if is_out_of_memory(error):
-        return TransientError(
-            f"{path}: the memory did not suffice.", "Give a smaller size, fewer --workers, or another --device."
-        )
-    if isinstance(error, cv2.error):
+    if isinstance(error, cv2.error) and not is_out_of_memory(error):
         return ItemError(
             f"{path}: OpenCV cannot work on its frames: {error.err or error}.",
             "Give another size; `temporal: {init: content, weight: 0}` paints without optical flow.",
         )
-    if isinstance(error, OSError):
-        return ItemError(
-            f"{path} could not be worked on: {error.filename or path}: {error.strerror or error}.",
-            "See that it can be read and written, then run again with --retry-failed.",
-        )
-    return None
+    return None if isinstance(error, NstpipeError) else as_item_error(error, path)
 
 
 def _until(task: ClipTask, emit: Emit, stop: Stop) -> Emit:
@@ -256,7 +263,6 @@ def _run_picture(task: ClipTask, emit: Emit) -> None:
     sink = PictureSink(
         [task.output.path],
         keep_metadata=task.output.job.metadata == "keep",
-        notice=lambda message: emit(Noticed(job=task.output.job.name, message=message)),
         place=task.placing,
     )
     emit(_started(task, 0))

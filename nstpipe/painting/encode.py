@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import time
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 
 from nstpipe.errors import DiskFullError, ItemError, OutputError
@@ -12,11 +13,14 @@ from nstpipe.events import Emit, ItemFailed, OutputDone
 from nstpipe.journal.frames import DamagedFramesError, frame_store
 from nstpipe.journal.placing import Placing
 from nstpipe.media.frame import Frame
+from nstpipe.media.video.decode import VideoSource
 from nstpipe.media.video.encode import video_sink
+from nstpipe.media.video.encoding import keeps_alpha
 from nstpipe.media.video.info import VideoInfo
 from nstpipe.painting.clip import check_unchanged, wait_to_retry
 from nstpipe.planning.outputs import Output, failed
 from nstpipe.system.files import ensure_writable, sha256_of
+from nstpipe.system.item_errors import item_errors
 from nstpipe.system.retry import RETRY_WAITS_SECONDS, is_transient
 from nstpipe.system.stop import Stop, Stopped
 
@@ -39,7 +43,8 @@ def finish_output(output: Output, placing: Placing, emit: Emit, stop: Stop) -> O
     for attempt, wait_seconds in enumerate((*RETRY_WAITS_SECONDS, None), start=1):
         try:
             if output.input.video is not None:
-                _encode(output, output.input.video, placing, stop)
+                with item_errors(output.input.file.path):
+                    _encode(output, output.input.video, placing, stop)
             break
         except DamagedFramesError:
             raise
@@ -80,6 +85,7 @@ def _sha256_of_made(path: Path) -> str:
 def _encode(output: Output, info: VideoInfo, placing: Placing, stop: Stop) -> None:
     job = output.job
     check_unchanged(output.input)
+    is_transparent = keeps_alpha(job.encode, info, output.path)
     with video_sink(
         output.path,
         info,
@@ -91,9 +97,12 @@ def _encode(output: Output, info: VideoInfo, placing: Placing, stop: Stop) -> No
         place=placing,
     ) as sink:
         for clip in output.clips:
-            stored = frame_store(placing.work, clip.fingerprint).frames(clip.first_frame_index, clip.end_frame_index)
-            for frame_index, pixels in enumerate(stored, start=clip.first_frame_index):
+            first, end = clip.first_frame_index, clip.end_frame_index
+            stored = frame_store(placing.work, clip.fingerprint).frames(first, end)
+            # Transparency is not painted: it is that of the original.
+            originals = VideoSource(info).read(first, end) if is_transparent else repeat(None)
+            for frame_index, (pixels, original) in enumerate(zip(stored, originals, strict=False), start=first):
                 if stop.should_stop():
                     raise Stopped
-                sink.write(pixels, Frame(pixels, frame_index))
+                sink.write(pixels, Frame(pixels, frame_index, alpha=original.alpha if original is not None else None))
         sink.finish()

@@ -32,6 +32,7 @@ def engine_settings(job: Job, run: RunSettings) -> EngineSettings:
         temporal=job.temporal.weight,
         color=job.color,
         distance=job.style.distance,
+        engine=job.engine,
     )
 
 
@@ -76,7 +77,12 @@ def _engine(settings: EngineSettings, paintings: _Paintings, regions: tuple[_Pai
 
 
 def _read(paintings: _Paintings) -> tuple[StylePicture, ...]:
-    return tuple(StylePicture(read_picture(path)[0], weight) for path, weight in paintings)
+    return tuple(_painting(path, weight) for path, weight in paintings)
+
+
+def _painting(path: Path, weight: float) -> StylePicture:
+    pixels, metadata = read_picture(path)
+    return StylePicture.of(pixels, metadata.alpha, weight)
 
 
 def forget_pictures() -> None:

@@ -10,7 +10,7 @@ from contextlib import closing
 import torch
 from torch import Tensor
 
-from nstpipe.config.models import Job
+from nstpipe.config import Job
 from nstpipe.errors import ItemError
 from nstpipe.events import Emit, FrameDone, FrameProgressed
 from nstpipe.media.frame import Frame, Pixels, Source, resized
@@ -24,7 +24,7 @@ from nstpipe.painting.engines import engine_of
 from nstpipe.painting.start import Pass, Start, start_of
 from nstpipe.painting.task import ClipTask
 from nstpipe.painting.temporal_target import Result
-from nstpipe.planning.outputs import EARLIER_BITS, Clip
+from nstpipe.planning.outputs import EARLIER_BITS, Clip, Output
 from nstpipe.style.engine import Engine, Iterate, Stylizer
 from nstpipe.style.scales import cost
 
@@ -110,7 +110,7 @@ def _frame_done(
         seconds=seconds,
         optimising_seconds=optimizing_seconds,
         evaluations=last.iterations,
-        most_evaluations=cost(start.options.max_iterations, start.options.scales),
+        most_evaluations=_max_iterations(task.output.job, start),
         pixels=width * height,
         loss=last.loss,
         content_loss=last.content_loss,
@@ -118,6 +118,11 @@ def _frame_done(
         warping_error=_warping_error(image, start),
         is_final=is_final,
     )
+
+
+def _max_iterations(job: Job, start: Start) -> int:
+    """Return the most iterations that a frame can take; 1 if the engine does not iterate."""
+    return cost(start.options.max_iterations, start.options.scales) if job.iterates else 1
 
 
 def _warping_error(image: Tensor, start: Start) -> float | None:
@@ -159,10 +164,10 @@ def _last_iterate(stylizer: Stylizer, content: Tensor, start: Start, frame: Fram
         start.image,
         start.options,
         temporal_target=start.temporal_target,
-        wrapped=_is_wrapped(task.output.job, frame),
+        wrapped=_is_wrapped(task.output, frame),
     ):
         # Only an engine that iterates has progress to report within a frame.
-        if last.loss is not None and time.monotonic() - shown > PROGRESS_INTERVAL_SECONDS:
+        if last.iterations and time.monotonic() - shown > PROGRESS_INTERVAL_SECONDS:
             shown = time.monotonic()
             emit(
                 FrameProgressed(
@@ -170,7 +175,7 @@ def _last_iterate(stylizer: Stylizer, content: Tensor, start: Start, frame: Fram
                     path=str(task.output.input.file.path),
                     frame_index=frame.frame_index,
                     evaluations=last.iterations,
-                    most_evaluations=cost(start.options.max_iterations, start.options.scales),
+                    most_evaluations=_max_iterations(task.output.job, start),
                     loss=last.loss,
                 )
             )
@@ -178,7 +183,9 @@ def _last_iterate(stylizer: Stylizer, content: Tensor, start: Start, frame: Fram
     return last
 
 
-def _is_wrapped(job: Job, frame: Frame) -> bool:
-    if job.panorama == "auto":
-        return frame.metadata is not None and is_full_panorama(frame.metadata.xmp)
-    return job.panorama == "wrapped"
+def _is_wrapped(output: Output, frame: Frame) -> bool:
+    if output.job.panorama != "auto":
+        return output.job.panorama == "wrapped"
+    if output.input.video is not None:
+        return output.input.video.is_panorama
+    return frame.metadata is not None and is_full_panorama(frame.metadata.xmp)

@@ -16,7 +16,7 @@ from nstpipe.style.settings import StylePicture
 
 def painted_picture(
     pixels: Pixels,
-    paintings: Sequence[Pixels],
+    paintings: Sequence[StylePicture],
     job: Job,
     run: RunSettings,
     on_progress: Callable[[int, float], None] | None = None,
@@ -25,7 +25,7 @@ def painted_picture(
 
     Args:
         pixels: the picture, height x width x 3, uint8, RGB. It is resized as the job says.
-        paintings: the paintings, of equal weight; the job's own are not read.
+        paintings: the paintings; the job's own are not read.
         job: the job's settings.
         run: the run's settings.
         on_progress: called with the iterations done and the loss after each iteration; not by an engine without a loss.
@@ -37,7 +37,7 @@ def painted_picture(
         ItemError: the picture is too small for VGG19 at this size.
         MachineError: this machine lacks the weights or the device.
     """
-    engine = make_engine(engine_settings(job, run), [StylePicture(painting, 1.0) for painting in paintings])
+    engine = make_engine(engine_settings(job, run), paintings)
     content = tensor_of(resized(pixels, working_size((pixels.shape[1], pixels.shape[0]), job.size)))
     stylizer = engine.stylizer(content)
     seen = stylizer.seen(content)

@@ -38,6 +38,7 @@ class RunSettings:
         seed: seed of everything random.
         max_megapixels: the largest picture that is read; larger ones are refused.
         overwrite: whether outputs may replace files that the pipeline did not make.
+        ffmpeg: the ffmpeg program: bundled, system or a path; None if the pipeline names none.
     """
 
     work: Path
@@ -47,6 +48,7 @@ class RunSettings:
     seed: int
     max_megapixels: float
     overwrite: bool = False
+    ffmpeg: str | Path | None = None
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> RunSettings:

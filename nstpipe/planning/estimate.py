@@ -57,7 +57,8 @@ class ClipCost:
     Attributes:
         clip: The clip.
         frames_left: Frames still to be painted.
-        max_iterations: Maximum number of iterations. Those at smaller scales count by their pixels.
+        max_iterations: Maximum number of iterations. Those at smaller scales count by their pixels. A frame of
+            an engine that does not iterate counts as one.
         seconds: Seconds of one worker; None if no pace is known.
         bytes_needed: Space needed on the disk of the work folder until the file is encoded.
     """
@@ -111,12 +112,17 @@ class Estimate:
     Attributes:
         plan: What would be done.
         costs: The cost of each output of the plan.
-        workers: The number of processes that work at the same time.
+        pipeline: The settings, with the number of workers.
     """
 
     plan: Plan
     costs: tuple[OutputCost, ...]
-    workers: int
+    pipeline: Pipeline
+
+    @property
+    def workers(self) -> int:
+        """The number of processes that work at the same time."""
+        return worker_count(self.pipeline)
 
     @property
     def sources(self) -> tuple[PaceSource, ...]:
@@ -131,8 +137,8 @@ class Estimate:
         longest one is the least that a run takes.
         """
         total = seconds_of([clip for cost in self.costs for clip in cost.clips])
-        if total is None:
-            return None
+        if not total:
+            return total  # unknown, or nothing is left
         ends: dict[Path, float] = {}
         for cost in self.costs:
             longest = max((clip.seconds or 0.0 for clip in cost.clips), default=0.0)
@@ -151,7 +157,7 @@ def estimate(pipeline: Pipeline, plan: Plan, journal: Journal, *, trial: Callabl
     """Estimate what a plan would take.
 
     The pace is that of the latest run. If that run has no pace for a job, and a `trial` is given, a few iterations are timed
-    with the layers of the first job. The journal keeps the result.
+    with the layers of the first such job of each engine. The journal keeps the result.
 
     Args:
         pipeline: The pipeline with the jobs that were planned.
@@ -164,18 +170,27 @@ def estimate(pipeline: Pipeline, plan: Plan, journal: Journal, *, trial: Callabl
     to_do = {output.path for output in todo}
     works = {job.name: _work_a_frame([output for output in todo if output.job.name == job.name]) for job in pipeline.jobs}
     paces = {name: _earlier(run, name, work) for name, work in works.items() if work}
-    measured: Pace | None = None
-    if trial is not None and None in paces.values():
-        job = todo[0].job
+    measured: dict[str, Pace] = {}
+    firsts = {output.job.engine: output.job for output in reversed(todo) if paces.get(output.job.name) is None}
+    if trial is not None and firsts:
         timing = trial()
-        key = f"pace/{CALIBRATION_VERSION}"
-        kept = journal.cached(key, timing.key(pipeline, job), lambda: repr(timing.seconds(pipeline, job)))
-        measured = Pace(float(kept), "a short trial")
+        measured = {engine: _measured(pipeline, job, journal, timing) for engine, job in firsts.items()}
     costs = tuple(
-        _cost(output, pipeline, paces.get(output.job.name) or measured, is_to_do=output.path in to_do)
+        _cost(
+            output,
+            pipeline,
+            paces.get(output.job.name) or measured.get(output.job.engine),
+            is_to_do=output.path in to_do,
+        )
         for output in plan.outputs
     )
-    return Estimate(plan, costs, worker_count(pipeline))
+    return Estimate(plan, costs, pipeline)
+
+
+def _measured(pipeline: Pipeline, job: Job, journal: Journal, trial: Trial) -> Pace:
+    key = f"pace/{CALIBRATION_VERSION}/{job.engine}"
+    kept = journal.cached(key, trial.key(pipeline, job), lambda: repr(trial.seconds(pipeline, job)))
+    return Pace(float(kept), "a short trial")
 
 
 def _work_a_frame(outputs: Sequence[Output]) -> float:

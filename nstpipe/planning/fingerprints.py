@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from nstpipe.config.engines import DEFAULT_ENGINE
 from nstpipe.config.models import Job, StyleImage
 from nstpipe.planning.input_info import InputInfo
 from nstpipe.style import ALGORITHM_VERSION
@@ -59,6 +60,10 @@ class Fingerprinter:
             "seed": self._seed,
             "weights": self._weights_sha256,
             **({"precision": self._precision} if self._precision != "auto" else {}),
+            # A 360° video is painted without a seam.
+            **({"wrapped": True} if _is_wrapped(self._job, item) else {}),
+            # The hidden colors of a transparent video are replaced.
+            **({"transparent": True} if item.video is not None and item.video.is_transparent else {}),
             # The bits per value of frames that wait on disk.
             **({"bits": bits} if bits > 8 else {}),
             # Whatever changes the previous picture changes this one.
@@ -77,6 +82,8 @@ class Fingerprinter:
 def _frame_settings(job: Job, picture_sha256: Mapping[Path, str]) -> dict[str, Any]:
     """Return the settings that decide a job's frames, with hashes of files in place of their paths."""
     settings = job.model_dump(mode="json", exclude=set(_KEYS_THAT_CHANGE_NO_FRAME | _KEYS_OF_THE_OUTPUT))
+    if job.engine == DEFAULT_ENGINE:
+        del settings["engine"]  # results that were made before there was a choice stay as they are
     _identify(job.style.images, settings["style"], picture_sha256)
     for region, dumped in zip(job.regions, settings["regions"], strict=True):
         del dumped["mask"]  # each input has its own masks, and is described with them
@@ -102,6 +109,10 @@ def bits_waiting(job: Job, item: InputInfo) -> int:
     from nstpipe.media.video.encoding import bits_of
 
     return bits_of(job.encode, item.video, item.file.output)
+
+
+def _is_wrapped(job: Job, item: InputInfo) -> bool:
+    return item.video is not None and job.panorama == "auto" and item.video.is_panorama
 
 
 def _identify(images: Iterable[StyleImage], style: dict[str, Any], sha256: Mapping[Path, str]) -> None:

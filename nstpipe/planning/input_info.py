@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nstpipe.media.losses import Omission
 from nstpipe.media.pictures.masks import Mask
 from nstpipe.planning.inputs import InputFile
 from nstpipe.system.files import sha256_of, state_of
@@ -49,6 +50,7 @@ class InputInfo:
         masks_sha256: The hashes of their contents, in order.
         stamp: The file's size in bytes and its time in nanoseconds when it was inspected; None if it is not needed.
         neighbor: The previous picture of the folder; None if there is none, or if pictures are not linked.
+        omissions: What the result will not hold of it.
     """
 
     file: InputFile
@@ -60,11 +62,17 @@ class InputInfo:
     masks: tuple[Mask, ...] = ()
     masks_sha256: tuple[str, ...] = ()
     neighbor: Neighbor | None = None
+    omissions: tuple[Omission, ...] = ()
 
     @property
     def frame_count(self) -> int:
         """Frames in the file."""
         return len(self.video.ticks) if self.video is not None else 1
+
+    @property
+    def mended(self) -> tuple[str, ...]:
+        """What was mended of a video's times and fitted of its frames, one sentence each."""
+        return () if self.video is None else tuple(f"{self.file.path.name}: {said}" for said in self.video.mended)
 
     @property
     def is_linked(self) -> bool:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from nstpipe.config.models import Job
 from nstpipe.errors import ItemError
-from nstpipe.media.detect import holds_video, is_hidden, is_moving, natural_key
+from nstpipe.media.clutter import GEOREFERENCE_SUFFIXES, clutter_of, names_clutter
+from nstpipe.media.detect import holds_raw, holds_video, is_hidden, is_moving, natural_key
 from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
+from nstpipe.media.pictures.raw import RAW_SUFFIXES
 from nstpipe.media.video.containers import ANIMATION_SUFFIXES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES
-from nstpipe.system.files import is_numbered, suggest_path
+from nstpipe.planning.job_notice import JobNotice
+from nstpipe.planning.linked_folders import linked_folders
+from nstpipe.system.files import SpecialFileError, check_is_no_special_file, is_numbered, suggest_path
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,10 @@ def find_inputs(job: Job) -> tuple[InputFile, ...]:
     elif glob.has_magic(str(job.input)):
         files = _by_glob(job)
     else:
+        try:
+            check_is_no_special_file(job.input)
+        except SpecialFileError as error:
+            raise ItemError(f"input: {job.input} cannot be read: {error.strerror}.", "Give a file or a folder.") from error
         raise ItemError(f"input: {job.input} does not exist.", suggest_path(job.input))
     for file in files:
         if file.output.resolve() == file.path.resolve():
@@ -54,28 +64,14 @@ def find_inputs(job: Job) -> tuple[InputFile, ...]:
     return files
 
 
-@dataclass(frozen=True)
-class IgnoredSetting:
-    """A setting that has no effect.
-
-    Attributes:
-        job: The name of its job.
-        message: What is ignored, and why.
-    """
-
-    job: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.job}: {self.message}"
-
-
-def ignored_settings(jobs: Iterable[Job]) -> tuple[IgnoredSetting, ...]:
-    """Find the settings of `input`, `include` and `exclude` that have no effect, in each job."""
-    return tuple(IgnoredSetting(job.name, message) for job in jobs for message in _ignored_by(job))
+def ignored_settings(jobs: Iterable[Job]) -> tuple[JobNotice, ...]:
+    """Find what `input`, `include` and `exclude` name without effect, and what they pass over, in each of several jobs."""
+    return tuple(JobNotice(job.name, message) for job in jobs for message in _ignored_by(job))
 
 
 def _ignored_by(job: Job) -> Iterator[str]:
+    with suppress(ItemError):  # it is reported where the inputs are looked for
+        yield from _passed_over_by(job)
     if _is_single(job.input):
         if job.include is not None or job.exclude:
             yield f"include and exclude select files of a folder or a glob; {job.input.name} is a single file"
@@ -88,6 +84,103 @@ def _ignored_by(job: Job) -> Iterator[str]:
                 f"{job.input} matches files and {several} {folders[0].name}; only the files are used. "
                 "If a glob matches nothing but folders, the pictures in them are used"
             )
+    yield from _unfollowed_by(job)
+
+
+def _unfollowed_by(job: Job) -> Iterator[str]:
+    """Say which links to folders are not followed within the folders that a job names."""
+
+    def known() -> Iterator[Path]:
+        with suppress(ItemError):  # which is told elsewhere
+            yield from (file.path for file in find_inputs(job))
+        if job.input.is_dir():
+            yield from (path for pattern in job.exclude for path in _matches(job.input, pattern, "exclude"))
+
+    if job.input.is_dir():
+        yield from linked_folders(job.input, known)
+    elif glob.has_magic(str(job.input)) and not any(map(_has_known_suffix, found := _matching(job.input))):
+        for folder in found:
+            yield from linked_folders(folder, known) if folder.is_dir() else ()
+
+
+def _passed_over_by(job: Job) -> Iterator[str]:
+    """Sentences of the files among a job's inputs that are not painted, and of those that are not copied."""
+    if job.input.is_dir():
+        selection, root = _in_folder(job), job.input
+    elif not _is_single(job.input) and glob.has_magic(str(job.input)):
+        selection, root = _among_matches(job), _root_of(job.input)
+    else:
+        return
+    if selection.passed_over:
+        hint = "" if set(selection.passed_over) == {_RAW_IN_WORDS} else ". To paint such a file, name it in include: **/*.part"
+        yield f"not painted: {selection.described(root)}{hint}"
+    beside = selection.georeferences()
+    if beside:
+        what = f"{len(beside)} files, such as {beside[0].name}," if len(beside) > 1 else beside[0].name
+        verb, place = ("are", "place") if len(beside) > 1 else ("is", "places")
+        yield f"{what} {verb} not copied: a world file or a raster's side file {place} the original's pixels on the map"
+
+
+@dataclass(frozen=True)
+class _Selection:
+    """What of the files below a folder is painted.
+
+    Attributes:
+        chosen: The files that are.
+        passed_over: Files that are none of a user's pictures, by their kind in words, for one and for several.
+    """
+
+    chosen: tuple[Path, ...]
+    passed_over: Mapping[tuple[str, str], tuple[Path, ...]]
+
+    @classmethod
+    def of(cls, paths: Iterable[Path], root: Path, named: Collection[Path]) -> _Selection:
+        """Divide files into those that are painted and the others.
+
+        Args:
+            paths: The files that were found.
+            root: The folder that they are below.
+            named: Those that a pattern asks for by the name of their kind; all of them are painted.
+        """
+        chosen: list[Path] = []
+        others: dict[tuple[str, str], list[Path]] = {}
+        for path in paths:
+            kind = None if path in named else clutter_of(path.relative_to(root))
+            if kind is not None:
+                others.setdefault((kind.one, kind.several), []).append(path)
+            elif path not in named and holds_raw(path):
+                others.setdefault(_RAW_IN_WORDS, []).append(path)
+            else:
+                chosen.append(path)
+        return cls(tuple(chosen), {kind: tuple(_sorted(found, root)) for kind, found in others.items()})
+
+    def described(self, root: Path) -> str:
+        """What is passed over, in words."""
+        parts = []
+        for (one, several), paths in self.passed_over.items():
+            name = paths[0].relative_to(root)
+            parts.append(f"{len(paths)} {several}, such as {name}" if len(paths) > 1 else f"1 {one}, {name}")
+        return "; ".join(parts)
+
+    def georeferences(self) -> list[Path]:
+        """The files that tie a chosen picture beside them to the ground."""
+        stems = {(path.parent, stem) for path in self.chosen for stem in (path.stem, path.name)}
+        found = []
+        for folder in dict.fromkeys(path.parent for path in sorted(self.chosen)):
+            with suppress(OSError):
+                for path in sorted(folder.iterdir()):
+                    suffix = next((end for end in GEOREFERENCE_SUFFIXES if path.name.lower().endswith(end)), None)
+                    if suffix is not None and (folder, path.name[: -len(suffix)]) in stems:
+                        found.append(path)
+        return found
+
+
+_RAW_IN_WORDS = ("camera's raw file to develop first", "cameras' raw files to develop first")
+
+
+def _asks_by_name(pattern: str) -> bool:
+    """Whether a pattern names files that are otherwise passed over."""
+    return names_clutter(pattern) or Path(pattern).suffix.lower() in RAW_SUFFIXES
 
 
 def _is_single(path: Path) -> bool:
@@ -123,7 +216,12 @@ def _of_folder(job: Job) -> tuple[InputFile, ...]:
             f"output: {job.output} lies inside the input {job.input}, so results would become inputs.",
             "Give a place outside it.",
         )
-    files = [_mirrored(path, job, job.input) for path in _in_folder(job)]
+    selection = _in_folder(job)
+    if not selection.chosen:
+        what = ", ".join(job.include or PICTURE_SUFFIXES)
+        others = f" Passed over: {selection.described(job.input)}." if selection.passed_over else ""
+        raise ItemError(f"input: {job.input} holds no picture that matches {what}.{others}", _instead_of_no_picture(job))
+    files = [_mirrored(path, job, job.input) for path in _sorted(selection.chosen, job.input)]
     unreadable = [InputFile(path, job.output, False, problem) for path, problem in _closed_folders(job.input)]
     return (*_without_collisions(files), *unreadable)
 
@@ -176,18 +274,16 @@ def _without_collisions(files: Sequence[InputFile]) -> tuple[InputFile, ...]:
     return tuple(files)
 
 
-def _in_folder(job: Job) -> list[Path]:
-    patterns = job.include or ("**/*",)
-    found = {path for pattern in patterns for path in _matches(job.input, pattern, "include")}
+def _in_folder(job: Job) -> _Selection:
+    matches = {pattern: _matches(job.input, pattern, "include") for pattern in job.include or ("**/*",)}
+    named = {path for pattern, paths in matches.items() if _asks_by_name(pattern) for path in paths}
+    found = {path for paths in matches.values() for path in paths}
     chosen = {path for path in found if path.is_file() or (path.is_symlink() and not path.exists())}
     excluded = {path for pattern in job.exclude for path in _matches(job.input, pattern, "exclude")}
     kept = [path for path in chosen if excluded.isdisjoint((path, *path.parents)) and not is_hidden(path, job.input)]
     if job.include is None:
         kept = [path for path in kept if _is_picture(path)]
-    if not kept:
-        what = ", ".join(patterns) if job.include else ", ".join(PICTURE_SUFFIXES)
-        raise ItemError(f"input: {job.input} holds no picture that matches {what}.", _instead_of_no_picture(job))
-    return _sorted(kept, job.input)
+    return _Selection.of(kept, job.input, named)
 
 
 def _instead_of_no_picture(job: Job) -> str:
@@ -210,7 +306,7 @@ def _is_video(path: Path) -> bool:
 
 
 def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES or is_moving(path) is False
+    return path.suffix.lower() in (*PICTURE_SUFFIXES, *RAW_SUFFIXES) or is_moving(path) is False
 
 
 def _matches(folder: Path, pattern: str, key: str) -> list[Path]:
@@ -229,21 +325,37 @@ def _sorted(paths: Sequence[Path], folder: Path) -> list[Path]:
     return sorted(paths, key=lambda path: (natural_key(names[path]), names[path]))
 
 
-def _by_glob(job: Job) -> tuple[InputFile, ...]:
-    """Return the files of a glob, or the pictures in its folders. The output mirrors the tree below the first wildcard."""
-    parts = job.input.parts
-    fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
-    root = Path(*parts[:fixed])
+def _root_of(pattern: Path) -> Path:
+    """The part of a glob before its first wildcard, which is what the output mirrors."""
+    return Path(*itertools.takewhile(lambda part: not glob.has_magic(part), pattern.parts))
+
+
+def _among_matches(job: Job) -> _Selection:
+    """What of a glob's files is painted, or of the pictures in its folders if it matches no file."""
+    root = _root_of(job.input)
     found = _matching(job.input)
     files = [path for path in found if _has_known_suffix(path)]
-    of_folders = not files
-    if of_folders:
+    if not files:
         files = [path for folder in found if folder.is_dir() for path in _pictures_below(folder)]
+    files += [path for path in found if path.suffix.lower() in RAW_SUFFIXES and path.is_file()]
+    patterns = [*(job.include or ()), str(Path(*job.input.parts[len(root.parts) :]))]
+    named = {path for path in files if _is_among(path, root, [one for one in patterns if _asks_by_name(one)])}
     if job.include is not None:
         files = [path for path in files if _is_among(path, root, job.include)]
-    files = [path for path in dict.fromkeys(files) if not _is_among(path, root, job.exclude)]
+    return _Selection.of([path for path in dict.fromkeys(files) if not _is_among(path, root, job.exclude)], root, named)
+
+
+def _by_glob(job: Job) -> tuple[InputFile, ...]:
+    """Return the files of a glob, or the pictures in its folders. The output mirrors the tree below the first wildcard."""
+    root = _root_of(job.input)
+    parts, fixed = job.input.parts, len(root.parts)
+    of_folders = not any(map(_has_known_suffix, _matching(job.input)))
+    selection = _among_matches(job)
+    files = selection.chosen
     if not files:
-        raise ItemError(f"input: no video or picture matches {job.input}.", f"Look into {root}, and at include and exclude.")
+        others = f" Passed over: {selection.described(root)}." if selection.passed_over else ""
+        problem = f"input: no video or picture matches {job.input}.{others}"
+        raise ItemError(problem, f"Look into {root}, and at include and exclude.")
     if job.output.suffix.lower() in VIDEO_CODECS_BY_SUFFIX:
         raise ItemError(f"output: {job.output} should be a folder, for the input is a glob.")
     inputs = _without_collisions([_mirrored(path, job, root) for path in _sorted(files, root)])

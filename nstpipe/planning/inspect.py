@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,15 @@ from nstpipe.errors import ItemError
 from nstpipe.events import Emit, InputsProgressed, ItemFailed
 from nstpipe.journal.journal import Journal
 from nstpipe.media.frame import working_size
+from nstpipe.media.losses import Omission
 from nstpipe.media.pictures.files import check_output, picture_size, read_picture
 from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
 from nstpipe.media.pictures.masks import Mask, mask_of
+from nstpipe.media.pictures.omissions import OMISSIONS_VERSION
 from nstpipe.planning.fingerprints import fingerprint_of
 from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.inputs import InputFile
+from nstpipe.planning.notices import omissions_of
 from nstpipe.planning.outputs import Output, failed
 from nstpipe.style.layers import check_size
 from nstpipe.system.files import is_readable, state_of
@@ -40,14 +44,22 @@ class InspectionProgress:
         self._emit = emit
         self._said_at = time.monotonic()
 
+    def check_stop(self) -> None:
+        """End the inspection if the run is to end.
+
+        Raises:
+            Stopped: The run is to end.
+        """
+        if self._stop.should_stop():
+            raise Stopped
+
     def __call__(self, job: str, path: str, inputs_done: int, inputs: int, share: float) -> None:
         """Report progress. It is called before each input, and at each decoded frame, with the event's fields as arguments.
 
         Raises:
             Stopped: The run must end.
         """
-        if self._stop.should_stop():
-            raise Stopped
+        self.check_stop()
         now = time.monotonic()
         if now - self._said_at >= PROGRESS_SECONDS:
             self._said_at = now
@@ -85,7 +97,7 @@ def check_picture(path: Path, key: str) -> None:
         key: The key that names it, for the message.
 
     Raises:
-        ItemError: It cannot be read.
+        ItemError: It cannot be read, or it is a painting without paint.
     """
     if path.is_dir():
         inside = sorted(file for file in path.glob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
@@ -93,9 +105,11 @@ def check_picture(path: Path, key: str) -> None:
         several = f"; for several, list each as `{key.partition('.images')[0]}.images`" if ".images" in key else ""
         raise ItemError(f"{key}: {path} is a folder.", f"Give one picture{example}{several}.")
     try:
-        read_picture(path)
+        _, metadata = read_picture(path)
     except ItemError as error:
         raise ItemError(f"{key}: {error.problem}", error.next_step or "Give the path of a picture.") from error
+    if "style.images" in key and metadata.alpha is not None and not metadata.alpha.any():
+        raise ItemError(f"{key}: {path} is transparent everywhere, so there is no paint.", "Give another painting.")
 
 
 _At = Callable[[float], None]
@@ -130,19 +144,31 @@ def _inspect(file: InputFile, job: Job, journal: Journal, at: _At) -> InputInfo:
         stamp = state.size_bytes, state.modified_ns
         sha256 = journal.digest(file.path)
     except OSError as error:
-        raise ItemError(f"{file.path} cannot be read: {error.strerror}.") from error
+        raise ItemError(f"{error.filename or file.path} cannot be read: {error.strerror}.") from error
     if not file.is_video:
         size = picture_size(file.path)
         check_result(file, size, job)
         return InputInfo(file, sha256, size, stamp=stamp)
-    from nstpipe.planning.videos import decoded, open_video, rate_of, shots_of  # pictures need no PyAV
+    from nstpipe.media.video.ffmpeg_frames import check_readable
+    from nstpipe.planning.videos import decoded, open_video, rate_of, shaped, shots_of  # pictures need no PyAV
 
     video = open_video(file.path, rate_of(job))
     check_result(file, (video.width, video.height), job)
-    # A video is decoded twice, to see what there is and where it is cut.
+    # A video is decoded twice, to see what there is and where it is cut, and its key frames once more.
     whole = decoded(video, sha256, journal, lambda share: at(share / 2))
+    whole = shaped(whole, sha256, journal, lambda _: at(0.5))
+    check_readable(whole)
     starts = shots_of(whole, sha256, journal, lambda share: at(0.5 + share / 2)) if job.shots == "auto" else (0,)
-    return InputInfo(file, sha256, (whole.width, whole.height), whole, starts, stamp)
+    omissions = omissions_of(file, job, whole)
+    return InputInfo(file, sha256, (whole.width, whole.height), whole, starts, stamp, omissions=omissions)
+
+
+def with_omissions(picture: InputInfo, job: Job, journal: Journal) -> InputInfo:
+    """Add what the result of a picture will not hold of it. The journal keeps it."""
+    file = picture.file
+    kind = f"omissions/{OMISSIONS_VERSION}/{file.output.suffix.lower()}/{job.metadata}"
+    found = journal.cached(kind, picture.sha256, lambda: json.dumps([asdict(one) for one in omissions_of(file, job, None)]))
+    return replace(picture, omissions=tuple(Omission(**one) for one in json.loads(found)))
 
 
 def check_result(file: InputFile, size_before: tuple[int, int], job: Job) -> None:

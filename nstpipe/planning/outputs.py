@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nstpipe.config.models import Job
-from nstpipe.errors import NstpipeError
+from nstpipe.errors import BugError, NstpipeError
 from nstpipe.events import ItemFailed
 from nstpipe.journal.records import Record
 from nstpipe.media.frame import working_size
@@ -88,10 +88,15 @@ class Output:
         return self.reason.removesuffix(f"; {self.input.neighbor}")
 
     def max_iterations(self, clip: Clip, frames_done: int) -> int:
-        """The maximum number of iterations for the rest of a clip. Those at smaller scales count by their pixels."""
+        """The maximum number of iterations for the rest of a clip. Those at smaller scales count by their pixels.
+
+        A frame of an engine that does not iterate counts as one.
+        """
         frames_left = clip.frame_count - frames_done
         if not frames_left:
             return 0
+        if not self.job.iterates:
+            return frames_left * (1 if frames_done else self.passes_of(clip))
         if frames_done:
             return frames_left * self.job.optimizer.next
         neighbor = self.input.neighbor
@@ -165,4 +170,5 @@ def failed(job: Job, path: Path, error: NstpipeError, output: Output | None = No
     made = str(output.path) if output is not None else ""
     # A name that is no UTF-8 can neither be recorded nor printed as it is.
     shown = str(path).encode(errors="backslashreplace").decode()
-    return ItemFailed(job=job.name, path=shown, reason=error.problem, next_step=error.next_step, output=made)
+    trace = error.trace if isinstance(error, BugError) else ""
+    return ItemFailed(job=job.name, path=shown, reason=error.problem, next_step=error.next_step, output=made, traceback=trace)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,14 +19,18 @@ from nstpipe.planning.inspect import (
     inspect_with_retry,
     pictures_of,
     with_masks,
+    with_omissions,
 )
+from nstpipe.planning.job_notice import JobNotice
 from nstpipe.planning.links import linked, with_neighbor
+from nstpipe.planning.notices import notices_of
 from nstpipe.planning.outputs import Output, failed, plan_job
 from nstpipe.planning.places import Places
 from nstpipe.planning.requirements import check_flow
 from nstpipe.planning.resources import bytes_needed, frames_done
 from nstpipe.style.weights_files import weights_sha256
 from nstpipe.system.files import free_bytes
+from nstpipe.system.item_errors import item_errors
 from nstpipe.system.retry import RETRY_WAITS_SECONDS
 from nstpipe.system.stop import Stop
 
@@ -40,7 +44,7 @@ class Plan:
         failures: The inputs that cannot be used.
         bytes_needed: Space needed on the disk of the work folder, for frames that wait to be encoded.
         bytes_free: Free space on that disk.
-        notices: Notices about the settings.
+        notices: Settings that have no effect, and what the outputs to make will not hold of their inputs; each with its job.
         unwritable: Why the first of the outputs that cannot be written cannot; None if all can.
     """
 
@@ -83,12 +87,27 @@ class _Planner:
     def plan(self) -> Plan:
         """Plan all jobs."""
         pipeline = self._pipeline
-        outputs = [output for job in pipeline.jobs for output in self._outputs_of(job)]
+        planned = [output for job in pipeline.jobs for output in self._outputs_of(job)]
+        outputs = [self._with_omissions(output) for output in planned]
         needed = bytes_needed([output for output in outputs if not output.is_done], pipeline)
-        notices = tuple(map(str, ignored_settings(pipeline.jobs)))
+        mended = (JobNotice(output.job.name, said) for output in outputs for said in output.input.mended)
+        lost = notices_of(output for output in outputs if not output.is_done)
+        notices = (*ignored_settings(pipeline.jobs), *mended, *lost)
         return Plan(
-            tuple(outputs), tuple(self._failures), needed, free_bytes(pipeline.work), notices, unwritable=self._unwritable
+            tuple(outputs),
+            tuple(self._failures),
+            needed,
+            free_bytes(pipeline.work),
+            tuple(map(str, notices)),
+            unwritable=self._unwritable,
         )
+
+    def _with_omissions(self, output: Output) -> Output:
+        """Look for what the result of a picture will not hold, unless it is made already."""
+        if output.is_done or output.is_video:
+            return output
+        self._watch.check_stop()
+        return replace(output, input=with_omissions(output.input, output.job, self._journal))
 
     def _refuse(self, job: Job, path: Path, error: ItemError | OutputError) -> None:
         self._failures.append(failed(job, path, error))
@@ -97,11 +116,12 @@ class _Planner:
 
     def _outputs_of(self, job: Job) -> tuple[Output, ...]:
         try:
-            check_pictures(job)
-            check_flow(job.temporal.flow, self._pipeline.device)
-            flow = [job.temporal.flow] if isinstance(job.temporal.flow, Path) else []
-            pictures = {path: self._journal.digest(path) for path in (*(path for path, _ in pictures_of(job)), *flow)}
-            files = find_inputs(job)
+            with item_errors(job.input):
+                check_pictures(job)
+                check_flow(job.temporal.flow, self._pipeline.device)
+                flow = [job.temporal.flow] if isinstance(job.temporal.flow, Path) else []
+                pictures = {path: self._journal.digest(path) for path in (*(path for path, _ in pictures_of(job)), *flow)}
+                files = find_inputs(job)
         except ItemError as error:
             self._refuse(job, job.input, error)
             return ()
@@ -124,9 +144,10 @@ class _Planner:
             at = partial(self._watch, job.name, str(file.path), inputs_done, len(files))
             at(0.0)
             try:
-                self._places.check(job, file)
-                item = with_masks(inspect_with_retry(file, job, self._journal, self._waits, at), job, self._journal)
-                found.append(with_neighbor(found[-1] if found else None, item, job, self._journal))
+                with item_errors(file.path):
+                    self._places.check(job, file)
+                    item = with_masks(inspect_with_retry(file, job, self._journal, self._waits, at), job, self._journal)
+                    found.append(with_neighbor(found[-1] if found else None, item, job, self._journal))
             except (ItemError, OutputError) as error:
                 self._refuse(job, file.path, error)
         return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from nstpipe.config import Pipeline
 from nstpipe.config.dump import as_yaml
 from nstpipe.errors import MachineError
-from nstpipe.media.video import ffmpeg
+from nstpipe.media.video import ffmpeg_program
 from nstpipe.style import ALGORITHM_VERSION
 from nstpipe.style.weights_files import weights_sha256
 from nstpipe.system.devices import choose_device
@@ -87,6 +86,6 @@ class Provenance:
 
 def _ffmpeg_version() -> str:
     try:
-        return ffmpeg.version()
-    except (MachineError, OSError, subprocess.SubprocessError):
+        return ffmpeg_program.version()
+    except MachineError:
         return "none"  # pictures need none

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from nstpipe.config.engines import DEFAULT_ENGINE
 from nstpipe.journal.records import Record
 
 CHANGES_NAMED = 3
@@ -58,6 +59,8 @@ def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iter
             yield "the previous picture changed"
         elif key in _NEVER_SHOWN or key.endswith(".path"):
             yield f"{name.removesuffix('.path')} changed"
+        elif key == "settings.engine":
+            yield f"{name} changed from {old.get(key, DEFAULT_ENGINE)} to {new.get(key, DEFAULT_ENGINE)}"
         else:
             yield f"{name} changed from {old.get(key, 'nothing')} to {new.get(key, 'nothing')}"
 

@@ -1,4 +1,4 @@
-"""Checks what a pipeline needs of this machine: its device, the weights of VGG19 and those of optical flow."""
+"""Checks what a pipeline needs of this machine: its device, its ffmpeg, the weights of VGG19 and those of optical flow."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from nstpipe.config import Pipeline
+from nstpipe.media.video.ffmpeg_program import check as check_ffmpeg
 from nstpipe.motion.flow.methods import FLOW_METHODS, flow_method
 from nstpipe.style.weights_files import read_bundled
 from nstpipe.system.devices import is_cpu
@@ -19,6 +20,7 @@ def requirements_of(pipeline: Pipeline) -> Iterator[Callable[[], object]]:
     """
     yield partial(is_cpu, pipeline.device)
     yield partial(_check_weights, pipeline.weights)
+    yield check_ffmpeg
     for flow in dict.fromkeys(job.temporal.flow for job in pipeline.jobs):
         yield partial(check_flow, flow, pipeline.device)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from nstpipe.events import Emit, ItemFailed
 from nstpipe.journal.database import JOURNAL
 from nstpipe.journal.journal import Journal
 from nstpipe.media.frame import working_size
+from nstpipe.media.losses import Omission
 from nstpipe.media.pictures.files import picture_size, read_picture
 from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings
 from nstpipe.planning.inspect import (
@@ -26,11 +27,14 @@ from nstpipe.planning.inspect import (
     masks_of,
     pictures_of,
 )
+from nstpipe.planning.job_notice import JobNotice
+from nstpipe.planning.notices import omission_notices, omissions_of
 from nstpipe.planning.outputs import failed
 from nstpipe.planning.places import Places
 from nstpipe.planning.plan import plan_pipeline
 from nstpipe.planning.requirements import requirements_of
 from nstpipe.system.files import see_that_it_can_be_made
+from nstpipe.system.item_errors import item_errors
 from nstpipe.system.stop import Stop
 
 if TYPE_CHECKING:
@@ -46,7 +50,7 @@ class Validation:
         failures: Inputs and paintings of the valid jobs that cannot be used.
         usable: The number of inputs that can be used.
         missing: Errors that would end a run at once, such as missing weights, or a work folder that is a file.
-        notices: Settings of the jobs that have no effect.
+        notices: Settings of the jobs that have no effect, what is mended of the inputs, and what the outputs will not hold.
         unwritable: Why the first of the outputs that cannot be written cannot; None if all can.
     """
 
@@ -83,7 +87,7 @@ def validate_pipeline(loaded: Loaded, check_listeners: Callable[[Pipeline], obje
     checks: list[Callable[[], object]] = [partial(check_listeners, pipeline)]
     checks += [*requirements_of(pipeline), partial(see_that_it_can_be_made, pipeline.work)]
     missing = {str(error): error for error in _errors_of(checks)}  # several settings may want the same thing
-    notices = tuple(map(str, ignored_settings(pipeline.jobs)))
+    notices = tuple(map(str, (*ignored_settings(pipeline.jobs), *inputs.notices)))
     failures = tuple(inputs.failures)
     return Validation(loaded.problems, failures, inputs.usable, tuple(missing.values()), notices, inputs.unwritable)
 
@@ -111,6 +115,7 @@ class _Inputs:
     Attributes:
         usable: The number of inputs that can be used.
         failures: What is wrong with the others.
+        notices: What is mended of the inputs, and what the outputs will not hold of them.
         unwritable: Why the first of the outputs that cannot be written cannot; None if all can.
     """
 
@@ -123,28 +128,36 @@ class _Inputs:
         self._places = Places(pipeline, journal)
         self.usable = 0
         self.failures: list[ItemFailed] = []
+        self.notices: list[JobNotice] = []
         self.unwritable: OutputError | None = None
 
     def check(self, job: Job) -> None:
         """Open the paintings and the inputs of a job."""
         is_painted = self._check_paintings(job)
         try:
-            files = find_inputs(job)
+            with item_errors(job.input):
+                files = find_inputs(job)
         except ItemError as error:
             self._refuse(job, job.input, error)
             return
+        omissions: list[tuple[str, Omission]] = []
         for inputs_done, file in enumerate(files):
             self._watch(job.name, str(file.path), inputs_done, len(files), 0.0)
             try:
-                self._places.check(job, file)
-                video = _opened(file, job, self._trials)
-                for mask in masks_of(file, job, len(video.ticks) if video is not None else 1):
-                    for path in mask.files:
-                        picture_size(path)
+                with item_errors(file.path):
+                    self._places.check(job, file)
+                    video = _opened(file, job, self._trials)
+                    for mask in masks_of(file, job, len(video.ticks) if video is not None else 1):
+                        for path in mask.files:
+                            picture_size(path)
                 self.failures += [damaged(job, video, video.loss)] if video is not None and video.loss is not None else []
+                mended = video.mended if video is not None else ()
+                self.notices += (JobNotice(job.name, f"{file.path.name}: {said}") for said in mended)
+                omissions += ((file.path.name, omission) for omission in omissions_of(file, job, video))
                 self.usable += is_painted
             except (ItemError, OutputError) as error:
                 self._refuse(job, file.path, error)
+        self.notices += omission_notices(job.name, omissions)
         self._check_makers(job, files)
 
     def _refuse(self, job: Job, path: Path, error: ItemError | OutputError) -> None:
@@ -156,7 +169,8 @@ class _Inputs:
         can_be_read = True
         for path, key in pictures_of(job):
             try:
-                check_picture(path, key)
+                with item_errors(path):
+                    check_picture(path, key)
             except ItemError as error:
                 can_be_read = False
                 self._refuse(job, path, error)
@@ -185,9 +199,11 @@ def _opened(file: InputFile, job: Job, trials: Path) -> VideoInfo | None:
         return None
     from nstpipe.media.video.ffmpeg_frames import check_readable
     from nstpipe.media.video.probe import probe
+    from nstpipe.media.video.shapes import shapes_of
     from nstpipe.planning.videos import rate_of, try_encoding
 
     video = probe(file.path, rate_of(job))
+    video = replace(video, shapes=shapes_of(video))
     check_readable(video)
     check_result(file, (video.width, video.height), job)
     try_encoding(job, file.output, video, working_size((video.width, video.height), job.size, even=True), trials)

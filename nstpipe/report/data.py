@@ -245,30 +245,9 @@ def _job_data(
     done = sorted((record for record in records if record.state == "done"), key=lambda record: natural_key(record.path))
     made = [record for record in done if run is not None and record.changed_at >= run.started_at]
     failed = {failure.output or failure.path for failure in failures if failure.job == job.name}
-
-    def show(record: Record, with_loop: bool) -> Shown:
-        original, result = Path(record.input), Path(record.path)
-        name = _within(original, job.input)
-        if not _is_video(record):
-            return Shown(name, _within(result, job.output), compare_pictures(original, result), result=record.path)
-        known = by_input.get(record.input, [])
-        rate, cuts = Fraction(job.rate).limit_denominator(1001), sorted({frame.first_frame_index for frame in known})
-        comparison = compare_videos(original, result, rate, cuts, with_loop=with_loop)
-        return Shown(name, _within(result, job.output), comparison, _video_plots(known, record.frames), record.path)
-
-    shown = pictures.some(done, show)
+    shown = pictures.some(done, lambda record, with_loop: _finished(record, job, by_input, with_loop=with_loop))
     begun = [record for record in records if record.state == "started" and by_input.get(record.input)]
-    unfinished = tuple(
-        Shown(
-            _within(Path(record.input), job.input),
-            f"{len(by_input[record.input]):,} of {record.frames:,} frames",
-            None,
-            _video_plots(by_input[record.input], record.frames),
-        )
-        for record in begun[:MOST_UNFINISHED]
-    )
-    warping_errors = [frame.warping_error for frame in frames if frame.warping_error is not None]
-    losses = [frame.loss for frame in frames if frame.loss is not None]
+    seconds = sum(frame.seconds for frame in frames)
     return JobData(
         name=job.name,
         input=str(job.input),
@@ -279,16 +258,45 @@ def _job_data(
         left=counts.running + counts.left,
         frames=counts.frames,
         frames_done=counts.frames_done,
-        seconds=sum(frame.seconds for frame in frames),
+        seconds=seconds,
         iterations=sum(frame.evaluations for frame in frames),
-        seconds_a_frame=sum(frame.seconds for frame in frames) / len(frames) if frames else None,
-        loss=sorted(losses)[len(losses) // 2] if losses else None,
-        flicker=LEVELS * (sum(warping_errors) / len(warping_errors)) ** 0.5 if warping_errors else None,
+        seconds_a_frame=seconds / len(frames) if frames else None,
+        loss=_median_loss(frames),
+        flicker=_flicker(frames),
         shown=shown,
         not_shown=counts.done - len(shown),
-        unfinished=unfinished,
+        unfinished=tuple(_unfinished(record, job, by_input[record.input]) for record in begun[:MOST_UNFINISHED]),
         plots=_picture_plots([frame for group in by_input.values() if len(group) == 1 for frame in group]),
     )
+
+
+def _finished(record: Record, job: Job, frames: Mapping[str, Sequence[FrameRecord]], *, with_loop: bool) -> Shown:
+    """Show a finished output before and after. A video has its curves, and a loop of moving pictures if there is room."""
+    original, result = Path(record.input), Path(record.path)
+    name, place = _within(original, job.input), _within(result, job.output)
+    if not _is_video(record):
+        return Shown(name, place, compare_pictures(original, result), result=record.path)
+    known = frames.get(record.input, [])
+    rate, cuts = Fraction(job.rate).limit_denominator(1001), sorted({frame.first_frame_index for frame in known})
+    comparison = compare_videos(original, result, rate, cuts, with_loop=with_loop)
+    return Shown(name, place, comparison, _video_plots(known, record.frames), record.path)
+
+
+def _unfinished(record: Record, job: Job, frames: Sequence[FrameRecord]) -> Shown:
+    """Show an output that is not finished, with the curves of its frames so far."""
+    so_far = f"{len(frames):,} of {record.frames:,} frames"
+    return Shown(_within(Path(record.input), job.input), so_far, None, _video_plots(frames, record.frames))
+
+
+def _median_loss(frames: Sequence[FrameRecord]) -> float | None:
+    losses = sorted(frame.loss for frame in frames if frame.loss is not None)
+    return losses[len(losses) // 2] if losses else None
+
+
+def _flicker(frames: Sequence[FrameRecord]) -> float | None:
+    """Return the root of the mean warping error, in levels of 255; None if it was not measured."""
+    warping_errors = [frame.warping_error for frame in frames if frame.warping_error is not None]
+    return _in_levels(sum(warping_errors) / len(warping_errors)) if warping_errors else None
 
 
 def _within(path: Path, folder: Path) -> str:

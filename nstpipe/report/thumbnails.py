@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 from nstpipe.errors import ItemError
 from nstpipe.media.frame import Pixels, in_eight_bits, resized, working_size
+from nstpipe.media.pictures.color_spaces import told_color_space
 from nstpipe.media.pictures.deep import is_deep
 from nstpipe.media.pictures.files import read_picture
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened
@@ -152,8 +153,8 @@ def _small_picture(path: Path) -> Pixels:
     """
     try:
         with opened(path) as image:
-            if not is_deep(path, image):
-                profile = image.info.get("icc_profile") or None
+            profile = image.info.get("icc_profile") or None
+            if not is_deep(path) and told_color_space(image, profile, path) is None:
                 image.draft("RGB", (LONGEST, LONGEST))  # a JPEG is decoded several times as fast to an eighth of its size
                 plain = _without_alpha(ImageOps.exif_transpose(image))
                 plain.thumbnail((LONGEST, LONGEST), Image.Resampling.BOX, reducing_gap=2.0)

@@ -13,6 +13,7 @@ from nstpipe.errors import (
     EXIT_STOPPED,
     EXIT_TERMINATED,
     InputError,
+    NstpipeError,
     OutputError,
 )
 from nstpipe.events import ItemFailed, OutputDone, RunFinished
@@ -112,10 +113,13 @@ class Outcome:
 
         Raises:
             InputError: The run came to its end, and all of its inputs failed.
+            NstpipeError: The same, and all of them because of a bug.
         """
         if self.stopped is not None:
             return _EXIT_CODES[self.stopped]
         if self.failures and not self.made and not self.already_done:
+            if all(failure.traceback for failure in self.failures):
+                raise NstpipeError("nothing could be made, because of a bug in nstpipe.", "See the reasons above.")
             raise InputError("nothing could be made of the inputs.", "See the reasons above.")
         return EXIT_SOME_FAILED if self.failures else EXIT_DONE
 

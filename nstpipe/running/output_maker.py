@@ -71,6 +71,7 @@ class OutputMaker:
         schedule = Schedule(task for output in outputs for task in tasks_of(output, settings, self._outdated))
         again: list[Output] = []
         failed_outputs: set[Path] = set()
+        out_of_time = False
         for result in self._executor.execute(
             run_clip,
             schedule.tasks,
@@ -88,12 +89,17 @@ class OutputMaker:
                     failed_outputs.add(output.path)
                     self._recorder.fail(result.failure, output, try_again_unasked=result.try_again_unasked)
                 self._recorder.clip_failed(task, result.failure.reason)
-            elif not result.stopped:
+            elif result.stopped:
+                out_of_time = True
+            else:
                 self._recorder.clip_done(task)
                 if schedule.completes_output(task) and not self._finish(output, task.placing):
                     again.append(output)
             if fail_fast and self._recorder.failures:
                 self._stop.ask(StopReason.FAILURE)
+        if out_of_time:
+            # A worker ends a clip before the deadline if its next frame would not be done by then.
+            self._stop.ask(StopReason.TIME)
         return again if self._stop.reason is None else []
 
     def _emit_of_clip(self, event: Event) -> None:

@@ -10,10 +10,10 @@ from nstpipe.config import Job, Pipeline
 from nstpipe.errors import ItemError, OutputError
 from nstpipe.events import ItemFailed, JobPlanned, Noticed
 from nstpipe.journal.journal import Journal
-from nstpipe.media.video.info import VideoInfo
-from nstpipe.media.video.streams import dropped_streams
+from nstpipe.media.video.info import QUARTER_TURN, VideoInfo
 from nstpipe.planning.inputs import ignored_settings
 from nstpipe.planning.inspect import missing_frames_of
+from nstpipe.planning.notices import notices_of
 from nstpipe.planning.outputs import Output, failed
 from nstpipe.planning.plan import Plan
 from nstpipe.planning.resources import frames_done, worker_count
@@ -21,6 +21,7 @@ from nstpipe.planning.videos import try_encoding
 from nstpipe.running.recorder import Recorder
 from nstpipe.running.stored_frames import check_room
 from nstpipe.system.files import ensure_writable
+from nstpipe.system.item_errors import item_errors
 
 
 def tell_ignored(pipeline: Pipeline, journal: Journal, recorder: Recorder) -> None:
@@ -102,6 +103,8 @@ def announce(plan: Plan, todo: Sequence[Output], pipeline: Pipeline, recorder: R
     for output in todo:
         for notice in _notices_of(output):
             recorder.emit(notice)
+    for told in notices_of(todo):
+        recorder.emit(Noticed(job=told.job, message=told.message))
 
 
 def _failed_before(output: Output) -> ItemFailed:
@@ -124,7 +127,8 @@ def _encode_failure(pipeline: Pipeline, output: Output) -> ItemFailed | None:
     if output.input.video is None:
         return None
     try:
-        try_encoding(output.job, output.path, output.input.video, output.size, pipeline.work)
+        with item_errors(output.input.file.path):
+            try_encoding(output.job, output.path, output.input.video, output.size, pipeline.work)
     except ItemError as error:
         return failed(output.job, output.input.file.path, error, output)
     return None
@@ -180,12 +184,10 @@ def _video_notices(output: Output, video: VideoInfo) -> Iterator[str]:
     if not video.color.matrix_is_tagged:
         matrix = {"bt709": "BT.709", "smpte170m": "BT.601"}.get(video.color.matrix, video.color.matrix)
         yield f"{name} does not say its color matrix; {matrix} is taken, as players do at its size"
+    if video.rotation % QUARTER_TURN:
+        yield f"{name} is to be shown turned by {video.rotation}°; only quarter turns are applied, so it stays as it is stored"
     if video.interlaced:
         yield f"{name} is interlaced; each frame becomes one whole picture (bwdif)"
-    if video.color.hdr is not None:
-        mastering = f" ({video.color.mastering})" if video.color.mastering else ""
-        yield f"{name} is in {video.color.hdr}{mastering}; it is brought to the range of a standard picture in BT.709"
+    yield from output.input.mended
     if video.complaint:
         yield f"{name} has errors, though no frame is missing; some may look damaged. The decoder said: {video.complaint}"
-    for sentence in dropped_streams(video, output.path, copy_audio=output.job.audio == "copy"):
-        yield f"{name}: {sentence}"

@@ -86,6 +86,8 @@ class Recorder:
         """
         if output is not None and output.failed_before is not None:
             failure = replace(failure, attempts=output.failed_before.attempts + failure.attempts)
+        if failure.traceback:
+            failure = replace(failure, next_step=f"Please report it with its traceback, which is in {self._log.path}.")
         self.failures.append(failure)
         self.emit(failure)
         if failure.tried_now:

@@ -78,12 +78,13 @@ def luminance(image: Tensor) -> Tensor:
     return (image * shares).sum(dim=1, keepdim=True)
 
 
-def luminance_matched(image: Tensor, reference: ColorStatistics) -> Tensor:
+def luminance_matched(image: Tensor, reference: ColorStatistics, weight: Tensor | None = None) -> Tensor:
     """Return a picture in gray, with the mean and standard deviation of the reference's luminance.
 
     Args:
         image: 1 x 3 x height x width, RGB, 0 to 1.
         reference: the colors whose luminance is matched.
+        weight: height x width, not negative: the weight of each pixel; None if all count alike.
 
     Returns:
         1 x 3 x height x width, three equal channels, clamped to 0 to 1.
@@ -92,8 +93,13 @@ def luminance_matched(image: Tensor, reference: ColorStatistics) -> Tensor:
     wanted_mean = shares @ reference.mean
     wanted_spread = (shares @ reference.covariance @ shares).clamp_min(0).sqrt()
     gray = luminance(image).double()
-    spread = gray.std(correction=0).clamp_min(1 / 255)
-    moved = (gray - gray.mean()) / spread * wanted_spread + wanted_mean
+    if weight is None:
+        mean, spread = gray.mean(), gray.std(correction=0)
+    else:
+        shares = weight.double() / weight.double().sum()
+        mean = (gray * shares).sum()
+        spread = ((gray - mean).square() * shares).sum().sqrt()
+    moved = (gray - mean) / spread.clamp_min(1 / 255) * wanted_spread + wanted_mean
     return moved.clamp(0, 1).float().expand_as(image)
 
 

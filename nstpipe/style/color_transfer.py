@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from nstpipe.config.models import Color
-from nstpipe.style.color import ColorStatistics, luminance, luminance_matched, match_color, with_colors_of
+from nstpipe.style.color import (
+    ColorStatistics,
+    color_statistics,
+    luminance,
+    luminance_matched,
+    match_color,
+    with_colors_of,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +38,18 @@ class ColorTransfer:
         """Whether only luminance is transferred."""
         return self.reference is not None and self.color == "content"
 
-    def adapted(self, painting: Tensor) -> Tensor:
-        """Return a painting, 1 x 3 x height x width, in the colors whose style is to be measured."""
+    def adapted(self, painting: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Return a painting in the colors whose style is to be measured.
+
+        Args:
+            painting: 1 x 3 x height x width.
+            weight: height x width: how much each pixel counts in its colors; None if all count alike.
+        """
         if self.reference is None:
             return painting
-        return (luminance_matched if self.is_in_luminance else match_color)(painting, self.reference)
+        if self.is_in_luminance:
+            return luminance_matched(painting, self.reference, weight)
+        return match_color(painting, self.reference, color_statistics(painting, weight))
 
     def seen(self, content: Tensor) -> Tensor:
         """Return a frame, 1 x 3 x height x width, as it is compared with the style: gray where only luminance counts."""

@@ -113,28 +113,17 @@ def minimize(
     Raises:
         ItemError: the loss is not finite.
     """
-    precondition = _Preconditioner(start, first_step) if optimizer == "lbfgs" else None
-    start = start.detach().clone()
-    # The optimizer moves the change, not the picture, so values that it does not move stay exact.
-    change = torch.zeros_like(start, memory_format=torch.contiguous_format)
-    unbounded = start.clone()
-    image = start.clamp(0, 1).requires_grad_(True)
-    steps = _optimizer(optimizer, change)
-    loss_and_grad = LossAndGrad(objective, image, capture)
-
+    moving = _MovingPicture(start, optimizer, first_step)
+    loss_and_grad = LossAndGrad(objective, moving.image, capture)
+    fall = _Fall(tolerance)
     first: float | None = None
     # Without a line search any step may raise the loss, the last one too. The result is the best picture evaluated.
-    best = MinimizerIterate(image.detach().clone())
+    best = MinimizerIterate(moving.image.detach().clone())
     stuck = False
-    recent: deque[float] = deque(maxlen=TOLERANCE_WINDOW + 1)
     for iteration in range(1, max_iterations + 1):
         losses, gradient = loss_and_grad()
-        gradient.masked_fill_(((unbounded > 1) & (gradient < 0)) | ((unbounded < 0) & (gradient > 0)), 0)
-        # L-BFGS needs flat views, and a channels_last gradient has none.
-        change += steps.step((precondition(gradient) if precondition is not None else gradient).contiguous())
-        following = precondition(change).add_(start) if precondition is not None else start + change
         # One transfer for all values that the host needs: on a GPU each transfer waits until the device is done.
-        answers = (losses.total, losses.content, losses.style, (following != unbounded).any())
+        answers = (losses.total, losses.content, losses.style, moving.step(gradient))
         total, content, style, moves = torch.stack([answer.double() for answer in answers]).tolist()
         if not math.isfinite(total):
             raise ItemError(
@@ -143,31 +132,102 @@ def minimize(
             )
         first = total if first is None else first
         if total < best.loss:
-            # `image` is still the picture that was evaluated; the step has moved only `change`.
-            best = MinimizerIterate(best.image.copy_(image.detach()), iteration, total, content, style)
+            # The picture is still the one that was evaluated; the step is shown only below.
+            best = MinimizerIterate(best.image.copy_(moving.image.detach()), iteration, total, content, style)
         yield replace(best, iterations=iteration)
-        recent.append(best.loss)
-        fall_wanted = tolerance * TOLERANCE_WINDOW * recent[0]
-        if tolerance > 0 and len(recent) > TOLERANCE_WINDOW and recent[0] - recent[-1] < fall_wanted:
+        if fall.is_over(best.loss):
             return
         if optimizer == "lbfgs" and total > DIVERGED * first:
             # Restart from the best picture so far: the pairs no longer describe the loss.
-            start.copy_(best.image)
-            change.zero_()
-            steps.reset()
-            recent.clear()
-            following, moves = start.clone(), True
-        stands_still = not moves
-        unbounded = following
-        torch.clamp(unbounded, 0, 1, out=image.detach())
-        if stands_still:
+            moving.restart(best.image)
+            fall.reset()
+            moves = True
+        moving.show()
+        if not moves:
             # A direction that does not lead down, as rounding may cause, is no minimum. After a reset the direction is the
             # gradient; if even that moves nothing, the gradient is zero.
             if stuck:
                 return
-            steps.reset()
-            recent.clear()
-        stuck = stands_still
+            moving.reset()
+            fall.reset()
+        stuck = not moves
+
+
+class _MovingPicture:
+    """A picture that an optimizer moves, and the part of it that can be shown, which the loss is computed of.
+
+    Args:
+        start: see `minimize`. It is not changed.
+        optimizer: ``lbfgs`` or ``adam``.
+        first_step: see `minimize`.
+
+    Attributes:
+        image: the picture to evaluate, from 0 to 1. It stays the same tensor, and changes in `show` only.
+    """
+
+    def __init__(self, start: Tensor, optimizer: str, first_step: float) -> None:
+        self._precondition = _Preconditioner(start, first_step) if optimizer == "lbfgs" else None
+        self._start = start.detach().clone()
+        # The optimizer moves the change, not the picture, so values that it does not move stay exact.
+        self._change = torch.zeros_like(self._start, memory_format=torch.contiguous_format)
+        self._optimizer = _optimizer(optimizer, self._change)
+        self._unbounded = self._following = self._start.clone()
+        self.image = self._start.clamp(0, 1).requires_grad_(True)
+
+    def step(self, gradient: Tensor) -> Tensor:
+        """Take a step, and return whether it moves any value, as a tensor: the caller decides when to wait for it.
+
+        Args:
+            gradient: of the loss at `image`, of its size. What leads a value farther beyond a bound is set to 0 in it.
+        """
+        gradient.masked_fill_(((self._unbounded > 1) & (gradient < 0)) | ((self._unbounded < 0) & (gradient > 0)), 0)
+        wanted = self._precondition(gradient) if self._precondition is not None else gradient
+        # L-BFGS needs flat views, and a channels_last gradient has none.
+        self._change += self._optimizer.step(wanted.contiguous())
+        if self._precondition is not None:
+            self._following = self._precondition(self._change).add_(self._start)
+        else:
+            self._following = self._start + self._change
+        return (self._following != self._unbounded).any()
+
+    def show(self) -> None:
+        """Let `image` be what can be shown of the picture after the last step."""
+        self._unbounded = self._following
+        torch.clamp(self._unbounded, 0, 1, out=self.image.detach())
+
+    def restart(self, image: Tensor) -> None:
+        """Go back to a picture, and forget the steps that led away from it."""
+        self._start.copy_(image)
+        self._change.zero_()
+        self._following = self._start.clone()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what the optimizer has learned of the loss."""
+        self._optimizer.reset()
+
+
+class _Fall:
+    """Tells when a loss hardly falls any more, on the average of `TOLERANCE_WINDOW` iterations.
+
+    Args:
+        tolerance: see `minimize`.
+    """
+
+    def __init__(self, tolerance: float) -> None:
+        self._tolerance = tolerance
+        self._recent: deque[float] = deque(maxlen=TOLERANCE_WINDOW + 1)
+
+    def is_over(self, loss: float) -> bool:
+        """Take the best loss so far after an iteration, and say whether the fall is over."""
+        self._recent.append(loss)
+        fallen = self._recent[0] - self._recent[-1]
+        is_full = len(self._recent) > TOLERANCE_WINDOW
+        return self._tolerance > 0 and is_full and fallen < self._tolerance * TOLERANCE_WINDOW * self._recent[0]
+
+    def reset(self) -> None:
+        """Begin a new average."""
+        self._recent.clear()
 
 
 def _optimizer(name: str, change: Tensor) -> Optimizer:

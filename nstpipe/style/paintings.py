@@ -18,7 +18,8 @@ from nstpipe.style.color import (
 )
 from nstpipe.style.losses import Moments
 from nstpipe.style.network import Network
-from nstpipe.style.settings import RegionPaint
+from nstpipe.style.regions import downsample_to_layers
+from nstpipe.style.settings import RegionPaint, StylePicture
 from nstpipe.style.tile_budget import TileBudget
 from nstpipe.style.tiles import measure
 
@@ -34,7 +35,8 @@ class PaintingMoments:
         tile_budget: decides in which tiles a large painting is measured.
         layers: the style layers.
         paint: the paintings, with their strength and scale.
-        adapted: returns a painting, 1 x 3 x height x width, in the colors whose style is wanted; None leaves them.
+        adapted: returns a painting, 1 x 3 x height x width, in the colors whose style is wanted, given how much each of its
+            pixels counts; None leaves them.
     """
 
     def __init__(
@@ -43,20 +45,24 @@ class PaintingMoments:
         tile_budget: TileBudget,
         layers: Collection[str],
         paint: RegionPaint,
-        adapted: Callable[[Tensor], Tensor] | None = None,
+        adapted: Callable[[Tensor, Tensor | None], Tensor] | None = None,
     ) -> None:
         self._network, self._tile_budget, self._layers = network, tile_budget, frozenset(layers)
         self._scale = paint.style_scale
         self.styles = paint.styles
         self.strength = paint.strength
-        pictures = (tensor_of(style.pixels) for style in paint.styles)
-        self._pictures = [adapted(picture) if adapted is not None else picture for picture in pictures]
+        pictures = [tensor_of(style.pixels) for style in paint.styles]
+        self._opacities = [None if style.opacity is None else torch.from_numpy(style.opacity) for style in paint.styles]
+        if adapted is not None:
+            pictures = [adapted(*found) for found in zip(pictures, self._opacities, strict=True)]
+        self._pictures = pictures
         self._targets: dict[int, Mapping[str, Moments]] = {}
 
     @functools.cached_property
     def _colors(self) -> ColorStatistics:
         return mixed_statistics(
-            [color_statistics(picture) for picture in self._pictures], [style.weight for style in self.styles]
+            [color_statistics(*found) for found in zip(self._pictures, self._opacities, strict=True)],
+            [style.weight for style in self.styles],
         )
 
     def start(self, content: Tensor, init: str, weight: Tensor | None = None) -> Tensor:
@@ -94,13 +100,26 @@ class PaintingMoments:
             scale = self._scale * longest / max(height, width)
             # However small the strokes are wanted, the deepest layer needs a position.
             scale = max(scale, network.vgg.smallest_side / min(height, width))
-            pixels = resized(picture[0].permute(1, 2, 0).numpy(), (round(width * scale), round(height * scale)))
+            size = round(width * scale), round(height * scale)
+            pixels = resized(picture[0].permute(1, 2, 0).numpy(), size)
             painting = tensor_of_floats(pixels.clip(0, 1)).to(network.device)
             side = self._tile_budget.tile_side(*painting.shape[-2:], is_optimized=False) or max(painting.shape[-2:])
-            measured = measure(network.features(), painting, side, styles=self._layers, activations=frozenset())
+            weights = self._weights(style, size)
+            measured = measure(
+                network.features(), painting, side, styles=self._layers, activations=frozenset(), weights=weights
+            )
             for layer, found in measured.moments.items():
                 parts.setdefault(layer, []).append((style.weight / total, found))
         return {layer: _mixed(found) for layer, found in parts.items()}
+
+    def _weights(self, style: StylePicture, size: tuple[int, int]) -> Mapping[str, Tensor] | None:
+        """Return how much paint there is at the positions of each layer, for a painting of a size; None if it is everywhere."""
+        if style.opacity is None:
+            return None
+        opacity = torch.from_numpy(resized(style.opacity, size).clip(0, 1)).to(self._network.device)[None, None]
+        weights = downsample_to_layers(opacity, self._layers)
+        # A speck of paint may lie beyond the last whole position of a deep layer. There every position counts.
+        return {layer: weight if bool(weight.any()) else torch.ones_like(weight) for layer, weight in weights.items()}
 
 
 def _mixed(parts: Sequence[tuple[float, Moments]]) -> Moments:

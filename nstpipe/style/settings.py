@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nstpipe.config.models import Color, Padding, Pooling, StyleDistance
 from nstpipe.media.frame import Pixels
@@ -53,10 +57,40 @@ class StylePicture:
     Attributes:
         pixels: height x width x 3, uint8, RGB.
         weight: weight of its style beside that of the other paintings; positive.
+        opacity: height x width, 0 to 1: how much paint there is at each pixel; None if the painting covers everything.
     """
 
     pixels: Pixels
     weight: float
+    opacity: NDArray[np.float32] | None = None
+
+    @classmethod
+    def of(cls, pixels: Pixels, alpha: NDArray[Any] | None, weight: float) -> StylePicture:
+        """A painting with the transparency of its file: what is hidden there is no paint.
+
+        Args:
+            pixels: height x width x 3, RGB.
+            alpha: height x width, 0 to the largest value of its type; None if the file has none.
+            weight: weight of its style.
+        """
+        if alpha is None or alpha.min() == np.iinfo(alpha.dtype).max:
+            return cls(pixels, weight)
+        opacity = alpha.astype(np.float32) / np.float32(np.iinfo(alpha.dtype).max)
+        return cls(_spread(pixels, opacity), weight, opacity)
+
+
+def _spread(pixels: Pixels, opacity: NDArray[np.float32]) -> Pixels:
+    """The painting with the nearest paint in place of what is hidden, so that the border of the paint is no stroke."""
+    import cv2  # plans paint nothing, and should not wait for it
+
+    hidden = (opacity == 0).astype(np.uint8)
+    if not hidden.any() or hidden.all():
+        return pixels
+    _, labels = cv2.distanceTransformWithLabels(hidden, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    paint = np.zeros((int(labels.max()) + 1, 3), pixels.dtype)
+    paint[labels[hidden == 0]] = pixels[hidden == 0]
+    spread: Pixels = paint[labels]
+    return spread
 
 
 @dataclass(frozen=True, eq=False)

@@ -105,7 +105,13 @@ class Measured:
 
 @torch.no_grad()
 def measure(
-    view: FeatureExtractor, image: Tensor, side: int, *, styles: frozenset[str], activations: frozenset[str]
+    view: FeatureExtractor,
+    image: Tensor,
+    side: int,
+    *,
+    styles: frozenset[str],
+    activations: frozenset[str],
+    weights: Mapping[str, Tensor] | None = None,
 ) -> Measured:
     """Measure a picture tile by tile.
 
@@ -115,6 +121,7 @@ def measure(
         side: side of a tile, in pixels.
         styles: layers whose moments are wanted.
         activations: layers whose activations are wanted.
+        weights: how much each position of a layer counts in its moments, 1 x 1 x height x width; None if all count alike.
     """
     around, columns = view.continued(image)
     height, width = around.shape[-2:]
@@ -124,14 +131,15 @@ def measure(
         for layer, activation in view.activations(tile.cut(around)).items():
             counted = tile.counted(layer, activation)
             count = counted.shape[-1] * counted.shape[-2]
-            if layer in styles and count:
-                sums.setdefault(layer, _Sum()).add(moments(counted, with_mean=True))
+            rows, places = tile.place(layer)
+            weight = weights[layer][..., rows, places] if weights is not None and layer in styles else None
+            if layer in styles and count and (weight is None or bool(weight.any())):
+                sums.setdefault(layer, _Sum()).add(moments(counted, weight, with_mean=True))
             if layer in activations:
                 if layer not in whole:
                     step = pixels_a_position(layer)
                     shape = (1, counted.shape[1], height // step, width // step)
                     whole[layer] = counted.new_empty(shape).contiguous(memory_format=torch.channels_last)
-                rows, places = tile.place(layer)
                 whole[layer][..., rows, places] = counted
     return Measured({layer: total.mean() for layer, total in sums.items()}, whole)
 

@@ -199,7 +199,8 @@ class VGG19(nn.Module):
         self.convolutions = nn.ModuleDict()
         for layer in self.table:
             if layer.kind == "conv":
-                convolution = nn.Conv2d(layer.in_channels, layer.out_channels, kernel_size=3, padding=1)
+                # Random weights would be lost at once, and would take numbers from the caller's random state.
+                convolution = nn.utils.skip_init(nn.Conv2d, layer.in_channels, layer.out_channels, kernel_size=3, padding=1)
                 convolution.load_state_dict({"weight": state[f"{layer.name}.weight"], "bias": state[f"{layer.name}.bias"]})
                 self.convolutions[layer.name] = convolution
         self.requires_grad_(False)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nstpipe.errors import MachineError
+from nstpipe.system.files import check_is_no_special_file
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
@@ -60,6 +61,7 @@ def read_file(path: Path) -> bytes:
         MachineError: it cannot be read.
     """
     try:
+        check_is_no_special_file(path)
         return path.read_bytes()
     except OSError as error:
         raise MachineError(

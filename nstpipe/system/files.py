@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -138,6 +139,33 @@ def check_replaceable(path: Path, mark: str) -> None:
         raise UsageError(f"{path} exists already, and `{mark}` did not write it.", "Give another name, or move the file away.")
 
 
+class SpecialFileError(OSError):
+    """A path leads to a named pipe, a socket or a device. Whoever opens it may wait forever, or read without an end."""
+
+
+_SPECIAL_KINDS = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def check_is_no_special_file(path: Path) -> None:
+    """Check that a path, if it exists, leads to a file or a folder.
+
+    Raises:
+        SpecialFileError: it leads to something else; its `strerror` says what.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return  # whoever opens it says why it cannot be opened
+    for is_kind, name in _SPECIAL_KINDS:
+        if is_kind(mode):
+            raise SpecialFileError(errno.EINVAL, f"it is {name}, not a file", str(path))
+
+
 def suggest_path(path: Path) -> str:
     """Suggest what the user may have meant by a path that does not exist, in sentences."""
     missing = next((place for place in (path, *path.absolute().parents) if place.parent.is_dir()), path)
@@ -244,6 +272,7 @@ def sha256_of(path: Path) -> str:
     # hashlib.file_digest does the same, from Python 3.11 on.
     digest = hashlib.sha256()
     for part in parts_of(path):
+        check_is_no_special_file(part)
         with part.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)

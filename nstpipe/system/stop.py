@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import Enum
 
 HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
@@ -55,6 +56,15 @@ class Stop:
         finally:
             self.is_heeded = False
 
+    @contextmanager
+    def in_force(self) -> Iterator[None]:
+        """Mark a block in which whatever waits for another program ends its wait for this request; see `stop_in_force`."""
+        token = _in_force.set(self)
+        try:
+            yield
+        finally:
+            _in_force.reset(token)
+
     def ask(self, reason: StopReason) -> None:
         """Ask to end soon: finish the frame under way, and start no other. The first reason stays."""
         if self.reason is None:
@@ -70,3 +80,11 @@ class Stop:
     def is_late(self) -> bool:
         """Whether the deadline has passed, so that even the frame under way is given up."""
         return self.deadline is not None and time.time() >= self.deadline
+
+
+_in_force: ContextVar[Stop | None] = ContextVar("stop", default=None)
+
+
+def stop_in_force() -> Stop | None:
+    """Return the request that the work in progress heeds wherever it waits; None if there is none."""
+    return _in_force.get()

@@ -68,7 +68,11 @@ WRONG_VALUES: list[tuple[str, str, str]] = [
         "found relu42, which is not a layer of VGG19; did you mean relu4_2",
     ),
     ("encode: {codec: libsvtav}", "encode.codec", "Did you mean libsvtav1?"),
-    ("encode: {codec: vp9}", "encode.codec", "found the text 'vp9'; should be libx264, libx265, libsvtav1, prores or ffv1"),
+    (
+        "encode: {codec: vp9}",
+        "encode.codec",
+        "found the text 'vp9'; should be libx264, libx265, libsvtav1, prores, qtrle, png, libvpx-vp9 or ffv1",
+    ),
     ("optimizer: {name: lbgfs}", "optimizer.name", "should be lbfgs or adam. Did you mean lbfgs?"),
     ("pooling: avarage", "pooling", "should be max or average. Did you mean average?"),
     ("encode: {preset: Very-Slow}", "encode.preset", "should be small letters and digits only"),
@@ -305,7 +309,7 @@ def test_a_codec_that_does_not_go_with_the_container(tmp_path: Path) -> None:
 def test_a_codec_that_was_asked_for_is_not_replaced_by_the_containers_own(tmp_path: Path) -> None:
     problem = only_problem(tmp_path, document(job("encode: {codec: libx264}", output="out/a.webm")))
     assert problem.key == "jobs.a.encode.codec"
-    assert problem.message == "found libx264, which .webm cannot be written with; allowed: libsvtav1"
+    assert problem.message == "found libx264, which .webm cannot be written with; allowed: libsvtav1, libvpx-vp9"
 
 
 def test_a_container_that_is_only_read(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Night:
     """The same night without a fault."""
     night = night_job(tmp_path_factory.mktemp("whole"))
-    night.finish()
+    night.go_on()
     return night
 
 

@@ -19,7 +19,7 @@ import nstpipe
 from nstpipe.errors import DiskFullError, OutputError
 from nstpipe.events import ClipStarted, Event, FrameDone, ItemFailed, Noticed, OutputDone, TriedAgain
 from nstpipe.journal.frames import stored_bytes
-from tests.making import make_picture, write_pipeline
+from tests.making import ALL_LAYERS, make_picture, write_pipeline
 
 from .making import FRAMES, REPEATED, Night, Row, children_named, flip_a_byte, night_job, row
 
@@ -220,7 +220,7 @@ def test_a_disk_that_fails_while_the_inputs_are_looked_into(tmp_path: Path, fail
 def test_memory_that_does_not_suffice_is_tried_again_with_smaller_tiles(tmp_path: Path) -> None:
     seen = row("no memory for the worker")
     make_picture(tmp_path / "picture.png", size=(256, 192))
-    job = {"input": "picture.png", "optimizer": {"first": 2, "next": 2}}
+    job = {"input": "picture.png", "optimizer": {"first": 2, "next": 2}, **ALL_LAYERS}
     small = {**job, "name": "small", "output": "out/small.png", "size": 48}
     pipeline = write_pipeline(tmp_path, small, {**job, "name": "large", "output": "out/large.png", "size": 256})
     tried: list[TriedAgain] = []

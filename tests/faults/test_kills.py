@@ -22,6 +22,9 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL"
 
 FULL_TIMES = 25
 
+FRAME_SECONDS = 0.05
+"""About what a frame takes: a process that was there when one ended is still there a moment within the next one."""
+
 
 def run_and_kill(night: Night, chance: random.Random, latest_seconds: float) -> float | None:
     """One run, killed after some time of work; how long it took to be going, None if it never was."""
@@ -46,7 +49,7 @@ def run_and_kill(night: Night, chance: random.Random, latest_seconds: float) -> 
 def test_the_parent_killed(night: Night, whole: Night, chance: random.Random, times: int) -> None:
     seen = row("SIGKILL of the parent")
     for _ in range(times):
-        going = run_and_kill(night, chance, latest_seconds=1.5)
+        going = run_and_kill(night, chance, latest_seconds=10 * FRAME_SECONDS)
         seen.times += 1
         seen.seconds += [going] if going is not None else []
         seen.frames_lost += night.frames_lost()
@@ -72,7 +75,7 @@ def while_it_runs(
             seconds.append(time.monotonic() - killed_at[-1])
         if event["event"] != "FrameDone" or len(killed_at) >= times or len(killed_at) > len(seconds):
             continue
-        time.sleep(chance.uniform(0, 0.2))
+        time.sleep(chance.uniform(0, FRAME_SECONDS))
         chosen = choose(process)
         if chosen:
             chance.choice(chosen).kill()

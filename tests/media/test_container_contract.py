@@ -11,7 +11,7 @@ from nstpipe.media.detect import is_moving
 from nstpipe.media.video.containers import CONTAINERS, Container
 from nstpipe.media.video.info import VideoInfo
 from nstpipe.media.video.probe import probe
-from nstpipe.media.video.streams import dropped_streams
+from nstpipe.media.video.streams import omitted_streams
 from nstpipe.media.video.trial import try_encode
 from tests.making_examples import example
 
@@ -77,7 +77,7 @@ def test_a_file_holds_what_the_row_says(tmp_path: Path, row: Container) -> None:
     if row.sound:
         assert [one.content for one in packets(result, "audio")] == [one.content for one in packets(original.path, "audio")]
 
-    said = dropped_streams(original, result, copy_audio=True)
+    said = [one.detail for one in omitted_streams(original, result, copy_audio=True)]
     dropped = [sentence for sentence in said if "dropped" in sentence]
     for kind, carried in (("audio stream", row.sound), ("subtitle", text), ("attachment", row.attachments)):
         assert any(sentence.startswith(kind) for sentence in dropped) == (not carried)

@@ -12,6 +12,7 @@ import pytest
 from nstpipe.errors import ItemError
 from nstpipe.media.video import ffmpeg
 from nstpipe.media.video.ffmpeg import Process
+from nstpipe.system.programs import TAIL_CHARACTERS
 
 PIPE_BYTES = 65_536
 """What a pipe holds on Linux; who writes more to one that nobody reads, hangs."""
@@ -42,7 +43,7 @@ def test_only_the_end_of_what_was_said_is_repeated() -> None:
         process.stdout.read()
         process.finish()
         said = process.messages()
-    assert ffmpeg.STDERR_TAIL_CHARACTERS / 2 < len(said) <= ffmpeg.STDERR_TAIL_CHARACTERS
+    assert TAIL_CHARACTERS / 2 < len(said) <= TAIL_CHARACTERS
     assert "frame:0 " not in said
     assert said.startswith("lavfi.signalstats."), "a whole line"
 

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nstpipe.media.pictures.metadata import adapted_xmp, upright_exif
+from nstpipe.media.pictures.metadata import upright_exif
+from nstpipe.media.pictures.pixel_map import PixelMap
+from nstpipe.media.pictures.xmp import adapted_xmp
 
 from .making_exif import exif_block
 
@@ -56,12 +58,13 @@ def test_a_block_cut_anywhere_keeps_its_length(length: int, order: str) -> None:
 
 @given(st.binary(max_size=200), st.floats(0.01, 100), st.floats(0.01, 100))
 def test_any_bytes_are_taken_as_xmp(content: bytes, scale_x: float, scale_y: float) -> None:
-    assert isinstance(adapted_xmp(content, scale_x, scale_y), bytes)
+    assert isinstance(adapted_xmp(content, PixelMap((1, 1), (scale_x, scale_y))), bytes)
 
 
 @given(st.text("0123456789.", max_size=400), st.floats(0.01, 100))
 def test_any_number_is_taken_as_a_size(digits: str, scale: float) -> None:
-    assert isinstance(adapted_xmp(b'GPano:FullPanoWidthPixels="' + digits.encode() + b'"', scale, scale), bytes)
+    xmp = b'GPano:FullPanoWidthPixels="' + digits.encode() + b'"'
+    assert isinstance(adapted_xmp(xmp, PixelMap((1, 1), (scale, scale))), bytes)
 
 
 NOTHING_TO_ADAPT = (
@@ -70,7 +73,7 @@ NOTHING_TO_ADAPT = (
 
 
 def test_what_is_none_of_these_stays() -> None:
-    assert adapted_xmp(NOTHING_TO_ADAPT, 0.5, 0.5) == NOTHING_TO_ADAPT
+    assert adapted_xmp(NOTHING_TO_ADAPT, PixelMap((2, 2), (1, 1))) == NOTHING_TO_ADAPT
 
 
 WIDTHS = [
@@ -100,12 +103,12 @@ FORMS = {
 def test_panorama_sizes_follow_the_resize(form: str, name: str, scaled: int) -> None:
     before = FORMS[form].format(name=name, value=4000).encode()
     after = FORMS[form].format(name=name, value=scaled).encode()
-    assert adapted_xmp(before, 0.25, 0.5) == after
+    assert adapted_xmp(before, PixelMap((4, 2), (1, 1))) == after
 
 
 def test_sizes_are_rounded() -> None:
-    assert adapted_xmp(b'GPano:FullPanoWidthPixels="5"', 0.35, 1) == b'GPano:FullPanoWidthPixels="2"'
-    assert adapted_xmp(b'GPano:FullPanoWidthPixels="1000.0"', 0.5, 1) == b'GPano:FullPanoWidthPixels="500"'
+    assert adapted_xmp(b'GPano:FullPanoWidthPixels="5"', PixelMap((100, 100), (35, 100))) == b'GPano:FullPanoWidthPixels="2"'
+    assert adapted_xmp(b'GPano:FullPanoWidthPixels="1000.0"', PixelMap((2, 1), (1, 1))) == b'GPano:FullPanoWidthPixels="500"'
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -113,4 +116,4 @@ def test_sizes_are_rounded() -> None:
     "form", ['<a tiff:Orientation="{}"/>', "<a tiff:Orientation='{}'/>", "<tiff:Orientation>{}</tiff:Orientation>"]
 )
 def test_orientation_becomes_upright(form: str, orientation: int) -> None:
-    assert adapted_xmp(form.format(orientation).encode(), 1, 1) == form.format(1).encode()
+    assert adapted_xmp(form.format(orientation).encode(), PixelMap((1, 1), (1, 1))) == form.format(1).encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,13 +13,15 @@ from PIL import Image
 from nstpipe.config.models import Encode
 from nstpipe.errors import ItemError
 from nstpipe.media.frame import Frame
+from nstpipe.media.video.animation_omissions import omissions_of_animation
 from nstpipe.media.video.decode import VideoSource
 from nstpipe.media.video.encode import video_sink
 from nstpipe.media.video.encoding import bits_of
 from nstpipe.media.video.info import VideoInfo
+from nstpipe.media.video.iso_media import Movie
 from nstpipe.media.video.probe import probe
 from nstpipe.media.video.sequence import SequenceSink
-from nstpipe.media.video.streams import dropped_streams
+from nstpipe.media.video.streams import omitted_streams
 from nstpipe.media.video.trial import try_output
 from nstpipe.system.files import is_numbered, numbered_files, sha256_of, state_of
 
@@ -66,6 +69,69 @@ def test_each_frame_of_an_animation_keeps_its_time(tmp_path: Path, original: str
         assert farthest(frame.pixels, put_in) <= PALETTE_LOSS
 
 
+def durations(path: Path) -> list[float]:
+    """How long each frame is shown, in milliseconds, by Pillow."""
+    with Image.open(path) as image:
+        found = []
+        for index in range(getattr(image, "n_frames", 1)):
+            image.seek(index)
+            image.load()
+            found.append(image.info["duration"])
+        return found
+
+
+@pytest.mark.parametrize("result", [".gif", ".webp"])
+@pytest.mark.parametrize("original", [".gif", ".webp"])
+def test_the_last_frame_is_held_as_long_as_in_the_original(tmp_path: Path, original: str, result: str) -> None:
+    path = tmp_path / f"original{original}"
+    first, *others = [Image.fromarray(picture) for picture in films(3)]
+    first.save(path, save_all=True, append_images=others, duration=[100, 40, 3000])
+    through(path, tmp_path / f"result{result}")
+    assert durations(tmp_path / f"result{result}") == [100, 40, 3000]
+    assert list(omissions_of_animation(probe(path), tmp_path / f"result{result}", keep_metadata=True)) == []
+
+
+def test_the_metadata_of_numbered_pictures_is_named(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Ann"
+    for number in (1, 2):
+        Image.fromarray(blocks()).save(tmp_path / f"a_{number}.png", exif=exif, dpi=(300, 300))
+    found = omissions_of_animation(probe(tmp_path / "a_%d.png"), tmp_path / "b_%d.png", keep_metadata=True)
+    assert [one.kind for one in found] == ["EXIF", "resolution"]
+
+
+def test_equal_last_frames_are_held_together(tmp_path: Path) -> None:
+    path, first, second = tmp_path / "original.gif", *(Image.fromarray(picture) for picture in films(2))
+    first.save(path, save_all=True, append_images=[second], duration=[100, 3000])
+    info = replace(probe(path), ticks=(0, 10, 14), end_tick=310)
+    with video_sink(
+        tmp_path / "result.webp", info, (64, 48), Encode(), copy_audio=True, keep_metadata=True, frame_count=3
+    ) as sink:
+        for index, picture in enumerate((films(2)[0], films(2)[1], films(2)[1])):
+            sink.write(picture, Frame(picture, index))
+        sink.finish()
+    assert durations(tmp_path / "result.webp") == [100, 3000], "the two equal frames are one"
+
+
+def test_the_hold_of_the_last_frame_of_an_avif_is_read(tmp_path: Path) -> None:
+    first, *others = [Image.fromarray(picture) for picture in films(3)]
+    first.save(tmp_path / "made.avif", save_all=True, append_images=others, duration=[100, 40, 3000])
+    movie = Movie.read(tmp_path / "made.avif")
+    assert movie is not None
+    assert movie.end == Fraction(3140, 1000)
+
+
+def test_what_a_video_cannot_hold_of_an_animation_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "original.webp"
+    first, *others = [Image.fromarray(picture) for picture in films(2)]
+    first.save(path, save_all=True, append_images=others, duration=700_000, loop=3, xmp=b"<x/>")
+    info = probe(path)
+    for suffix, kinds in ((".mp4", ["repeats", "XMP"]), (".gif", ["hold of the last frame", "XMP"]), (".webp", ["XMP"])):
+        found = omissions_of_animation(info, tmp_path / f"a{suffix}", keep_metadata=True)
+        assert [one.kind for one in found] == kinds
+    assert list(omissions_of_animation(info, tmp_path / "a.webp", keep_metadata=False)) == []
+
+
 @pytest.mark.parametrize("result", [".gif", ".webp"])
 @pytest.mark.parametrize("original", [".gif", ".webp"])
 @pytest.mark.parametrize("plays", [0, 1, 2, 4])
@@ -103,9 +169,9 @@ def test_a_video_becomes_an_animation_and_what_is_lost_is_named(tmp_path: Path, 
     result = tmp_path / f"result{suffix}"
     info = probe(original)
     try_output(tmp_path / "work", result, info, (64, 48), Encode(), copy_audio=True, keep_metadata=True)
-    [sentence] = dropped_streams(info, result, copy_audio=True)
-    assert "audio stream 1" in sentence
-    assert dropped_streams(info, result, copy_audio=False) == ()
+    [sound] = omitted_streams(info, result, copy_audio=True)
+    assert "audio stream 1" in sound.detail
+    assert omitted_streams(info, result, copy_audio=False) == ()
     assert times_of(through(original, result)) == shown_times(original)
 
 

@@ -15,8 +15,10 @@ from PIL import ExifTags, Image
 
 from nstpipe.errors import ItemError
 from nstpipe.media.pictures.files import PictureSink, PictureSource, picture_size, read_picture
-from nstpipe.media.pictures.metadata import adapted_xmp, resized_exif, with_segments, xmp_extensions
+from nstpipe.media.pictures.metadata import adapted_exif, with_segments, xmp_extensions
 from nstpipe.media.pictures.pillow import DEFAULT_MEGAPIXELS, limit_megapixels, opened, pillow_settings
+from nstpipe.media.pictures.pixel_map import PixelMap
+from nstpipe.media.pictures.xmp import adapted_xmp
 
 from .making import HEIGHT, WIDTH, Bytes, blocks
 from .making_exif import MAKER_NOTE, exif_block
@@ -70,7 +72,7 @@ def test_the_thumbnail_shows_the_painted_picture(tmp_path: Path, suffix: str, or
 
 def test_a_thumbnail_that_has_no_room_is_gone_with_its_pixels() -> None:
     block = exif_block(1, thumbnail=THUMBNAIL)
-    gone = resized_exif(block, (10, 10), lambda old: old + b"more")
+    gone, _ = adapted_exif(block, PixelMap((20, 20), (10, 10)), lambda old: old + b"more")
     assert len(gone) == len(block)
     assert THUMBNAIL not in gone
     exif = Image.Exif()
@@ -106,14 +108,14 @@ def test_the_size_in_exif_is_the_new_one(tmp_path: Path, order: str) -> None:
 def test_a_damaged_block_keeps_its_length(place: int) -> None:
     block = bytearray(exif_block(1, thumbnail=THUMBNAIL, size=(WIDTH, HEIGHT)))
     block[place] = 255 - block[place]
-    assert len(resized_exif(bytes(block), (10, 20), lambda old: None)) == len(block)
+    adapted, _ = adapted_exif(bytes(block), PixelMap((20, 20), (10, 20)), lambda old: None)
+    assert len(adapted) == len(block)
 
 
 def test_the_size_in_xmp_is_the_new_one() -> None:
     xmp = b'<a exif:PixelXDimension="4000" tiff:ImageLength="3000"/><exif:PixelYDimension>3000</exif:PixelYDimension>'
     new = b'<a exif:PixelXDimension="512" tiff:ImageLength="384"/><exif:PixelYDimension>384</exif:PixelYDimension>'
-    assert adapted_xmp(xmp, 0.128, 0.128, (512, 384)) == new
-    assert adapted_xmp(xmp, 0.128, 0.128) == xmp
+    assert adapted_xmp(xmp, PixelMap((4000, 3000), (512, 384))) == new
 
 
 def extended(folder: Path) -> tuple[Path, bytes]:

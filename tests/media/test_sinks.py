@@ -29,7 +29,7 @@ FRAMES = 4
 WIDTH, HEIGHT = 4 * BLOCK, 4 * BLOCK
 """The smallest that libsvtav1 takes is 64 x 64."""
 
-LOSS = {"libx264": 6, "libx265": 6, "libsvtav1": 8, "ffv1": 3, "prores": 3}
+LOSS = {"libx264": 6, "libx265": 6, "libsvtav1": 8, "libvpx-vp9": 8, "ffv1": 3, "prores": 3, "qtrle": 0, "png": 0}
 """Levels in flat blocks: the lossy codecs at their default quality quantize even these; the others only round Y'CbCr."""
 
 PAIRS = [(suffix, codec) for suffix, codecs in VIDEO_CODECS_BY_SUFFIX.items() for codec in codecs]

@@ -169,11 +169,11 @@ def test_a_frame_says_what_it_is() -> None:
 
 
 SEEKS = {
-    "open groups": (".mp4", "libx265", ["-x265-params", "keyint=24:min-keyint=24:log-level=error"]),
-    "renewed strip by strip": (".mp4", "libx264", ["-x264-params", "intra-refresh=1:keyint=30"]),
-    "closed groups": (".mp4", "libx264", ["-g", "24"]),
-    "late": (".mp4", "libx264", ["-g", "24", "-output_ts_offset", "5"]),
-    "Matroska": (".mkv", "libx264", ["-x264-params", "open-gop=1:keyint=24"]),
+    "open groups": (".mp4", "libx265", ["-x265-params", "keyint=12:min-keyint=12:log-level=error"]),
+    "renewed strip by strip": (".mp4", "libx264", ["-x264-params", "intra-refresh=1:keyint=15"]),
+    "closed groups": (".mp4", "libx264", ["-g", "12"]),
+    "late": (".mp4", "libx264", ["-g", "12", "-output_ts_offset", "5"]),
+    "Matroska": (".mkv", "libx264", ["-x264-params", "open-gop=1:keyint=12"]),
 }
 
 
@@ -182,7 +182,7 @@ def test_reading_from_any_frame_gives_the_frames_of_reading_all(tmp_path: Path, 
     """A decoder that is led into the middle of a file may begin with a later frame than the one it was led to."""
     suffix, codec, options = SEEKS[name]
     path = tmp_path / f"film{suffix}"
-    picture = "testsrc2=size=320x48:rate=25:duration=3.6,crop=64:48:2*n:0"  # pans, so that no two frames are alike
+    picture = "testsrc2=size=320x48:rate=25:duration=1.8,crop=64:48:2*n:0"  # pans, so that no two frames are alike
     make_with_ffmpeg("-f", "lavfi", "-i", picture, "-c:v", codec, *options, result=path)
     source = VideoSource(probe(path))
     whole = [frame.pixels for frame in source.read(0, source.frame_count)]

@@ -203,7 +203,7 @@ def test_hdr_that_this_ffmpeg_cannot_map_costs_itself_and_not_the_run(tmp_path: 
     lesser.write_text(WITHOUT_ZSCALE.format(ffmpeg=executable()))
     lesser.chmod(0o755)
     plan = subprocess.run(
-        [sys.executable, "-m", "nstpipe", "plan", str(pipeline)],
+        [sys.executable, "-m", "nstpipe", "plan", str(pipeline), "--no-calibrate"],
         env={**os.environ, "NSTPIPE_FFMPEG": str(lesser), "COLUMNS": "1000"},
         capture_output=True,
         text=True,
@@ -211,7 +211,8 @@ def test_hdr_that_this_ffmpeg_cannot_map_costs_itself_and_not_the_run(tmp_path: 
     )
     assert plan.returncode == 2, plan.stderr
     assert "to do: new" in plan.stdout
-    assert "filter zscale, which it lacks" in plan.stdout
+    assert "ffmpeg needs its filter zscale, which ffmpeg" in plan.stdout
+    assert f"({lesser}) lacks" in plan.stdout
 
 
 # Interlaced.

@@ -11,7 +11,7 @@ import pytest
 from nstpipe.config.models import Encode
 from nstpipe.media.video.info import VideoInfo
 from nstpipe.media.video.probe import probe
-from nstpipe.media.video.streams import dropped_streams
+from nstpipe.media.video.streams import omitted_streams
 from nstpipe.media.video.trial import try_output
 
 from .making import X264, films, make_video, packets, passed_through, run_ffmpeg, shown_times, sine
@@ -73,7 +73,7 @@ def test_all_of_it_goes_from_matroska_to_matroska(tmp_path: Path) -> None:
     found = passed_through(original, result)
     assert found.streams == probe(original).streams
     assert found.language == "swe"
-    assert dropped_streams(probe(original), result, copy_audio=True) == ()
+    assert omitted_streams(probe(original), result, copy_audio=True) == ()
     for kind in ("audio", "subtitles"):
         assert packets(result, kind) == packets(original, kind)
     with av.open(str(result)) as container:
@@ -93,7 +93,7 @@ def test_all_of_it_goes_from_mp4_to_mp4(tmp_path: Path) -> None:
 
 def test_text_is_turned_into_what_mp4_takes_and_a_font_is_named(tmp_path: Path) -> None:
     original, result = rich(tmp_path), tmp_path / "result.mp4"
-    said = dropped_streams(probe(original), result, copy_audio=True)
+    said = [one.detail for one in omitted_streams(probe(original), result, copy_audio=True)]
     assert len(said) == 3
     assert "subtitle stream 3 (subrip, eng) is converted to mov_text" in said[0]
     assert "attachment stream 5" in said[2]
@@ -153,9 +153,9 @@ def test_a_cover_is_named_and_left_out(tmp_path: Path) -> None:
     run_ffmpeg("-f", "lavfi", "-i", "color=red:size=32x32", "-frames:v", "1", cover)
     made = make_video(tmp_path / "made.mp4", films(2), *X264)
     run_ffmpeg("-i", made, "-i", cover, "-map", "0", "-map", "1", "-c", "copy", "-disposition:v:1", "attached_pic", path)
-    [sentence] = dropped_streams(probe(path), tmp_path / "result.mp4", copy_audio=True)
-    assert "video stream 1" in sentence
-    assert "before it was painted" in sentence
+    [cover] = omitted_streams(probe(path), tmp_path / "result.mp4", copy_audio=True)
+    assert "video stream 1" in cover.detail
+    assert "before it was painted" in cover.detail
     assert passed_through(path, tmp_path / "result.mp4").streams == ()
 
 
@@ -206,7 +206,7 @@ def captioned(folder: Path) -> Path:
 def test_captions_within_the_picture_are_named(tmp_path: Path) -> None:
     info = probe(captioned(tmp_path))
     assert info.has_captions
-    said = dropped_streams(info, tmp_path / "result.mp4", copy_audio=True)
-    assert said == ("the closed captions in the picture's stream are dropped: a painted picture does not contain them",)
+    [captions] = omitted_streams(info, tmp_path / "result.mp4", copy_audio=True)
+    assert captions.detail == "the closed captions in the picture's stream are dropped: a painted picture does not contain them"
     run_ffmpeg("-r", "25", "-i", tmp_path / "plain.h264", "-c", "copy", tmp_path / "plain.mp4")
     assert not probe(tmp_path / "plain.mp4").has_captions

@@ -49,6 +49,13 @@ def test_a_picture_that_is_too_large_is_looked_at_smaller(
     assert np.allclose(flow(one, other, (0, 0)), 2 * cv2.resize(small, (384, 256)), atol=1e-3)
 
 
+def test_the_random_state_of_the_caller_is_left_alone(weights: Path) -> None:
+    raft.raft_flow.cache_clear()
+    before = torch.get_rng_state()
+    flow_method(weights, "cpu")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_file_that_holds_something_else_is_said(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(MachineError, match="does not hold the weights of torchvision's RAFT"):

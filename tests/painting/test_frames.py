@@ -44,7 +44,7 @@ def painted(folder: Path, **keys: object) -> list[FrameDone]:
 def test_a_frame_ends_when_its_loss_hardly_falls(
     tmp_path: Path, frame_index: int, temporal: dict[str, object], factor: float
 ) -> None:
-    tolerance, most = 0.07 / factor, 60
+    tolerance, most = 0.03 / factor, 60
 
     def frame(name: str, evaluations: int, tolerance: float) -> FrameDone:
         """If a later frame is looked at, the first one is the same each time, and too short to end early."""

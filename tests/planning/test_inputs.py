@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import random
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from nstpipe.config.models import Job
 from nstpipe.errors import ItemError
 from nstpipe.media.detect import is_moving, natural_key
+from nstpipe.media.pictures.files import picture_size, read_picture
 from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings
+from tests.making import make_picture
 from tests.media.making import FFV1_RGB, blocks, films, make_video
 
 
@@ -213,6 +216,28 @@ def test_links_are_followed_within_the_tree_and_named_where_they_leave_it(tmp_pa
     assert "a link to" in problems.get("e.png", "a link to")
     by_folder = {file.path.name: file.problem for file in find_inputs(job(folder, tmp_path / "out"))}
     assert "gone.png, which does not exist" in by_folder["e.png"]
+
+
+def test_linked_folders_are_named_and_never_followed_in_a_circle(tmp_path: Path) -> None:
+    folder = files(tmp_path / "in", "a.png", "deep/b.png")
+    files(tmp_path / "elsewhere", "c.png", "further/d.png")
+    files(tmp_path / "words", "e.txt")
+    (folder / "circle").symlink_to(folder)
+    (folder / "deep" / "latest").symlink_to(folder / "deep")
+    (folder / "notes").symlink_to(tmp_path / "words")
+    (folder / "other").symlink_to(tmp_path / "elsewhere")
+    plain = job(folder, tmp_path / "out")
+    assert [file.path.name for file in find_inputs(plain)] == ["a.png", "b.png"]
+    inside, outside = ignored_settings([plain])
+    assert inside.message.startswith(f"{folder / 'circle'} (1 more like it) is a link to the folder {folder}, which is not")
+    assert outside.message == (
+        f"{folder / 'other'} is a link to the folder {tmp_path / 'elsewhere'}, which is not followed: the pictures there are "
+        f"not painted. Give that folder to a job of its own, or copy it into {folder}"
+    )
+    left_out = job(folder, tmp_path / "out", exclude=["other", "circle", "deep/latest"])
+    assert ignored_settings([left_out]) == ()
+    of_folders = job(tmp_path / "i*", tmp_path / "out")
+    assert [notice.message for notice in ignored_settings([of_folders])] == [inside.message, outside.message]
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the administrator can read all")
@@ -476,3 +501,98 @@ def test_include_and_exclude_hold_for_a_glob_too(tmp_path: Path) -> None:
     assert found() == ["one.png", "private_two.png", "four.jpg", "three.png"]
     assert found(exclude=["**/private_*", "private"]) == ["one.png", "four.jpg"]
     assert found(include=["**/*.jpg"]) == ["four.jpg"]
+
+
+# What is no picture.
+
+
+CLUTTER = {
+    "a system's folders": ["@eaDir/a.png/THUMB_M.png", "#recycle/b.png", "$RECYCLE.BIN/S-1/$R1.png", "lost+found/1.png"],
+    "unfinished downloads and backups": ["c.png.crdownload", "c.png.part", "d.jpg~", "e.png.!qB", "f.jpg.download/f.jpg"],
+    "files beside pictures": ["clip.THM"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CLUTTER)
+def test_what_systems_and_downloads_leave_is_passed_over_and_counted_once(tmp_path: Path, kind: str) -> None:
+    folder = files(tmp_path / "in", *CLUTTER[kind])
+    for name in CLUTTER[kind]:
+        make_picture(folder / "a.png").replace(folder / name)
+    make_picture(folder / "a.png")
+    for whole in (folder, folder / "**" / "*"):
+        wanted = job(whole, tmp_path / "out")
+        assert names(find_inputs(wanted), folder) == ["a.png"]
+    [notice] = ignored_settings([job(folder, tmp_path / "out")])
+    assert f"not painted: {len(CLUTTER[kind])} " in str(notice) or "not painted: 1 file beside" in str(notice)
+    for name in CLUTTER[kind]:
+        pattern = f"**/{Path(name).parts[0].replace('c.png', '*')}{'/**' if '/' in name else ''}"
+        named = job(folder, tmp_path / "out", include=["a.png", pattern])
+        assert names(find_inputs(named), folder) == sorted(["a.png", name], key=natural_key)
+        assert ignored_settings([named]) == ()
+
+
+def raw_file(path: Path, kind: str) -> Path:
+    """A camera's raw file with a preview, or the beginning of one."""
+    starts = {
+        "raf": b"FUJIFILMCCD-RAW 0201",
+        "orf": b"IIRO\x08\x00\x00\x00",
+        "rw2": b"IIU\x00\x08\x00\x00\x00",
+        "cr2": b"II*\x00\x10\x00\x00\x00CR\x02\x00",
+        "cr3": b"\x00\x00\x00\x18ftypcrx \x00\x00\x00\x01crx isom",
+        "x3f": b"FOVb\x01\x00\x02\x00",
+    }
+    if kind in starts:
+        path.write_bytes(starts[kind] + bytes(200))
+        return path
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    if kind == "dng":
+        tags.tagtype[50706] = 1
+        tags[50706] = b"\x01\x04\x00\x00"
+    else:
+        tags[330] = 0
+    Image.new("RGB", (64, 48)).save(path, format="TIFF", tiffinfo=tags, big_tiff=kind == "big")
+    if kind != "dng":
+        content = bytearray(path.read_bytes())
+        content += bytes(len(content) % 2)
+        place = content.index(struct.pack("<H", 330))
+        size = {"nef": "I", "big": "Q"}[kind]
+        struct.pack_into(f"<{size}", content, place + (8 if kind == "nef" else 12), len(content))
+        entry = struct.pack(f"<HH{size}{size}", 262, 3, 1, 32803)
+        content += struct.pack("<H" if kind == "nef" else "<Q", 1) + entry + bytes(8)
+        path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["dng", "nef", "big", "raf", "orf", "rw2", "cr2", "cr3", "x3f"])
+def test_the_preview_in_a_raw_file_is_never_painted(tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    path = raw_file(folder / f"IMG_1.{kind if kind != 'big' else 'dng'}", kind)
+    with pytest.raises(ItemError, match="Passed over: 1 camera's raw file to develop first, IMG_1"):
+        find_inputs(job(folder, tmp_path / "out"))
+    make_picture(folder / "a.png")
+    assert names(find_inputs(job(folder, tmp_path / "out")), folder) == ["a.png"]
+    [notice] = ignored_settings([job(folder, tmp_path / "out")])
+    assert "raw file to develop first" in str(notice)
+    # Asked for by its name, or called a TIFF: it fails, with what to do.
+    [named] = find_inputs(job(folder, tmp_path / "out", include=[f"*{path.suffix}"]))
+    [single] = find_inputs(job(path, tmp_path / "out.png"))
+    renamed = path.rename(folder / "b.tif")
+    for found in (named, single):
+        assert not found.is_video
+    for read in (picture_size, read_picture):
+        with pytest.raises(ItemError, match="is a camera's raw file") as error:
+            read(renamed)
+        assert "Develop it" in error.value.next_step
+
+
+def test_a_picture_with_the_name_of_a_raw_file_is_a_picture(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    make_picture(tmp_path / "a.jpg").rename(tmp_path / "in" / "a.dng")
+    assert names(find_inputs(job(tmp_path / "in", tmp_path / "out")), tmp_path / "in") == ["a.dng"]
+
+
+def test_world_files_are_named(tmp_path: Path) -> None:
+    folder = files(tmp_path / "in", "a.tif", "a.tfw", "a.tif.aux.xml", "other.tfw", "deep/b.png", "deep/b.pgw")
+    [notice] = ignored_settings([job(folder, tmp_path / "out")])
+    assert str(notice).startswith("job: 3 files, such as a.tfw, are not copied")

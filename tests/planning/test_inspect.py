@@ -11,7 +11,7 @@ from nstpipe import api
 from nstpipe.events import Event, InputsProgressed, JobPlanned, OutputDone, RunFinished
 from nstpipe.planning import inspect
 from nstpipe.system.stop import Stop, StopReason
-from tests.making import make_picture, make_video, write_pipeline
+from tests.making import ALL_LAYERS, make_picture, make_video, write_pipeline
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def test_validate_counts_them_too_and_sees_that_results_can_be_written(tmp_path:
 
 def test_a_frame_too_small_for_its_layers_is_found_before_the_work(tmp_path: Path) -> None:
     make_picture(tmp_path / "strip.png", size=(400, 60))
-    job = {"name": "strip", "input": "strip.png", "output": "out/strip.png", "size": 80}
+    job = {"name": "strip", "input": "strip.png", "output": "out/strip.png", "size": 80, **ALL_LAYERS}
     pipeline = write_pipeline(tmp_path, job)  # 80x12; a position of relu5_1 is 16 pixels wide
     for found in (api.plan(pipeline).failures, api.validate(pipeline).failures):
         [failure] = found
@@ -75,8 +75,8 @@ def test_a_film_is_decoded_twice_and_then_never_again(tmp_path: Path) -> None:
     pipeline = write_pipeline(tmp_path, {"name": "film", "input": "in.mp4", "output": "out/film.mp4"})
     events: list[Event] = []
     api.plan(pipeline, on_event=events.append)
-    # To see what there is after each of four frames, and to find cuts before each of them.
-    eighths = [0, 1, 2, 3, 4, 4, 5, 6, 7]
+    # To see what there is after each of four frames, at its one key frame, and to find cuts before each of the four.
+    eighths = [0, 1, 2, 3, 4, 4, 4, 5, 6, 7]
     assert [event.share for event in looks(events)] == [eighth / 8 for eighth in eighths]
     events.clear()
     api.plan(pipeline, on_event=events.append)

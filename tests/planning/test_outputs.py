@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nstpipe.config.engines import ENGINE_TRAITS, EngineTraits
 from nstpipe.config.models import Job
 from nstpipe.journal.records import Record, State
 from nstpipe.media.video.info import VideoColor, VideoInfo
@@ -176,6 +177,25 @@ def test_settings_of_the_file_leave_the_frames_alone(change: dict[str, object]) 
     plain, other = planned(job()), planned(job(**change))
     assert plain.fingerprint != other.fingerprint
     assert plain.clips == other.clips
+
+
+def test_an_engine_decides_the_frames_and_the_first_one_leaves_older_results_as_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(ENGINE_TRAITS, "network", EngineTraits(iterates=False))
+    plain, named, network = (planned(job(**keys)) for keys in ({}, {"engine": "optimizer"}, {"engine": "network"}))
+    assert plain.fingerprint == named.fingerprint
+    assert "engine" not in plain.fingerprint_inputs["settings"], "results of before the key have none"
+    assert {clip.fingerprint for clip in plain.clips}.isdisjoint(clip.fingerprint for clip in network.clips)
+    before = as_recorded("done", plain)
+    assert planned(job(engine="network"), finished=before).reason == "engine changed from optimizer to network"
+
+
+def test_each_frame_of_an_engine_without_iterations_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENGINE_TRAITS, "network", EngineTraits(iterates=False))
+    first, last = (output := planned(job(engine="network", temporal={"passes": 2}))).clips
+    assert [output.max_iterations(first, done) for done in (0, 3, 4)] == [8, 1, 0]
+    assert output.max_iterations(last, 0) == 12
 
 
 def test_names_and_places_change_nothing() -> None:

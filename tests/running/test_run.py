@@ -18,6 +18,7 @@ from nstpipe.events import ClipStarted, Event, FrameDone, ItemFailed, JobPlanned
 from nstpipe.media.video.decode import VideoSource
 from nstpipe.media.video.probe import probe
 from nstpipe.style.regions import LEAST_SHARE
+from nstpipe.system.stop import StopReason
 from tests.made_once import make_with_ffmpeg
 from tests.making import make_picture, make_video, write_pipeline
 
@@ -336,8 +337,12 @@ def test_stylize_refuses_what_it_does_not_know() -> None:
         nstpipe.stylize(picture, [])
     with pytest.raises(UsageError, match="init='warm'"):
         nstpipe.stylize(picture, picture, init="warm")
-    with pytest.raises(UsageError, match="should be pictures of PIL"):
+    with pytest.raises(UsageError, match=r"should be pictures of PIL.*; found str"):
         nstpipe.stylize(picture, "style.png")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"fromarray makes one of an array; found numpy\.ndarray"):
+        nstpipe.stylize(np.zeros((64, 64, 3), np.uint8), picture)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="transparent everywhere"):
+        nstpipe.stylize(picture, Image.new("RGBA", (64, 64)))
 
 
 @pytest.mark.parametrize(
@@ -449,3 +454,15 @@ def test_a_loaded_pipeline_takes_workers_and_device_and_refuses_overrides(tmp_pa
         nstpipe.run(pipeline, device="cuda:9")
     with pytest.raises(UsageError, match=r"overrides: found seed=7; a loaded pipeline has its values"):
         nstpipe.run(pipeline, overrides=["seed=7"])
+
+
+def test_a_worker_that_had_no_time_for_another_frame_leaves_the_run_unfinished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the worker knows then that the time was too short: it decides before the deadline."""
+    from nstpipe.painting.clip import ClipResult
+    from nstpipe.running import output_maker
+
+    monkeypatch.setattr(output_maker, "run_clip", lambda task, emit, stop: ClipResult(task, stopped=True))
+    result = nstpipe.run(folder_job(tmp_path, pictures=1))
+    assert (result.exit_code, result.stopped) == (75, StopReason.TIME)

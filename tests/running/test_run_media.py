@@ -219,7 +219,9 @@ def test_what_stands_beside_a_picture_and_does_not_fit_costs_no_painting_and_is_
         image.save(tmp_path / "in.png", exif=exif)
     events: list[Event] = []
     pipeline = write_pipeline(tmp_path, {"name": "picture", "input": "in.png", "output": "out/picture.jpg"})
+    sentence = "in.png: the EXIF UserComment is dropped: JPEG cannot hold it as it is"
+    assert api.validate(pipeline).notices == api.plan(pipeline).notices == (f"picture: {sentence}",)
     assert nstpipe.run(pipeline, on_event=events.append).exit_code == 0
     assert (tmp_path / "out" / "picture.jpg").is_file()
-    said = [event.message for event in events if isinstance(event, Noticed)]
-    assert said == ["picture.jpg: dropped, since JPEG cannot hold it: EXIF UserComment"]
+    assert [event.message for event in events if isinstance(event, Noticed)] == [sentence]
+    assert api.plan(pipeline).notices == (), "there is nothing to do"

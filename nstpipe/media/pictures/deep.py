@@ -1,19 +1,20 @@
-"""Pictures with 16 bits per value, for which Pillow has no RGB mode: OpenCV reads their pixels, Pillow all else."""
+"""Pictures with 16 bits per value, for which Pillow has no RGB mode. OpenCV reads and writes the pixels of a PNG."""
 
 from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
 from nstpipe.media.frame import in_sixteen_bits
+from nstpipe.media.pictures import tiff_pixels
 from nstpipe.media.pictures.tiff import first_directory
+from nstpipe.media.pictures.tiff_tags import FileContent, first_tags
 from nstpipe.system.raw_messages import discard_raw_messages
 
 PNG_COMPRESSION = 6
@@ -24,61 +25,21 @@ _PNG_BITS_OFFSET = 24
 """The offset of the bit depth in a PNG: in IHDR, which is always the first chunk."""
 
 _PIXEL_CHUNKS = (b"IHDR", b"IDAT", b"IEND")
-_BITS_A_SAMPLE, _SAMPLE_FORMAT, _IMAGE_WIDTH, _IMAGE_LENGTH = 258, 339, 256, 257
-_PHOTOMETRIC, _PLANAR = 262, 284
-_WHITE_IS_ZERO, _INKS = 0, 5
-"""Values of a TIFF's photometric interpretation: for negatives, and for CMYK."""
-_PLANES_APART = 2
-"""The value of a TIFF's planar configuration for colors that are stored in separate planes."""
-_WHOLE_NUMBERS, _FLOATS = 1, 3
-"""Values of a TIFF's sample format."""
+_BITS_A_SAMPLE, _IMAGE_WIDTH = 258, 256
 
 
-def is_deep(path: Path, image: Image.Image) -> bool:
-    """Whether a picture is read with more than 8 bits per value.
-
-    Args:
-        path: The file.
-        image: The file as Pillow has opened it.
-    """
+def is_deep(path: Path) -> bool:
+    """Whether a picture is read with more than 8 bits per value, from its head."""
     with path.open("rb") as file:
         head = file.read(_PNG_BITS_OFFSET + 1)
-    if head.startswith(_PNG_SIGNATURE):
-        return len(head) > _PNG_BITS_OFFSET and head[_PNG_BITS_OFFSET] == 16
-    if not head.startswith((b"II*\x00", b"MM\x00*")):
-        return False
-    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
-    if tags.get(_PHOTOMETRIC) == _INKS or (tags.get(_PLANAR) == _PLANES_APART and len(tags.get(_BITS_A_SAMPLE, ())) > 1):
-        return False  # OpenCV cannot read the first, and reads the second as white. Pillow reads both with 8 bits
-    bits, kind = tags.get(_BITS_A_SAMPLE, (8,)), tags.get(_SAMPLE_FORMAT, (1,))
-    return max(bits) == 16 or _FLOATS in tuple(kind)
+        if head.startswith(_PNG_SIGNATURE):
+            return len(head) > _PNG_BITS_OFFSET and head[_PNG_BITS_OFFSET] == 16
+        tags = first_tags(FileContent(file))
+        return tags is not None and tiff_pixels.is_deep(tags) and tiff_pixels.can_decode(tags)
 
 
-def tiff_size(path: Path) -> tuple[int, int] | None:
-    """The width and height in pixels of a TIFF that `deep_pixels` can read, from its head; None for any other file."""
-    tags = _tags(path)
-    bits, kinds = tags.get(_BITS_A_SAMPLE, (1,)), set(tags.get(_SAMPLE_FORMAT, (_WHOLE_NUMBERS,)))
-    if not tags or not (kinds == {_FLOATS} or (kinds == {_WHOLE_NUMBERS} and max(bits) <= 16)):
-        return None
-    return tags[_IMAGE_WIDTH], tags[_IMAGE_LENGTH]
-
-
-def _tags(path: Path) -> Mapping[int, Any]:
-    """The tags of a TIFF, even if Pillow cannot read its pixels; empty for any other file."""
-    with path.open("rb") as file:
-        head = file.read(8)
-        if not head.startswith((b"II*\x00", b"MM\x00*")):
-            return {}
-        directory = TiffImagePlugin.ImageFileDirectory_v2(head)
-        file.seek(directory.next)
-        directory.load(file)
-        return directory
-
-
-def deep_pixels(path: Path) -> tuple[NDArray[np.uint16], NDArray[np.uint16] | None]:
-    """The pixels of a picture with 16 or 32 bits per value as they are stored, not turned upright.
-
-    Floating-point values are clipped to 0 to 1.
+def deep_png(path: Path) -> tuple[NDArray[np.uint16], NDArray[np.uint16] | None]:
+    """The pixels of a PNG with 16 bits per value as they are stored, not turned upright.
 
     Returns:
         The colors, height x width x 3, RGB; and the alpha channel, height x width, or None.
@@ -96,25 +57,14 @@ def deep_pixels(path: Path) -> tuple[NDArray[np.uint16], NDArray[np.uint16] | No
         raise OSError(str(error)) from error
     if stored is None:
         raise OSError("its pixels cannot be decoded")
-    values = _of_any_kind(stored)
+    values = in_sixteen_bits(stored)
     if values.ndim == 2:
         values = values[..., None]
-    if _tags(path).get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
-        values[..., 0] = 65535 - values[..., 0]  # OpenCV gives gray values as they are stored
     if values.shape[2] in (1, 2):
         alpha = values[..., 1] if values.shape[2] == 2 else None
         return np.repeat(values[..., :1], 3, axis=2), alpha
     alpha = np.ascontiguousarray(values[..., 3]) if values.shape[2] == 4 else None
     return np.ascontiguousarray(values[..., 2::-1]), alpha
-
-
-def _of_any_kind(stored: NDArray[Any]) -> NDArray[np.uint16]:
-    if stored.dtype == np.uint8 or stored.dtype == np.uint16:
-        return in_sixteen_bits(stored)
-    if np.issubdtype(stored.dtype, np.floating):
-        levels: NDArray[np.uint16] = (np.nan_to_num(stored).clip(0, 1) * 65535).round().astype(np.uint16)
-        return levels
-    raise OSError(f"its values are {stored.dtype}, which is not supported")
 
 
 def encoded_png(pixels: NDArray[np.uint16], **options: Any) -> bytes:

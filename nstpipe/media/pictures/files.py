@@ -12,31 +12,42 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from nstpipe.errors import ItemError
 from nstpipe.media.frame import Frame, PictureMetadata, Pixels, in_eight_bits, in_sixteen_bits, resized
-from nstpipe.media.pictures.deep import deep_pixels, is_deep, tiff_size
+from nstpipe.media.gif import xmp_of_gif
+from nstpipe.media.pictures import tiff_pixels
+from nstpipe.media.pictures.color_spaces import told_color_space
+from nstpipe.media.pictures.deep import deep_png, is_deep
 from nstpipe.media.pictures.formats import PictureFormat, format_named, format_of
+from nstpipe.media.pictures.images import is_wide, wide_levels, without_alpha
 from nstpipe.media.pictures.metadata import (
     IPTC_RESOURCE,
+    srgb_exif,
     turned_behind_pixels,
     upright_exif,
     with_segments,
     xmp_extensions,
 )
-from nstpipe.media.pictures.orientation import TURNS, UPRIGHT, stored_orientation
+from nstpipe.media.pictures.orientation import ORIENTATION_TAG, TURNS, UPRIGHT, stored_orientation
 from nstpipe.media.pictures.output_metadata import (
+    ICC_TAG,
     IPTC_TAG,
     TIFF_LAYOUT_TAGS,
+    XMP_TAG,
     OutputMetadata,
     is_taken,
     kept_of,
     largest_part,
 )
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, check_pixels, megapixel_limit, missing_plugin, opened, pillow_settings
-from nstpipe.media.pictures.profiles import deep_in_srgb, in_srgb
-from nstpipe.system.files import atomic_write, suggest_path
+from nstpipe.media.pictures.profiles import deep_in_srgb, in_srgb, lab_in_srgb, srgb_profile
+from nstpipe.media.pictures.raw import DEVELOP_FIRST, RAW_SUFFIXES, is_raw
+from nstpipe.media.pictures.raw_profiles import iptc_of_resources, raw_profile
+from nstpipe.media.pictures.tiff_tags import FileContent, TagDirectory, exif_of, first_tags
+from nstpipe.media.pictures.xmp import srgb_xmp
+from nstpipe.system.files import SpecialFileError, atomic_write, check_is_no_special_file, suggest_path
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -45,6 +56,7 @@ def picture_size(path: Path) -> tuple[int, int]:
     Raises:
         ItemError: The file is missing, or it is not a picture.
     """
+    _refuse_raw(path)
     try:
         with opened(path) as image:
             width, height = image.size
@@ -67,11 +79,11 @@ def picture_bits(path: Path) -> int:
         ItemError: The file is missing, or it is not a picture.
     """
     try:
-        with opened(path) as image:
-            return 16 if is_deep(path, image) else 8
+        with opened(path):
+            return 16 if is_deep(path) else 8
     except UnidentifiedImageError as error:
         if _tiff_size(path) is not None:
-            return 16
+            return 16 if is_deep(path) else 8
         raise _unreadable(path, error) from error
     except PILLOW_ERRORS as error:
         raise _unreadable(path, error) from error
@@ -83,9 +95,10 @@ def read_picture(path: Path) -> tuple[Pixels, PictureMetadata]:
     Raises:
         ItemError: The file is missing or damaged, or it is not a picture.
     """
+    _refuse_raw(path)
     try:
         with opened(path) as image:
-            if is_deep(path, image):
+            if is_deep(path):
                 return _read_deep(path, image)
             return _read(path, image)
     except UnidentifiedImageError as error:
@@ -97,23 +110,79 @@ def read_picture(path: Path) -> tuple[Pixels, PictureMetadata]:
         raise _unreadable(path, error) from error
 
 
+def _refuse_raw(path: Path) -> None:
+    """Refuse a camera's raw file: a reader of TIFF takes the small preview in it for the picture.
+
+    Raises:
+        ItemError: The file is one.
+    """
+    if is_raw(path):
+        raise ItemError(f"{path} is a camera's raw file: it holds no finished picture but a small preview.", DEVELOP_FIRST)
+
+
 def _read(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
+    orientation = stored_orientation(image)
     image.load()
     turn = TURNS.get(_orientation(image))
     upright: Image.Image = image if turn is None else image.transpose(turn.of_image)
     alpha = np.asarray(upright.convert("RGBA").getchannel("A")) if upright.has_transparency_data else None
-    pixels, icc = in_srgb(_without_alpha(upright), image.info.get("icc_profile") or None)
-    return np.asarray(pixels), _metadata(path, image, icc, alpha)
+    if is_wide(upright):
+        upright = Image.fromarray(in_eight_bits(wide_levels(upright)))
+    icc = image.info.get("icc_profile") or None
+    space = told_color_space(image, icc, path)
+    if space is not None:
+        converted = space.in_srgb(np.asarray(without_alpha(upright).convert("RGB")))
+        return converted, metadata_of(path, image, srgb_profile(), alpha, orientation)
+    pixels, icc = in_srgb(without_alpha(upright), icc)
+    return np.asarray(pixels), metadata_of(path, image, icc, alpha, orientation)
 
 
 def _read_deep(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
-    pixels, alpha = deep_pixels(path)
-    turn = TURNS.get(stored_orientation(image))
-    if turn is not None:
-        pixels = np.ascontiguousarray(turn.of_array(pixels))
-        alpha = None if alpha is None else np.ascontiguousarray(turn.of_array(alpha))
-    pixels, icc = deep_in_srgb(pixels, image.info.get("icc_profile") or None)
-    return pixels, _metadata(path, image, icc, alpha)
+    orientation = stored_orientation(image)
+    icc = image.info.get("icc_profile") or None
+    if image.format == "TIFF":
+        space = told_color_space(image, icc, path)
+        pixels, alpha, icc = _tiff_in_srgb(path, icc)
+        if space is not None:
+            pixels, icc = np.asarray(space.in_srgb(pixels), np.uint16), srgb_profile()
+    else:
+        pixels, alpha = deep_png(path)
+        space = told_color_space(image, icc, path)
+        if space is None:
+            pixels, icc = deep_in_srgb(pixels, icc)
+        else:
+            pixels, icc = np.asarray(space.in_srgb(pixels), np.uint16), srgb_profile()
+    pixels, alpha = _turned(pixels, alpha, orientation)
+    return pixels, metadata_of(path, image, icc, alpha, orientation)
+
+
+def _tiff_in_srgb(path: Path, icc: bytes | None) -> tuple[NDArray[np.uint16], NDArray[np.uint16] | None, bytes | None]:
+    """The pixels of a TIFF in sRGB, its alpha, both as they are stored, and the profile of its result.
+
+    Raises:
+        OSError: They cannot be decoded.
+    """
+    with path.open("rb") as file:
+        tags = first_tags(FileContent(file))
+        if tags is None:
+            raise OSError("it is no TIFF any more")
+        found = tiff_pixels.decoded(tags)
+    if found.photometric == tiff_pixels.CIELAB:
+        return lab_in_srgb(found.colors), found.alpha, srgb_profile()
+    colors = found.colors
+    if found.photometric == tiff_pixels.BLACK_IS_ZERO:
+        colors = np.repeat(colors, 3, axis=2)
+    pixels, icc = deep_in_srgb(np.ascontiguousarray(colors), icc)
+    return pixels, found.alpha, icc
+
+
+def _turned(
+    pixels: NDArray[np.uint16], alpha: NDArray[np.uint16] | None, orientation: int
+) -> tuple[NDArray[np.uint16], NDArray[np.uint16] | None]:
+    turn = TURNS.get(orientation)
+    if turn is None:
+        return pixels, alpha
+    return np.ascontiguousarray(turn.of_array(pixels)), None if alpha is None else np.ascontiguousarray(turn.of_array(alpha))
 
 
 def _read_tiff(path: Path) -> tuple[Pixels, PictureMetadata] | None:
@@ -121,51 +190,114 @@ def _read_tiff(path: Path) -> tuple[Pixels, PictureMetadata] | None:
     if _tiff_size(path) is None:
         return None
     try:
-        pixels, alpha = deep_pixels(path)
+        check_is_no_special_file(path)
+        with path.open("rb") as file:
+            tags = first_tags(FileContent(file))
+            assert tags is not None
+            orientation = tags.value(ORIENTATION_TAG, UPRIGHT)
+            exif, resolution = _exif_of_tags(tags), _resolution_of_tags(tags)
+            icc, xmp, iptc = (tags.raw(tag) or None for tag in (ICC_TAG, XMP_TAG, IPTC_TAG))
+        deep, alpha, icc = _tiff_in_srgb(path, icc)
     except PILLOW_ERRORS:
         return None
-    return pixels, PictureMetadata("TIFF", alpha=alpha)
+    deep, alpha = _turned(deep, alpha, orientation)
+    pixels = deep if is_deep(path) else in_eight_bits(deep)
+    return pixels, PictureMetadata(
+        "TIFF",
+        orientation=orientation,
+        exif=exif,
+        icc=icc,
+        xmp=xmp,
+        dots_per_inch=resolution,
+        iptc=iptc,
+        alpha=alpha,
+    )
+
+
+def _exif_of_tags(tags: TagDirectory) -> bytes | None:
+    """The tags of a TIFF as an EXIF block, without those that describe the pixels."""
+    if TIFF_LAYOUT_TAGS.issuperset(tags.entries):
+        return None
+    try:
+        return exif_of(tags, (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.Interop), TIFF_LAYOUT_TAGS)
+    except (struct.error, RecursionError):
+        return None
+
+
+def _resolution_of_tags(tags: TagDirectory) -> tuple[float, float] | None:
+    """The horizontal and vertical resolution in dots per inch; None if there is none."""
+    across, down = tags.values(TiffImagePlugin.X_RESOLUTION), tags.values(TiffImagePlugin.Y_RESOLUTION)
+    dots = {2: 1.0, 3: 2.54}.get(tags.value(TiffImagePlugin.RESOLUTION_UNIT, 2))
+    if dots is None or len(across) != 2 or len(down) != 2 or 0 in (across[1], down[1]):
+        return None
+    return across[0] / across[1] * dots, down[0] / down[1] * dots
 
 
 def _tiff_size(path: Path) -> tuple[int, int] | None:
-    """The size of a TIFF that Pillow cannot read, from its head; None for any other file.
+    """The size, upright, of a TIFF that Pillow cannot read, from its head; None for any other file.
 
     Raises:
         ItemError: It has more pixels than are allowed.
     """
     try:
-        size = tiff_size(path)
+        check_is_no_special_file(path)
+        with path.open("rb") as file:
+            tags = first_tags(FileContent(file))
+            if tags is None or not tiff_pixels.can_decode(tags):
+                return None
+            size, turn = tiff_pixels.size_of(tags), TURNS.get(tags.value(ORIENTATION_TAG, UPRIGHT))
     except PILLOW_ERRORS:
         return None
     try:
-        if size is not None:
-            check_pixels(size)
+        check_pixels(size)
     except Image.DecompressionBombError as error:
         raise _unreadable(path, error) from error
-    return size
+    return size[::-1] if turn is not None and turn.swaps_sides else size
 
 
-def _metadata(path: Path, image: Image.Image, icc: bytes | None, alpha: NDArray[Any] | None) -> PictureMetadata:
+def metadata_of(
+    path: Path,
+    image: Image.Image,
+    icc: bytes | None,
+    alpha: NDArray[Any] | None,
+    orientation: int,
+    *,
+    from_head: bool = False,
+) -> PictureMetadata:
+    """Everything in an opened picture but its colors.
+
+    Args:
+        path: The file.
+        image: The file as Pillow has opened it.
+        icc: The profile that the result gets.
+        alpha: The transparency, upright.
+        orientation: Of the pixels as they are stored.
+        from_head: Leave the texts of a PNG out. To read those behind the pixels, Pillow decodes all of it.
+    """
     iptc = _iptc(image)
-    exif, xmp, comment = image.info.get("exif") or _exif_elsewhere(image), image.info.get("xmp"), image.info.get("comment")
+    exif, comment = image.info.get("exif") or _exif_elsewhere(path, image), image.info.get("comment")
+    xmp = image.info.get("xmp") or _xmp_elsewhere(path, image)
     file_format = image.format or "PNG"
+    if icc == srgb_profile():  # the pixels are sRGB now, whatever they were
+        exif, xmp = exif and srgb_exif(exif), xmp and srgb_xmp(xmp)
     return PictureMetadata(
         format=file_format,
+        orientation=orientation,
         exif=upright_exif(exif) if exif else None,
         icc=icc,
         xmp=xmp if isinstance(xmp, bytes) else None,
-        dots_per_inch=_dots_per_inch(image),
+        dots_per_inch=dots_per_inch_of(image),
         alpha=alpha,
         xmp_extensions=xmp_extensions(path.read_bytes())
         if xmp and format_named(file_format).metadata_place == "segments"
         else (),
         iptc=iptc,
         comment=comment if isinstance(comment, bytes) else None,
-        texts=_texts(image),
+        texts={} if from_head else _texts(image),
     )
 
 
-def _dots_per_inch(image: Image.Image) -> tuple[float, float] | None:
+def dots_per_inch_of(image: Image.Image) -> tuple[float, float] | None:
     """The horizontal and vertical resolution; None if the file has none."""
     # Pillow gives 1 for a TIFF without a resolution.
     if isinstance(image, TiffImagePlugin.TiffImageFile) and TiffImagePlugin.X_RESOLUTION not in image.tag_v2:
@@ -180,10 +312,15 @@ def _orientation(image: Image.Image, *, from_head: bool = False) -> int:
     return stored_orientation(image, from_head=from_head)
 
 
-def _exif_elsewhere(image: Image.Image) -> bytes | None:
+def _exif_elsewhere(path: Path, image: Image.Image) -> bytes | None:
     """The EXIF block of a TIFF, which has it among the tags of its pixels, or of an old PNG, which has it in a text."""
     if image.format != "TIFF" and "Raw profile type exif" not in image.info:
         return None
+    if image.format == "TIFF":
+        with path.open("rb") as file:
+            tags = first_tags(FileContent(file))
+            if tags is not None and tags.is_big:  # of which Pillow makes no EXIF block
+                return _exif_of_tags(tags)
     exif = image.getexif()
     for tag in TIFF_LAYOUT_TAGS.intersection(exif):
         del exif[tag]
@@ -193,6 +330,14 @@ def _exif_elsewhere(image: Image.Image) -> bytes | None:
         return largest_part(exif, bool)[0] or None
 
 
+def _xmp_elsewhere(path: Path, image: Image.Image) -> bytes | None:
+    """The XMP packet where Pillow does not look: behind the pixels of a GIF, or in a text of an old PNG."""
+    try:
+        return xmp_of_gif(path.read_bytes()) if image.format == "GIF" else raw_profile(image.info, "xmp")
+    except IndexError:
+        return None
+
+
 def _iptc(image: Image.Image) -> bytes | None:
     if image.format == "TIFF":
         exif = image.getexif()
@@ -200,8 +345,10 @@ def _iptc(image: Image.Image) -> bytes | None:
         if isinstance(found, tuple):  # some programs store its bytes as numbers
             found = struct.pack(f"{exif.endian}{len(found)}I", *found)
     else:
-        photoshop = image.info.get("photoshop")
+        photoshop, raw = image.info.get("photoshop"), raw_profile(image.info, "iptc", "8bim")
         found = photoshop.get(IPTC_RESOURCE) if isinstance(photoshop, dict) else None
+        if raw is not None:
+            found = iptc_of_resources(raw, IPTC_RESOURCE)
     return found if isinstance(found, bytes) else None
 
 
@@ -213,20 +360,11 @@ def _texts(image: Image.Image) -> dict[str, str]:
     }
 
 
-def _without_alpha(image: Image.Image) -> Image.Image:
-    """The picture in a mode that color profiles describe: gray, RGB or CMYK."""
-    if image.mode.startswith("I;16") or image.mode == "I":
-        # Pillow would clip 16 bits at 255 instead of scaling them.
-        levels = (np.asarray(image).astype(np.float32) / 257).round().clip(0, 255)
-        return Image.fromarray(levels.astype(np.uint8))
-    if image.mode in ("L", "CMYK"):
-        return image
-    return image.convert("L" if image.mode in ("LA", "1") else "RGB")
-
-
 def _unreadable(path: Path, error: BaseException) -> ItemError:
     if isinstance(error, FileNotFoundError):
         return ItemError(f"{path} does not exist.", suggest_path(path))
+    if isinstance(error, SpecialFileError):
+        return ItemError(f"{path} cannot be read: {error.strerror}.", "Give the path of a picture.")
     try:
         if path.stat().st_size == 0:
             return ItemError(f"{path} is empty (0 bytes).", "Copy the picture again.")
@@ -237,6 +375,8 @@ def _unreadable(path: Path, error: BaseException) -> ItemError:
             f"{path} is too large: it claims more than the {megapixel_limit():g} megapixels that max_megapixels allows.",
             "Make it smaller, or raise max_megapixels if you trust it.",
         )
+    if path.suffix.lower() in RAW_SUFFIXES:
+        return ItemError(f"{path} has the name of a camera's raw file, and is not a picture.", DEVELOP_FIRST)
     if isinstance(error, UnidentifiedImageError):
         if (missing := missing_plugin(path)) is not None:
             return ItemError(
@@ -360,6 +500,8 @@ class PictureSink:
                 next_step = "Run again with `metadata: strip`."
                 raise ItemError(f"{path}: written as {width}x{height}, read back as {found[0]}x{found[1]}.", next_step)
             self._place(partial)
+        if kept.untrue:
+            self._notice(f"{path.name}: dropped, since true of the original only: {', '.join(kept.untrue)}")
         if kept.dropped:
             self._notice(f"{path.name}: dropped, since {name} cannot hold it: {kept}")
 
@@ -381,7 +523,39 @@ def _encoded(pixels: Pixels, picture_format: PictureFormat, metadata: PictureMet
         module, _, function = picture_format.deep_writer.partition(":")
         write: Callable[..., bytes] = getattr(importlib.import_module(module), function)
         return write(values, **options)
+    image = Image.fromarray(values)
+    if picture_format.alpha_is_binary and image.mode == "RGBA":
+        hidden = values[..., 3] < _HALF_OPAQUE
+        image = Image.fromarray(np.ascontiguousarray(values[..., :3]))
+        if hidden.any():
+            image, options["transparency"] = _with_hidden_color(values[..., :3].copy(), hidden)
     content = io.BytesIO()
     with pillow_settings():
-        Image.fromarray(values).save(content, format=picture_format.name, **options)
+        image.save(content, format=picture_format.name, **options)
     return content.getvalue()
+
+
+def _with_hidden_color(pixels: NDArray[np.uint8], hidden: NDArray[np.bool_]) -> tuple[Image.Image, int]:
+    """A picture in a palette, one color of which is transparent.
+
+    Args:
+        pixels: height x width x 3; what is hidden is overwritten.
+        hidden: height x width, whether a pixel is transparent.
+
+    Returns:
+        The picture in mode P, and the number of that color.
+    """
+    # What is hidden takes no color from what is seen.
+    pixels[hidden] = pixels[~hidden][0] if not hidden.all() else 0
+    seen = Image.fromarray(pixels).quantize(_PALETTE_COLORS - 1, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    numbers, palette = np.array(seen), seen.getpalette() or []
+    number = len(palette) // 3
+    numbers[hidden] = number
+    result = Image.fromarray(numbers, "P")
+    result.putpalette([*palette, 0, 0, 0])
+    return result, number
+
+
+_PALETTE_COLORS = 256
+_HALF_OPAQUE = 128
+"""A level of alpha; in a format that knows nothing between, a pixel below it is transparent."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import struct
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
+from nstpipe.media.pictures.geo import move_ground
+from nstpipe.media.pictures.maker_notes import remove_missing_previews
 from nstpipe.media.pictures.orientation import ORIENTATION_TAG, UPRIGHT
-from nstpipe.media.pictures.tiff import Directory, first_directory
+from nstpipe.media.pictures.pixel_map import PixelMap
+from nstpipe.media.pictures.pixel_rules import EXIF, FIRST, INTEROPERABILITY, TAG_RULES, UNTRUE_TAGS, TagRule
+from nstpipe.media.pictures.tiff import ASCII, Directory, first_directory
+from nstpipe.media.pictures.xmp_promises import EXTENSION_HEAD, digest_of
 
 _EXIF_HEADER = b"Exif\x00\x00"
 
@@ -39,6 +44,30 @@ def upright_exif(exif: bytes) -> bytes:
     return bytes(block)
 
 
+_COLOR_SPACE, _INTEROPERABILITY_INDEX = 0xA001, 0x0001
+_SRGB = 1
+"""The value of EXIF's color space for sRGB."""
+
+
+def srgb_exif(exif: bytes) -> bytes:
+    """The EXIF block of a picture whose pixels were converted to sRGB, with its color space and DCF's index true of that."""
+    block = bytearray(exif)
+    try:
+        first = _first_of(block)
+        if first is None or EXIF not in first.entries:
+            return exif
+        details = first.at(block, first.value(block, EXIF))
+        if _COLOR_SPACE in details.entries:
+            details.put(block, _COLOR_SPACE, _SRGB)
+        if INTEROPERABILITY in details.entries:
+            inside = details.at(block, details.value(block, INTEROPERABILITY))
+            if inside.entries and _INTEROPERABILITY_INDEX in inside.entries:
+                inside.put_content(block, _INTEROPERABILITY_INDEX, b"R98\x00", ASCII)
+    except struct.error:
+        return exif
+    return bytes(block)
+
+
 def turned_behind_pixels(path: Path) -> bool:
     """Whether EXIF or XMP, which may turn a PNG, stand behind its pixels. Nothing is decoded."""
     pixels_began = False
@@ -59,45 +88,88 @@ def turned_behind_pixels(path: Path) -> bool:
 _TURNING_TEXTS = (b"XML:com.adobe.xmp", b"Raw profile type exif")
 
 
-_PIXEL_SIZES = {0x8769: (0xA002, 0xA003), 0: (0x0100, 0x0101)}
-"""Tags of the picture's width and height, by the tag of the directory they are in; 0 for the first directory."""
-
 _THUMBNAIL_PLACE, _THUMBNAIL_BYTES = 0x0201, 0x0202
 
 MakeThumbnail = Callable[[bytes], bytes | None]
 """Makes a new thumbnail out of an embedded one (JPEG), which is no larger; None if that is impossible."""
 
 
-def resized_exif(exif: bytes, size: tuple[int, int], thumbnail: MakeThumbnail) -> bytes:
-    """The EXIF block with the new picture's size and thumbnail, and every other byte as it was.
+_GDAL_METADATA = 42112
+_OF_VALUES = re.compile(rb"\s*<Item\s[^>]*(?:name=\"STATISTICS_|role=\"(?:scale|offset)\")[^>]*>[^<]*</Item>")
+"""Items that describe the values of the pixels, which are painted over."""
+
+
+def adapted_exif(exif: bytes, pixel_map: PixelMap, thumbnail: MakeThumbnail) -> tuple[bytes, tuple[str, ...]]:
+    """The EXIF block with all that counts in pixels true of the new picture, its thumbnail too, and every other byte as it was.
 
     Args:
         exif: As for `upright_exif`.
-        size: Width and height of the new picture, in pixels.
+        pixel_map: Where the original's pixels are in the new picture.
         thumbnail: Makes the new thumbnail from the old one. The old one, which shows the picture before it was painted,
             is removed in any case.
 
     Returns:
-        A block of the same length; unchanged if it states neither, or is damaged.
+        The block; unchanged if it states nothing of that kind, or is damaged. And the names of tags that were removed, since
+        they are true of the original only.
     """
-    block = bytearray(exif)
-    try:
-        first = _first_of(block)
-        if first is None:
-            return exif
-        for pointer, tags in _PIXEL_SIZES.items():
-            if pointer and pointer not in first.entries:
-                continue
-            inside = first.at(block, first.value(block, pointer)) if pointer else first
-            for tag, value in zip(tags, size, strict=True):
-                if tag in inside.entries:
-                    inside.put(block, tag, value)
+    removed: list[str] = []
+
+    def renew_thumbnail(block: bytearray, first: Directory) -> None:
         second = first.next(block)
         if second is not None:
             _renew_thumbnail(block, first, second, thumbnail)
-    except (struct.error, IndexError):
-        return exif
-    return bytes(block) if len(block) == len(exif) else exif
+
+    def remove_untrue(block: bytearray, first: Directory) -> None:
+        if _GDAL_METADATA in first.entries:
+            text = first.content(block, _GDAL_METADATA)
+            true = _OF_VALUES.sub(b"", text)
+            if true != text:
+                first.put_content(block, _GDAL_METADATA, true, ASCII)
+                removed.append("statistics in GDAL_METADATA")
+        for tag, name in UNTRUE_TAGS.items():
+            if tag in first.entries:
+                first = first.without(block, tag)
+                removed.append(name)
+
+    changes: list[Callable[[bytearray, Directory], object]] = [
+        renew_thumbnail,
+        *(partial(_apply_rule, rule=rule, pixel_map=pixel_map) for rule in TAG_RULES),
+        partial(move_ground, pixel_map=pixel_map),
+        remove_untrue,
+        remove_missing_previews,
+    ]
+    for change in changes:
+        block = bytearray(exif)
+        try:
+            first = _first_of(block)
+            if first is None:
+                return exif, ()
+            change(block, first)
+        except (struct.error, LookupError, ArithmeticError, ValueError):
+            continue  # what is damaged stays as it is
+        exif = bytes(block)
+    return exif, tuple(removed)
+
+
+def _apply_rule(block: bytearray, first: Directory, rule: TagRule, pixel_map: PixelMap) -> None:
+    inside = first
+    for pointer in {FIRST: (), EXIF: (EXIF,), INTEROPERABILITY: (EXIF, INTEROPERABILITY)}[rule.directory]:
+        if pointer not in inside.entries:
+            return
+        inside = inside.at(block, inside.value(block, pointer))
+    tags = [tag for tag in rule.tags if tag in inside.entries]
+    if not tags:
+        return
+    values = [inside.numbers(block, tag) for tag in tags]
+    if len(rule.tags) == 1:
+        inside.put_numbers(block, tags[0], rule.change(pixel_map, values[0]))
+        return
+    known = {tag: found[0] for tag, found in zip(tags, values, strict=True)}
+    # A value that is missing is taken to be equal to the other one: pixels are square.
+    new = rule.change(pixel_map, [known.get(tag, known[tags[0]]) for tag in rule.tags])
+    for tag, value in zip(rule.tags, new, strict=True):
+        if tag in known and value != known[tag]:
+            inside.put_numbers(block, tag, [value])
 
 
 def _renew_thumbnail(block: bytearray, first: Directory, second: Directory, thumbnail: MakeThumbnail) -> None:
@@ -118,42 +190,6 @@ def _renew_thumbnail(block: bytearray, first: Directory, second: Directory, thum
         second.put(block, ORIENTATION_TAG, UPRIGHT)
 
 
-_XMP_WIDTHS = (
-    "FullPanoWidthPixels",
-    "CroppedAreaImageWidthPixels",
-    "CroppedAreaLeftPixels",
-    "LargestValidInteriorRectLeft",
-    "LargestValidInteriorRectWidth",
-)
-_XMP_HEIGHTS = (
-    "FullPanoHeightPixels",
-    "CroppedAreaImageHeightPixels",
-    "CroppedAreaTopPixels",
-    "LargestValidInteriorRectTop",
-    "LargestValidInteriorRectHeight",
-)
-
-
-def adapted_xmp(xmp: bytes, scale_x: float, scale_y: float, size: tuple[int, int] | None = None) -> bytes:
-    """The XMP packet with its orientation upright and its panorama's sizes (GPano, Photo Sphere) scaled.
-
-    Args:
-        xmp: The packet. Its values may be attributes or elements.
-        scale_x: The new width over the old one.
-        scale_y: The new height over the old one.
-        size: The new width and height in pixels, for packets that state the size of the picture.
-    """
-    xmp = _replaced(xmp, "tiff", ("Orientation",), lambda _: UPRIGHT)
-    if size is not None:
-        width, height = size
-        for prefix, names in (("exif", ("PixelXDimension", "PixelYDimension")), ("tiff", ("ImageWidth", "ImageLength"))):
-            xmp = _replaced(xmp, prefix, names[:1], lambda _: width)
-            xmp = _replaced(xmp, prefix, names[1:], lambda _: height)
-    xmp = _replaced(xmp, "GPano", _XMP_WIDTHS, lambda pixels: round(pixels * scale_x))
-    return _replaced(xmp, "GPano", _XMP_HEIGHTS, lambda pixels: round(pixels * scale_y))
-
-
-_EXTENSION_HEAD = b"http://ns.adobe.com/xmp/extension/\x00"
 _PHOTOSHOP_HEAD = b"Photoshop 3.0\x00"
 _FIRST_APPLICATION_MARKER, _EXIF_MARKER, _PHOTOSHOP_MARKER, _LAST_APPLICATION_MARKER = 0xE0, 0xE1, 0xED, 0xEF
 _SCAN_MARKER = 0xDA
@@ -168,9 +204,14 @@ _EXTENSION_BYTES = 65_400
 """Bytes of an extended packet in each segment, as the specification proposes."""
 
 
-def _segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
-    """The marker, the begin and the end of each segment of a JPEG before its pixels."""
-    place = 2
+def segments_of(jpeg: bytes, begin: int = 0) -> Iterator[tuple[int, int, int]]:
+    """The marker, the begin and the end of each segment of a JPEG before its pixels.
+
+    Args:
+        jpeg: The bytes.
+        begin: Where the JPEG begins in them.
+    """
+    place = begin + 2
     while place + 4 <= len(jpeg) and jpeg[place] == 0xFF and jpeg[place + 1] != _SCAN_MARKER:
         end = place + 2 + int.from_bytes(jpeg[place + 2 : place + 4], "big")
         yield jpeg[place + 1], place, end
@@ -179,14 +220,14 @@ def _segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
 
 def xmp_extensions(jpeg: bytes) -> tuple[bytes, ...]:
     """The segments of a JPEG that continue an XMP packet of more than 64 KB (XMP specification, part 3)."""
-    found = (jpeg[begin:end] for marker, begin, end in _segments(jpeg) if marker == _EXIF_MARKER)
-    return tuple(segment for segment in found if segment[4:].startswith(_EXTENSION_HEAD))
+    found = (jpeg[begin:end] for marker, begin, end in segments_of(jpeg) if marker == _EXIF_MARKER)
+    return tuple(segment for segment in found if segment[4:].startswith(EXTENSION_HEAD))
 
 
 def with_segments(jpeg: bytes, segments: tuple[bytes, ...]) -> bytes:
     """A JPEG with more segments, behind its application segments and before its pixels."""
     place = 2
-    for marker, _, end in _segments(jpeg):
+    for marker, _, end in segments_of(jpeg):
         if _FIRST_APPLICATION_MARKER <= marker <= _LAST_APPLICATION_MARKER:
             place = end
     return jpeg[:place] + b"".join(segments) + jpeg[place:]
@@ -204,13 +245,17 @@ def extended_xmp(xmp: bytes) -> tuple[bytes, tuple[bytes, ...]]:
         read extensions; and the segments of the extension, which is the whole packet without its wrapper.
     """
     whole = re.sub(rb"<\?xpacket[^>]*\?>", b"", xmp).strip()
-    digest = hashlib.md5(whole, usedforsecurity=False).hexdigest().upper().encode()
     panorama = dict(re.findall(rb"GPano:(\w+)(?:\s*=\s*[\"']|>\s*)([\w.+:-]+)", whole))
     properties = b"".join(b' GPano:%b="%b"' % found for found in panorama.items())
-    packet = _PACKET_WITH_EXTENSION % (digest, properties)
-    parts = (whole[place : place + _EXTENSION_BYTES] for place in range(0, len(whole), _EXTENSION_BYTES))
-    heads = (digest + struct.pack(">II", len(whole), place) for place in range(0, len(whole), _EXTENSION_BYTES))
-    return packet, tuple(_segment(_EXIF_MARKER, _EXTENSION_HEAD + head + part) for head, part in zip(heads, parts, strict=True))
+    return _PACKET_WITH_EXTENSION % (digest_of(whole), properties), extension_segments(whole)
+
+
+def extension_segments(extension: bytes) -> tuple[bytes, ...]:
+    """The segments of a JPEG that contain an extension of its XMP packet."""
+    places, digest = range(0, len(extension), _EXTENSION_BYTES), digest_of(extension)
+    heads = (EXTENSION_HEAD + digest + struct.pack(">II", len(extension), place) for place in places)
+    parts = (extension[place : place + _EXTENSION_BYTES] for place in places)
+    return tuple(_segment(_EXIF_MARKER, head + part) for head, part in zip(heads, parts, strict=True))
 
 
 _PACKET_WITH_EXTENSION = (
@@ -228,12 +273,6 @@ def iptc_segment(iptc: bytes) -> bytes:
     """The segment of a JPEG for IPTC records: an image resource without a name, as Photoshop writes it."""
     resource = struct.pack(">4sHHI", b"8BIM", IPTC_RESOURCE, 0, len(iptc)) + iptc + b"\x00" * (len(iptc) % 2)
     return _segment(_PHOTOSHOP_MARKER, _PHOTOSHOP_HEAD + resource)
-
-
-def _replaced(xmp: bytes, prefix: str, names: tuple[str, ...], change: object) -> bytes:
-    assert callable(change)
-    pattern = rf"(<?{prefix}:(?:{'|'.join(names)})(?:\s*=\s*[\"']|>\s*))(\d{{1,15}}(?:\.\d+)?)(?![\d.])"
-    return re.sub(pattern.encode(), lambda match: match[1] + str(change(float(match[2]))).encode(), xmp)
 
 
 def is_full_panorama(xmp: bytes | None) -> bool:

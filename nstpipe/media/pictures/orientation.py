@@ -23,22 +23,29 @@ class Turn:
     Attributes:
         of_image: The operation of Pillow.
         of_array: The same operation on height x width, or height x width x channels.
+        of_place: The same operation on a place, as shares of the width and the height from the top left corner, 0 to 1.
         swaps_sides: Whether width and height change places.
     """
 
     of_image: Image.Transpose
     of_array: Callable[[NDArray[Any]], NDArray[Any]]
+    of_place: Callable[[float, float], tuple[float, float]]
     swaps_sides: bool = False
 
 
 TURNS = {
-    2: Turn(Image.Transpose.FLIP_LEFT_RIGHT, lambda stored: stored[:, ::-1]),
-    3: Turn(Image.Transpose.ROTATE_180, lambda stored: stored[::-1, ::-1]),
-    4: Turn(Image.Transpose.FLIP_TOP_BOTTOM, lambda stored: stored[::-1]),
-    5: Turn(Image.Transpose.TRANSPOSE, lambda stored: stored.swapaxes(0, 1), swaps_sides=True),
-    6: Turn(Image.Transpose.ROTATE_270, lambda stored: np.rot90(stored, -1), swaps_sides=True),
-    7: Turn(Image.Transpose.TRANSVERSE, lambda stored: stored[::-1, ::-1].swapaxes(0, 1), swaps_sides=True),
-    8: Turn(Image.Transpose.ROTATE_90, lambda stored: np.rot90(stored), swaps_sides=True),
+    2: Turn(Image.Transpose.FLIP_LEFT_RIGHT, lambda stored: stored[:, ::-1], lambda u, v: (1 - u, v)),
+    3: Turn(Image.Transpose.ROTATE_180, lambda stored: stored[::-1, ::-1], lambda u, v: (1 - u, 1 - v)),
+    4: Turn(Image.Transpose.FLIP_TOP_BOTTOM, lambda stored: stored[::-1], lambda u, v: (u, 1 - v)),
+    5: Turn(Image.Transpose.TRANSPOSE, lambda stored: stored.swapaxes(0, 1), lambda u, v: (v, u), swaps_sides=True),
+    6: Turn(Image.Transpose.ROTATE_270, lambda stored: np.rot90(stored, -1), lambda u, v: (1 - v, u), swaps_sides=True),
+    7: Turn(
+        Image.Transpose.TRANSVERSE,
+        lambda stored: stored[::-1, ::-1].swapaxes(0, 1),
+        lambda u, v: (1 - v, 1 - u),
+        swaps_sides=True,
+    ),
+    8: Turn(Image.Transpose.ROTATE_90, lambda stored: np.rot90(stored), lambda u, v: (v, 1 - u), swaps_sides=True),
 }
 """For each EXIF orientation but upright, what turns the picture upright."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from PIL import ExifTags, Image, PngImagePlugin
@@ -16,21 +16,33 @@ from nstpipe.media.pictures.metadata import (
     LONGEST_IPTC_OF_JPEG,
     LONGEST_XMP_OF_JPEG,
     MakeThumbnail,
-    adapted_xmp,
+    adapted_exif,
     extended_xmp,
+    extension_segments,
     iptc_segment,
-    resized_exif,
 )
 from nstpipe.media.pictures.orientation import UPRIGHT, stored_orientation
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened, pillow_settings
+from nstpipe.media.pictures.pixel_map import PixelMap
+from nstpipe.media.pictures.xmp import adapted_texts, adapted_xmp
+from nstpipe.media.pictures.xmp_promises import (
+    DamagedXmpError,
+    digest_of,
+    extension_of,
+    in_utf8,
+    joined,
+    with_digest,
+    without_extension,
+    without_untrue,
+)
 
-XMP_TAG, IPTC_TAG = 700, 33723
+XMP_TAG, IPTC_TAG, ICC_TAG = 700, 33723, 34675
 TIFF_LAYOUT_TAGS = frozenset(
     {*range(254, 267), 273, 274, 277, 278, 279, 284, 290, 291, 292, 293, 301, 317, *range(320, 326), 330, *range(332, 346)}
-    | {347, *range(512, 522), 529, 530, 531, 532, 37724, 282, 283, 296, XMP_TAG, IPTC_TAG, 34377, 34675}
+    | {347, *range(512, 522), 529, 530, 531, 532, 37724, 282, 283, 296, XMP_TAG, IPTC_TAG, 34377, ICC_TAG, 52545}
 )
 """Tags of a TIFF that describe how its pixels are stored (TIFF 6.0), that are kept in another way (resolution, XMP, IPTC, ICC),
-or that hold a small copy of the original (34377, Photoshop's own)."""
+or that belong to the original (Photoshop's 34377 and 37724, and 52545 with its content credentials)."""
 
 _TRIAL_SIZE = (48, 32)
 """Width and height of a trial picture in pixels. They differ, so that a quarter turn is noticed."""
@@ -47,11 +59,13 @@ class OutputMetadata:
         options: Options of Pillow's ``save``.
         segments: The segments of a JPEG that Pillow does not write.
         dropped: What the format cannot hold, in words.
+        untrue: The names of tags that are true of the original only.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
     segments: tuple[bytes, ...] = ()
     dropped: tuple[str, ...] = ()
+    untrue: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         more = len(self.dropped) - _MOST_NAMES
@@ -68,25 +82,34 @@ def kept_of(
 
     Args:
         metadata: Of the original.
-        size_before: Its width and height in pixels.
+        size_before: Its width and height in pixels, upright.
         pixels: Of the result.
         picture_format: Of the result.
     """
     size = pixels.shape[1], pixels.shape[0]
-    xmp = adapted_xmp(metadata.xmp, size[0] / size_before[0], size[1] / size_before[1], size) if metadata.xmp else None
-    block = resized_exif(metadata.exif, size, _thumbnail_of(pixels)) if metadata.exif else b""
+    pixel_map = PixelMap.of_upright(size_before, size, metadata.orientation)
+    xmp, extension = _true_xmp(
+        metadata, lambda packet: adapted_xmp(packet, pixel_map), splits=picture_format.metadata_place == "segments"
+    )
+    block, untrue = adapted_exif(metadata.exif, pixel_map, _thumbnail_of(pixels)) if metadata.exif else (b"", ())
+    metadata = replace(metadata, texts=adapted_texts(metadata.texts, pixel_map), xmp_extensions=extension)
+    resolution = metadata.dots_per_inch
+    if resolution is not None and pixel_map.swaps_sides:
+        resolution = resolution[::-1]
     place = _PLACES[picture_format.metadata_place](metadata, block, xmp)
     name, exif, options, dropped = picture_format.name, place.exif, dict(place.options), list(place.dropped)
+    if metadata.xmp and xmp is None and "XMP" in picture_format.carries:
+        dropped.append("XMP")
     if exif and not is_taken(name, {**options, "exif": exif}):
         exif, names = largest_part(exif, lambda part: bool(part) and is_taken(name, {**options, "exif": part}))
         dropped += names
     wanted: dict[str, tuple[str, Any]] = {
         "exif": ("EXIF", exif),
-        "icc_profile": ("its color profile", metadata.icc),
+        "icc_profile": ("color profile", metadata.icc),
         "xmp": ("XMP", place.xmp),
-        "dpi": ("its resolution", metadata.dots_per_inch),
-        "comment": ("its comment", metadata.comment),
-        "pnginfo": ("its texts", place.texts),
+        "dpi": ("resolution", resolution),
+        "comment": ("comment", metadata.comment),
+        "pnginfo": ("texts", place.texts),
     }
     for option, (what, value) in wanted.items():
         if not value or what not in picture_format.carries:
@@ -95,7 +118,36 @@ def kept_of(
             options[option] = value
         else:
             dropped.append(what)
-    return OutputMetadata(options, place.segments, tuple(dropped))
+    return OutputMetadata(options, place.segments, tuple(dropped), untrue)
+
+
+def _true_xmp(
+    metadata: PictureMetadata, adapt: Callable[[bytes], bytes], *, splits: bool
+) -> tuple[bytes | None, tuple[bytes, ...]]:
+    """The XMP packet without what a painted picture makes untrue, and the segments of its extension.
+
+    Args:
+        metadata: Of the original.
+        adapt: Adapts a packet to the new pixels.
+        splits: Whether the format splits long packets. For any other, the extension is joined to the packet.
+    """
+    packet = without_untrue(in_utf8(metadata.xmp)) if metadata.xmp else None
+    if packet is None:
+        return None, ()
+    packet, segments = adapt(packet), metadata.xmp_extensions
+    extension = extension_of(segments)
+    true = without_untrue(extension) if extension is not None else None
+    if extension is None and splits:
+        return packet, segments
+    if true is None:
+        return without_extension(packet), ()
+    true = adapt(true)
+    if splits:
+        return (packet, segments) if true == extension else (with_digest(packet, digest_of(true)), extension_segments(true))
+    try:
+        return joined(packet, true), ()
+    except DamagedXmpError:
+        return without_extension(packet), ()
 
 
 @dataclass(frozen=True)
@@ -259,6 +311,9 @@ def _tags_of_tiff(exif: bytes, xmp: bytes | None, iptc: bytes | None) -> Image.E
         tags = Image.Exif()
     for tag in TIFF_LAYOUT_TAGS.intersection(tags):
         del tags[tag]
+    if ExifTags.IFD.Exif in tags:
+        # Pillow writes no directory of interoperability into a TIFF, so nothing may point to one.
+        tags.get_ifd(ExifTags.IFD.Exif).pop(ExifTags.IFD.Interop, None)
     for tag, value in ((XMP_TAG, xmp), (IPTC_TAG, iptc)):
         if value:
             tags[tag] = value

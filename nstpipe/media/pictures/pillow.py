@@ -16,6 +16,7 @@ from PIL import Image
 
 from nstpipe.media.pictures.formats import PICTURE_FORMATS, PictureFormat
 from nstpipe.media.signature import SIGNATURE_BYTES, matches
+from nstpipe.system.files import check_is_no_special_file
 from nstpipe.system.raw_messages import discard_raw_messages
 
 PILLOW_ERRORS = (
@@ -100,6 +101,8 @@ def _limit() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # What can be read of a damaged file is used, and what cannot is an error. Neither is news to a user.
+            warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
             yield
     finally:
         Image.MAX_IMAGE_PIXELS = before
@@ -149,6 +152,8 @@ def opened(source: Path | IO[bytes], name: str | None = None) -> Iterator[Image.
         DecompressionBombError: It is larger than the limit.
         OSError: It cannot be read for another reason; see `PILLOW_ERRORS`.
     """
+    if isinstance(source, Path):
+        check_is_no_special_file(source)
     with pillow_settings(), Image.open(source, formats=_readable() if name is None else [name]) as image:
         yield image
 

@@ -18,10 +18,16 @@ SAME_COLOUR_LEVELS = 1
 GRID_POINTS = 52
 """Points along each axis of a table: every fifth level of 8 bits. Profiles' own tables have up to 33 points."""
 
+INK_GRID_POINTS = 18
+"""Points along each axis of a table of four inks: every fifteenth level. Profiles' own tables of inks have up to 17 points."""
+
 _SRGB_TO_D50 = np.array(
     [[0.4360747, 0.3850649, 0.1430804], [0.2225045, 0.7168786, 0.0606169], [0.0139322, 0.0971045, 0.7141733]]
 )
 """From linear sRGB to XYZ under D50, by columns: sRGB's primaries (IEC 61966-2-1) adapted by Bradford's matrix."""
+
+_D50 = np.array([0.9642, 1.0, 0.8249])
+"""XYZ of white under D50."""
 
 Floats = NDArray[np.float32]
 
@@ -86,9 +92,18 @@ def deep_in_srgb(pixels: NDArray[np.uint16], icc: bytes | None) -> tuple[NDArray
     interpolated. Such a color may be off by half a level of 8 bits, but different levels of 16 bits stay different.
 
     Args:
-        pixels: height x width x 3, RGB.
+        pixels: height x width x 3, RGB; or height x width x 4, CMYK.
         icc: their profile.
+
+    Returns:
+        height x width x 3, RGB, and the profile.
     """
+    if pixels.shape[2] == 4:
+        moved, tag = _through_table(pixels, icc, "CMYK", INK_GRID_POINTS) if icc is not None else (None, None)
+        if moved is not None:
+            return moved, tag
+        light = 65535 - pixels.astype(np.float32)
+        return (light[..., :3] * (light[..., 3:] / 65535)).round().astype(np.uint16), None
     if icc is None:
         return pixels, None
     try:
@@ -99,27 +114,55 @@ def deep_in_srgb(pixels: NDArray[np.uint16], icc: bytes | None) -> tuple[NDArray
         shaped = None
     if shaped is not None:
         return _converted(pixels, *shaped), srgb_profile()
-    levels = np.linspace(0, 255, GRID_POINTS).astype(np.uint8)
-    grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1)
-    moved, tag = in_srgb(Image.fromarray(grid.reshape(GRID_POINTS, -1, 3)), icc)
+    moved, tag = _through_table(pixels, icc, "RGB", GRID_POINTS)
+    return (pixels, None) if moved is None else (moved, tag)
+
+
+def _through_table(
+    pixels: NDArray[np.uint16], icc: bytes, mode: str, points: int
+) -> tuple[NDArray[np.uint16] | None, bytes | None]:
+    """Colors converted by interpolation in a grid of colors that ImageCms has converted; None if it cannot."""
+    axes = pixels.shape[2]
+    levels = np.linspace(0, 255, points).astype(np.uint8)
+    grid = np.stack(np.meshgrid(*[levels] * axes, indexing="ij"), axis=-1)
+    moved, tag = in_srgb(Image.fromarray(grid.reshape(points, -1, axes), mode), icc)
     if tag is None:
-        return pixels, None
-    return _interpolated(pixels, np.asarray(moved).reshape(grid.shape).astype(np.float32) * 257), tag
+        return None, None
+    return _interpolated(pixels, np.asarray(moved).reshape(*[points] * axes, 3).astype(np.float32) * 257), tag
 
 
 def _interpolated(pixels: NDArray[np.uint16], table: Floats) -> NDArray[np.uint16]:
-    """Each color, interpolated linearly between the eight points of the grid around it."""
-    moved = np.empty_like(pixels)
+    """Each color, interpolated linearly between the points of the grid around it: eight of three axes."""
+    moved = np.empty((*pixels.shape[:2], 3), np.uint16)
+    points, axes = table.shape[0], table.ndim - 1
     for row, line in enumerate(pixels):
-        place = line.astype(np.float32) * np.float32((GRID_POINTS - 1) / 65535)
-        low = np.minimum(place.astype(np.intp), GRID_POINTS - 2)
+        place = line.astype(np.float32) * np.float32((points - 1) / 65535)
+        low = np.minimum(place.astype(np.intp), points - 2)
         share = place - low
-        total = np.zeros_like(place)
-        for corner in itertools.product((0, 1), repeat=3):
-            red, green, blue = (low + corner).T
+        total = np.zeros((len(line), 3), np.float32)
+        for corner in itertools.product((0, 1), repeat=axes):
             weight = np.where(corner, share, 1 - share).prod(axis=1, keepdims=True)
-            total += weight * table[red, green, blue]
+            total += weight * table[tuple((low + corner).T)]
         moved[row] = total.round().clip(0, 65535)
+    return moved
+
+
+def lab_in_srgb(lab: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Colors of CIELAB under D50 converted to sRGB.
+
+    Args:
+        lab: height x width x 3: L from 0 to 100, a and b.
+
+    Returns:
+        height x width x 3, 0 to 65535.
+    """
+    moved = np.empty(lab.shape, np.uint16)
+    matrix = np.linalg.inv(_SRGB_TO_D50)
+    for row, line in enumerate(lab.astype(np.float64)):
+        y = (line[:, 0] + 16) / 116
+        f = np.stack([y + line[:, 1] / 500, y, y - line[:, 2] / 200], axis=-1)
+        xyz = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * _D50
+        moved[row] = (encoded_srgb((xyz @ matrix.T).clip(0, 1)) * 65535).round()
     return moved
 
 
@@ -129,9 +172,13 @@ def _converted(pixels: NDArray[np.uint16], curves: list[Floats], matrix: NDArray
     for row, line in enumerate(pixels):
         linear = np.stack([curve[line[:, channel]] for channel, curve in enumerate(curves)], axis=-1)
         light = (linear @ matrix.T).clip(0, 1)
-        encoded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-        moved[row] = (encoded * 65535).round()
+        moved[row] = (encoded_srgb(light) * 65535).round()
     return moved
+
+
+def encoded_srgb(light: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Linear light, 0 to 1, with the transfer function of sRGB (IEC 61966-2-1)."""
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
 
 
 def _shaped_profile(icc: bytes) -> tuple[list[Floats], NDArray[np.float64]] | None:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from nstpipe.errors import ItemError
-from nstpipe.media.frame import Pixels
+from nstpipe.media.frame import Alpha, Pixels
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened, pillow_settings
 
 _RIFF_HEAD_BYTES = 12
@@ -26,6 +26,7 @@ class AnimationTimes:
         height: Pixels of a frame.
         milliseconds: When each frame begins, from 0, and when the last one ends.
         loops: How often it is shown; 0 for endlessly.
+        is_transparent: Whether some of its pixels are not opaque.
     """
 
     format: str
@@ -33,6 +34,7 @@ class AnimationTimes:
     height: int
     milliseconds: tuple[int, ...]
     loops: int
+    is_transparent: bool = False
 
 
 UNTIMED_MILLISECONDS = 100
@@ -62,15 +64,22 @@ def animation_times(path: Path) -> AnimationTimes | None:
         return None
     try:
         with opened(path) as image:
-            times = [0]
+            times, is_transparent = [0], False
             for index in range(getattr(image, "n_frames", 1)):
                 image.seek(index)
                 image.load()
+                is_transparent = is_transparent or _is_transparent(image)
                 times.append(times[-1] + (round(image.info.get("duration", 0)) or UNTIMED_MILLISECONDS))
             width, height = image.size
-            return AnimationTimes(image.format or "WEBP", width, height, tuple(times), int(image.info.get("loop", 0)))
+            loops = int(image.info.get("loop", 0))
+            return AnimationTimes(image.format or "WEBP", width, height, tuple(times), loops, is_transparent)
     except PILLOW_ERRORS as error:
         raise ItemError(f"{path} cannot be read: {error}.", "Copy the animation again.") from error
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    lowest = image.getchannel("A").getextrema()[0] if image.mode == "RGBA" else 255
+    return isinstance(lowest, int) and lowest < 255
 
 
 def gif_loops(path: Path) -> int:
@@ -83,8 +92,8 @@ def gif_loops(path: Path) -> int:
         return 0
 
 
-def animation_frames(path: Path, end_frame_index: int) -> Iterator[Pixels]:
-    """The first frames of an animation as they are shown, each drawn over the one before it.
+def animation_frames(path: Path, end_frame_index: int) -> Iterator[tuple[Pixels, Alpha]]:
+    """The first frames of an animation as they are shown, each drawn over the one before it, and how opaque they are.
 
     Raises:
         ItemError: A frame cannot be read.
@@ -95,6 +104,7 @@ def animation_frames(path: Path, end_frame_index: int) -> Iterator[Pixels]:
         with image:  # not within the settings, which would last as long as the caller takes for the frames
             for index in range(end_frame_index):
                 image.seek(index)
-                yield np.asarray(image.convert("RGB"))
+                shown = image.convert("RGBA")
+                yield np.asarray(image.convert("RGB")), np.asarray(shown.getchannel("A"))
     except PILLOW_ERRORS as error:
         raise ItemError(f"{path} cannot be read: {error}.", "Copy the animation again.") from error

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from nstpipe.media.frame import Frame, Pixels
+from nstpipe.media.frame import Alpha, Frame, Pixels
+from nstpipe.media.transparency import with_hidden_filled
 from nstpipe.media.video.animation import animation_frames
 from nstpipe.media.video.ffmpeg_frames import ffmpeg_frames
 from nstpipe.media.video.info import Reader, VideoInfo
@@ -45,12 +46,14 @@ def _animation(info: VideoInfo, first_frame_index: int, end_frame_index: int) ->
 
 
 def _sequence(info: VideoInfo, first_frame_index: int, end_frame_index: int) -> Iterator[Frame]:
-    return _timed(info, numbered_pictures(info.path, first_frame_index, end_frame_index), first_frame_index)
+    return _timed(info, numbered_pictures(info, first_frame_index, end_frame_index), first_frame_index)
 
 
-def _timed(info: VideoInfo, pictures: Iterator[Pixels], first_frame_index: int) -> Iterator[Frame]:
-    for frame_index, pixels in enumerate(pictures, start=first_frame_index):
-        yield Frame(pixels, frame_index, info.ticks[frame_index] * info.time_base)
+def _timed(info: VideoInfo, pictures: Iterator[tuple[Pixels, Alpha | None]], first_frame_index: int) -> Iterator[Frame]:
+    for frame_index, (pixels, found) in enumerate(pictures, start=first_frame_index):
+        alpha = found if info.is_transparent else None
+        shown = pixels if alpha is None else with_hidden_filled(pixels, alpha)
+        yield Frame(shown, frame_index, info.ticks[frame_index] * info.time_base, alpha=alpha)
 
 
 _FRAMES_OF: dict[Reader, Callable[[VideoInfo, int, int], Iterator[Frame]]] = {

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
 from collections.abc import Callable, Iterable, Sequence
-from fractions import Fraction
 from itertools import pairwise
 from statistics import median_low
 from typing import Any
 
 import ffmpeg as graphs
 
-from nstpipe.errors import ItemError
-from nstpipe.media.video.ffmpeg import LOCAL_ONLY, Process, local
+from nstpipe.errors import ItemError, TransientError
+from nstpipe.media.video.clock import UNKNOWN_TICK, Timeline, aligned, pushed_apart
+from nstpipe.media.video.ffmpeg import LOCAL_ONLY, Process, UnresponsiveError, each_at_its_time, local
+from nstpipe.media.video.ffmpeg_streams import ffmpeg_stream
 from nstpipe.media.video.info import DecodeCheck, MissingFrames, Reader, VideoInfo
 
-DECODE_CHECK_VERSION = 2
+DECODE_CHECK_VERSION = 3
 """Part of the journal's key of a check: raised when the same video gives another result."""
 
 ONE_THREAD: dict[str, Any] = {"threads": 1}
@@ -34,31 +37,52 @@ def decode_check(info: VideoInfo, on_frame: Callable[[int], None] = lambda _: No
     if info.reader is not Reader.FFMPEG:
         return DecodeCheck(None, "")
     # If the file is damaged, several threads may give other frames each time.
+    expected = info.ticks if info.timeline is None else info.timeline.raw
     ticks, complaints = _decoded(info, ONE_THREAD if info.loss else {}, on_frame)
-    if info.loss is None and (ticks != info.ticks or complaints):
+    if info.loss is None and (ticks != expected or complaints):
         ticks, complaints = _decoded(info, ONE_THREAD, on_frame)
-    return DecodeCheck(None if ticks == info.ticks else ticks, complaints)
+    return DecodeCheck(None if ticks == expected else ticks, complaints)
 
 
 def _decoded(info: VideoInfo, options: dict[str, Any], on_frame: Callable[[int], None]) -> tuple[tuple[int, ...], str]:
     source = graphs.input(local(info.path), **LOCAL_ONLY, **options)
-    time_base = f"{info.time_base.numerator}/{info.time_base.denominator}"
-    # One line per frame, with its time. The frame is wrapped, because its pixels are not needed.
-    graph = graphs.output(
-        source["V:0"], "pipe:1", format="framecrc", vcodec="wrapped_avframe", fps_mode="passthrough", enc_time_base=time_base
-    ).global_args("-copyts")
+    video = source[ffmpeg_stream(info, info.stream_index)]
+    graph, pattern = _rising_times(video, info) if info.timeline is None else _any_times(video, info.timeline)
     ticks: list[int] = []
-    with Process(graph, info.path, stdout=True, loglevel="error") as process:
+    with Process(graph.global_args("-copyts"), info.path, stdout=True, loglevel="error") as process:
         for line in process.stdout:
-            if not line.startswith(b"#"):
-                ticks.append(int(line.split(b",")[2]))
+            if (found := pattern.match(line)) is not None:
+                ticks.append(int(found[1]) if found[1] != b"NOPTS" else UNKNOWN_TICK)
                 on_frame(len(ticks))
         try:
             process.finish()
-        except ItemError:
-            if not ticks:
+        except ItemError as error:
+            # A decoder that was killed, or that hung, says nothing of the frames that it would have given.
+            if not ticks or isinstance(error, (TransientError, UnresponsiveError)):
                 raise
-        return tuple(sorted(ticks)), process.messages()
+        return tuple(ticks if info.timeline is not None else sorted(ticks)), process.messages()
+
+
+def _rising_times(video: Any, info: VideoInfo) -> tuple[Any, re.Pattern[bytes]]:
+    """A graph that writes a line for each frame, and where its time stands in the line."""
+    time_base = f"{info.time_base.numerator}/{info.time_base.denominator}"
+    # One line per frame, with its time. The frame is wrapped, because its pixels are not needed.
+    graph = graphs.output(
+        video, "pipe:1", format="framecrc", vcodec="wrapped_avframe", enc_time_base=time_base, **each_at_its_time()
+    )
+    return graph, re.compile(rb"\d+,[^,]*, *(-?\d+),")
+
+
+def _any_times(video: Any, line: Timeline) -> tuple[Any, re.Pattern[bytes]]:
+    """The same for times that fall: ffmpeg changes them when it writes a file, but not before."""
+    printed = (
+        video.filter("settb", f"{line.raw_time_base.numerator}/{line.raw_time_base.denominator}")
+        .filter("metadata", mode="add", key="shown", value="1")
+        .filter("metadata", mode="print", file="-")
+    )
+    # Of all containers, this one takes times that do not rise without a complaint.
+    graph = graphs.output(printed, os.devnull, format="framecrc", vcodec="wrapped_avframe", **each_at_its_time())
+    return graph, re.compile(rb"frame:\d+ +pts:(-?\d+|NOPTS)")
 
 
 GAP_STEPS = 1.5
@@ -71,7 +95,7 @@ def apply_decode_check(info: VideoInfo, found: DecodeCheck) -> VideoInfo:
     Raises:
         ItemError: No frame of it decodes.
     """
-    ticks = info.ticks if found.ticks is None else found.ticks
+    ticks = info.ticks if found.ticks is None else _mended(info, found.ticks)
     if not ticks:
         raise ItemError(f"{info.path} has a video stream, but no frame of it can be decoded.")
     loss = info.loss
@@ -84,19 +108,28 @@ def apply_decode_check(info: VideoInfo, found: DecodeCheck) -> VideoInfo:
         time = missing[0] * info.time_base if loss is None else min(loss.time, missing[0] * info.time_base)
         loss = MissingFrames(time, None if before is None else before + more, reason)
     elif loss is None and said:
-        loss = _loss_in_times(ticks, info.time_base, said)
-    return dataclasses.replace(info, ticks=ticks, loss=loss, complaint="" if loss is not None else said)
+        loss = _loss_in_times(ticks, info, said)
+    end_tick = info.end_tick if ticks[-1] == info.ticks[-1] else None
+    return dataclasses.replace(info, ticks=ticks, end_tick=end_tick, loss=loss, complaint="" if loss is not None else said)
 
 
 _CUT_SHORT = ("ended prematurely", "partial file", "runcated")
 """Words of ffmpeg's messages about a file that ends too early."""
 
 
-def _loss_in_times(ticks: Sequence[int], time_base: Fraction, said: str) -> MissingFrames | None:
+def _mended(info: VideoInfo, decoded: tuple[int, ...]) -> tuple[int, ...]:
+    """The times of the frames that decode, as they are encoded."""
+    return pushed_apart(decoded) if info.timeline is None else aligned(info.timeline, decoded)
+
+
+def _loss_in_times(ticks: Sequence[int], info: VideoInfo, said: str) -> MissingFrames | None:
+    time_base, line = info.time_base, info.timeline
+    joints = {line.ticks[joint] for joint in line.mending.joints} if line is not None and line.mending is not None else set()
     steps = [later - earlier for earlier, later in pairwise(ticks)]
     usual = median_low(steps) if steps else 0
     gaps: Iterable[tuple[int, int]] = ((tick, step) for tick, step in zip(ticks, steps, strict=False))
-    wide = [(tick, step) for tick, step in gaps if step > GAP_STEPS * usual]
+    # Between two recordings that were joined there may be a gap, but no frame is missing.
+    wide = [(tick, step) for tick, step in gaps if step > GAP_STEPS * usual and tick + step not in joints]
     if wide:
         frames = sum(round(step / usual) - 1 for _, step in wide)
         return MissingFrames((wide[0][0] + usual) * time_base, frames, f"the decoder said: {said}")

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
+from io import BufferedWriter
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 from nstpipe.errors import ItemError
-from nstpipe.media.frame import SIXTEEN_BIT_STEP, Frame, Pixels, in_eight_bits, in_sixteen_bits
-from nstpipe.media.video.encoding import EncodeSettings, EncodingTask, bits_of, encoding_graph, pixel_format_of
+from nstpipe.media.frame import SIXTEEN_BIT_STEP, Frame, Pixels, in_eight_bits, in_sixteen_bits, resized
+from nstpipe.media.video.encoding import EncodeSettings, EncodingTask, bits_of, encoding_graph, keeps_alpha, pixel_format_of
 from nstpipe.media.video.ffmpeg import PIPE_BYTES, Process
+from nstpipe.media.video.ffmpeg_frames import raw_format
+from nstpipe.media.video.finishing import add_what_is_missing
 from nstpipe.media.video.info import VideoInfo
+from nstpipe.media.video.last_duration import set_duration
 from nstpipe.media.video.probe import probe
+from nstpipe.media.video.retimed import write_retimed
 from nstpipe.media.video.sequence import SequenceSink
 from nstpipe.system.files import complete, ensure_writable, is_numbered, partial_path
 
@@ -52,6 +59,8 @@ class VideoSink:
         ensure_writable(path.parent)
         self.path = path
         self._info = info
+        self._size = size
+        self._keep_metadata = keep_metadata
         self._frame_count = frame_count
         self._place = place
         self._written: list[int] = []
@@ -59,11 +68,17 @@ class VideoSink:
         # The ffmpeg of a run that was killed may still be writing: its file no longer has this name.
         self._partial.unlink(missing_ok=True)
         task = EncodingTask(path, info, encode, copy_audio, keep_metadata, seconds_of_sound)
+        self._retimed = partial_path(path).with_suffix(".sound")
+        if task.must_retime:
+            task = replace(task, retimed=self._retimed)
+            write_retimed(info, task.timed_streams, self._retimed, seconds=seconds_of_sound)
         self._container = task.container
-        self._frame_format = "rgb24" if bits_of(encode, info, path) == 8 else "rgb48le"
+        self._is_deep = bits_of(encode, info, path) > 8
+        self._has_alpha = keeps_alpha(encode, info, path)
+        self._frame_format = raw_format(deep=self._is_deep, alpha=self._has_alpha)
         # swscale expects 255 * 256 for white when it converts 16 bits to Y'CbCr.
         pixel_format = pixel_format_of(encode, info, path)
-        self._white_is_lower = self._frame_format == "rgb48le" and not av.VideoFormat(pixel_format).is_rgb
+        self._white_is_lower = self._is_deep and not av.VideoFormat(pixel_format).is_rgb
         self._process = Process(encoding_graph(task, self._partial), path, stdin=True)
         # The frames travel in NUT, the one raw container that carries their exact times through a pipe.
         self._pipe = av.open(_WriteOnly(self._process.stdin), "w", format="nut", buffer_size=PIPE_BYTES)
@@ -79,9 +94,11 @@ class VideoSink:
         Raises:
             ItemError: The encoder has failed.
         """
-        values: Any = in_eight_bits(pixels) if self._frame_format == "rgb24" else in_sixteen_bits(pixels)
+        values: Any = in_sixteen_bits(pixels) if self._is_deep else in_eight_bits(pixels)
         if self._white_is_lower:
             values = values - values // SIXTEEN_BIT_STEP
+        if self._has_alpha:
+            values = np.dstack([values, self._alpha_of(frame, values)])
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(values), format=self._frame_format)
         picture.pts = tick = self._info.ticks[frame.frame_index]
         picture.time_base = self._info.time_base
@@ -90,6 +107,13 @@ class VideoSink:
         except (BrokenPipeError, av.FFmpegError) as error:
             raise self._failure() from error
         self._written.append(tick)
+
+    def _alpha_of(self, frame: Frame, values: NDArray[Any]) -> NDArray[Any]:
+        """How opaque a frame is, at the size and with the type of its values."""
+        if frame.alpha is None:
+            return np.full(values.shape[:2], np.iinfo(values.dtype).max, values.dtype)
+        alpha = resized(frame.alpha, (values.shape[1], values.shape[0]))
+        return in_sixteen_bits(alpha) if self._is_deep else in_eight_bits(alpha)
 
     def finish(self) -> VideoInfo:
         """Complete the file, check it, and give it its final name.
@@ -106,11 +130,20 @@ class VideoSink:
         except (BrokenPipeError, av.FFmpegError) as error:
             raise self._failure() from error
         self._process.finish()
+        add_what_is_missing(self._partial, self._info, self._size, keep_metadata=self._keep_metadata)
+        self._hold_last_frame()
         found = probe(self._partial)
         self._check_times(found)
         self._place(self._partial)
         complete(self._partial, self.path)
+        self._retimed.unlink(missing_ok=True)
         return found
+
+    def _hold_last_frame(self) -> None:
+        """Show the last frame of an animation as long as the original does, if its file tells."""
+        ticks, end = self._info.ticks, self._info.end_tick
+        if end is not None:
+            set_duration(self._partial, self._container, (end - ticks[0]) * self._info.time_base)
 
     def _check_times(self, found: VideoInfo) -> None:
         expected = self._expected_ticks(found)
@@ -120,9 +153,12 @@ class VideoSink:
                 f"{self.path}: {self._frame_count} frames planned, {len(self._written)} written and "
                 f"{len(found.ticks)} found in the encoded file."
             )
-        for tick, original_tick in zip(found.ticks, expected, strict=True):
-            apart = abs(tick * found.time_base - original_tick * self._info.time_base)
-            if apart > max(found.time_base, self._info.time_base):
+        # As they are in the file, not as they would be mended: Matroska may give the same millisecond to two frames.
+        line = found.timeline
+        times, time_base = (found.ticks, found.time_base) if line is None else (line.raw, line.raw_time_base)
+        for tick, original_tick in zip(times, expected, strict=True):
+            apart = abs(tick * time_base - original_tick * self._info.time_base)
+            if apart > max(time_base, self._info.time_base):
                 raise ItemError(f"{self.path}: a frame is {float(apart):.4f} s from its time in the encoded file.")
 
     def _expected_ticks(self, found: VideoInfo) -> list[int]:
@@ -145,6 +181,7 @@ class VideoSink:
         self._process.__exit__(None, None, None)
         with suppress(OSError):  # the error that is being raised says more
             self._partial.unlink(missing_ok=True)
+            self._retimed.unlink(missing_ok=True)
 
     def __enter__(self) -> VideoSink:
         return self
@@ -189,7 +226,7 @@ def numbers_of(info: VideoInfo, frame_count: int) -> tuple[int, ...]:
 class _WriteOnly:
     """A pipe as PyAV needs it: PyAV takes an object with a seek method for a file."""
 
-    def __init__(self, pipe: IO[bytes]) -> None:
+    def __init__(self, pipe: BufferedWriter) -> None:
         self._pipe = pipe
 
     def write(self, content: bytes) -> int:

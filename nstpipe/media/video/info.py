@@ -12,10 +12,20 @@ from typing import Literal
 
 import av
 
+from nstpipe.media.video.clock import Timeline
+from nstpipe.media.video.projection import Projection, Stereo, is_full_sphere
+
 Matrix = Literal["bt709", "smpte170m", "bt2020nc"]
+
+SCALE_MATRICES: dict[str, str] = {"bt709": "bt709", "smpte170m": "smpte170m", "bt2020nc": "bt2020"}
+"""The names of the matrices in ffmpeg's filter `scale`, which all versions know."""
 
 HDR_TRANSFERS = {"smpte2084": "HDR10 (PQ)", "arib-std-b67": "HLG"}
 """Transfer functions of high dynamic range, and their usual names."""
+
+
+QUARTER_TURN = 90
+"""Degrees. Players turn a picture by multiples of this only: any other angle would leave empty corners."""
 
 
 class Reader(Enum):
@@ -69,6 +79,12 @@ class Stream:
         dispositions: ffmpeg's names, such as ``default`` or ``forced``.
         file_name: The name of an attachment.
         media_type: The MIME type of an attachment.
+        tags: The names of its other tags that are not its container's own.
+        timecode: The timecode that a stream of timecodes begins with.
+        is_empty: Whether it is sound or subtitles without a single packet.
+        broken: How many of its packets are damaged.
+        late_from: For sound that begins so late that its format is not known at the beginning of the file: a byte of the file
+            from which on it is known; else 0.
     """
 
     index: int
@@ -79,10 +95,33 @@ class Stream:
     dispositions: tuple[str, ...] = ()
     file_name: str = ""
     media_type: str = ""
+    tags: tuple[str, ...] = ()
+    timecode: str = ""
+    is_empty: bool = False
+    broken: int = 0
+    late_from: int = 0
 
     def __str__(self) -> str:
-        details = ", ".join(word for word in (self.codec, self.language, self.title, self.file_name) if word)
+        language = "" if self.language == "und" else self.language
+        details = ", ".join(word for word in (self.codec, language, self.title, self.file_name) if word)
         return f"{self.kind} stream {self.index} ({details})"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How frames look from one frame on.
+
+    Attributes:
+        first_frame_index: The first frame.
+        width: Pixels, upright and with square pixels.
+        height: Pixels, upright and with square pixels.
+        color: How the colors are stored.
+    """
+
+    first_frame_index: int
+    width: int
+    height: int
+    color: VideoColor
 
 
 @dataclass(frozen=True)
@@ -121,19 +160,31 @@ class VideoInfo:
         codec: ffmpeg's name of the picture's codec.
         pixel_format: ffmpeg's name.
         bits: Of a color value.
-        rotation: Degrees that the stored picture is turned by, counterclockwise.
+        rotation: Degrees that the stored picture is to be turned by, counterclockwise. Only quarter turns are applied.
         sample_aspect: Width over height of a stored pixel.
         interlaced: Whether the frames are made of two fields.
+        stream_index: The number of the picture's stream in the file, from 0.
         streams: All streams but the picture's.
         chapters: How many chapters there are.
         tags: The tags of the file, sorted by name.
         language: The language of the picture's stream; empty if the file has none.
         title: The title of the picture's stream; empty if the file has none.
+        stream_tags: The names of the other tags of the picture's stream that are not its container's own.
+        timecode: The timecode of the first frame, such as ``01:00:00:00``; empty if there is none.
         loops: How often an animation is shown, 0 for endlessly; None for a video.
         first_number: The number in the name of the first of numbered pictures.
         has_captions: Whether the picture's stream contains closed captions (CEA-608 or 708).
+        end_tick: When the last frame ends, in ticks; None if the file does not tell.
+        projection: How the picture of a 360° video is laid out; None for a flat picture.
+        stereo: How the views of two eyes are laid out; None if the file does not say.
+        dynamic_hdr: The usual name of the metadata that adapts HDR from scene to scene; empty if there is none.
+        is_transparent: Whether some of its pixels are not opaque.
+        decoder: ffmpeg's name of the decoder that reads its transparency; empty for the usual one.
         loss: What is missing; None if the file is whole.
         complaint: What a decoder reported without losing a frame.
+        index: The number of the picture's stream in the file.
+        timeline: How the file's own times were mended to `ticks`; None if they are the same.
+        shapes: The frames from which on the picture has another shape or other colors, in order; empty if none has.
     """
 
     path: Path
@@ -151,16 +202,47 @@ class VideoInfo:
     rotation: int = 0
     sample_aspect: Fraction = Fraction(1)
     interlaced: bool = False
+    stream_index: int = 0
     streams: tuple[Stream, ...] = ()
     chapters: int = 0
     tags: tuple[tuple[str, str], ...] = ()
     language: str = ""
     title: str = ""
+    stream_tags: tuple[str, ...] = ()
+    timecode: str = ""
     loops: int | None = None
     first_number: int = 1
     has_captions: bool = False
+    end_tick: int | None = None
+    projection: Projection | None = None
+    stereo: Stereo | None = None
+    dynamic_hdr: str = ""
+    is_transparent: bool = False
+    decoder: str = ""
     loss: MissingFrames | None = None
     complaint: str = ""
+    index: int = 0
+    timeline: Timeline | None = None
+    shapes: tuple[Shape, ...] = ()
+
+    @property
+    def mended(self) -> tuple[str, ...]:
+        """What was mended of its times and fitted of its frames, one sentence each."""
+        mending = self.timeline.mending if self.timeline is not None else None
+        said = list(mending.said) if mending is not None else []
+        if self.changes_size:
+            others = [shape for shape in self.shapes if (shape.width, shape.height) != (self.width, self.height)]
+            sizes = ", ".join(dict.fromkeys(f"{shape.width}x{shape.height}" for shape in others))
+            said.append(
+                f"its frames change their size, first at frame {others[0].first_frame_index}, to {sizes}; they are fitted into "
+                f"{self.width}x{self.height}, with black bars where the shape differs"
+            )
+        return tuple(said)
+
+    @property
+    def changes_size(self) -> bool:
+        """Whether a frame has another size than the first one."""
+        return any((shape.width, shape.height) != (self.width, self.height) for shape in self.shapes)
 
     @property
     def audio_streams(self) -> int:
@@ -171,6 +253,11 @@ class VideoInfo:
     def is_sequence(self) -> bool:
         """Whether it is a sequence of numbered pictures."""
         return self.reader is Reader.SEQUENCE
+
+    @property
+    def is_panorama(self) -> bool:
+        """Whether it is a 360° video whose right edge continues at the left."""
+        return is_full_sphere(self.projection, self.stereo)
 
     @property
     def is_rgb(self) -> bool:

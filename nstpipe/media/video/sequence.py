@@ -5,13 +5,17 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+
 from nstpipe.errors import ItemError
-from nstpipe.media.frame import Frame, Pixels
+from nstpipe.media.frame import Alpha, Frame, PictureMetadata, Pixels, fitted, in_eight_bits, in_sixteen_bits, resized
 from nstpipe.media.pictures.files import PictureSink, picture_size, read_picture
+from nstpipe.media.video.info import VideoInfo
 from nstpipe.system.files import complete, ensure_folder, numbered_files, partial_path
 
 DEFAULT_RATE = Fraction(25)
@@ -44,6 +48,8 @@ class SequenceSink:
 
     def write(self, pixels: Pixels, frame: Frame) -> None:
         """See `Sink.write`."""
+        if frame.alpha is not None:
+            frame = replace(frame, metadata=PictureMetadata("PNG", alpha=frame.alpha))
         self._sink.write(pixels, frame)
         self._written += 1
 
@@ -94,12 +100,28 @@ def check_free(path: Path, numbers: tuple[int, ...]) -> None:
         )
 
 
-def numbered_pictures(path: Path, first_frame_index: int, end_frame_index: int) -> Iterator[Pixels]:
-    """The pictures of a pattern, in the order of their numbers.
+def numbered_pictures(info: VideoInfo, first_frame_index: int, end_frame_index: int) -> Iterator[tuple[Pixels, Alpha | None]]:
+    """The pictures of a pattern, in the order of their numbers, and how opaque they are if they have an alpha channel.
+
+    All have the size and the depth of the first one.
 
     Raises:
         ItemError: A picture cannot be read.
     """
-    files = numbered_files(path)
+    files = numbered_files(info.path)
     for number in sorted(files)[first_frame_index:end_frame_index]:
-        yield read_picture(files[number])[0]
+        pixels, metadata = read_picture(files[number])
+        alpha = metadata.alpha
+        if pixels.shape[:2] != (info.height, info.width):
+            pixels, alpha = fitted(pixels, (info.width, info.height)), None if alpha is None else _fitted_alpha(alpha, info)
+        yield (in_sixteen_bits(pixels) if info.is_deep else in_eight_bits(pixels)), alpha
+
+
+def _fitted_alpha(alpha: Alpha, info: VideoInfo) -> Alpha:
+    """How opaque a picture is that is fitted into another shape. The bars are opaque."""
+    scale = min(info.width / alpha.shape[1], info.height / alpha.shape[0])
+    width, height = max(1, round(alpha.shape[1] * scale)), max(1, round(alpha.shape[0] * scale))
+    opaque = np.full((info.height, info.width), np.iinfo(alpha.dtype).max, alpha.dtype)
+    left, top = (info.width - width) // 2, (info.height - height) // 2
+    opaque[top : top + height, left : left + width] = resized(alpha, (width, height))
+    return opaque

@@ -12,13 +12,20 @@ from nstpipe.errors import ItemError
 from nstpipe.media.frame import Frame
 from nstpipe.media.video.containers import container_of
 from nstpipe.media.video.encode import VideoSink, numbers_of
-from nstpipe.media.video.encoding import EncodeSettings, codec_of
+from nstpipe.media.video.encoding import EncodeSettings, codec_of, encoder_of
+from nstpipe.media.video.ffmpeg_program import described, encoders, how_to_get
 from nstpipe.media.video.info import VideoInfo
 from nstpipe.media.video.sequence import check_free
 from nstpipe.system.files import is_numbered
 
 TRIAL_FRAMES = 2
 TRIAL_SECONDS = 1.0
+
+LONG_FRAME_SECONDS = 600
+"""Containers count the duration of a frame in 32 bits. A longer one than this is tried."""
+
+TRIAL_SIDE = 64
+"""The longest side of a frame in a trial of all times, in pixels: the least that every encoder takes."""
 
 
 def try_output(
@@ -63,6 +70,9 @@ def try_encode(
 ) -> None:
     """Encode two gray frames and a second of the original's sound.
 
+    If the original's times are unusual, or it is damaged, all of its frames and its sound are encoded then, in gray and
+    small: what is painted in a night is not lost for a time or a packet that the container does not take.
+
     Args:
         folder: Where the trial is written; it is deleted afterwards.
         suffix: Of the result's name; it decides the container.
@@ -77,32 +87,70 @@ def try_encode(
     """
     path = folder / f".trial_encode{suffix}"
     _check_shortest_frame(info, path)
-    short = dataclasses.replace(info, ticks=info.ticks[:TRIAL_FRAMES])
-    width, height = size
-    gray = np.full((height, width, 3), 128, np.uint8)
+    _check_encoder(info, path, encode)
+    short = dataclasses.replace(info, ticks=info.ticks[:TRIAL_FRAMES], end_tick=None)
+    trials: list[tuple[VideoInfo, tuple[int, int], float | None]] = [(short, size, TRIAL_SECONDS)]
+    if _may_fail_late(info):
+        trials.append((info, (min(size[0], TRIAL_SIDE), min(size[1], TRIAL_SIDE)), None))
+    frames = 0
     try:
-        with VideoSink(
-            path,
-            short,
-            size,
-            encode,
-            copy_audio=copy_audio,
-            keep_metadata=keep_metadata,
-            frame_count=len(short.ticks),
-            seconds_of_sound=TRIAL_SECONDS,
-        ) as sink:
-            for frame_index in range(len(short.ticks)):
-                sink.write(gray + np.uint8(40 * frame_index), Frame(gray, frame_index))
-            sink.finish()
+        if copy_audio:
+            _check_sound(info, path)
+        for of_trial, size_of_trial, seconds in trials:
+            frames = len(of_trial.ticks)
+            with VideoSink(
+                path,
+                of_trial,
+                size_of_trial,
+                encode,
+                copy_audio=copy_audio,
+                keep_metadata=keep_metadata,
+                frame_count=frames,
+                seconds_of_sound=seconds,
+            ) as sink:
+                _write_gray(sink, frames, size_of_trial)
+                sink.finish()
     except ItemError as error:
         codec = codec_of(encode, container_of(path))
         raise ItemError(
-            f"{info.path} could not be encoded as {suffix} with {codec} (a trial of {TRIAL_FRAMES} frames): "
+            f"{info.path} could not be encoded as {suffix} with {codec} (a trial of {frames} frames): "
             + error.problem.removeprefix(f"{path}: "),
-            "Choose another codec, another suffix for output, or `audio: none`.",
+            f"Choose another codec, another suffix for output, or `audio: none`. {error.next_step}".rstrip(),
         ) from error
     finally:
         path.unlink(missing_ok=True)
+
+
+def _check_encoder(info: VideoInfo, path: Path, encode: EncodeSettings) -> None:
+    name = encoder_of(encode, container_of(path))
+    if name not in encoders():
+        raise ItemError(
+            f"{info.path} could not be encoded as {path.suffix}: {described()} lacks the encoder {name}.", how_to_get()
+        )
+
+
+def _check_sound(info: VideoInfo, path: Path) -> None:
+    container = container_of(path)
+    for stream in info.streams:
+        if stream.kind == "audio" and container.sound_codecs and stream.codec not in container.sound_codecs:
+            allowed = " and ".join(sorted(container.sound_codecs))
+            found = stream.codec or "an unknown codec"
+            raise ItemError(f"{path}: its sound is in {found}; {path.suffix} holds only {allowed}.")
+
+
+def _may_fail_late(info: VideoInfo) -> bool:
+    """Whether the rest of a video may be refused though its beginning is not."""
+    longest = max((later - earlier for earlier, later in pairwise(info.ticks)), default=0) * info.time_base
+    is_unusual = info.timeline is not None or longest > LONG_FRAME_SECONDS
+    return is_unusual or info.loss is not None or any(stream.broken or stream.late_from > 0 for stream in info.streams)
+
+
+def _write_gray(sink: VideoSink, frames: int, size: tuple[int, int]) -> None:
+    # Neighbors differ, because an encoder may join equal frames.
+    grays = [np.full((size[1], size[0], 3), level, np.uint8) for level in (128, 168)]
+    for frame_index in range(frames):
+        gray = grays[frame_index % 2]
+        sink.write(gray, Frame(gray, frame_index))
 
 
 def _check_shortest_frame(info: VideoInfo, path: Path) -> None:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nstpipe.errors import MachineError
+from nstpipe.system.files import suggest_path
+
 if TYPE_CHECKING:
     from nstpipe.motion.flow.method import FlowMethod
 
@@ -71,4 +74,8 @@ def flow_method(name: str | Path, device: str = "cpu") -> FlowMethod:
         MachineError: The weights of a network are missing.
     """
     entry = FLOW_METHODS.get(str(name))
-    return entry.make(device) if entry is not None else _raft_of(Path(name), device)
+    if entry is not None:
+        return entry.make(device)
+    if not Path(name).exists():
+        raise MachineError(f"flow: {name} does not exist; should be {ALLOWED_FLOWS}.", suggest_path(Path(name)))
+    return _raft_of(Path(name), device)

@@ -14,9 +14,8 @@ from torch import Tensor
 from nstpipe.errors import MachineError
 from nstpipe.media.frame import Pixels, resized
 from nstpipe.motion.flow.method import Floats, FlowMethod
-from nstpipe.motion.flow.methods import ALLOWED_FLOWS
 from nstpipe.system.devices import choose_device
-from nstpipe.system.files import suggest_path
+from nstpipe.system.files import check_is_no_special_file
 
 SIDE_STEP = 8
 """The sides of RAFT's pictures are multiples of this, in pixels."""
@@ -56,7 +55,8 @@ def raft_flow(path: Path | None, device: str) -> FlowMethod:
     state = _downloaded(Raft_Large_Weights.DEFAULT) if path is None else _loaded(path)
     first = state.get(_SMALL_MODEL_KEY)
     is_small = isinstance(first, Tensor) and len(first) == _SMALL_MODEL_CHANNELS
-    network = (raft_small if is_small else raft_large)(weights=None)
+    with torch.random.fork_rng(devices=[]):  # the random weights that it begins with are none of the caller's
+        network = (raft_small if is_small else raft_large)(weights=None)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
@@ -102,9 +102,8 @@ def _downloaded(entry: object) -> dict[str, Tensor]:
 
 def _loaded(path: Path) -> dict[str, Tensor]:
     try:
+        check_is_no_special_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise MachineError(f"flow: {path} does not exist; should be {ALLOWED_FLOWS}.", suggest_path(path)) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise MachineError(

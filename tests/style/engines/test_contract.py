@@ -16,7 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 import nstpipe
+from nstpipe import api
 from nstpipe.config import load_pipeline
+from nstpipe.config.engines import ENGINE_TRAITS, EngineTraits
 from nstpipe.events import Event, FrameDone, FrameProgressed
 from nstpipe.media.frame import resized
 from nstpipe.media.tensors import tensor_of
@@ -49,9 +51,18 @@ def documented_engine() -> EngineFactory:
 
 
 @pytest.fixture(params=[*ENGINES, EXAMPLE])
-def factory(request: pytest.FixtureRequest) -> EngineFactory:
+def engine_name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An engine's name. The one of the documentation has its two rows, as the page says."""
     name: str = request.param
-    return documented_engine() if name == EXAMPLE else ENGINES[name]
+    if name == EXAMPLE:
+        monkeypatch.setitem(ENGINES, name, documented_engine())
+        monkeypatch.setitem(ENGINE_TRAITS, name, EngineTraits(iterates=False))
+    return name
+
+
+@pytest.fixture
+def factory(engine_name: str) -> EngineFactory:
+    return ENGINES[engine_name]
 
 
 @pytest.fixture(scope="module")
@@ -93,13 +104,18 @@ def test_the_last_iterate_is_a_picture_of_the_frames_size(
     assert (stylizer.shown(image, content) - content).abs().mean() > 0.01, "something is painted"
 
 
+def test_both_tables_have_the_same_engines() -> None:
+    assert list(ENGINE_TRAITS) == list(ENGINES)
+
+
 def test_losses_are_numbers_or_none_and_iterations_are_counted(
-    factory: EngineFactory, content: Tensor, style: StylePicture
+    engine_name: str, factory: EngineFactory, content: Tensor, style: StylePicture
 ) -> None:
     iterates = painted(stylizer_of(factory(SETTINGS, [style], []), content), content)
     counts = [iterate.iterations for iterate in iterates]
     assert counts == sorted(counts)
     assert counts[-1] <= OPTIONS.max_iterations
+    assert (counts[-1] > 0) == ENGINE_TRAITS[engine_name].iterates
     for iterate in iterates:
         losses = (iterate.loss, iterate.content_loss, iterate.style_loss)
         if iterate.loss is None:
@@ -172,34 +188,38 @@ def test_an_engine_takes_less_memory_until_it_cannot_and_alone(
     assert torch.equal(painted(stylizer_of(other, content), content)[-1].image, alone)
 
 
-def test_a_run_paints_a_video_and_a_picture_with_it(
-    factory: EngineFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing but the row of the table says which engine it is."""
-    monkeypatch.setitem(ENGINES, "optimizer", factory)
+def test_a_run_paints_a_video_and_a_picture_with_it(engine_name: str, tmp_path: Path) -> None:
+    """A job names the engine, and what it counts is shown before, during and after the run."""
     make_video(tmp_path / "in.mp4", frames=3, pan_pixels=2, audio=False)
     make_picture(tmp_path / "in.png")
     jobs = [{"name": kind, "input": f"in.{kind}", "output": f"out/out.{kind}"} for kind in ("mp4", "png")]
     events: list[Event] = []
-    result = nstpipe.run(write_pipeline(tmp_path, *jobs, workers=1), on_event=events.append)
+    path = write_pipeline(tmp_path, *({**job, "engine": engine_name} for job in jobs), workers=1)
+    iterates = ENGINE_TRAITS[engine_name].iterates
+    planned = api.estimated(path, calibrate=False)
+    assert [cost.max_iterations for cost in planned.costs] == ([7, 3] if iterates else [3, 1])
+    result = nstpipe.run(path, on_event=events.append)
     assert result.exit_code == 0, result.failures
     frames = [event for event in events if isinstance(event, FrameDone)]
     assert len(frames) == 4
     for frame in frames:
         assert (frame.loss is None) == (frame.evaluations == 0)
         assert frame.evaluations <= frame.most_evaluations
+        assert iterates or frame.most_evaluations == 1
     assert all(event.evaluations > 0 for event in events if isinstance(event, FrameProgressed))
     assert (tmp_path / ".nstpipe" / "report.html").is_file()
+    pace = api.estimated(write_pipeline(tmp_path, *({**job, "engine": engine_name} for job in jobs), seed=1, workers=1))
+    assert pace.sources == ("an earlier run",)
 
 
 def test_one_picture_and_the_estimate_work_with_it(
-    factory: EngineFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, style: StylePicture
+    engine_name: str, factory: EngineFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, style: StylePicture
 ) -> None:
-    monkeypatch.setitem(ENGINES, "optimizer", factory)
+    monkeypatch.setitem(ENGINES, "optimizer", factory)  # `stylize` has no argument for it
     picture = Image.open(make_picture(tmp_path / "in.png"))
     result = nstpipe.stylize(picture, Image.fromarray(style.pixels), size=48, iterations=3, device="cpu")
     assert result.size == (48, 36)
     assert np.abs(np.asarray(result).astype(int) - np.asarray(picture.resize((48, 36))).astype(int)).mean() > 2
-    path = write_pipeline(tmp_path, {"name": "one", "input": "in.png", "output": "out.png"})
+    path = write_pipeline(tmp_path, {"name": "one", "input": "in.png", "output": "out.png", "engine": engine_name})
     pipeline = load_pipeline(path)
     assert 0 < seconds_a_pixel(pipeline, pipeline.jobs[0]) < 1
