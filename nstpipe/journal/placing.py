@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nstpipe.errors import OutputError
+from nstpipe.journal.path_keys import PathKeys
 from nstpipe.system.files import atomic_write, parts_of, sha256_of, stamp_of
 
 _FOLDER = "placing"
@@ -61,17 +62,23 @@ class Placing:
 
 def noted(work: Path, path: Path) -> frozenset[str]:
     """Return the sha256 of each file that a run was about to put at a place; empty if none was."""
-    try:
-        return frozenset(_note(work, path).read_text(encoding="ascii").split())
-    except (OSError, ValueError):
-        return frozenset()
+    found: set[str] = set()
+    for note in (_note(work, path), _note_before_version_6(work, path)):
+        with suppress(OSError, ValueError):
+            found.update(note.read_text(encoding="ascii").split())
+    return frozenset(found)
 
 
 def forget(work: Path, path: Path) -> None:
     """Delete the note of an output that is recorded."""
-    with suppress(OSError):
-        _note(work, path).unlink()
+    for note in (_note(work, path), _note_before_version_6(work, path)):
+        with suppress(OSError):
+            note.unlink()
 
 
 def _note(work: Path, path: Path) -> Path:
-    return work / _FOLDER / hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
+    return _note_before_version_6(work, PathKeys(work).key(path))
+
+
+def _note_before_version_6(work: Path, key: str | Path) -> Path:
+    return work / _FOLDER / hashlib.sha256(os.fsencode(key)).hexdigest()[:32]

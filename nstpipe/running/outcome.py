@@ -62,6 +62,7 @@ class Outcome:
         failures: Pictures and videos that failed.
         left: Outputs that this run has neither made nor tried in vain.
         stopped: Why the run ended before all was done; None if it did not.
+        results: The output of each job that has made something, now or before.
     """
 
     made: tuple[OutputDone, ...]
@@ -69,6 +70,7 @@ class Outcome:
     failures: tuple[ItemFailed, ...]
     left: tuple[Output, ...]
     stopped: StopReason | None
+    results: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -88,7 +90,12 @@ class Outcome:
             failures: What has failed.
             reason: Why the run was asked to stop, if it was.
         """
-        ended = {done.output for done in made} | {failure.output for failure in failures}
+        names = {done.output for done in made}
+
+        def is_made(output: Output) -> bool:
+            return output.is_done or str(output.path) in names
+
+        ended = names | {failure.output for failure in failures}
         left = tuple(output for output in todo if str(output.path) not in ended)
         return cls(
             made=tuple(made),
@@ -97,6 +104,7 @@ class Outcome:
             left=left,
             # A run that was asked to stop when all was done has not been stopped.
             stopped=reason if left or not plan.outputs else None,
+            results=tuple(dict.fromkeys(str(output.job.output) for output in plan.outputs if is_made(output))),
         )
 
     @property
@@ -131,6 +139,7 @@ class Outcome:
             outputs_left=len(self.left),
             stopped=self.stopped.value if self.stopped is not None else "",
             report=report,
+            results=self.results,
         )
 
     def as_result(self, seconds: float) -> RunResult:

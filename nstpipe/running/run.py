@@ -16,7 +16,7 @@ from nstpipe.planning.outputs import Output
 from nstpipe.planning.plan import Plan, plan_pipeline
 from nstpipe.planning.provenance import Provenance
 from nstpipe.planning.resources import worker_count
-from nstpipe.report.page import REPORT_NAME, write_report
+from nstpipe.report.page import leave_report
 from nstpipe.running.executor import Executor
 from nstpipe.running.outcome import Outcome, RunResult
 from nstpipe.running.output_maker import OutputMaker
@@ -108,10 +108,9 @@ class Run:
 
     def _leave_report(self) -> str:
         """Write the report, and return its path; empty if it cannot be written, which must not cost the run."""
-        path = self._pipeline.work / REPORT_NAME
         try:
             with self._stop.graceful():  # a signal must not lose the result that is about to be returned
-                write_report(self._pipeline, self._journal, path)
+                path = leave_report(self._pipeline, self._journal, self._name)
         except Exception as error:
             reason = error.problem if isinstance(error, NstpipeError) else f"{type(error).__name__}: {error}"
             message = f"the report could not be written: {reason}"

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nstpipe.errors import DiskFullError, OutputError, UsageError
+from nstpipe.system.characters import lookalikes
 
 LONGEST_NAME_BYTES = 255
 """The longest name that common file systems allow. The hidden name of a file is longer than its own."""
@@ -169,6 +170,8 @@ def suggest_path(path: Path) -> str:
     """Suggest what the user may have meant by a path that does not exist, in sentences."""
     missing = next((place for place in (path, *path.absolute().parents) if place.parent.is_dir()), path)
     begins = "" if missing == path else f"There is no folder {missing}. "
+    if (odd := next(lookalikes(missing.name), None)) is not None:
+        begins += f"Character {odd[0] + 1} of {missing.name} is {odd[1]}, if the file's name has it. "
     try:
         names = {found.name.casefold(): found.name for found in sorted(missing.parent.iterdir()) if found.name[0] != "."}
     except OSError:
