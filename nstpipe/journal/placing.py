@@ -62,23 +62,17 @@ class Placing:
 
 def noted(work: Path, path: Path) -> frozenset[str]:
     """Return the sha256 of each file that a run was about to put at a place; empty if none was."""
-    found: set[str] = set()
-    for note in (_note(work, path), _note_before_version_6(work, path)):
-        with suppress(OSError, ValueError):
-            found.update(note.read_text(encoding="ascii").split())
-    return frozenset(found)
+    try:
+        return frozenset(_note(work, path).read_text(encoding="ascii").split())
+    except (OSError, ValueError):
+        return frozenset()
 
 
 def forget(work: Path, path: Path) -> None:
     """Delete the note of an output that is recorded."""
-    for note in (_note(work, path), _note_before_version_6(work, path)):
-        with suppress(OSError):
-            note.unlink()
+    with suppress(OSError):
+        _note(work, path).unlink()
 
 
 def _note(work: Path, path: Path) -> Path:
-    return _note_before_version_6(work, PathKeys(work).key(path))
-
-
-def _note_before_version_6(work: Path, key: str | Path) -> Path:
-    return work / _FOLDER / hashlib.sha256(os.fsencode(key)).hexdigest()[:32]
+    return work / _FOLDER / hashlib.sha256(os.fsencode(PathKeys(work).key(path))).hexdigest()[:32]
