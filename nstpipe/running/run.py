@@ -97,7 +97,8 @@ class Run:
         return self._end(plan, todo)
 
     def _end(self, plan: Plan, todo: Sequence[Output]) -> RunResult:
-        outcome = Outcome.of(plan, todo, self._recorder.made, self._recorder.failures, self._stop.reason)
+        recorder = self._recorder
+        outcome = Outcome.of(plan, todo, recorder.made, recorder.failures, self._stop.reason, recorder.unwritable)
         if self._recorder.error is not None:
             raise with_room_needed(self._recorder.error, outcome.left, self._pipeline)
         exit_code = outcome.exit_code

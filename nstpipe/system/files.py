@@ -116,7 +116,9 @@ def see_that_it_can_be_made(folder: Path) -> None:
     if not existing.is_dir():
         raise OutputError(f"{problem} {existing} is a file.", "Give another place, or free this one.")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise OutputError(f"{problem} nobody may write to {existing} here.", "Change its permissions, or give another place.")
+        is_read_only = hasattr(os, "statvfs") and os.statvfs(existing).f_flag & os.ST_RDONLY
+        reason = os.strerror(errno.EROFS) if is_read_only else f"nobody may write to {existing} here"
+        raise OutputError(f"{problem} {reason}.", "Change its permissions, or give another place.")
 
 
 def check_replaceable(path: Path, mark: str) -> None:

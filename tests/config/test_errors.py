@@ -79,7 +79,7 @@ WRONG_VALUES: list[tuple[str, str, str]] = [
     # unknown keys
     ("szie: 64", "szie", "unknown key; did you mean size?"),
     ("matrx: {a: [1]}", "matrx", "did you mean matrix?"),
-    ("zzz: 1", "zzz", "known here: name, input, output, style, size"),
+    ("zzz: 1", "zzz", "known here: name, input, output, style, engine, size"),
     ("X-mine: 1", "X-mine", "Keys of your own start with x-"),
     ("optimizer: {frist: 3}", "optimizer.frist", "did you mean first?"),
     ("encode: {codek: ffv1}", "encode.codek", "did you mean codec?"),
@@ -646,7 +646,7 @@ def test_a_file_that_does_not_exist(tmp_path: Path) -> None:
     (tmp_path / "pipeline.yaml").touch()
     with pytest.raises(ConfigError, match=r"in that folder are pipeline\.yaml"):
         load_pipeline(file)
-    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+    with pytest.raises(ConfigError, match=r"is a folder, not a pipeline\.yaml; give .*pipeline\.yaml"):
         load_pipeline(tmp_path)
 
 
@@ -654,7 +654,7 @@ def test_a_file_of_another_kind_is_not_read_whole(tmp_path: Path) -> None:
     film = tmp_path / "film.mp4"
     film.touch()
     os.truncate(film, 10**12)  # a hole: takes no room on the disk, but would not fit into memory
-    with pytest.raises(ConfigError, match="is this the right file"):
+    with pytest.raises(ConfigError, match=r"film\.mp4: is not a pipeline\.yaml, but something to paint"):
         load_pipeline(film)
 
 

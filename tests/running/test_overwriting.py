@@ -238,7 +238,7 @@ def test_a_file_that_appears_during_the_run_is_kept(tmp_path: Path) -> None:
             make_picture(own[0], seed=8)
             shutil.copy(tmp_path / "film.mp4", own[1])
 
-    with pytest.raises(nstpipe.errors.InputError):
+    with pytest.raises(OutputError, match="appeared while"):
         nstpipe.run(pipeline, on_event=put)
     said = [event.reason for event in seen if isinstance(event, ItemFailed)]
     assert said == [f"{path} appeared while its result was made, and is kept." for path in own]
