@@ -53,7 +53,8 @@ def _closing_line(finished: RunFinished, *, is_planned: bool) -> str:
             said = "the inputs were not all inspected"
         return f"{why}: {said}. Run it again to continue. Exit code {finished.exit_code}."
     if not made and not failed:
-        return f"Nothing to do: all {before} outputs are already done."
+        done = "the output is" if before == 1 else f"all {before} outputs are"
+        return f"Nothing to do: {done} already done."
     said = f"{made} made, {before} done before, {failed} failed, in {as_duration(finished.seconds)}."
     return f"{said} Exit code {finished.exit_code}." if finished.exit_code else said
 

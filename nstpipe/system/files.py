@@ -183,7 +183,7 @@ def suggest_path(path: Path) -> str:
         return f"{begins}Did you mean {' or '.join(near)}?"
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     there = f"are: {', '.join(list(names.values())[:MOST_NAMED])}{more}" if names else "is nothing"
-    return f"{begins}In {missing.parent} {there}."
+    return f"{begins}In {missing.parent.absolute()} {there}."
 
 
 def ensure_writable(folder: Path) -> None:
