@@ -180,6 +180,19 @@ def test_transparency_is_kept_where_the_format_has_it(tmp_path: Path, original: 
     assert np.array_equal(metadata.alpha > 127, seen)
 
 
+def test_the_transparent_level_of_a_deep_gray_png_is_kept_or_named(tmp_path: Path) -> None:
+    gray = np.repeat(np.uint16([[1000], [1001]]), WIDTH, axis=1).repeat(HEIGHT // 2, axis=0)
+    path = tmp_path / "original.png"
+    Image.fromarray(gray).save(path, transparency=1000)
+    assert [one.kind for one in omissions_of_picture(path, tmp_path / "result.jpg", keep_metadata=True)] == [
+        "transparency",
+        "depth of color",
+    ]
+    _, metadata = read_picture(painted(path, tmp_path / "result.png"))
+    assert metadata.alpha is not None
+    assert np.array_equal(metadata.alpha > 32767, gray == 1001)
+
+
 def test_an_opaque_gif_is_written_as_without_a_transparent_color(tmp_path: Path) -> None:
     content = io.BytesIO()
     Image.fromarray(blocks()).save(content, format="GIF")

@@ -21,7 +21,7 @@ from nstpipe.media.pictures import tiff_pixels
 from nstpipe.media.pictures.color_spaces import told_color_space
 from nstpipe.media.pictures.deep import deep_png, is_deep
 from nstpipe.media.pictures.formats import PictureFormat, format_named, format_of
-from nstpipe.media.pictures.images import is_wide, wide_levels, without_alpha
+from nstpipe.media.pictures.images import alpha_of, is_wide, wide_levels, without_alpha
 from nstpipe.media.pictures.metadata import (
     IPTC_RESOURCE,
     srgb_exif,
@@ -125,7 +125,7 @@ def _read(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
     image.load()
     turn = TURNS.get(_orientation(image))
     upright: Image.Image = image if turn is None else image.transpose(turn.of_image)
-    alpha = np.asarray(upright.convert("RGBA").getchannel("A")) if upright.has_transparency_data else None
+    alpha = alpha_of(upright)
     if is_wide(upright):
         upright = Image.fromarray(in_eight_bits(wide_levels(upright)))
     icc = image.info.get("icc_profile") or None
@@ -147,6 +147,9 @@ def _read_deep(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]
             pixels, icc = np.asarray(space.in_srgb(pixels), np.uint16), srgb_profile()
     else:
         pixels, alpha = deep_png(path)
+        hidden = image.info.get("transparency")
+        if alpha is None and isinstance(hidden, int):  # a level of gray; OpenCV knows such colors alone
+            alpha = np.where(pixels[..., 0] == hidden, 0, _OPAQUE).astype(np.uint16)
         space = told_color_space(image, icc, path)
         if space is None:
             pixels, icc = deep_in_srgb(pixels, icc)
@@ -552,5 +555,6 @@ def _with_hidden_color(pixels: NDArray[np.uint8], hidden: NDArray[np.bool_]) -> 
 
 
 _PALETTE_COLORS = 256
+_OPAQUE = 65535
 _HALF_OPAQUE = 128
 """A level of alpha; in a format that knows nothing between, a pixel below it is transparent."""

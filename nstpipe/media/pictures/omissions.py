@@ -13,6 +13,7 @@ from nstpipe.media.pictures.color_spaces import png_color_space
 from nstpipe.media.pictures.contents import PictureContents, contents_of
 from nstpipe.media.pictures.files import metadata_of
 from nstpipe.media.pictures.formats import NEVER_CARRIED, PICTURE_FORMATS, Content, PictureFormat, format_of
+from nstpipe.media.pictures.images import alpha_of
 from nstpipe.media.pictures.orientation import UPRIGHT
 from nstpipe.media.pictures.output_metadata import kept_of
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened
@@ -106,8 +107,8 @@ def _of_transparency(path: Path, result: PictureFormat) -> Iterator[Omission]:
 def _alpha_levels(path: Path) -> set[int]:
     try:
         with opened(path) as image:
-            alpha = image.convert("RGBA").getchannel("A")
-            return {level for level, count in enumerate(alpha.histogram()) if count}
+            alpha = alpha_of(image)
+            return {255} if alpha is None else set(map(int, np.unique(alpha)))
     except PILLOW_ERRORS:
         return {255}
 
