@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
 from nstpipe.media.frame import in_eight_bits
-from nstpipe.media.pictures.color_spaces import png_color_space
+from nstpipe.media.pictures.color_spaces import iso_color_space, png_color_space
 from nstpipe.media.pictures.files import PictureSink, PictureSource, read_picture
 from nstpipe.media.pictures.images import pixels_of_image
 from nstpipe.media.pictures.omissions import omissions_of_picture
@@ -100,6 +101,32 @@ def test_a_png_without_a_name_tells_its_colors_too(tmp_path: Path) -> None:
         unread = pixels_of_image(image)[0]
         copied = pixels_of_image(image.copy())[0]
     assert (int(unread[3, 3, 0]), int(copied[3, 3, 0])) == (188, 188)
+
+
+@pytest.mark.parametrize("told", [(1, 8), (9, 16), (9, 18), (12, 13), (1, 13), (2, 2)])
+def test_an_avif_is_converted_from_what_its_picture_says(tmp_path: Path, told: tuple[int, int]) -> None:
+    def avif(color: tuple[int, int, int], **options: bytes) -> Path:
+        content = io.BytesIO()
+        Image.new("RGB", (32, 32), color).save(content, format="AVIF", quality=100, subsampling="4:4:4", **options)
+        # Pillow tells the colors once: sRGB, or with a profile that nclx does not tell them.
+        before, after, found = content.getvalue().partition(b"nclx")
+        assert found[:4] == struct.pack(">HH", *((2, 2) if options else (1, 13)))
+        path = tmp_path / "a.avif"
+        path.write_bytes(before + after + struct.pack(">HH", *told) + found[4:])
+        return path
+
+    path = avif((128, 128, 128))
+    expected, _ = read_picture(png(tmp_path / "a.png", (128, 128, 128), cicp(*told)))
+    pixels, metadata = read_picture(path)
+    assert np.abs(pixels[16, 16].astype(int) - expected[3, 3]).max() <= 1
+    assert metadata.icc == (None if told[0] == 2 or told == (1, 13) else srgb_profile())
+    kinds = [one.kind for one in omissions_of_picture(path, tmp_path / "b.avif", keep_metadata=True)]
+    assert kinds == (["high dynamic range"] if told[1] in (16, 18) else [])
+    colors, metadata = read_picture(avif((200, 60, 60), icc_profile=srgb_profile()))
+    assert np.abs(colors[16, 16].astype(int) - (200, 60, 60)).max() <= 2, "a profile stands above it"
+    damaged = path.read_bytes()
+    path.write_bytes(damaged[: damaged.index(b"ipma") + 6])
+    assert iso_color_space(path) is None
 
 
 def test_hdr_stays_in_order_and_is_named_once(tmp_path: Path) -> None:

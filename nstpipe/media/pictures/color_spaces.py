@@ -1,4 +1,4 @@
-"""Colors that a picture describes without a profile: cICP, gAMA and cHRM of PNG, and Adobe RGB by EXIF.
+"""Colors that a picture describes without a profile: cICP, gAMA and cHRM of PNG, nclx of AVIF and HEIC, and Adobe RGB by EXIF.
 
 The numbers are those of ITU-T H.273. HDR (PQ and HLG) is brought to the range of a standard picture as in videos: white is
 203 nits (ITU-R BT.2408), darker light stays as it is, and brighter light is compressed.
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from nstpipe.media.frame import Pixels
+from nstpipe.media.pictures.iso_items import color_chunks
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS
 from nstpipe.media.pictures.profiles import encoded_srgb
 
@@ -167,6 +168,8 @@ def told_color_space(image: Image.Image, icc: bytes | None, path: Path) -> Color
     """
     if image.format == "PNG" and path.is_file():
         return png_color_space(path, has_profile=icc is not None)
+    if image.format in _ISO_FORMATS:
+        return iso_color_space(path) if icc is None and path.is_file() else None
     chunks = _chunks_in_memory(image)
     if chunks:
         return _told_by(chunks, has_profile=icc is not None)
@@ -206,6 +209,17 @@ def png_color_space(path: Path, *, has_profile: bool) -> ColorSpace | None:
     """
     with path.open("rb") as file:
         return _told_by(_color_chunks(file), has_profile=has_profile)
+
+
+def iso_color_space(path: Path) -> ColorSpace | None:
+    """The meaning of the values of an AVIF or HEIC without a profile; None if it is sRGB or unknown."""
+    try:
+        return _told_by(color_chunks(path.read_bytes()), has_profile=False)
+    except (struct.error, IndexError):
+        return None  # its decoder decides whether it is damaged
+
+
+_ISO_FORMATS = ("AVIF", "HEIF")
 
 
 def _told_by(chunks: dict[bytes, bytes], *, has_profile: bool) -> ColorSpace | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from nstpipe.media.losses import Omission
-from nstpipe.media.pictures.color_spaces import png_color_space
+from nstpipe.media.pictures.color_spaces import told_color_space
 from nstpipe.media.pictures.contents import PictureContents, contents_of
 from nstpipe.media.pictures.files import metadata_of
 from nstpipe.media.pictures.formats import NEVER_CARRIED, PICTURE_FORMATS, Content, PictureFormat, format_of
@@ -18,7 +17,7 @@ from nstpipe.media.pictures.orientation import UPRIGHT
 from nstpipe.media.pictures.output_metadata import kept_of
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened
 
-OMISSIONS_VERSION = 2
+OMISSIONS_VERSION = 3
 """Changes when the same file and format have other omissions, so that those in the journal are found anew."""
 
 METADATA: frozenset[Content] = frozenset(
@@ -78,9 +77,12 @@ def _by_kind(path: Path, contents: PictureContents, result: PictureFormat) -> It
 
 def _of_pixels(path: Path, contents: PictureContents) -> Iterator[Omission]:
     """What becomes of light above white, for which a result has no place."""
+    if contents.format not in ("PNG", "AVIF", "HEIF"):
+        return
     try:
-        space = png_color_space(path, has_profile=False) if contents.format == "PNG" else None
-    except (OSError, struct.error):
+        with opened(path) as image:
+            space = told_color_space(image, image.info.get("icc_profile"), path)
+    except PILLOW_ERRORS:
         return
     if space is not None and space.hdr:
         yield Omission("high dynamic range", f"the high dynamic range ({space.hdr}) is brought to that of a standard picture")
