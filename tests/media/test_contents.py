@@ -21,6 +21,7 @@ from nstpipe.media.pictures.omissions import omissions_of_picture
 
 from . import making_contents as made
 from .making import HEIGHT, WIDTH, blocks
+from .making_profiles import gray_profile, rgb_profile
 
 FOUND: list[tuple[Callable[[], bytes], set[Content]]] = [
     (made.google_film, {"XMP", "film"}),
@@ -207,6 +208,28 @@ def test_sixteen_bits_that_become_eight_are_named(tmp_path: Path) -> None:
     assert said.detail == "16 bits of a color value become 8: JPEG holds no more"
     assert said.remedy == "PNG and TIFF can hold it."
     assert omissions_of_picture(path, tmp_path / "result.tif", keep_metadata=True) == ()
+
+
+@pytest.mark.parametrize(
+    ("mode", "profile", "is_used"),
+    [
+        ("RGB", rgb_profile(), True),
+        ("L", gray_profile(1.0), True),
+        ("LA", gray_profile(1.0), True),
+        ("P", rgb_profile(), True),
+        ("L", rgb_profile(), False),
+        ("RGB", gray_profile(1.0), False),
+        ("RGB", b"damaged", False),
+    ],
+)
+def test_a_profile_that_cannot_be_used_is_named(tmp_path: Path, mode: str, profile: bytes, is_used: bool) -> None:
+    path = tmp_path / "original.png"
+    Image.fromarray(blocks()).convert(mode).save(path, icc_profile=profile)
+    said = [one.detail for one in omissions_of_picture(path, tmp_path / "result.png", keep_metadata=True)]
+    reason = "it is damaged, or does not fit the colors of the picture"
+    assert said == ([] if is_used else [f"the color profile is dropped: {reason}"])
+    _, metadata = read_picture(path)
+    assert (metadata.icc is not None) == is_used
 
 
 def test_what_does_not_fit_is_named_before_the_work(tmp_path: Path) -> None:

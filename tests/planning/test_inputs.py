@@ -586,6 +586,22 @@ def test_the_preview_in_a_raw_file_is_never_painted(tmp_path: Path, kind: str) -
         assert "Develop it" in error.value.next_step
 
 
+@pytest.mark.parametrize("marks", [(1, 0), (0, 1), (1, 1), (1, 4), (0, 0)])
+def test_the_reduced_copy_at_the_beginning_of_a_tiff_is_not_painted(tmp_path: Path, marks: tuple[int, int]) -> None:
+    path = tmp_path / "scan.tif"
+    small, large = Image.new("RGB", (16, 12)), Image.new("RGB", (64, 48))
+    with TiffImagePlugin.AppendingTiffWriter(path) as pages:
+        for page, mark in zip((small, large), marks, strict=True):
+            page.save(pages, format="TIFF", tiffinfo={254: mark, 271: "Scanner"})
+            pages.newFrame()
+    if marks != (1, 0):  # nothing larger is a whole picture, or the first one is
+        assert picture_size(path) == (16, 12)
+        return
+    for read in (picture_size, read_picture):
+        with pytest.raises(ItemError, match="begins with a reduced copy of its picture, which has 64x48 pixels"):
+            read(path)
+
+
 def test_a_picture_with_the_name_of_a_raw_file_is_a_picture(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     make_picture(tmp_path / "a.jpg").rename(tmp_path / "in" / "a.dng")

@@ -43,7 +43,7 @@ from nstpipe.media.pictures.output_metadata import (
 )
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, check_pixels, megapixel_limit, opened, pillow_settings
 from nstpipe.media.pictures.profiles import deep_in_srgb, in_srgb, lab_in_srgb, srgb_profile
-from nstpipe.media.pictures.raw import DEVELOP_FIRST, RAW_SUFFIXES, is_raw
+from nstpipe.media.pictures.raw import DEVELOP_FIRST, RAW_SUFFIXES, is_raw, picture_behind_preview
 from nstpipe.media.pictures.raw_profiles import iptc_of_resources, raw_profile
 from nstpipe.media.pictures.tiff_tags import FileContent, TagDirectory, exif_of, first_tags
 from nstpipe.media.pictures.xmp import srgb_xmp
@@ -114,10 +114,15 @@ def _refuse_raw(path: Path) -> None:
     """Refuse a camera's raw file: a reader of TIFF takes the small preview in it for the picture.
 
     Raises:
-        ItemError: The file is one.
+        ItemError: The file is one, or another TIFF that begins with a preview.
     """
     if is_raw(path):
         raise ItemError(f"{path} is a camera's raw file: it holds no finished picture but a small preview.", DEVELOP_FIRST)
+    behind = picture_behind_preview(path)
+    if behind is not None:
+        width, height = behind
+        problem = f"{path} begins with a reduced copy of its picture, which has {width}x{height} pixels and stands behind it."
+        raise ItemError(problem, "Save that picture as a file of its own, in the program that wrote this one.")
 
 
 def _read(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:

@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from nstpipe.media.losses import Omission
 from nstpipe.media.pictures.color_spaces import told_color_space
 from nstpipe.media.pictures.contents import PictureContents, contents_of
+from nstpipe.media.pictures.deep import is_deep
 from nstpipe.media.pictures.files import metadata_of
 from nstpipe.media.pictures.formats import NEVER_CARRIED, PICTURE_FORMATS, Content, PictureFormat, format_of
-from nstpipe.media.pictures.images import alpha_of
+from nstpipe.media.pictures.images import alpha_of, without_alpha
 from nstpipe.media.pictures.orientation import UPRIGHT
 from nstpipe.media.pictures.output_metadata import kept_of
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened
+from nstpipe.media.pictures.profiles import in_srgb
 
 OMISSIONS_VERSION = 3
 """Changes when the same file and format have other omissions, so that those in the journal are found anew."""
@@ -76,7 +79,10 @@ def _by_kind(path: Path, contents: PictureContents, result: PictureFormat) -> It
 
 
 def _of_pixels(path: Path, contents: PictureContents) -> Iterator[Omission]:
-    """What becomes of light above white, for which a result has no place."""
+    """What becomes of light above white, for which a result has no place; and of a profile that cannot be used."""
+    if "color profile" in contents.held and not _has_usable_profile(path):
+        reason = "it is damaged, or does not fit the colors of the picture"
+        yield Omission("color profile", f"the color profile is dropped: {reason}")
     if contents.format not in ("PNG", "AVIF", "HEIF"):
         return
     try:
@@ -86,6 +92,17 @@ def _of_pixels(path: Path, contents: PictureContents) -> Iterator[Omission]:
         return
     if space is not None and space.hdr:
         yield Omission("high dynamic range", f"the high dynamic range ({space.hdr}) is brought to that of a standard picture")
+
+
+def _has_usable_profile(path: Path) -> bool:
+    try:
+        with opened(path) as image:
+            icc = image.info.get("icc_profile")
+            if icc is None or is_deep(path):
+                return True
+            return in_srgb(without_alpha(Image.new(image.mode, (1, 1))), icc)[1] is not None
+    except PILLOW_ERRORS:
+        return True  # it is said elsewhere that the picture cannot be read
 
 
 def _verb(content: Content) -> str:
