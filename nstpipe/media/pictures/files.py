@@ -110,6 +110,16 @@ def read_picture(path: Path) -> tuple[Pixels, PictureMetadata]:
         raise _unreadable(path, error) from error
 
 
+def is_damaged(path: Path) -> bool:
+    """Whether a picture cannot be decoded. One that is only refused, such as for its size, may well be whole."""
+    try:
+        read_picture(path)
+    except ItemError as error:
+        # A refusal has no cause, since nothing went wrong.
+        return error.__cause__ is not None and not isinstance(error.__cause__, Image.DecompressionBombError)
+    return False
+
+
 def _refuse_raw(path: Path) -> None:
     """Refuse a camera's raw file: a reader of TIFF takes the small preview in it for the picture.
 
