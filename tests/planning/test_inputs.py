@@ -586,6 +586,21 @@ def test_the_preview_in_a_raw_file_is_never_painted(tmp_path: Path, kind: str) -
         assert "Develop it" in error.value.next_step
 
 
+def test_pictures_in_formats_that_are_not_read_are_named(tmp_path: Path) -> None:
+    unread = ["b.jxl", "c.PSD", "deep/d.ppm"]
+    folder = files(tmp_path / "in", *unread, "e.txt", "f.psd.part")
+    for source in (folder, folder / "**" / "*"):
+        with pytest.raises(ItemError, match="3 pictures in formats to convert first, such as b"):
+            find_inputs(job(source, tmp_path / "out"))
+    make_picture(folder / "a.png")
+    make_picture(folder / "g.png").rename(folder / "g.tga")  # a PNG for all that
+    assert names(find_inputs(job(folder, tmp_path / "out")), folder) == ["a.png", "g.tga"]
+    [notice] = ignored_settings([job(folder, tmp_path / "out", exclude=["**/*.ppm"])])
+    assert "not painted: 2 pictures in formats to convert first, such as b.jxl" in str(notice)
+    named = job(folder, tmp_path / "out", include=["*.psd", "*.PSD"])
+    assert names(find_inputs(named), folder) == ["c.PSD"], "what is named fails when it is read"
+
+
 @pytest.mark.parametrize("marks", [(1, 0), (0, 1), (1, 1), (1, 4), (0, 0)])
 def test_the_reduced_copy_at_the_beginning_of_a_tiff_is_not_painted(tmp_path: Path, marks: tuple[int, int]) -> None:
     path = tmp_path / "scan.tif"
