@@ -220,11 +220,14 @@ def test_sixteen_bits_that_become_eight_are_named(tmp_path: Path) -> None:
         ("L", rgb_profile(), False),
         ("RGB", gray_profile(1.0), False),
         ("RGB", b"damaged", False),
+        ("I;16", gray_profile(1.0), True),
+        ("I;16", b"damaged", False),
     ],
 )
 def test_a_profile_that_cannot_be_used_is_named(tmp_path: Path, mode: str, profile: bytes, is_used: bool) -> None:
     path = tmp_path / "original.png"
-    Image.fromarray(blocks()).convert(mode).save(path, icc_profile=profile)
+    deep = Image.fromarray(blocks()[..., 0].astype(np.uint16) * 257)
+    (deep if mode == "I;16" else Image.fromarray(blocks()).convert(mode)).save(path, icc_profile=profile)
     said = [one.detail for one in omissions_of_picture(path, tmp_path / "result.png", keep_metadata=True)]
     reason = "it is damaged, or does not fit the colors of the picture"
     assert said == ([] if is_used else [f"the color profile is dropped: {reason}"])

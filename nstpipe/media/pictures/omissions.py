@@ -18,7 +18,7 @@ from nstpipe.media.pictures.images import alpha_of, without_alpha
 from nstpipe.media.pictures.orientation import UPRIGHT
 from nstpipe.media.pictures.output_metadata import kept_of
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened
-from nstpipe.media.pictures.profiles import in_srgb
+from nstpipe.media.pictures.profiles import deep_in_srgb, in_srgb
 
 OMISSIONS_VERSION = 3
 """Changes when the same file and format have other omissions, so that those in the journal are found anew."""
@@ -94,12 +94,19 @@ def _of_pixels(path: Path, contents: PictureContents) -> Iterator[Omission]:
         yield Omission("high dynamic range", f"the high dynamic range ({space.hdr}) is brought to that of a standard picture")
 
 
+_COLORS_OF_PROFILE = slice(16, 20)
+"""Where a profile names the space of its colors (ICC.1:2022, 7.2.6)."""
+
+
 def _has_usable_profile(path: Path) -> bool:
     try:
         with opened(path) as image:
             icc = image.info.get("icc_profile")
-            if icc is None or is_deep(path):
+            if icc is None:
                 return True
+            if is_deep(path):
+                inks = icc[_COLORS_OF_PROFILE] == b"CMYK"
+                return deep_in_srgb(np.zeros((1, 1, 4 if inks else 3), np.uint16), icc)[1] is not None
             return in_srgb(without_alpha(Image.new(image.mode, (1, 1))), icc)[1] is not None
     except PILLOW_ERRORS:
         return True  # it is said elsewhere that the picture cannot be read
