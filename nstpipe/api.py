@@ -248,7 +248,7 @@ def report(
     path = output if output is not None else settings.work / REPORT_NAME
     if output is not None:
         check_replaceable(output, MARK)
-    with _ffmpeg_of(settings), closing(Journal(settings.work, read_only=True)) as journal:
+    with _ffmpeg_of(settings), closing(Journal(settings.work, pipeline=settings.file, read_only=True)) as journal:
         write_report(settings, journal, path)
     return path
 

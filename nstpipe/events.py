@@ -19,7 +19,8 @@ class Event:
 
     def as_json(self) -> dict[str, Any]:
         """Return ``{"event": "FrameDone", ...}``, with JSON's own types only."""
-        return {"event": type(self).__name__, **asdict(self)}
+        fields = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {"event": type(self).__name__, **fields}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +210,8 @@ class RunFinished(Event):
         exit_code: exit code, as in the README's table.
         outputs_left: number of outputs that are not finished because the run was stopped.
         stopped: why the run was stopped; empty if it was not.
-        report: path of the HTML report; empty if it could not be written.
+        report: path of the HTML report of the latest run that did something; empty if it could not be written.
+        results: path of the output of each job that has made something, now or before.
     """
 
     exit_code: int
@@ -220,6 +222,7 @@ class RunFinished(Event):
     outputs_left: int = 0
     stopped: str = ""
     report: str = ""
+    results: tuple[str, ...] = ()
 
 
 Emit = Callable[[Event], None]

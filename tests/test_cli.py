@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
@@ -72,7 +73,7 @@ def test_run_says_what_it_made(tmp_path: Path, real_command: Command) -> None:
     assert "1 made, 0 done before, 0 failed" in said.out
     assert "\x1b" not in said.out, "control characters belong on terminals only"
     again = real_command("run", tmp_path / "pipeline.yaml")
-    assert (again.code, "Nothing to do: all 1 outputs are already done." in again.out) == (0, True)
+    assert (again.code, "Nothing to do: the output is already done." in again.out) == (0, True)
 
 
 def test_run_as_json_gives_one_event_a_line(tmp_path: Path, real_command: Command) -> None:
@@ -190,10 +191,58 @@ def test_a_device_that_this_machine_lacks(tmp_path: Path, command: Command) -> N
     assert "found cuda:9" in said.err
 
 
+def test_the_pipeline_of_the_current_folder(tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("run", "plan", "status", "validate", "clean", "report", "preview"):
+        said = command(name)
+        assert (said.code, "nstpipe init" in said.err + said.out) == (78, True), name
+    a_picture(tmp_path).rename("pipeline.yml")
+    assert "A run would make 1 output" in command("status").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "film.mp4"], "`nstpipe init film.mp4 --style PAINTING.jpg`"),
+        (["plan", "folder"], "`nstpipe init folder --style PAINTING.jpg`"),
+        (["status", "with"], "give with/pipeline.yaml"),
+        (["validate", "photo"], "`nstpipe init photo --style PAINTING.jpg`"),
+        (["rnu"], "Did you mean 'run'?"),
+        (["p.yaml"], "Try `nstpipe run p.yaml`."),
+        (["film.mp4"], "Try `nstpipe init film.mp4 --style PAINTING.jpg`"),
+    ],
+    ids=str,
+)
+def test_what_is_given_in_place_of_a_pipeline(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "film.mp4").write_bytes(b"\0\0\0\x18ftypisom\0\0\0\0")
+    (tmp_path / "photo").write_bytes(b"\xff\xd8\xff\xe0")
+    for folder in ("folder", "with"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "with" / "pipeline.yaml").touch()
+    said = command(*arguments)
+    assert words in " ".join((said.err + said.out).split())
+    assert said.code in (64, 78)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp932", "latin-1"])
+def test_a_terminal_that_cannot_show_a_character(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    path = a_picture(tmp_path)
+    path.write_text(path.read_text().replace("one", "one").replace("output: out", "output: \u00e4\u2083\u6f22"))
+    streams = [io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2)]
+    monkeypatch.setattr("sys.stdout", streams[0])
+    monkeypatch.setattr("sys.stderr", streams[1])
+    for name in ("status", "validate", "run", "status"):
+        assert exit_code([name, str(path)]) == 0, name
+    streams[0].flush()
+    assert b"1 made" in streams[0].buffer.getvalue()  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["run"],
         ["run", "a.yaml", "--fast"],
         ["paint"],
         ["run", "a.yaml", "--workers", "none"],

@@ -29,7 +29,7 @@ def test_every_line_of_a_run_is_as_the_schema_says(
     make_video(tmp_path / "in.mp4", frames=3)
     make_picture(tmp_path / "in" / "a.png")
     (tmp_path / "in" / "broken.png").write_text("no picture")
-    film = {"name": "film", "input": "in.mp4", "output": "out/film.mp4", "optimizer": {"first": 3, "next": 1}}
+    film = {"name": "film", "input": "in.mp4", "output": "out/film.mp4", "optimizer": {"first": 200, "next": 1, "tolerance": 0}}
     pipeline = write_pipeline(tmp_path, film, {"name": "street", "input": "in", "output": "out"})
     assert exit_code(["run", str(pipeline), "--json"]) == 2
     validator = jsonschema.Draft202012Validator(events_schema())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import sys
 import time
@@ -30,6 +31,7 @@ from nstpipe.cli.options import (
     is_unwritable,
     open_closed_streams,
     print_json,
+    replace_what_cannot_be_shown,
     with_overwrite,
     write_or_discard,
 )
@@ -49,6 +51,7 @@ from nstpipe.errors import (
     UsageError,
 )
 from nstpipe.motion.flow.methods import ALLOWED_FLOWS
+from nstpipe.system.raw_messages import separate_raw_messages
 from nstpipe.system.stop import HANGUP, STOP_SIGNALS, Stop, StopReason
 from nstpipe.version import __version__
 
@@ -186,7 +189,7 @@ def status(
     state = "running" if found.holder else "begun"
     table = Table(Column("job", overflow="fold"), "done", state, "failed", "left", "frames", "time left")
     for line in found.jobs:
-        frames = f"{line.frames_done} of {line.frames}"
+        frames = f"{line.frames_done} of {line.frames}" if line.frames or not line.left else "–"
         left = as_duration(line.seconds_left)
         table.add_row(line.job, str(line.done), str(line.running), str(line.failed), str(line.left), frames, left)
     console = console_for(as_json, wide_in_a_pipe=True)
@@ -196,7 +199,9 @@ def status(
     if found.holder is not None:
         console.print(f"A run is in progress: {found.holder}.", markup=False, highlight=False, soft_wrap=True)
     elif found.exit_code is None and not any(line.done + line.running + line.failed for line in found.jobs):
-        console.print("No run has begun yet. `nstpipe plan` shows what one would do.", highlight=False)
+        count = sum(line.left for line in found.jobs)
+        outputs = f"A run would make {count} output{'s' if count != 1 else ''}" if count else "No input was found"
+        console.print(f"No run has begun yet. {outputs}; `nstpipe plan` shows each one, and why.", highlight=False)
     else:
         last = f"; the last one ended with exit code {found.exit_code}" if found.exit_code is not None else ""
         console.print(f"No run is in progress{last}.", highlight=False)
@@ -353,9 +358,20 @@ def _usage_error_types() -> tuple[type[Exception], ...]:
     )
 
 
+def _hint_for(arguments: Sequence[str]) -> str:
+    """Return the next step after a wrong command line, such as one with a file in the place of the command."""
+    first = Path(arguments[0]) if arguments else Path()
+    if first.suffix.lower() in (".yaml", ".yml"):
+        return f"Try `nstpipe run {shlex.quote(str(first))}`."
+    if first.suffix and first.exists():
+        return f"Try `nstpipe init {shlex.quote(str(first))} --style PAINTING.jpg`, which writes a pipeline.yaml for it."
+    return "Try `nstpipe --help`."
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code."""
     open_closed_streams()
+    separate_raw_messages()
     sys.exit(exit_code(arguments))
 
 
@@ -368,6 +384,7 @@ def exit_code(arguments: Sequence[str] | None) -> int:
     Returns:
         The exit code; see `nstpipe.errors`.
     """
+    replace_what_cannot_be_shown()
     errors = Console(stderr=True)
     stop = Stop()
 
@@ -400,7 +417,7 @@ def exit_code(arguments: Sequence[str] | None) -> int:
     except _usage_error_types() as error:
         format_message = getattr(error, "format_message", error.__str__)
         message = format_message()
-        say(f"nstpipe: {message}\n  Try `nstpipe --help`.")
+        say(f"nstpipe: {message}\n  {_hint_for(sys.argv[1:] if arguments is None else arguments)}")
         return UsageError.exit_code
     except typer.Abort:
         say("\nnstpipe: nothing was written.")

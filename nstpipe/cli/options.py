@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import os
 import sys
@@ -23,14 +25,29 @@ def jobs_in(context: typer.Context) -> list[str]:
     from nstpipe.errors import ConfigError
 
     # While an option still lacks its value, the file is among the arguments that are not parsed yet.
-    files = [context.params.get("pipeline"), *context.args, "pipeline.yaml"]
+    files = [*(text for text in context.args if not text.startswith("-")), context.params.get("pipeline")]
     try:
         return [job.name for job in load_pipeline(Path(next(file for file in files if file))).jobs]
     except ConfigError:
         return []
 
 
-File = Annotated[Path, typer.Argument(metavar="PIPELINE", help="Path of the pipeline.yaml.", show_default=False)]
+def default_file() -> Path:
+    """Return the pipeline.yaml that a command takes if none is given: that of the current folder, which need not exist."""
+    from nstpipe.config.load import PIPELINE_NAMES
+
+    return next((path for path in map(Path, PIPELINE_NAMES) if path.exists()), Path(PIPELINE_NAMES[0]))
+
+
+File = Annotated[
+    Path,
+    typer.Argument(
+        metavar="[PIPELINE]",
+        help="Path of the pipeline.yaml; default: pipeline.yaml of the current folder.",
+        default_factory=default_file,
+        show_default=False,
+    ),
+]
 JobNames = Annotated[
     list[str],
     typer.Option("--job", metavar="NAME", help="Only this job; may be repeated.", autocompletion=jobs_in),
@@ -46,6 +63,26 @@ Overwrite = Annotated[
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON object per line on stdout; text for people goes to stderr.")
 ]
+
+_NEAREST = {"\u2013": "-", "\u2014": "-", "\u2026": ".", "\u2192": ">", "\u00d7": "x", "\u2019": "'"}
+"""What stands for a character of nstpipe's own texts that a terminal cannot show."""
+
+
+def _nearest(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_NEAREST.get(character, "?") for character in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error("nstpipe-nearest", _nearest)
+
+
+def replace_what_cannot_be_shown() -> None:
+    """Let the standard streams replace a character that their encoding does not have, instead of raising an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="nstpipe-nearest")
+
 
 WIDE = 10_000
 """The width of a table in a pipe, in columns, so that each row is one line."""

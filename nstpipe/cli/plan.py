@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -143,9 +144,11 @@ def _rows(found: Estimate, *, every: bool) -> Iterator[_Row]:
         output = cost.output
         key = (output.job.name, _state(cost, output.own_reason), output.size)
         alike.setdefault(key if not output.is_video and not every else (str(output.path), "", (0, 0)), []).append(cost)
+    failed = [Path(failure.path) for failure in found.plan.failures]
+    names = _names([*(cost.output.input.file.path for cost in found.costs), *failed])
     for costs in alike.values():
         first = costs[0].output
-        name = first.input.file.path.name if len(costs) == 1 else f"{len(costs)} pictures"
+        name = names[first.input.file.path] if len(costs) == 1 else f"{len(costs)} pictures"
         frames = sum(cost.output.input.frame_count for cost in costs)
         why = _state(costs[0], first.reason if len(costs) == 1 else _common_reason(costs))
         yield _Row(f"{first.job.name}: {name}", why, _cells(costs, frames, first.size))
@@ -153,7 +156,19 @@ def _rows(found: Estimate, *, every: bool) -> Iterator[_Row]:
             yield from _shots(costs[0])
     for failure in found.plan.failures:
         why = f"cannot be used: {failure.reason} {failure.next_step}".strip()
-        yield _Row(f"{failure.job}: {Path(failure.path).name}", why, ("–", "–", "–", "–", "–"))
+        yield _Row(f"{failure.job}: {names[Path(failure.path)]}", why, ("–", "–", "–", "–", "–"))
+
+
+def _names(paths: Iterable[Path]) -> dict[Path, str]:
+    """Return a name for each file: its own, or with as many folders as tell it from others of the same name."""
+    names: dict[Path, str] = {}
+    unnamed, depth = set(paths), 1
+    while unnamed:
+        counts = Counter(path.parts[-depth:] for path in unnamed)
+        named = {path for path in unnamed if counts[path.parts[-depth:]] == 1 or depth >= len(path.parts)}
+        names |= {path: str(Path(*path.parts[-depth:])) for path in named}
+        unnamed, depth = unnamed - named, depth + 1
+    return names
 
 
 def _shots(cost: OutputCost) -> Iterator[_Row]:

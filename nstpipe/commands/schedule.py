@@ -230,11 +230,17 @@ def _install_units(wanted: Night) -> str:
     )
 
 
+NO_CRONTAB = ("no crontab for", "No such file or directory")
+"""What `crontab -l` says if the user has no table: the usual cron, and BusyBox."""
+
+
 def _install_cron_line(wanted: Night) -> str:
     crontab = _program("crontab")
-    # Without a table `crontab -l` fails; that is no fault.
-    known = run_program([crontab, "-l"], limit_seconds=ANSWER_SECONDS).stdout
-    _asked([crontab, "-"], with_cron_line(known, wanted))
+    known = run_program([crontab, "-l"], limit_seconds=ANSWER_SECONDS)
+    # Without a table `crontab -l` fails, which is no fault. After any other failure, a new table could replace the user's.
+    if known.exit_code != 0 and not any(words in known.stderr for words in NO_CRONTAB):
+        raise MachineError(f"{crontab} -l failed: {known.last_words}.", "Without --install the line is only printed.")
+    _asked([crontab, "-"], with_cron_line(known.stdout, wanted))
     return "The line is in your crontab. Look at it with `crontab -l`; end it with `crontab -e`."
 
 

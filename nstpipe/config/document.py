@@ -88,14 +88,26 @@ def below(key: str, child: str | int) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's loader, except that 1e-3 is a number, as in YAML 1.2 and in Python."""
+    """PyYAML's loader with the plain scalars of YAML 1.2.
+
+    What only YAML 1.1 takes for something else is text, as it was written: ``yes`` and ``off``, dates, the minutes and seconds
+    of ``10:40``, and digits behind a zero, such as the folder ``0123``. 1e-3 is a number, as in Python.
+    """
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
-    list("-+.0123456789"),
-)
+_Loader.yaml_implicit_resolvers = {}
+for _kind, _pattern, _first in (
+    ("bool", "true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", "[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*)", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+    ("null", "~|null|Null|NULL|", ("~", "n", "N", "")),
+    ("merge", "<<", "<"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^(?:{_pattern})$"), list(_first))
 
 
 class DocumentError(Exception):
@@ -129,7 +141,10 @@ def parse(text: str, environment: Mapping[str, str] = os.environ, *, key: str = 
         loader = _Loader(text)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + first_line if first_line is not None else None
-        message = f"has a character that YAML does not allow, U+{error.character:04X}; is this the right file?"
+        column = error.position - text.rfind("\n", 0, error.position)
+        message = (
+            f"has a character that YAML does not allow, U+{error.character:04X}, in column {column}; is this the right file?"
+        )
         raise DocumentError(Problem(key, message, line)) from error
     try:
         node = loader.get_single_node()
@@ -196,7 +211,8 @@ def _syntax_fault(error: yaml.MarkedYAMLError) -> tuple[str, yaml.Mark | None]:
         read, beyond = mark.buffer[: mark.pointer].rpartition("\n")[2], mark.buffer[mark.pointer : mark.pointer + 1]
     said = f"{error.context or ''} {error.problem or ''}"
     if "'\\t'" in said or beyond == "\t":
-        return "found a tab; YAML is indented with spaces only: replace the tab with spaces", mark
+        place = f" in column {mark.column + 1}" if mark is not None else ""
+        return f"found a tab{place}; YAML is indented with spaces only: replace the tab with spaces", mark
     for pattern, began_there, sentence in _SYNTAX:
         if re.search(pattern, f"{said} {read}{beyond.strip()}"):
             return f"is not YAML: {sentence}", error.context_mark or mark if began_there else mark

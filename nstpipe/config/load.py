@@ -7,7 +7,8 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,8 +18,14 @@ from nstpipe.config.document import MOST_CHARACTERS, UNREAD, DocumentError, Loca
 from nstpipe.config.messages import problems_of
 from nstpipe.config.models import Job, Pipeline
 from nstpipe.errors import ConfigError, Problem
-from nstpipe.media.video.containers import VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES
+from nstpipe.media.pictures.formats import PICTURE_FORMATS, PICTURE_SUFFIXES
+from nstpipe.media.signature import SIGNATURE_BYTES, matches
+from nstpipe.media.video.containers import CONTAINERS, OTHER_VIDEO_SIGNATURES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES
+from nstpipe.system.characters import lookalikes
 from nstpipe.system.files import MOST_NAMED
+
+PIPELINE_NAMES = ("pipeline.yaml", "pipeline.yml")
+"""The names of the file that commands take from the current folder if none is given. The first one that exists counts."""
 
 MOST_JOBS = 10_000
 """The most jobs of a pipeline. A matrix multiplies them, and more are a mistake."""
@@ -57,16 +64,18 @@ def load_pipeline(path: Path, overrides: Sequence[str] = (), environment: Mappin
 def load_right_part(path: Path, overrides: Sequence[str] = (), environment: Mapping[str, str] = os.environ) -> Loaded:
     """Do the same as `load_pipeline`, but return the problems, so that the valid part can be checked further."""
     problems: list[Problem] = []
+    text = ""
     try:
-        document = parse(_text_of(path), environment)
+        text = _text_of(path)
+        document = parse(text, environment)
     except DocumentError as error:
         problems += error.problems
         if error.rest is None:
-            return Loaded(None, tuple(problems))
+            return Loaded(None, _with_lookalikes(problems, text))
         document = error.rest
     if not isinstance(document.value, dict):
         message = "should be a mapping with version and jobs; see the README for an example"
-        return Loaded(None, (*problems, Problem("", message, document.line)))
+        return Loaded(None, _with_lookalikes([*problems, Problem("", message, document.line)], text))
     settings = [setting for text in overrides for setting in _setting(text, environment, problems)]
     late = [setting for setting in settings if setting.is_of_an_expanded_job(document)]
     document = _overridden(document, [setting for setting in settings if setting not in late], problems)
@@ -79,7 +88,36 @@ def load_right_part(path: Path, overrides: Sequence[str] = (), environment: Mapp
     problems += found
     if pipeline is not None:
         pipeline = pipeline.read_from(path, {name: _described_place(path, key) for name, key in document.value.items()})
-    return Loaded(pipeline, tuple(sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0)))
+    return Loaded(pipeline, _with_lookalikes(sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0), text))
+
+
+_LINE = re.compile("[^\n\r\x85\u2028\u2029]*(?:\r\n|[\n\r\x85\u2028\u2029]|$)")
+"""A line as YAML counts them, with its end."""
+
+
+def _with_lookalikes(problems: Iterable[Problem], text: str) -> tuple[Problem, ...]:
+    """Let each problem also name a character of its line that looks like another one, such as a no-break space.
+
+    If the text is no YAML at all, the character may stand on a line before.
+    """
+    lines = _LINE.findall(text)
+
+    def first_on(line: int) -> str:
+        # The end of a line is told only if editors do not take it for one.
+        code = re.split("(?:^|[ \t])#", lines[line - 1].rstrip("\r\n"))[0] if line <= len(lines) else ""
+        found = next(lookalikes(code), None)
+        return f"column {found[0] + 1} has {found[1]}" if found is not None else ""
+
+    named = []
+    for problem in problems:
+        said = first_on(problem.line) if problem.line is not None else ""
+        if not said and not problem.key and problem.line is not None:
+            before = (f"line {line}, {first_on(line)}" for line in range(problem.line, 0, -1) if first_on(line))
+            said = next(before, "")
+        has_it = not said or "U+" in problem.message
+        end = "" if problem.message.endswith(("?", ".")) else "."
+        named.append(problem if has_it else replace(problem, message=f"{problem.message}{end} {said[0].upper()}{said[1:]}"))
+    return tuple(named)
 
 
 def _described_place(path: Path, key: Located) -> str:
@@ -93,18 +131,44 @@ def _text_of(path: Path) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(4 * MOST_CHARACTERS + 1)  # what UTF-8 needs at most; a video given by mistake is far longer
-        if len(content) > 4 * MOST_CHARACTERS:
-            message = f"has more than {4 * MOST_CHARACTERS} bytes, which no pipeline has; is this the right file?"
-            raise DocumentError(Problem("", message))
-        return content.decode("utf-8-sig")
     except OSError as error:
-        near = sorted(file.name for file in path.parent.glob("*.y*ml")) if path.parent.is_dir() and not path.exists() else []
-        there = f"; in that folder are {', '.join(near[:MOST_NAMED])}" if near else ", or write one with `nstpipe init`"
-        message = f"cannot be read: {error.strerror}. Give the path of a pipeline.yaml{there}"
-        raise DocumentError(Problem("", message)) from error
+        raise DocumentError(Problem("", _said_of_no_file(path, error))) from error
+    if _is_media(path, content):
+        raise DocumentError(Problem("", f"is not a pipeline.yaml, but something to paint; {_init_for(path)}"))
+    if len(content) > 4 * MOST_CHARACTERS:
+        message = f"has more than {4 * MOST_CHARACTERS} bytes, which no pipeline has; is this the right file?"
+        raise DocumentError(Problem("", message))
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         message = f"is not text in UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}); save it as UTF-8"
         raise DocumentError(Problem("", message)) from error
+
+
+def _said_of_no_file(path: Path, error: OSError) -> str:
+    """Say why a path cannot be read as a pipeline.yaml, and what to give instead."""
+    if path.is_dir():
+        inside = next((path / name for name in PIPELINE_NAMES if (path / name).is_file()), None)
+        step = f"give {inside}" if inside is not None else _init_for(path)
+        return f"is a folder, not a pipeline.yaml; {step}"
+    if path.suffix.lower() in (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES):
+        return f"cannot be read: {error.strerror}; it would not be a pipeline.yaml either: {_init_for(path)}"
+    near = sorted(file.name for file in path.parent.glob("*.y*ml")) if path.parent.is_dir() and not path.exists() else []
+    there = f"; in that folder are {', '.join(near[:MOST_NAMED])}. Or" if near else ", or"
+    return f"cannot be read: {error.strerror}. Give the path of a pipeline.yaml{there} write one with `nstpipe init`"
+
+
+def _is_media(path: Path, content: bytes) -> bool:
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return False
+    pictures = [one for row in PICTURE_FORMATS.values() for one in row.signatures]
+    videos = [one for row in CONTAINERS.values() for one in row.signatures]
+    signatures = (*pictures, *videos, *OTHER_VIDEO_SIGNATURES)
+    return path.suffix.lower() in (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES) or matches(content[:SIGNATURE_BYTES], signatures)
+
+
+def _init_for(path: Path) -> str:
+    return f"`nstpipe init {shlex.quote(str(path))} --style PAINTING.jpg` writes a pipeline.yaml for it"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
@@ -166,6 +167,8 @@ def _found(here: Located) -> str:
         return "a mapping"
     if isinstance(value, list):
         return f"a list of {len(value)}"
+    if isinstance(value, str) and re.fullmatch("[-+]?0[0-9_]+", value):
+        return f"{_short(value)}, which is text because of its leading zero"
     if isinstance(value, str):
         return f"the text {_short(value)!r}"
     return _short(str(value))

@@ -6,6 +6,7 @@ Values are checked strictly (``"512"`` is not a number), and the models are froz
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -67,6 +68,11 @@ def _absolute(value: Any, info: Any) -> Any:
         raise PydanticCustomError("path_empty", "should be a path, but is empty")
     folder: Path = (info.context or {}).get("folder", Path())
     try:
+        os.fsencode(value)
+    except UnicodeEncodeError as error:
+        said = "should be a path that this system's locale can write; set LC_ALL=C.UTF-8, or PYTHONUTF8=1"
+        raise PydanticCustomError("path_characters", said) from error
+    try:
         return folder / Path(value).expanduser()
     except RuntimeError as error:
         raise PydanticCustomError("path_home", "should be a path; one that starts with ~ needs a user's home") from error
@@ -97,6 +103,12 @@ def _whole_number(value: Any) -> Any:
     if type(value) is not int:
         raise PydanticCustomError("version_type", "should be the whole number 1")
     return value
+
+
+def _yes_or_no(value: Any) -> Any:
+    """Take the words for true and false that YAML 1.1 has besides."""
+    words = {"yes": True, "on": True, "no": False, "off": False}
+    return words.get(value.lower(), value) if isinstance(value, str) else value
 
 
 def _one_of(*allowed: str) -> Any:
@@ -461,7 +473,7 @@ class Pipeline(_Model):
         default=500.0, description="Pictures whose header claims more are refused, because they may be made to fill the memory."
     )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(default=0, description="Seed of all random numbers.")
-    overwrite: bool = Field(
+    overwrite: Annotated[bool, BeforeValidator(_yes_or_no)] = Field(
         default=False,
         description="Whether outputs may replace files that this pipeline did not make. Its own inputs are never replaced.",
     )

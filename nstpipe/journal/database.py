@@ -12,6 +12,7 @@ from typing import Any
 from nstpipe.errors import DiskFullError, OutputError
 from nstpipe.journal import second_record
 from nstpipe.journal.migrations import SCHEMA_VERSION, converted_in_memory, create
+from nstpipe.journal.path_keys import PathKeys, has_old_keys, renew_keys
 from nstpipe.journal.rows import put_row
 from nstpipe.system.files import ensure_writable
 
@@ -31,6 +32,7 @@ class Database:
 
     Args:
         work: The work folder. It is created if it is missing.
+        keys: The keys of its files.
         repair: Whether to replace a damaged journal, which only the holder of the folder's lock may do. Otherwise the second
             record is read into memory.
         read_only: Whether to change nothing at all.
@@ -45,8 +47,9 @@ class Database:
             is missing or damaged.
     """
 
-    def __init__(self, work: Path, *, repair: bool, read_only: bool) -> None:
+    def __init__(self, work: Path, keys: PathKeys, *, repair: bool, read_only: bool) -> None:
         self.path = work / JOURNAL
+        self._keys = keys
         self.read_only = read_only
         self.notices: list[str] = []
         self._work = work
@@ -68,8 +71,9 @@ class Database:
     def _open_to_read(self) -> sqlite3.Connection:
         try:
             connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
-            if self._version_of(connection) < SCHEMA_VERSION:
+            if self._version_of(connection) < SCHEMA_VERSION or has_old_keys(connection, self._keys):
                 connection = converted_in_memory(connection)
+                renew_keys(connection, self._keys)
             _check(connection)
         except sqlite3.Error as error:
             raise OutputError(f"the journal {self.path} cannot be read: {error}.", "`nstpipe run` makes it anew.") from error
@@ -83,6 +87,10 @@ class Database:
             connection.execute("PRAGMA synchronous = FULL")
             if version < SCHEMA_VERSION:
                 create(connection)
+            if has_old_keys(connection, self._keys):
+                connection.execute("BEGIN IMMEDIATE")
+                renew_keys(connection, self._keys)
+                connection.execute("COMMIT")
             _check(connection)
         except BaseException:
             connection.close()
@@ -132,7 +140,7 @@ class Database:
         rows = second_record.read(self._work)
         with self.changing():
             for row in rows:
-                put_row(self.connection, row)
+                put_row(self.connection, {**row, **{name: self._keys.key(row[name]) for name in ("path", "input")}})
         return len({row["path"] for row in rows})
 
     @contextmanager

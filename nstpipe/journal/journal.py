@@ -6,12 +6,14 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nstpipe.errors import OutputError
 from nstpipe.events import FrameDone, ItemFailed, JobPlanned, OutputDone
 from nstpipe.journal import placing, second_record
+from nstpipe.journal.path_keys import take_over_moved
 from nstpipe.journal.queries import Queries
 from nstpipe.journal.rows import DEFAULTS
 from nstpipe.system.files import sha256_of, state_of
@@ -28,8 +30,11 @@ class Journal(Queries):
     """
 
     def __init__(self, work: Path, *, pipeline: Path | None = None, repair: bool = True, read_only: bool = False) -> None:
-        super().__init__(work, repair=repair, read_only=read_only)
+        super().__init__(work, pipeline=pipeline, repair=repair, read_only=read_only)
         self._maker = _relative(pipeline, work) if pipeline is not None else ""
+        if pipeline is not None and not read_only:
+            with self._database.changing():
+                take_over_moved(self._database.connection, self._keys, work, pipeline, self._maker)
 
     def forget_unplanned(self, jobs: Sequence[str]) -> None:
         """Delete the failures of inputs of these jobs that could not be planned, because they were inspected again."""
@@ -46,16 +51,16 @@ class Journal(Queries):
         clips: Sequence[tuple[int, int]],
     ) -> None:
         """Record an output that will be made, and the first and end frame index of each of its clips."""
-        before = self._outputs.get(str(output))
+        before = self._row_of(output)
         same = before is not None and before["fingerprint"] == fingerprint
         with self._database.changing():
             self._outputs.put(
                 {
                     **DEFAULTS,
                     **_file_known_of(before),
-                    "path": str(output),
+                    "path": self._keys.key(output),
                     "job": job,
-                    "input": str(source),
+                    "input": self._keys.key(source),
                     "state": "planned",
                     "fingerprint": fingerprint,
                     "described": _as_json(fingerprint_inputs),
@@ -66,12 +71,12 @@ class Journal(Queries):
                 },
             )
             if before is None or not same or before["state"] == "done":
-                self._clips.forget_frames(str(source), job)
-            self._clips.plan(str(output), clips)
+                self._clips.forget_frames(self._keys.key(source), job)
+            self._clips.plan(self._keys.key(output), clips)
 
     def record_start(self, run: str, output: Path, first_frame_index: int, next_frame_index: int) -> None:
         """Record that work on a clip has started, at its next frame."""
-        row = self._outputs.get(str(output))
+        row = self._row_of(output)
         if row is None:
             return
         now = time.time()
@@ -79,17 +84,17 @@ class Journal(Queries):
         state = "failed" if row["state"] == "failed" else "started"
         with self._database.changing():
             self._outputs.put({**row, "state": state, "changed_at": now})
-            self._clips.start(run, str(output), row["job"], row["input"], first_frame_index, next_frame_index, now)
+            self._clips.start(run, row["path"], row["job"], row["input"], first_frame_index, next_frame_index, now)
 
     def record_frame(self, run: str, frame: FrameDone, end_frame_index: int) -> None:
         """Record a finished frame. If its clip does not end there, the next frame is started."""
         with self._database.changing():
-            self._clips.finish_frame(run, frame, end_frame_index)
+            self._clips.finish_frame(run, replace(frame, path=self._keys.key(frame.path)), end_frame_index)
 
     def record_clip(self, output: Path, first_frame_index: int) -> None:
         """Record that all frames of a clip are done."""
         with self._database.changing():
-            self._clips.finish(str(output), first_frame_index, time.time())
+            self._clips.finish(self._keys.key(output), first_frame_index, time.time())
 
     def record_attempt(self, output: Path, first_frame_index: int, reason: str, log: str, *, given_up: bool) -> None:
         """Record a failed attempt at a clip.
@@ -101,12 +106,12 @@ class Journal(Queries):
             log: Where the log tells of it.
             given_up: Whether it was the last attempt.
         """
-        row = self._outputs.get(str(output))
+        row = self._row_of(output)
         if row is None:
             return
         with self._database.changing():
             self._clips.fail(
-                str(output), row["job"], row["input"], first_frame_index, reason, log, time.time(), given_up=given_up
+                row["path"], row["job"], row["input"], first_frame_index, reason, log, time.time(), given_up=given_up
             )
 
     def record_done(self, done: OutputDone, fingerprint_inputs: Mapping[str, Any]) -> None:
@@ -119,9 +124,9 @@ class Journal(Queries):
             state = state_of(Path(done.output))
             row = {
                 **DEFAULTS,
-                "path": done.output,
+                "path": self._keys.key(done.output),
                 "job": done.job,
-                "input": done.path,
+                "input": self._keys.key(done.path),
                 "state": "done",
                 "fingerprint": done.fingerprint,
                 "described": _as_json(fingerprint_inputs),
@@ -149,16 +154,16 @@ class Journal(Queries):
             log: Where the log tells of it.
         """
         path = failure.output or failure.path
-        before = self._outputs.get(path)
+        before = self._row_of(path)
         with self._database.changing():
             self._outputs.put(
                 {
                     **DEFAULTS,
                     **_file_known_of(before),
-                    "path": path,
+                    "path": self._keys.key(path),
                     "frames": before["frames"] if before is not None else 0,
                     "job": failure.job,
-                    "input": failure.path,
+                    "input": self._keys.key(failure.path),
                     "state": "failed",
                     "fingerprint": fingerprint,
                     "described": _as_json(fingerprint_inputs),
@@ -217,7 +222,10 @@ class Journal(Queries):
             OSError: The file cannot be read.
         """
         state = state_of(path)
-        return self.cached("sha256", f"{path}|{state.size_bytes}|{state.modified_ns}", lambda: sha256_of(path))
+        stamp = f"{state.size_bytes}|{state.modified_ns}"
+        # Versions before 6 took the whole path as the key.
+        before = self._lookups.get("sha256", f"{path}|{stamp}")
+        return self.cached("sha256", f"{self._keys.key(path)}|{stamp}", lambda: before or sha256_of(path))
 
 
 def _file_known_of(row: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import fields
+from datetime import datetime
 from pathlib import Path
 from typing import IO
 
@@ -41,7 +42,7 @@ def logged_events(path: Path) -> Iterator[Event]:
 
 
 class RunLog:
-    """A listener that writes each event with its run, job, clip and frame, except events of progress.
+    """A listener that writes each event with its time, run, job, clip and frame, except events of progress.
 
     Args:
         work: The work folder. The log is in its folder `logs`.
@@ -68,7 +69,8 @@ class RunLog:
             return
         fields = event.as_json()
         known = {"clip": fields.get("first_frame_index"), "frame": fields.get("frame_index")}
-        line = {"run": self._run, **fields, **{name: value for name, value in known.items() if value is not None}}
+        time = datetime.fromtimestamp(event.at).astimezone().isoformat(timespec="milliseconds")
+        line = {"time": time, "run": self._run, **fields, **{name: value for name, value in known.items() if value is not None}}
         with suppress(OSError):  # a full disk must not end a run that could otherwise end well
             if self._file is None:
                 self._file = self.path.open("a", encoding="utf-8")

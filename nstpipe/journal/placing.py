@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nstpipe.errors import OutputError
+from nstpipe.journal.path_keys import PathKeys
 from nstpipe.system.files import atomic_write, parts_of, sha256_of, stamp_of
 
 _FOLDER = "placing"
@@ -74,4 +75,4 @@ def forget(work: Path, path: Path) -> None:
 
 
 def _note(work: Path, path: Path) -> Path:
-    return work / _FOLDER / hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
+    return work / _FOLDER / hashlib.sha256(os.fsencode(PathKeys(work).key(path))).hexdigest()[:32]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from nstpipe.journal import placing, second_record
 from nstpipe.journal.clips import History
 from nstpipe.journal.database import Database
 from nstpipe.journal.lookups import Lookups
-from nstpipe.journal.outputs import Outputs, as_record, damage_of
+from nstpipe.journal.outputs import Damage, Outputs, as_record, damage_of
+from nstpipe.journal.path_keys import PathKeys
 from nstpipe.journal.records import Entry, FrameRecord, LatestRun, Record
 from nstpipe.journal.runs import Runs
 from nstpipe.system.files import is_numbered, parts_of, sha256_of, stamp_of
@@ -24,6 +26,7 @@ class Queries:
 
     Args:
         work: The work folder. It is created if it is missing.
+        pipeline: The pipeline.yaml, whose files are known wherever its folder is; None if it is not known.
         repair: Whether to replace a damaged journal, which only the holder of the folder's lock may do.
         read_only: Whether to change nothing at all.
 
@@ -36,9 +39,10 @@ class Queries:
             is missing or damaged.
     """
 
-    def __init__(self, work: Path, *, repair: bool = True, read_only: bool = False) -> None:
+    def __init__(self, work: Path, *, pipeline: Path | None = None, repair: bool = True, read_only: bool = False) -> None:
         self._work = work
-        self._database = Database(work, repair=repair, read_only=read_only)
+        self._keys = PathKeys(work, pipeline)
+        self._database = Database(work, self._keys, repair=repair, read_only=read_only)
         self._outputs = Outputs(self._database.connection)
         self._lookups = Lookups(self._database.connection)
         self._clips = History(self._database.connection)
@@ -52,14 +56,25 @@ class Queries:
 
     def record_of(self, output: Path) -> Record | None:
         """Return what is known of an output; None if it was never planned, or if its row is damaged."""
-        row = self._outputs.get(str(output))
+        row = self._row_of(output)
         if row is None:
             return None
-        return as_record(row, damage_of(row, output) if row["state"] == "done" else "")
+        return self._as_record(row, damage_of(row, output) if row["state"] == "done" else "")
+
+    def _row_of(self, output: str | Path) -> dict[str, Any] | None:
+        return self._outputs.get(self._keys.key(output))
+
+    def _as_record(self, row: Mapping[str, Any], damage: Damage = "") -> Record:
+        """Return a row with the paths of its files as a record."""
+        return as_record({**row, "path": self._keys.path(row["path"]), "input": self._keys.path(row["input"])}, damage)
+
+    def spelled(self, path: str | Path) -> str:
+        """Return the path of a file as the records spell it."""
+        return self._keys.spelled(path)
 
     def has_made(self, output: Path) -> bool:
         """Return whether a run has written what stands at an output's place. Its content decides, or its size and time."""
-        row = self._outputs.get(str(output))
+        row = self._row_of(output)
         if row is not None and _describes(row, output):
             return True
         parts, known = parts_of(output), placing.noted(self._work, output)
@@ -67,35 +82,39 @@ class Queries:
         latest = row["modified_ns"] if row is not None and row["sha256"] and is_numbered(output) else 0
         if all(part.stat().st_mtime_ns <= latest or sha256_of(part) in known for part in parts):
             return True
-        return sha256_of(output) in self._contents_made.get(str(output), ())
+        return sha256_of(output) in self._contents_made.get(self._keys.key(output), ())
 
     @functools.cached_property
     def _contents_made(self) -> dict[str, set[str]]:
-        """The sha256 of each file that was ever finished, by path."""
+        """The sha256 of each file that was ever finished, by key."""
         made: dict[str, set[str]] = {}
         for row in second_record.read(self._work):
-            made.setdefault(row["path"], set()).add(row["sha256"])
+            made.setdefault(self._keys.key(row["path"]), set()).add(row["sha256"])
         return made
 
     def records(self) -> Iterator[Record]:
         """Yield what is known of each output, without checking the files."""
-        return (as_record(row) for row in self._outputs.all())
+        return (self._as_record(row) for row in self._outputs.all())
 
     def latest_run(self) -> LatestRun | None:
         """Return the run that goes on, or else the last one; None if there was none."""
         return self._runs.latest()
 
+    def latest_run_with_work(self) -> LatestRun | None:
+        """Return the latest run that painted, finished or broke something; if none did, the latest one."""
+        return self._runs.latest_with_work()
+
     def frames_of(self, source: str, job: str) -> int:
         """Return how many frames of an input are finished."""
-        return self._clips.count_done(source, job)
+        return self._clips.count_done(self._keys.key(source), job)
 
     def clips(self, output: str) -> tuple[Entry, ...]:
         """Return what is known of an output's clips, in the order of the file."""
-        return self._clips.clips_of(output)
+        return self._clips.clips_of(self._keys.key(output))
 
     def frames(self, job: str) -> tuple[FrameRecord, ...]:
         """Return a job's finished frames, sorted by input and frame index."""
-        return self._clips.finished_frames(job)
+        return tuple(replace(frame, path=self._keys.path(frame.path)) for frame in self._clips.finished_frames(job))
 
 
 def _describes(row: Mapping[str, Any], output: Path) -> bool:

@@ -9,9 +9,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
+from nstpipe.errors import EXIT_DONE, EXIT_SOME_FAILED
 from nstpipe.events import JobPlanned
 from nstpipe.journal.clips import History
 from nstpipe.journal.records import JobPace, LatestRun
+
+_DID_SOMETHING = f"""(exit_code IS NULL OR exit_code NOT IN ({EXIT_DONE}, {EXIT_SOME_FAILED})
+OR EXISTS (SELECT 1 FROM frame WHERE frame.run = run.id)
+OR EXISTS (SELECT 1 FROM output WHERE state = 'done' AND changed_at >= run.started_at
+           AND (run.finished_at IS NULL OR changed_at <= run.finished_at)))"""
+"""A condition for runs. The others found everything done, or only failures that they did not try again."""
 
 
 class Runs:
@@ -40,9 +47,16 @@ class Runs:
 
     def latest(self) -> LatestRun | None:
         """Return the run that started last; None if there was none."""
+        return self._latest("1")
+
+    def latest_with_work(self) -> LatestRun | None:
+        """Return the latest run that painted, finished or broke something; if none did, the one that started last."""
+        return self._latest(_DID_SOMETHING) or self.latest()
+
+    def _latest(self, condition: str) -> LatestRun | None:
         query = (
             "SELECT id, workers, started_at, planned, finished_at, exit_code, about, error FROM run "
-            "ORDER BY started_at DESC LIMIT 1"
+            f"WHERE {condition} ORDER BY started_at DESC LIMIT 1"
         )
         with closing(self._connection.execute(query)) as cursor:
             row = cursor.fetchone()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 
 from rich.console import Console
 
@@ -32,10 +33,12 @@ class LineProgress:
 
     Args:
         console: Where to print.
+        with_time: Whether each line begins with the time at which it is printed, with its offset from UTC.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, with_time: bool = False) -> None:
         self._console = console
+        self._with_time = with_time
         self._tally = Tally()
         self._said_at = time.monotonic()
         self._has_said = False
@@ -108,6 +111,8 @@ class LineProgress:
         self._print(line)
 
     def _print(self, line: str) -> None:
+        if self._with_time:
+            line = f"{datetime.now().astimezone().isoformat(timespec='seconds')} {line}"
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

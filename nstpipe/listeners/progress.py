@@ -16,7 +16,7 @@ def display_for(console: Console, *, quiet: bool) -> Listener:
     """Return bars for a terminal and lines for anything else. If quiet, return a display of failures only."""
     if quiet:
         return QuietProgress(console)
-    return BarProgress(console) if console.is_terminal else LineProgress(console)
+    return BarProgress(console) if console.is_terminal else LineProgress(console, with_time=True)
 
 
 @contextmanager

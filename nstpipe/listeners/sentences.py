@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -13,11 +14,13 @@ from nstpipe.planning.eta import as_duration
 
 
 def print_summary(tally: Tally, console: Console, finished: RunFinished) -> None:
-    """Print the final table, the closing line, and the path of the report."""
+    """Print the final table, the closing line, and the paths of the results and of the report."""
     planned = tally.planned
     if planned:
         console.print(_table(planned))
     console.print(_closing_line(finished, is_planned=bool(planned)), highlight=False, soft_wrap=True)
+    for line in _results(finished.results):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if finished.report:
         console.print(f"Report: {finished.report}", markup=False, highlight=False, soft_wrap=True)
 
@@ -50,9 +53,23 @@ def _closing_line(finished: RunFinished, *, is_planned: bool) -> str:
             said = "the inputs were not all inspected"
         return f"{why}: {said}. Run it again to continue. Exit code {finished.exit_code}."
     if not made and not failed:
-        return f"Nothing to do: all {before} outputs are already done."
+        done = "the output is" if before == 1 else f"all {before} outputs are"
+        return f"Nothing to do: {done} already done."
     said = f"{made} made, {before} done before, {failed} failed, in {as_duration(finished.seconds)}."
     return f"{said} Exit code {finished.exit_code}." if finished.exit_code else said
+
+
+MOST_RESULTS = 4
+"""The most results that are named. More of them are told by the folder that they are in."""
+
+
+def _results(results: Sequence[str]) -> list[str]:
+    if len(results) <= MOST_RESULTS:
+        return [f"Result: {result}" for result in results]
+    try:
+        return [f"Results: {os.path.commonpath(results)}"]
+    except ValueError:  # on several drives of Windows
+        return [f"Result: {result}" for result in results[:MOST_RESULTS]]
 
 
 def attempt_line(tried: TriedAgain) -> str:

@@ -236,7 +236,7 @@ def _of_folder(job: Job) -> tuple[InputFile, ...]:
     if not selection.chosen:
         what = ", ".join(job.include or PICTURE_SUFFIXES)
         others = f" Passed over: {selection.described(job.input)}." if selection.passed_over else ""
-        raise ItemError(f"input: {job.input} holds no picture that matches {what}.{others}", "Look at include and exclude.")
+        raise ItemError(f"input: {job.input} holds no picture that matches {what}.{others}", _instead_of_no_picture(job))
     files = [_mirrored(path, job, job.input) for path in _sorted(selection.chosen, job.input)]
     unreadable = [InputFile(path, job.output, False, problem) for path, problem in _closed_folders(job.input)]
     return (*_without_collisions(files), *unreadable)
@@ -301,6 +301,25 @@ def _in_folder(job: Job) -> _Selection:
         return _Selection.of(kept, job.input, named)
     pictures = [path for path in kept if _is_picture(path)]
     return _Selection.of(pictures, job.input, named).and_unread(set(kept).difference(pictures), job.input)
+
+
+def _instead_of_no_picture(job: Job) -> str:
+    """Say what to give instead of a folder without pictures: a glob, if there are videos in it."""
+    folder = job.input
+    videos = [path for path in _matches(folder, "**/*", "input") if path.is_file() and not is_hidden(path, folder)]
+    videos = _sorted([path for path in videos if _is_video(path)], folder)
+    if not videos:
+        return "Look at include and exclude." if job.include or job.exclude else "Give a folder with pictures, or a video."
+    suffixes = {path.suffix for path in videos}
+    pattern = f"*{next(iter(suffixes))}" if len(suffixes) == 1 else "*"
+    depth = "" if all(path.parent == folder for path in videos) else "**/"
+    held = f"{len(videos)} videos, such as {videos[0].name}" if len(videos) > 1 else f"a video, {videos[0].name}"
+    return f"It holds {held}. To paint videos, write a glob: `input: {folder / (depth + pattern)}`."
+
+
+def _is_video(path: Path) -> bool:
+    moving = is_moving(path)
+    return path.suffix.lower() in VIDEO_SUFFIXES if moving is None else moving
 
 
 def _is_picture(path: Path) -> bool:

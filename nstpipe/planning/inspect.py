@@ -16,6 +16,7 @@ from nstpipe.journal.journal import Journal
 from nstpipe.media.frame import working_size
 from nstpipe.media.losses import Omission
 from nstpipe.media.pictures.files import check_output, picture_size, read_picture
+from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
 from nstpipe.media.pictures.masks import Mask, mask_of
 from nstpipe.media.pictures.omissions import OMISSIONS_VERSION
 from nstpipe.planning.fingerprints import fingerprint_of
@@ -98,6 +99,11 @@ def check_picture(path: Path, key: str) -> None:
     Raises:
         ItemError: It cannot be read, or it is a painting without paint.
     """
+    if path.is_dir():
+        inside = sorted(file for file in path.glob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
+        example = f", such as {inside[0]}" if inside else ""
+        several = f"; for several, list each as `{key.partition('.images')[0]}.images`" if ".images" in key else ""
+        raise ItemError(f"{key}: {path} is a folder.", f"Give one picture{example}{several}.")
     try:
         _, metadata = read_picture(path)
     except ItemError as error:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from nstpipe.config import Job, Pipeline
 from nstpipe.errors import ItemError
@@ -35,12 +36,13 @@ class JobProgress:
         return tuple(frame for name in inputs for frame in journal.frames(name) if frame.path in inputs[name])
 
 
-def job_progress(job: Job, known: Mapping[str, Record]) -> JobProgress:
+def job_progress(job: Job, known: Mapping[str, Record], spelled: Callable[[Path], str] = str) -> JobProgress:
     """Return what is recorded of a job. This reads only the first bytes of its inputs.
 
     Args:
         job: The job, as it is now.
         known: All records of the journal, by path.
+        spelled: Returns a path as the records spell it.
     """
     try:
         files = find_inputs(job)
@@ -49,8 +51,8 @@ def job_progress(job: Job, known: Mapping[str, Record]) -> JobProgress:
         return JobProgress(tuple(record for record in known.values() if record.job == job.name))
     # An input that failed before it was planned is recorded by its own path, which may be another job's output.
     failed = {path: record for path, record in known.items() if record.state == "failed" and record.input == path}
-    found = [known.get(str(file.output)) or failed.get(str(file.path)) for file in files]
-    of_all = [record for path in {str(job.input)} - {str(file.path) for file in files} if (record := failed.get(path))]
+    found = [known.get(spelled(file.output)) or failed.get(spelled(file.path)) for file in files]
+    of_all = [record for path in {spelled(job.input)} - {spelled(file.path) for file in files} if (record := failed.get(path))]
     records = [*(record for record in found if record is not None), *(record for record in of_all if record.job == job.name)]
     unknown = tuple(file for file, record in zip(files, found, strict=True) if record is None)
     return JobProgress(tuple(sorted(records, key=lambda record: record.path)), unknown)
@@ -104,17 +106,26 @@ def pipeline_status(pipeline: Pipeline) -> Status:
     """Return the progress of a pipeline, also during a run. This changes nothing, and decodes no input."""
     holder = holder_of(pipeline.work)
     if not (pipeline.work / "journal.sqlite").exists():
-        nothing = tuple(JobStatus(job.name, 0, 0, 0, 0, 0, 0, None) for job in pipeline.jobs)
-        return Status(holder, nothing, {}, None)
-    with closing(Journal(pipeline.work, read_only=True)) as journal:
+        return Status(holder, tuple(_planned(job) for job in pipeline.jobs), {}, None)
+    with closing(Journal(pipeline.work, pipeline=pipeline.file, read_only=True)) as journal:
         latest = journal.latest_run()
         running = latest if holder is not None and latest is not None and latest.finished_at is None else None
         known = {record.path: record for record in journal.records()}
-        progress = {job.name: job_progress(job, known) for job in pipeline.jobs}
+        progress = {job.name: job_progress(job, known, journal.spelled) for job in pipeline.jobs}
         jobs = tuple(job_status(name, of_job, journal, running) for name, of_job in progress.items())
         records = [record for of_job in progress.values() for record in of_job.records]
         exit_code = latest.exit_code if latest is not None and holder is None else None
         return Status(holder, jobs, _failures(records), exit_code, _unfinished_clips(records, journal))
+
+
+def _planned(job: Job) -> JobStatus:
+    """Count the inputs of a job that no run has inspected. The frames of its videos are not known yet."""
+    try:
+        files = find_inputs(job)
+    except ItemError:
+        files = ()
+    frames = sum(not file.is_video for file in files)
+    return JobStatus(job.name, done=0, running=0, failed=0, left=len(files), frames=frames, frames_done=0, seconds_left=None)
 
 
 def _failures(records: Iterable[Record]) -> dict[str, str]:

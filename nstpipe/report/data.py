@@ -43,12 +43,14 @@ class Shown:
         output: The path of the result within the job's output, or how far it is.
         comparison: The thumbnails; None while the output is not finished.
         plots: The curves of a video.
+        result: The path of the result; empty while it is not finished.
     """
 
     name: str
     output: str
     comparison: Comparison | None
     plots: tuple[Plot, ...] = ()
+    result: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ class ReportData:
         notices: The notices of the run.
         setup: The settings and versions of the run.
         written_at: When the data was gathered, in seconds since 1970.
+        run: The name of the run; empty if there was none.
     """
 
     work: str
@@ -127,6 +130,7 @@ class ReportData:
     notices: tuple[Noticed, ...]
     setup: Provenance
     written_at: float
+    run: str = ""
 
     @property
     def seconds(self) -> float | None:
@@ -142,11 +146,11 @@ def gather(pipeline: Pipeline, journal: Journal, *, picture_seconds: float = PIC
         journal: The journal of its work folder.
         picture_seconds: The seconds after which no more thumbnails are begun.
     """
-    run = journal.latest_run()
+    run = journal.latest_run_with_work()
     log = log_path(pipeline.work, run.name) if run is not None else None
     events = list(logged_events(log)) if log is not None else []
     known = {record.path: record for record in journal.records()}
-    progress_by_job = {job.name: job_progress(job, known) for job in pipeline.jobs}
+    progress_by_job = {job.name: job_progress(job, known, journal.spelled) for job in pipeline.jobs}
     failures = _failures(progress_by_job, run, [event for event in events if isinstance(event, ItemFailed)])
     pictures = _Pictures(len(pipeline.jobs), time.monotonic() + picture_seconds)
     jobs = tuple(_job_data(job, progress_by_job[job.name], failures, journal, run, pictures) for job in pipeline.jobs)
@@ -163,6 +167,7 @@ def gather(pipeline: Pipeline, journal: Journal, *, picture_seconds: float = PIC
         notices=tuple(event for event in events if isinstance(event, Noticed)),
         setup=Provenance.from_json(run.about) if run is not None else Provenance(),
         written_at=time.time(),
+        run=run.name if run is not None else "",
     )
 
 
@@ -270,11 +275,11 @@ def _finished(record: Record, job: Job, frames: Mapping[str, Sequence[FrameRecor
     original, result = Path(record.input), Path(record.path)
     name, place = _within(original, job.input), _within(result, job.output)
     if not _is_video(record):
-        return Shown(name, place, compare_pictures(original, result))
+        return Shown(name, place, compare_pictures(original, result), result=record.path)
     known = frames.get(record.input, [])
     rate, cuts = Fraction(job.rate).limit_denominator(1001), sorted({frame.first_frame_index for frame in known})
     comparison = compare_videos(original, result, rate, cuts, with_loop=with_loop)
-    return Shown(name, place, comparison, _video_plots(known, record.frames))
+    return Shown(name, place, comparison, _video_plots(known, record.frames), record.path)
 
 
 def _unfinished(record: Record, job: Job, frames: Sequence[FrameRecord]) -> Shown:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import time
+from contextlib import suppress
+from functools import partial
 from importlib import resources
 from pathlib import Path
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -16,10 +20,19 @@ from nstpipe.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, EXIT_S
 from nstpipe.journal.journal import Journal
 from nstpipe.planning.eta import as_duration
 from nstpipe.report.data import MOST_FAILURES, PICTURE_SECONDS, ReportData, gather
-from nstpipe.system.files import atomic_write
+from nstpipe.system.files import atomic_write, is_numbered
 
 REPORT_NAME = "report.html"
 """The name of the latest run's report in the work folder."""
+
+REPORTS = "reports"
+"""The folder in the work folder that keeps the report of each run that did something, by the run's name."""
+
+REPORTS_KEPT = 100
+"""Number of reports that are kept, like logs. Older ones are deleted when a report is written."""
+
+MOST_EARLIER = 30
+"""The most earlier reports that a report names. The folder has all of them."""
 
 MARK = "nstpipe report"
 """Stands in the title of each report, so that a later one may replace it."""
@@ -37,13 +50,85 @@ def write_report(pipeline: Pipeline, journal: Journal, path: Path, *, picture_se
     Raises:
         OutputError: The file cannot be written.
     """
-    html = as_html(gather(pipeline, journal, picture_seconds=picture_seconds))
-    with atomic_write(path) as partial:
-        partial.write_bytes(html.encode("utf-8", "replace"))  # a path may hold bytes that are not UTF-8
+    _write(gather(pipeline, journal, picture_seconds=picture_seconds), path)
 
 
-def as_html(facts: ReportData) -> str:
-    """Return the page. Everything that comes from outside is escaped."""
+def leave_report(pipeline: Pipeline, journal: Journal, run: str) -> Path:
+    """Write the report of a run that has ended under the run's name, and as the newest one.
+
+    A run that found nothing to do leaves the newest report as it is.
+
+    Args:
+        pipeline: The pipeline with the jobs of the run.
+        journal: The journal of its work folder.
+        run: The name of the run.
+
+    Returns:
+        The path of the newest report.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    newest = pipeline.work / REPORT_NAME
+    latest = journal.latest_run_with_work()
+    if newest.is_file() and latest is not None and latest.name != run:
+        return newest
+    facts = gather(pipeline, journal)
+    kept = pipeline.work / REPORTS
+    _write(facts, kept / f"{run}.html")
+    _write(facts, newest)
+    for old in _reports_in(kept)[REPORTS_KEPT:]:
+        with suppress(OSError):
+            old.unlink()
+    return newest
+
+
+def _write(facts: ReportData, path: Path) -> None:
+    html = as_html(facts, path)
+    with atomic_write(path) as unfinished:
+        unfinished.write_bytes(html.encode("utf-8", "replace"))  # a path may hold bytes that are not UTF-8
+
+
+def _reports_in(folder: Path) -> list[Path]:
+    """Return the reports of earlier runs, the newest first. Their names begin with the time of their runs."""
+    return sorted(folder.glob("*.html"), key=lambda path: path.name, reverse=True)
+
+
+def _earlier(facts: ReportData, path: Path) -> list[tuple[str, str]]:
+    """Return the links and names of the reports of other runs than the one that is reported, the newest first."""
+    others = [other for other in _reports_in(Path(facts.work) / REPORTS) if other.stem != facts.run and other != path]
+    return [(link_to(other, path), _time_in(other.stem)) for other in others[:MOST_EARLIER]]
+
+
+def _time_in(run: str) -> str:
+    """Return the time in the name of a run, for people; the name itself if there is none."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.strptime(run[:15], "%Y%m%d-%H%M%S"))
+    except ValueError:
+        return run
+
+
+def link_to(target: str | Path, page: Path) -> str:
+    """Return the address of a file as a link of a page on the same disk. Both may be moved together.
+
+    Of numbered pictures, the link leads to their folder.
+    """
+    target = Path(target).parent if is_numbered(Path(target)) else Path(target)
+    try:
+        relative = os.path.relpath(target.absolute(), page.absolute().parent)
+    except ValueError:  # on another drive of Windows
+        return target.absolute().as_uri()
+    return quote(os.fsencode(Path(relative).as_posix()))
+
+
+def as_html(facts: ReportData, path: Path | None = None) -> str:
+    """Return the page. Everything that comes from outside is escaped.
+
+    Args:
+        facts: What the page says.
+        path: Where the page will stand, for its links; None for the place of the newest report.
+    """
+    path = path if path is not None else Path(facts.work) / REPORT_NAME
     environment = Environment(
         loader=PackageLoader("nstpipe.report"),
         autoescape=True,
@@ -51,7 +136,7 @@ def as_html(facts: ReportData) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"duration": as_duration, "moment": _moment, "iso": _iso}
+    environment.filters |= {"link": partial(link_to, page=path), "duration": as_duration, "moment": _moment, "iso": _iso}
     script = _template("report.js")
     return environment.get_template("report.html").render(
         facts=facts,
@@ -60,6 +145,7 @@ def as_html(facts: ReportData) -> str:
         tiles=_tiles(facts),
         setup=_setup(facts),
         most_failures=MOST_FAILURES,
+        earlier=_earlier(facts, path),
         style=Markup(_template("report.css")),
         script=Markup(script),
         script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

@@ -62,6 +62,8 @@ class Outcome:
         failures: Pictures and videos that failed.
         left: Outputs that this run has neither made nor tried in vain.
         stopped: Why the run ended before all was done; None if it did not.
+        unwritable: Why an output could not be written; None if all could.
+        results: The output of each job that has made something, now or before.
     """
 
     made: tuple[OutputDone, ...]
@@ -69,6 +71,8 @@ class Outcome:
     failures: tuple[ItemFailed, ...]
     left: tuple[Output, ...]
     stopped: StopReason | None
+    unwritable: OutputError | None = None
+    results: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -78,6 +82,7 @@ class Outcome:
         made: Sequence[OutputDone],
         failures: Sequence[ItemFailed],
         reason: StopReason | None,
+        unwritable: OutputError | None = None,
     ) -> Outcome:
         """Compare what was planned with what was made.
 
@@ -87,8 +92,14 @@ class Outcome:
             made: The outputs that it has made.
             failures: What has failed.
             reason: Why the run was asked to stop, if it was.
+            unwritable: Why an output could not be written; None if all could.
         """
-        ended = {done.output for done in made} | {failure.output for failure in failures}
+        names = {done.output for done in made}
+
+        def is_made(output: Output) -> bool:
+            return output.is_done or str(output.path) in names
+
+        ended = names | {failure.output for failure in failures}
         left = tuple(output for output in todo if str(output.path) not in ended)
         return cls(
             made=tuple(made),
@@ -97,6 +108,8 @@ class Outcome:
             left=left,
             # A run that was asked to stop when all was done has not been stopped.
             stopped=reason if left or not plan.outputs else None,
+            unwritable=unwritable,
+            results=tuple(dict.fromkeys(str(output.job.output) for output in plan.outputs if is_made(output))),
         )
 
     @property
@@ -105,6 +118,7 @@ class Outcome:
 
         Raises:
             InputError: The run came to its end, and all of its inputs failed.
+            OutputError: The same, and at least one of them because of the place of its output.
             NstpipeError: The same, and all of them because of a bug.
         """
         if self.stopped is not None:
@@ -112,7 +126,7 @@ class Outcome:
         if self.failures and not self.made and not self.already_done:
             if all(failure.traceback for failure in self.failures):
                 raise NstpipeError("nothing could be made, because of a bug in nstpipe.", "See the reasons above.")
-            raise InputError("nothing could be made of the inputs.", "See the reasons above.")
+            raise self.unwritable or InputError("nothing could be made of the inputs.", "See the reasons above.")
         return EXIT_SOME_FAILED if self.failures else EXIT_DONE
 
     def as_event(self, seconds: float, report: str) -> RunFinished:
@@ -131,6 +145,7 @@ class Outcome:
             outputs_left=len(self.left),
             stopped=self.stopped.value if self.stopped is not None else "",
             report=report,
+            results=self.results,
         )
 
     def as_result(self, seconds: float) -> RunResult:

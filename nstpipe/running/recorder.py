@@ -28,7 +28,8 @@ class Recorder:
     Attributes:
         made: Outputs made so far.
         failures: Failures so far.
-        error: The first error that kept something from being written; None if there was none.
+        error: The first error that kept everything from being written; None if there was none.
+        unwritable: Why the first of the outputs that could not be written could not; None if all could.
     """
 
     def __init__(self, journal: Journal, log: RunLog, run: str, stop: Stop, on_event: Emit) -> None:
@@ -42,6 +43,7 @@ class Recorder:
         self.made: list[OutputDone] = []
         self.failures: list[ItemFailed] = []
         self.error: OutputError | None = None
+        self.unwritable: OutputError | None = None
 
     def plan(self, outputs: Sequence[Output], jobs: Sequence[JobPlanned]) -> None:
         """Record the outputs that the run will make, to which events of clips will refer, and tell of the jobs."""
@@ -82,7 +84,8 @@ class Recorder:
         Args:
             failure: What failed, and why.
             output: The output that was tried; None if it failed before it was.
-            try_again_unasked: Whether the next run shall try again though nothing about the input or the settings has changed.
+            try_again_unasked: Whether it is the place of the output that failed. The next run tries again, though nothing about
+                the input or the settings has changed.
         """
         if output is not None and output.failed_before is not None:
             failure = replace(failure, attempts=output.failed_before.attempts + failure.attempts)
@@ -96,6 +99,7 @@ class Recorder:
             fingerprint, inputs = (tried.fingerprint, tried.fingerprint_inputs) if tried is not None else ("", {})
             if try_again_unasked:
                 fingerprint = ""
+                self.unwritable = self.unwritable or OutputError(failure.reason, failure.next_step)
             self._journal.record_failure(failure, fingerprint, inputs, self._log.place)
 
     def clip_done(self, task: ClipTask) -> None:

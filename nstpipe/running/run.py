@@ -16,7 +16,7 @@ from nstpipe.planning.outputs import Output
 from nstpipe.planning.plan import Plan, plan_pipeline
 from nstpipe.planning.provenance import Provenance
 from nstpipe.planning.resources import worker_count
-from nstpipe.report.page import REPORT_NAME, write_report
+from nstpipe.report.page import leave_report
 from nstpipe.running.executor import Executor
 from nstpipe.running.outcome import Outcome, RunResult
 from nstpipe.running.output_maker import OutputMaker
@@ -97,7 +97,8 @@ class Run:
         return self._end(plan, todo)
 
     def _end(self, plan: Plan, todo: Sequence[Output]) -> RunResult:
-        outcome = Outcome.of(plan, todo, self._recorder.made, self._recorder.failures, self._stop.reason)
+        recorder = self._recorder
+        outcome = Outcome.of(plan, todo, recorder.made, recorder.failures, self._stop.reason, recorder.unwritable)
         if self._recorder.error is not None:
             raise with_room_needed(self._recorder.error, outcome.left, self._pipeline)
         exit_code = outcome.exit_code
@@ -108,10 +109,9 @@ class Run:
 
     def _leave_report(self) -> str:
         """Write the report, and return its path; empty if it cannot be written, which must not cost the run."""
-        path = self._pipeline.work / REPORT_NAME
         try:
             with self._stop.graceful():  # a signal must not lose the result that is about to be returned
-                write_report(self._pipeline, self._journal, path)
+                path = leave_report(self._pipeline, self._journal, self._name)
         except Exception as error:
             reason = error.problem if isinstance(error, NstpipeError) else f"{type(error).__name__}: {error}"
             message = f"the report could not be written: {reason}"

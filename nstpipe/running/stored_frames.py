@@ -28,7 +28,7 @@ class StoredFrames:
     def __init__(self, work: Path, plan: Plan, journal: Journal) -> None:
         self._work = work
         self._unfinished = {output.path: output for output in plan.outputs if not output.is_done}
-        planned = {str(output.path) for output in plan.outputs}
+        planned = {journal.spelled(output.path) for output in plan.outputs}
         self._needed_elsewhere = frozenset(
             fingerprint
             for record in journal.records()

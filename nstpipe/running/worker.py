@@ -9,6 +9,7 @@ import signal
 import threading
 from typing import IO, Any
 
+from nstpipe.system.raw_messages import separate_raw_messages
 from nstpipe.system.stop import STOP_SIGNALS, Stop, StopReason
 
 
@@ -18,6 +19,7 @@ def serve() -> None:
         signal.signal(number, signal.SIG_IGN)  # a service manager signals every process; the parent decides
     commands, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not mix with the answers
+    separate_raw_messages()
     function, deadline = pickle.load(commands)
     stop = Stop(deadline)
     tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()

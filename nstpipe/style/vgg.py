@@ -200,7 +200,14 @@ class VGG19(nn.Module):
         for layer in self.table:
             if layer.kind == "conv":
                 # Random weights would be lost at once, and would take numbers from the caller's random state.
-                convolution = nn.utils.skip_init(nn.Conv2d, layer.in_channels, layer.out_channels, kernel_size=3, padding=1)
+                convolution = nn.utils.skip_init(
+                    nn.Conv2d,
+                    layer.in_channels,
+                    layer.out_channels,
+                    kernel_size=3,
+                    padding=1,
+                    device=state[f"{layer.name}.weight"].device,
+                )
                 convolution.load_state_dict({"weight": state[f"{layer.name}.weight"], "bias": state[f"{layer.name}.bias"]})
                 self.convolutions[layer.name] = convolution
         self.requires_grad_(False)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nstpipe.errors import DiskFullError, OutputError, UsageError
+from nstpipe.system.characters import lookalikes
 
 LONGEST_NAME_BYTES = 255
 """The longest name that common file systems allow. The hidden name of a file is longer than its own."""
@@ -115,7 +116,9 @@ def see_that_it_can_be_made(folder: Path) -> None:
     if not existing.is_dir():
         raise OutputError(f"{problem} {existing} is a file.", "Give another place, or free this one.")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise OutputError(f"{problem} nobody may write to {existing} here.", "Change its permissions, or give another place.")
+        is_read_only = hasattr(os, "statvfs") and os.statvfs(existing).f_flag & os.ST_RDONLY
+        reason = os.strerror(errno.EROFS) if is_read_only else f"nobody may write to {existing} here"
+        raise OutputError(f"{problem} {reason}.", "Change its permissions, or give another place.")
 
 
 def check_replaceable(path: Path, mark: str) -> None:
@@ -169,6 +172,8 @@ def suggest_path(path: Path) -> str:
     """Suggest what the user may have meant by a path that does not exist, in sentences."""
     missing = next((place for place in (path, *path.absolute().parents) if place.parent.is_dir()), path)
     begins = "" if missing == path else f"There is no folder {missing}. "
+    if (odd := next(lookalikes(missing.name), None)) is not None:
+        begins += f"Character {odd[0] + 1} of {missing.name} is {odd[1]}, if the file's name has it. "
     try:
         names = {found.name.casefold(): found.name for found in sorted(missing.parent.iterdir()) if found.name[0] != "."}
     except OSError:
@@ -178,7 +183,7 @@ def suggest_path(path: Path) -> str:
         return f"{begins}Did you mean {' or '.join(near)}?"
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     there = f"are: {', '.join(list(names.values())[:MOST_NAMED])}{more}" if names else "is nothing"
-    return f"{begins}In {missing.parent} {there}."
+    return f"{begins}In {missing.parent.absolute()} {there}."
 
 
 def ensure_writable(folder: Path) -> None:

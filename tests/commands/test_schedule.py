@@ -142,6 +142,11 @@ def test_installing_into_a_crontab(
     assert [exit_code(arguments), exit_code(arguments)] == [0, 0]
     assert "crontab -e" in capsys.readouterr().out
     assert table.read_text() == "5 4 * * * backup\n" + cron_line(night(pipeline, "22:00", "06:30"))
+    for said, code in (("you may not use it", 69), ("no crontab for somebody", 0)):
+        table.write_text("4 3 * * * kept\n")
+        crontab.write_text(f'#!/bin/sh\nif [ "$1" = -l ]; then echo {said} >&2; exit 1; else cat > {table}; fi\n')
+        assert exit_code(arguments) == code
+        assert ("kept" in table.read_text()) == (code != 0)
 
 
 def test_a_scheduler_that_is_not_there(

@@ -51,7 +51,7 @@ WRONG_VALUES: list[tuple[str, str, str]] = [
     ("temporal: {lags: [10, 1]}", "temporal.lags", "; should be numbers that rise and begin with 1"),
     ("audio: [copy]", "audio", "found a list of 1; should be copy or none"),
     ("color: [style]", "color", "found a list of 1; should be"),
-    ("metadata: no", "metadata", "found false; should be keep or strip"),
+    ("metadata: no", "metadata", "found the text 'no'; should be keep or strip"),
     # out of range
     ("size: 31", "size", "found 31; should be at least 32 or native"),
     ("size: 16385", "size", "found 16385; should be at most 16384 or native"),
@@ -79,7 +79,7 @@ WRONG_VALUES: list[tuple[str, str, str]] = [
     # unknown keys
     ("szie: 64", "szie", "unknown key; did you mean size?"),
     ("matrx: {a: [1]}", "matrx", "did you mean matrix?"),
-    ("zzz: 1", "zzz", "known here: name, input, output, style, size"),
+    ("zzz: 1", "zzz", "known here: name, input, output, style, engine, size"),
     ("X-mine: 1", "X-mine", "Keys of your own start with x-"),
     ("optimizer: {frist: 3}", "optimizer.frist", "did you mean first?"),
     ("encode: {codek: ffv1}", "encode.codek", "did you mean codec?"),
@@ -182,11 +182,49 @@ def test_names_are_letters_digits_dash_and_underscore(tmp_path: Path, name: str)
     assert "should be letters, digits, - and _ only" in problem.message
 
 
-@pytest.mark.parametrize("name", ["12", "no", "2024-01-01"])
+@pytest.mark.parametrize("name", ["12", "true", "1_000"])
 def test_names_that_yaml_takes_for_something_else(tmp_path: Path, name: str) -> None:
     problem = only_problem(tmp_path, document(job(name=name)))
     assert (problem.key, problem.line) == ("jobs[0].name", 3)
     assert "should be text, in quotes if it looks like something else" in problem.message
+
+
+@pytest.mark.parametrize("written", ["no", "2024-01-01", "0123", "off", "2024-99-99"])
+def test_what_only_old_yaml_takes_for_something_else_is_text(tmp_path: Path, written: str) -> None:
+    found = load(tmp_path, document(job(name=written, input=written), "overwrite: yes"))
+    assert (found.jobs[0].name, found.jobs[0].input, found.overwrite) == (written, tmp_path / written, True)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("size: 0512", "found 0512, which is text because of its leading zero; should be a whole number or native"),
+        ("size: 10:40", "found the text '10:40'; should be a whole number or native"),
+        ("rate: 1:30.5", "found the text '1:30.5'; should be a number"),
+        ("size: on", "found the text 'on'; should be a whole number or native"),
+    ],
+)
+def test_numbers_of_old_yaml_are_told_as_they_are_written(tmp_path: Path, line: str, words: str) -> None:
+    assert only_problem(tmp_path, document(job(line))).message == words
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "words"),
+    [
+        ("input: in", "input:\u00a0in", 4, "Column 11 has U+00A0 (no-break space); write a space"),
+        ("    input", "\u00a0\u00a0\u00a0 input", 5, "Line 4, column 1 has U+00A0 (no-break space); write a space"),
+        ("input: in", "input\u200b: in", 4, "Column 10 has U+200B (zero width space); delete it"),
+        ("version: 1", "version: 1\nseed: \ufeff1", 2, "Column 7 has U+FEFF (zero width no-break space); delete it"),
+        ("version: 1", "version\uff1a 1", 2, "Line 1, column 8 has U+FF1A (fullwidth colon); write :"),
+        ("output: out", 'output: "out\u201d', 5, "Column 17 has U+201D (right double quotation mark)"),
+        ("  - name", "  \u2013 name", 4, "Line 3, column 3 has U+2013 (en dash); write -"),
+        ("output: out", "\toutput: out", 5, "found a tab in column 5"),
+    ],
+)
+def test_a_character_that_looks_like_another_is_named(tmp_path: Path, before: str, after: str, line: int, words: str) -> None:
+    text = "version: 1\njobs:\n  - name: a\n    input: in\n    output: out\n    style: s.png\n"
+    assert before in text
+    assert any(found.line == line and words in found.message for found in problems(tmp_path, text.replace(before, after)))
 
 
 def test_missing_keys_of_the_file(tmp_path: Path) -> None:
@@ -563,7 +601,7 @@ def test_text_that_is_no_yaml(tmp_path: Path, text: str, line: int, words: str) 
 @pytest.mark.parametrize(
     "value",
     [
-        "2024-99-99",
+        "!!timestamp 2024-99-99",
         "!!bool maybe",
         "!!int ''",
         "!!int many",
@@ -608,7 +646,7 @@ def test_a_file_that_does_not_exist(tmp_path: Path) -> None:
     (tmp_path / "pipeline.yaml").touch()
     with pytest.raises(ConfigError, match=r"in that folder are pipeline\.yaml"):
         load_pipeline(file)
-    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+    with pytest.raises(ConfigError, match=r"is a folder, not a pipeline\.yaml; give .*pipeline\.yaml"):
         load_pipeline(tmp_path)
 
 
@@ -616,7 +654,7 @@ def test_a_file_of_another_kind_is_not_read_whole(tmp_path: Path) -> None:
     film = tmp_path / "film.mp4"
     film.touch()
     os.truncate(film, 10**12)  # a hole: takes no room on the disk, but would not fit into memory
-    with pytest.raises(ConfigError, match="is this the right file"):
+    with pytest.raises(ConfigError, match=r"film\.mp4: is not a pipeline\.yaml, but something to paint"):
         load_pipeline(film)
 
 

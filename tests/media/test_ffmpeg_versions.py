@@ -125,7 +125,7 @@ def test_each_says_what_it_cannot_do_before_the_work(ffmpeg: str, tmp_path: Path
     with pytest.raises(ItemError) as caught:
         tried(".webm")
     if "libsvtav1" in encoders():
-        assert "its sound is in aac; .webm holds only opus and vorbis" in caught.value.problem
+        assert "its sound is in aac, and .webm holds only opus and vorbis" in caught.value.problem
         assert "audio: none" in caught.value.next_step
         tried(".webm", copy_audio=False)
     else:

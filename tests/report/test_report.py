@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -107,7 +108,9 @@ def test_nothing_in_it_comes_from_elsewhere_and_nothing_given_is_taken_for_html(
     for tag, attributes in elements.found:
         for name in ("src", "href", "srcset", "data", "action", "poster"):
             value = attributes.get(name)
-            assert value is None or value.startswith(("data:", "#")), (tag, value)
+            # What leads to a result is a relative address, in which everything but letters is escaped.
+            is_link = tag == "a" and name == "href" and re.fullmatch(r"(\.\./)+[\w/.%~-]+", value or "")
+            assert value is None or value.startswith(("data:", "#")) or is_link, (tag, value)
         assert not [name for name in attributes if name.startswith("on")], tag
     assert not re.search(r"url\(|@import|https?://", text)
     assert len(elements.all("script")) == 1
@@ -149,12 +152,13 @@ def test_flicker_is_measured_where_a_frame_follows_another(tmp_path: Path) -> No
     journal.close()
 
 
-def test_it_is_made_again_from_the_journal(night: tuple[Path, RunResult, list[Event]], tmp_path: Path) -> None:
+def test_it_is_made_again_from_the_journal(night: tuple[Path, RunResult, list[Event]]) -> None:
     path, _, _ = night
     pipeline = path.parent.parent / "pipeline.yaml"
     first = path.read_text(encoding="utf-8")
-    assert exit_code(["report", str(pipeline), "-o", str(tmp_path / "again.html")]) == 0
-    again = (tmp_path / "again.html").read_text(encoding="utf-8")
+    out = path.with_name("again.html")  # the same links lead to the results from there
+    assert exit_code(["report", str(pipeline), "-o", str(out)]) == 0
+    again = out.read_text(encoding="utf-8")
     without_time = re.compile(r"Written [-0-9: ]+\.")
     assert without_time.sub("", again) == without_time.sub("", first)
 
@@ -365,3 +369,41 @@ def test_text_stands_out_by_day_and_by_night(night: tuple[Path, RunResult, list[
 
 def test_its_template_is_part_of_the_package() -> None:
     assert "script" in report_page._template("report.html")
+
+
+def test_a_run_with_nothing_to_do_leaves_the_report_of_the_night(tmp_path: Path) -> None:
+    make_picture(tmp_path / "in" / "a b" / "\u00fc#1%.png")
+    path = write_pipeline(tmp_path, {"name": "one", "input": "in", "output": "out"})
+    work = tmp_path / ".nstpipe"
+    ended: list[RunFinished] = []
+
+    def follow(event: Event) -> None:
+        if isinstance(event, RunFinished):
+            ended.append(event)
+
+    for settings in ([], [], ["jobs.one.size=32"], ["jobs.one.size=32"]):
+        nstpipe.run(path, overrides=settings, on_event=follow)
+    assert {(event.report, event.results) for event in ended} == {(str(work / "report.html"), (str(tmp_path / "out"),))}
+    first, second = sorted((work / "reports").glob("*.html"))
+    newest = work / "report.html"
+    for page, others in ((newest, {first}), (second, {first}), (first, set())):
+        text = page.read_text(encoding="utf-8")
+        assert "All done" in text
+        links = [a["href"] or "" for a in Elements(text).all("a")]
+        targets = {(page.parent / unquote(link)).resolve() for link in links}
+        assert targets == {tmp_path / "out", tmp_path / "out" / "a b" / "\u00fc#1%.png", *others}
+    before = newest.read_text(encoding="utf-8")
+    assert exit_code(["report", str(path)]) == 0
+    assert newest.read_text(encoding="utf-8").split("Written")[0] == before.split("Written")[0]
+
+
+def test_old_reports_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_picture(tmp_path / "in" / "a.png")
+    monkeypatch.setattr("nstpipe.report.page.REPORTS_KEPT", 2)
+    kept = tmp_path / ".nstpipe" / "reports"
+    kept.mkdir(parents=True)
+    for day in (1, 2):
+        (kept / f"2020010{day}-000000-1.html").touch()
+    nstpipe.run(write_pipeline(tmp_path, {"name": "one", "input": "in", "output": "out"}))
+    assert len(list(kept.iterdir())) == 2
+    assert (kept / "20200102-000000-1.html").exists()

@@ -15,7 +15,7 @@ import nstpipe
 import nstpipe.api
 from nstpipe.cli import exit_code
 from nstpipe.errors import OutputError
-from nstpipe.events import Event, FrameDone, FrameProgressed, ItemFailed
+from nstpipe.events import ClipStarted, Event, FrameDone, ItemFailed
 from nstpipe.journal import placing
 from nstpipe.journal.journal import Journal
 from tests.making import make_picture, make_video, write_pipeline
@@ -240,11 +240,11 @@ def test_a_file_that_appears_during_the_run_is_kept(tmp_path: Path) -> None:
 
     def put(event: Event) -> None:
         seen.append(event)
-        if isinstance(event, FrameProgressed):
+        if isinstance(event, ClipStarted):
             make_picture(own[0], seed=8)
             shutil.copy(tmp_path / "film.mp4", own[1])
 
-    with pytest.raises(nstpipe.errors.InputError):
+    with pytest.raises(OutputError, match="appeared while"):
         nstpipe.run(pipeline, on_event=put)
     said = [event.reason for event in seen if isinstance(event, ItemFailed)]
     assert said == [f"{path} appeared while its result was made, and is kept." for path in own]

@@ -268,7 +268,7 @@ def test_codec_and_sound_that_do_not_fit_are_found_before_the_work(tmp_path: Pat
     with pytest.raises(InputError):
         nstpipe.run(write_pipeline(tmp_path, job), on_event=events.append)  # WebM takes no AAC
     [failure] = [event for event in events if isinstance(event, ItemFailed)]
-    assert "could not be encoded as .webm with libsvtav1" in failure.reason
+    assert "could not be encoded as .webm: its sound is in aac" in failure.reason
     assert not any(isinstance(event, FrameDone) for event in events)
     silent = write_pipeline(tmp_path, {**job, "audio": "none"})
     assert nstpipe.run(silent).exit_code == 0

@@ -15,6 +15,7 @@ from nstpipe.media.frame import in_sixteen_bits
 from nstpipe.media.pictures import tiff_pixels
 from nstpipe.media.pictures.tiff import first_directory
 from nstpipe.media.pictures.tiff_tags import FileContent, first_tags
+from nstpipe.system.raw_messages import discard_raw_messages
 
 PNG_COMPRESSION = 6
 """The compression level, 0 to 9; this one is the default of most programs."""
@@ -50,7 +51,8 @@ def deep_png(path: Path) -> tuple[NDArray[np.uint16], NDArray[np.uint16] | None]
 
     content = np.frombuffer(path.read_bytes(), np.uint8)
     try:
-        stored = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+        with discard_raw_messages():
+            stored = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise OSError(str(error)) from error
     if stored is None:

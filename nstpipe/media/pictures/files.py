@@ -41,7 +41,7 @@ from nstpipe.media.pictures.output_metadata import (
     kept_of,
     largest_part,
 )
-from nstpipe.media.pictures.pillow import PILLOW_ERRORS, check_pixels, megapixel_limit, opened, pillow_settings
+from nstpipe.media.pictures.pillow import PILLOW_ERRORS, check_pixels, megapixel_limit, missing_plugin, opened, pillow_settings
 from nstpipe.media.pictures.profiles import deep_in_srgb, in_srgb, lab_in_srgb, srgb_profile
 from nstpipe.media.pictures.raw import DEVELOP_FIRST, RAW_SUFFIXES, is_raw, picture_behind_preview
 from nstpipe.media.pictures.raw_profiles import iptc_of_resources, raw_profile
@@ -396,6 +396,11 @@ def _unreadable(path: Path, error: BaseException) -> ItemError:
     if path.suffix.lower() in RAW_SUFFIXES:
         return ItemError(f"{path} has the name of a camera's raw file, and is not a picture.", DEVELOP_FIRST)
     if isinstance(error, UnidentifiedImageError):
+        if (missing := missing_plugin(path)) is not None:
+            return ItemError(
+                f"{path} is {missing.name}, which this installation cannot read.",
+                f"Install what reads it: pip install '{missing.install}'.",
+            )
         return ItemError(f"{path} is not a picture in a supported format.", "Open it in a viewer to see what it is.")
     reason = getattr(error, "strerror", None) or error
     return ItemError(f"{path} cannot be read: {reason}.", "Copy the picture again, or open it in a viewer and save it anew.")

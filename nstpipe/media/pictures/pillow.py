@@ -14,8 +14,10 @@ from typing import IO, Any
 
 from PIL import Image
 
-from nstpipe.media.pictures.formats import PICTURE_FORMATS
+from nstpipe.media.pictures.formats import PICTURE_FORMATS, PictureFormat
+from nstpipe.media.signature import SIGNATURE_BYTES, matches
 from nstpipe.system.files import check_is_no_special_file
+from nstpipe.system.raw_messages import discard_raw_messages
 
 PILLOW_ERRORS = (
     OSError,
@@ -78,6 +80,7 @@ def pillow_settings() -> Iterator[None]:
     global _users
     with _lock:
         if not _users:
+            _undo.enter_context(discard_raw_messages())
             _undo.enter_context(_limit())
             _undo.enter_context(_plugins())
         _users += 1
@@ -158,3 +161,17 @@ def opened(source: Path | IO[bytes], name: str | None = None) -> Iterator[Image.
 def _readable() -> list[str]:
     """Pillow's names of the formats that are read here. A format whose plugin is not installed is missing."""
     return [row.name for row in PICTURE_FORMATS.values() if not row.plugin or row.name in Image.OPEN]
+
+
+def missing_plugin(path: Path) -> PictureFormat | None:
+    """The format of a file whose plugin is not installed; None if that is not what keeps it from being read."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(SIGNATURE_BYTES)
+    except OSError:
+        return None
+    for row in PICTURE_FORMATS.values():
+        is_missing = bool(row.plugin) and row.name not in Image.OPEN and _function(row.plugin) is None
+        if is_missing and (matches(head, row.signatures) or (b"ftyp" in head and path.suffix.lower() in row.suffixes)):
+            return row
+    return None

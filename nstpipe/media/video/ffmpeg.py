@@ -47,13 +47,14 @@ CRASHES = frozenset({"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT", "SIGTRA
 """Signals that a program ends by for its own fault. The next attempt would end in the same way."""
 
 _CONSEQUENCES = (
+    "Last message repeated",
     "Could not open encoder before EOF",
     "Error sending frames to consumers",
     "Nothing was written into output file",
     "Task finished with error code",
     "Terminating thread with return code",
 )
-"""Messages of ffmpeg's threads that follow the line with the cause, and would crowd it out."""
+"""Messages that follow the line with the cause, and would crowd it out."""
 
 _IO_ERROR = os.strerror(errno.EIO)
 

@@ -88,14 +88,14 @@ def try_encode(
     path = folder / f".trial_encode{suffix}"
     _check_shortest_frame(info, path)
     _check_encoder(info, path, encode)
+    if copy_audio:
+        _check_sound(info, path)
     short = dataclasses.replace(info, ticks=info.ticks[:TRIAL_FRAMES], end_tick=None)
     trials: list[tuple[VideoInfo, tuple[int, int], float | None]] = [(short, size, TRIAL_SECONDS)]
     if _may_fail_late(info):
         trials.append((info, (min(size[0], TRIAL_SIDE), min(size[1], TRIAL_SIDE)), None))
     frames = 0
     try:
-        if copy_audio:
-            _check_sound(info, path)
         for of_trial, size_of_trial, seconds in trials:
             frames = len(of_trial.ticks)
             with VideoSink(
@@ -135,7 +135,11 @@ def _check_sound(info: VideoInfo, path: Path) -> None:
         if stream.kind == "audio" and container.sound_codecs and stream.codec not in container.sound_codecs:
             allowed = " and ".join(sorted(container.sound_codecs))
             found = stream.codec or "an unknown codec"
-            raise ItemError(f"{path}: its sound is in {found}; {path.suffix} holds only {allowed}.")
+            raise ItemError(
+                f"{info.path} could not be encoded as {path.suffix}: its sound is in {found}, and {path.suffix} holds only "
+                f"{allowed}.",
+                "Choose another suffix for output, or `audio: none`.",
+            )
 
 
 def _may_fail_late(info: VideoInfo) -> bool:
