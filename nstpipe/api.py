@@ -355,6 +355,9 @@ def _checked_pictures(content: Image.Image, style: Image.Image | Sequence[Image.
             if hasattr(picture, "__array_interface__"):
                 way = "PIL.Image.fromarray makes one of an array"
             raise UsageError(f"stylize: content and style should be pictures of PIL, {way}; found {kind}.")
+        if 0 in picture.size:
+            width, height = picture.size
+            raise UsageError(f"stylize: found a picture of {width}x{height} pixels; content and style need at least one.")
     if not styles:
         raise UsageError("stylize: style is empty; give one picture or more.")
     return [picture for picture in styles if isinstance(picture, Image.Image)]

@@ -8,14 +8,14 @@ import itertools
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nstpipe.config.models import Job
 from nstpipe.errors import ItemError
 from nstpipe.media.clutter import GEOREFERENCE_SUFFIXES, clutter_of, names_clutter
 from nstpipe.media.detect import holds_raw, holds_video, is_hidden, is_moving, natural_key
-from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
+from nstpipe.media.pictures.formats import PICTURE_SUFFIXES, UNREAD_SUFFIXES
 from nstpipe.media.pictures.raw import RAW_SUFFIXES
 from nstpipe.media.video.containers import ANIMATION_SUFFIXES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES
 from nstpipe.planning.job_notice import JobNotice
@@ -112,7 +112,11 @@ def _passed_over_by(job: Job) -> Iterator[str]:
     else:
         return
     if selection.passed_over:
-        hint = "" if set(selection.passed_over) == {_RAW_IN_WORDS} else ". To paint such a file, name it in include: **/*.part"
+        hint = (
+            ""
+            if set(selection.passed_over) <= {_RAW_IN_WORDS, _UNREAD_IN_WORDS}
+            else ". To paint such a file, name it in include: **/*.part"
+        )
         yield f"not painted: {selection.described(root)}{hint}"
     beside = selection.georeferences()
     if beside:
@@ -154,6 +158,15 @@ class _Selection:
                 chosen.append(path)
         return cls(tuple(chosen), {kind: tuple(_sorted(found, root)) for kind, found in others.items()})
 
+    def and_unread(self, paths: Iterable[Path], root: Path) -> _Selection:
+        """The selection, with those of other files that are pictures in formats which nstpipe does not read."""
+        unread = [
+            path for path in paths if path.suffix.lower() in UNREAD_SUFFIXES and clutter_of(path.relative_to(root)) is None
+        ]
+        if not unread:
+            return self
+        return replace(self, passed_over={**self.passed_over, _UNREAD_IN_WORDS: tuple(_sorted(unread, root))})
+
     def described(self, root: Path) -> str:
         """What is passed over, in words."""
         parts = []
@@ -176,6 +189,9 @@ class _Selection:
 
 
 _RAW_IN_WORDS = ("camera's raw file to develop first", "cameras' raw files to develop first")
+
+
+_UNREAD_IN_WORDS = ("picture in a format to convert first", "pictures in formats to convert first")
 
 
 def _asks_by_name(pattern: str) -> bool:
@@ -281,9 +297,10 @@ def _in_folder(job: Job) -> _Selection:
     chosen = {path for path in found if path.is_file() or (path.is_symlink() and not path.exists())}
     excluded = {path for pattern in job.exclude for path in _matches(job.input, pattern, "exclude")}
     kept = [path for path in chosen if excluded.isdisjoint((path, *path.parents)) and not is_hidden(path, job.input)]
-    if job.include is None:
-        kept = [path for path in kept if _is_picture(path)]
-    return _Selection.of(kept, job.input, named)
+    if job.include is not None:
+        return _Selection.of(kept, job.input, named)
+    pictures = [path for path in kept if _is_picture(path)]
+    return _Selection.of(pictures, job.input, named).and_unread(set(kept).difference(pictures), job.input)
 
 
 def _instead_of_no_picture(job: Job) -> str:
@@ -342,7 +359,10 @@ def _among_matches(job: Job) -> _Selection:
     named = {path for path in files if _is_among(path, root, [one for one in patterns if _asks_by_name(one)])}
     if job.include is not None:
         files = [path for path in files if _is_among(path, root, job.include)]
-    return _Selection.of([path for path in dict.fromkeys(files) if not _is_among(path, root, job.exclude)], root, named)
+    selection = _Selection.of([path for path in dict.fromkeys(files) if not _is_among(path, root, job.exclude)], root, named)
+    if job.include is not None:
+        return selection
+    return selection.and_unread((path for path in found if path.is_file() and not _is_among(path, root, job.exclude)), root)
 
 
 def _by_glob(job: Job) -> tuple[InputFile, ...]:

@@ -11,7 +11,7 @@ from nstpipe.errors import ItemError, OutputError
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.records import Record
 from nstpipe.media.detect import holds_video
-from nstpipe.media.pictures.files import read_picture
+from nstpipe.media.pictures.files import is_damaged
 from nstpipe.media.video.containers import ANIMATION_SUFFIXES
 from nstpipe.planning.inputs import InputFile, find_inputs
 from nstpipe.planning.outputs import Output
@@ -163,10 +163,9 @@ def _is_whole(place: Path, record: Record) -> bool:
     try:
         if holds_video(place):
             return _is_whole_video(place, record.frames)
-        read_picture(place)
     except ItemError:
         return False
-    return True
+    return not is_damaged(place)
 
 
 def _is_whole_video(place: Path, frames: int) -> bool:

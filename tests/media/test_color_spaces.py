@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -12,10 +13,12 @@ import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
 from nstpipe.media.frame import in_eight_bits
-from nstpipe.media.pictures.color_spaces import png_color_space
+from nstpipe.media.pictures.color_spaces import iso_color_space, png_color_space
 from nstpipe.media.pictures.files import PictureSink, PictureSource, read_picture
+from nstpipe.media.pictures.images import pixels_of_image
 from nstpipe.media.pictures.omissions import omissions_of_picture
 from nstpipe.media.pictures.profiles import srgb_profile
+from tests.media.making_profiles import rgb_profile
 
 GAMMA_1 = (b"gAMA", struct.pack(">I", 100_000))
 SRGB_GAMMA = (b"gAMA", struct.pack(">I", 45_455))
@@ -65,6 +68,8 @@ MEANINGS = {
     "sRGB above gAMA": ((128, 128, 128), [(b"sRGB", b"\x00"), GAMMA_1], (128, 128, 128)),
     "sRGB by gAMA and cHRM": ((128, 7, 200), [SRGB_GAMMA, SRGB_PRIMARIES], (128, 7, 200)),
     "unknown": ((128, 7, 200), [cicp(3, 200)], (128, 7, 200)),
+    "a gamma that makes all black": ((128, 7, 200), [(b"gAMA", struct.pack(">I", 1))], (128, 7, 200)),
+    "a gamma that makes all white": ((128, 7, 200), [(b"gAMA", bytes([255] * 4))], (128, 7, 200)),
     "no gamma at all": ((128, 7, 200), [(b"gAMA", bytes(4))], (128, 7, 200)),
     "primaries on a line": ((128, 7, 200), [(b"cHRM", struct.pack(">8I", *[30000] * 8))], (128, 7, 200)),
 }
@@ -79,6 +84,49 @@ def test_a_png_is_converted_from_what_its_chunks_say(tmp_path: Path, meaning: st
     space = png_color_space(tmp_path / "a.png", has_profile=False)
     assert metadata.icc == (srgb_profile() if space is not None else None)
     assert (space.hdr if space is not None else "") == (meaning[:3].rstrip(",") if meaning[:2] in ("PQ", "HL") else "")
+
+
+def test_srgb_by_cicp_stands_above_a_profile(tmp_path: Path) -> None:
+    adobe = (b"iCCP", b"adobe\x00\x00" + zlib.compress(rgb_profile()))
+    # By hand as below: red is 231. Light of 0.0414 is 1.055 * 0.0414 ** (1 / 2.4) - 0.055 = 0.225, which is 57.
+    for chunks, expected in ([adobe], (231, 57, 57)), ([adobe, cicp(1, 13)], (200, 60, 60)):
+        pixels, metadata = read_picture(png(tmp_path / "a.png", (200, 60, 60), *chunks, bits=16))
+        assert np.abs(in_eight_bits(pixels)[3, 3].astype(int) - expected).max() <= 1
+        assert metadata.icc == srgb_profile()
+
+
+def test_a_png_without_a_name_tells_its_colors_too(tmp_path: Path) -> None:
+    path = png(tmp_path / "a.png", (128, 128, 128), GAMMA_1, SRGB_PRIMARIES)
+    with path.open("rb") as file, Image.open(file) as image:
+        unread = pixels_of_image(image)[0]
+        copied = pixels_of_image(image.copy())[0]
+    assert (int(unread[3, 3, 0]), int(copied[3, 3, 0])) == (188, 188)
+
+
+@pytest.mark.parametrize("told", [(1, 8), (9, 16), (9, 18), (12, 13), (1, 13), (2, 2)])
+def test_an_avif_is_converted_from_what_its_picture_says(tmp_path: Path, told: tuple[int, int]) -> None:
+    def avif(color: tuple[int, int, int], **options: bytes) -> Path:
+        content = io.BytesIO()
+        Image.new("RGB", (32, 32), color).save(content, format="AVIF", quality=100, subsampling="4:4:4", **options)
+        # Pillow tells the colors once: sRGB, or with a profile that nclx does not tell them.
+        before, after, found = content.getvalue().partition(b"nclx")
+        assert found[:4] == struct.pack(">HH", *((2, 2) if options else (1, 13)))
+        path = tmp_path / "a.avif"
+        path.write_bytes(before + after + struct.pack(">HH", *told) + found[4:])
+        return path
+
+    path = avif((128, 128, 128))
+    expected, _ = read_picture(png(tmp_path / "a.png", (128, 128, 128), cicp(*told)))
+    pixels, metadata = read_picture(path)
+    assert np.abs(pixels[16, 16].astype(int) - expected[3, 3]).max() <= 1
+    assert metadata.icc == (None if told[0] == 2 or told == (1, 13) else srgb_profile())
+    kinds = [one.kind for one in omissions_of_picture(path, tmp_path / "b.avif", keep_metadata=True)]
+    assert kinds == (["high dynamic range"] if told[1] in (16, 18) else [])
+    colors, metadata = read_picture(avif((200, 60, 60), icc_profile=srgb_profile()))
+    assert np.abs(colors[16, 16].astype(int) - (200, 60, 60)).max() <= 2, "a profile stands above it"
+    damaged = path.read_bytes()
+    path.write_bytes(damaged[: damaged.index(b"ipma") + 6])
+    assert iso_color_space(path) is None
 
 
 def test_hdr_stays_in_order_and_is_named_once(tmp_path: Path) -> None:

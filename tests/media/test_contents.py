@@ -21,6 +21,7 @@ from nstpipe.media.pictures.omissions import omissions_of_picture
 
 from . import making_contents as made
 from .making import HEIGHT, WIDTH, blocks
+from .making_profiles import gray_profile, rgb_profile
 
 FOUND: list[tuple[Callable[[], bytes], set[Content]]] = [
     (made.google_film, {"XMP", "film"}),
@@ -180,6 +181,19 @@ def test_transparency_is_kept_where_the_format_has_it(tmp_path: Path, original: 
     assert np.array_equal(metadata.alpha > 127, seen)
 
 
+def test_the_transparent_level_of_a_deep_gray_png_is_kept_or_named(tmp_path: Path) -> None:
+    gray = np.repeat(np.uint16([[1000], [1001]]), WIDTH, axis=1).repeat(HEIGHT // 2, axis=0)
+    path = tmp_path / "original.png"
+    Image.fromarray(gray).save(path, transparency=1000)
+    assert [one.kind for one in omissions_of_picture(path, tmp_path / "result.jpg", keep_metadata=True)] == [
+        "transparency",
+        "depth of color",
+    ]
+    _, metadata = read_picture(painted(path, tmp_path / "result.png"))
+    assert metadata.alpha is not None
+    assert np.array_equal(metadata.alpha > 32767, gray == 1001)
+
+
 def test_an_opaque_gif_is_written_as_without_a_transparent_color(tmp_path: Path) -> None:
     content = io.BytesIO()
     Image.fromarray(blocks()).save(content, format="GIF")
@@ -194,6 +208,31 @@ def test_sixteen_bits_that_become_eight_are_named(tmp_path: Path) -> None:
     assert said.detail == "16 bits of a color value become 8: JPEG holds no more"
     assert said.remedy == "PNG and TIFF can hold it."
     assert omissions_of_picture(path, tmp_path / "result.tif", keep_metadata=True) == ()
+
+
+@pytest.mark.parametrize(
+    ("mode", "profile", "is_used"),
+    [
+        ("RGB", rgb_profile(), True),
+        ("L", gray_profile(1.0), True),
+        ("LA", gray_profile(1.0), True),
+        ("P", rgb_profile(), True),
+        ("L", rgb_profile(), False),
+        ("RGB", gray_profile(1.0), False),
+        ("RGB", b"damaged", False),
+        ("I;16", gray_profile(1.0), True),
+        ("I;16", b"damaged", False),
+    ],
+)
+def test_a_profile_that_cannot_be_used_is_named(tmp_path: Path, mode: str, profile: bytes, is_used: bool) -> None:
+    path = tmp_path / "original.png"
+    deep = Image.fromarray(blocks()[..., 0].astype(np.uint16) * 257)
+    (deep if mode == "I;16" else Image.fromarray(blocks()).convert(mode)).save(path, icc_profile=profile)
+    said = [one.detail for one in omissions_of_picture(path, tmp_path / "result.png", keep_metadata=True)]
+    reason = "it is damaged, or does not fit the colors of the picture"
+    assert said == ([] if is_used else [f"the color profile is dropped: {reason}"])
+    _, metadata = read_picture(path)
+    assert (metadata.icc is not None) == is_used
 
 
 def test_what_does_not_fit_is_named_before_the_work(tmp_path: Path) -> None:

@@ -56,6 +56,17 @@ def test_a_palette_with_a_transparent_color_is_transparent_there() -> None:
     assert tuple(pixels[0, 1]) == (10, 20, 30)
 
 
+@pytest.mark.parametrize("mode", ["I;16", "I"])
+def test_a_wide_picture_with_a_transparent_value_is_transparent_there(mode: str) -> None:
+    image = Image.fromarray(WIDE.astype(np.int32 if mode == "I" else np.uint16))
+    image.info["transparency"] = 257 * 4
+    pixels, alpha = pixels_of_image(image)
+    assert alpha is not None
+    assert image.mode == mode
+    assert np.array_equal(alpha, np.where(GRAY == 4, 0, 255))
+    assert np.array_equal(pixels[..., 0], WIDE)
+
+
 def test_a_profile_and_a_turn_are_applied() -> None:
     lab = Image.new("RGB", (8, 4), (128, 128, 128))
     exif = Image.Exif()

@@ -16,7 +16,7 @@ from nstpipe.media.pictures.files import PictureSink, PictureSource
 from nstpipe.media.pictures.geo import moved_polynomials
 from nstpipe.media.pictures.orientation import TURNS
 from nstpipe.media.pictures.pixel_map import PixelMap
-from nstpipe.media.pictures.xmp import adapted_texts, adapted_xmp
+from nstpipe.media.pictures.xmp import adapted_texts, adapted_xmp, srgb_xmp
 
 STORED = (6, 4)
 """Width and height; both sides are halved by the maps below."""
@@ -204,6 +204,20 @@ def test_xmp_counts_the_new_pixels(
     assert adapted_xmp(xmp, PixelMap((600, 400), (300, 200))) == form.format(*smaller).encode()
     assert adapted_xmp(xmp, PixelMap((600, 400), (200, 300), 6)) == form.format(*turned).encode()
     assert adapted_xmp(xmp, PixelMap((600, 400), (600, 400))) == xmp
+
+
+def test_a_namespace_may_have_any_prefix() -> None:
+    area = "<R:Area A:x='{}' A:y='0.1' A:w='{}' A:h='{}' A:unit='normalized'/>"
+    form = (
+        '<a xmlns:T="http://ns.adobe.com/tiff/1.0/" xmlns:R="http://www.metadataworkinggroup.com/schemas/regions/" '
+        "xmlns:A = 'http://ns.adobe.com/xmp/sType/Area#' xmlns:e='http://ns.adobe.com/exif/1.0/' T:Orientation=\"{}\" "
+        f'T:ImageWidth="{{}}" exif:SubjectArea="7" e:ColorSpace="{{}}">{area}</a>'
+    )
+    before, after = ((*head, *area) for head, area in (((6, 600, 2), (0.25, 0.2, 0.4)), ((1, 200, 2), (0.9, 0.4, 0.2))))
+    # Turned to the right, the top is on the right: x becomes 1 - y, and y becomes x.
+    turned = form.format(*after).replace("A:y='0.1'", "A:y='0.25'")
+    assert adapted_xmp(form.format(*before).encode(), PixelMap((600, 400), (200, 300), 6)) == turned.encode()
+    assert srgb_xmp(turned.encode()) == turned.replace('e:ColorSpace="2"', 'e:ColorSpace="1"').encode()
 
 
 def test_texts_of_a_png_count_the_new_pixels() -> None:

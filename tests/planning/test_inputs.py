@@ -586,6 +586,37 @@ def test_the_preview_in_a_raw_file_is_never_painted(tmp_path: Path, kind: str) -
         assert "Develop it" in error.value.next_step
 
 
+def test_pictures_in_formats_that_are_not_read_are_named(tmp_path: Path) -> None:
+    unread = ["b.jxl", "c.PSD", "deep/d.ppm"]
+    folder = files(tmp_path / "in", *unread, "e.txt", "f.psd.part")
+    for source in (folder, folder / "**" / "*"):
+        with pytest.raises(ItemError, match="3 pictures in formats to convert first, such as b"):
+            find_inputs(job(source, tmp_path / "out"))
+    make_picture(folder / "a.png")
+    make_picture(folder / "g.png").rename(folder / "g.tga")  # a PNG for all that
+    assert names(find_inputs(job(folder, tmp_path / "out")), folder) == ["a.png", "g.tga"]
+    [notice] = ignored_settings([job(folder, tmp_path / "out", exclude=["**/*.ppm"])])
+    assert "not painted: 2 pictures in formats to convert first, such as b.jxl" in str(notice)
+    named = job(folder, tmp_path / "out", include=["*.psd", "*.PSD"])
+    assert names(find_inputs(named), folder) == ["c.PSD"], "what is named fails when it is read"
+
+
+@pytest.mark.parametrize("marks", [(1, 0), (0, 1), (1, 1), (1, 4), (0, 0)])
+def test_the_reduced_copy_at_the_beginning_of_a_tiff_is_not_painted(tmp_path: Path, marks: tuple[int, int]) -> None:
+    path = tmp_path / "scan.tif"
+    small, large = Image.new("RGB", (16, 12)), Image.new("RGB", (64, 48))
+    with TiffImagePlugin.AppendingTiffWriter(path) as pages:
+        for page, mark in zip((small, large), marks, strict=True):
+            page.save(pages, format="TIFF", tiffinfo={254: mark, 271: "Scanner"})
+            pages.newFrame()
+    if marks != (1, 0):  # nothing larger is a whole picture, or the first one is
+        assert picture_size(path) == (16, 12)
+        return
+    for read in (picture_size, read_picture):
+        with pytest.raises(ItemError, match="begins with a reduced copy of its picture, which has 64x48 pixels"):
+            read(path)
+
+
 def test_a_picture_with_the_name_of_a_raw_file_is_a_picture(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     make_picture(tmp_path / "a.jpg").rename(tmp_path / "in" / "a.dng")

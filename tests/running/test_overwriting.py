@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import nstpipe
 import nstpipe.api
@@ -165,6 +166,11 @@ def test_a_result_that_somebody_has_changed_is_kept_and_a_damaged_one_is_made_ag
             "changed by somebody after it was made."
         ] * 2
     assert (picture.read_bytes(), film.read_bytes()) == edited
+    # Scaled up in place by an editor, it is larger than what nstpipe reads.
+    Image.new("RGB", (1100, 1000)).save(picture)
+    film.write_bytes(made[1])
+    pipeline.write_text(f"max_megapixels: 1\n{pipeline.read_text()}")
+    assert reasons(pipeline) == [f"output: {picture} was changed by somebody after it was made."]
     picture.write_bytes(made[0][:-100])
     film.write_bytes(made[1][: len(made[1]) // 2])
     assert nstpipe.run(pipeline).exit_code == 0

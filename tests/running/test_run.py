@@ -333,6 +333,8 @@ def test_stylize_repaints_one_picture(samples: Path) -> None:
 
 def test_stylize_refuses_what_it_does_not_know() -> None:
     picture = Image.new("RGB", (64, 64))
+    with pytest.raises(UsageError, match="a picture of 0x4 pixels"):
+        nstpipe.stylize(Image.new("RGB", (0, 4)), picture)
     with pytest.raises(UsageError, match="style is empty"):
         nstpipe.stylize(picture, [])
     with pytest.raises(UsageError, match="init='warm'"):

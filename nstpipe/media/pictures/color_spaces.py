@@ -1,4 +1,4 @@
-"""Colors that a picture describes without a profile: cICP, gAMA and cHRM of PNG, and Adobe RGB by EXIF.
+"""Colors that a picture describes without a profile: cICP, gAMA and cHRM of PNG, nclx of AVIF and HEIC, and Adobe RGB by EXIF.
 
 The numbers are those of ITU-T H.273. HDR (PQ and HLG) is brought to the range of a standard picture as in videos: white is
 203 nits (ITU-R BT.2408), darker light stays as it is, and brighter light is compressed.
@@ -10,12 +10,14 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from nstpipe.media.frame import Pixels
+from nstpipe.media.pictures.iso_items import color_chunks
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS
 from nstpipe.media.pictures.profiles import encoded_srgb
 
@@ -57,6 +59,9 @@ _AS_SRGB = (1, 6, 7, 11, 12, 13, 14, 15)
 _GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0, 17: 2.6}
 _SRGB_GAMMA, _GAMMA_TOLERANCE = 1 / 2.2, 0.01
 _GAMUT_TOLERANCE = 0.003
+
+_GAMMA_LIMITS = 0.1, 10
+"""A gamma beyond these is a mistake: it would make almost every color black or white."""
 
 
 def _of_srgb(values: Floats) -> Floats:
@@ -161,8 +166,13 @@ def told_color_space(image: Image.Image, icc: bytes | None, path: Path) -> Color
         icc: Its color profile.
         path: Its file.
     """
-    if image.format == "PNG":
-        return png_color_space(path, has_profile=icc is not None) if path.is_file() else None
+    if image.format == "PNG" and path.is_file():
+        return png_color_space(path, has_profile=icc is not None)
+    if image.format in _ISO_FORMATS:
+        return iso_color_space(path) if icc is None and path.is_file() else None
+    chunks = _chunks_in_memory(image)
+    if chunks:
+        return _told_by(chunks, has_profile=icc is not None)
     return adobe_rgb() if icc is None and image.mode == "RGB" and _is_adobe_rgb(image) else None
 
 
@@ -197,18 +207,34 @@ def png_color_space(path: Path, *, has_profile: bool) -> ColorSpace | None:
         path: The PNG.
         has_profile: Whether it has a color profile.
     """
-    chunks = _color_chunks(path)
+    with path.open("rb") as file:
+        return _told_by(_color_chunks(file), has_profile=has_profile)
+
+
+def iso_color_space(path: Path) -> ColorSpace | None:
+    """The meaning of the values of an AVIF or HEIC without a profile; None if it is sRGB or unknown."""
+    try:
+        return _told_by(color_chunks(path.read_bytes()), has_profile=False)
+    except (struct.error, IndexError):
+        return None  # its decoder decides whether it is damaged
+
+
+_ISO_FORMATS = ("AVIF", "HEIF")
+
+
+def _told_by(chunks: dict[bytes, bytes], *, has_profile: bool) -> ColorSpace | None:
     space: ColorSpace | None = None
     if len(chunks.get(b"cICP", b"")) == 4:
         space = _of_code_points(chunks)
         if space is not None:
-            return None if space.is_srgb else space
+            # With a profile, sRGB is told all the same: the profile is not to be used.
+            return None if space.is_srgb and not has_profile else space
     if has_profile or b"sRGB" in chunks:
         return None
     to_light, chromaticities = _of_srgb, _SRGB
     if len(chunks.get(b"gAMA", b"")) == 4:
         (gamma,) = (value / 100_000 for value in struct.unpack(">I", chunks[b"gAMA"]))
-        if gamma and abs(gamma - _SRGB_GAMMA) > _GAMMA_TOLERANCE:
+        if _GAMMA_LIMITS[0] <= gamma <= _GAMMA_LIMITS[1] and abs(gamma - _SRGB_GAMMA) > _GAMMA_TOLERANCE:
             to_light = lambda values: values ** (1 / gamma)  # noqa: E731
     if len(chunks.get(b"cHRM", b"")) == 32:
         white_x, white_y, *rest = (value / 100_000 for value in struct.unpack(">8I", chunks[b"cHRM"]))
@@ -250,18 +276,35 @@ def _brightest_nits(chunks: dict[bytes, bytes]) -> float:
 _COLOR_CHUNKS = (b"cICP", b"sRGB", b"gAMA", b"cHRM", b"cLLI", b"cLLi", b"mDCV", b"mDCv")
 
 
-def _color_chunks(path: Path) -> dict[bytes, bytes]:
+def _color_chunks(file: IO[bytes]) -> dict[bytes, bytes]:
     """The chunks of a PNG that tell its colors; all of them stand before its pixels."""
     found: dict[bytes, bytes] = {}
-    with path.open("rb") as file:
-        file.seek(8)
-        while len(head := file.read(8)) == 8:
-            length, kind = struct.unpack(">I4s", head)
-            if kind in (b"IDAT", b"IEND"):
-                break
-            if kind in _COLOR_CHUNKS and length <= 64:
-                found[kind] = file.read(length)
-                file.seek(4, 1)
-            else:
-                file.seek(length + 4, 1)
+    file.seek(8)
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        if kind in (b"IDAT", b"IEND"):
+            break
+        if kind in _COLOR_CHUNKS and length <= 64:
+            found[kind] = file.read(length)
+            file.seek(4, 1)
+        else:
+            file.seek(length + 4, 1)
+    return found
+
+
+def _chunks_in_memory(image: Image.Image) -> dict[bytes, bytes]:
+    """The same of a PNG that has no name, as far as Pillow knows them once its pixels are read or it is copied."""
+    file = getattr(image, "fp", None)
+    if image.format == "PNG" and file is not None:
+        place = file.tell()
+        found = _color_chunks(file)
+        file.seek(place)
+        return found
+    info, found = image.info, {}
+    if "srgb" in info:
+        found[b"sRGB"] = bytes([info["srgb"]])
+    if "gamma" in info:
+        found[b"gAMA"] = struct.pack(">I", round(info["gamma"] * 100_000))
+    if "chromaticity" in info:
+        found[b"cHRM"] = struct.pack(">8I", *(round(value * 100_000) for value in info["chromaticity"]))
     return found

@@ -16,6 +16,7 @@ from nstpipe.media.gif import APPLICATION, COMMENT, TRAILER, XMP_EXTENSION, gif_
 from nstpipe.media.pictures.deep import is_deep
 from nstpipe.media.pictures.files import dots_per_inch_of
 from nstpipe.media.pictures.formats import Content, format_named
+from nstpipe.media.pictures.iso_items import boxes
 from nstpipe.media.pictures.metadata import IPTC_RESOURCE, segments_of, xmp_extensions
 from nstpipe.media.pictures.output_metadata import ICC_TAG, IPTC_TAG, TIFF_LAYOUT_TAGS, XMP_TAG
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened
@@ -385,7 +386,7 @@ def _of_iso_media(path: Path, image: Image.Image) -> Iterator[_Found]:
     if getattr(image, "n_frames", 1) > 1:
         yield ("second picture" if image.format == "HEIF" else "further frames"), ""
     content = path.read_bytes()
-    for kind, begin, end in _boxes(content, 0, len(content)):
+    for kind, begin, end in boxes(content, 0, len(content)):
         if kind == b"meta":
             yield from _of_meta(content, begin + 4, end)
         elif kind == b"mpvd":
@@ -395,33 +396,18 @@ def _of_iso_media(path: Path, image: Image.Image) -> Iterator[_Found]:
 
 
 def _of_meta(content: bytes, begin: int, end: int) -> Iterator[_Found]:
-    for kind, first, last in _boxes(content, begin, end):
+    for kind, first, last in boxes(content, begin, end):
         if kind == b"iinf":
             yield from ((found, "") for item, found in _ITEM_KINDS.items() if item in content[first:last])
         elif kind == b"iprp":
-            properties = next((box for box in _boxes(content, first, last) if box[0] == b"ipco"), (b"", 0, 0))
-            for name, here, there in _boxes(content, properties[1], properties[2]):
+            properties = next((box for box in boxes(content, first, last) if box[0] == b"ipco"), (b"", 0, 0))
+            for name, here, there in boxes(content, properties[1], properties[2]):
                 if name == b"auxC":
                     yield from ((found, "") for mark, found in _AUXILIARY if mark in content[here:there] + b"\0")
                 elif (name == b"pixi" and max(content[here + 5 : there], default=8) > 8) or (
                     name == b"av1C" and content[here + 2] & 0x40
                 ):
                     yield "colors finer than 8 bits", ""
-
-
-def _boxes(content: bytes, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """The name, the begin and the end of the content of each box of ISO media."""
-    while begin + 8 <= end:
-        length, kind = struct.unpack_from(">I4s", content, begin)
-        head = 8
-        if length == 1:
-            (length,) = struct.unpack_from(">Q", content, begin + 8)
-            head = 16
-        last = end if length == 0 else begin + length
-        if length and length < head:
-            return
-        yield kind, begin + head, min(last, end)
-        begin = last
 
 
 _BY_FORMAT: dict[str, _Look] = {

@@ -21,7 +21,7 @@ from nstpipe.media.pictures import tiff_pixels
 from nstpipe.media.pictures.color_spaces import told_color_space
 from nstpipe.media.pictures.deep import deep_png, is_deep
 from nstpipe.media.pictures.formats import PictureFormat, format_named, format_of
-from nstpipe.media.pictures.images import is_wide, wide_levels, without_alpha
+from nstpipe.media.pictures.images import alpha_of, is_wide, wide_levels, without_alpha
 from nstpipe.media.pictures.metadata import (
     IPTC_RESOURCE,
     srgb_exif,
@@ -43,7 +43,7 @@ from nstpipe.media.pictures.output_metadata import (
 )
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, check_pixels, megapixel_limit, missing_plugin, opened, pillow_settings
 from nstpipe.media.pictures.profiles import deep_in_srgb, in_srgb, lab_in_srgb, srgb_profile
-from nstpipe.media.pictures.raw import DEVELOP_FIRST, RAW_SUFFIXES, is_raw
+from nstpipe.media.pictures.raw import DEVELOP_FIRST, RAW_SUFFIXES, is_raw, picture_behind_preview
 from nstpipe.media.pictures.raw_profiles import iptc_of_resources, raw_profile
 from nstpipe.media.pictures.tiff_tags import FileContent, TagDirectory, exif_of, first_tags
 from nstpipe.media.pictures.xmp import srgb_xmp
@@ -110,14 +110,29 @@ def read_picture(path: Path) -> tuple[Pixels, PictureMetadata]:
         raise _unreadable(path, error) from error
 
 
+def is_damaged(path: Path) -> bool:
+    """Whether a picture cannot be decoded. One that is only refused, such as for its size, may well be whole."""
+    try:
+        read_picture(path)
+    except ItemError as error:
+        # A refusal has no cause, since nothing went wrong.
+        return error.__cause__ is not None and not isinstance(error.__cause__, Image.DecompressionBombError)
+    return False
+
+
 def _refuse_raw(path: Path) -> None:
     """Refuse a camera's raw file: a reader of TIFF takes the small preview in it for the picture.
 
     Raises:
-        ItemError: The file is one.
+        ItemError: The file is one, or another TIFF that begins with a preview.
     """
     if is_raw(path):
         raise ItemError(f"{path} is a camera's raw file: it holds no finished picture but a small preview.", DEVELOP_FIRST)
+    behind = picture_behind_preview(path)
+    if behind is not None:
+        width, height = behind
+        problem = f"{path} begins with a reduced copy of its picture, which has {width}x{height} pixels and stands behind it."
+        raise ItemError(problem, "Save that picture as a file of its own, in the program that wrote this one.")
 
 
 def _read(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
@@ -125,7 +140,7 @@ def _read(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]:
     image.load()
     turn = TURNS.get(_orientation(image))
     upright: Image.Image = image if turn is None else image.transpose(turn.of_image)
-    alpha = np.asarray(upright.convert("RGBA").getchannel("A")) if upright.has_transparency_data else None
+    alpha = alpha_of(upright)
     if is_wide(upright):
         upright = Image.fromarray(in_eight_bits(wide_levels(upright)))
     icc = image.info.get("icc_profile") or None
@@ -147,6 +162,9 @@ def _read_deep(path: Path, image: Image.Image) -> tuple[Pixels, PictureMetadata]
             pixels, icc = np.asarray(space.in_srgb(pixels), np.uint16), srgb_profile()
     else:
         pixels, alpha = deep_png(path)
+        hidden = image.info.get("transparency")
+        if alpha is None and isinstance(hidden, int):  # a level of gray; OpenCV knows such colors alone
+            alpha = np.where(pixels[..., 0] == hidden, 0, _OPAQUE).astype(np.uint16)
         space = told_color_space(image, icc, path)
         if space is None:
             pixels, icc = deep_in_srgb(pixels, icc)
@@ -557,5 +575,6 @@ def _with_hidden_color(pixels: NDArray[np.uint8], hidden: NDArray[np.bool_]) -> 
 
 
 _PALETTE_COLORS = 256
+_OPAQUE = 65535
 _HALF_OPAQUE = 128
 """A level of alpha; in a format that knows nothing between, a pixel below it is transparent."""

@@ -250,6 +250,13 @@ PICTURE_SUFFIXES = (
 """The suffixes of pictures."""
 
 
+UNREAD_SUFFIXES = (
+    *(".jp2", ".j2k", ".jpf", ".jpx", ".jxl", ".jxr", ".wdp", ".psd", ".psb", ".xcf", ".kra", ".tga", ".exr", ".dds"),
+    *(".pbm", ".pgm", ".pnm", ".ppm", ".pfm", ".pcx", ".sgi", ".fits"),
+)
+"""The suffixes of pictures in other formats. They are named, and not painted."""
+
+
 def format_of(path: Path, name: str = "PNG") -> PictureFormat:
     """The format that a picture is written in: the one that its suffix stands for, or else the one of a name.
 

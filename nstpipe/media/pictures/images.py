@@ -37,13 +37,22 @@ def pixels_of_image(image: Image.Image) -> tuple[Pixels, NDArray[np.uint8] | Non
     icc = image.info.get("icc_profile") or None
     if upright.mode in _STRAIGHT:
         upright = upright.convert(_STRAIGHT[upright.mode])
-    alpha = np.asarray(upright.convert("RGBA").getchannel("A")) if upright.has_transparency_data else None
+    alpha = alpha_of(upright)
     if is_wide(upright):
         levels = np.repeat(wide_levels(upright)[..., None], 3, axis=2)
         return space.in_srgb(levels) if space is not None else deep_in_srgb(levels, icc)[0], alpha
     if space is not None:
         return space.in_srgb(np.asarray(without_alpha(upright).convert("RGB"))), alpha
     return np.asarray(in_srgb(without_alpha(upright), icc)[0]), alpha
+
+
+def alpha_of(image: Image.Image) -> NDArray[np.uint8] | None:
+    """The transparency of a picture in memory, height x width, 0 to 255; None if nothing is transparent."""
+    if not image.has_transparency_data:
+        return None
+    if is_wide(image):  # of which Pillow makes no RGBA; one of its values is transparent
+        return np.where(np.asarray(image) == image.info["transparency"], 0, 255).astype(np.uint8)
+    return np.asarray(image.convert("RGBA").getchannel("A"))
 
 
 def is_wide(image: Image.Image) -> bool:
@@ -67,4 +76,6 @@ def without_alpha(image: Image.Image) -> Image.Image:
     """A picture of 8 bits in a mode that color profiles describe: gray, RGB or CMYK."""
     if image.mode in ("L", "CMYK"):
         return image
+    if image.mode == "P" and image.has_transparency_data:
+        image = image.convert("RGBA")  # without which Pillow warns
     return image.convert("L" if image.mode in ("LA", "1") else "RGB")

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from nstpipe.media.losses import Omission
-from nstpipe.media.pictures.color_spaces import png_color_space
+from nstpipe.media.pictures.color_spaces import told_color_space
 from nstpipe.media.pictures.contents import PictureContents, contents_of
+from nstpipe.media.pictures.deep import is_deep
 from nstpipe.media.pictures.files import metadata_of
 from nstpipe.media.pictures.formats import NEVER_CARRIED, PICTURE_FORMATS, Content, PictureFormat, format_of
+from nstpipe.media.pictures.images import alpha_of, without_alpha
 from nstpipe.media.pictures.orientation import UPRIGHT
 from nstpipe.media.pictures.output_metadata import kept_of
 from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened
+from nstpipe.media.pictures.profiles import deep_in_srgb, in_srgb
 
-OMISSIONS_VERSION = 2
+OMISSIONS_VERSION = 3
 """Changes when the same file and format have other omissions, so that those in the journal are found anew."""
 
 METADATA: frozenset[Content] = frozenset(
@@ -76,13 +79,37 @@ def _by_kind(path: Path, contents: PictureContents, result: PictureFormat) -> It
 
 
 def _of_pixels(path: Path, contents: PictureContents) -> Iterator[Omission]:
-    """What becomes of light above white, for which a result has no place."""
+    """What becomes of light above white, for which a result has no place; and of a profile that cannot be used."""
+    if "color profile" in contents.held and not _has_usable_profile(path):
+        reason = "it is damaged, or does not fit the colors of the picture"
+        yield Omission("color profile", f"the color profile is dropped: {reason}")
+    if contents.format not in ("PNG", "AVIF", "HEIF"):
+        return
     try:
-        space = png_color_space(path, has_profile=False) if contents.format == "PNG" else None
-    except (OSError, struct.error):
+        with opened(path) as image:
+            space = told_color_space(image, image.info.get("icc_profile"), path)
+    except PILLOW_ERRORS:
         return
     if space is not None and space.hdr:
         yield Omission("high dynamic range", f"the high dynamic range ({space.hdr}) is brought to that of a standard picture")
+
+
+_COLORS_OF_PROFILE = slice(16, 20)
+"""Where a profile names the space of its colors (ICC.1:2022, 7.2.6)."""
+
+
+def _has_usable_profile(path: Path) -> bool:
+    try:
+        with opened(path) as image:
+            icc = image.info.get("icc_profile")
+            if icc is None:
+                return True
+            if is_deep(path):
+                inks = icc[_COLORS_OF_PROFILE] == b"CMYK"
+                return deep_in_srgb(np.zeros((1, 1, 4 if inks else 3), np.uint16), icc)[1] is not None
+            return in_srgb(without_alpha(Image.new(image.mode, (1, 1))), icc)[1] is not None
+    except PILLOW_ERRORS:
+        return True  # it is said elsewhere that the picture cannot be read
 
 
 def _verb(content: Content) -> str:
@@ -106,8 +133,8 @@ def _of_transparency(path: Path, result: PictureFormat) -> Iterator[Omission]:
 def _alpha_levels(path: Path) -> set[int]:
     try:
         with opened(path) as image:
-            alpha = image.convert("RGBA").getchannel("A")
-            return {level for level, count in enumerate(alpha.histogram()) if count}
+            alpha = alpha_of(image)
+            return {255} if alpha is None else set(map(int, np.unique(alpha)))
     except PILLOW_ERRORS:
         return {255}
 

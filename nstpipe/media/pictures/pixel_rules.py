@@ -203,6 +203,24 @@ REGION_SIZES = (
 )
 """The size of the picture that regions were drawn on. It tells whether that picture was upright already."""
 
+XMP_NAMESPACES = {
+    "tiff": "http://ns.adobe.com/tiff/1.0/",
+    "exif": "http://ns.adobe.com/exif/1.0/",
+    "photoshop": "http://ns.adobe.com/photoshop/1.0/",
+    "crs": "http://ns.adobe.com/camera-raw-settings/1.0/",
+    "stArea": "http://ns.adobe.com/xmp/sType/Area#",
+    "stDim": "http://ns.adobe.com/xap/1.0/sType/Dimensions#",
+    "xmpTPg": "http://ns.adobe.com/xap/1.0/t/pg/",
+    "mwg-rs": "http://www.metadataworkinggroup.com/schemas/regions/",
+    "MPReg": "http://ns.microsoft.com/photo/1.2/t/Region#",
+    "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
+    "GPano": "http://ns.google.com/photos/1.0/panorama/",
+    "GSpherical": "http://ns.google.com/videos/1.0/spherical/",
+    "GFocus": "http://ns.google.com/photos/1.0/focus/",
+    "drone-dji": "http://www.dji.com/drone-dji/1.0/",
+}
+"""What prefixes stand for. A packet may declare others for the same namespaces."""
+
 TEXT_RULES = (
     (("exif:PixelXDimension", "exif:PixelYDimension"), size_of_result),
     (("exif:ExifImageWidth", "exif:ExifImageLength"), size_of_result),

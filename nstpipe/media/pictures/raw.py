@@ -1,4 +1,4 @@
-"""Recognizes the raw files of cameras: the values of a sensor, with a small preview that must not be taken for the picture."""
+"""Recognizes raw files of cameras, and other files that begin with a small preview, which must not be taken for the picture."""
 
 from __future__ import annotations
 
@@ -61,6 +61,43 @@ def is_raw(path: Path) -> bool:
             return first is not None and any(map(_is_of_sensor, first.and_following()))
     except (OSError, ValueError, struct.error):
         return False
+
+
+def picture_behind_preview(path: Path) -> tuple[int, int] | None:
+    """The width and height of the largest picture in a TIFF that begins with a reduced copy of it; None for any other file.
+
+    Some scanners and cameras write such files.
+
+    Args:
+        path: The file.
+    """
+    try:
+        check_is_no_special_file(path)
+        with path.open("rb") as file:
+            first = first_tags(FileContent(file))
+            if first is None or not _is_beside(first):
+                return None
+            largest = max((one for one in first.and_following() if not _is_beside(one)), key=_pixels_of, default=first)
+            return (largest.value(_WIDTH), largest.value(_LENGTH)) if _pixels_of(largest) > _pixels_of(first) else None
+    except (OSError, ValueError, struct.error):
+        return None
+
+
+_WIDTH, _LENGTH, _NEW_SUBFILE_TYPE, _SUBFILE_TYPE = 256, 257, 254, 255
+_REDUCED_OR_MASK = 0b101
+"""Bits of the new kind of file within a file: a reduced copy, and a mask (TIFF 6.0, section 8)."""
+
+_REDUCED = 2
+"""The value of the old one for a reduced copy."""
+
+
+def _is_beside(directory: TagDirectory) -> bool:
+    """Whether a picture of a TIFF is a reduced copy or a mask of another one."""
+    return bool(directory.value(_NEW_SUBFILE_TYPE) & _REDUCED_OR_MASK) or directory.value(_SUBFILE_TYPE) == _REDUCED
+
+
+def _pixels_of(directory: TagDirectory) -> int:
+    return directory.value(_WIDTH) * directory.value(_LENGTH)
 
 
 def _is_of_sensor(directory: TagDirectory) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from nstpipe.media.pictures.orientation import UPRIGHT
@@ -13,6 +13,7 @@ from nstpipe.media.pictures.pixel_map import PixelMap
 from nstpipe.media.pictures.pixel_rules import (
     REGION_SIZES,
     TEXT_RULES,
+    XMP_NAMESPACES,
     XMP_RULES,
     Change,
     Numbers,
@@ -53,13 +54,16 @@ def adapted_xmp(xmp: bytes, pixel_map: PixelMap) -> bytes:
         pixel_map: Where the original's pixels are in the new picture.
     """
     changes: dict[tuple[int, int], bytes] = {}
-    for orientation in _properties(xmp, (0, len(xmp)), "tiff", "Orientation"):
-        changes.update(_changed(xmp, orientation, [UPRIGHT]))
-    of_regions = _map_of_regions(xmp, pixel_map)
-    for rule in (*REGION_SIZES, *XMP_RULES):
-        rule_map = pixel_map.without_turn if rule.of_upright else of_regions if "-rs:" in rule.structure else pixel_map
-        for span in _structures(xmp, rule.structure):
-            _apply_rule(xmp, rule, span, rule_map, changes)
+    prefixes = _other_prefixes(xmp)
+    for prefix in filter(None, ("tiff", prefixes.get("tiff"))):
+        for orientation in _properties(xmp, (0, len(xmp)), prefix, "Orientation"):
+            changes.update(_changed(xmp, orientation, [UPRIGHT]))
+    of_regions = _map_of_regions(xmp, pixel_map, prefixes)
+    for usual in (*REGION_SIZES, *XMP_RULES):
+        rule_map = pixel_map.without_turn if usual.of_upright else of_regions if "-rs:" in usual.structure else pixel_map
+        for rule in _as_written(usual, prefixes):
+            for span in _structures(xmp, rule.structure):
+                _apply_rule(xmp, rule, span, rule_map, changes)
     parts, done = [], 0
     for (begin, end), new in sorted(changes.items()):
         parts += [xmp[done:begin], new]
@@ -69,8 +73,10 @@ def adapted_xmp(xmp: bytes, pixel_map: PixelMap) -> bytes:
 
 def srgb_xmp(xmp: bytes) -> bytes:
     """The XMP packet of a picture whose pixels were converted to sRGB, with its color space true of that."""
-    spans = [(span, b"1") for span in _properties(xmp, (0, len(xmp)), "exif", "ColorSpace")]
-    spans += [(span, b"sRGB") for span in _properties(xmp, (0, len(xmp)), "photoshop", "ICCProfile")]
+    prefixes, spans = _other_prefixes(xmp), list[tuple[tuple[int, int], bytes]]()
+    for usual, name, value in (("exif", "ColorSpace", b"1"), ("photoshop", "ICCProfile", b"sRGB")):
+        for prefix in filter(None, (usual, prefixes.get(usual))):
+            spans += [(span, value) for span in _properties(xmp, (0, len(xmp)), prefix, name)]
     for (begin, end), value in sorted(spans, reverse=True):
         xmp = xmp[:begin] + value + xmp[end:]
     return xmp
@@ -89,6 +95,28 @@ def adapted_texts(texts: Mapping[str, str], pixel_map: PixelMap) -> dict[str, st
                     text = text[: found.begin] + _like(text[found.begin : found.end], value) + text[found.end :]
             adapted[name] = text.decode()
     return adapted
+
+
+_DECLARATION = re.compile(rb"\sxmlns:([\w.-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
+
+
+def _other_prefixes(xmp: bytes) -> dict[str, str]:
+    """The prefixes that a packet declares for known namespaces in place of the usual ones, by these."""
+    usual = {address.encode(): prefix for prefix, address in XMP_NAMESPACES.items()}
+    found = (
+        (usual.get(match[2] or match[3] or b"", ""), match[1].decode(errors="replace")) for match in _DECLARATION.finditer(xmp)
+    )
+    return {known: declared for known, declared in found if known and known != declared}
+
+
+def _as_written(rule: XmpRule, prefixes: Mapping[str, str]) -> Iterator[XmpRule]:
+    """A rule with the usual prefixes, and with those of a packet if they differ."""
+    yield rule
+    prefix, colon, name = rule.structure.partition(":")
+    structure = f"{prefixes.get(prefix, prefix)}{colon}{name}"
+    written = replace(rule, prefix=prefixes.get(rule.prefix, rule.prefix), structure=structure)
+    if written != rule:
+        yield written
 
 
 def _apply_rule(
@@ -136,11 +164,11 @@ def _new_values(
         return {}
 
 
-def _map_of_regions(xmp: bytes, pixel_map: PixelMap) -> PixelMap:
+def _map_of_regions(xmp: bytes, pixel_map: PixelMap, prefixes: Mapping[str, str]) -> PixelMap:
     """The map of regions: without the turn if they were drawn on the picture after it was turned."""
     if not pixel_map.swaps_sides:
         return pixel_map
-    for rule in REGION_SIZES:
+    for rule in (written for usual in REGION_SIZES for written in _as_written(usual, prefixes)):
         for span in _structures(xmp, rule.structure):
             sides = [
                 one.value
