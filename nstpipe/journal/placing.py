@@ -71,9 +71,9 @@ def noted(work: Path, path: Path) -> frozenset[str]:
 
 
 def forget(work: Path, path: Path) -> None:
-    """Delete the note of an output that is recorded. That of numbered pictures stays, as the record does not know each of them."""
+    """Delete the note of an output that is recorded. That of numbered pictures stays."""
     if is_numbered(path):
-        return
+        return  # the record does not know each of them
     with suppress(OSError):
         _note(work, path).unlink()
 
