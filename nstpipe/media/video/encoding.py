@@ -162,10 +162,13 @@ class EncodingTask:
 
     @property
     def must_retime(self) -> bool:
-        """Whether ffmpeg cannot copy them from the original: their times are mended, or some of their packets are damaged."""
+        """Whether ffmpeg cannot copy them from the original: their times are mended, or packets are left out."""
         mending = self.info.timeline.mending if self.info.timeline is not None else None
         moves = mending is not None and mending.moves_sound
-        return any(moves or stream.broken or stream.late_from > 0 for stream in self.timed_streams)
+        return any(
+            moves or stream.broken or stream.late_from > 0 or (stream.cut_away > 0 and not self.container.hides)
+            for stream in self.timed_streams
+        )
 
 
 SMALLEST_OLD_STEP = Fraction(1, 999)

@@ -149,7 +149,7 @@ def _read_packets(container: av.container.InputContainer, stream: av.VideoStream
                 if not packets.count:
                     packets.first_byte = found.bytes_read
                 moment = packet.dts if packet.dts is not None else shown
-                packets.add(place, moment, duration, is_broken=is_broken(packet, container))
+                packets.add(place, moment, duration, is_broken=is_broken(packet, container), is_hidden=packet.is_discard)
     except av.FFmpegError as error:
         # Some old demuxers end with -1, which is this error's number.
         found.complaint = "" if error.errno == errno.EPERM else error.strerror or str(error)
