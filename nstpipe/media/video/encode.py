@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from fractions import Fraction
 from io import BufferedWriter
 from pathlib import Path
 from types import TracebackType
@@ -157,16 +158,21 @@ class VideoSink:
         line = found.timeline
         times, time_base = (found.ticks, found.time_base) if line is None else (line.raw, line.raw_time_base)
         for tick, original_tick in zip(times, expected, strict=True):
-            apart = abs(tick * time_base - original_tick * self._info.time_base)
+            apart = abs(tick * time_base - self._seconds_in_file(original_tick))
             if apart > max(time_base, self._info.time_base):
                 raise ItemError(f"{self.path}: a frame is {float(apart):.4f} s from its time in the encoded file.")
+
+    def _seconds_in_file(self, tick: int) -> Fraction:
+        """When a frame is shown. An animation begins with its first frame, whenever the original does."""
+        start = self._written[0] if self._container.is_animation else 0
+        return (tick - start) * self._info.time_base
 
     def _expected_ticks(self, found: VideoInfo) -> list[int]:
         """The ticks of the frames written, without those that the encoder has joined with an equal frame before them."""
         if not self._container.joins_equal_frames:
             return self._written
         times = {round(tick * found.time_base * 1000) for tick in found.ticks}
-        milliseconds = [round(tick * self._info.time_base * 1000) for tick in self._written]
+        milliseconds = [round(self._seconds_in_file(tick) * 1000) for tick in self._written]
         return [tick for tick, time in zip(self._written, milliseconds, strict=True) if times & {time - 1, time, time + 1}]
 
     def _failure(self) -> ItemError:
