@@ -74,6 +74,7 @@ class VideoSink:
             task = replace(task, retimed=self._retimed)
             write_retimed(info, task.timed_streams, self._retimed, seconds=seconds_of_sound)
         self._container = task.container
+        self._languages = (info.language, *(one.stream.language for one in task.carried)) if keep_metadata else ()
         self._is_deep = bits_of(encode, info, path) > 8
         self._has_alpha = keeps_alpha(encode, info, path)
         self._frame_format = raw_format(deep=self._is_deep, alpha=self._has_alpha)
@@ -131,7 +132,7 @@ class VideoSink:
         except (BrokenPipeError, av.FFmpegError) as error:
             raise self._failure() from error
         self._process.finish()
-        add_what_is_missing(self._partial, self._info, self._size, keep_metadata=self._keep_metadata)
+        add_what_is_missing(self._partial, self._info, self._size, keep_metadata=self._keep_metadata, languages=self._languages)
         self._hold_last_frame()
         found = probe(self._partial)
         self._check_times(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
@@ -171,6 +172,9 @@ class EncodingTask:
         )
 
 
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+"""A time that every version of ffmpeg reads."""
+
 SMALLEST_OLD_STEP = Fraction(1, 999)
 """The smallest unit of time, in seconds, in which ffmpeg before 5.1 gives each packet a duration."""
 
@@ -221,6 +225,10 @@ def encoding_graph(task: EncodingTask, partial: Path) -> object:
         options |= {"metadata:s:v:0": f"title={info.title}"} if info.title else {}
         if info.timecode and takes_timecode(info, container):
             options["metadata:s:v"] = f"timecode={info.timecode}"
+    made_at = next((text for name, text in info.tags if name.lower() == "creation_time"), "")
+    if task.keep_metadata and _TIME.fullmatch(made_at):
+        # ffmpeg does not copy it if the original has it as a tag too.
+        options["metadata"] = f"creation_time={made_at}"
     if needs_room(info, container):
         options["metadata:g"] = f"{ROOM_TAG}={'-' * ROOM_BYTES}"
     # Without copyts, ffmpeg would shift each input to zero by itself, and the sound would no longer fit the picture.
