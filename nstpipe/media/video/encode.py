@@ -172,9 +172,13 @@ class VideoSink:
         """The ticks of the frames written, without those that the encoder has joined with an equal frame before them."""
         if not self._container.joins_equal_frames:
             return self._written
-        times = {round(tick * found.time_base * 1000) for tick in found.ticks}
-        milliseconds = [round(self._seconds_in_file(tick) * 1000) for tick in self._written]
-        return [tick for tick, time in zip(self._written, milliseconds, strict=True) if times & {time - 1, time, time + 1}]
+        kept: list[int] = []
+        times = [round(tick * found.time_base * 1000) for tick in found.ticks]
+        for tick in self._written:
+            # Times are rounded, and two frames may be a millisecond apart: each one found stands for one written.
+            if len(kept) < len(times) and abs(round(self._seconds_in_file(tick) * 1000) - times[len(kept)]) <= 1:
+                kept.append(tick)
+        return kept
 
     def _failure(self) -> ItemError:
         try:
