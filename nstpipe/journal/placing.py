@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nstpipe.errors import OutputError
 from nstpipe.journal.path_keys import PathKeys
-from nstpipe.system.files import atomic_write, parts_of, sha256_of, stamp_of
+from nstpipe.system.files import atomic_write, is_numbered, parts_of, sha256_of, stamp_of
 
 _FOLDER = "placing"
 """Name of the folder in the work folder."""
@@ -51,6 +51,9 @@ class Placing:
                 f"{self.path} appeared while its result was made, and is kept.",
                 "Move it away and run again, or give another name.",
             )
+        if is_numbered(self.path):
+            # They are replaced one by one. A run that is killed meanwhile leaves some of both.
+            contents += [sha256_of(part) for part in parts_of(self.path)]
         with atomic_write(_note(self.work, self.path)) as partial, partial.open("w", encoding="ascii") as file:
             file.write("\n".join(contents))
 
@@ -69,7 +72,9 @@ def noted(work: Path, path: Path) -> frozenset[str]:
 
 
 def forget(work: Path, path: Path) -> None:
-    """Delete the note of an output that is recorded."""
+    """Delete the note of an output that is recorded. That of numbered pictures stays."""
+    if is_numbered(path):
+        return  # the record does not know each of them
     with suppress(OSError):
         _note(work, path).unlink()
 

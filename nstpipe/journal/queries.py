@@ -78,8 +78,9 @@ class Queries:
         if row is not None and _describes(row, output):
             return True
         parts, known = parts_of(output), placing.noted(self._work, output)
-        # Of numbered pictures, a run that was killed may have replaced some.
-        latest = row["modified_ns"] if row is not None and row["sha256"] and is_numbered(output) else 0
+        # Old work folders have no note of numbered pictures; a run that was killed may have replaced some.
+        has_no_note = row is not None and row["sha256"] and not known and is_numbered(output)
+        latest = row["modified_ns"] if row is not None and has_no_note else 0
         if all(part.stat().st_mtime_ns <= latest or sha256_of(part) in known for part in parts):
             return True
         return sha256_of(output) in self._contents_made.get(self._keys.key(output), ())

@@ -163,16 +163,19 @@ def test_a_gif_that_is_shown_once_stays_so(tmp_path: Path) -> None:
         assert "loop" not in image.info
 
 
+@pytest.mark.parametrize("start", ["0", "3600.007"])
 @pytest.mark.parametrize("suffix", [".gif", ".webp"])
-def test_a_video_becomes_an_animation_and_what_is_lost_is_named(tmp_path: Path, suffix: str) -> None:
-    original = make_video(tmp_path / "film.mp4", films(FRAMES), *X264, "-c:a", "aac", inputs=sine(0.2))
+def test_a_video_becomes_an_animation_and_what_is_lost_is_named(tmp_path: Path, suffix: str, start: str) -> None:
+    late = ("-output_ts_offset", start)
+    original = make_video(tmp_path / "film.mkv", films(FRAMES), *X264, "-c:a", "aac", *late, inputs=sine(0.2))
     result = tmp_path / f"result{suffix}"
     info = probe(original)
     try_output(tmp_path / "work", result, info, (64, 48), Encode(), copy_audio=True, keep_metadata=True)
     [sound] = omitted_streams(info, result, copy_audio=True)
     assert "audio stream 1" in sound.detail
     assert omitted_streams(info, result, copy_audio=False) == ()
-    assert times_of(through(original, result)) == shown_times(original)
+    first, *others = shown_times(original)
+    assert times_of(through(original, result)) == [0, *(time - first for time in others)], "it begins with its first frame"
 
 
 def test_equal_frames_are_all_there(tmp_path: Path) -> None:
@@ -180,8 +183,10 @@ def test_equal_frames_are_all_there(tmp_path: Path) -> None:
     original = make_video(tmp_path / "still.mkv", [blocks()] * 3, *FFV1_RGB)
     assert len(through(original, tmp_path / "result.gif").ticks) == 3
     assert len(through(original, tmp_path / "result.mp4").ticks) == 3
-    joined = through(original, tmp_path / "result.webp")
-    assert times_of(joined)[0] == 0
+    fast = make_video(tmp_path / "fast.mkv", [blocks()] * 3, *FFV1_RGB, rate="1000")
+    for still in (original, fast):
+        joined = through(still, tmp_path / "result.webp")
+        assert times_of(joined)[0] == 0
 
 
 def test_a_rate_that_gif_cannot_show_is_found_by_the_trial(tmp_path: Path) -> None:

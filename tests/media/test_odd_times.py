@@ -7,6 +7,7 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -79,6 +80,13 @@ def has_no_times_below_zero(folder: Path) -> Path:
     return path
 
 
+def begins_below_zero(folder: Path) -> Path:
+    """ffmpeg gives frames without a time those of the frames behind them."""
+    whole, path = recording(folder / "whole.mp4", 6, *MPEG4), folder / "below.mkv"
+    run_ffmpeg("-i", str(whole), "-c", "copy", "-output_ts_offset", "-0.12", "-avoid_negative_ts", "disabled", path)
+    return path
+
+
 def clock_at_its_end(folder: Path) -> Path:
     """The 33 bits of 90 kHz end after 95443.7 s."""
     return recording(folder / "wrap.ts", 50, *MPEG4, start=95442)
@@ -107,6 +115,7 @@ def cut_anywhere(folder: Path) -> Path:
 
 ODD: dict[Callable[[Path], Path], str] = {
     has_no_times_below_zero: "had no time in the file",
+    begins_below_zero: "3 frames had no time in the file",
     clock_at_its_end: "everything is moved so that they begin at 0",
     equal_times: "4 frames had the time of another",
     jump_of_hours: "its clock jumps once",
@@ -123,7 +132,8 @@ def test_odd_times_are_said_and_encoded(tmp_path: Path, make: Callable[[Path], P
     info = VideoInfo(**{**vars(info), "shapes": shapes_of(info)})
     assert ODD[make] in " ".join(info.mended)
     assert info.ticks[0] >= 0
-    assert all(later > earlier for earlier, later in pairwise(info.ticks))
+    steps = [(later - earlier) * info.time_base for earlier, later in pairwise(info.ticks)]
+    assert min(steps) > (0 if make is cut_anywhere else FRAME / 2), "where a frame is damaged, its time is a guess"
     for suffix in (".mp4", ".mkv"):
         result = tmp_path / f"result{suffix}"
         try_output(tmp_path / "trial", result, info, (64, 48), Encode(), copy_audio=True, keep_metadata=True)
@@ -201,6 +211,21 @@ def test_sound_that_begins_behind_a_silent_recording_comes_along(tmp_path: Path)
     first = packets(tmp_path / "result.mp4", "audio")[0].time
     assert first is not None
     assert abs(first - shown_times(tmp_path / "result.mp4")[10]) < FRAME
+
+
+def test_sound_that_was_cut_away_does_not_come_back(tmp_path: Path) -> None:
+    whole, path = recording(tmp_path / "whole.mp4", 50, *MPEG4), tmp_path / "cut.mp4"
+    run_ffmpeg("-ss", "1.6", "-i", str(whole), "-c", "copy", path)
+    assert min(one.time for one in packets(path, "audio") if one.time is not None) < -1, "it is in the file, hidden"
+    info = looked_at(path)
+    assert len(info.ticks) == 10
+    for suffix in (".mkv", ".mp4"):
+        result = tmp_path / f"result{suffix}"
+        assert passed_through(info, result).audio_streams == 1
+        with av.open(str(result)) as container:
+            heard = [one.pts * one.time_base for one in container.demux(audio=0) if one.size and not one.is_discard]
+        assert -2 * FRAME < heard[0] <= 0, "but what starts the decoder"
+        assert heard[-1] > 8 * FRAME
 
 
 def test_a_damaged_packet_of_sound_costs_itself_only(tmp_path: Path) -> None:

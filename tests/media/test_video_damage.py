@@ -74,6 +74,17 @@ def test_a_whole_video_has_no_loss(tmp_path: Path, suffix: str) -> None:
     assert decode_check(probe(path)) == DecodeCheck(None, "")
 
 
+def test_the_empty_moments_of_an_avi_are_no_loss_but_its_missing_end_is(tmp_path: Path) -> None:
+    source, path = make_video(tmp_path / "source.mkv", films(6), *X264), tmp_path / "reordered.avi"
+    # Because frames are reordered, the copy counts in halves of a frame, and its index goes on to the end of the last one.
+    run_ffmpeg("-i", str(source), "-c", "copy", "-bsf:v", "h264_mp4toannexb", path)
+    assert (looked_at(path).loss, len(looked_at(path).ticks)) == (None, 6)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    loss = looked_at(path).loss
+    assert loss is not None
+    assert "cut short" in loss.reason
+
+
 def test_a_byte_off_the_end_costs_a_frame(tmp_path: Path) -> None:
     path = make_video(tmp_path / "whole.mp4", films(FRAMES), *X264, *FAST_START, *EACH_BY_ITSELF)
     path.write_bytes(path.read_bytes()[:-1])

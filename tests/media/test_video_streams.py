@@ -81,8 +81,9 @@ def test_all_of_it_goes_from_matroska_to_matroska(tmp_path: Path) -> None:
         assert attachment.data == FONT
 
 
-def test_all_of_it_goes_from_mp4_to_mp4(tmp_path: Path) -> None:
-    original, result = rich(tmp_path, ".mp4"), tmp_path / "result.mp4"
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_all_of_it_goes_from_mp4_to_its_family(tmp_path: Path, suffix: str) -> None:
+    original, result = rich(tmp_path, ".mp4"), tmp_path / f"result{suffix}"
     found = passed_through(original, result)
     assert carried(found) == carried(probe(original))
     assert [stream.language for stream in found.streams] == ["deu", "fra", "eng", "ita"]
@@ -118,6 +119,7 @@ def test_text_of_mp4_is_turned_into_what_matroska_takes(tmp_path: Path) -> None:
 def test_place_and_time_of_a_phones_video_come_along(tmp_path: Path, suffix: str) -> None:
     apple = "com.apple.quicktime."
     tags = {f"{apple}location.ISO6709": "+48.2082+016.3738+183/", f"{apple}make": "Apple", "title": "The square"}
+    tags["creation_time"] = "2020-01-02T03:04:05.000000Z"
     given = [word for name, value in tags.items() for word in ("-metadata", f"{name}={value}")]
     original = make_video(tmp_path / "phone.mov", films(3), *X264, "-movflags", "use_metadata_tags", *given)
     assert tags.items() <= dict(probe(original).tags).items()

@@ -19,6 +19,7 @@ from nstpipe.errors import OutputError
 from nstpipe.events import ClipStarted, Event, FrameDone, ItemFailed
 from nstpipe.journal import placing
 from nstpipe.journal.journal import Journal
+from nstpipe.system.files import complete
 from tests.making import make_picture, make_video, write_pipeline
 
 Jobs = tuple[dict[str, Any], ...]
@@ -211,6 +212,40 @@ def test_a_run_that_was_killed_between_naming_and_recording_a_file_left_no_stran
     (tmp_path / "out" / "f_02.png").unlink()  # as if the kill had come between the two
     assert reasons(pipeline) == []
     assert not placing.noted(tmp_path / ".nstpipe", tmp_path / "out" / "a.png")
+
+
+def test_each_of_numbered_pictures_is_known_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_video(tmp_path / "film.mp4", frames=3)
+    film = {"name": "film", "input": "film.mp4", "output": "out/f_%02d.png"}
+    nstpipe.run(write_pipeline(tmp_path, film))
+    own = make_picture(tmp_path / "own.png", seed=7)
+    os.utime(own, (1, 1))  # as old as a picture that was moved here
+    second = tmp_path / "out" / "f_02.png"
+    made = second.read_bytes()
+    own.replace(second)
+    stronger = write_pipeline(tmp_path, {**film, "style": {"images": ["style.png"], "strength": 3}})
+    for command in COMMANDS:
+        [reason] = reasons(stronger, command)
+        assert "changed by somebody" in reason or "did not make it" in reason
+    second.write_bytes(made)
+    with monkeypatch.context() as patch:
+        seen: list[Path] = []
+
+        def killed_at_the_second(partial: Path, path: Path) -> None:
+            seen.append(path)
+            if len(seen) == 2:
+                raise KeyboardInterrupt
+            complete(partial, path)
+
+        patch.setattr("nstpipe.media.video.sequence.complete", killed_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            nstpipe.run(stronger)
+    assert second.read_bytes() == made
+    assert reasons(stronger) == []
+    assert second.read_bytes() != made
+    second.unlink()
+    assert reasons(stronger) == []
+    assert second.exists()
 
 
 def test_two_pipelines_do_not_replace_each_others_results_in_turn(tmp_path: Path) -> None:

@@ -84,6 +84,10 @@ class PicturePackets:
     filled: int = 0
 
 
+DECODER_START_SECONDS = Fraction(1, 8)
+"""The longest sound that decoders drop when they start: HE-AAC has up to 5186 samples at 44.1 kHz of it."""
+
+
 @dataclass
 class OtherPackets:
     """What is noted of a stream of sound or subtitles while it is read.
@@ -98,6 +102,7 @@ class OtherPackets:
         last_place: The number of its last packet in the file.
         broken: How many of its packets are damaged.
         first_byte: Where in the file the packet before its first one begins.
+        hidden: How many packets at its beginning are not to be heard.
     """
 
     is_sound: bool
@@ -109,6 +114,8 @@ class OtherPackets:
     last_place: int = 0
     broken: int = 0
     first_byte: int = 0
+    hidden: int = 0
+    _hidden_ticks: int = 0
     _lowest: int | None = None
     _last: int | None = None
     _end: int = 0
@@ -122,7 +129,15 @@ class OtherPackets:
         """The lowest time, in seconds; None if no packet has one."""
         return None if self._lowest is None else self._lowest * self.time_base
 
-    def add(self, place: int, time: int | None, duration: int, *, is_broken: bool = False) -> None:
+    @property
+    def cut_away(self) -> int:
+        """How many packets at its beginning were cut away, as by a phone's trimming: the hidden ones but the last.
+
+        Those that only start the decoder are no more than a moment. The last one starts it in any case.
+        """
+        return self.hidden - 1 if self._hidden_ticks * self.time_base > DECODER_START_SECONDS else 0
+
+    def add(self, place: int, time: int | None, duration: int, *, is_broken: bool = False, is_hidden: bool = False) -> None:
         """Note a packet.
 
         Args:
@@ -130,7 +145,11 @@ class OtherPackets:
             time: Its time in ticks; None if it has none.
             duration: In ticks.
             is_broken: Whether it is damaged.
+            is_hidden: Whether it is not to be heard.
         """
+        if is_hidden and self.hidden == self.count:
+            self.hidden += 1
+            self._hidden_ticks += duration
         self.broken += is_broken
         self.first_place = place if self.count == 0 else self.first_place
         self.last_place = place
@@ -447,6 +466,8 @@ def aligned(line: Timeline, decoded: Sequence[int]) -> tuple[int, ...]:
         line: The frames that were expected.
         decoded: Their times by the file's clock, in ticks of the file, in the order in which the decoder gives them.
     """
+    if len(decoded) == len(line.raw):
+        return line.ticks  # one for each, in their order, whatever the decoder thinks of their times
     free: dict[int, deque[int]] = {}
     for index, tick in enumerate(line.raw):
         free.setdefault(tick, deque()).append(index)

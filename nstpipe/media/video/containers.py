@@ -93,6 +93,11 @@ class Container:
         return self.family is not None
 
     @property
+    def hides(self) -> bool:
+        """Whether a part of a stream can be in it without being shown or heard."""
+        return self.family is Family.ISO_MEDIA
+
+    @property
     def times(self) -> bool:
         """Whether it can hold the time of each frame, and when the last one ends."""
         return self.is_animation or self.family is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from fractions import Fraction
 from io import BufferedWriter
 from pathlib import Path
 from types import TracebackType
@@ -73,6 +74,7 @@ class VideoSink:
             task = replace(task, retimed=self._retimed)
             write_retimed(info, task.timed_streams, self._retimed, seconds=seconds_of_sound)
         self._container = task.container
+        self._languages = (info.language, *(one.stream.language for one in task.carried)) if keep_metadata else ()
         self._is_deep = bits_of(encode, info, path) > 8
         self._has_alpha = keeps_alpha(encode, info, path)
         self._frame_format = raw_format(deep=self._is_deep, alpha=self._has_alpha)
@@ -130,7 +132,7 @@ class VideoSink:
         except (BrokenPipeError, av.FFmpegError) as error:
             raise self._failure() from error
         self._process.finish()
-        add_what_is_missing(self._partial, self._info, self._size, keep_metadata=self._keep_metadata)
+        add_what_is_missing(self._partial, self._info, self._size, keep_metadata=self._keep_metadata, languages=self._languages)
         self._hold_last_frame()
         found = probe(self._partial)
         self._check_times(found)
@@ -157,17 +159,26 @@ class VideoSink:
         line = found.timeline
         times, time_base = (found.ticks, found.time_base) if line is None else (line.raw, line.raw_time_base)
         for tick, original_tick in zip(times, expected, strict=True):
-            apart = abs(tick * time_base - original_tick * self._info.time_base)
+            apart = abs(tick * time_base - self._seconds_in_file(original_tick))
             if apart > max(time_base, self._info.time_base):
                 raise ItemError(f"{self.path}: a frame is {float(apart):.4f} s from its time in the encoded file.")
+
+    def _seconds_in_file(self, tick: int) -> Fraction:
+        """When a frame is shown. An animation begins with its first frame, whenever the original does."""
+        start = self._written[0] if self._container.is_animation else 0
+        return (tick - start) * self._info.time_base
 
     def _expected_ticks(self, found: VideoInfo) -> list[int]:
         """The ticks of the frames written, without those that the encoder has joined with an equal frame before them."""
         if not self._container.joins_equal_frames:
             return self._written
-        times = {round(tick * found.time_base * 1000) for tick in found.ticks}
-        milliseconds = [round(tick * self._info.time_base * 1000) for tick in self._written]
-        return [tick for tick, time in zip(self._written, milliseconds, strict=True) if times & {time - 1, time, time + 1}]
+        kept: list[int] = []
+        times = [round(tick * found.time_base * 1000) for tick in found.ticks]
+        for tick in self._written:
+            # Times are rounded, and two frames may be a millisecond apart: each one found stands for one written.
+            if len(kept) < len(times) and abs(round(self._seconds_in_file(tick) * 1000) - times[len(kept)]) <= 1:
+                kept.append(tick)
+        return kept
 
     def _failure(self) -> ItemError:
         try:

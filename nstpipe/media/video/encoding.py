@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
@@ -162,11 +163,17 @@ class EncodingTask:
 
     @property
     def must_retime(self) -> bool:
-        """Whether ffmpeg cannot copy them from the original: their times are mended, or some of their packets are damaged."""
+        """Whether ffmpeg cannot copy them from the original: their times are mended, or packets are left out."""
         mending = self.info.timeline.mending if self.info.timeline is not None else None
         moves = mending is not None and mending.moves_sound
-        return any(moves or stream.broken or stream.late_from > 0 for stream in self.timed_streams)
+        return any(
+            moves or stream.broken or stream.late_from > 0 or (stream.cut_away > 0 and not self.container.hides)
+            for stream in self.timed_streams
+        )
 
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+"""A time that every version of ffmpeg reads."""
 
 SMALLEST_OLD_STEP = Fraction(1, 999)
 """The smallest unit of time, in seconds, in which ffmpeg before 5.1 gives each packet a duration."""
@@ -218,6 +225,10 @@ def encoding_graph(task: EncodingTask, partial: Path) -> object:
         options |= {"metadata:s:v:0": f"title={info.title}"} if info.title else {}
         if info.timecode and takes_timecode(info, container):
             options["metadata:s:v"] = f"timecode={info.timecode}"
+    made_at = next((text for name, text in info.tags if name.lower() == "creation_time"), "")
+    if task.keep_metadata and _TIME.fullmatch(made_at):
+        # ffmpeg does not copy it if the original has it as a tag too.
+        options["metadata"] = f"creation_time={made_at}"
     if needs_room(info, container):
         options["metadata:g"] = f"{ROOM_TAG}={'-' * ROOM_BYTES}"
     # Without copyts, ffmpeg would shift each input to zero by itself, and the sound would no longer fit the picture.

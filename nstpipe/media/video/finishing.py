@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -32,14 +33,17 @@ def needs_room(info: VideoInfo, container: Container) -> bool:
     return container.family is Family.MATROSKA and bool(matroska_elements(info.projection, info.stereo))
 
 
-def add_what_is_missing(path: Path, info: VideoInfo, size: tuple[int, int], *, keep_metadata: bool) -> None:
-    """Add to an encoded file its layout, the end of its last frame and its tags, if ffmpeg has not written them.
+def add_what_is_missing(
+    path: Path, info: VideoInfo, size: tuple[int, int], *, keep_metadata: bool, languages: Sequence[str] = ()
+) -> None:
+    """Add to an encoded file its layout, the end of its last frame, its languages and its tags, if ffmpeg has not written them.
 
     Args:
         path: The file. It is changed only if something is missing.
         info: The original.
         size: Width and height of the encoded frames, in pixels.
         keep_metadata: Whether the tags of the original are wanted.
+        languages: Of the streams of the file, in their order; empty for one that has none.
 
     Raises:
         OSError: The file cannot be written.
@@ -55,7 +59,7 @@ def add_what_is_missing(path: Path, info: VideoInfo, size: tuple[int, int], *, k
     if family is Family.MATROSKA:
         _add_to_matroska(path, info, scale, end)
     else:
-        _add_to_iso_media(path, info, scale, end, found_tags if keep_metadata else None)
+        _add_to_iso_media(path, info, scale, end, found_tags if keep_metadata else None, languages)
 
 
 def _found(path: Path) -> tuple[frozenset[str], Fraction | None, Fraction]:
@@ -81,7 +85,12 @@ def _add_to_matroska(path: Path, info: VideoInfo, scale: tuple[float, float], en
 
 
 def _add_to_iso_media(
-    path: Path, info: VideoInfo, scale: tuple[float, float], end: Fraction | None, found_tags: frozenset[str] | None
+    path: Path,
+    info: VideoInfo,
+    scale: tuple[float, float],
+    end: Fraction | None,
+    found_tags: frozenset[str] | None,
+    languages: Sequence[str],
 ) -> None:
     projection = info.projection.resized(scale[0]) if info.projection is not None else None
     boxes = iso_boxes(projection, info.stereo)
@@ -100,9 +109,13 @@ def _add_to_iso_media(
         for name in names:
             if name.lower() not in found_tags and name.lower() not in OWN_TAGS:
                 values[name] = typed.get(name) or text_value(texts[name])
-    movie = Movie.read(path) if boxes or values or of_camera or end is not None else None
+    # For MOV, ffmpeg writes the numbers of Macintosh, and nothing for a language that has none there.
+    in_mov = any(languages) and path.suffix.lower() == ".mov"
+    movie = Movie.read(path) if boxes or values or of_camera or end is not None or in_mov else None
     if movie is None:
         return
+    if in_mov:
+        movie.set_languages(languages)
     movie.add_picture_boxes(boxes)
     movie.add_user_boxes(of_camera)
     if values:

@@ -149,15 +149,25 @@ def _read_packets(container: av.container.InputContainer, stream: av.VideoStream
                 if not packets.count:
                     packets.first_byte = found.bytes_read
                 moment = packet.dts if packet.dts is not None else shown
-                packets.add(place, moment, duration, is_broken=is_broken(packet, container))
+                packets.add(place, moment, duration, is_broken=is_broken(packet, container), is_hidden=packet.is_discard)
     except av.FFmpegError as error:
         # Some old demuxers end with -1, which is this error's number.
         found.complaint = "" if error.errno == errno.EPERM else error.strerror or str(error)
     found.end = max((end * bases[index] for index, end in ends.items() if index in bases), default=Fraction(0))
     if container.format.name == "avi":
-        # The index of an AVI counts moments, one per tick, and some of them are empty if the rate varies.
-        found.held = 1 + found.last_moment
+        # The index of an AVI counts moments, one per tick. Those in which the picture before goes on are empty.
+        is_whole = _has_whole_chunks(Path(container.name.removeprefix("file:")))
+        found.held = max(stream.frames, 1 + found.last_moment) if is_whole else 1 + found.last_moment
     return found
+
+
+def _has_whole_chunks(path: Path) -> bool:
+    """Whether the chunks of which an AVI consists have the length that they state; a large one consists of several."""
+    position, size = 0, path.stat().st_size
+    with path.open("rb") as file:
+        while file.seek(position) < size and (head := file.read(8))[:4] == b"RIFF":
+            position += 8 + int.from_bytes(head[4:], "little")
+    return 8 < position <= size
 
 
 _FRAGILE_CODECS = frozenset({"eac3", "truehd"})

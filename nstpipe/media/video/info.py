@@ -83,6 +83,7 @@ class Stream:
         timecode: The timecode that a stream of timecodes begins with.
         is_empty: Whether it is sound or subtitles without a single packet.
         broken: How many of its packets are damaged.
+        cut_away: How many packets at its beginning were cut away, and are in the file only to be passed over.
         late_from: For sound that begins so late that its format is not known at the beginning of the file: a byte of the file
             from which on it is known; else 0.
     """
@@ -99,6 +100,7 @@ class Stream:
     timecode: str = ""
     is_empty: bool = False
     broken: int = 0
+    cut_away: int = 0
     late_from: int = 0
 
     def __str__(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -160,6 +161,17 @@ def _set_duration(box: Box, value: int) -> None:
     _Table(box).set(*_duration_place(box), value)
 
 
+_CODE = re.compile("[a-z]{3}")
+_LETTERS_FROM = 0x60
+"""A code of ISO 639-2 is stored with 5 bits for each letter, counted from this one."""
+
+
+def _language_place(box: Box) -> int:
+    """Where the language is in a box of type mdhd: behind the duration."""
+    place, count = _duration_place(box)
+    return place + count
+
+
 @dataclass(frozen=True)
 class _Edits:
     """The edit list of a track with one part of its content.
@@ -276,6 +288,16 @@ class Movie:
                 file.seek(place + 8)
                 found.append(file.read(16) if kind == b"uuid" else kind)
         return tuple(found)
+
+    # In which language its streams are.
+
+    def set_languages(self, languages: Iterable[str]) -> None:
+        """Set the languages of the first tracks. One that is no code of ISO 639-2 leaves its track as it is."""
+        for track, language in zip(self.moov.all(b"trak"), languages, strict=False):
+            table = track.find(b"mdia", b"mdhd")
+            if table is not None and _CODE.fullmatch(language):
+                first, second, third = (ord(letter) - _LETTERS_FROM for letter in language)
+                _Table(table).set(_language_place(table), 2, first << 10 | second << 5 | third)
 
     # How long the last frame is shown.
 

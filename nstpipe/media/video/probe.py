@@ -331,6 +331,7 @@ def _stream_of(stream: Any, times: FrameTimes) -> Stream:
         media_type=tags.get("mimetype", ""),
         is_empty=packets is not None and not packets.count and times.is_read_to_end,
         broken=packets.broken if packets is not None else 0,
+        cut_away=packets.cut_away if packets is not None else 0,
         late_from=packets.first_byte if packets is not None and stream.type == "audio" and not _sample_rate(context) else 0,
         tags=_other_tags(tags),
         timecode=tags.get("timecode", ""),

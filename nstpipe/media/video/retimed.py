@@ -23,7 +23,7 @@ _FORMATS = ("nut", "matroska", "mov")
 def write_retimed(info: VideoInfo, streams: Iterable[Stream], path: Path, *, seconds: float | None = None) -> None:
     """Copy streams of a video packet by packet, in their order, and move each packet as the recording that it belongs to.
 
-    Damaged packets are left out.
+    Damaged packets, and those that were cut away at the beginning, are left out.
 
     Args:
         info: The video, whose timeline says how its recordings are moved, if they are.
@@ -49,7 +49,8 @@ def write_retimed(info: VideoInfo, streams: Iterable[Stream], path: Path, *, sec
 def _copy(info: VideoInfo, wanted: tuple[int, ...], path: Path, name: str, seconds: float | None) -> None:
     mending = info.timeline.mending if info.timeline is not None else None
     shifts = mending.shifts if mending is not None else {}
-    clocks = {index: _Clock(shifts.get(index, (Shift(0, Fraction(0)),))) for index in wanted}
+    cut_away = {stream.index: stream.cut_away for stream in info.streams}
+    clocks = {index: _Clock(shifts.get(index, (Shift(0, Fraction(0)),)), cut_away[index]) for index in wanted}
     late_from = {stream.index: stream.late_from for stream in info.streams if stream.index in wanted}
     # Nothing of it may be moved again: some sound begins a little before zero.
     options = {"avoid_negative_ts": "disabled"}
@@ -85,9 +86,10 @@ def _counterpart(originals: Mapping[int, av.container.InputContainer], path: Pat
 class _Clock:
     """Moves the packets of one stream, in their order."""
 
-    def __init__(self, shifts: tuple[Shift, ...]) -> None:
+    def __init__(self, shifts: tuple[Shift, ...], cut_away: int) -> None:
         self._firsts = [shift.first_packet for shift in shifts]
         self._shifts = [shift.seconds for shift in shifts]
+        self._cut_away = cut_away
         self._number = 0
         self._first: int | None = None
         self._last: int | None = None
@@ -98,7 +100,7 @@ class _Clock:
         shift = round(self._shifts[bisect_right(self._firsts, self._number) - 1] / base)
         self._number += 1
         moment = packet.dts if packet.dts is not None else packet.pts
-        if moment is None:
+        if moment is None or self._number <= self._cut_away:
             return False
         moment += shift
         # Sound that overlaps by the rounding of its file follows at once.
