@@ -10,8 +10,9 @@ from nstpipe.config import Job, Pipeline
 from nstpipe.errors import ItemError, OutputError
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.records import Record
-from nstpipe.media.detect import holds_video
+from nstpipe.media.detect import holds_video, is_moving
 from nstpipe.media.pictures.files import is_damaged
+from nstpipe.media.signature import SIGNATURE_BYTES
 from nstpipe.media.video.containers import ANIMATION_SUFFIXES
 from nstpipe.planning.inputs import InputFile, find_inputs
 from nstpipe.planning.outputs import Output
@@ -91,7 +92,7 @@ class Places:
         record = self._record_of(place)
         if record is None or not record.was_made:
             raise OutputError(f"output: {place} exists already, and this pipeline did not make it.", _WAY_OUT)
-        if _is_whole(place, record):
+        if _is_worth_keeping(place, record):
             raise OutputError(f"output: {place} was changed by somebody after it was made.", _WAY_OUT)
 
     def belongs_to_another(self, place: Path) -> bool:
@@ -156,10 +157,14 @@ def _files_of(job: Job) -> Iterator[tuple[str, Path]]:
         yield "the file of the flow's weights", job.temporal.flow
 
 
-def _is_whole(place: Path, record: Record) -> bool:
-    """Return whether a file can be read to its end. One that a disk has damaged cannot, and is no loss."""
+def _is_worth_keeping(place: Path, record: Record) -> bool:
+    """Return whether a file is more than the rest of a result that a disk has damaged."""
     if is_numbered(place):
-        return all(_is_whole(part, record) for part in parts_of(place))
+        return any(_is_worth_keeping(part, record) for part in parts_of(place))
+    with place.open("rb") as file:
+        has_content = bool(file.read(SIGNATURE_BYTES).strip(b"\0"))
+    if is_moving(place) is None:
+        return has_content  # neither a picture nor a video: what a damaged disk leaves are zeros
     try:
         if holds_video(place):
             return _is_whole_video(place, record.frames)

@@ -172,6 +172,8 @@ def test_a_result_that_somebody_has_changed_is_kept_and_a_damaged_one_is_made_ag
     film.write_bytes(made[1])
     pipeline.write_text(f"max_megapixels: 1\n{pipeline.read_text()}")
     assert reasons(pipeline) == [f"output: {picture} was changed by somebody after it was made."]
+    picture.write_text("a note of the user's own")
+    assert reasons(pipeline) == [f"output: {picture} was changed by somebody after it was made."]
     picture.write_bytes(made[0][:-100])
     film.write_bytes(made[1][: len(made[1]) // 2])
     assert nstpipe.run(pipeline).exit_code == 0

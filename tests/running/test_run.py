@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +101,12 @@ def test_a_second_run_does_nothing(tmp_path: Path) -> None:
     ("change", "reason"),
     [
         (lambda folder: (folder / "out" / "picture_1.jpg").unlink(), "output missing"),
-        (lambda folder: (folder / "out" / "picture_1.jpg").write_bytes(b"?"), "output changed"),
+        (lambda folder: os.truncate(folder / "out" / "picture_1.jpg", 300), "output changed"),
+        (lambda folder: (folder / "out" / "picture_1.jpg").write_bytes(bytes(500)), "output changed"),
         (lambda folder: make_picture(folder / "in" / "picture_1.jpg", seed=77), "input changed"),
         (lambda folder: make_picture(folder / "in" / "picture_7.jpg", seed=7), "new"),
     ],
-    ids=["deleted output", "damaged output", "changed input", "new input"],
+    ids=["deleted output", "damaged output", "output of zeros", "changed input", "new input"],
 )
 def test_only_what_changed_is_done_again(tmp_path: Path, change: object, reason: str) -> None:
     pipeline = folder_job(tmp_path)
