@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +92,7 @@ def run(
 
     settings = _loaded(pipeline, jobs, overrides, workers, device)
     stop = stop or Stop()
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    name = _name_of_run(datetime.now())
     with ExitStack() as stack:
         stack.enter_context(stop.in_force())
         stack.enter_context(_ffmpeg_of(settings))
@@ -107,6 +108,11 @@ def run(
         return Run(settings, journal, log, name, stop, listeners, executor).execute(
             retry_failed=retry_failed, fail_fast=fail_fast
         )
+
+
+def _name_of_run(begun: datetime) -> str:
+    """Return a name that no other run has, and that sorts by time: one process may begin several runs in a second."""
+    return f"{begun:%Y%m%d-%H%M%S}-{begun.microsecond // 1000:03d}-{os.getpid()}"
 
 
 def _take_lock(stack: ExitStack, pipeline: Pipeline, wait: bool, stop: Stop, on_event: Emit) -> None:
