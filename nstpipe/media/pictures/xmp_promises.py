@@ -82,7 +82,6 @@ def is_untrue(one: Property) -> bool:
     return names is not None and names.match(one.name) is not None
 
 
-SOUND = Property(_AUDIO, "Data")
 SECOND_PICTURE = Property(_IMAGE, "Data")
 THUMBNAILS = Property(_BASIC, "Thumbnails")
 _EXTENSION_NOTE = Property(_NOTE, "HasExtendedXMP")
