@@ -91,7 +91,7 @@ def measure(folder: Path, layout: str, count: int, inputs: int) -> dict[str, obj
     found: list[object] = []
 
     def look() -> None:
-        found[:] = [painting.name for painting in collection_of(style, work).paintings]
+        found[:] = collection_of(style, work).names
 
     seconds = {"first": seconds_of(look)}
     assert found == sorted(names)

@@ -37,31 +37,25 @@ SETTLED_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
-class Painting:
-    """A painting of a collection.
-
-    Attributes:
-        name: Its path in the collection, with slashes, as Unicode composes it. It is what identifies the painting.
-        path: The file.
-    """
-
-    name: str
-    path: Path
-
-
-@dataclass(frozen=True)
 class Collection:
     """The paintings that a style may pick from.
 
     Attributes:
         folder: The folder of the collection.
-        paintings: The paintings, sorted by name.
+        names: The paintings, sorted: their paths in the folder with slashes, as Unicode composes them. A name identifies a
+            painting, on whatever machine it is.
+        spelled: The names that files have in another form of Unicode, by name.
         notices: What is left out of the folder, and why.
     """
 
     folder: Path
-    paintings: tuple[Painting, ...]
+    names: tuple[str, ...]
+    spelled: Mapping[str, str]
     notices: tuple[str, ...] = ()
+
+    def path_of(self, name: str) -> Path:
+        """Return the file of a painting."""
+        return self.folder / self.spelled.get(name, name)
 
 
 def collection_of(style: Style, work: Path) -> Collection:
@@ -81,11 +75,12 @@ def collection_of(style: Style, work: Path) -> Collection:
             raise ItemError(f"style.collection: {folder} is a file.", "Give a folder of paintings, or the file as `style`.")
         raise ItemError(f"style.collection: {folder} does not exist.", suggest_path(folder))
     listing = _Listing.of(folder, work)
-    by_name = {unicodedata.normalize("NFC", name): name for name in sorted(listing.names, reverse=True)}
-    if not by_name:
+    names = {name for name in listing.names if name.isascii()}
+    spelled = {unicodedata.normalize("NFC", name): name for name in sorted(set(listing.names) - names, reverse=True)}
+    names.update(spelled)
+    if not names:
         raise ItemError(f"style.collection: {folder} holds no picture.", "Give a folder of paintings.")
-    names = _chosen(sorted(by_name), style)
-    return Collection(folder, tuple(Painting(name, folder / by_name[name]) for name in names), tuple(listing.notices(folder)))
+    return Collection(folder, tuple(_chosen(sorted(names), style)), spelled, tuple(listing.notices(folder)))
 
 
 def _chosen(names: list[str], style: Style) -> list[str]:
@@ -94,6 +89,8 @@ def _chosen(names: list[str], style: Style) -> list[str]:
     Raises:
         ItemError: An artist or a genre fits none of them, or they fit none together.
     """
+    if not style.artists and not style.genres:
+        return names
     by_artist = _fitting(names, style, "artists", style.artists, _artists, _is_part)
     by_genre = _fitting(names, style, "genres", style.genres, _genres, fnmatch.fnmatchcase)
     found = [name for name in names if name in by_artist and name in by_genre]

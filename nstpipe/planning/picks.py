@@ -12,7 +12,7 @@ from nstpipe.errors import ItemError
 from nstpipe.journal.journal import Journal
 from nstpipe.media.pictures.files import read_picture
 from nstpipe.media.pictures.pillow import megapixel_limit
-from nstpipe.planning.collection import Collection, Painting, collection_of, slug_of
+from nstpipe.planning.collection import Collection, collection_of, slug_of
 from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.inputs import InputFile, find_inputs, is_output_folder, name_in_job
 from nstpipe.planning.job_notice import JobNotice
@@ -125,7 +125,8 @@ def with_painting_for(file: InputFile, job: Job, pipeline: Pipeline) -> Job:
     collection = collection_of(job.style, pipeline.work)
     picker = _picker(collection, job, pipeline.seed, problem_of_painting)
     if job.style.pick == "each":
-        first = next((one.path for one in collection.paintings if not problem_of_painting(one.path)), None)
+        paths = map(collection.path_of, collection.names)
+        first = next((path for path in paths if not problem_of_painting(path)), None)
         return job.with_painting(first) if first is not None else job
     units = [_unit_of(one, job) for one in find_inputs(job)] if job.style.pick == "cycle" else [_unit_of(file, job)]
     picks = dict(zip(units, _picks(picker, collection, job, units), strict=True))
@@ -134,9 +135,9 @@ def with_painting_for(file: InputFile, job: Job, pipeline: Pipeline) -> Job:
 
 def _picker(collection: Collection, job: Job, seed: int, problem_of: ProblemOf) -> Picker:
     return Picker(
-        [painting.name for painting in collection.paintings],
+        collection.names,
         job.style.seed if job.style.seed is not None else seed,
-        lambda index: problem_of(collection.paintings[index].path),
+        lambda index: problem_of(collection.path_of(collection.names[index])),
     )
 
 
@@ -156,19 +157,19 @@ def _picks(picker: Picker, collection: Collection, job: Job, units: Sequence[str
         indices = (picker.best("" if job.style.pick == "one" else unit) for unit in units)
     for index in indices:
         if index is None:
-            count = len(collection.paintings)
+            count = len(collection.names)
             raise ItemError(
                 f"style.collection: none of the {count:,} paintings in {collection.folder} can be used; "
                 f"the first: {picker.skipped[0].problem}.",
                 "Give other paintings.",
             )
-        yield collection.paintings[index].path
+        yield collection.path_of(collection.names[index])
 
 
 def _notices(collection: Collection, picker: Picker) -> Iterator[str]:
     yield from collection.notices
     for skipped in picker.skipped[:MOST_NAMED]:
-        taken = collection.paintings[skipped.successor].name if skipped.successor is not None else "no other"
+        taken = collection.names[skipped.successor] if skipped.successor is not None else "no other"
         yield f"passed over: {skipped.problem}; {taken} takes its place"
     more = len(picker.skipped) - MOST_NAMED
     if more > 0:
@@ -228,22 +229,19 @@ def _job_for_each(job: Job, work: Path) -> Iterator[Job]:
     except ItemError:
         yield job
         return
-    if len(collection.paintings) > MOST_PAINTINGS_EACH:
+    if len(collection.names) > MOST_PAINTINGS_EACH:
         yield job
         return
-    for painting in collection.paintings:
-        yield _for_painting(job, painting)
-
-
-def _for_painting(job: Job, painting: Painting) -> Job:
-    slug = slug_of(painting.name)
-    output = job.output / slug if is_output_folder(job) else job.output.parent / slug / job.output.name
-    return job.with_painting(painting.path).made_from(job, name=f"{job.name}-{slug}", output=output)
+    has_folder = is_output_folder(job)
+    for name in collection.names:
+        slug = slug_of(name)
+        output = job.output / slug if has_folder else job.output.parent / slug / job.output.name
+        yield job.with_painting(collection.path_of(name)).made_from(job, name=f"{job.name}-{slug}", output=output)
 
 
 def _too_many(collection: Collection) -> ItemError:
     return ItemError(
-        f"style.pick: each would paint every input with each of {len(collection.paintings):,} paintings; at most "
+        f"style.pick: each would paint every input with each of {len(collection.names):,} paintings; at most "
         f"{MOST_PAINTINGS_EACH:,} are allowed.",
         "Narrow the collection by artists or genres, or give pick: random.",
     )

@@ -33,7 +33,7 @@ def put(folder: Path, *names: str) -> None:
 
 
 def names(folder: Path, **keys: Any) -> list[str]:
-    return [painting.name for painting in collection_of(style_of(folder, **keys), folder / "work").paintings]
+    return list(collection_of(style_of(folder, **keys), folder / "work").names)
 
 
 def test_both_layouts_of_wikiart_are_read(tmp_path: Path) -> None:
@@ -61,8 +61,8 @@ def test_what_cannot_be_named_or_entered_is_left_out_with_a_notice(tmp_path: Pat
     (tmp_path / "w" / "circle").symlink_to(tmp_path / "w")
     put(tmp_path, os.fsdecode(b"latin\xe9.jpg"))
     found = collection_of(style_of(tmp_path), tmp_path / "work")
-    assert [painting.name for painting in found.paintings] == ["long/" + "x" * 251 + ".jpg", composed]
-    assert all(painting.path.exists() for painting in found.paintings)
+    assert list(found.names) == ["long/" + "x" * 251 + ".jpg", composed]
+    assert all(found.path_of(name).exists() for name in found.names)
     [notice] = found.notices
     assert "1 name that is no UTF-8" in notice
 
