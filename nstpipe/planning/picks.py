@@ -58,10 +58,13 @@ def remembered_problems(journal: Journal) -> ProblemOf:
             if is_transient(error):
                 raise ItemError(f"{path} cannot be read: {error.strerror}.") from error
             return f"{path} cannot be read: {error.strerror}"
-        kind = f"painting/{PAINTING_CHECK_VERSION}/{megapixel_limit():g}"
-        return journal.cached(kind, sha256, lambda: problem_of_painting(path))
+        return journal.cached(_kind_of_check(), sha256, lambda: problem_of_painting(path))
 
     return problem_of
+
+
+def _kind_of_check() -> str:
+    return f"painting/{PAINTING_CHECK_VERSION}/{megapixel_limit():g}"
 
 
 @dataclass(frozen=True)
@@ -176,22 +179,34 @@ def _notices(collection: Collection, picker: Picker) -> Iterator[str]:
         yield f"passed over: {more} more paintings that cannot be used; the next in order takes the place of each"
 
 
-def check_collection(job: Job, work: Path) -> tuple[str, ...]:
+def check_collection(job: Job, work: Path) -> tuple[bool, tuple[str, ...]]:
     """Check that a job can pick from its collection. Which paintings it picks, only a plan can tell.
 
     Returns:
-        What is left out of the collection, and a painting of `pick: each` that cannot be used, in words.
+        Whether the job paints anything, which one of `pick: each` with a broken painting does not; and what is left out of the
+        collection, in words.
 
     Raises:
         ItemError: It cannot.
     """
     if job.style.images:
         problem = problem_of_painting(job.style.images[0].path)
-        return (f"passed over: {problem}",) if problem else ()
+        return not problem, ((f"passed over: {problem}",) if problem else ())
     collection = collection_of(job.style, work)
     if job.style.pick == "each":
         raise _too_many(collection)
-    return collection.notices
+    return True, collection.notices
+
+
+def is_known_to_be_broken(job: Job, journal: Journal) -> bool:
+    """Return whether a job of `pick: each` makes nothing because an earlier plan has found its painting broken."""
+    if not job.style.painting:
+        return False
+    try:
+        sha256 = journal.digest(job.style.images[0].path)
+    except OSError:
+        return False
+    return bool(journal.cached(_kind_of_check(), sha256, lambda: ""))
 
 
 def with_each_painting(pipeline: Pipeline) -> Pipeline:

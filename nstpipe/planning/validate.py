@@ -178,7 +178,8 @@ class _Inputs:
         if job.style.collection is not None:
             try:
                 with item_errors(job.style.collection):
-                    notices = check_collection(job, self._pipeline.work)
+                    paints, notices = check_collection(job, self._pipeline.work)
+                can_be_read &= paints
                 self.notices += (JobNotice(job.name, notice) for notice in notices)
             except ItemError as error:
                 can_be_read = False
