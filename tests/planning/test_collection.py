@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-import nstpipe
 from nstpipe import api
 from nstpipe.config import Job
 from nstpipe.errors import ItemError
+from nstpipe.events import Event, OutputDone
 from nstpipe.planning import collection as module
 from nstpipe.planning.collection import collection_of, slug_of
+from nstpipe.planning.plan import Plan
 from tests.making import make_picture, make_video, write_pipeline
 
 
@@ -140,7 +141,7 @@ def prepare(folder: Path, *, paintings: int = 5, **style: Any) -> Path:
     )
 
 
-def paintings_of(plan: nstpipe.Plan) -> dict[str, str]:
+def paintings_of(plan: Plan) -> dict[str, str]:
     return {f"{output.path.parent.name}/{output.path.name}": output.painting for output in plan.outputs}
 
 
@@ -221,10 +222,10 @@ def test_each_is_bounded_and_results_never_become_paintings(tmp_path: Path, monk
 
 def test_a_run_paints_with_what_was_planned(tmp_path: Path) -> None:
     pipeline = prepare(tmp_path, pick="cycle", artists=["artist 0", "artist 1"])
-    events: list[nstpipe.Event] = []
+    events: list[Event] = []
     planned = {str(output.path): output.painting for output in api.plan(pipeline).outputs}
     assert api.run(pipeline, on_event=events.append).exit_code == 0
-    done = [event for event in events if isinstance(event, nstpipe.OutputDone)]
+    done = [event for event in events if isinstance(event, OutputDone)]
     assert {event.output: event.painting for event in done} == planned
     assert len(set(planned.values())) == 2
     assert 'after <span class="file">artist-1/title.png</span>' in (tmp_path / ".nstpipe/report.html").read_text()
