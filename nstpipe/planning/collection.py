@@ -237,6 +237,8 @@ class _Listing:
         """
         cache = _Cache(work, root)
         known = cache.read()
+        inner = work.resolve()
+        own = f"{inner.relative_to(root.resolve()).as_posix()}/" if root.resolve() in inner.parents else ""
         found: dict[str, _Folder] = {}
         names, closed = list[str](), list[str]()
         todo = [""]
@@ -256,7 +258,8 @@ class _Listing:
                 raise ItemError(f"style.collection: {path} cannot be read: {error.strerror}.") from error
             found[place] = folder
             names += (f"{place}{name}" for name in folder.files)
-            todo += (f"{place}{name}/" for name in folder.folders)
+            # The work folder may lie inside, and frames that wait there are no paintings.
+            todo += (inside for name in folder.folders if (inside := f"{place}{name}/") != own)
         if found != known:
             cache.write(found)
         return cls(tuple(names), sum(folder.nameless for folder in found.values()), tuple(closed))

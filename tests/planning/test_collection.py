@@ -60,7 +60,8 @@ def test_what_cannot_be_named_or_entered_is_left_out_with_a_notice(tmp_path: Pat
     put(tmp_path, decomposed, "long/" + "x" * 251 + ".jpg")
     (tmp_path / "w" / "circle").symlink_to(tmp_path / "w")
     put(tmp_path, os.fsdecode(b"latin\xe9.jpg"))
-    found = collection_of(style_of(tmp_path), tmp_path / "work")
+    put(tmp_path, "work/clips/frame.jpg")
+    found = collection_of(style_of(tmp_path), tmp_path / "w/work")
     assert list(found.names) == ["long/" + "x" * 251 + ".jpg", composed]
     assert all(found.path_of(name).exists() for name in found.names)
     [notice] = found.notices
