@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,38 +53,46 @@ class Picker:
 
         If a painting joins, only units that get the new one change. If one leaves, only those that had it change.
         """
-        return self._pick(self._scores(unit), lambda: self._usable)
+        return self._pick(self._scores(unit))
 
     def in_turn(self, units: Sequence[str]) -> Iterator[int | None]:
         """Yield the painting of each of several units, so that none is used again until every other was used as often.
 
-        Each unit in turn takes its best among the paintings that were used least so far. A unit at the end changes none before
-        it. If a painting joins n others, then each of the first n units changes with a probability of at most 1 / (1 + the
-        number of paintings that are still left to it), so about ln n change. From the second time around more change.
+        Each unit in turn takes its best among the paintings that are left in this round. A unit at the end changes none before
+        it. If a painting joins n others, each of the first n units changes with a probability of about 1 in the number of
+        paintings that are left to it, so about ln n of them do. In later rounds more do.
         """
-        uses = np.zeros(len(self._keys), np.int64)
-
-        def least_used() -> NDArray[np.bool_]:
-            return self._usable & (uses == uses[self._usable].min(initial=np.iinfo(np.int64).max))
-
+        left = np.ones(len(self._keys), bool)
         for unit in units:
-            index = self._pick(self._scores(unit), least_used)
+            scores = self._scores(unit)
+            index = self._pick(scores, left)
+            if index is None:
+                left[:] = True  # the next round
+                index = self._pick(scores, left)
             if index is not None:
-                uses[index] += 1
+                left[index] = False
             yield index
 
-    def _pick(self, scores: NDArray[np.uint64], allowed: Callable[[], NDArray[np.bool_]]) -> int | None:
-        problems: list[str] = []
+    def _pick(self, scores: NDArray[np.uint64], left: NDArray[np.bool_] | None = None) -> int | None:
+        """Return the painting with the highest score, among those that are left; None if none can be used."""
         while True:
-            choice = np.flatnonzero(allowed())
-            index = int(choice[np.argmax(scores[choice])]) if len(choice) else None
-            problem = self._problem(index) if index is not None else ""
+            allowed = self._usable if left is None else self._usable & left
+            if not allowed.any():
+                return None
+            index = int(np.where(allowed, scores, 0).argmax())
+            problem = self._problem(index)
             if not problem:
-                self.skipped += (Skipped(other, index) for other in problems)
+                self._name_successor(index)
                 return index
-            assert index is not None
             self._usable[index] = False
-            problems.append(problem)
+            self.skipped.append(Skipped(problem, None))
+
+    def _name_successor(self, index: int) -> None:
+        """Note which painting takes the place of those that have just been skipped."""
+        for place in range(len(self.skipped) - 1, -1, -1):
+            if self.skipped[place].successor is not None:
+                break
+            self.skipped[place] = replace(self.skipped[place], successor=index)
 
     def _problem(self, index: int) -> str:
         if index in self._known_good:
@@ -95,7 +103,7 @@ class Picker:
         return problem
 
     def _scores(self, unit: str) -> NDArray[np.uint64]:
-        return _mixed(self._keys ^ np.uint64(_hash(f"{self._seed}/{unit}")))
+        return _mixed(self._keys ^ np.uint64(_hash(f"{self._seed}/{unit}"))) | np.uint64(1)  # above what is not allowed
 
 
 def _hash(text: str) -> int:

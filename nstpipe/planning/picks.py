@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from nstpipe.config import Job, Pipeline
-from nstpipe.errors import ItemError
+from nstpipe.errors import ItemError, OutputError
 from nstpipe.journal.journal import Journal
 from nstpipe.media.pictures.files import read_picture
 from nstpipe.media.pictures.pillow import megapixel_limit
@@ -126,14 +127,23 @@ def with_painting_for(file: InputFile, job: Job, pipeline: Pipeline) -> Job:
     if job.style.collection is None or job.style.images:
         return job
     collection = collection_of(job.style, pipeline.work)
-    picker = _picker(collection, job, pipeline.seed, problem_of_painting)
-    if job.style.pick == "each":
-        paths = map(collection.path_of, collection.names)
-        first = next((path for path in paths if not problem_of_painting(path)), None)
-        return job.with_painting(first) if first is not None else job
-    units = [_unit_of(one, job) for one in find_inputs(job)] if job.style.pick == "cycle" else [_unit_of(file, job)]
-    picks = dict(zip(units, _picks(picker, collection, job, units), strict=True))
-    return job.with_painting(picks[_unit_of(file, job)])
+    with ExitStack() as stack:
+        problem_of: ProblemOf = problem_of_painting
+        with suppress(OutputError):  # no run has begun, or the journal is damaged
+            journal = stack.enter_context(closing(Journal(pipeline.work, pipeline=pipeline.file, read_only=True)))
+            problem_of = remembered_problems(journal)
+        if job.style.pick == "each":
+            paths = map(collection.path_of, collection.names)
+            first = next((path for path in paths if not problem_of(path)), None)
+            if first is None:
+                raise _none_usable(collection)
+            return job.with_painting(first)
+        unit = _unit_of(file, job)
+        # In a cycle, those before it decide which paintings are left to it.
+        before = [_unit_of(one, job) for one in find_inputs(job)] if job.style.pick == "cycle" else []
+        units = [*before[: before.index(unit)], unit] if unit in before else [unit]
+        *_, path = _picks(_picker(collection, job, pipeline.seed, problem_of), collection, job, units)
+        return job.with_painting(path)
 
 
 def _picker(collection: Collection, job: Job, seed: int, problem_of: ProblemOf) -> Picker:
@@ -160,13 +170,16 @@ def _picks(picker: Picker, collection: Collection, job: Job, units: Sequence[str
         indices = (picker.best("" if job.style.pick == "one" else unit) for unit in units)
     for index in indices:
         if index is None:
-            count = len(collection.names)
-            raise ItemError(
-                f"style.collection: none of the {count:,} paintings in {collection.folder} can be used; "
-                f"the first: {picker.skipped[0].problem}.",
-                "Give other paintings.",
-            )
+            raise _none_usable(collection, picker.skipped[0].problem)
         yield collection.path_of(collection.names[index])
+
+
+def _none_usable(collection: Collection, problem: str = "") -> ItemError:
+    such = f"; the first: {problem}" if problem else ""
+    count = len(collection.names)
+    return ItemError(
+        f"style.collection: none of the {count:,} paintings in {collection.folder} can be used{such}.", "Give other paintings."
+    )
 
 
 def _notices(collection: Collection, picker: Picker) -> Iterator[str]:

@@ -12,11 +12,13 @@ import pytest
 from PIL import Image
 
 from nstpipe import api
-from nstpipe.config import Job
+from nstpipe.config import Job, load_pipeline
 from nstpipe.errors import ItemError
 from nstpipe.events import Event, OutputDone
 from nstpipe.planning import collection as module
 from nstpipe.planning.collection import collection_of, slug_of
+from nstpipe.planning.inputs import find_inputs
+from nstpipe.planning.picks import with_painting_for
 from nstpipe.planning.plan import Plan
 from tests.making import make_picture, make_video, write_pipeline
 
@@ -185,6 +187,18 @@ def test_a_broken_painting_costs_nothing_else(tmp_path: Path) -> None:
     plan = api.plan(pipeline)
     assert not plan.outputs
     assert "none of the 2 paintings" in plan.failures[0].reason
+
+
+@pytest.mark.parametrize("pick", ["one", "cycle", "random"])
+def test_a_preview_has_the_painting_of_the_plan(tmp_path: Path, pick: str) -> None:
+    pipeline = load_pipeline(prepare(tmp_path, paintings=3, pick=pick), ["jobs.street.link=none"])
+    [job] = pipeline.jobs
+
+    def previewed() -> list[str]:
+        return [with_painting_for(file, job, pipeline).style.painting for file in find_inputs(job)]
+
+    before = previewed()  # without a journal
+    assert [output.painting for output in api.plan(pipeline).outputs] == before == previewed()
 
 
 def test_each_input_is_painted_with_each_painting(tmp_path: Path) -> None:
