@@ -211,15 +211,18 @@ def check_collection(job: Job, work: Path) -> tuple[bool, tuple[str, ...]]:
     return True, collection.notices
 
 
-def is_known_to_be_broken(job: Job, journal: Journal) -> bool:
-    """Return whether a job of `pick: each` makes nothing because an earlier plan has found its painting broken."""
-    if not job.style.painting:
+def without_broken_paintings(pipeline: Pipeline, journal: Journal) -> Pipeline:
+    """Return a pipeline without those jobs of `pick: each` that make nothing, because a plan found their painting broken."""
+    kind = _kind_of_check()
+
+    def is_broken(job: Job) -> bool:
+        if not job.style.painting:
+            return False
+        with suppress(OSError):
+            return bool(journal.known(kind, journal.digest(job.style.images[0].path)))
         return False
-    try:
-        sha256 = journal.digest(job.style.images[0].path)
-    except OSError:
-        return False
-    return bool(journal.cached(_kind_of_check(), sha256, lambda: ""))
+
+    return pipeline.with_jobs(tuple(job for job in pipeline.jobs if not is_broken(job)))
 
 
 def with_each_painting(pipeline: Pipeline) -> Pipeline:

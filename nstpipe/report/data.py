@@ -16,6 +16,7 @@ from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import log_path, logged_events
 from nstpipe.journal.records import FrameRecord, LatestRun, Record
 from nstpipe.media.detect import is_moving, natural_key
+from nstpipe.planning.picks import without_broken_paintings
 from nstpipe.planning.provenance import Provenance
 from nstpipe.planning.status import JobProgress, job_progress, job_status
 from nstpipe.report.plot import Plot, Series, plot
@@ -148,6 +149,7 @@ def gather(pipeline: Pipeline, journal: Journal, *, picture_seconds: float = PIC
         journal: The journal of its work folder.
         picture_seconds: The seconds after which no more thumbnails are begun.
     """
+    pipeline = without_broken_paintings(pipeline, journal)
     run = journal.latest_run_with_work()
     log = log_path(pipeline.work, run.name) if run is not None else None
     events = list(logged_events(log)) if log is not None else []
