@@ -147,8 +147,8 @@ def validate(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = (), 
     else:
         loaded = load_right_part(Path(pipeline), overrides)
         if loaded.pipeline is not None:
-            loaded = replace(loaded, pipeline=with_each_painting(loaded.pipeline))
             limit_megapixels(loaded.pipeline.max_megapixels)
+            loaded = replace(loaded, pipeline=with_each_painting(loaded.pipeline))
     with nullcontext() if loaded.pipeline is None else _ffmpeg_of(loaded.pipeline):
         return validate_pipeline(loaded, check_packages, emit=on_event)
 
