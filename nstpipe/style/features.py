@@ -49,7 +49,7 @@ class FeatureExtractor:
 
     def _walk(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
         weight = next(self.network.parameters())
-        # The mean is subtracted in float32: bfloat16 has 8 bits of precision, too few to spend on the mean.
+        # The first convolution's weights are in float32: bfloat16 has 8 bits of precision, too few for a picture's values.
         wanted = self.preprocessing(image).to(weight.dtype)
         return self.network.walk(wanted.contiguous(memory_format=torch.channels_last))
 

@@ -223,6 +223,17 @@ class VGG19(nn.Module):
         """
         return dict(self.walk(image))
 
+    def in_precision(self, precision: torch.dtype) -> VGG19:
+        """Let the network compute in a precision from the first convolution's result on, and return the network.
+
+        The first convolution itself stays in float32. In bfloat16, a value of the picture has steps of up to a level of 255, so
+        the loss would not change with the small steps of a picture that is nearly done, and the gradient's own rounding would
+        teach L-BFGS a wrong curvature. See docs/decisions/2026-11-29-first-convolution.md.
+        """
+        for convolution in list(self.convolutions.values())[1:]:
+            convolution.to(precision)
+        return self
+
     def walk(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yield the name and activation of each wanted layer, in order; see `forward`.
 
@@ -230,9 +241,10 @@ class VGG19(nn.Module):
         loss that is computed at the end has its gradient early, and holds its memory until the layer is reached.
         """
         x = image
+        precision = next(reversed(list(self.parameters()))).dtype
         for layer in self.table:
             if layer.kind == "conv":
-                x = self._convolved(layer.name, x)
+                x = self._convolved(layer.name, x).to(precision)
             elif layer.kind == "relu" and layer.name not in self.rectified_later:
                 # In place saves a quarter of the memory. A wanted output of the convolution must be kept.
                 x = functional.relu(x, inplace=layer.name.replace("relu", "conv") not in self.wanted)

@@ -10,6 +10,7 @@ import torch
 from nstpipe.config.models import LAYER_NAMES, Padding
 from nstpipe.errors import MachineError
 from nstpipe.style import vgg
+from nstpipe.style.features import FeatureExtractor
 from nstpipe.style.layers import LAYERS
 from nstpipe.style.vgg import VGG19
 from nstpipe.style.weights import Weights, load_weights
@@ -60,6 +61,16 @@ def test_network_ends_with_the_last_layer_asked_for(weights: Weights) -> None:
         "relu2_1": (1, 128, 10, 15),
     }
     assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_in_bfloat16_the_first_layer_is_rounded_once(weights: Weights) -> None:
+    # Neither the picture's values nor the weights are rounded, so small changes of a picture are seen.
+    network = VGG19(weights.state, ["relu1_1", "relu1_2"]).in_precision(torch.bfloat16)
+    image = torch.rand(1, 3, 16, 16)
+    exact = FeatureExtractor(VGG19(weights.state, ["relu1_1"]), weights.preprocessing).activations(image)
+    rounded = FeatureExtractor(network, weights.preprocessing).activations(image)
+    assert torch.equal(rounded["relu1_1"], exact["relu1_1"].bfloat16())
+    assert rounded["relu1_2"].dtype == torch.bfloat16
 
 
 def test_a_convolution_asked_for_is_not_overwritten_by_its_rectifier(weights: Weights) -> None:
