@@ -27,7 +27,7 @@ class Network:
         vgg: the frozen layers, with the transformed filters that they prepare when they are first needed.
         preprocessing: converts a picture to the input that the weights expect.
         device: where the layers compute.
-        precision: the type of their weights and activations; the first convolution always computes in float32.
+        precision: the type of their weights and activations.
     """
 
     vgg: VGG19
@@ -85,5 +85,5 @@ def built_network(
         padding: zeros or replicate.
     """
     weights = load_weights(spec)
-    vgg = VGG19(weights.state, layers, pooling=pooling, padding=padding).in_precision(precision).to(device)
+    vgg = VGG19(weights.state, layers, pooling=pooling, padding=padding).to(device, precision)
     return Network(vgg.to(memory_format=torch.channels_last), weights.preprocessing, device, precision)  # type: ignore[call-overload]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nstpipe.config.models import Padding, Pooling
 from nstpipe.style.features import FeatureExtractor
@@ -116,7 +116,8 @@ def without_values(pooling: Pooling, padding: Padding, *, wrap_pixels: int, weig
         for layer in LAYERS:
             state[f"{layer.name}.weight"] = torch.empty(layer.out_channels, layer.in_channels, 3, 3)
             state[f"{layer.name}.bias"] = torch.empty(layer.out_channels)
-        network = VGG19(state, loss_weights.layers, pooling=pooling, padding=padding).in_precision(torch.bfloat16)
+        network: nn.Module = VGG19(state, loss_weights.layers, pooling=pooling, padding=padding).to(torch.bfloat16)
+        assert isinstance(network, VGG19)
         image, where = torch.empty(1, 3, 96, 128), torch.empty(96, 128)
         view = FeatureExtractor(network, CAFFE, wrap_pixels)
         activations = dict(view(image))
