@@ -6,8 +6,8 @@ evaluations. Pictures are judged by the loss of the peer in float32, with a netw
 here. What nstpipe does not reach in as many evaluations as the peer makes is "not reached".
 
 Losses and seconds are measured apart, because losses do not depend on what else the machine does. For the seconds of an
-evaluation, the two sides take turns, a few evaluations each, in a process of their own each. A ratio of times is the peer's
-evaluations times its seconds, over nstpipe's. Loading weights, measuring the style and judging are left out on both sides.
+evaluation, the two sides take turns, a few evaluations each, in a process of their own each. A ratio of times is the ratio of the
+evaluations, times the median of the ratios of such pairs. Loading weights, measuring the style and judging are left out on both sides.
 
 Peers:
     textbook: float32 in NCHW, torch's L-BFGS, Gram by autograd, started from the content; values from 0 to 255 without bounds.
@@ -164,6 +164,11 @@ class Seconds:
 
     peer: list[float]
     nstpipe: list[float]
+
+    @property
+    def ratio(self) -> float:
+        """The peer's seconds over nstpipe's. What slows the machine for a while slows both pieces of a pair."""
+        return statistics.median(peer / own for peer, own in zip(self.peer, self.nstpipe, strict=True))
 
 
 class Judge:
@@ -409,8 +414,7 @@ def rows(case: Case, peer: PeerLosses, losses: Losses, seconds: Seconds | None) 
             found = f"not reached in {len(losses.curve)} ({losses.judged:.4g})", "", ""
         else:
             by_evaluations = int(count) / own
-            each = statistics.median(seconds.peer) / statistics.median(seconds.nstpipe) if seconds else math.nan
-            found = str(own), f"{by_evaluations:.1f}", f"{by_evaluations * each:.1f}"
+            found = str(own), f"{by_evaluations:.1f}", f"{by_evaluations * seconds.ratio:.1f}" if seconds else "not timed"
         network = f"{case.pooling}/{case.padding}"
         cells = (case.pair, case.size, case.peer, network, case.precision, judged, count, f"{limit:.4g}", *found)
         yield f"| {' | '.join(map(str, cells))} |"
