@@ -6,8 +6,9 @@ evaluations. Pictures are judged by the loss of the peer in float32, with a netw
 here. What nstpipe does not reach in as many evaluations as the peer makes is "not reached".
 
 Losses and seconds are measured apart, because losses do not depend on what else the machine does. For the seconds of an
-evaluation, the two sides take turns, a few evaluations each, in a process of their own each. A ratio of times is the ratio of the
-evaluations, times the median of the ratios of such pairs. Loading weights, measuring the style and judging are left out on both sides.
+evaluation, the two sides take turns, a few evaluations each, in a process of their own each. A ratio of times is the ratio of
+the evaluations, times the median of the ratios of such pairs. Loading weights, measuring the style and judging are left out on
+both sides.
 
 Peers:
     textbook: float32 in NCHW, torch's L-BFGS, Gram by autograd, started from the content; values from 0 to 255 without bounds.
