@@ -1,0 +1,277 @@
+"""What an evaluation of loss and gradient costs beside other work, and whether it gets its fair share of the cores.
+
+One process of nstpipe is measured alone, beside one busy core, beside a second nstpipe, and beside a training in torch that spins as
+torch does by default. It is measured as it is, and as it was before nstpipe decided how long threads spin: `GOMP_SPINCOUNT` has then
+the value that libgomp has by itself. Both are measured in turns, in rounds, because the speed of a shared machine changes
+within minutes. A ratio is that of one round; the median and the quartiles of the rounds are told.
+
+The fair share is half of the cores beside a program that could use all of them, and all but one beside one busy core, or half
+if there are two. A ratio of 1 is the time that an evaluation takes alone, over that share.
+
+Before they are timed, both must have painted the same picture to the byte.
+
+Run: python benchmarks/contention.py [--sizes 256x256 320x180] [--loads LOAD …] [--rounds N] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import joblib
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from nstpipe.media.frame import resized
+from nstpipe.media.tensors import tensor_of
+from nstpipe.style.engine import MinimizeOptions
+from nstpipe.style.engines.optimizer import OptimizerEngine
+from nstpipe.style.settings import EngineSettings, StylePicture
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+
+SETTINGS: Mapping[str, Mapping[str, str]] = {"before": {"GOMP_SPINCOUNT": "300000"}, "now": {}}
+LOADS = ("alone", "busy core", "second nstpipe", "training")
+
+LEAD_SECONDS = 1.5
+"""Evaluations that are not timed, after a load begins or ends."""
+
+TIMED_SECONDS = 3.0
+FIRST_EVALUATIONS = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    """One size, load and setting.
+
+    Attributes:
+        size: of the picture.
+        load: what runs beside the evaluation.
+        setting: before or now.
+        seconds: of an evaluation, the median of the rounds.
+        cpu_seconds: of all cores.
+        ratio: the time over that of the fair share; alone, over that of `before`. The median of the rounds.
+        quartiles: the first and the third of the rounds.
+    """
+
+    size: str
+    load: str
+    setting: str
+    seconds: float
+    cpu_seconds: float
+    ratio: float
+    quartiles: tuple[float, float]
+
+
+def evaluate(size: str) -> None:
+    """Be the measured process: for each line of the input, evaluate for so many seconds and tell the mean of those after the lead."""
+    width, height = map(int, size.split("x"))
+    layers = tuple((f"relu{block}_1", 1.0) for block in range(1, 6))
+    settings = EngineSettings(
+        weights="bundled",
+        device="cpu",
+        precision="auto",
+        pooling="max",
+        padding="replicate",
+        content_layers=(("relu4_2", 1.0),),
+        style_layers=layers,
+        strength=1.0,
+        style_scale=1.0,
+        total_variation=1.0,
+        distance="gram",
+    )
+    engine = OptimizerEngine(settings, [StylePicture(_picture("styles/van_gogh_cafe_terrace.jpg", (256, 256)), 1.0)])
+    content = tensor_of(_picture("streetview/street_03.jpg", (width, height)))
+    stylizer = engine.stylizer(None)
+    start = stylizer.first_start(content, "matched", 0)
+    iterates = (iterate for _ in iter(int, 1) for iterate in stylizer.stylize(content, start, MinimizeOptions(10**9)))
+    for _ in range(FIRST_EVALUATIONS):
+        image = next(iterates).image
+    print(hashlib.sha256(image.numpy().tobytes()).hexdigest(), flush=True)
+    for line in sys.stdin:
+        _evaluated(iterates, LEAD_SECONDS)
+        seconds, cpu_seconds = _evaluated(iterates, float(line))
+        print(json.dumps([seconds, cpu_seconds]), flush=True)
+
+
+def _evaluated(iterates: Iterator[object], seconds: float) -> tuple[float, float]:
+    began, cpu_began, count = time.perf_counter(), time.process_time(), 0
+    while count == 0 or time.perf_counter() - began < seconds:
+        next(iterates)
+        count += 1
+    return (time.perf_counter() - began) / count, (time.process_time() - cpu_began) / count
+
+
+def _picture(name: str, size: tuple[int, int]) -> np.ndarray:
+    with Image.open(SAMPLES / name) as image:
+        return resized(np.asarray(image.convert("RGB")), size)
+
+
+def train() -> None:
+    """Train a small network on noise, as fast as the machine allows, until killed."""
+    kinds = [torch.nn.Conv2d(3, 64, 3, padding=1), torch.nn.ReLU()]
+    for _ in range(3):
+        kinds += [torch.nn.Conv2d(64, 64, 3, padding=1), torch.nn.BatchNorm2d(64), torch.nn.ReLU()]
+    network = torch.nn.Sequential(*kinds, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    optimizer = torch.optim.SGD(network.parameters(), 0.01)
+    pictures, classes = torch.randn(16, 3, 32, 32), torch.randint(0, 10, (16,))
+    first = True
+    while True:
+        optimizer.zero_grad()
+        functional.cross_entropy(network(pictures), classes).backward()
+        optimizer.step()
+        if first:
+            print("ready", flush=True)
+            first = False
+
+
+class Process:
+    """One of the benchmark's processes, in a session of its own as another user's program would be."""
+
+    def __init__(self, *options: str, environment: Mapping[str, str] = {}) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, *options],
+            env={**os.environ, **environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def ask(self, seconds: float) -> None:
+        assert self._process.stdin is not None
+        print(seconds, file=self._process.stdin, flush=True)
+
+    def answer(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def pause(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        self._process.send_signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self.pause()
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def fair_share(load: str, cores: int) -> float:
+    """Return the cores that a program gets if the load gets as many as it can use, but no more than half."""
+    return {"alone": cores, "busy core": max(cores - 1, cores / 2)}.get(load, cores / 2)
+
+
+def measured(size: str, loads: list[str], rounds: int, cores: int) -> list[Row]:
+    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    with ExitStack() as stack:
+
+        def process(*options: str, environment: Mapping[str, str] = {}) -> Process:
+            started = Process(*options, environment=environment)
+            stack.callback(started.end)
+            return started
+
+        evaluators = {name: process("--evaluate", size, environment=variables) for name, variables in SETTINGS.items()}
+        pictures = {evaluator.answer() for evaluator in evaluators.values()}
+        assert len(pictures) == 1, "the pictures differ"
+        others = {}
+        if "second nstpipe" in loads:
+            seconds = {name: process("--evaluate", size, environment=variables) for name, variables in SETTINGS.items()}
+            pictures |= {second.answer() for second in seconds.values()}
+            assert len(pictures) == 1, "the pictures differ"
+        for load, option in (("busy core", "--spin"), ("training", "--train")):
+            if load in loads:
+                others[load] = process(option)
+                others[load].answer()
+                others[load].pause()
+        for number in range(rounds):
+            for load in loads:
+                for name in sorted(evaluators, reverse=number % 2 == 1):
+                    with others[load].running() if load in others else ExitStack():
+                        if load == "second nstpipe":
+                            seconds[name].ask(TIMED_SECONDS + 1)
+                        evaluators[name].ask(TIMED_SECONDS)
+                        found.setdefault((load, name), []).append(tuple(json.loads(evaluators[name].answer())))
+                        if load == "second nstpipe":
+                            seconds[name].answer()
+    alone = [seconds for seconds, _ in found["alone", "before"]]
+    rows = []
+    for (load, name), times in found.items():
+        share = fair_share(load, cores) / cores
+        ratios = [seconds * share / reference for (seconds, _), reference in zip(times, alone, strict=True)]
+        quarters = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+        rows.append(
+            Row(
+                size=size,
+                load=load,
+                setting=name,
+                seconds=round(statistics.median(seconds for seconds, _ in times), 4),
+                cpu_seconds=round(statistics.median(cpu for _, cpu in times), 4),
+                ratio=round(statistics.median(ratios), 3),
+                quartiles=(round(quarters[0], 3), round(quarters[2], 3)),
+            )
+        )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", nargs="+", default=["256x256", "320x180"])
+    parser.add_argument("--loads", nargs="+", default=list(LOADS), choices=LOADS, help="alone is always among them")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--json", type=Path, help="rows of other sizes and loads that are in the file stay")
+    parser.add_argument("--evaluate", metavar="SIZE", help="be the measured process")
+    parser.add_argument("--train", action="store_true", help="be the training")
+    parser.add_argument("--spin", action="store_true", help="be the busy core")
+    options = parser.parse_args()
+    if options.evaluate:
+        evaluate(options.evaluate)
+    elif options.train:
+        train()
+    elif options.spin:
+        print("ready", flush=True)
+        while True:
+            pass
+    else:
+        compare(options.sizes, [load for load in LOADS if load == "alone" or load in options.loads], options.rounds, options.json)
+
+
+def compare(sizes: list[str], loads: list[str], rounds: int, path: Path | None) -> None:
+    cores = int(joblib.cpu_count())
+    print("| size | beside | setting | seconds | CPU seconds | over the fair share's time | quartiles |")
+    print("| --- | --- | --- | ---: | ---: | ---: | --- |")
+    rows = []
+    for size in sizes:
+        for row in measured(size, loads, rounds, cores):
+            rows.append(row)
+            quartiles = " to ".join(f"{quartile:.2f}" for quartile in row.quartiles)
+            columns = (row.size, row.load, row.setting, row.seconds, row.cpu_seconds, f"{row.ratio:.2f}", quartiles)
+            print("|", " | ".join(map(str, columns)), "|", flush=True)
+    if path is not None:
+        kept = json.loads(path.read_text())["rows"] if path.exists() else []
+        new = {(row.size, row.load) for row in rows}
+        kept = [row for row in kept if (row["size"], row["load"]) not in new]
+        machine = {"cores": cores, "torch": torch.__version__, "rounds": rounds}
+        path.write_text(json.dumps({"machine": machine, "rows": kept + [asdict(row) for row in rows]}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
