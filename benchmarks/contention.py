@@ -1,9 +1,9 @@
 """What an evaluation of loss and gradient costs beside other work, and whether it gets its fair share of the cores.
 
-One process of nstpipe is measured alone, beside one busy core, beside a second nstpipe, and beside a training in torch that spins as
-torch does by default. It is measured as it is, and as it was before nstpipe decided how long threads spin: `GOMP_SPINCOUNT` has then
-the value that libgomp has by itself. Both are measured in turns, in rounds, because the speed of a shared machine changes
-within minutes. A ratio is that of one round; the median and the quartiles of the rounds are told.
+One process of nstpipe is measured alone, beside one busy core, beside a second nstpipe, and beside a training in torch that
+spins as torch does by default. It is measured as it is, and as it was before nstpipe decided how long threads spin: there,
+`GOMP_SPINCOUNT` has the value that libgomp has by itself. Both are measured in turns, in rounds, because the speed of a shared
+machine changes within minutes. A ratio is that of one round; the median and the quartiles of the rounds are told.
 
 The fair share is half of the cores beside a program that could use all of them, and all but one beside one busy core, or half
 if there are two. A ratio of 1 is the time that an evaluation takes alone, over that share.
@@ -77,7 +77,7 @@ class Row:
 
 
 def evaluate(size: str) -> None:
-    """Be the measured process: for each line of the input, evaluate for so many seconds and tell the mean of those after the lead."""
+    """Be the measured process: for each line of the input, evaluate for so many seconds after the lead, and tell the mean."""
     width, height = map(int, size.split("x"))
     layers = tuple((f"relu{block}_1", 1.0) for block in range(1, 6))
     settings = EngineSettings(
@@ -251,7 +251,8 @@ def main() -> None:
         while True:
             pass
     else:
-        compare(options.sizes, [load for load in LOADS if load == "alone" or load in options.loads], options.rounds, options.json)
+        loads = [load for load in LOADS if load == "alone" or load in options.loads]
+        compare(options.sizes, loads, options.rounds, options.json)
 
 
 def compare(sizes: list[str], loads: list[str], rounds: int, path: Path | None) -> None:

@@ -49,7 +49,7 @@ def adapt_spinning(root: Path = Path("/"), environment: Mapping[str, str] = os.e
     with _lock:
         # The thread is not alive in a process that was forked.
         if _watch is None or not _watch.is_alive():
-            _watch = _Watch(root)
+            _watch = Watch(root)
             _watch.start()
 
 
@@ -57,8 +57,8 @@ class SpareTeams:
     """Threads of OpenMP that do nothing, and make the others spin less.
 
     libgomp lets threads spin for 100 rounds instead of 300 000 "if there are more OpenMP threads than available CPUs" (GNU
-    libgomp manual, GOMP_SPINCOUNT). It reads the environment only once, but counts the threads at each wait. So a team of sleeping
-    threads turns the spinning down, and its end turns it up again, at any time.
+    libgomp manual, GOMP_SPINCOUNT). It reads the environment only once, but counts the threads at each wait. So a team of
+    sleeping threads turns the spinning down, and its end turns it up again, at any time.
     """
 
     def __init__(self) -> None:
@@ -110,33 +110,47 @@ def teams_needed(cores: int, size: int) -> int:
     return max(1, math.ceil((cores - size + 1) / (size - 1))) if size > 1 else 0
 
 
-class _Watch(threading.Thread):
-    """Looks at the machine, and makes or ends the spare teams."""
+class Watch(threading.Thread):
+    """Looks at the machine, and makes or ends the spare teams.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        root: the folder that ``proc`` is in.
+
+    Attributes:
+        teams: the spare teams; there are some while threads must not spin.
+    """
+
+    def __init__(self, root: Path = Path("/")) -> None:
         super().__init__(daemon=True, name="watch for other work")
+        self.teams = SpareTeams()
         self._root = root
-        self._teams = SpareTeams()
+        self._over = threading.Event()
 
     def start(self) -> None:
-        # As if beside other work: a short picture alone loses little by it, and beside other work gains much.
-        self._teams.begin()
+        """Start as if beside other work: a short picture loses little by it alone, and gains much beside other work."""
+        self.teams.begin()
         super().start()
 
     def run(self) -> None:
+        """Look again and again, until the end."""
         waited, looked = seconds_waited(self._root), time.monotonic()
-        shared = looked
-        while True:
-            time.sleep(LOOK_SECONDS)
+        last_shared = looked
+        while not self._over.wait(LOOK_SECONDS):
             waited_before, looked_before = waited, looked
             waited, looked = seconds_waited(self._root), time.monotonic()
             if waited - waited_before > WAITING_SHARE * (looked - looked_before):
-                shared = looked
-            is_shared = looked - shared < CALM_SECONDS
-            if is_shared and not self._teams:
-                self._teams.begin()
-            elif self._teams and not is_shared:
-                self._teams.end()
+                last_shared = looked
+            is_shared = looked - last_shared < CALM_SECONDS
+            if is_shared and not self.teams:
+                self.teams.begin()
+            elif self.teams and not is_shared:
+                self.teams.end()
+        self.teams.end()
+
+    def end(self) -> None:
+        """End the thread and the teams."""
+        self._over.set()
+        self.join()
 
 
 def seconds_waited(root: Path = Path("/")) -> float:
@@ -157,4 +171,4 @@ def seconds_waited(root: Path = Path("/")) -> float:
 
 _TASKS = "proc/self/task"
 _lock = threading.Lock()
-_watch: _Watch | None = None
+_watch: Watch | None = None
