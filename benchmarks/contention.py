@@ -8,9 +8,12 @@ machine changes within minutes. A ratio is that of one round; the median and the
 The fair share is half of the cores beside a program that could use all of them, and all but one beside one busy core, or half
 if there are two. A ratio of 1 is the time that an evaluation takes alone, over that share.
 
+With `--workers`, one worker of all threads is compared with as many workers of one thread as there are cores. The seconds are
+then those of the whole machine for an evaluation, alone and beside a busy core.
+
 Before they are timed, both must have painted the same picture to the byte.
 
-Run: python benchmarks/contention.py [--sizes 256x256 320x180] [--loads LOAD …] [--rounds N] [--json FILE]
+Run: python benchmarks/contention.py [--sizes 256x256 320x180] [--loads LOAD …] [--workers] [--rounds N] [--json FILE]
 """
 
 from __future__ import annotations
@@ -61,7 +64,7 @@ class Row:
     Attributes:
         size: of the picture.
         load: what runs beside the evaluation.
-        setting: before or now.
+        setting: before or now, or the number of workers and their threads.
         seconds: of an evaluation, the median of the rounds.
         cpu_seconds: of all cores.
         ratio: the time over that of the fair share; alone, over that of `before`. The median of the rounds.
@@ -217,7 +220,37 @@ def measured(size: str, loads: list[str], rounds: int, cores: int) -> list[Row]:
                         found.setdefault((load, name), []).append(tuple(json.loads(evaluators[name].answer())))
                         if load == "second nstpipe":
                             seconds[name].answer()
-    alone = [seconds for seconds, _ in found["alone", "before"]]
+    return _rows(size, found, "before", cores)
+
+
+def measured_workers(size: str, loads: list[str], rounds: int, cores: int) -> list[Row]:
+    """Compare one worker of all threads with workers of one thread each; seconds are of the machine for an evaluation."""
+    settings = {f"1 x {cores}": (1, {}), f"{cores} x 1": (cores, {"OMP_NUM_THREADS": "1"})}
+    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    with ExitStack() as stack:
+        workers: dict[str, list[Process]] = {}
+        for name, (count, variables) in settings.items():
+            workers[name] = [Process("--evaluate", size, environment=variables) for _ in range(count)]
+        spinner = Process("--spin")
+        for process in (*(process for group in workers.values() for process in group), spinner):
+            stack.callback(process.end)
+            process.answer()
+        spinner.pause()
+        for number in range(rounds):
+            for load in loads:
+                for name in sorted(workers, reverse=number % 2 == 1):
+                    with spinner.running() if load != "alone" else ExitStack():
+                        for process in workers[name]:
+                            process.ask(TIMED_SECONDS)
+                        answers = [json.loads(process.answer()) for process in workers[name]]
+                    rate = sum(1 / seconds for seconds, _ in answers)
+                    cpu_seconds = statistics.mean(cpu for _, cpu in answers)
+                    found.setdefault((load, name), []).append((1 / rate, cpu_seconds))
+    return _rows(size, found, f"1 x {cores}", cores)
+
+
+def _rows(size: str, found: Mapping[tuple[str, str], list[tuple[float, float]]], first: str, cores: int) -> list[Row]:
+    alone = [seconds for seconds, _ in found["alone", first]]
     rows = []
     for (load, name), times in found.items():
         share = fair_share(load, cores) / cores
@@ -241,6 +274,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", nargs="+", default=["256x256", "320x180"])
     parser.add_argument("--loads", nargs="+", default=list(LOADS), choices=LOADS, help="alone is always among them")
+    parser.add_argument("--workers", action="store_true", help="compare numbers of workers")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="rows of other sizes and loads that are in the file stay")
     parser.add_argument("--evaluate", metavar="SIZE", help="be the measured process")
@@ -259,24 +293,26 @@ def main() -> None:
             pass
     else:
         loads = [load for load in LOADS if load == "alone" or load in options.loads]
-        compare(options.sizes, loads, options.rounds, options.json)
+        compare(options.sizes, loads, options.rounds, options.json, by_workers=options.workers)
 
 
-def compare(sizes: list[str], loads: list[str], rounds: int, path: Path | None) -> None:
+def compare(sizes: list[str], loads: list[str], rounds: int, path: Path | None, *, by_workers: bool) -> None:
     cores = int(joblib.cpu_count())
+    measure = measured_workers if by_workers else measured
+    loads = [load for load in loads if load in ("alone", "busy core")] if by_workers else loads
     print("| size | beside | setting | seconds | CPU seconds | over the fair share's time | quartiles |")
     print("| --- | --- | --- | ---: | ---: | ---: | --- |")
     rows = []
     for size in sizes:
-        for row in measured(size, loads, rounds, cores):
+        for row in measure(size, loads, rounds, cores):
             rows.append(row)
             quartiles = " to ".join(f"{quartile:.2f}" for quartile in row.quartiles)
             columns = (row.size, row.load, row.setting, row.seconds, row.cpu_seconds, f"{row.ratio:.2f}", quartiles)
             print("|", " | ".join(map(str, columns)), "|", flush=True)
     if path is not None:
         kept = json.loads(path.read_text())["rows"] if path.exists() else []
-        new = {(row.size, row.load) for row in rows}
-        kept = [row for row in kept if (row["size"], row["load"]) not in new]
+        new = {(row.size, row.load, row.setting) for row in rows}
+        kept = [row for row in kept if (row["size"], row["load"], row["setting"]) not in new]
         machine = {"cores": cores, "torch": torch.__version__, "rounds": rounds}
         path.write_text(json.dumps({"machine": machine, "rows": kept + [asdict(row) for row in rows]}, indent=2) + "\n")
 
