@@ -50,11 +50,14 @@ SAMPLES = Path(__file__).parent.parent / "samples"
 SETTINGS: Mapping[str, Mapping[str, str]] = {"before": {"GOMP_SPINCOUNT": "300000"}, "now": {}}
 LOADS = ("alone", "busy core", "second nstpipe", "training")
 
-LEAD_SECONDS = 1.25
+LEAD_SECONDS = 1.0
 """Evaluations that are not timed, after a load begins or ends."""
 
-TIMED_SECONDS = 2.5
+TIMED_SECONDS = 2.0
 FIRST_EVALUATIONS = 3
+
+LONGEST_SECONDS = 80.0
+"""A round is left out if the rounds of one size would take longer, because a measurement needs a quiet machine."""
 
 
 @dataclass(frozen=True)
@@ -65,19 +68,33 @@ class Row:
         size: of the picture.
         load: what runs beside the evaluation.
         setting: before or now, or the number of workers and their threads.
-        seconds: of an evaluation, the median of the rounds.
-        cpu_seconds: of all cores.
-        ratio: the time over that of the fair share; alone, over that of `before`. The median of the rounds.
-        quartiles: the first and the third of the rounds.
+        seconds: of an evaluation, by round.
+        cpu_seconds: of all cores, by round.
+        ratios: the time over that of the fair share, by round; alone, over that of the first setting.
     """
 
     size: str
     load: str
     setting: str
-    seconds: float
-    cpu_seconds: float
-    ratio: float
-    quartiles: tuple[float, float]
+    seconds: list[float]
+    cpu_seconds: list[float]
+    ratios: list[float]
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.size, self.load, self.setting
+
+    def with_rounds_of(self, other: Row) -> Row:
+        together = (other.seconds + self.seconds, other.cpu_seconds + self.cpu_seconds, other.ratios + self.ratios)
+        return Row(*self.key, *together)
+
+    def __str__(self) -> str:
+        first, _, third = (
+            statistics.quantiles(self.ratios, n=4, method="inclusive") if len(self.ratios) > 1 else self.ratios * 3
+        )
+        seconds, cpu_seconds, ratio = map(statistics.median, (self.seconds, self.cpu_seconds, self.ratios))
+        figures = f"{seconds:.3f} | {cpu_seconds:.3f} | {ratio:.2f} | {first:.2f} to {third:.2f} | {len(self.ratios)}"
+        return f"| {self.size} | {self.load} | {self.setting} | {figures} |"
 
 
 def evaluate(size: str) -> None:
@@ -210,7 +227,7 @@ def measured(size: str, loads: list[str], rounds: int, cores: int) -> list[Row]:
                 others[load] = process(option)
                 others[load].answer()
                 others[load].pause()
-        for number in range(rounds):
+        for number in _rounds(rounds):
             for load in loads:
                 for name in sorted(evaluators, reverse=number % 2 == 1):
                     with others[load].running() if load in others else ExitStack():
@@ -236,7 +253,7 @@ def measured_workers(size: str, loads: list[str], rounds: int, cores: int) -> li
             stack.callback(process.end)
             process.answer()
         spinner.pause()
-        for number in range(rounds):
+        for number in _rounds(rounds):
             for load in loads:
                 for name in sorted(workers, reverse=number % 2 == 1):
                     with spinner.running() if load != "alone" else ExitStack():
@@ -249,24 +266,23 @@ def measured_workers(size: str, loads: list[str], rounds: int, cores: int) -> li
     return _rows(size, found, f"1 x {cores}", cores)
 
 
+def _rounds(most: int) -> Iterator[int]:
+    """Yield the numbers of the rounds, as long as another one should end within `LONGEST_SECONDS`."""
+    began = time.monotonic()
+    for number in range(most):
+        if number and (time.monotonic() - began) * (number + 1) / number > LONGEST_SECONDS:
+            return
+        yield number
+
+
 def _rows(size: str, found: Mapping[tuple[str, str], list[tuple[float, float]]], first: str, cores: int) -> list[Row]:
     alone = [seconds for seconds, _ in found["alone", first]]
     rows = []
     for (load, name), times in found.items():
         share = fair_share(load, cores) / cores
-        ratios = [seconds * share / reference for (seconds, _), reference in zip(times, alone, strict=True)]
-        quarters = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
-        rows.append(
-            Row(
-                size=size,
-                load=load,
-                setting=name,
-                seconds=round(statistics.median(seconds for seconds, _ in times), 4),
-                cpu_seconds=round(statistics.median(cpu for _, cpu in times), 4),
-                ratio=round(statistics.median(ratios), 3),
-                quartiles=(round(quarters[0], 3), round(quarters[2], 3)),
-            )
-        )
+        ratios = [round(seconds * share / reference, 3) for (seconds, _), reference in zip(times, alone, strict=True)]
+        seconds, cpu_seconds = ([round(value, 4) for value in values] for values in zip(*times, strict=True))
+        rows.append(Row(size, load, name, seconds, cpu_seconds, ratios))
     return rows
 
 
@@ -276,7 +292,7 @@ def main() -> None:
     parser.add_argument("--loads", nargs="+", default=list(LOADS), choices=LOADS, help="alone is always among them")
     parser.add_argument("--workers", action="store_true", help="compare numbers of workers")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="rows of other sizes and loads that are in the file stay")
+    parser.add_argument("--json", type=Path, help="adds to the rounds that are in the file")
     parser.add_argument("--evaluate", metavar="SIZE", help="be the measured process")
     parser.add_argument("--train", action="store_true", help="be the training")
     parser.add_argument("--spin", action="store_true", help="be the busy core")
@@ -300,21 +316,18 @@ def compare(sizes: list[str], loads: list[str], rounds: int, path: Path | None, 
     cores = int(joblib.cpu_count())
     measure = measured_workers if by_workers else measured
     loads = [load for load in loads if load in ("alone", "busy core")] if by_workers else loads
-    print("| size | beside | setting | seconds | CPU seconds | over the fair share's time | quartiles |")
-    print("| --- | --- | --- | ---: | ---: | ---: | --- |")
+    print("| size | beside | setting | seconds | CPU seconds | over the fair share's time | quartiles | rounds |")
+    print("| --- | --- | --- | ---: | ---: | ---: | --- | ---: |")
     rows = []
     for size in sizes:
         for row in measure(size, loads, rounds, cores):
             rows.append(row)
-            quartiles = " to ".join(f"{quartile:.2f}" for quartile in row.quartiles)
-            columns = (row.size, row.load, row.setting, row.seconds, row.cpu_seconds, f"{row.ratio:.2f}", quartiles)
-            print("|", " | ".join(map(str, columns)), "|", flush=True)
+            print(row, flush=True)
     if path is not None:
-        kept = json.loads(path.read_text())["rows"] if path.exists() else []
-        new = {(row.size, row.load, row.setting) for row in rows}
-        kept = [row for row in kept if (row["size"], row["load"], row["setting"]) not in new]
-        machine = {"cores": cores, "torch": torch.__version__, "rounds": rounds}
-        path.write_text(json.dumps({"machine": machine, "rows": kept + [asdict(row) for row in rows]}, indent=2) + "\n")
+        kept = {row.key: row for row in (Row(**row) for row in (json.loads(path.read_text())["rows"] if path.exists() else []))}
+        kept |= {row.key: row.with_rounds_of(kept[row.key]) if row.key in kept else row for row in rows}
+        machine = {"cores": cores, "torch": torch.__version__}
+        path.write_text(json.dumps({"machine": machine, "rows": [asdict(row) for row in kept.values()]}, indent=2) + "\n")
 
 
 if __name__ == "__main__":
