@@ -49,8 +49,10 @@ def adapt_spinning(root: Path = Path("/"), environment: Mapping[str, str] = os.e
     with _lock:
         # The thread is not alive in a process that was forked.
         if _watch is None or not _watch.is_alive():
-            _watch = Watch(root)
-            _watch.start()
+            watch = Watch(root)
+            with suppress(RuntimeError):  # the system allows no more threads
+                watch.start()
+                _watch = watch
 
 
 class SpareTeams:
@@ -76,7 +78,10 @@ class SpareTeams:
         while len(self._threads) < needed:
             sizes: queue.SimpleQueue[int] = queue.SimpleQueue()
             thread = threading.Thread(target=_hold_team, args=(sizes, self._over), daemon=True, name="spare OpenMP team")
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:
+                return  # the system allows no more threads; torch goes on with what it has
             self._threads.append(thread)
             needed = teams_needed(len(os.sched_getaffinity(0)), sizes.get())
 
