@@ -192,7 +192,9 @@ def measured(case: Case, folder: Path, inputs: Path) -> Row:
         "all": ended - began - start,
         "again": again_seconds,
     }
-    return Row(case.name, frames, **{f"{name}_ms": seconds / frames * 1e3 for name, seconds in spent.items()}, start_seconds=start)
+    return Row(
+        case.name, frames, **{f"{name}_ms": seconds / frames * 1e3 for name, seconds in spent.items()}, start_seconds=start
+    )
 
 
 def check(case: Case, folder: Path, inputs: Path, outputs: int) -> None:

@@ -88,6 +88,7 @@ def run(
     """
     from nstpipe.listeners.listener import finishing
     from nstpipe.listeners.listeners import Listeners
+    from nstpipe.painting.task import RunSettings, prepare
     from nstpipe.running.executors import executor_for
 
     settings = _loaded(pipeline, jobs, overrides, workers, device)
@@ -100,11 +101,13 @@ def run(
         for requirement in requirements_of(settings):
             requirement()
         _take_lock(stack, settings, wait, stop, listeners)
-        from nstpipe.running.run import Run  # imports torch, for which nobody waits who finds another run at work
+        executor = executor_for(settings, isolated=isolated)
+        stack.callback(executor.close)
+        executor.prepare(prepare, settings.jobs[0], RunSettings.of(settings))
+        from nstpipe.running.run import Run  # after the workers are on their way
 
         journal = stack.enter_context(closing(Journal(settings.work, pipeline=settings.file)))
         log = stack.enter_context(finishing(RunLog(settings.work, name)))
-        executor = executor_for(settings, isolated=isolated)
         return Run(settings, journal, log, name, stop, listeners, executor).execute(
             retry_failed=retry_failed, fail_fast=fail_fast
         )

@@ -73,6 +73,9 @@ class ClipStarted(Event):
         next_frame_index: first frame that is not done yet.
         end_frame_index: first frame after the clip.
         reason: why the clip is painted.
+        device: what paints it: cpu, or the name of a GPU.
+        precision: the type in which its network computes, such as bfloat16.
+        torch: the version of torch that it computes with.
     """
 
     job: str
@@ -81,6 +84,9 @@ class ClipStarted(Event):
     next_frame_index: int
     end_frame_index: int
     reason: str
+    device: str = ""
+    precision: str = ""
+    torch: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,14 +1,18 @@
-"""What a worker process receives: a clip with the settings of its run."""
+"""What a worker process receives and returns: a clip with the settings of its run, and its outcome. Imports no torch."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from nstpipe.config import Pipeline
+from nstpipe.config import Job, Pipeline
+from nstpipe.errors import OutputError
+from nstpipe.events import Emit, ItemFailed
 from nstpipe.journal.placing import Placing
 from nstpipe.planning.outputs import Clip, Output
 from nstpipe.system.files import Stamp
+from nstpipe.system.stop import Stop
 
 
 @dataclass(frozen=True)
@@ -78,3 +82,40 @@ class ClipTask:
     def placing(self) -> Placing:
         """What gives the finished output its place."""
         return Placing(self.run.work, self.output.path, self.replaces, overwrite=self.run.overwrite)
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """The outcome of a clip.
+
+    Attributes:
+        task: the clip.
+        failure: why the clip failed; None if it did not.
+        error: an error that would stop every clip, such as a full disk; None if there is none.
+        stopped: whether the work was stopped early on request.
+        try_again_unasked: whether the failure is that of the output's place, so that the next run looks whether it is mended.
+    """
+
+    task: ClipTask
+    failure: ItemFailed | None = None
+    error: OutputError | None = None
+    stopped: bool = False
+    try_again_unasked: bool = False
+
+
+def run_clip(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
+    """Paint a clip; see `nstpipe.painting.clip.run_clip`. torch is imported when this is called."""
+    from nstpipe.painting import clip
+
+    return clip.run_clip(task, emit, stop)
+
+
+def prepare(job: Job, run: RunSettings) -> None:
+    """Load what the clips of a job need in this process before the first of them is known: torch, the network, the paintings.
+
+    Whatever fails here fails again, and is reported, where it is needed.
+    """
+    from nstpipe.painting.clip import prepare_engine
+
+    with suppress(Exception):
+        prepare_engine(job, run)
