@@ -6,24 +6,19 @@ when all is done.
 
 Start: `python -m nstpipe run` with the real engine and one iteration, from the command until the first frame is finished.
 
-Run: python benchmarks/overhead.py [--pictures 500] [--frames 300] [--only NAME ...] [--profile] [--json FILE]
+Run: python benchmarks/overhead.py [--pictures 500] [--frames 300] [--only NAME ...] [--json FILE]
 """
 
 from __future__ import annotations
 
 import argparse
-import cProfile
-import hashlib
 import json
 import platform
-import pstats
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -245,20 +240,6 @@ def start_of(what: str, case: Case, folder: Path, inputs: Path) -> Start:
         for _ in process.stdout:
             pass
     return Start(what, times["JobPlanned"], times["ClipStarted"], times["FrameDone"])
-
-
-@contextmanager
-def profiled(path: Path | None) -> Iterator[None]:
-    if path is None:
-        yield
-        return
-    profile = cProfile.Profile()
-    profile.enable()
-    try:
-        yield
-    finally:
-        profile.disable()
-        pstats.Stats(profile).dump_stats(path)
 
 
 def main() -> None:
