@@ -11,8 +11,8 @@ from torch import Tensor
 
 from nstpipe.config.engines import ENGINE_TRAITS, EngineTraits
 from nstpipe.events import Emit
-from nstpipe.painting.clip import ClipResult, run_clip
-from nstpipe.painting.task import ClipTask
+from nstpipe.painting.clip import run_clip
+from nstpipe.painting.task import ClipResult, ClipTask
 from nstpipe.style.engine import Iterate, MinimizeOptions
 from nstpipe.style.engines import ENGINES
 from nstpipe.style.objective import TemporalTarget

@@ -88,7 +88,8 @@ def run(
     """
     from nstpipe.listeners.listener import finishing
     from nstpipe.listeners.listeners import Listeners
-    from nstpipe.painting.task import RunSettings, prepare
+    from nstpipe.painting.in_worker import prepare_engine
+    from nstpipe.painting.task import RunSettings
     from nstpipe.running.executors import executor_for
 
     settings = _loaded(pipeline, jobs, overrides, workers, device)
@@ -103,7 +104,7 @@ def run(
         _take_lock(stack, settings, wait, stop, listeners)
         executor = executor_for(settings, isolated=isolated)
         stack.callback(executor.close)
-        executor.prepare(prepare, settings.jobs[0], RunSettings.of(settings))
+        executor.prepare(prepare_engine, settings.jobs[0], RunSettings.of(settings))
         from nstpipe.running.run import Run  # after the workers are on their way
 
         journal = stack.enter_context(closing(Journal(settings.work, pipeline=settings.file)))

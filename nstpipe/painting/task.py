@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from nstpipe.config import Job, Pipeline
+from nstpipe.config import Pipeline
 from nstpipe.errors import OutputError
-from nstpipe.events import Emit, ItemFailed
+from nstpipe.events import ItemFailed
 from nstpipe.journal.placing import Placing
 from nstpipe.planning.outputs import Clip, Output
 from nstpipe.system.files import Stamp
-from nstpipe.system.stop import Stop
 
 
 @dataclass(frozen=True)
@@ -101,21 +99,3 @@ class ClipResult:
     error: OutputError | None = None
     stopped: bool = False
     try_again_unasked: bool = False
-
-
-def run_clip(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
-    """Paint a clip; see `nstpipe.painting.clip.run_clip`. torch is imported when this is called."""
-    from nstpipe.painting import clip
-
-    return clip.run_clip(task, emit, stop)
-
-
-def prepare(job: Job, run: RunSettings) -> None:
-    """Load what the clips of a job need in this process before the first of them is known: torch, the network, the paintings.
-
-    Whatever fails here fails again, and is reported, where it is needed.
-    """
-    from nstpipe.painting.clip import prepare_engine
-
-    with suppress(Exception):
-        prepare_engine(job, run)

@@ -12,7 +12,8 @@ from nstpipe.journal.frames import DamagedFramesError
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.placing import Placing
 from nstpipe.painting.encode import finish_output
-from nstpipe.painting.task import ClipResult, ClipTask, RunSettings, run_clip
+from nstpipe.painting.in_worker import run_clip
+from nstpipe.painting.task import ClipResult, ClipTask, RunSettings
 from nstpipe.planning.outputs import Output, failed
 from nstpipe.planning.plan import Plan
 from nstpipe.running.executor import Executor

@@ -7,6 +7,7 @@ import pickle
 import queue
 import signal
 import threading
+from contextlib import suppress
 from typing import IO, Any
 
 from nstpipe.system.raw_messages import separate_raw_messages
@@ -26,7 +27,8 @@ def serve() -> None:
     while True:
         function, *arguments = _read(messages.get())
         if len(arguments) == 1:  # a call that prepares the tasks, and has no answer
-            function(*arguments[0])
+            with suppress(Exception):  # what fails here fails again, and is reported, where it is needed
+                function(*arguments[0])
             continue
         task, stop.deadline = arguments
         try:
