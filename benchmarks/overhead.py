@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -84,6 +85,7 @@ class Row:
         work_ms: from the first clip's start until the last output is done, an item.
         end_ms: from there until the run ends, an item.
         all_ms: the whole run, an item, without the start of the workers.
+        processor_ms: what all processes of the run computed, an item, with the start of the workers.
         again_ms: another run, which finds all done, an item.
         start_seconds: from the announced jobs until the first clip has started in its worker.
     """
@@ -94,6 +96,7 @@ class Row:
     work_ms: float
     end_ms: float
     all_ms: float
+    processor_ms: float
     again_ms: float
     start_seconds: float
 
@@ -150,6 +153,12 @@ def pipeline_of(case: Case, folder: Path, inputs: Path, **more: Any) -> Path:
     return path
 
 
+def processor_seconds() -> float:
+    """What this process and its ended children have computed so far."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
 def measured(case: Case, folder: Path, inputs: Path) -> Row:
     """Run a case, check its outputs, and run it again."""
     pipeline = pipeline_of(case, folder, inputs)
@@ -169,9 +178,9 @@ def measured(case: Case, folder: Path, inputs: Path) -> Row:
             outputs += 1
             times["last"] = now
 
-    began = time.perf_counter()
+    began, processor_began = time.perf_counter(), processor_seconds()
     result = nstpipe.run(pipeline, isolated=True, on_event=watch)
-    ended = time.perf_counter()
+    ended, processor_ended = time.perf_counter(), processor_seconds()
     assert result.exit_code == 0, result.failures
     check(case, folder, inputs, outputs)
     again_began = time.perf_counter()
@@ -185,6 +194,7 @@ def measured(case: Case, folder: Path, inputs: Path) -> Row:
         "work": times["last"] - times["started"],
         "end": ended - times["last"],
         "all": ended - began - start,
+        "processor": processor_ended - processor_began,
         "again": again_seconds,
     }
     return Row(
