@@ -73,6 +73,9 @@ CASES = (
     Case("video, no flow", video=True, job={"temporal": {"init": "content", "weight": 0}}),
 )
 
+STARTS = ("pictures", "pictures, link: none", "video")
+"""The cases whose start is timed."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -272,9 +275,9 @@ def main() -> None:
                 rows.append(measured(case, inputs / f"run{number}", inputs))
                 print(rows[-1], flush=True)
         if arguments.only is None or "start" in arguments.only:
-            for what, case in (("pictures", CASES[0]), ("video", CASES[4])):
-                folder = inputs / f"start {what}"
-                starts.append(start_of(what, case, folder, inputs))
+            for name_of_case in STARTS:
+                folder, case = inputs / "start", next(case for case in CASES if case.name == name_of_case)
+                starts.append(start_of(case.name, case, folder, inputs))
                 shutil.rmtree(folder)
                 print(starts[-1], flush=True)
     if arguments.json is not None:
