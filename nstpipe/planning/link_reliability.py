@@ -32,7 +32,7 @@ def link_reliability(before: Path, now: Path) -> float:
 
 
 @functools.lru_cache(maxsize=_KEPT)
-def _small(path: Path, _: Stamp | None) -> tuple[Pixels, tuple[int, int]]:
+def _small(path: Path, _stamp: Stamp | None) -> tuple[Pixels, tuple[int, int]]:
     """Return a picture at the size at which flow is computed, with the width and height of the motion."""
     pixels, _ = read_picture(path)
     height, width, _ = pixels.shape

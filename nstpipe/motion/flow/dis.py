@@ -49,7 +49,7 @@ def _sharpened(flow: Floats, picture: Pixels, other: Pixels) -> Floats:
     """
     one, two = gray_levels(picture), gray_levels(other)
     # Columns and rows in planes of their own: OpenCV takes ten times as long to copy pairs of them by a mask.
-    best = tuple(np.ascontiguousarray(part) for part in cv2.split(flow))
+    best = np.ascontiguousarray(flow[..., 0]), np.ascontiguousarray(flow[..., 1])
     mismatch = _Mismatch(picture, other, one)
     least = mismatch(*best).copy()
     moved = np.empty_like(least), np.empty_like(least)
@@ -96,24 +96,26 @@ class _Mismatch:
             columns: height x width: how far to the right each pixel goes.
             rows: How far down.
         """
-        height, width = self._unknown.shape
+        height, width, _ = self._other.shape
         cv2.add(self._x, columns, self._there_x)
         cv2.add(self._y, rows, self._there_y)
         cv2.remap(self._other, self._there_x, self._there_y, cv2.INTER_LINEAR, self._there, cv2.BORDER_REPLICATE)
-        red, green, blue = cv2.split(cv2.absdiff(self._picture, self._there, self._there))
+        cv2.absdiff(self._picture, self._there, self._there)
+        red, green, blue = (cv2.extractChannel(self._there, channel) for channel in range(3))
         # A sum that exceeds what a byte holds is beyond the largest difference anyway.
         levels = cv2.LUT(cv2.add(cv2.add(red, green), blue), _LEVELS_OF_SUMS)
         # Outside the picture nothing can be compared, so that counts as neither a good match nor the worst.
         for place, last in ((self._there_x, width - 1), (self._there_y, height - 1)):
-            outside = cv2.bitwise_not(cv2.inRange(place, 0, last))  # type: ignore[call-overload]
-            cv2.copyTo(self._unknown, outside, levels)
+            inside = cv2.inRange(place, 0, last)  # type: ignore[call-overload]
+            cv2.copyTo(self._unknown, cv2.bitwise_not(inside), levels)
         mean, slope, product = cv2.blur(levels, _WINDOW, self._mean), self._slope, self._product
         cv2.blur(cv2.multiply(self._guide, levels, product), _WINDOW, slope)
         cv2.subtract(slope, cv2.multiply(self._guide_mean, mean, product), slope)
         np.divide(slope, self._guide_variance, out=slope)
         cv2.subtract(mean, cv2.multiply(slope, self._guide_mean, product), mean)
-        result = cv2.multiply(cv2.blur(slope, _WINDOW, self._result), self._guide, self._result)
-        return cv2.add(result, cv2.blur(mean, _WINDOW, product), result)
+        cv2.multiply(cv2.blur(slope, _WINDOW, self._result), self._guide, self._result)
+        cv2.add(self._result, cv2.blur(mean, _WINDOW, product), self._result)
+        return self._result
 
 
 _WINDOW = (MATCH_WINDOW_PIXELS, MATCH_WINDOW_PIXELS)
