@@ -76,6 +76,7 @@ class ClipStarted(Event):
         device: what paints it: cpu, or the name of a GPU.
         precision: the type in which its network computes, such as bfloat16.
         torch: the version of torch that it computes with.
+        painting: the painting that was picked for it, by its path in the style's collection; empty if there is none.
     """
 
     job: str
@@ -87,6 +88,7 @@ class ClipStarted(Event):
     device: str = ""
     precision: str = ""
     torch: str = ""
+    painting: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +150,7 @@ class OutputDone(Event):
 
     Attributes:
         encode_seconds: time for encoding its frames.
+        painting: the painting that was picked for it, by its path in the style's collection; empty if there is none.
     """
 
     job: str
@@ -157,6 +160,7 @@ class OutputDone(Event):
     encode_seconds: float
     fingerprint: str
     sha256: str
+    painting: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -209,8 +209,8 @@ class Journal(Queries):
         with self._database.changing():
             self._runs.end(run, exit_code, error)
 
-    def kept(self, kind: str, key: str) -> str | None:
-        """Return a value that `cached` has computed before; None if it has not."""
+    def known(self, kind: str, key: str) -> str | None:
+        """Return a value that `cached` has kept; None if there is none."""
         return self._lookups.get(kind, key)
 
     def cached(self, kind: str, key: str, compute: Callable[[], str]) -> str:

@@ -254,4 +254,5 @@ def _started(task: ClipTask, next_frame_index: int) -> ClipStarted:
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         precision=str(choose_precision(task.run.precision, device)).removeprefix("torch."),
         torch=str(torch.__version__),
+        painting=task.output.painting,
     )

@@ -77,7 +77,7 @@ class LinkMeasurements:
             return
         key = _pair(before, item)
         pixels = max(width * height for width, height in (before.size, item.size))
-        if pixels <= LARGEST_SIDE_BY_SIDE_PIXELS and self._journal.kept(_KIND, key) is None:
+        if pixels <= LARGEST_SIDE_BY_SIDE_PIXELS and self._journal.known(_KIND, key) is None:
             self._begun[key] = self._pool.submit(_measured, before.file.path, item.file.path)
 
     def keep(self) -> None:
