@@ -89,6 +89,8 @@ def run(
     """
     from nstpipe.listeners.listener import finishing
     from nstpipe.listeners.listeners import Listeners
+    from nstpipe.painting.in_worker import prepare_engine
+    from nstpipe.painting.task import RunSettings
     from nstpipe.running.executors import executor_for
 
     settings = _loaded(pipeline, jobs, overrides, workers, device)
@@ -101,11 +103,13 @@ def run(
         for requirement in requirements_of(settings):
             requirement()
         _take_lock(stack, settings, wait, stop, listeners)
-        from nstpipe.running.run import Run  # imports torch, for which nobody waits who finds another run at work
+        executor = executor_for(settings, isolated=isolated)
+        stack.callback(executor.close)
+        executor.prepare(prepare_engine, settings.jobs[0], RunSettings.of(settings))
+        from nstpipe.running.run import Run  # after the workers are on their way
 
         journal = stack.enter_context(closing(Journal(settings.work, pipeline=settings.file)))
         log = stack.enter_context(finishing(RunLog(settings.work, name)))
-        executor = executor_for(settings, isolated=isolated)
         return Run(settings, journal, log, name, stop, listeners, executor).execute(
             retry_failed=retry_failed, fail_fast=fail_fast
         )

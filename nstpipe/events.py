@@ -73,6 +73,9 @@ class ClipStarted(Event):
         next_frame_index: first frame that is not done yet.
         end_frame_index: first frame after the clip.
         reason: why the clip is painted.
+        device: what paints it: cpu, or the name of a GPU.
+        precision: the type in which its network computes, such as bfloat16.
+        torch: the version of torch that it computes with.
         painting: the painting that was picked for it, by its path in the style's collection; empty if there is none.
     """
 
@@ -82,6 +85,9 @@ class ClipStarted(Event):
     next_frame_index: int
     end_frame_index: int
     reason: str
+    device: str = ""
+    precision: str = ""
+    torch: str = ""
     painting: str = ""
 
 

@@ -188,6 +188,11 @@ class Journal(Queries):
         with self._database.changing():
             self._runs.begin(run, workers, planned, about or {})
 
+    def describe_run(self, run: str, about: Mapping[str, Any]) -> None:
+        """Record the settings and versions of a run that goes on, in place of what was known of them; see `begin_run`."""
+        with self._database.changing():
+            self._runs.describe(run, about)
+
     def plan_run(self, run: str, planned: Sequence[JobPlanned]) -> None:
         """Record the jobs of a run that goes on."""
         with self._database.changing():

@@ -23,7 +23,7 @@ from nstpipe.planning.inspect import (
     with_omissions,
 )
 from nstpipe.planning.job_notice import JobNotice
-from nstpipe.planning.links import linked, with_neighbor
+from nstpipe.planning.links import LinkMeasurements, linked
 from nstpipe.planning.notices import notices_of
 from nstpipe.planning.outputs import Output, failed, plan_job
 from nstpipe.planning.picks import picked, remembered_problems
@@ -152,16 +152,30 @@ class _Planner:
     def _inspected(self, job: Job, files: Sequence[InputFile]) -> list[InputInfo]:
         """Look into the inputs of a job, and return those that can be used."""
         found: list[InputInfo] = []
-        for inputs_done, file in enumerate(files):
-            at = partial(self._watch, job.name, str(file.path), inputs_done, len(files))
-            at(0.0)
+        with LinkMeasurements(job, self._journal) as measurements:
+            for inputs_done, file in enumerate(files):
+                at = partial(self._watch, job.name, str(file.path), inputs_done, len(files))
+                at(0.0)
+                try:
+                    with item_errors(file.path):
+                        self._places.check(job, file)
+                        item = with_masks(inspect_with_retry(file, job, self._journal, self._waits, at), job, self._journal)
+                        measurements.begin(found[-1] if found else None, item)
+                        found.append(item)
+                        measurements.keep()
+                except (ItemError, OutputError) as error:
+                    self._refuse(job, file.path, error)
+            return self._linked(job, found, measurements)
+
+    def _linked(self, job: Job, items: Sequence[InputInfo], measurements: LinkMeasurements) -> list[InputInfo]:
+        found: list[InputInfo] = []
+        for inputs_done, item in enumerate(items):
+            self._watch(job.name, str(item.file.path), inputs_done, len(items), 1.0)
             try:
-                with item_errors(file.path):
-                    self._places.check(job, file)
-                    item = with_masks(inspect_with_retry(file, job, self._journal, self._waits, at), job, self._journal)
-                    found.append(with_neighbor(found[-1] if found else None, item, job, self._journal))
-            except (ItemError, OutputError) as error:
-                self._refuse(job, file.path, error)
+                with item_errors(item.file.path):
+                    found.append(measurements.with_neighbor(found[-1] if found else None, item))
+            except ItemError as error:
+                self._refuse(job, item.file.path, error)
         return found
 
     def _planned(

@@ -12,6 +12,7 @@ from nstpipe.journal.log import RunLog
 from nstpipe.painting.task import ClipTask
 from nstpipe.planning.input_info import is_unchanged
 from nstpipe.planning.outputs import Output
+from nstpipe.planning.provenance import Provenance
 from nstpipe.system.stop import Stop, StopReason
 
 
@@ -40,10 +41,21 @@ class Recorder:
         self._on_event = on_event
         self._outputs: dict[tuple[str, str], Output] = {}
         self._clip_ends: dict[tuple[str, str, int], int] = {}
+        self._about: Provenance | None = None
         self.made: list[OutputDone] = []
         self.failures: list[ItemFailed] = []
         self.error: OutputError | None = None
         self.unwritable: OutputError | None = None
+
+    def begin(self, workers: int, about: Provenance) -> None:
+        """Record that the run goes on.
+
+        Args:
+            workers: The number of processes.
+            about: What is known of the run. The first clip adds what it is painted with.
+        """
+        self._journal.begin_run(self._run, workers, (), about.as_json())
+        self._about = about
 
     def plan(self, outputs: Sequence[Output], jobs: Sequence[JobPlanned]) -> None:
         """Record the outputs that the run will make, to which events of clips will refer, and tell of the jobs."""
@@ -74,6 +86,9 @@ class Recorder:
             self._clip_ends[event.job, event.path, event.first_frame_index] = event.end_frame_index
             output = self._outputs[event.job, event.path].path
             self._journal.record_start(self._run, output, event.first_frame_index, event.next_frame_index)
+            if self._about is not None:
+                self._journal.describe_run(self._run, self._about.with_engine(event).as_json())
+                self._about = None
         elif isinstance(event, TriedAgain) and event.first_frame_index is not None:
             output, first = self._outputs[event.job, event.path].path, event.first_frame_index
             self._journal.record_attempt(output, first, event.reason, self._log.place, given_up=False)

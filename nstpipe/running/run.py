@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,7 +12,6 @@ from nstpipe.errors import InputError, NstpipeError, OutputError
 from nstpipe.events import Emit, Noticed
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import RunLog
-from nstpipe.painting.engines import forget_pictures
 from nstpipe.planning.outputs import Output
 from nstpipe.planning.plan import Plan, plan_pipeline
 from nstpipe.planning.provenance import Provenance
@@ -61,9 +61,9 @@ class Run:
             InputError: No input at all could be used.
             OutputError: An output or the work folder cannot be written.
         """
-        forget_pictures()
-        about = Provenance.of(self._pipeline).as_json()
-        self._journal.begin_run(self._name, worker_count(self._pipeline), (), about)
+        if (engines := sys.modules.get("nstpipe.painting.engines")) is not None:
+            engines.forget_pictures()  # those of an earlier run in this process
+        self._recorder.begin(worker_count(self._pipeline), Provenance.of(self._pipeline))
         try:
             return self._execute(retry_failed=retry_failed, fail_fast=fail_fast)
         except NstpipeError as error:
