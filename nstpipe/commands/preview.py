@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from PIL import ExifTags, Image, ImageDraw, ImageFont
@@ -145,8 +145,9 @@ def _values(listed: str, text: str) -> Iterator[str]:
 def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
         yield f"{prefix}{name}"
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _keys(field.annotation, f"{prefix}{name}.")
+        inner = get_args(field.annotation) if name == "engine" else (field.annotation,)
+        kinds = [kind for kind in inner if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        yield from dict.fromkeys(key for kind in kinds for key in _keys(kind, f"{prefix}{name}."))
 
 
 def _key(name: str) -> str:

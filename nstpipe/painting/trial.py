@@ -35,7 +35,7 @@ def trial_key(pipeline: Pipeline, job: Job) -> str:
     device = choose_device(pipeline.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} {platform.processor()}"
     precision = choose_precision(pipeline.precision, device)
-    layers = [*job.content.layers, *job.style.layers, job.style.distance, job.engine]
+    layers = [*job.content.layers, *job.style.layers, job.style.distance, job.engine.name]
     parts = (platform.node(), name, torch.__version__, precision, _threads(pipeline), *layers, job.pooling, ALGORITHM_VERSION)
     return "|".join(map(str, parts))
 

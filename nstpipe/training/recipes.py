@@ -1,0 +1,209 @@
+"""What a step of each network's training does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nstpipe.style.networks.attention import ATTENDED_LAYERS, Transformer
+from nstpipe.style.networks.layers import DECODED_LAYER, ENCODER_LAYERS, Encoder, decode, decoder_layers
+from nstpipe.style.networks.statistics import statistics_of
+from nstpipe.training.losses import Discriminator, Projection, contrastive_loss, normalized_content_loss, style_loss
+from nstpipe.training.options import TrainingOptions
+
+ADAIN_STYLE_LAYERS = ENCODER_LAYERS[:4]
+
+
+class Recipe(Protocol):
+    """A network in training, with its losses and optimizers."""
+
+    @property
+    def shipped(self) -> Mapping[str, nn.Module]:
+        """The parts of the network that the file of the result holds, by the first part of their names."""
+
+    @property
+    def trained(self) -> Mapping[str, nn.Module]:
+        """Everything that has trained weights."""
+
+    @property
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """The optimizers by name."""
+
+    def step(self, content: Tensor, styles: Tensor) -> dict[str, float]:
+        """Take a step with photographs and paintings, each pictures x 3 x crop x crop, and return the weighted losses."""
+
+    def results(self, content: Tensor, styles: Tensor) -> Tensor:
+        """Return each photograph in the style of the painting beside it, pictures x 3 x height x width, not clamped."""
+
+
+def made_without_side_effects(seed: int, make: Any) -> Any:
+    """Return what a function makes with random numbers from a seed, and leave the caller's random numbers alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
+
+
+class AdainRecipe:
+    """The decoder's training (Huang and Belongie 2017, section 5): L = L_c + λ L_s, equations 11 to 13.
+
+    Args:
+        encoder: the frozen encoder, to relu4_1.
+        options: the settings.
+        device: where it is trained.
+    """
+
+    def __init__(self, encoder: Encoder, options: TrainingOptions, device: torch.device) -> None:
+        self._encoder, self._options = encoder, options
+        self._decoder: nn.Sequential = made_without_side_effects(options.seed, decoder_layers).to(device)
+        self._adam = torch.optim.Adam(self._decoder.parameters(), lr=options.learning_rate)
+
+    @property
+    def shipped(self) -> Mapping[str, nn.Module]:
+        """The decoder."""
+        return {"decoder": self._decoder}
+
+    @property
+    def trained(self) -> Mapping[str, nn.Module]:
+        """The decoder."""
+        return self.shipped
+
+    @property
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """Adam."""
+        return {"adam": self._adam}
+
+    def step(self, content: Tensor, styles: Tensor) -> dict[str, float]:
+        """See `Recipe.step`."""
+        losses = self._losses(content, styles)
+        total = torch.stack(list(losses.values())).sum()
+        self._adam.zero_grad(set_to_none=True)
+        total.backward()
+        self._adam.step()
+        return {"total": float(total.detach()), **{name: float(loss.detach()) for name, loss in losses.items()}}
+
+    def results(self, content: Tensor, styles: Tensor) -> Tensor:
+        """See `Recipe.results`."""
+        with torch.no_grad():
+            wanted, _ = self._wanted(content, styles)
+            return decode(self._decoder, wanted)
+
+    def _wanted(self, content: Tensor, styles: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        with torch.no_grad():
+            style = self._encoder(styles)
+            own = self._encoder(content)[DECODED_LAYER]
+            return statistics_of(style[DECODED_LAYER]).applied(statistics_of(own).normalized(own)), style
+
+    def _losses(self, content: Tensor, styles: Tensor) -> dict[str, Tensor]:
+        wanted, style = self._wanted(content, styles)
+        found = self._encoder(decode(self._decoder, wanted))
+        return {
+            # The target is the output of AdaIN, not the content's own activations (equation 12).
+            "content": self._options.content_weight * functional.mse_loss(found[DECODED_LAYER], wanted),
+            "style": self._options.style_weight * style_loss(found, style, ADAIN_STYLE_LAYERS),
+        }
+
+
+class IEContrastRecipe:
+    """The training of attention and decoder against a discriminator (Chen et al. 2021, section 3).
+
+    Args:
+        encoder: the frozen encoder, to relu5_1.
+        options: the settings.
+        device: where it is trained.
+    """
+
+    def __init__(self, encoder: Encoder, options: TrainingOptions, device: torch.device) -> None:
+        self._encoder, self._options = encoder, options
+
+        def make() -> tuple[nn.Module, ...]:
+            projections = Projection(256, 128), Projection(512, 256)
+            return Transformer(), decoder_layers(), *projections, Discriminator(options.crop)
+
+        parts = [part.to(device) for part in made_without_side_effects(options.seed, make)]
+        self._transformer, self._decoder, self._of_style, self._of_content, self._discriminator = parts
+        painting = [weight for part in parts[:4] for weight in part.parameters()]
+        self._adam = torch.optim.Adam(painting, lr=options.learning_rate)
+        self._judging = torch.optim.Adam(self._discriminator.parameters(), lr=options.learning_rate, betas=(0.5, 0.999))
+
+    @property
+    def shipped(self) -> Mapping[str, nn.Module]:
+        """The attention modules and the decoder."""
+        return {"transformer": self._transformer, "decoder": self._decoder}
+
+    @property
+    def trained(self) -> Mapping[str, nn.Module]:
+        """All that has weights, also what only the losses need."""
+        losses = {"of_style": self._of_style, "of_content": self._of_content, "discriminator": self._discriminator}
+        return {**self.shipped, **losses}
+
+    @property
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """Adam for what paints, and for the discriminator."""
+        return {"adam": self._adam, "judging": self._judging}
+
+    def step(self, content: Tensor, styles: Tensor) -> dict[str, float]:
+        """See `Recipe.step`. Each painting is used for two photographs: its own and the next, as in the authors' code."""
+        count = len(content)
+        first = torch.arange(count, device=content.device)
+        content_numbers, style_numbers = torch.cat([first, first.roll(-1)]), torch.cat([first, first])
+        contents, paintings = content[content_numbers], styles[style_numbers]
+        with torch.no_grad():
+            content_features, style_features = self._encoder(contents), self._encoder(paintings)
+        results = self._painted(content_features, style_features)
+        judging = self._discriminator.loss(paintings, 1.0) + self._discriminator.loss(results.detach(), 0.0)
+        self._judging.zero_grad(set_to_none=True)
+        judging.backward()
+        self._judging.step()
+        losses = self._losses(contents, paintings, content_features, style_features, results, content_numbers, style_numbers)
+        total = torch.stack(list(losses.values())).sum()
+        self._adam.zero_grad(set_to_none=True)
+        total.backward()
+        self._adam.step()
+        found = {name: float(loss.detach()) for name, loss in losses.items()}
+        return {"total": float(total.detach()), **found, "discriminator": float(judging.detach())}
+
+    def results(self, content: Tensor, styles: Tensor) -> Tensor:
+        """See `Recipe.results`."""
+        with torch.no_grad():
+            return self._painted(self._encoder(content), self._encoder(styles))
+
+    def _painted(self, content: Mapping[str, Tensor], style: Mapping[str, Tensor]) -> Tensor:
+        return decode(self._decoder, self._transformer(content, style))
+
+    def _losses(
+        self,
+        contents: Tensor,
+        paintings: Tensor,
+        content: Mapping[str, Tensor],
+        style: Mapping[str, Tensor],
+        results: Tensor,
+        content_numbers: Tensor,
+        style_numbers: Tensor,
+    ) -> dict[str, Tensor]:
+        options, found = self._options, self._encoder(results)
+        # A picture in its own style is the picture itself (equation 7).
+        same = [(self._painted(own, own), own, pictures) for own, pictures in ((content, contents), (style, paintings))]
+        pixels = sum((functional.mse_loss(image, pictures) for image, _, pictures in same), results.new_zeros(()))
+        features = results.new_zeros(())
+        for image, own, _ in same:
+            again = self._encoder(image)
+            features = features + sum(functional.mse_loss(again[layer], own[layer]) for layer in ENCODER_LAYERS)
+        of_style = contrastive_loss(self._of_style(found["relu3_1"]), style_numbers, content_numbers)
+        of_content = contrastive_loss(self._of_content(found["relu4_1"]), content_numbers, style_numbers)
+        return {
+            "content": options.content_weight * normalized_content_loss(found, content, ATTENDED_LAYERS),
+            "style": options.style_weight * style_loss(found, style, ENCODER_LAYERS),
+            "identity": options.identity_weight * pixels,
+            "identity_features": options.identity_features_weight * features,
+            "style_contrastive": options.contrastive_weight * of_style,
+            "content_contrastive": options.contrastive_weight * of_content,
+            "adversarial": options.adversarial_weight * self._discriminator.loss(results, 1.0),
+        }
+
+
+RECIPES: dict[str, type[AdainRecipe] | type[IEContrastRecipe]] = {"adain": AdainRecipe, "iecontrast": IEContrastRecipe}
+"""The recipes by the names of their engines."""
