@@ -343,8 +343,7 @@ def stylize(
     styles = _checked_pictures(content, style)
     look = {"strength": strength, "scale": scale}
     top = {"weights": str(weights), "device": device, "seed": seed}
-    own = {"engine": dict(engine) if isinstance(engine, Mapping) else engine, "color": color, "size": size, "init": init}
-    settings, job = _settings_of(look, iterations=iterations, **own, **top)
+    settings, job = _settings_of(look, iterations=iterations, engine=engine, color=color, size=size, init=init, **top)
     pixels, _ = pixels_of_image(content)
     paintings = [StylePicture.of(*pixels_of_image(picture), 1.0) for picture in styles]
     if any(painting.opacity is not None and not painting.opacity.any() for painting in paintings):
@@ -395,9 +394,13 @@ def train(
             trackers.append(stack.enter_context(finishing(TrainingTracker(run))))
 
         def emit(event: Event) -> None:
-            for tracker in trackers:
-                tracker(event)
             on_event(event)
+            for tracker in list(trackers):
+                try:
+                    tracker(event)
+                except Exception as error:  # curves are no reason to end a training
+                    trackers.remove(tracker)
+                    on_event(Noticed(job=options.network, message=f"curves stopped: {type(error).__name__}: {error}"))
 
         return train(options, stop=stop or Stop(), emit=emit, restart=restart)
 
@@ -438,7 +441,7 @@ def _settings_of(
         raise UsageError(f"stylize: found init={init!r}; allowed are matched, content, noise and blank.")
     optimizer = {"first": iterations}
     job: dict[str, Any] = {"style": {"images": ["style"], **style}, "optimizer": optimizer, "color": color, "size": size}
-    if isinstance(engine, dict):
+    if isinstance(engine, Mapping):
         engine = {key: str(value) if isinstance(value, Path) else value for key, value in engine.items()}
     job |= {"init": init, "engine": engine}
     named = {"name": "stylize", "input": "content", "output": "result", **job}

@@ -95,7 +95,8 @@ def _frame_settings(job: Job, picture_sha256: Mapping[Path, str]) -> dict[str, A
         settings["init"] = picture_sha256[job.init]
     for key in job.engine.unread_keys:
         name, _, nested = key.partition(".")
-        for owner in [settings[name], *(region["style"] for region in settings["regions"])] if nested else [settings]:
+        regions = [region["style"] for region in settings["regions"] if region["style"] is not None]
+        for owner in [settings[name], *regions] if nested else [settings]:
             owner.pop(nested or name, None)
     if isinstance(job.temporal.flow, Path):
         settings["temporal"]["flow"] = picture_sha256[job.temporal.flow]

@@ -32,6 +32,7 @@ class TrainingOptions:
         adversarial_weight: weight of the discriminator's judgment; only iecontrast has one.
         encoder: the authors' vgg_normalised.pth; None makes the encoder of `vgg_weights`.
         vgg_weights: VGG19's weights: bundled, torchvision or a path.
+        precision: float32, or bfloat16 for the convolutions of the encoder and the decoder; weights stay in float32.
         seed: seed of all random numbers.
         device: auto, cpu, cuda or cuda:N.
         held_out: number of photographs and of paintings that are kept for the sheet and are never trained on.
@@ -56,6 +57,7 @@ class TrainingOptions:
     adversarial_weight: float = 5.0
     encoder: Path | None = None
     vgg_weights: str | Path = "bundled"
+    precision: str = "float32"
     seed: int = 0
     device: str = "auto"
     held_out: int = 4

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nstpipe.errors import InputError, ItemError
 from nstpipe.media.detect import natural_key
-from nstpipe.media.frame import Pixels, in_eight_bits, resized
+from nstpipe.media.frame import in_eight_bits, resized
 from nstpipe.media.pictures.files import read_picture
 from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
 from nstpipe.media.tensors import tensor_of
@@ -39,7 +40,7 @@ class PictureFolder:
     held_out: list[Path]
     resize: int
     tell: Callable[[str], None]
-    _kept: dict[Path, Pixels] = field(default_factory=dict)
+    _kept: dict[Path, NDArray[np.uint8]] = field(default_factory=dict)
     _kept_bytes: int = 0
     _unreadable: set[Path] = field(default_factory=set)
 
@@ -73,7 +74,7 @@ class PictureFolder:
         pixels = self._readable(index)
         down, right = (pixels.shape[0] - side, pixels.shape[1] - side)
         top, left = int(place_down * (down + 1)), int(place_right * (right + 1))
-        return tensor_of(np.ascontiguousarray(pixels[top : top + side, left : left + side]))
+        return _square(pixels, top, left, side)
 
     def whole(self, paths: Sequence[Path], side: int) -> Tensor:
         """Return the middle squares of some pictures, pictures x 3 x side x side. Those that cannot be read are left out."""
@@ -84,10 +85,10 @@ class PictureFolder:
             except ItemError:
                 continue
             top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
-            squares.append(tensor_of(np.ascontiguousarray(pixels[top : top + side, left : left + side])))
+            squares.append(_square(pixels, top, left, side))
         return torch.cat(squares) if squares else torch.empty(0, 3, side, side)
 
-    def _readable(self, index: int) -> Pixels:
+    def _readable(self, index: int) -> NDArray[np.uint8]:
         broken = 0
         while broken < len(self.paths):
             # The list keeps its order and length, so that a training continues with the same pictures.
@@ -102,7 +103,7 @@ class PictureFolder:
                 self.tell(f"left out: {error.problem}")
         raise InputError(f"{self.folder}: none of its {len(self.paths)} pictures can be read.", "Give another folder.")
 
-    def _pixels(self, path: Path) -> Pixels:
+    def _pixels(self, path: Path) -> NDArray[np.uint8]:
         if path in self._kept:
             return self._kept[path]
         pixels = _resized(path, self.resize)
@@ -112,7 +113,11 @@ class PictureFolder:
         return pixels
 
 
-def _resized(path: Path, shorter: int) -> Pixels:
+def _square(pixels: NDArray[np.uint8], top: int, left: int, side: int) -> Tensor:
+    return tensor_of(pixels[top : top + side, left : left + side])
+
+
+def _resized(path: Path, shorter: int) -> NDArray[np.uint8]:
     """Read a picture, and resize its shorter side.
 
     Raises:

@@ -40,6 +40,32 @@ class Recipe(Protocol):
         """Return each photograph in the style of the painting beside it, pictures x 3 x height x width, not clamped."""
 
 
+class _Layers:
+    """The encoder and the decoder in the precision of a training.
+
+    Args:
+        encoder: the frozen encoder.
+        decoder: the decoder in training.
+        precision: float32 or bfloat16.
+        device: where they compute.
+    """
+
+    def __init__(self, encoder: Encoder, decoder: nn.Sequential, precision: str, device: torch.device) -> None:
+        self._encoder, self._decoder = encoder, decoder
+        self._is_coarse, self._device = precision == "bfloat16", device
+
+    def encoded(self, pictures: Tensor) -> dict[str, Tensor]:
+        """Return the activations of pictures by layer, in float32."""
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._is_coarse):
+            found: dict[str, Tensor] = self._encoder(pictures)
+        return {layer: activation.float() for layer, activation in found.items()}
+
+    def decoded(self, features: Tensor) -> Tensor:
+        """Return the pictures of activations, in float32."""
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._is_coarse):
+            return decode(self._decoder, features)
+
+
 def made_without_side_effects(seed: int, make: Any) -> Any:
     """Return what a function makes with random numbers from a seed, and leave the caller's random numbers alone."""
     with torch.random.fork_rng(devices=[]):
@@ -57,8 +83,9 @@ class AdainRecipe:
     """
 
     def __init__(self, encoder: Encoder, options: TrainingOptions, device: torch.device) -> None:
-        self._encoder, self._options = encoder, options
+        self._options = options
         self._decoder: nn.Sequential = made_without_side_effects(options.seed, decoder_layers).to(device)
+        self._layers = _Layers(encoder, self._decoder, options.precision, device)
         self._adam = torch.optim.Adam(self._decoder.parameters(), lr=options.learning_rate)
 
     @property
@@ -89,17 +116,17 @@ class AdainRecipe:
         """See `Recipe.results`."""
         with torch.no_grad():
             wanted, _ = self._wanted(content, styles)
-            return decode(self._decoder, wanted)
+            return self._layers.decoded(wanted)
 
     def _wanted(self, content: Tensor, styles: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.no_grad():
-            style = self._encoder(styles)
-            own = self._encoder(content)[DECODED_LAYER]
+            style = self._layers.encoded(styles)
+            own = self._layers.encoded(content)[DECODED_LAYER]
             return statistics_of(style[DECODED_LAYER]).applied(statistics_of(own).normalized(own)), style
 
     def _losses(self, content: Tensor, styles: Tensor) -> dict[str, Tensor]:
         wanted, style = self._wanted(content, styles)
-        found = self._encoder(decode(self._decoder, wanted))
+        found = self._layers.encoded(self._layers.decoded(wanted))
         return {
             # The target is the output of AdaIN, not the content's own activations (equation 12).
             "content": self._options.content_weight * functional.mse_loss(found[DECODED_LAYER], wanted),
@@ -117,7 +144,7 @@ class IEContrastRecipe:
     """
 
     def __init__(self, encoder: Encoder, options: TrainingOptions, device: torch.device) -> None:
-        self._encoder, self._options = encoder, options
+        self._options = options
 
         def make() -> tuple[nn.Module, ...]:
             projections = Projection(256, 128), Projection(512, 256)
@@ -125,6 +152,7 @@ class IEContrastRecipe:
 
         parts = [part.to(device) for part in made_without_side_effects(options.seed, make)]
         self._transformer, self._decoder, self._of_style, self._of_content, self._discriminator = parts
+        self._layers = _Layers(encoder, self._decoder, options.precision, device)
         painting = [weight for part in parts[:4] for weight in part.parameters()]
         self._adam = torch.optim.Adam(painting, lr=options.learning_rate)
         self._judging = torch.optim.Adam(self._discriminator.parameters(), lr=options.learning_rate, betas=(0.5, 0.999))
@@ -152,7 +180,7 @@ class IEContrastRecipe:
         content_numbers, style_numbers = torch.cat([first, first.roll(-1)]), torch.cat([first, first])
         contents, paintings = content[content_numbers], styles[style_numbers]
         with torch.no_grad():
-            content_features, style_features = self._encoder(contents), self._encoder(paintings)
+            content_features, style_features = self._layers.encoded(contents), self._layers.encoded(paintings)
         results = self._painted(content_features, style_features)
         judging = self._discriminator.loss(paintings, 1.0) + self._discriminator.loss(results.detach(), 0.0)
         self._judging.zero_grad(set_to_none=True)
@@ -169,10 +197,10 @@ class IEContrastRecipe:
     def results(self, content: Tensor, styles: Tensor) -> Tensor:
         """See `Recipe.results`."""
         with torch.no_grad():
-            return self._painted(self._encoder(content), self._encoder(styles))
+            return self._painted(self._layers.encoded(content), self._layers.encoded(styles))
 
     def _painted(self, content: Mapping[str, Tensor], style: Mapping[str, Tensor]) -> Tensor:
-        return decode(self._decoder, self._transformer(content, style))
+        return self._layers.decoded(self._transformer(content, style))
 
     def _losses(
         self,
@@ -184,13 +212,13 @@ class IEContrastRecipe:
         content_numbers: Tensor,
         style_numbers: Tensor,
     ) -> dict[str, Tensor]:
-        options, found = self._options, self._encoder(results)
+        options, found = self._options, self._layers.encoded(results)
         # A picture in its own style is the picture itself (equation 7).
         same = [(self._painted(own, own), own, pictures) for own, pictures in ((content, contents), (style, paintings))]
         pixels = sum((functional.mse_loss(image, pictures) for image, _, pictures in same), results.new_zeros(()))
         features = results.new_zeros(())
         for image, own, _ in same:
-            again = self._encoder(image)
+            again = self._layers.encoded(image)
             features = features + sum(functional.mse_loss(again[layer], own[layer]) for layer in ENCODER_LAYERS)
         of_style = contrastive_loss(self._of_style(found["relu3_1"]), style_numbers, content_numbers)
         of_content = contrastive_loss(self._of_content(found["relu4_1"]), content_numbers, style_numbers)

@@ -73,8 +73,8 @@ class Trained:
 def train(options: TrainingOptions, *, stop: Stop, emit: Emit, restart: bool = False) -> Trained:
     """Train a network, or continue its training.
 
-    The state is saved beside the result. A training that is continued gives the same network as one that was never interrupted,
-    on the same machine, to the last bit.
+    The state is saved beside the result. On the CPU of the same machine, a training that is continued gives the same network
+    as one that was never interrupted, to the last bit, unless it goes back to an earlier state.
 
     Args:
         options: the settings.

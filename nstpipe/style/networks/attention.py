@@ -82,8 +82,7 @@ class SANet(nn.Module):
             at_once = max(1, SCORES_AT_ONCE // style.keys.shape[1])
             parts = [_attention(part, style) for part in queries.split(at_once, dim=1)]
             found = found + share * torch.cat(parts, dim=1)
-        kernel, bias = cast(Tensor, self.out_conv.weight), cast(Tensor, self.out_conv.bias)
-        return functional.linear(found, kernel[:, :, 0, 0], bias)
+        return functional.linear(found, self.out_conv.weight[:, :, 0, 0], self.out_conv.bias)
 
 
 def _by_position(activation: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from nstpipe.style.layers import LAYERS, pixels_a_position
 
@@ -103,8 +104,7 @@ class Encoder(nn.Module):
         found: dict[str, Tensor] = {}
         first, *others = self.layers
         # In float32: bfloat16 has 8 bits of precision, too few to spend on the mean that is subtracted.
-        x = torch.nn.functional.conv2d(image, cast(Tensor, first.weight).float(), cast(Tensor, first.bias).float())
-        x = x.to(cast(Tensor, others[1].weight).dtype)
+        x = _in_float32(first, image).to(cast(Tensor, others[1].weight).dtype)
         for place, layer in enumerate(others, start=1):
             x = layer(x)
             if self._names.get(place) in ENCODER_LAYERS:
@@ -133,4 +133,11 @@ def decode(decoder: nn.Sequential, features: Tensor) -> Tensor:
     x = features
     for layer in layers:
         x = layer(x)
-    return torch.nn.functional.conv2d(x.float(), cast(Tensor, last.weight).float(), cast(Tensor, last.bias).float())
+    return _in_float32(last, x)
+
+
+def _in_float32(convolution: nn.Module, x: Tensor) -> Tensor:
+    """Return the result of a convolution in float32, also where others compute in bfloat16."""
+    with torch.autocast(x.device.type, enabled=False):
+        kernel, bias = cast(Tensor, convolution.weight).float(), cast(Tensor, convolution.bias).float()
+        return functional.conv2d(x.float(), kernel, bias)
