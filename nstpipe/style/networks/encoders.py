@@ -11,8 +11,9 @@ from nstpipe.style.layers import LAYERS
 from nstpipe.style.networks.layers import encoder_convolutions
 from nstpipe.style.weights import Preprocessing, Weights
 
-LEAST_MEAN = 1e-3
-"""Least mean activation of a channel, as a share of its layer's mean. A channel that is hardly ever active is not blown up."""
+LEAST_MEAN = 0.1
+"""Least mean activation of a channel, as a share of its layer's mean. The losses are squares, so channels that are hardly ever
+active would decide them if they were blown up further."""
 
 
 def encoder_shapes(last: str = "relu5_1") -> dict[str, tuple[int, ...]]:

@@ -20,7 +20,7 @@ from nstpipe.style.engine import MinimizeOptions
 from nstpipe.style.engines import make_engine
 from nstpipe.style.engines.networks import OnePassEngine, held
 from nstpipe.style.networks import attention
-from nstpipe.style.networks.encoders import encoder_shapes, folded
+from nstpipe.style.networks.encoders import LEAST_MEAN, encoder_shapes, folded
 from nstpipe.style.networks.layers import Encoder, decode, encoder_convolutions
 from nstpipe.style.networks.load import load_network
 from nstpipe.style.objective import TemporalTarget
@@ -264,9 +264,9 @@ def test_the_bundled_weights_in_the_authors_form_have_the_same_activations() -> 
     normalized = Encoder(folded(weights, means), "relu3_1")(pictures)
     for layer, mean in (("relu1_1", means["conv1_1"]), ("relu2_1", means["conv2_1"])):
         torch.testing.assert_close(
-            normalized[layer] * mean.clamp_min(mean.mean() * 1e-3)[:, None, None], ordinary[layer], **CLOSE
+            normalized[layer] * mean.clamp_min(mean.mean() * LEAST_MEAN)[:, None, None], ordinary[layer], **CLOSE
         )
-        active = mean > mean.mean() * 1e-3
+        active = mean > mean.mean() * LEAST_MEAN
         torch.testing.assert_close(normalized[layer].mean(dim=(0, 2, 3))[active], torch.ones(int(active.sum())), **CLOSE)
     torch.testing.assert_close(normalized["relu3_1"], ordinary["relu3_1"], rtol=1e-3, atol=1e-2)
 
