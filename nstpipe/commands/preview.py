@@ -315,6 +315,7 @@ def check_writable(path: Path, pipeline: Pipeline, file: Path) -> None:
             ("the output", job.output),
             ("the start", job.init),
             ("the weights of the flow", job.temporal.flow),
+            *((f"engine.{key}", read) for key, read in job.engine.files.items()),
             *(("a painting", image.path) for image in job.style.images),
             *(("a mask", region.mask) for region in job.regions),
             *(("a painting", image.path) for region in job.regions if region.style for image in region.style.images),

@@ -6,7 +6,7 @@ import itertools
 import json
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -297,7 +297,7 @@ class _Training:
 
 
 def _check_output(output: Path, saved: Snapshot | None, *, restart: bool) -> None:
-    """Check that no file is replaced that a training did not make.
+    """Check that no file is replaced but one that a training made, and that one only if it is continued or begun anew.
 
     Raises:
         UsageError: there is another file.
@@ -305,8 +305,14 @@ def _check_output(output: Path, saved: Snapshot | None, *, restart: bool) -> Non
     """
     if output.is_dir():
         raise OutputError(f"{output} is a folder.", "Give the path of a file, such as my.safetensors.")
-    if output.exists() and saved is None and not restart:
-        raise UsageError(
-            f"--output: {output} is there already, and no training beside it to continue.",
-            "Give another path, or --restart to replace it.",
-        )
+    if not output.exists() or saved is not None:
+        return
+    with suppress(MachineError):
+        if read_tensors("--output", output).metadata:
+            if restart:
+                return
+            raise UsageError(
+                f"--output: {output} is there already, and no training beside it to continue.",
+                "Give another path, or --restart to replace it.",
+            )
+    raise UsageError(f"--output: {output} is there already, and no training has made it.", "Give another path.")

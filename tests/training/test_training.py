@@ -243,6 +243,12 @@ def test_what_cannot_be_trained_is_refused(pictures: Path, tmp_path: Path) -> No
     state_path(options.output).unlink()
     refused(UsageError, "is there already, and no training beside it")
     assert run(options, restart=True).step == 1
+    state_path(options.output).unlink()
+    options.output.write_bytes(b"the user's own")
+    refused(UsageError, "no training has made it")
+    with pytest.raises(UsageError, match="no training has made it"):
+        run(options, restart=True)
+    assert options.output.read_bytes() == b"the user's own"
 
 
 def test_a_broken_picture_costs_nothing_else(pictures: Path, tmp_path: Path) -> None:

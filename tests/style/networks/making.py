@@ -69,9 +69,9 @@ def _convolutions(places: Mapping[int, tuple[int, int]], seed: int) -> dict[str,
     return state
 
 
-def own_file(path: Path, engine: str) -> Path:
+def own_file(path: Path, engine: str, seed: int = 0) -> Path:
     """A file as `nstpipe train` makes it, whose encoder is the bundled VGG19."""
-    tensors = {f"decoder.{name}": tensor.half() for name, tensor in random_decoder().items()}
+    tensors = {f"decoder.{name}": tensor.half() for name, tensor in random_decoder(seed).items()}
     if engine == "iecontrast":
         tensors |= {f"transformer.{name}": tensor.half() for name, tensor in random_transformer().items()}
     names = ("1_1", "1_2", "2_1", "2_2", "3_1", "3_2", "3_3", "3_4", "4_1", "4_2", "4_3", "4_4", "5_1")
