@@ -73,7 +73,7 @@ def content() -> Tensor:
     return tensor_of(picture(1, (72, 52)).pixels)
 
 
-def seen(style: StylePicture, longest: int = 72) -> Tensor:
+def seen(style: StylePicture, longest: float = 72) -> Tensor:
     """A painting at the size at which a frame with this longest side sees it."""
     height, width = style.pixels.shape[:2]
     scale = longest / max(height, width)
@@ -146,13 +146,13 @@ def test_a_frame_is_that_of_the_papers(settings: EngineSettings, content: Tensor
 
 
 def test_tiles_and_chunks_change_nothing(settings: EngineSettings, content: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    large = tensor_of(picture(1, (330, 214)).pixels)
+    large = tensor_of(picture(1, (210, 150)).pixels)
     whole = OnePassEngine(settings, [picture(2)])
-    assert whole.painter.tile_side(214, 330) is None
+    assert whole.painter.tile_side(150, 210) is None
     one_piece = painted_by(whole, large)
     tiled = OnePassEngine(settings, [picture(2)])
     tiled.painter.memory_share = 0.0
-    assert tiled.painter.tile_side(214, 330) == 128
+    assert tiled.painter.tile_side(150, 210) == 128
     monkeypatch.setattr(attention, "SCORES_AT_ONCE", 5000)
     torch.testing.assert_close(painted_by(tiled, large), one_piece, **CLOSE)
 
@@ -164,22 +164,21 @@ def painted_by(engine: OnePassEngine, content: Tensor, **keys: Any) -> Tensor:
 
 def test_a_panorama_has_no_seam(settings: EngineSettings) -> None:
     """Turned by half its width, a panorama gives the turned result."""
-    around = tensor_of(picture(1, (256, 64)).pixels)
+    around = tensor_of(picture(1, (160, 48)).pixels)
     engine = OnePassEngine(settings, [picture(2)])
-    turned = painted_by(engine, around.roll(128, dims=3), wrapped=True)
-    torch.testing.assert_close(turned, painted_by(engine, around, wrapped=True).roll(128, dims=3), **CLOSE)
+    turned = painted_by(engine, around.roll(80, dims=3), wrapped=True)
+    torch.testing.assert_close(turned, painted_by(engine, around, wrapped=True).roll(80, dims=3), **CLOSE)
     assert (painted_by(engine, around) - painted_by(engine, around, wrapped=True)).abs().max() > 0.01
 
 
 def test_regions_are_painted_each_in_its_own_style_with_its_own_statistics(settings: EngineSettings) -> None:
     """Far from the border between two halves, each is as if the other were not there."""
-    content = tensor_of(picture(1, (512, 32)).pixels)
+    content, settings = tensor_of(picture(1, (512, 32)).pixels), replace(settings, style_scale=0.15)
     mask = torch.zeros(1, 32, 512)
     mask[..., 256:] = 1
     found = painted(settings, content, picture(2), masks=mask, regions=[RegionPaint((picture(3),))])
-    longest = 512
-    left = expected(settings, content[..., :256], (1.0, seen(picture(2), longest)))
-    right = expected(settings, content[..., 256:], (1.0, seen(picture(3), longest)))
+    left = expected(settings, content[..., :256], (1.0, seen(picture(2), 0.15 * 512)))
+    right = expected(settings, content[..., 256:], (1.0, seen(picture(3), 0.15 * 512)))
     # A position of relu4_1 at the border sees the other half, and moves the statistics by a little.
     assert (found[..., :128] - left[..., :128]).abs().mean() < 0.01
     assert (found[..., 384:] - right[..., 128:]).abs().mean() < 0.01
@@ -188,7 +187,7 @@ def test_regions_are_painted_each_in_its_own_style_with_its_own_statistics(setti
 
 def test_paint_that_is_not_there_has_no_style(settings: EngineSettings, content: Tensor) -> None:
     """The right half of a painting is transparent, so that only the left half counts."""
-    whole = picture(2, (144, 96))
+    settings, whole = replace(settings, style_scale=4.0), picture(2, (144, 96))
     opacity = np.ones((96, 144), np.float32)
     opacity[:, 72:] = 0
     half = StylePicture(np.ascontiguousarray(whole.pixels), 1.0, opacity)
