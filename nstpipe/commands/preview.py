@@ -65,9 +65,13 @@ class Axis:
 
     @property
     def labels(self) -> list[str]:
-        """What stands over each value: the key's last name with it; of a path its end."""
+        """What stands over each value: the key's last name with it; of a path its end, of a mapping the name in it."""
         name = self.key.rpartition(".")[2]
-        return [f"{name} {value.rpartition('/')[2]}" for value in self.values]
+        named = [re.search(r"^{.*\bname: *([\w-]+)", value) for value in self.values]
+        shown = [found[1] if found is not None else value for found, value in zip(named, self.values, strict=True)]
+        # Two values of the same name, such as an engine with other weights, are told apart by all that they say.
+        shown = shown if len(set(shown)) == len(shown) else list(self.values)
+        return [f"{name} {value.rpartition('/')[2]}" for value in shown]
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,8 +149,9 @@ def _values(listed: str, text: str) -> Iterator[str]:
 def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
         yield f"{prefix}{name}"
-        inner = get_args(field.annotation) if name == "engine" else (field.annotation,)
-        kinds = [kind for kind in inner if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        # An engine is one of several models.
+        choices = [get_args(choice)[0] for choice in get_args(field.annotation)] if name == "engine" else [field.annotation]
+        kinds = [choice for choice in choices if isinstance(choice, type) and issubclass(choice, BaseModel)]
         yield from dict.fromkeys(key for kind in kinds for key in _keys(kind, f"{prefix}{name}."))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import io
 import math
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,7 +140,7 @@ class Snapshot:
         try:
             content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
             known = content["options"] if content["format"] == FORMAT else {}
-        except (RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        except Exception as error:  # torch takes the bytes of a foreign file for a pickle, and fails in any way
             raise UsageError(f"{path} is no state of a training.", afresh) from error
         for name, value in options.deciding().items():
             if known.get(name) != value:

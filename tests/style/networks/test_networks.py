@@ -263,7 +263,7 @@ def test_the_bundled_weights_in_the_authors_form_have_the_same_activations() -> 
     normalized = Encoder(folded(weights, means), "relu3_1")(pictures)
     for layer, mean in (("relu1_1", means["conv1_1"]), ("relu2_1", means["conv2_1"])):
         torch.testing.assert_close(
-            normalized[layer] * mean.clamp_min(mean.mean() * LEAST_MEAN)[:, None, None], ordinary[layer], **CLOSE
+            normalized[layer] * mean.clamp_min(mean.mean() * LEAST_MEAN)[:, None, None], ordinary[layer], rtol=1e-3, atol=1e-2
         )
         active = mean > mean.mean() * LEAST_MEAN
         torch.testing.assert_close(normalized[layer].mean(dim=(0, 2, 3))[active], torch.ones(int(active.sum())), **CLOSE)
