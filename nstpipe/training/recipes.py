@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -175,18 +176,17 @@ class IEContrastRecipe:
 
     def step(self, content: Tensor, styles: Tensor) -> dict[str, float]:
         """See `Recipe.step`. Each painting is used for two photographs: its own and the next, as in the authors' code."""
-        count = len(content)
-        first = torch.arange(count, device=content.device)
-        content_numbers, style_numbers = torch.cat([first, first.roll(-1)]), torch.cat([first, first])
-        contents, paintings = content[content_numbers], styles[style_numbers]
+        first = torch.arange(len(content), device=content.device)
+        pairs = _Pairs(torch.cat([first, first.roll(-1)]), torch.cat([first, first]))
         with torch.no_grad():
-            content_features, style_features = self._layers.encoded(contents), self._layers.encoded(paintings)
-        results = self._painted(content_features, style_features)
-        judging = self._discriminator.loss(paintings, 1.0) + self._discriminator.loss(results.detach(), 0.0)
+            own, style = self._layers.encoded(content), self._layers.encoded(styles)
+        results = self._painted(_chosen(own, pairs.contents), _chosen(style, pairs.styles))
+        # Every painting is in two pairs, so the mean over paintings is that over pairs.
+        judging = self._discriminator.loss(styles, 1.0) + self._discriminator.loss(results.detach(), 0.0)
         self._judging.zero_grad(set_to_none=True)
         judging.backward()
         self._judging.step()
-        losses = self._losses(contents, paintings, content_features, style_features, results, content_numbers, style_numbers)
+        losses = {**self._losses_of_results(results, own, style, pairs), **self._identity_losses(content, own, styles, style)}
         total = torch.stack(list(losses.values())).sum()
         self._adam.zero_grad(set_to_none=True)
         total.backward()
@@ -202,35 +202,46 @@ class IEContrastRecipe:
     def _painted(self, content: Mapping[str, Tensor], style: Mapping[str, Tensor]) -> Tensor:
         return self._layers.decoded(self._transformer(content, style))
 
-    def _losses(
-        self,
-        contents: Tensor,
-        paintings: Tensor,
-        content: Mapping[str, Tensor],
-        style: Mapping[str, Tensor],
-        results: Tensor,
-        content_numbers: Tensor,
-        style_numbers: Tensor,
+    def _losses_of_results(
+        self, results: Tensor, content: Mapping[str, Tensor], style: Mapping[str, Tensor], pairs: _Pairs
     ) -> dict[str, Tensor]:
         options, found = self._options, self._layers.encoded(results)
-        # A picture in its own style is the picture itself (equation 7).
-        same = [(self._painted(own, own), own, pictures) for own, pictures in ((content, contents), (style, paintings))]
-        pixels = sum((functional.mse_loss(image, pictures) for image, _, pictures in same), results.new_zeros(()))
-        features = results.new_zeros(())
-        for image, own, _ in same:
-            again = self._layers.encoded(image)
-            features = features + sum(functional.mse_loss(again[layer], own[layer]) for layer in ENCODER_LAYERS)
-        of_style = contrastive_loss(self._of_style(found["relu3_1"]), style_numbers, content_numbers)
-        of_content = contrastive_loss(self._of_content(found["relu4_1"]), content_numbers, style_numbers)
+        contents, styles = _chosen(content, pairs.contents), _chosen(style, pairs.styles)
+        of_style = contrastive_loss(self._of_style(found["relu3_1"]), pairs.styles, pairs.contents)
+        of_content = contrastive_loss(self._of_content(found["relu4_1"]), pairs.contents, pairs.styles)
         return {
-            "content": options.content_weight * normalized_content_loss(found, content, ATTENDED_LAYERS),
-            "style": options.style_weight * style_loss(found, style, ENCODER_LAYERS),
-            "identity": options.identity_weight * pixels,
-            "identity_features": options.identity_features_weight * features,
+            "content": options.content_weight * normalized_content_loss(found, contents, ATTENDED_LAYERS),
+            "style": options.style_weight * style_loss(found, styles, ENCODER_LAYERS),
             "style_contrastive": options.contrastive_weight * of_style,
             "content_contrastive": options.contrastive_weight * of_content,
             "adversarial": options.adversarial_weight * self._discriminator.loss(results, 1.0),
         }
+
+    def _identity_losses(
+        self, content: Tensor, own: Mapping[str, Tensor], styles: Tensor, style: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return the losses by which a picture in its own style is the picture itself (equation 7)."""
+        pixels, features = content.new_zeros(()), content.new_zeros(())
+        for pictures, activations in ((content, own), (styles, style)):
+            image = self._painted(activations, activations)
+            pixels = pixels + functional.mse_loss(image, pictures)
+            again = self._layers.encoded(image)
+            for layer in ENCODER_LAYERS:
+                features = features + functional.mse_loss(again[layer], activations[layer])
+        options = self._options
+        return {"identity": options.identity_weight * pixels, "identity_features": options.identity_features_weight * features}
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Which photograph and which painting each result is made of, by their numbers in the batch."""
+
+    contents: Tensor
+    styles: Tensor
+
+
+def _chosen(activations: Mapping[str, Tensor], numbers: Tensor) -> dict[str, Tensor]:
+    return {layer: activation[numbers] for layer, activation in activations.items()}
 
 
 RECIPES: dict[str, type[AdainRecipe] | type[IEContrastRecipe]] = {"adain": AdainRecipe, "iecontrast": IEContrastRecipe}
