@@ -120,7 +120,7 @@ class NetworkEngine(Engine):
 class AdainEngine(NetworkEngine):
     """Adaptive instance normalization (Huang and Belongie 2017)."""
 
-    name: Literal["adain"]
+    name: Literal["adain"] = Field(description="Name of the engine.")
     weights: FilePath = Field(
         description="A decoder: a file of `nstpipe train adain`, decoder.pth of github.com/naoto0804/pytorch-AdaIN (with its "
         "vgg_normalised.pth as `encoder`), or the variables of github.com/elleryqueenhomels/arbitrary_style_transfer as .npz."
@@ -130,7 +130,7 @@ class AdainEngine(NetworkEngine):
 class IEContrastEngine(NetworkEngine):
     """Internal-external learning and contrastive learning (Chen et al. 2021)."""
 
-    name: Literal["iecontrast"]
+    name: Literal["iecontrast"] = Field(description="Name of the engine.")
     weights: FilePath = Field(
         description="A file of `nstpipe train iecontrast`, or decoder_iter_160000.pth of github.com/HalbertCH/IEContraAST "
         "(with `transformer`, and its vgg_normalised.pth as `encoder`)."
