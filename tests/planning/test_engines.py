@@ -43,6 +43,7 @@ def test_the_optimizers_fingerprints_are_as_they_were(folder: Path) -> None:
 def test_what_a_network_reads_decides_its_result_and_nothing_else_does(folder: Path) -> None:
     network = {"name": "adain", "weights": "a.safetensors"}
     assert nstpipe.run(write_pipeline(folder, job(engine=network), workers=1)).exit_code == 0
+    assert "<dt>engine</dt><dd>adain, a.safetensors</dd>" in (folder / ".nstpipe" / "report.html").read_text()
     own, reason = planned(folder, engine=network)
     assert reason == ""
     unread = {"optimizer": {"first": 9, "next": 9}, "init": "noise", "scales": 2, "total_variation": 0.5, "pooling": "average"}
