@@ -26,7 +26,7 @@ from nstpipe.system.devices import free_bytes
 
 BYTES_A_PIXEL = 900
 """Memory that a pixel takes while a frame is encoded or decoded in one piece: the input of a convolution with 64 channels, its
-copy with padding, and its output. Measured on a CPU: 680 in float32, and 750 in bfloat16 with its last convolution in float32."""
+copy with padding, and its output. Measured on a CPU: 680 in float32, 750 in bfloat16 (the last convolution is in float32)."""
 
 FEATURE_BYTES_A_PIXEL = 120
 """Memory that a pixel of the whole frame takes in its activations and in what is made of them, in float32."""
