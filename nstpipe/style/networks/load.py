@@ -65,7 +65,7 @@ def _loaded(
     weights = read_tensors("engine.weights", files["weights"])
     if weights.metadata:
         decoder, transformer = _of_nstpipe(name, weights)
-    elif any(tensor.dim() == 4 and tensor.shape[:2] == (3, 3) for tensor in weights.tensors.values()):
+    elif _is_of_tensorflow(weights):
         decoder, transformer = _of_tensorflow(name, weights), None
     else:
         decoder = weights.taken("engine.weights", _shapes(decoder_layers))
@@ -97,6 +97,10 @@ def _transformer_of(name: str, files: Mapping[str, Path]) -> Transformer | None:
         )
     tensors = read_tensors("engine.transformer", files["transformer"])
     return _filled(Transformer, tensors.taken("engine.transformer", _shapes(Transformer)))
+
+
+def _is_of_tensorflow(weights: TensorFile) -> bool:
+    return any(re.search(r"/kernel(:0)?$", name) for name in weights.tensors)
 
 
 def _of_tensorflow(name: str, weights: TensorFile) -> dict[str, Tensor]:
@@ -144,7 +148,7 @@ def _encoder_of(name: str, weights: TensorFile, files: Mapping[str, Path], vgg_w
                 "Leave out `encoder`, or give the file with which it was trained.",
             )
         return read_tensors("engine.encoder", given).taken("engine.encoder", encoder_shapes(LAST_LAYERS[name]))
-    if not weights.metadata and not any(tensor.shape[:2] == (3, 3) for tensor in weights.tensors.values()):
+    if not weights.metadata and not _is_of_tensorflow(weights):
         raise MachineError(
             f"engine.encoder: is missing; {weights.path} was trained with the authors' VGG19, whose activations have another "
             "scale than those of VGG19's usual weights.",

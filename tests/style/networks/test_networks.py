@@ -315,6 +315,8 @@ def test_a_wrong_file_is_refused_by_its_first_wrong_tensor(tmp_path: Path, publi
     ):
         path = saved(tmp_path / f"{number}.pth", wrong(decoder, name, value))
         refused(adain.model_copy(update={"weights": path}), said)
+    assert adain.encoder is not None
+    refused(adain.model_copy(update={"weights": adain.encoder}), r"vgg_normalised\.pth: 1\.weight is missing")
     missing = saved(tmp_path / "encoder.pth", wrong(random_encoder(), "29.bias", None))
     refused(adain.model_copy(update={"encoder": missing}), r"engine\.encoder: .*29\.bias is missing")
     attention_less = saved(tmp_path / "t.pth", wrong(random_transformer(), "sanet5_1.h.bias", None))
