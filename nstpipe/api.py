@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import replace
 from datetime import datetime
@@ -41,6 +41,9 @@ from nstpipe.system.stop import Stop
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from nstpipe.training.options import TrainingOptions
+    from nstpipe.training.train import Trained
 
 LOCK_POLL_SECONDS = 0.5
 
@@ -303,6 +306,7 @@ def stylize(
     strength: float = 1.0,
     scale: float = 1.0,
     color: Color = "style",
+    engine: str | Mapping[str, Any] = "optimizer",
     iterations: int = 200,
     init: str = "matched",
     weights: str | Path = "bundled",
@@ -320,7 +324,9 @@ def stylize(
         strength: 1.0 is the tuned default; more is more style.
         scale: size of the brush strokes relative to the picture.
         color: whose colors the result has: style, content, or matched (the painting takes the content's first).
-        iterations: at most; it stops earlier when nothing changes any more.
+        engine: what paints: a name, or a mapping with the engine's own keys, such as
+            ``{"name": "adain", "weights": "my.safetensors"}``.
+        iterations: of the optimizer, at most; it stops earlier when nothing changes any more.
         init: matched, content, noise or blank.
         weights: bundled, torchvision or a path.
         device: auto, cpu, cuda or cuda:N.
@@ -345,12 +351,66 @@ def stylize(
     styles = _checked_pictures(content, style)
     look = {"strength": strength, "scale": scale}
     top = {"weights": str(weights), "device": device, "seed": seed}
-    settings, job = _settings_of(look, iterations=iterations, color=color, size=size, init=init, **top)
+    settings, job = _settings_of(look, iterations=iterations, engine=engine, color=color, size=size, init=init, **top)
     pixels, _ = pixels_of_image(content)
     paintings = [StylePicture.of(*pixels_of_image(picture), 1.0) for picture in styles]
     if any(painting.opacity is not None and not painting.opacity.any() for painting in paintings):
         raise UsageError("stylize: style is transparent everywhere, so there is no paint; give another picture.")
     return Image.fromarray(painted_picture(pixels, paintings, job, RunSettings.of(settings), on_progress))
+
+
+def train(
+    options: TrainingOptions,
+    *,
+    restart: bool = False,
+    tensorboard: Path | None = None,
+    wandb: str | None = None,
+    stop: Stop | None = None,
+    on_event: Emit = _ignore,
+) -> Trained:
+    """Train a network, or continue its training; what `nstpipe train` does.
+
+    Args:
+        options: the settings.
+        restart: begin anew, though there is a training to continue.
+        tensorboard: folder for TensorBoard's curves; None for none.
+        wandb: project in Weights & Biases; None for none.
+        stop: asks it to end, from another thread or a signal handler, or by its deadline.
+        on_event: called with each event as it happens.
+
+    Raises:
+        UsageError: the options cannot be used, or are not those of the training to continue.
+        InputError: a folder has no pictures that can be read.
+        MachineError: weights, device or a package are missing, or the losses are no numbers however often it goes back.
+        OutputError: the result cannot be written; a DiskFullError if there is not enough room.
+    """
+    from nstpipe.config.dump import yaml_of
+    from nstpipe.listeners.listener import finishing
+    from nstpipe.listeners.tracking import TensorBoard, TrainingTracker, WeightsAndBiases, check_board
+    from nstpipe.training.train import train
+
+    settings, name = yaml_of(options.deciding()), _name_of_run(datetime.now())
+    with ExitStack() as stack:
+        trackers = []
+        if tensorboard is not None:
+            check_board(TensorBoard, "--tensorboard")
+            board = TensorBoard("--tensorboard", tensorboard / name, settings)
+            trackers.append(stack.enter_context(finishing(TrainingTracker(board))))
+        if wandb is not None:
+            check_board(WeightsAndBiases, "--wandb")
+            run = WeightsAndBiases("--wandb", wandb, name, options.output.absolute().parent, settings)
+            trackers.append(stack.enter_context(finishing(TrainingTracker(run))))
+
+        def emit(event: Event) -> None:
+            on_event(event)
+            for tracker in list(trackers):
+                try:
+                    tracker(event)
+                except Exception as error:  # curves are no reason to end a training
+                    trackers.remove(tracker)
+                    on_event(Noticed(job=options.network, message=f"curves stopped: {type(error).__name__}: {error}"))
+
+        return train(options, stop=stop or Stop(), emit=emit, restart=restart)
 
 
 def _checked_pictures(content: Image.Image, style: Image.Image | Sequence[Image.Image]) -> list[Image.Image]:
@@ -378,7 +438,7 @@ def _checked_pictures(content: Image.Image, style: Image.Image | Sequence[Image.
 
 
 def _settings_of(
-    style: dict[str, Any], *, iterations: int, color: str, size: int | str, init: str, **top: Any
+    style: dict[str, Any], *, iterations: int, engine: Any, color: str, size: int | str, init: str, **top: Any
 ) -> tuple[Pipeline, Job]:
     """Return the arguments of `stylize` as settings, checked like a pipeline.yaml.
 
@@ -388,7 +448,10 @@ def _settings_of(
     if init not in ("matched", "content", "noise", "blank"):
         raise UsageError(f"stylize: found init={init!r}; allowed are matched, content, noise and blank.")
     optimizer = {"first": iterations}
-    job = {"style": {"images": ["style"], **style}, "optimizer": optimizer, "color": color, "size": size, "init": init}
+    job: dict[str, Any] = {"style": {"images": ["style"], **style}, "optimizer": optimizer, "color": color, "size": size}
+    if isinstance(engine, Mapping):
+        engine = {key: str(value) if isinstance(value, Path) else value for key, value in engine.items()}
+    job |= {"init": init, "engine": engine}
     named = {"name": "stylize", "input": "content", "output": "result", **job}
     pipeline, problems = validated(Located.of({"version": 1, "jobs": [named], **top}), {"folder": Path()})
     if problems or pipeline is None:
@@ -413,5 +476,6 @@ __all__ = [
     "run",
     "status",
     "stylize",
+    "train",
     "validate",
 ]

@@ -213,6 +213,44 @@ class Noticed(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainingProgressed(Event):
+    """A network is in training. Sent by `nstpipe train` at most a few times a second.
+
+    Attributes:
+        network: engine that the network is for.
+        step: number of steps that are done.
+        steps: number of all steps.
+        losses: mean of each weighted loss over the last steps, by name.
+        seconds_a_step: mean duration of a step since the training began or was continued.
+        seconds_left: estimated time until the last step.
+    """
+
+    network: str
+    step: int
+    steps: int
+    losses: dict[str, float]
+    seconds_a_step: float
+    seconds_left: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSaved(Event):
+    """A network in training is saved. `nstpipe train` continues from there.
+
+    Attributes:
+        network: engine that the network is for.
+        step: number of steps that are done.
+        output: path of the network.
+        sheet: path of a picture of held-out results; empty if there are no pictures to make one of.
+    """
+
+    network: str
+    step: int
+    output: str
+    sheet: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunFinished(Event):
     """The run has ended.
 

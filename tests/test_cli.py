@@ -531,22 +531,22 @@ def test_a_time_that_is_none_is_wrong_usage(tmp_path: Path, command: Command, op
 
 
 def test_deadlines() -> None:
-    from nstpipe.cli import _deadline
+    from nstpipe.cli.options import deadline_of
 
     noon = datetime(2030, 5, 4, 12, 0).timestamp()
-    assert _deadline(None, None, noon) is None
-    assert _deadline("18:30", None, noon) == datetime(2030, 5, 4, 18, 30).timestamp()
-    assert _deadline("06:30", None, noon) == datetime(2030, 5, 5, 6, 30).timestamp()
-    assert _deadline(None, "1h30m5s", noon) == noon + 5405
-    assert _deadline("18:30", "10h", noon) == datetime(2030, 5, 4, 18, 30).timestamp()
+    assert deadline_of(None, None, noon) is None
+    assert deadline_of("18:30", None, noon) == datetime(2030, 5, 4, 18, 30).timestamp()
+    assert deadline_of("06:30", None, noon) == datetime(2030, 5, 5, 6, 30).timestamp()
+    assert deadline_of(None, "1h30m5s", noon) == noon + 5405
+    assert deadline_of("18:30", "10h", noon) == datetime(2030, 5, 4, 18, 30).timestamp()
 
 
 @pytest.mark.skipif(not hasattr(time, "tzset"), reason="this system cannot be told another time zone")
 def test_deadlines_when_clocks_are_put_forward_or_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    from nstpipe.cli import _deadline
+    from nstpipe.cli.options import deadline_of
 
     def hours(began: str, until: str) -> float:
-        deadline, now = _deadline(until, None, at(began)), at(began)
+        deadline, now = deadline_of(until, None, at(began)), at(began)
         assert deadline is not None
         return (deadline - now) / 3600
 

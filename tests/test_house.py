@@ -39,6 +39,7 @@ ROOMS = (
     "config",
     "journal",
     "style",
+    "training",
     "planning",
     "painting",
     "report",

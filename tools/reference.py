@@ -12,6 +12,7 @@ from typer.models import ArgumentInfo
 
 from nstpipe.cli import app
 from nstpipe.config import json_schema
+from nstpipe.config.engines import DEFAULT_ENGINE, NetworkEngine, PlainEngine
 from nstpipe.config.models import Job, Pipeline
 from nstpipe.events_schema import described_fields, event_types, events_schema
 from nstpipe.media.pictures.formats import NEVER_CARRIED, PICTURE_FORMATS, Content
@@ -87,7 +88,9 @@ def _mappings(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, t
     """All that is nested below a model, each with its path."""
     for name, field in model.model_fields.items():
         for nested in _models(field.annotation):
-            if nested is not Job:
+            if issubclass(nested, NetworkEngine):
+                yield f"{prefix}{name}, with `name: {get_args(nested.model_fields['name'].annotation)[0]}`", nested
+            elif nested is not Job and nested is not PlainEngine:
                 yield f"{prefix}{name}", nested
                 yield from _mappings(nested, f"{prefix}{name}.")
 
@@ -106,6 +109,8 @@ def _key(name: str, field: Any, schema: dict[str, Any]) -> tuple[str, str, str, 
         takes = "a list of mappings"
     if name == "style":
         takes = "a path or a mapping"
+    elif name == "engine":
+        takes, default = "a name or a mapping", f"`{DEFAULT_ENGINE}`"
     elif takes == "text" and Path in (field.annotation, *get_args(field.annotation)):
         takes = "a path"
     return f"`{name}`", takes, default, meaning
@@ -237,7 +242,7 @@ def containers() -> str:
 
 
 def _type(rule: dict[str, Any]) -> str:
-    return " or ".join(str(part["type"]) for part in rule.get("anyOf", [rule]))
+    return " or ".join("mapping" if part["type"] == "object" else str(part["type"]) for part in rule.get("anyOf", [rule]))
 
 
 def _table(head: tuple[str, ...], rows: list[Any]) -> str:

@@ -10,7 +10,6 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -28,6 +27,7 @@ from nstpipe.cli.options import (
     Overrides,
     Overwrite,
     console_for,
+    deadline_of,
     is_unwritable,
     open_closed_streams,
     print_json,
@@ -38,8 +38,8 @@ from nstpipe.cli.options import (
 from nstpipe.cli.plan import plan
 from nstpipe.cli.preview import preview
 from nstpipe.cli.schedule import schedule
+from nstpipe.cli.train import train
 from nstpipe.cli.validate import validate
-from nstpipe.commands.schedule import time_of_day
 from nstpipe.errors import (
     EXIT_BUG,
     EXIT_DONE,
@@ -105,7 +105,7 @@ def run(
     Example: nstpipe run pipeline.yaml --job street --until 06:30
     """
     stop: Stop = context.obj
-    stop.deadline = _deadline(until, max_runtime, time.time())
+    stop.deadline = deadline_of(until, max_runtime, time.time())
     from nstpipe import api
     from nstpipe.events import Event
     from nstpipe.listeners.json_lines import JsonLines
@@ -135,33 +135,6 @@ def run(
     if result.stopped in (StopReason.INTERRUPTED, StopReason.TERMINATED):
         raise _Stopped(signal.SIGINT if result.stopped is StopReason.INTERRUPTED else signal.SIGTERM)
     raise typer.Exit(result.exit_code)
-
-
-def _deadline(until: str | None, max_runtime: str | None, now: float) -> float | None:
-    """Return the time at which a run must have ended, in seconds since 1970; None if there is no limit.
-
-    Args:
-        until: A time of day. The next one counts, today or tomorrow.
-        max_runtime: Hours, minutes and seconds, such as 1h30m.
-        now: The current time, in seconds since 1970.
-
-    Raises:
-        UsageError: One of them is not a valid time.
-    """
-    ends = []
-    if until is not None:
-        hour, minute = time_of_day("--until", until)
-        today = datetime.fromtimestamp(now).replace(hour=hour, minute=minute, second=0, microsecond=0)
-        # Where clocks are put back there are two such times in one night (fold); `timestamp` knows how long each night is.
-        times = [(today + timedelta(days=days)).replace(fold=fold).timestamp() for days in (0, 1) for fold in (0, 1)]
-        ends.append(min(end for end in times if end > now))
-    if max_runtime is not None:
-        match = re.fullmatch(r"(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?", max_runtime)
-        if match is None or not any(match.groups()):
-            raise UsageError(f"--max-runtime: found {max_runtime}; should be a time such as 6h, 90m, 1h30m or 45s.")
-        hours, minutes, seconds = (int(part or 0) for part in match.groups())
-        ends.append(now + 3600 * hours + 60 * minutes + seconds)
-    return min(ends, default=None)
 
 
 app.command()(plan)
@@ -308,7 +281,7 @@ def doctor(
         Path | None,
         typer.Argument(
             metavar="[PIPELINE]",
-            help="pipeline.yaml whose ffmpeg is looked at; default: the one of the current folder, if there is one.",
+            help="pipeline.yaml whose ffmpeg and engines are looked at; default: that of the current folder, if there is one.",
             show_default=False,
         ),
     ] = None,
@@ -320,10 +293,11 @@ def doctor(
     """
     from dataclasses import asdict
 
-    from nstpipe.commands.doctor import examine, ffmpeg_named_by
+    from nstpipe.commands.doctor import examine, ffmpeg_of, pipeline_named_by
 
-    with ffmpeg_named_by(pipeline):
-        findings = examine(Path())
+    settings = pipeline_named_by(pipeline)
+    with ffmpeg_of(settings):
+        findings = examine(Path(), settings)
     if as_json:
         for finding in findings:
             print_json(asdict(finding))
@@ -341,6 +315,7 @@ def doctor(
 app.command()(init)
 app.command()(preview)
 app.command()(schedule)
+app.command()(train)
 
 
 class _Stopped(BaseException):

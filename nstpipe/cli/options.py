@@ -6,16 +6,19 @@ import codecs
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, NoReturn, TextIO
 
 import typer
 from rich.console import Console
 
-from nstpipe.errors import EXIT_DONE, EXIT_SOME_FAILED, InputError, OutputError
+from nstpipe.commands.schedule import time_of_day
+from nstpipe.errors import EXIT_DONE, EXIT_SOME_FAILED, InputError, OutputError, UsageError
 from nstpipe.events import Emit, ItemFailed
 
 
@@ -192,3 +195,30 @@ def leave_for(usable: int, failed: int, unwritable: OutputError | None) -> NoRet
     if failed and not usable:
         raise unwritable or InputError("nothing usable in the inputs.")
     raise typer.Exit(EXIT_SOME_FAILED if failed else EXIT_DONE)
+
+
+def deadline_of(until: str | None, max_runtime: str | None, now: float) -> float | None:
+    """Return the time at which a run must have ended, in seconds since 1970; None if there is no limit.
+
+    Args:
+        until: A time of day. The next one counts, today or tomorrow.
+        max_runtime: Hours, minutes and seconds, such as 1h30m.
+        now: The current time, in seconds since 1970.
+
+    Raises:
+        UsageError: One of them is not a valid time.
+    """
+    ends = []
+    if until is not None:
+        hour, minute = time_of_day("--until", until)
+        today = datetime.fromtimestamp(now).replace(hour=hour, minute=minute, second=0, microsecond=0)
+        # Where clocks are put back there are two such times in one night (fold); `timestamp` knows how long each night is.
+        times = [(today + timedelta(days=days)).replace(fold=fold).timestamp() for days in (0, 1) for fold in (0, 1)]
+        ends.append(min(end for end in times if end > now))
+    if max_runtime is not None:
+        match = re.fullmatch(r"(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?", max_runtime)
+        if match is None or not any(match.groups()):
+            raise UsageError(f"--max-runtime: found {max_runtime}; should be a time such as 6h, 90m, 1h30m or 45s.")
+        hours, minutes, seconds = (int(part or 0) for part in match.groups())
+        ends.append(now + 3600 * hours + 60 * minutes + seconds)
+    return min(ends, default=None)

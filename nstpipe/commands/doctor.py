@@ -14,12 +14,15 @@ import joblib
 import torch
 
 from nstpipe.config import Pipeline, load_pipeline, load_right_part
+from nstpipe.config.engines import ENGINES_WITH_KEYS, NetworkEngine
 from nstpipe.errors import MachineError
 from nstpipe.media.video import ffmpeg_program
+from nstpipe.style.networks.load import load_network
 from nstpipe.style.precision import bfloat16_speedup, choose_precision, has_native_bfloat16
 from nstpipe.style.weights import load_weights
 from nstpipe.style.weights_files import bundled_path
 from nstpipe.system.devices import choose_device
+from nstpipe.system.files import sha256_of
 from nstpipe.system.memory import memory
 
 SMALLEST_FREE_BYTES = 2 * 10**9
@@ -61,11 +64,12 @@ class Finding:
     is_needed: bool = False
 
 
-def examine(folder: Path) -> tuple[Finding, ...]:
+def examine(folder: Path, pipeline: Pipeline | None = None) -> tuple[Finding, ...]:
     """Look at this machine.
 
     Args:
         folder: whose disk is meant.
+        pipeline: whose networks are looked at; None for no pipeline.
 
     The ffmpeg that is looked at is the one in use; see `nstpipe.media.video.ffmpeg_program.using`.
     """
@@ -77,12 +81,13 @@ def examine(folder: Path) -> tuple[Finding, ...]:
         _memory(),
         *_ffmpeg(),
         _weights(),
+        *_engines(pipeline),
         _disk(folder),
     )
 
 
-def ffmpeg_named_by(path: Path | None) -> AbstractContextManager[None]:
-    """A block in which the ffmpeg is used that a pipeline.yaml names.
+def pipeline_named_by(path: Path | None) -> Pipeline | None:
+    """The pipeline whose ffmpeg and networks are looked at; None if there is none.
 
     Args:
         path: the file; None for the one of the current folder, if there is one.
@@ -91,10 +96,13 @@ def ffmpeg_named_by(path: Path | None) -> AbstractContextManager[None]:
         ConfigError: the file that is given is wrong.
     """
     if path is not None:
-        pipeline: Pipeline | None = load_pipeline(path)
-    else:
-        usual = Path("pipeline.yaml")
-        pipeline = load_right_part(usual).pipeline if usual.is_file() else None
+        return load_pipeline(path)
+    usual = Path("pipeline.yaml")
+    return load_right_part(usual).pipeline if usual.is_file() else None
+
+
+def ffmpeg_of(pipeline: Pipeline | None) -> AbstractContextManager[None]:
+    """A block in which the ffmpeg is used that a pipeline names."""
     return nullcontext() if pipeline is None else ffmpeg_program.using(pipeline.ffmpeg, pipeline.place_of("ffmpeg"))
 
 
@@ -162,6 +170,26 @@ def _weights() -> Finding:
     except MachineError as error:
         return Finding("weights", error.problem, error.next_step, is_needed=True)
     return Finding("weights", f"bundled, checked, at {bundled_path()}")
+
+
+def _engines(pipeline: Pipeline | None) -> list[Finding]:
+    """What paints: the optimizer everywhere, and the networks that the pipeline has weights for."""
+    made = "They need weights, which `nstpipe train adain` and `nstpipe train iecontrast` make."
+    jobs = pipeline.jobs if pipeline is not None else ()
+    networks = dict.fromkeys(job.engine for job in jobs if isinstance(job.engine, NetworkEngine))
+    if pipeline is None or not networks:
+        others = " and ".join(ENGINES_WITH_KEYS)
+        return [Finding("engines", f"optimizer; {others} with weights of yours", made)]
+    findings = [Finding("engines", "optimizer")]
+    for engine in networks:
+        try:
+            load_network(engine, pipeline.weights)
+        except MachineError as error:
+            findings.append(Finding(f"engine {engine.name}", error.problem, error.next_step, is_needed=True))
+        else:
+            found = "; ".join(f"{key}: {path}, sha256 {sha256_of(path)[:8]}" for key, path in engine.files.items())
+            findings.append(Finding(f"engine {engine.name}", found))
+    return findings
 
 
 def _disk(folder: Path) -> Finding:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from PIL import ExifTags, Image, ImageDraw, ImageFont
@@ -66,9 +66,13 @@ class Axis:
 
     @property
     def labels(self) -> list[str]:
-        """What stands over each value: the key's last name with it; of a path its end."""
+        """What stands over each value: the key's last name with it; of a path its end, of a mapping the name in it."""
         name = self.key.rpartition(".")[2]
-        return [f"{name} {value.rpartition('/')[2]}" for value in self.values]
+        named = [re.search(r"^{.*\bname: *([\w-]+)", value) for value in self.values]
+        shown = [found[1] if found is not None else value for found, value in zip(named, self.values, strict=True)]
+        # Two values of the same name, such as an engine with other weights, are told apart by all that they say.
+        shown = shown if len(set(shown)) == len(shown) else list(self.values)
+        return [f"{name} {value.rpartition('/')[2]}" for value in shown]
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,8 +150,10 @@ def _values(listed: str, text: str) -> Iterator[str]:
 def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
         yield f"{prefix}{name}"
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _keys(field.annotation, f"{prefix}{name}.")
+        # An engine is one of several models.
+        choices = [get_args(choice)[0] for choice in get_args(field.annotation)] if name == "engine" else [field.annotation]
+        kinds = [choice for choice in choices if isinstance(choice, type) and issubclass(choice, BaseModel)]
+        yield from dict.fromkeys(key for kind in kinds for key in _keys(kind, f"{prefix}{name}."))
 
 
 def _key(name: str) -> str:
@@ -315,6 +321,7 @@ def check_writable(path: Path, pipeline: Pipeline, file: Path) -> None:
             ("the output", job.output),
             ("the start", job.init),
             ("the weights of the flow", job.temporal.flow),
+            *((f"engine.{key}", read) for key, read in job.engine.files.items()),
             *(("a painting", image.path) for image in job.style.images),
             ("the collection", job.style.collection),
             *(("a mask", region.mask) for region in job.regions),

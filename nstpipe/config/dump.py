@@ -13,7 +13,12 @@ from nstpipe.config.models import KEYS_THAT_CHANGE_NO_RESULT
 def as_yaml(pipeline: Pipeline) -> str:
     """A pipeline.yaml that gives the same pipeline again; every default is written out, and no secret."""
     settings = pipeline.model_dump(mode="json", exclude=set(KEYS_THAT_CHANGE_NO_RESULT), exclude_none=True)
-    text: str = yaml.safe_dump(_without_placeholders(settings), sort_keys=False, allow_unicode=True, width=100)
+    return yaml_of(_without_placeholders(settings))
+
+
+def yaml_of(settings: dict[str, Any]) -> str:
+    """Values as YAML, in their order."""
+    text: str = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=100)
     return text
 
 

@@ -1,8 +1,16 @@
-"""What settings and plans know of the engines, without loading torch. The engines themselves are in `nstpipe.style.engines`."""
+"""The engines as settings and plans know them, without loading torch. The engines themselves are in `nstpipe.style.engines`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_serializer
+from pydantic_core import PydanticCustomError
+
+from nstpipe.config.fields import FilePath, Model
 
 DEFAULT_ENGINE = "optimizer"
 
@@ -21,5 +29,141 @@ class EngineTraits:
 
 ENGINE_TRAITS: dict[str, EngineTraits] = {
     DEFAULT_ENGINE: EngineTraits(iterates=True),
+    "adain": EngineTraits(iterates=False),
+    "iecontrast": EngineTraits(iterates=False),
 }
 """By the name that `engine` has in a pipeline.yaml. The names are those of `nstpipe.style.engines.ENGINES`."""
+
+OPTIMIZER_KEYS = frozenset(
+    {"content", "init", "total_variation", "scales", "pooling", "padding", "optimizer"}
+    | {"style.strength", "style.distance", "style.layers"}
+)
+"""Keys of a job that only the optimizer reads. Without it they decide no frame."""
+
+
+def _engine_name(value: str) -> str:
+    # The table is read at each check: an engine may be added to it later.
+    if value not in ENGINE_TRAITS:
+        raise PydanticCustomError("one_of", "should be one of {allowed}", {"allowed": list(ENGINE_TRAITS)})
+    return value
+
+
+class Engine(Model):
+    """What all engines have in common, whatever keys of their own they have."""
+
+    name: str
+
+    @property
+    def iterates(self) -> bool:
+        """Whether a frame is painted in iterations."""
+        return ENGINE_TRAITS[self.name].iterates
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """The files whose content decides the result, by the key that names each."""
+        return {}
+
+    @property
+    def unread_keys(self) -> frozenset[str]:
+        """The keys of the job that decide no frame with this engine."""
+        return frozenset()
+
+
+class PlainEngine(Engine):
+    """An engine without keys of its own."""
+
+    name: Annotated[str, AfterValidator(_engine_name)] = Field(default=DEFAULT_ENGINE, description="Name of the engine.")
+
+    @model_serializer
+    def _as_name(self) -> str:
+        return self.name
+
+
+OPTIMIZER = PlainEngine()
+"""The engine of a job that names none."""
+
+
+class NetworkEngine(Engine):
+    """A network that paints a frame in the style of any painting, in one pass."""
+
+    weights: FilePath
+    encoder: FilePath | None = Field(
+        default=None,
+        description="The authors' vgg_normalised.pth, where the network was trained with it. Default: VGG19, "
+        "as the `weights` of the file say.",
+    )
+    alpha: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=1.0, description="How far the style is applied: 0 leaves the content as the network rebuilds it."
+    )
+    refine: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        default=0,
+        description="Number of the optimizer's iterations that follow, with the job's layers, strength and temporal loss.",
+    )
+
+    @property
+    def iterates(self) -> bool:
+        """Whether iterations follow."""
+        return self.refine > 0
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """The weights, and the encoder if it is a file of its own."""
+        given = {"weights": self.weights, "encoder": self.encoder}
+        return {key: path for key, path in given.items() if path is not None}
+
+    @property
+    def unread_keys(self) -> frozenset[str]:
+        """The keys that only the optimizer reads, unless it follows."""
+        return frozenset() if self.refine else OPTIMIZER_KEYS
+
+
+class AdainEngine(NetworkEngine):
+    """Adaptive instance normalization (Huang and Belongie 2017)."""
+
+    name: Literal["adain"] = Field(description="Name of the engine.")
+    weights: FilePath = Field(
+        description="A decoder: a file of `nstpipe train adain`, decoder.pth of github.com/naoto0804/pytorch-AdaIN (with its "
+        "vgg_normalised.pth as `encoder`), or the variables of github.com/elleryqueenhomels/arbitrary_style_transfer as .npz."
+    )
+
+
+class IEContrastEngine(NetworkEngine):
+    """Internal-external learning and contrastive learning (Chen et al. 2021)."""
+
+    name: Literal["iecontrast"] = Field(description="Name of the engine.")
+    weights: FilePath = Field(
+        description="A file of `nstpipe train iecontrast`, or decoder_iter_160000.pth of github.com/HalbertCH/IEContraAST "
+        "(with `transformer`, and its vgg_normalised.pth as `encoder`)."
+    )
+    transformer: FilePath | None = Field(
+        default=None, description="The authors' transformer_iter_160000.pth. A file of nstpipe holds it with the decoder."
+    )
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """The weights, and the files that belong to them."""
+        return {**super().files, **({"transformer": self.transformer} if self.transformer is not None else {})}
+
+
+PLAIN = "plain"
+"""The tag of the engines that have no keys of their own."""
+
+ENGINES_WITH_KEYS: dict[str, type[NetworkEngine]] = {"adain": AdainEngine, "iecontrast": IEContrastEngine}
+"""The models of the engines that have keys of their own, by name."""
+
+
+def _long_form(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _tag(value: Any) -> str:
+    name = value.get("name") if isinstance(value, Mapping) else getattr(value, "name", None)
+    return name if isinstance(name, str) and name in ENGINES_WITH_KEYS else PLAIN
+
+
+EngineChoice = Annotated[
+    Annotated[PlainEngine, Tag(PLAIN)] | Annotated[AdainEngine, Tag("adain")] | Annotated[IEContrastEngine, Tag("iecontrast")],
+    Discriminator(_tag),
+    BeforeValidator(_long_form),
+]
+"""An engine: its name, or a mapping with its name and its own keys."""

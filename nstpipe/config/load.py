@@ -299,18 +299,22 @@ def _merged(defaults: Located, job: Located) -> Located:
         if default is not None and default.value is UNREAD and isinstance(own.value, dict):
             own = replace(own, value=UNREAD)  # a part of it is not known
         elif default is not None:
-            own = _merged(_long_form(default), _long_form(own))
+            default, own = _long_form(default), _long_form(own)
+            # The keys of one engine are no defaults for another.
+            own = own if name == "engine" and _name_of(own) not in (None, _name_of(default)) else _merged(default, own)
         merged[name] = own
     return replace(job, value=merged)
 
 
 def _long_form(place: Located) -> Located:
-    """Expand the short form of a style, or of one of its pictures, to the mapping; return anything else as it is."""
+    """Expand the short form of a style, of one of its pictures, or of an engine; return anything else as it is."""
     if isinstance(place.value, str) and re.search(r"\.style$", place.key):
         picture = replace(place, key=f"{place.key}.images[0]")
         return replace(place, value={"images": replace(place, value=[picture])})
     if isinstance(place.value, str) and re.search(r"\.style\.images\[\d+\]$", place.key):
         return replace(place, value={"path": place})
+    if isinstance(place.value, str) and re.search(r"\.engine$", place.key):
+        return replace(place, value={"name": place})
     return place
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from nstpipe.config.document import UNREAD, Located, below
+from nstpipe.config.engines import ENGINES_WITH_KEYS, Engine, PlainEngine
 from nstpipe.config.models import SECRETS, Job, Pipeline, Style, StyleImage
 from nstpipe.errors import Problem
 from nstpipe.system.devices import DEVICE_PATTERN
@@ -74,10 +75,10 @@ def _problem(place: tuple[str | int, ...], details: Sequence[ErrorDetails], docu
 def _message(place: tuple[str | int, ...], details: Sequence[ErrorDetails], here: Located) -> str:
     kinds = {detail["type"] for detail in details}
     if "missing" in kinds:
-        about = _model_at(place[:-1]).model_fields[str(place[-1])].description or ""
+        about = _model_at(details[0]["loc"][:-1]).model_fields[str(place[-1])].description or ""
         return f"is required, but missing: {about[:1].lower()}{about[1:].rstrip('.')}"
     if "extra_forbidden" in kinds:
-        return _unknown_key(place)
+        return _unknown_key(place, _model_at(details[0]["loc"][:-1]), here)
     if any(detail["loc"][-1] == "[key]" for detail in details):
         return _unknown_name(str(place[-1]), _choices(details[0]))
     allowed = list(dict.fromkeys(_allowed(detail) for detail in details))
@@ -104,9 +105,9 @@ def _named(place: Sequence[str | int], document: Located) -> str:
     return key
 
 
-def _unknown_key(place: tuple[str | int, ...]) -> str:
+def _unknown_key(place: tuple[str | int, ...], model: type[BaseModel], here: Located) -> str:
     key = str(place[-1])
-    known = list(_model_at(place[:-1]).model_fields)
+    known = list(model.model_fields)
     if place[:-1] == ():
         known.append("defaults")
     elif len(place) == 3 and place[0] == "jobs":
@@ -114,6 +115,8 @@ def _unknown_key(place: tuple[str | int, ...]) -> str:
     name, colon, value = key.partition(":")
     if colon and name in known:
         return f"needs a space after its colon: {name}: {value}"
+    if issubclass(model, Engine):
+        return _unknown_key_of_engine(key, known, model)
     homes = list(dict.fromkeys(_homes(key)))
     meant = difflib.get_close_matches(key, known, n=1, cutoff=0.8 if homes else 0.6)
     if homes:
@@ -121,6 +124,18 @@ def _unknown_key(place: tuple[str | int, ...]) -> str:
         return f"is in the wrong place; it belongs {' or '.join(homes)}{hint}"
     hint = f"did you mean {meant[0]}?" if meant else f"known here: {', '.join(dict.fromkeys(known))}."
     return f"unknown key; {hint} Keys of your own start with x-"
+
+
+def _unknown_key_of_engine(key: str, known: Sequence[str], model: type[Engine]) -> str:
+    """Say whose key it is, where it belongs to another engine, or what was meant."""
+    owners = [name for name, other in ENGINES_WITH_KEYS.items() if key in other.model_fields]
+    meant = difflib.get_close_matches(key, known, n=1)
+    own = f"its keys are {', '.join(known)}" if len(known) > 1 else "it has none of its own"
+    name = get_args(model.model_fields["name"].annotation)
+    said = f"is not a key of engine {name[0]}; {own}" if name else f"is not a key of this engine; {own}"
+    if owners:
+        return f"{said}. It is one of {' and '.join(owners)}"
+    return f"{said}. Did you mean {meant[0]}?" if meant else said
 
 
 def _homes(name: str, model: type[BaseModel] = Pipeline, outer: tuple[str, ...] = ()) -> Iterator[str]:
@@ -140,12 +155,15 @@ def _unknown_name(name: str, known: Sequence[str]) -> str:
 
 
 def _model_at(place: Iterable[str | int]) -> type[BaseModel]:
+    """Return the model of a place, or the last one on the way to it. Of a union, a tag in the place chooses the model."""
     model: type[BaseModel] = Pipeline
     for step in place:
         if step == "jobs":
             model = Job
         elif isinstance(step, str) and step in model.model_fields:
             model = next(_models_in(model.model_fields[step].annotation), model)
+        elif isinstance(step, str) and step in ENGINES_WITH_KEYS and issubclass(model, Engine):
+            model = ENGINES_WITH_KEYS[step]
     return model
 
 
@@ -223,6 +241,8 @@ def _allowed(detail: ErrorDetails) -> str:
         return _PATTERNS[context["pattern"]]
     if detail["type"] == "model_type" and context["class_name"] in (Style.__name__, StyleImage.__name__):
         return "a path or a mapping"
+    if detail["type"] == "model_type" and context["class_name"] == PlainEngine.__name__:
+        return "the name of an engine or a mapping"
     if detail["type"] in _PHRASES:
         return _PHRASES[detail["type"]].format(**context)
     return detail["msg"].removeprefix("should be ").removeprefix("Input should be ")

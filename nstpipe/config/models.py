@@ -6,7 +6,6 @@ Values are checked strictly (``"512"`` is not a number), and the models are froz
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,9 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     SecretStr,
@@ -30,7 +27,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from nstpipe.config.engines import DEFAULT_ENGINE, ENGINE_TRAITS
+from nstpipe.config.engines import OPTIMIZER, EngineChoice, NetworkEngine
+from nstpipe.config.fields import FilePath, Model, PositiveNumber, Share, keyword_or_path
 from nstpipe.media.video.containers import CODECS, VIDEO_CODECS_BY_SUFFIX
 from nstpipe.motion.flow.methods import ALLOWED_FLOWS, FLOW_METHODS
 from nstpipe.system.devices import DEVICE_PATTERN
@@ -63,40 +61,6 @@ Pooling = Literal["max", "average"]
 Padding = Literal["replicate", "zeros"]
 
 
-def _absolute(value: Any, info: Any) -> Any:
-    """Make a path absolute. Paths in the YAML are relative to the YAML file."""
-    if isinstance(value, Path):
-        return value  # `_keyword_or_path` has already made it absolute
-    if not isinstance(value, str):
-        raise PydanticCustomError("path_type", "should be a path, in quotes if it looks like a number")
-    if not value.strip():
-        raise PydanticCustomError("path_empty", "should be a path, but is empty")
-    folder: Path = (info.context or {}).get("folder", Path())
-    try:
-        os.fsencode(value)
-    except UnicodeEncodeError as error:
-        said = "should be a path that this system's locale can write; set LC_ALL=C.UTF-8, or PYTHONUTF8=1"
-        raise PydanticCustomError("path_characters", said) from error
-    try:
-        return folder / Path(value).expanduser()
-    except RuntimeError as error:
-        raise PydanticCustomError("path_home", "should be a path; one that starts with ~ needs a user's home") from error
-
-
-FilePath = Annotated[
-    Path,
-    BeforeValidator(_absolute),
-    WithJsonSchema({"type": "string", "minLength": 1, "description": "relative to the YAML file"}),
-]
-
-
-def _keyword_or_path(*keywords: str | None) -> Any:
-    def check(value: Any, info: Any) -> Any:
-        return value if value in keywords else _absolute(value, info)
-
-    return BeforeValidator(check)
-
-
 def _layer_weights(value: dict[str, float]) -> dict[str, float]:
     if not value:
         raise PydanticCustomError("layers_empty", "should be a mapping of at least one layer, such as relu4_2: 1")
@@ -127,25 +91,12 @@ def _one_of(*allowed: str) -> Any:
     return AfterValidator(check)
 
 
-def _engine_name(value: str) -> str:
-    # The table is read at each check: an engine may be added to it later.
-    if value not in ENGINE_TRAITS:
-        raise PydanticCustomError("one_of", "should be one of {allowed}", {"allowed": list(ENGINE_TRAITS)})
-    return value
-
-
 LayerName = Annotated[str, _one_of(*LAYER_NAMES), WithJsonSchema({"type": "string", "enum": list(LAYER_NAMES)})]
 FlowName = Annotated[str, _one_of(*FLOW_METHODS), WithJsonSchema({"type": "string", "enum": list(FLOW_METHODS)})]
-PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 LayerWeights = Annotated[dict[LayerName, PositiveNumber], AfterValidator(_layer_weights)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
-
-
-class StyleImage(_Model):
+class StyleImage(Model):
     """One painting of a style."""
 
     path: FilePath = Field(description="The painting.")
@@ -185,7 +136,7 @@ def _of_a_collection(value: Any, info: ValidationInfo) -> Any:
 Words = Annotated[str, Field(pattern=r"\w")]
 
 
-class Style(_Model):
+class Style(Model):
     """The style to paint in."""
 
     images: Annotated[tuple[StyleImage, ...], Field(strict=False, min_length=1), WrapValidator(_images_or_picked)] = Field(
@@ -248,7 +199,7 @@ class Style(_Model):
         return self.images[0].path.relative_to(self.collection).as_posix() if self.collection and self.images else ""
 
 
-class RegionStyle(_Model):
+class RegionStyle(Model):
     """The style of a region. Its layers and distance are those of the job's style."""
 
     images: Annotated[tuple[StyleImage, ...], Field(strict=False, min_length=1)] = Field(
@@ -277,7 +228,7 @@ def _style_or_keep(value: Any) -> Any:
     return None if value == "keep" else value
 
 
-class Region(_Model):
+class Region(Model):
     """A part of the frame with a style of its own."""
 
     mask: FilePath = Field(
@@ -289,7 +240,7 @@ class Region(_Model):
     )
 
 
-class Content(_Model):
+class Content(Model):
     """How the content of the input is described."""
 
     layers: LayerWeights = Field(
@@ -297,7 +248,7 @@ class Content(_Model):
     )
 
 
-class Optimizer(_Model):
+class Optimizer(Model):
     """How the picture is optimized."""
 
     name: Literal["lbfgs", "adam"] = Field(default="lbfgs", description="L-BFGS needs far fewer iterations than Adam.")
@@ -325,7 +276,7 @@ def _rising(value: tuple[int, ...]) -> tuple[int, ...]:
 Lag = Annotated[int, Field(ge=1, le=LONGEST_LAG)]
 
 
-class Temporal(_Model):
+class Temporal(Model):
     """How the frames of a clip are held together."""
 
     init: Literal["warped", "previous", "content"] = Field(
@@ -345,7 +296,7 @@ class Temporal(_Model):
     passes: Annotated[int, Field(ge=1, le=16)] = Field(
         default=1, description="How often a clip is painted over. The direction alternates, and the last pass runs forwards."
     )
-    flow: Annotated[FlowName | FilePath, Field(union_mode="left_to_right"), _keyword_or_path(*FLOW_METHODS)] = Field(
+    flow: Annotated[FlowName | FilePath, Field(union_mode="left_to_right"), keyword_or_path(*FLOW_METHODS)] = Field(
         default="dis", description=f"Optical flow method: {ALLOWED_FLOWS}."
     )
 
@@ -355,7 +306,7 @@ class Temporal(_Model):
         return self.init == "warped" or self.weight > 0
 
 
-class Encode(_Model):
+class Encode(Model):
     """How a video is encoded."""
 
     codec: Annotated[str, _one_of(*CODECS), WithJsonSchema({"type": "string", "enum": list(CODECS)})] | None = Field(
@@ -377,15 +328,17 @@ class Encode(_Model):
         return self.codec or VIDEO_CODECS_BY_SUFFIX.get(suffix.lower(), CODECS)[0]
 
 
-class Job(_Model):
+class Job(Model):
     """One input, one style, one output."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = Field(description="Unique name: letters, digits, - and _.")
     input: FilePath = Field(description="A video, a folder of pictures, or a glob of either.")
     output: FilePath = Field(description="A video for one video, a folder for a folder or a glob.")
     style: Style = Field(description="A painting's path, or the settings in full.")
-    engine: Annotated[str, AfterValidator(_engine_name), WithJsonSchema({"type": "string", "enum": list(ENGINE_TRAITS)})] = (
-        Field(default=DEFAULT_ENGINE, description="What paints the frames. optimizer minimizes a loss for each frame.")
+    engine: EngineChoice = Field(
+        default=OPTIMIZER,
+        description="What paints the frames: a name, or a mapping with the engine's own keys. optimizer minimizes a loss for "
+        "each frame. adain and iecontrast are networks, which paint a frame in one pass and need `weights`.",
     )
     size: Annotated[int, Field(ge=SMALLEST_SIZE, le=LARGEST_SIZE)] | Literal["native"] = Field(
         default=512, description="Longest side in pixels. `native` keeps the size of the input."
@@ -408,7 +361,7 @@ class Job(_Model):
         "matched: the painting is first recolored to the input's colors.",
     )
     init: Annotated[
-        Literal["matched", "content", "noise", "blank"] | FilePath, _keyword_or_path("matched", "content", "noise", "blank")
+        Literal["matched", "content", "noise", "blank"] | FilePath, keyword_or_path("matched", "content", "noise", "blank")
     ] = Field(
         default="matched",
         description="Where the first frame of a clip starts: matched (the content in the colors of the style), content, "
@@ -468,8 +421,27 @@ class Job(_Model):
 
     @property
     def iterates(self) -> bool:
-        """Whether the engine paints a frame in iterations, as `optimizer` limits them, rather than in one pass."""
-        return ENGINE_TRAITS[self.engine].iterates
+        """Whether the engine paints a frame in iterations, rather than in one pass."""
+        return self.engine.iterates
+
+    @property
+    def first_iterations(self) -> int:
+        """The maximum number of iterations for the first frame of a clip, at each of its scales."""
+        return self._refine or self.optimizer.first
+
+    @property
+    def next_iterations(self) -> int:
+        """The maximum number of iterations for each later frame of a clip."""
+        return self._refine or self.optimizer.next
+
+    @property
+    def first_scales(self) -> int | Literal["auto"]:
+        """The number of sizes at which a first frame is painted. What a network has painted is refined at full size only."""
+        return 1 if self._refine else self.scales
+
+    @property
+    def _refine(self) -> int:
+        return self.engine.refine if isinstance(self.engine, NetworkEngine) else 0
 
 
 def _web_address(value: SecretStr) -> SecretStr:
@@ -489,7 +461,7 @@ def _prometheus_file(value: Path) -> Path:
     return value
 
 
-class Track(_Model):
+class Track(Model):
     """Experiment trackers that receive loss curves."""
 
     tensorboard: FilePath | None = Field(
@@ -500,7 +472,7 @@ class Track(_Model):
     )
 
 
-class Notify(_Model):
+class Notify(Model):
     """The message that is sent when a run has ended."""
 
     webhook: Annotated[SecretStr, AfterValidator(_web_address)] | None = Field(
@@ -535,7 +507,7 @@ class _Places(dict[str, str]):
     __hash__ = None  # type: ignore[assignment]
 
 
-class Pipeline(_Model):
+class Pipeline(Model):
     """A whole pipeline.yaml."""
 
     version: Annotated[Literal[1], BeforeValidator(_whole_number)] = Field(description="Version of the file format.")
@@ -550,10 +522,10 @@ class Pipeline(_Model):
     workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)] | Literal["auto"] = Field(
         default="auto", description="Number of worker processes on this machine."
     )
-    weights: Annotated[Literal["bundled", "torchvision"] | FilePath, _keyword_or_path("bundled", "torchvision")] = Field(
+    weights: Annotated[Literal["bundled", "torchvision"] | FilePath, keyword_or_path("bundled", "torchvision")] = Field(
         default="bundled", description="VGG19's weights: bundled, torchvision, or the path of a state dict."
     )
-    ffmpeg: Annotated[Literal["bundled", "system"] | FilePath | None, _keyword_or_path(None, "bundled", "system")] = Field(
+    ffmpeg: Annotated[Literal["bundled", "system"] | FilePath | None, keyword_or_path(None, "bundled", "system")] = Field(
         default=None,
         description="The ffmpeg program: bundled (imageio-ffmpeg's, with which nstpipe is tested), system (the first one on "
         "the PATH), or a path. Default: what the environment variable NSTPIPE_FFMPEG names, else bundled.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nstpipe.config.engines import ENGINE_TRAITS, ENGINES_WITH_KEYS
 from nstpipe.config.models import Pipeline
 
 SCHEMA_ID = "https://json-schema.org/draft/2020-12/schema"
@@ -19,8 +20,9 @@ def json_schema() -> dict[str, Any]:
     """Return the schema of a file as it is written, with short forms, `defaults`, `matrix` and the user's own x- keys."""
     schema = Pipeline.model_json_schema()
     definitions = schema["$defs"]
-    # `defaults` and the job may each give a part of a style; only what they make together has to be whole.
-    del definitions["Style"]["required"]
+    # `defaults` and the job may each give a part of a style or an engine; only what they make together has to be whole.
+    for name in ("Style", *(model.__name__ for model in ENGINES_WITH_KEYS.values())):
+        definitions[name].pop("required")
     for definition in (schema, *definitions.values()):
         for key, value in definition["properties"].items():
             definition["properties"][key] = _fillable(value)
@@ -39,6 +41,15 @@ def json_schema() -> dict[str, Any]:
             "anyOf": [{"type": "string", "minLength": 1, "description": f"Short for {field}."}, long_form],
         }
     job = definitions["Job"]
+    engine = job["properties"]["engine"]
+    short = {"type": "string", "enum": list(ENGINE_TRAITS), "description": "Short for name."}
+    job["properties"]["engine"] = {
+        "description": engine["description"],
+        "default": engine["default"],
+        "anyOf": [short, *engine["oneOf"], _PLACEHOLDER],
+    }
+    plain = [name for name in ENGINE_TRAITS if name not in ENGINES_WITH_KEYS]
+    definitions["PlainEngine"]["properties"]["name"] |= {"anyOf": [{"type": "string", "enum": plain}, _PLACEHOLDER]}
     job["properties"]["matrix"] = {
         "type": "object",
         "minProperties": 1,
@@ -56,7 +67,7 @@ def json_schema() -> dict[str, Any]:
 
 def _fillable(value: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of a key's value that also allows a placeholder, if it does not allow any text already."""
-    if "properties" in value or "$ref" in value:
+    if "properties" in value or "$ref" in value or "oneOf" in value:
         return value
     if value.get("type") == "array":
         return {**value, "items": _fillable(value["items"])}

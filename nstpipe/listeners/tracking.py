@@ -14,7 +14,16 @@ import yaml
 from nstpipe.config import Pipeline
 from nstpipe.config.dump import as_yaml
 from nstpipe.errors import MachineError
-from nstpipe.events import ClipStarted, Event, FrameDone, FrameProgressed, ItemFailed, JobPlanned, OutputDone
+from nstpipe.events import (
+    ClipStarted,
+    Event,
+    FrameDone,
+    FrameProgressed,
+    ItemFailed,
+    JobPlanned,
+    OutputDone,
+    TrainingProgressed,
+)
 
 MOST_OPTIMIZATIONS = 50
 """Optimizations of a job that get curves of their own. They are those of clips' first frames; nobody reads thousands."""
@@ -44,14 +53,10 @@ class Tracker:
 
     Args:
         open_board: Opens the board when there is something to draw.
-        pipeline: The settings, with the key `track`.
-        run: The name of the run.
     """
 
-    def __init__(self, open_board: type[TensorBoard] | type[WeightsAndBiases], pipeline: Pipeline, run: str) -> None:
+    def __init__(self, open_board: Callable[[], Board]) -> None:
         self._open_board = open_board
-        self._pipeline = pipeline
-        self._run = run
         self._board: Board | None = None
         self._videos: set[tuple[str, str]] = set()
         self._first_frames: dict[tuple[str, str, int], str] = {}
@@ -65,7 +70,7 @@ class Tracker:
             MachineError: The board cannot be opened. This happens only at the beginning of a run.
         """
         if isinstance(event, JobPlanned) and event.frames_left and self._board is None:
-            self._board = self._open_board(self._pipeline, self._run)
+            self._board = self._open_board()
         if self._board is None:
             return
         if isinstance(event, ClipStarted):
@@ -123,8 +128,9 @@ class TensorBoard:
     """A board of event files. Each run has a folder, with a folder for each series in it.
 
     Args:
-        pipeline: The settings, with the key `track.tensorboard`.
-        run: The name of the run.
+        key: The key or option that names the folder, for messages.
+        folder: The folder of the run.
+        settings: The settings of the run, as YAML.
 
     Raises:
         MachineError: The folder cannot be written to.
@@ -139,23 +145,24 @@ class TensorBoard:
         Raises:
             MachineError: The package is missing.
         """
-        return _tracker(TensorBoard, pipeline, run) if pipeline.track.tensorboard is not None else None
+        folder = pipeline.track.tensorboard
+        if folder is None:
+            return None
+        check_board(TensorBoard, "track.tensorboard")
+        return Tracker(lambda: TensorBoard("track.tensorboard", folder / run, as_yaml(pipeline)))
 
-    def __init__(self, pipeline: Pipeline, run: str) -> None:
+    def __init__(self, key: str, folder: Path, settings: str) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        assert pipeline.track.tensorboard is not None
-        self._folder = pipeline.track.tensorboard / run
+        self._folder = folder
         self._open = SummaryWriter
         self._writers: dict[str, Any] = {}
         # Create the folder before the work, so that a failure does not come in the middle of it.
         try:
             with contextlib.closing(SummaryWriter(str(self._folder))) as writer:
-                writer.add_text("pipeline", f"```yaml\n{as_yaml(pipeline)}```")
+                writer.add_text("pipeline", f"```yaml\n{settings}```")
         except OSError as error:
-            raise MachineError(
-                f"track.tensorboard: {self._folder} cannot be written: {error.strerror}.", "Give another folder."
-            ) from error
+            raise MachineError(f"{key}: {self._folder} cannot be written: {error.strerror}.", "Give another folder.") from error
 
     def draw(self, series: str, step: int, values: Mapping[str, float]) -> None:
         """Add a point to each of a series' curves."""
@@ -178,11 +185,14 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """A board that is a run in a project of Weights & Biases. If WANDB_MODE is offline, it is kept in the work folder.
+    """A board that is a run in a project of Weights & Biases. If WANDB_MODE is offline, it is kept in a folder.
 
     Args:
-        pipeline: The settings, with the key `track.wandb`.
+        key: The key or option that names the project, for messages.
+        project: The project.
         run: The name of the run.
+        folder: The folder in which files of the run are kept.
+        settings: The settings of the run, as YAML.
 
     Raises:
         MachineError: The run cannot be started, most likely because nobody is logged in.
@@ -197,24 +207,28 @@ class WeightsAndBiases:
         Raises:
             MachineError: The package is missing.
         """
-        return _tracker(WeightsAndBiases, pipeline, run) if pipeline.track.wandb is not None else None
+        project = pipeline.track.wandb
+        if project is None:
+            return None
+        check_board(WeightsAndBiases, "track.wandb")
+        return Tracker(lambda: WeightsAndBiases("track.wandb", project, run, pipeline.work, as_yaml(pipeline)))
 
-    def __init__(self, pipeline: Pipeline, run: str) -> None:
+    def __init__(self, key: str, project: str, run: str, folder: Path, settings: str) -> None:
         import wandb
 
-        settings = wandb.Settings(silent=True, console="off", finish_timeout=WANDB_FINISH_SECONDS)
+        of_wandb = wandb.Settings(silent=True, console="off", finish_timeout=WANDB_FINISH_SECONDS)
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # standard output may hold nothing but events
                 self._run = wandb.init(
-                    project=pipeline.track.wandb,
+                    project=project,
                     name=run,
-                    dir=str(pipeline.work),
-                    config=yaml.safe_load(as_yaml(pipeline)),
-                    settings=settings,
+                    dir=str(folder),
+                    config=yaml.safe_load(settings),
+                    settings=of_wandb,
                 )
         except Exception as error:
             raise MachineError(
-                f"track.wandb: no run could be begun: {str(error).rstrip('.')}.",
+                f"{key}: no run could be begun: {str(error).rstrip('.')}.",
                 "Log in with `wandb login`, or set WANDB_MODE=offline and send it later with `wandb sync`.",
             ) from error
         self._known: set[str] = set()
@@ -236,15 +250,38 @@ class WeightsAndBiases:
         self._run.finish()
 
 
-def _tracker(board: type[TensorBoard] | type[WeightsAndBiases], pipeline: Pipeline, run: str) -> Tracker:
-    """Return the tracker that draws on a board.
+def check_board(board: type[TensorBoard] | type[WeightsAndBiases], key: str) -> None:
+    """Check that the package of a board is installed.
+
+    Args:
+        board: The board.
+        key: The key or option that asks for it.
 
     Raises:
-        MachineError: The board's package is missing.
+        MachineError: It is not.
     """
     if importlib.util.find_spec(board.package) is None:
         raise MachineError(
-            f"track.{board.package}: the package {board.package} is not installed.",
-            f"Install it with `pip install 'nstpipe[{board.package}]'`, or leave out track.{board.package}.",
+            f"{key}: the package {board.package} is not installed.",
+            f"Install it with `pip install 'nstpipe[{board.package}]'`, or leave out {key}.",
         )
-    return Tracker(board, pipeline, run)
+
+
+class TrainingTracker:
+    """A listener that draws the losses of a training on a board.
+
+    Args:
+        board: The board.
+    """
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def __call__(self, event: Event) -> None:
+        """Draw the losses of an event."""
+        if isinstance(event, TrainingProgressed):
+            self._board.draw(event.network, event.step, event.losses)
+
+    def finish(self, error: BaseException | None) -> None:
+        """Close the board."""
+        self._board.close()

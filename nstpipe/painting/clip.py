@@ -158,7 +158,7 @@ def _until(task: ClipTask, emit: Emit, stop: Stop) -> Emit:
             raise Stopped
         if isinstance(event, FrameDone) and not (event.is_final and event.frame_index + 1 == task.clip.end_frame_index):
             # An engine that does not iterate takes as long for each frame.
-            frames_of_work = task.output.job.optimizer.next / event.evaluations if event.evaluations else 1
+            frames_of_work = task.output.job.next_iterations / event.evaluations if event.evaluations else 1
             seconds_wanted = event.seconds * frames_of_work
             if stop.should_stop(within=seconds_wanted):
                 raise Stopped

@@ -114,7 +114,7 @@ def start_of(
             new = newness(painted[-1], step.motions[1], unseen)
             temporal_target = replace(temporal_target, newness=new)
             # A part that has not been painted yet takes its share of what a first frame takes.
-            options = _later(job, max(options.max_iterations, round(float(unseen.mean()) * job.optimizer.first)))
+            options = _later(job, max(options.max_iterations, round(float(unseen.mean()) * job.first_iterations)))
     if earlier is not None:
         share = EARLIER_SHARE if temporal_target is None else EARLIER_SHARE * temporal_target.reliability
         image = torch.lerp(earlier, image, torch.as_tensor(share))
@@ -137,14 +137,14 @@ def first_start(stylizer: Stylizer, content: Tensor, job: Job, seed: int) -> Sta
         image = stylizer.seen(tensor_of(resized(pixels, (width, height))))
     else:
         image = stylizer.first_start(content, job.init, seed)
-    optimizer, scales = job.optimizer, scale_count(job.scales, (width, height))
-    return Start(image, MinimizeOptions(optimizer.first, optimizer.name, optimizer.tolerance, scales))
+    optimizer, scales = job.optimizer, scale_count(job.first_scales, (width, height))
+    return Start(image, MinimizeOptions(job.first_iterations, optimizer.name, optimizer.tolerance, scales))
 
 
 def _later(job: Job, max_iterations: int | None = None) -> MinimizeOptions:
     """Return the options of a frame that starts from a result; by default with the job's number of iterations."""
     return MinimizeOptions(
-        job.optimizer.next if max_iterations is None else max_iterations,
+        job.next_iterations if max_iterations is None else max_iterations,
         job.optimizer.name,
         job.optimizer.tolerance * LATER_TOLERANCE,
         first_step=FIRST_STEP_NEARBY,

@@ -171,7 +171,7 @@ def estimate(pipeline: Pipeline, plan: Plan, journal: Journal, *, trial: Callabl
     works = {job.name: _work_a_frame([output for output in todo if output.job.name == job.name]) for job in pipeline.jobs}
     paces = {name: _earlier(run, name, work) for name, work in works.items() if work}
     measured: dict[str, Pace] = {}
-    firsts = {output.job.engine: output.job for output in reversed(todo) if paces.get(output.job.name) is None}
+    firsts = {output.job.engine.name: output.job for output in reversed(todo) if paces.get(output.job.name) is None}
     if trial is not None and firsts:
         timing = trial()
         measured = {engine: _measured(pipeline, job, journal, timing) for engine, job in firsts.items()}
@@ -179,7 +179,7 @@ def estimate(pipeline: Pipeline, plan: Plan, journal: Journal, *, trial: Callabl
         _cost(
             output,
             pipeline,
-            paces.get(output.job.name) or measured.get(output.job.engine),
+            paces.get(output.job.name) or measured.get(output.job.engine.name),
             is_to_do=output.path in to_do,
         )
         for output in plan.outputs
@@ -188,7 +188,7 @@ def estimate(pipeline: Pipeline, plan: Plan, journal: Journal, *, trial: Callabl
 
 
 def _measured(pipeline: Pipeline, job: Job, journal: Journal, trial: Trial) -> Pace:
-    key = f"pace/{CALIBRATION_VERSION}/{job.engine}"
+    key = f"pace/{CALIBRATION_VERSION}/{job.engine.name}"
     kept = journal.cached(key, trial.key(pipeline, job), lambda: repr(trial.seconds(pipeline, job)))
     return Pace(float(kept), "a short trial")
 

@@ -27,8 +27,8 @@ class Fingerprinter:
 
     Args:
         job: The job.
-        picture_sha256: The hashes of the style pictures, of the picture given for `init`, and of the weights given for
-            `temporal.flow`, by path.
+        picture_sha256: The hashes of the style pictures, of the picture given for `init`, of the weights given for
+            `temporal.flow`, and of the files of `engine`, by path.
         weights_sha256: The hash of VGG19's weights.
         seed: The pipeline's seed.
         precision: The pipeline's precision. `auto` depends on the machine, so it is not part of a fingerprint.
@@ -84,8 +84,10 @@ class Fingerprinter:
 def _frame_settings(job: Job, picture_sha256: Mapping[Path, str]) -> dict[str, Any]:
     """Return the settings that decide a job's frames, with hashes of files in place of their paths."""
     settings = job.model_dump(mode="json", exclude=set(_KEYS_THAT_CHANGE_NO_FRAME | _KEYS_OF_THE_OUTPUT))
-    if job.engine == DEFAULT_ENGINE:
+    if job.engine.name == DEFAULT_ENGINE:
         del settings["engine"]  # results that were made before there was a choice stay as they are
+    elif job.engine.files:
+        settings["engine"] |= {key: picture_sha256[path] for key, path in job.engine.files.items()}
     _identify(job.style.images, settings["style"], picture_sha256)
     for region, dumped in zip(job.regions, settings["regions"], strict=True):
         del dumped["mask"]  # each input has its own masks, and is described with them
@@ -93,6 +95,11 @@ def _frame_settings(job: Job, picture_sha256: Mapping[Path, str]) -> dict[str, A
             _identify(region.style.images, dumped["style"], picture_sha256)
     if isinstance(job.init, Path):
         settings["init"] = picture_sha256[job.init]
+    for key in job.engine.unread_keys:
+        name, _, nested = key.partition(".")
+        regions = [region["style"] for region in settings["regions"] if region["style"] is not None]
+        for owner in [settings[name], *regions] if nested else [settings]:
+            owner.pop(nested or name, None)
     if isinstance(job.temporal.flow, Path):
         settings["temporal"]["flow"] = picture_sha256[job.temporal.flow]
     return settings
@@ -100,8 +107,10 @@ def _frame_settings(job: Job, picture_sha256: Mapping[Path, str]) -> dict[str, A
 
 def _settings_of_a_single_picture(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that decide a picture which is not linked."""
-    optimizer = {key: value for key, value in settings["optimizer"].items() if key != "next"}
-    return {**{key: value for key, value in settings.items() if key != "temporal"}, "optimizer": optimizer}
+    alone = {key: value for key, value in settings.items() if key != "temporal"}
+    if "optimizer" in alone:
+        alone["optimizer"] = {key: value for key, value in alone["optimizer"].items() if key != "next"}
+    return alone
 
 
 def bits_waiting(job: Job, item: InputInfo) -> int:

@@ -103,14 +103,14 @@ class Output:
         if not self.job.iterates:
             return frames_left * (1 if frames_done else self.passes_of(clip))
         if frames_done:
-            return frames_left * self.job.optimizer.next
+            return frames_left * self.job.next_iterations
         neighbor = self.input.neighbor
         if neighbor is not None and neighbor.reliability is not None and self.input.is_linked:
             # The unreliable share has no paint yet, and takes its share of the iterations of a first frame.
             unseen = 1 - neighbor.reliability
-            return max(self.job.optimizer.next, round(unseen * self.job.optimizer.first))
-        first = cost(self.job.optimizer.first, scale_count(self.job.scales, self.size))
-        return first + (self.passes_of(clip) * clip.frame_count - 1) * self.job.optimizer.next
+            return max(self.job.next_iterations, round(unseen * self.job.first_iterations))
+        first = cost(self.job.first_iterations, scale_count(self.job.first_scales, self.size))
+        return first + (self.passes_of(clip) * clip.frame_count - 1) * self.job.next_iterations
 
     def passes_of(self, clip: Clip) -> int:
         """The number of passes over a clip. A single frame needs only one."""
@@ -136,8 +136,8 @@ def plan_job(
         known: The journal's records, by the path of the output.
         seed: The pipeline's seed.
         weights_sha256: The hash of VGG19's weights.
-        picture_sha256: The hashes of the style pictures, of the picture given for `init`, and of the weights given for
-            `temporal.flow`, by path. The hashes of masks come with the inputs.
+        picture_sha256: The hashes of the style pictures, of the picture given for `init`, of the weights given for
+            `temporal.flow`, and of the files of `engine`, by path. The hashes of masks come with the inputs.
         frames_stored: Returns how many frames of a clip are finished and wait to be encoded.
         precision: The pipeline's precision.
     """

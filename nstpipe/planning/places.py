@@ -164,6 +164,8 @@ def _files_of(job: Job) -> Iterator[tuple[str, Path]]:
         yield "the start", job.init
     if isinstance(job.temporal.flow, Path):
         yield "the file of the flow's weights", job.temporal.flow
+    for key, path in job.engine.files.items():
+        yield f"the file of engine.{key}", path
 
 
 def _is_worth_keeping(place: Path, record: Record) -> bool:

@@ -28,7 +28,7 @@ from nstpipe.planning.notices import notices_of
 from nstpipe.planning.outputs import Output, failed, plan_job
 from nstpipe.planning.picks import picked, remembered_problems
 from nstpipe.planning.places import Places
-from nstpipe.planning.requirements import check_flow
+from nstpipe.planning.requirements import check_engine_files, check_flow
 from nstpipe.planning.resources import bytes_needed, frames_done
 from nstpipe.style.weights_files import weights_sha256
 from nstpipe.system.files import free_bytes
@@ -127,8 +127,10 @@ class _Planner:
             with item_errors(job.input):
                 check_pictures(job)
                 check_flow(job.temporal.flow, self._pipeline.device)
+                check_engine_files(job)
                 flow = [job.temporal.flow] if isinstance(job.temporal.flow, Path) else []
-                pictures = {path: self._journal.digest(path) for path in (*(path for path, _ in pictures_of(job)), *flow)}
+                read = (*(path for path, _ in pictures_of(job)), *flow, *job.engine.files.values())
+                pictures = {path: self._journal.digest(path) for path in read}
                 files = find_inputs(job)
         except ItemError as error:
             self._refuse(job, job.input, error)

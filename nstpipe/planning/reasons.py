@@ -11,7 +11,14 @@ from nstpipe.journal.records import Record
 CHANGES_NAMED = 3
 """The most changes that a reason names."""
 
-_NEVER_SHOWN = ("input", "masks", "weights", "settings.init", "settings.temporal.flow")
+_NEVER_SHOWN = (
+    "input",
+    "masks",
+    "weights",
+    "settings.init",
+    "settings.temporal.flow",
+    *(f"settings.engine.{key}" for key in ("weights", "encoder", "transformer")),
+)
 """Keys whose values are not shown, because they are hashes, or may be."""
 
 
@@ -49,6 +56,12 @@ def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iter
     old, new = dict(_flat(before)), dict(_flat(after))
     if not old:
         return  # early versions recorded no description
+    engines = [_engine_of(description) for description in (old, new)]
+    if engines[0] != engines[1]:
+        yield f"engine changed from {engines[0]} to {engines[1]}"
+        # What comes and goes with an engine is no change of its own.
+        common = {key for key in old.keys() & new.keys() if not key.startswith("settings.engine")}
+        old, new = ({key: value for key, value in described.items() if key in common} for described in (old, new))
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) == new.get(key):
             continue
@@ -65,10 +78,13 @@ def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iter
             yield "the previous picture changed"
         elif key in _NEVER_SHOWN or key.endswith(".path"):
             yield f"{name.removesuffix('.path')} changed"
-        elif key == "settings.engine":
-            yield f"{name} changed from {old.get(key, DEFAULT_ENGINE)} to {new.get(key, DEFAULT_ENGINE)}"
         else:
             yield f"{name} changed from {old.get(key, 'nothing')} to {new.get(key, 'nothing')}"
+
+
+def _engine_of(described: Mapping[str, Any]) -> str:
+    """Return the name of the engine in a flat description. Those of the default engine name none."""
+    return str(described.get("settings.engine.name", described.get("settings.engine", DEFAULT_ENGINE)))
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""Checks what a pipeline needs of this machine: its device, its ffmpeg, the weights of VGG19 and those of optical flow."""
+"""Checks what a pipeline needs of this machine: its device, its ffmpeg, and the weights of VGG19, optical flow and engines."""
 
 from __future__ import annotations
 
@@ -6,23 +6,52 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from nstpipe.config import Pipeline
+from nstpipe.config import Job, Pipeline
+from nstpipe.config.engines import NetworkEngine
+from nstpipe.errors import MachineError
 from nstpipe.media.video.ffmpeg_program import check as check_ffmpeg
 from nstpipe.motion.flow.methods import FLOW_METHODS, flow_method
 from nstpipe.style.weights_files import read_bundled
 from nstpipe.system.devices import is_cpu
+from nstpipe.system.files import check_is_no_special_file
 
 
 def requirements_of(pipeline: Pipeline) -> Iterator[Callable[[], object]]:
     """Yield the checks that this machine must pass for a pipeline. Each raises a MachineError if it does not.
 
-    torch is imported only for weights other than the bundled ones, for RAFT, and if there may be a GPU.
+    torch is imported only for weights other than the bundled ones, for RAFT, for networks, and if there may be a GPU.
     """
     yield partial(is_cpu, pipeline.device)
     yield partial(_check_weights, pipeline.weights)
     yield check_ffmpeg
     for flow in dict.fromkeys(job.temporal.flow for job in pipeline.jobs):
         yield partial(check_flow, flow, pipeline.device)
+    for engine in dict.fromkeys(job.engine for job in pipeline.jobs if isinstance(job.engine, NetworkEngine)):
+        yield partial(_check_network, engine, pipeline.weights)
+
+
+def check_engine_files(job: Job) -> None:
+    """Check that the files of a job's engine are there.
+
+    Raises:
+        MachineError: One of them cannot be read.
+    """
+    for key, path in job.engine.files.items():
+        try:
+            check_is_no_special_file(path)
+            with path.open("rb"):
+                pass
+        except OSError as error:
+            made = f"`nstpipe train {job.engine.name} -o {path.name}` makes one"
+            raise MachineError(
+                f"engine.{key}: {path} cannot be read: {error.strerror}.", f"Give the path of trained weights; {made}."
+            ) from error
+
+
+def _check_network(engine: NetworkEngine, weights: str | Path) -> None:
+    from nstpipe.style.networks.load import load_network
+
+    load_network(engine, weights)
 
 
 def check_flow(flow: str | Path, device: str) -> None:

@@ -79,6 +79,7 @@ class JobData:
         not_shown: The number of its other finished outputs.
         unfinished: Outputs that have been begun.
         plots: Curves of the whole job.
+        engine: What painted the frames: the name of the engine, and the name of its file of weights if it has one.
     """
 
     name: str
@@ -99,6 +100,7 @@ class JobData:
     not_shown: int
     unfinished: tuple[Shown, ...]
     plots: tuple[Plot, ...]
+    engine: str
 
 
 @dataclass(frozen=True)
@@ -271,7 +273,13 @@ def _job_data(
         not_shown=counts.done - len(shown),
         unfinished=tuple(_unfinished(record, job, by_input[record.input]) for record in begun[:MOST_UNFINISHED]),
         plots=_picture_plots([frame for group in by_input.values() if len(group) == 1 for frame in group]),
+        engine=_engine(job),
     )
+
+
+def _engine(job: Job) -> str:
+    weights = job.engine.files.get("weights")
+    return job.engine.name if weights is None else f"{job.engine.name}, {weights.name}"
 
 
 def _finished(record: Record, job: Job, frames: Mapping[str, Sequence[FrameRecord]], *, with_loop: bool) -> Shown:

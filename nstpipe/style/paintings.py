@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from nstpipe.style.color import (
 from nstpipe.style.losses import Moments
 from nstpipe.style.network import Network
 from nstpipe.style.regions import downsample_to_layers
-from nstpipe.style.settings import RegionPaint, StylePicture
+from nstpipe.style.settings import RegionPaint
 from nstpipe.style.tile_budget import TileBudget
 from nstpipe.style.tiles import measure
 
@@ -27,27 +27,19 @@ TARGETS_KEPT = 6
 """The number of sizes at which a painting's moments are remembered: those of one frame's scales, and of a few frames."""
 
 
-class PaintingMoments:
-    """The paintings of one region, and the moments of their activations at the sizes asked for.
+Adapted = Callable[[Tensor, Tensor | None], Tensor]
+"""Returns a painting, 1 x 3 x height x width, in other colors, given how much each of its pixels counts."""
+
+
+class Paintings:
+    """The paintings of one region: their colors, and their pictures at the sizes asked for.
 
     Args:
-        network: computes the activations.
-        tile_budget: decides in which tiles a large painting is measured.
-        layers: the style layers.
         paint: the paintings, with their strength and scale.
-        adapted: returns a painting, 1 x 3 x height x width, in the colors whose style is wanted, given how much each of its
-            pixels counts; None leaves them.
+        adapted: returns a painting in the colors whose style is wanted; None leaves them.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        tile_budget: TileBudget,
-        layers: Collection[str],
-        paint: RegionPaint,
-        adapted: Callable[[Tensor, Tensor | None], Tensor] | None = None,
-    ) -> None:
-        self._network, self._tile_budget, self._layers = network, tile_budget, frozenset(layers)
+    def __init__(self, paint: RegionPaint, adapted: Adapted | None = None) -> None:
         self._scale = paint.style_scale
         self.styles = paint.styles
         self.strength = paint.strength
@@ -56,7 +48,6 @@ class PaintingMoments:
         if adapted is not None:
             pictures = [adapted(*found) for found in zip(pictures, self._opacities, strict=True)]
         self._pictures = pictures
-        self._targets: dict[int, Mapping[str, Moments]] = {}
 
     @functools.cached_property
     def _colors(self) -> ColorStatistics:
@@ -79,6 +70,54 @@ class PaintingMoments:
             return match_color(content, self._colors, color_statistics(content, weight) if weight is not None else None)
         return self._colors.mean.float().reshape(1, 3, 1, 1).expand_as(content)
 
+    def sized(self, longest: int, smallest_side: int) -> Iterator[tuple[float, Tensor, Tensor | None]]:
+        """Yield each painting at the size that gives the wanted strokes.
+
+        Args:
+            longest: the frame's longest side, in pixels.
+            smallest_side: the shortest side that a painting may have, in pixels, however small the strokes are wanted.
+
+        Yields:
+            The painting's share of the style, so that all add up to 1; the painting, 1 x 3 x height x width, RGB, 0 to 1; and
+            how much paint there is at each pixel, 1 x 1 x height x width, 0 to 1, or None if it is everywhere.
+        """
+        total = sum(style.weight for style in self.styles)
+        for style, picture in zip(self.styles, self._pictures, strict=True):
+            height, width = picture.shape[-2:]
+            scale = self._scale * longest / max(height, width)
+            # However small the strokes are wanted, the deepest layer needs a position.
+            scale = max(scale, smallest_side / min(height, width))
+            size = round(width * scale), round(height * scale)
+            pixels = resized(picture[0].permute(1, 2, 0).numpy(), size)
+            opacity = None
+            if style.opacity is not None:
+                opacity = torch.from_numpy(resized(style.opacity, size).clip(0, 1))[None, None]
+            yield style.weight / total, tensor_of_floats(pixels.clip(0, 1)), opacity
+
+
+class PaintingMoments(Paintings):
+    """The paintings of one region, and the moments of their activations at the sizes asked for.
+
+    Args:
+        network: computes the activations.
+        tile_budget: decides in which tiles a large painting is measured.
+        layers: the style layers.
+        paint: the paintings, with their strength and scale.
+        adapted: returns a painting in the colors whose style is wanted; None leaves them.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        tile_budget: TileBudget,
+        layers: Collection[str],
+        paint: RegionPaint,
+        adapted: Adapted | None = None,
+    ) -> None:
+        super().__init__(paint, adapted)
+        self._network, self._tile_budget, self._layers = network, tile_budget, frozenset(layers)
+        self._targets: dict[int, Mapping[str, Moments]] = {}
+
     def targets(self, longest: int) -> Mapping[str, Moments]:
         """Return the weighted mean of the paintings' moments by layer, measured at the size that gives the wanted strokes.
 
@@ -93,31 +132,23 @@ class PaintingMoments:
 
     def _measured(self, longest: int) -> Mapping[str, Moments]:
         network = self._network
-        total = sum(style.weight for style in self.styles)
         parts: dict[str, list[tuple[float, Moments]]] = {}
-        for style, picture in zip(self.styles, self._pictures, strict=True):
-            height, width = picture.shape[-2:]
-            scale = self._scale * longest / max(height, width)
-            # However small the strokes are wanted, the deepest layer needs a position.
-            scale = max(scale, network.vgg.smallest_side / min(height, width))
-            size = round(width * scale), round(height * scale)
-            pixels = resized(picture[0].permute(1, 2, 0).numpy(), size)
-            painting = tensor_of_floats(pixels.clip(0, 1)).to(network.device)
+        for share, picture, opacity in self.sized(longest, network.vgg.smallest_side):
+            painting = picture.to(network.device)
             side = self._tile_budget.tile_side(*painting.shape[-2:], is_optimized=False) or max(painting.shape[-2:])
-            weights = self._weights(style, size)
+            weights = self._weights(opacity)
             measured = measure(
                 network.features(), painting, side, styles=self._layers, activations=frozenset(), weights=weights
             )
             for layer, found in measured.moments.items():
-                parts.setdefault(layer, []).append((style.weight / total, found))
+                parts.setdefault(layer, []).append((share, found))
         return {layer: _mixed(found) for layer, found in parts.items()}
 
-    def _weights(self, style: StylePicture, size: tuple[int, int]) -> Mapping[str, Tensor] | None:
-        """Return how much paint there is at the positions of each layer, for a painting of a size; None if it is everywhere."""
-        if style.opacity is None:
+    def _weights(self, opacity: Tensor | None) -> Mapping[str, Tensor] | None:
+        """Return how much paint there is at the positions of each layer; None if it is everywhere."""
+        if opacity is None:
             return None
-        opacity = torch.from_numpy(resized(style.opacity, size).clip(0, 1)).to(self._network.device)[None, None]
-        weights = downsample_to_layers(opacity, self._layers)
+        weights = downsample_to_layers(opacity.to(self._network.device), self._layers)
         # A speck of paint may lie beyond the last whole position of a deep layer. There every position counts.
         return {layer: weight if bool(weight.any()) else torch.ones_like(weight) for layer, weight in weights.items()}
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nstpipe.config.engines import OPTIMIZER, Engine
 from nstpipe.config.models import Color, Padding, Pooling, StyleDistance
 from nstpipe.media.frame import Pixels
 
@@ -31,7 +32,7 @@ class EngineSettings:
         temporal: factor of the temporal loss; 1 is the tuned default, 0 turns it off.
         color: whose colors the result has; see `nstpipe.style.color_transfer.ColorTransfer`.
         distance: how styles are compared.
-        engine: the engine's name in `nstpipe.style.engines.ENGINES`.
+        engine: the engine, with its own settings. Its name is one of `nstpipe.style.engines.ENGINES`.
     """
 
     weights: str | Path
@@ -47,7 +48,7 @@ class EngineSettings:
     temporal: float = 0.0
     color: Color = "style"
     distance: StyleDistance = "gram"
-    engine: str = "optimizer"
+    engine: Engine = OPTIMIZER
 
 
 @dataclass(frozen=True, eq=False)

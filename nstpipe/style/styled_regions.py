@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,12 +12,14 @@ from torch import Tensor
 from nstpipe.config.models import StyleDistance
 from nstpipe.style.multiscale import shrunk
 from nstpipe.style.objective import KeepMask, StyleTarget
-from nstpipe.style.paintings import PaintingMoments
+from nstpipe.style.paintings import PaintingMoments, Paintings
 from nstpipe.style.regions import LEAST_SHARE, partition_masks
+
+PaintingsKind = TypeVar("PaintingsKind", bound=Paintings, covariant=True)
 
 
 @dataclass(frozen=True, eq=False)
-class StyledRegions:
+class PaintedRegions(Generic[PaintingsKind]):
     """The paintings of a job, and where each of them is wanted in one frame.
 
     Attributes:
@@ -24,12 +27,8 @@ class StyledRegions:
         masks: regions x height x width, 0 to 1; where several overlap, the first one counts. None if the frame has no regions.
     """
 
-    paintings: Sequence[PaintingMoments]
+    paintings: Sequence[PaintingsKind]
     masks: Tensor | None = None
-
-    def shrunk(self, factor: int) -> StyledRegions:
-        """Return the regions of the frame with sides divided by a factor."""
-        return self if self.masks is None else replace(self, masks=shrunk(self.masks[None], factor)[0])
 
     def start(self, content: Tensor, init: str) -> Tensor:
         """Return a start in which each region has the colors of its own paintings.
@@ -55,6 +54,15 @@ class StyledRegions:
         weights = partition_masks(self.masks.to(content.device))
         kept = [weight for paintings, weight in zip(self.paintings, weights, strict=True) if not paintings.styles]
         return KeepMask(content, torch.stack(kept).sum(dim=0)[None, None]) if kept else None
+
+
+@dataclass(frozen=True, eq=False)
+class StyledRegions(PaintedRegions[PaintingMoments]):
+    """Regions with the moments that the paintings' style is compared by."""
+
+    def shrunk(self, factor: int) -> StyledRegions:
+        """Return the regions of the frame with sides divided by a factor."""
+        return self if self.masks is None else replace(self, masks=shrunk(self.masks[None], factor)[0])
 
     def style_targets(
         self,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from nstpipe.config.engines import NetworkEngine
 from nstpipe.style.engine import Engine
+from nstpipe.style.engines.networks import OnePassEngine
 from nstpipe.style.engines.optimizer import OptimizerEngine
+from nstpipe.style.engines.refined import RefinedEngine
 from nstpipe.style.settings import EngineSettings, RegionPaint, StylePicture
 
 EngineFactory = Callable[[EngineSettings, Sequence[StylePicture], Sequence[RegionPaint]], Engine]
@@ -13,6 +16,8 @@ EngineFactory = Callable[[EngineSettings, Sequence[StylePicture], Sequence[Regio
 
 ENGINES: dict[str, EngineFactory] = {
     "optimizer": OptimizerEngine,
+    "adain": OnePassEngine,
+    "iecontrast": OnePassEngine,
 }
 
 
@@ -27,4 +32,7 @@ def make_engine(settings: EngineSettings, styles: Sequence[StylePicture], region
     Raises:
         MachineError: the engine lacks something on this machine, such as its weights or the device.
     """
-    return ENGINES[settings.engine](settings, styles, regions)
+    engine = ENGINES[settings.engine.name](settings, styles, regions)
+    if isinstance(settings.engine, NetworkEngine) and settings.engine.refine:
+        return RefinedEngine(engine, OptimizerEngine(settings, styles, regions))
+    return engine

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +19,8 @@ from torch import Tensor
 import nstpipe
 from nstpipe import api
 from nstpipe.config import load_pipeline
-from nstpipe.config.engines import ENGINE_TRAITS, EngineTraits
+from nstpipe.config.engines import ENGINE_TRAITS, ENGINES_WITH_KEYS, EngineTraits, PlainEngine
+from nstpipe.config.engines import Engine as AnyEngine
 from nstpipe.events import Event, FrameDone, FrameProgressed
 from nstpipe.media.frame import resized
 from nstpipe.media.tensors import tensor_of
@@ -26,9 +28,10 @@ from nstpipe.painting.trial import seconds_a_pixel
 from nstpipe.style.engine import Engine, Iterate, MinimizeOptions, Stylizer
 from nstpipe.style.engines import ENGINES, EngineFactory
 from nstpipe.style.objective import TemporalTarget
-from nstpipe.style.settings import RegionPaint, StylePicture
+from nstpipe.style.settings import EngineSettings, RegionPaint, StylePicture
 from tests.conftest import REPOSITORY
 from tests.making import make_picture, make_video, write_pipeline
+from tests.style.networks.making import own_file
 from tests.style.test_engine import SETTINGS
 
 EXAMPLE = "color-match"
@@ -60,9 +63,30 @@ def engine_name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     return name
 
 
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A file of random weights for each engine that needs one."""
+    folder = tmp_path_factory.mktemp("weights")
+    return {name: own_file(folder / f"{name}.safetensors", name) for name in ENGINES_WITH_KEYS}
+
+
 @pytest.fixture
-def factory(engine_name: str) -> EngineFactory:
-    return ENGINES[engine_name]
+def engine(engine_name: str, weights: dict[str, Path]) -> str | dict[str, str]:
+    """The engine as a pipeline.yaml names it."""
+    return {"name": engine_name, "weights": str(weights[engine_name])} if engine_name in weights else engine_name
+
+
+@pytest.fixture
+def factory(engine_name: str, weights: dict[str, Path]) -> EngineFactory:
+    """Makes the engine, with its own settings beside those that it is given."""
+    own: AnyEngine = PlainEngine(name=engine_name)
+    if engine_name in weights:
+        own = ENGINES_WITH_KEYS[engine_name](name=engine_name, weights=weights[engine_name])
+
+    def make(settings: EngineSettings, styles: Sequence[StylePicture], regions: Sequence[RegionPaint] = ()) -> Engine:
+        return ENGINES[engine_name](replace(settings, engine=own), styles, regions)
+
+    return make
 
 
 @pytest.fixture(scope="module")
@@ -188,13 +212,13 @@ def test_an_engine_takes_less_memory_until_it_cannot_and_alone(
     assert torch.equal(painted(stylizer_of(other, content), content)[-1].image, alone)
 
 
-def test_a_run_paints_a_video_and_a_picture_with_it(engine_name: str, tmp_path: Path) -> None:
+def test_a_run_paints_a_video_and_a_picture_with_it(engine_name: str, engine: str | dict[str, str], tmp_path: Path) -> None:
     """A job names the engine, and what it counts is shown before, during and after the run."""
     make_video(tmp_path / "in.mp4", frames=3, pan_pixels=2, audio=False)
     make_picture(tmp_path / "in.png")
     jobs = [{"name": kind, "input": f"in.{kind}", "output": f"out/out.{kind}"} for kind in ("mp4", "png")]
     events: list[Event] = []
-    path = write_pipeline(tmp_path, *({**job, "engine": engine_name} for job in jobs), workers=1)
+    path = write_pipeline(tmp_path, *({**job, "engine": engine} for job in jobs), workers=1)
     iterates = ENGINE_TRAITS[engine_name].iterates
     planned = api.estimated(path, calibrate=False)
     assert [cost.max_iterations for cost in planned.costs] == ([7, 3] if iterates else [3, 1])
@@ -208,18 +232,15 @@ def test_a_run_paints_a_video_and_a_picture_with_it(engine_name: str, tmp_path: 
         assert iterates or frame.most_evaluations == 1
     assert all(event.evaluations > 0 for event in events if isinstance(event, FrameProgressed))
     assert (tmp_path / ".nstpipe" / "report.html").is_file()
-    pace = api.estimated(write_pipeline(tmp_path, *({**job, "engine": engine_name} for job in jobs), seed=1, workers=1))
+    pace = api.estimated(write_pipeline(tmp_path, *({**job, "engine": engine} for job in jobs), seed=1, workers=1))
     assert pace.sources == ("an earlier run",)
 
 
-def test_one_picture_and_the_estimate_work_with_it(
-    engine_name: str, factory: EngineFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, style: StylePicture
-) -> None:
-    monkeypatch.setitem(ENGINES, "optimizer", factory)  # `stylize` has no argument for it
+def test_one_picture_and_the_estimate_work_with_it(engine: str | dict[str, str], tmp_path: Path, style: StylePicture) -> None:
     picture = Image.open(make_picture(tmp_path / "in.png"))
-    result = nstpipe.stylize(picture, Image.fromarray(style.pixels), size=48, iterations=3, device="cpu")
+    result = nstpipe.stylize(picture, Image.fromarray(style.pixels), size=48, engine=engine, iterations=3, device="cpu")
     assert result.size == (48, 36)
     assert np.abs(np.asarray(result).astype(int) - np.asarray(picture.resize((48, 36))).astype(int)).mean() > 2
-    path = write_pipeline(tmp_path, {"name": "one", "input": "in.png", "output": "out.png", "engine": engine_name})
+    path = write_pipeline(tmp_path, {"name": "one", "input": "in.png", "output": "out.png", "engine": engine})
     pipeline = load_pipeline(path)
     assert 0 < seconds_a_pixel(pipeline, pipeline.jobs[0]) < 1

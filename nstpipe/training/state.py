@@ -1,0 +1,160 @@
+"""A training between two steps: saved, loaded, and returned to."""
+
+from __future__ import annotations
+
+import copy
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nstpipe.errors import UsageError
+from nstpipe.system.files import atomic_write
+from nstpipe.training.options import TrainingOptions
+from nstpipe.training.recipes import Recipe
+
+FORMAT = 1
+
+RECENT = 50
+"""The number of steps over which losses are averaged for people, and by which an explosion is told."""
+
+LEAST_RECENT = 10
+"""The number of steps from which on an explosion is told."""
+
+EXPLODED = 100.0
+"""A loss above this factor of the recent mean has exploded."""
+
+
+def state_path(output: Path) -> Path:
+    """Return where a training keeps its state: beside the result, with ``.training`` added to its name."""
+    return output.with_name(f"{output.name}.training")
+
+
+@dataclass
+class Progress:
+    """How far a training is, beside its weights.
+
+    Attributes:
+        step: steps that are done.
+        returns: how often it went back to an earlier state. Crops after a return are others, and the learning rate is halved.
+        recent: the losses of the last `RECENT` steps, by name.
+        curve: mean losses by name every few steps: the step, and each loss.
+    """
+
+    step: int = 0
+    returns: int = 0
+    recent: list[dict[str, float]] = field(default_factory=list)
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+    def takes(self, losses: dict[str, float]) -> bool:
+        """Take the losses of a step, and say whether they are sound: finite numbers, and no explosion of the total."""
+        if not all(map(math.isfinite, losses.values())):
+            return False
+        if len(self.recent) >= LEAST_RECENT and losses["total"] > EXPLODED * self.mean_losses()["total"]:
+            return False
+        self.recent = [*self.recent, losses][-RECENT:]
+        return True
+
+    def mean_losses(self) -> dict[str, float]:
+        """Return the mean of each loss over the recent steps; nothing if there is none."""
+        names = self.recent[-1] if self.recent else {}
+        return {name: sum(losses[name] for losses in self.recent) / len(self.recent) for name in names}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that a training needs to go on from a step.
+
+    Attributes:
+        content: values and tensors, by name, as `torch.save` writes them.
+    """
+
+    content: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, recipe: Recipe, progress: Progress, means: Mapping[str, Tensor], options: TrainingOptions) -> Snapshot:
+        """Copy the state of a training.
+
+        Args:
+            recipe: the network in training.
+            progress: how far it is.
+            means: the mean activations by which the encoder is normalized.
+            options: the settings.
+        """
+        return cls(
+            copy.deepcopy(
+                {
+                    "format": FORMAT,
+                    "options": options.deciding(),
+                    "progress": vars(progress),
+                    "means": dict(means),
+                    "weights": {name: _on_cpu(part.state_dict()) for name, part in recipe.trained.items()},
+                    "optimizers": {name: _on_cpu(one.state_dict()) for name, one in recipe.optimizers.items()},
+                }
+            )
+        )
+
+    def restore(self, recipe: Recipe) -> Progress:
+        """Give a network in training this state, and return how far it is then."""
+        for name, part in recipe.trained.items():
+            part.load_state_dict(self.content["weights"][name])
+        for name, one in recipe.optimizers.items():
+            one.load_state_dict(copy.deepcopy(self.content["optimizers"][name]))
+        return Progress(**copy.deepcopy(self.content["progress"]))
+
+    @property
+    def means(self) -> dict[str, Tensor]:
+        """The mean activations by which the encoder is normalized; empty for an encoder from a file."""
+        return dict(self.content["means"])
+
+    def save(self, path: Path) -> None:
+        """Write it to a file.
+
+        Raises:
+            OutputError: it cannot be written. The file that was there is still there.
+        """
+        raw = io.BytesIO()
+        torch.save(dict(self.content), raw)
+        with atomic_write(path) as partial:
+            partial.write_bytes(raw.getbuffer())
+
+    @classmethod
+    def load(cls, path: Path, options: TrainingOptions) -> Snapshot | None:
+        """Read a file that `save` wrote; None if there is none.
+
+        Raises:
+            UsageError: it is no state of a training, or of one with other options.
+        """
+        try:
+            raw = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read: {error.strerror}.", "Give another --output.") from error
+        afresh = "Give --restart to begin anew, or another --output."
+        try:
+            content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+            known = content["options"] if content["format"] == FORMAT else {}
+        except Exception as error:  # torch takes the bytes of a foreign file for a pickle, and fails in any way
+            raise UsageError(f"{path} is no state of a training.", afresh) from error
+        for name, value in options.deciding().items():
+            if known.get(name) != value:
+                option = name.replace("_", "-")
+                raise UsageError(
+                    f"--{option}: found {value}; the training that {path} continues has {known.get(name)}.",
+                    f"Give --{option} {known.get(name)} to continue it. {afresh}",
+                )
+        return cls(content)
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    if isinstance(value, Mapping):
+        return {name: _on_cpu(child) for name, child in value.items()}
+    return [_on_cpu(child) for child in value] if isinstance(value, list) else value

@@ -1,0 +1,86 @@
+"""What of an engine decides a result, and what a plan says about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nstpipe
+from nstpipe import api
+from nstpipe.cli import exit_code
+from nstpipe.errors import ConfigError, MachineError
+from tests.making import make_picture, write_pipeline
+from tests.style.networks.making import own_file
+
+
+def job(**changed: Any) -> dict[str, Any]:
+    return {"name": "one", "input": "in.png", "output": "out.png", **changed}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_picture(tmp_path / "in.png")
+    own_file(tmp_path / "a.safetensors", "adain")
+    return tmp_path
+
+
+def planned(folder: Path, **changed: Any) -> tuple[str, str]:
+    """The fingerprint of the only output, and why it would be made."""
+    [output] = api.plan(write_pipeline(folder, job(**changed), workers=1)).outputs
+    return output.fingerprint, output.reason
+
+
+def test_the_optimizers_fingerprints_are_as_they_were(folder: Path) -> None:
+    """Whichever way it is written, no result of an older version is made again."""
+    plain = planned(folder)
+    [output] = api.plan(write_pipeline(folder, job())).outputs
+    assert "engine" not in output.fingerprint_inputs["settings"]
+    assert {planned(folder, engine=engine) for engine in ("optimizer", {"name": "optimizer"})} == {plain}
+
+
+def test_what_a_network_reads_decides_its_result_and_nothing_else_does(folder: Path) -> None:
+    network = {"name": "adain", "weights": "a.safetensors"}
+    assert nstpipe.run(write_pipeline(folder, job(engine=network), workers=1)).exit_code == 0
+    assert "<dt>engine</dt><dd>adain, a.safetensors</dd>" in (folder / ".nstpipe" / "report.html").read_text()
+    own, reason = planned(folder, engine=network)
+    assert reason == ""
+    unread = {"optimizer": {"first": 9, "next": 9}, "init": "noise", "scales": 2, "total_variation": 0.5, "pooling": "average"}
+    style = {"images": ["style.png"], "layers": {"relu1_1": 1}, "strength": 2.0}
+    assert planned(folder, engine=network, style=style, **unread) == (own, "")
+    for changed, said in [
+        ({"engine": {**network, "alpha": 0.5}}, "engine.alpha changed from 1.0 to 0.5"),
+        ({"engine": network, "style": {"images": ["style.png"], "scale": 2.0}}, "style.scale changed from 1.0 to 2.0"),
+        ({"engine": "optimizer"}, "engine changed from adain to optimizer"),
+    ]:
+        assert planned(folder, **changed)[1] == said
+    assert planned(folder, engine={**network, "refine": 1})[0] != own
+    own_file(folder / "other.safetensors", "adain", seed=7).rename(folder / "a.safetensors")
+    assert planned(folder, engine=network)[1] == "engine.weights changed"
+
+
+def test_a_network_without_its_file_ends_before_the_work(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(
+        ConfigError, match=r"engine\.weights: is required, but missing: a decoder: a file of `nstpipe train adain`"
+    ):
+        planned(folder, engine="adain")
+    path = write_pipeline(folder, job(engine={"name": "adain", "weights": "none.safetensors"}))
+    for command in (api.plan, nstpipe.run):
+        with pytest.raises(MachineError, match=r"engine\.weights: .*none\.safetensors cannot be read: No such file"):
+            command(path)
+    assert exit_code(["validate", str(path)]) == 69
+    assert "nstpipe train adain" in " ".join(capsys.readouterr().out.split())
+
+
+def test_doctor_and_preview_know_engines(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_pipeline(folder, job(engine={"name": "adain", "weights": "a.safetensors"}))
+    exit_code(["doctor", str(path)])
+    said = capsys.readouterr().out
+    assert "engine adain" in said
+    assert str(folder / "a.safetensors") in said
+    grid = f"engine=optimizer,{{name: adain, weights: {folder / 'a.safetensors'}}}"
+    sheet = folder / "sheet.png"
+    assert exit_code(["preview", str(path), "--grid", grid, "--iterations", "1", "-o", str(sheet)]) == 0
+    assert "2 pictures" in capsys.readouterr().out
+    assert exit_code(["preview", str(path), "--grid", "alpha=0.2,1", "-o", str(sheet)]) == 0

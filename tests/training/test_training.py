@@ -1,0 +1,285 @@
+"""Trainings of a few steps on tiny crops, with the real networks, losses and files."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from nstpipe.cli import exit_code
+from nstpipe.config.engines import ENGINES_WITH_KEYS
+from nstpipe.errors import DiskFullError, InputError, MachineError, UsageError
+from nstpipe.events import Event, Noticed, TrainingProgressed, TrainingSaved
+from nstpipe.style.networks.files import read_tensors
+from nstpipe.style.networks.layers import Encoder
+from nstpipe.style.networks.load import LAST_LAYERS, load_network
+from nstpipe.system.stop import Stop, StopReason
+from nstpipe.training import train as room
+from nstpipe.training.losses import Discriminator, Projection, contrastive_loss, normalized_content_loss, style_loss
+from nstpipe.training.options import TrainingOptions, paper_options
+from nstpipe.training.recipes import RECIPES, AdainRecipe
+from nstpipe.training.state import state_path
+from nstpipe.training.train import train
+from tests.making import make_picture
+from tests.style.networks import plain
+from tests.style.networks.making import random_encoder, saved
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(5):
+        make_picture(folder / "content" / "deep" / f"{number}.png", number, (90, 70))
+        make_picture(folder / "styles" / f"{number}.jpg", 50 + number, (80, 96))
+    return folder
+
+
+def options_of(network: str, pictures: Path, output: Path, **changed: Any) -> TrainingOptions:
+    side = 32 if network == "adain" else 64  # the smallest that each takes
+    tiny = {"steps": 4, "batch": 2, "resize": side, "crop": side, "save_every": 2, "held_out": 1, "device": "cpu"}
+    places = {"content": pictures / "content", "styles": pictures / "styles", "output": output}
+    return TrainingOptions(network=network, **{**paper_options(network), **tiny, **places, **changed})
+
+
+def run(options: TrainingOptions, emit: Callable[[Event], None] = lambda _: None, **keys: Any) -> room.Trained:
+    return train(options, **{"stop": Stop(), "emit": emit, **keys})
+
+
+def weights_of(path: Path) -> dict[str, Tensor]:
+    return dict(read_tensors("weights", path).tensors)
+
+
+@pytest.mark.parametrize(("network", "steps"), [("adain", 4), ("iecontrast", 2)])
+def test_a_training_that_is_interrupted_makes_the_same_network(
+    network: str, steps: int, pictures: Path, tmp_path: Path
+) -> None:
+    """Interrupted before the last step, between two checkpoints; and the engine takes what it made."""
+    changed: dict[str, Any] = {"steps": steps}
+    if network == "iecontrast":
+        changed["encoder"] = saved(tmp_path / "vgg_normalised.pth", random_encoder())  # adain makes its own of VGG19
+    whole = run(options_of(network, pictures, tmp_path / "whole.safetensors", **changed))
+    assert (whole.step, whole.is_done) == (steps, True)
+    stop, events = Stop(), []
+
+    def interrupt(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, TrainingProgressed) and event.step == steps - 1:
+            stop.ask(StopReason.INTERRUPTED)
+
+    options = options_of(network, pictures, tmp_path / "parts.safetensors", **changed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(room, "PROGRESS_SECONDS", -1.0)
+        part = run(options, interrupt, stop=stop)
+    assert (part.step, part.is_done) == (steps - 1, False)
+    rest = run(options, events.append)
+    assert [event.step for event in events if isinstance(event, TrainingSaved)] == ([2] if steps > 2 else []) + [
+        steps - 1,
+        steps,
+    ]
+    assert rest.losses == whole.losses
+    one, other = weights_of(whole.output), weights_of(rest.output)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    engine = ENGINES_WITH_KEYS[network](name=network, weights=rest.output, encoder=changed.get("encoder"))
+    loaded = load_network(engine, "bundled").decoder.state_dict()
+    assert all(torch.equal(tensor, other[f"decoder.{name}"].float()) for name, tensor in loaded.items())
+    assert whole.sheet is not None
+    assert whole.sheet.is_file()
+    # All is done; more steps go on.
+    assert run(options).step == steps
+    if network == "adain":
+        assert run(replace(options, steps=steps + 1)).step == steps + 1
+
+
+@pytest.mark.parametrize(("network", "steps"), [("adain", 8), ("iecontrast", 3)])
+def test_the_sum_of_all_losses_falls(network: str, steps: int, pictures: Path, tmp_path: Path) -> None:
+    """On the same crops in every step."""
+    options = options_of(network, pictures, tmp_path / "a.safetensors", learning_rate=1e-3 if network == "adain" else 1e-4)
+    encoder = Encoder(random_encoder(), LAST_LAYERS[network])
+    recipe = RECIPES[network](encoder, options, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    content, styles = (functional.interpolate(torch.rand(2, 3, 8, 8, generator=generator), options.crop) for _ in range(2))
+    found = [recipe.step(content, styles) for _ in range(steps)]
+    names = {"content", "style"}
+    if network == "iecontrast":
+        names |= {"identity", "identity_features", "style_contrastive", "content_contrastive", "adversarial"}
+    for losses in found:
+        assert losses.keys() - {"total", "discriminator"} == names
+        assert losses["total"] == pytest.approx(sum(losses[name] for name in names), rel=1e-4)
+        assert min(losses.values()) > 0
+    assert found[-1]["total"] < found[0]["total"]
+
+
+def test_the_style_loss_is_that_of_the_paper() -> None:
+    torch.manual_seed(0)
+    found, wanted = ({layer: torch.rand(2, 5, 6, 7) for layer in ("relu1_1", "relu2_1")} for _ in range(2))
+    expected = torch.zeros(())
+    for layer in found:
+        for own, other in zip(plain.mean_and_deviation(found[layer]), plain.mean_and_deviation(wanted[layer]), strict=True):
+            expected = expected + ((own - other) ** 2).mean()
+    torch.testing.assert_close(style_loss(found, wanted, ("relu1_1", "relu2_1")), expected)
+    apart = ((plain.normalized(found["relu1_1"]) - plain.normalized(wanted["relu1_1"])) ** 2).mean()
+    torch.testing.assert_close(normalized_content_loss(found, wanted, ("relu1_1",)), apart)
+    scaled = {"relu1_1": 3 * found["relu1_1"] + 2}
+    assert normalized_content_loss(scaled, found, ("relu1_1",)) < 1e-4, "means and deviations do not count"
+
+
+def test_the_contrastive_loss_is_that_of_the_paper() -> None:
+    """Equation 8: the partner's share among itself and the results of another style and another content."""
+    torch.manual_seed(0)
+    styles, contents = torch.tensor([0, 1, 2, 0, 1, 2]), torch.tensor([0, 1, 2, 1, 2, 0])
+    projections = Projection(6, 5)(torch.rand(6, 6, 2, 2))
+    assert projections.norm(dim=1).tolist() == pytest.approx([1.0] * 6)
+    expected = 0.0
+    for one in range(6):
+        [partner] = [other for other in range(6) if other != one and styles[other] == styles[one]]
+        apart = [other for other in range(6) if styles[other] != styles[one] and contents[other] != contents[one]]
+        assert len(apart) == 3
+        scores = [float(((projections[one] @ projections[other]) / 0.2).exp()) for other in (partner, *apart)]
+        expected -= float(torch.tensor(scores[0] / sum(scores)).log())
+    assert float(contrastive_loss(projections, styles, contents).detach()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_discriminator_judges_at_three_sizes_and_at_fewer_for_small_crops() -> None:
+    assert [len(Discriminator(crop).judges) for crop in (64, 128, 256)] == [2, 3, 3]
+    judge = Discriminator(128)
+    names = [tuple(tensor.shape) for tensor in judge.judges[0].state_dict().values() if tensor.dim() == 4]
+    assert names == [(64, 3, 4, 4), (128, 64, 4, 4), (256, 128, 4, 4), (512, 256, 4, 4), (1, 512, 3, 3)]
+    x = torch.rand(1, 3, 128, 128)
+    smaller = functional.avg_pool2d(x, 3, 2, 1, count_include_pad=False)
+    smallest = functional.avg_pool2d(smaller, 3, 2, 1, count_include_pad=False)
+    sizes = (x, smaller, smallest)
+    expected = sum(((one(size) - 1) ** 2).mean() for one, size in zip(judge.judges, sizes, strict=True))
+    torch.testing.assert_close(judge.loss(x, 1.0), expected)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, 1e9], ids=["no number", "explosion"])
+def test_a_bad_step_is_taken_back(bad: float, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes back to the last good state, says so, and ends with other crops and half the learning rate."""
+    monkeypatch.setattr(room, "GOOD_EVERY", 4)
+    monkeypatch.setattr("nstpipe.training.state.LEAST_RECENT", 2)
+    steps, rates = itertools.count(1), []
+    whole = AdainRecipe.step
+
+    def step(self: AdainRecipe, content: Tensor, styles: Tensor) -> dict[str, float]:
+        losses = whole(self, content, styles)
+        rates.append(self.optimizers["adam"].param_groups[0]["lr"])
+        if next(steps) == 6:
+            for parameter in self.shipped["decoder"].parameters():
+                parameter.data.fill_(torch.nan)
+            return {**losses, "total": bad}
+        return losses
+
+    monkeypatch.setattr(AdainRecipe, "step", step)
+    events: list[Event] = []
+    trained = run(options_of("adain", pictures, tmp_path / "a.safetensors", steps=6, decay=0.0, save_every=10), events.append)
+    assert (trained.step, trained.is_done) == (6, True)
+    [notice] = [event.message for event in events if isinstance(event, Noticed)]
+    assert "in step 6; going back to step 4" in notice
+    assert rates == [1e-4] * 6 + [5e-5] * 2
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in weights_of(trained.output).values())
+
+
+def test_losses_that_are_never_numbers_end_the_training(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AdainRecipe, "step", lambda *_: {"total": float("inf")})
+    with pytest.raises(MachineError, match="gone back 8 times already"):
+        run(options_of("adain", pictures, tmp_path / "a.safetensors"))
+
+
+def test_a_full_disk_keeps_the_last_checkpoint_and_the_training_goes_on(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full at the checkpoint after step 4 of 7, and has room again at the one after step 6."""
+    saves, whole = itertools.count(1), Path.write_bytes
+
+    def write_bytes(self: Path, data: Any) -> int:
+        if self.name.endswith(".training") and next(saves) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return whole(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    events: list[Event] = []
+    options = options_of("adain", pictures, tmp_path / "a.safetensors", steps=7)
+    assert run(options, events.append).step == 7
+    assert [event.step for event in events if isinstance(event, TrainingSaved)] == [2, 6, 7]
+    [notice] = [event.message for event in events if isinstance(event, Noticed)]
+    assert "No space left on device" in notice
+    assert "The last checkpoint is kept" in notice
+    kept = state_path(options.output).read_bytes()
+
+    def full(self: Path, data: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(DiskFullError):
+        run(replace(options, steps=8))
+    assert state_path(options.output).read_bytes() == kept
+
+
+def test_what_cannot_be_trained_is_refused(pictures: Path, tmp_path: Path) -> None:
+    options = options_of("adain", pictures, tmp_path / "a.safetensors", steps=1)
+
+    def refused(error: type[Exception], match: str, **changed: Any) -> None:
+        with pytest.raises(error, match=match):
+            run(replace(options, **changed))
+
+    refused(UsageError, "--crop: found 80; should be at most --resize", crop=80)
+    refused(UsageError, "--batch: found 1", network="iecontrast", batch=1, resize=64, crop=64)
+    refused(UsageError, "--content: .* is not a folder", content=tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    refused(InputError, "has no pictures", styles=tmp_path / "empty")
+    refused(MachineError, "--encoder: .* cannot be read", encoder=tmp_path / "none.pth")
+    make_picture(tmp_path / "broken" / "a.png")
+    (tmp_path / "broken" / "a.png").write_bytes(b"no picture")
+    refused(InputError, "none of its 1 pictures can be read", styles=tmp_path / "broken")
+    run(options)
+    refused(UsageError, "--style-weight: found 3.0; the training that .* continues has 10.0", style_weight=3.0)
+    state_path(options.output).write_bytes(b"no state")
+    refused(UsageError, "is no state of a training")
+    state_path(options.output).unlink()
+    refused(UsageError, "is there already, and no training beside it")
+    assert run(options, restart=True).step == 1
+    state_path(options.output).unlink()
+    options.output.write_bytes(b"the user's own")
+    refused(UsageError, "no training has made it")
+    with pytest.raises(UsageError, match="no training has made it"):
+        run(options, restart=True)
+    assert options.output.read_bytes() == b"the user's own"
+
+
+def test_a_broken_picture_costs_nothing_else(pictures: Path, tmp_path: Path) -> None:
+    for path in (pictures / "content").rglob("*.png"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "0.png").write_bytes(b"no picture")
+    events: list[Event] = []
+    assert run(options_of("adain", pictures, tmp_path / "a.st", content=tmp_path, held_out=0, steps=6), events.append).is_done
+    assert [
+        event.message
+        for event in events
+        if isinstance(event, Noticed) and "left out:" in event.message and "0.png" in event.message
+    ]
+
+
+def test_the_command_prints_events_and_draws_curves(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "a.safetensors"
+    line = f"train adain --content {pictures / 'content'} --styles {pictures / 'styles'} -o {output} --steps 2 --batch 1"
+    arguments = [*line.split(), "--resize", "40", "--crop", "32", "--device", "cpu", "--tensorboard", str(tmp_path / "curves")]
+    assert exit_code([*arguments, "--json"]) == 0
+    *events, result = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [event["event"] for event in events] == ["TrainingProgressed", "TrainingSaved"]
+    assert events[0]["losses"].keys() == {"total", "content", "style"}
+    assert (result["step"], result["is_done"], result["output"]) == (2, True, str(output))
+    assert list((tmp_path / "curves").rglob("events.out.*"))
+    assert exit_code([*arguments, "--max-runtime", "1s", "--steps", "100000"]) == 75
+    assert "The same command continues" in " ".join(capsys.readouterr().out.split())
