@@ -38,6 +38,7 @@ from nstpipe.cli.options import (
 from nstpipe.cli.plan import plan
 from nstpipe.cli.preview import preview
 from nstpipe.cli.schedule import schedule
+from nstpipe.cli.ui import ui
 from nstpipe.cli.validate import validate
 from nstpipe.commands.schedule import time_of_day
 from nstpipe.errors import (
@@ -341,6 +342,7 @@ def doctor(
 app.command()(init)
 app.command()(preview)
 app.command()(schedule)
+app.command()(ui)
 
 
 class _Stopped(BaseException):

@@ -61,17 +61,28 @@ def load_pipeline(path: Path, overrides: Sequence[str] = (), environment: Mappin
     return loaded.pipeline
 
 
-def load_right_part(path: Path, overrides: Sequence[str] = (), environment: Mapping[str, str] = os.environ) -> Loaded:
-    """Do the same as `load_pipeline`, but return the problems, so that the valid part can be checked further."""
+def load_right_part(
+    path: Path,
+    overrides: Sequence[str] = (),
+    environment: Mapping[str, str] = os.environ,
+    text: str | None = None,
+) -> Loaded:
+    """Do the same as `load_pipeline`, but return the problems, so that the valid part can be checked further.
+
+    Args:
+        path: The file. Relative paths in it are relative to its folder.
+        overrides: See `load_pipeline`.
+        environment: See `load_pipeline`.
+        text: What the file is going to hold, such as a text that is being edited; None to read the file.
+    """
     problems: list[Problem] = []
-    text = ""
     try:
-        text = _text_of(path)
+        text = _text_of(path) if text is None else text
         document = parse(text, environment)
     except DocumentError as error:
         problems += error.problems
         if error.rest is None:
-            return Loaded(None, _with_lookalikes(problems, text))
+            return Loaded(None, _with_lookalikes(problems, text or ""))
         document = error.rest
     if not isinstance(document.value, dict):
         message = "should be a mapping with version and jobs; see the README for an example"

@@ -1,0 +1,105 @@
+"""Joins the pages to one application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Scope
+
+from nstpipe.window import jobs, night, results, studio
+from nstpipe.window.guard import Guard
+from nstpipe.window.pages import Window, form_of, page, window_of
+from nstpipe.window.pictures import SmallPictures
+from nstpipe.window.texts import COOKIE, LANGUAGES
+
+STATIC = Path(__file__).parent / "static"
+
+YEAR_SECONDS = 365 * 24 * 3600
+
+
+async def enter(request: Request) -> Response:
+    """Let a browser in that has the token of the printed address. A token is good once."""
+    window = window_of(request)
+    session = window.entrance.redeem(request.query_params.get("token", ""))
+    if session is None:
+        return page(request, "refused.html", status=403, has_password=window.entrance.has_password)
+    # The page leads on by itself: a redirect would belong to the site with the link, from which the new cookie is not sent.
+    answer = page(request, "entered.html")
+    window.entrance.give_cookie(answer, session)
+    return answer
+
+
+async def login(request: Request) -> Response:
+    """Let a browser in whose user knows the password."""
+    window = window_of(request)
+    if not window.entrance.has_password:
+        return page(request, "refused.html", status=403, has_password=False)
+    if request.method == "GET":
+        return page(request, "login.html", is_wrong=False)
+    session = await window.entrance.log_in((await form_of(request)).get("password", ""))
+    if session is None:
+        return page(request, "login.html", status=403, is_wrong=True)
+    answer = RedirectResponse("/", 303)
+    window.entrance.give_cookie(answer, session)
+    return answer
+
+
+async def choose_language(request: Request) -> Response:
+    """Keep the language that the reader has chosen."""
+    fields = await form_of(request)
+    back = fields.get("back", "/")
+    answer = RedirectResponse(back if back in ("/", "/jobs", "/night", "/results") else "/", 303)
+    if fields.get("language") in LANGUAGES:
+        answer.set_cookie(COOKIE, fields["language"], max_age=YEAR_SECONDS, samesite="strict", httponly=True)
+    return answer
+
+
+def application(window: Window, hosts: Sequence[str], started: Callable[[], None] = lambda: None) -> ASGIApp:
+    """Return the application of a window.
+
+    Args:
+        window: Its state.
+        hosts: The names under which the server is reached, each with its port.
+        started: Called when the server is ready.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        started()
+        yield
+        await window.previews.close()
+
+    pages = Starlette(
+        routes=[
+            Route("/enter", enter),
+            Route("/login", login, methods=["GET", "POST"]),
+            Route("/language", choose_language, methods=["POST"]),
+            Mount("/static", StaticFiles(directory=STATIC)),
+            *(route for room in (studio, jobs, night, results) for route in room.ROUTES),
+        ],
+        lifespan=lifespan,
+    )
+    pages.state.window = window
+    pages.state.pictures = SmallPictures()
+
+    def refused(scope: Scope) -> Response:
+        request = Request({**scope, "app": pages})
+        if window.entrance.has_password and scope["method"] == "GET" and scope["path"] == "/":
+            return RedirectResponse("/login", 303)
+        return page(request, "refused.html", status=403, has_password=window.entrance.has_password)
+
+    return Guard(
+        pages,
+        entrance=window.entrance,
+        hosts=hosts,
+        most_upload_bytes=window.most_upload_bytes,
+        upload_path=studio.UPLOAD_PATH,
+        refused=refused,
+    )
