@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import json
 import re
 import shutil
@@ -12,13 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from nstpipe.config import Loaded, load_right_part
 from nstpipe.errors import NstpipeError, Problem, UsageError
-from nstpipe.system.files import atomic_write
+from nstpipe.media.pictures.pillow import PILLOW_ERRORS
+from nstpipe.system.files import atomic_write, ensure_folder
 from nstpipe.window.forms import advanced_fields, field_of, first_fields
 from nstpipe.window.pages import Window, form_of, page, said, texts_for, window_of
 from nstpipe.window.roots import PAINTINGS
@@ -27,6 +30,12 @@ from nstpipe.window.yaml_text import Draft
 
 COMMAND_SECONDS = 600.0
 """How long `plan` and `validate` may take. They open every input."""
+
+MASKS = "masks"
+"""The folder for masks that are painted here, in the folder of the pipeline."""
+
+MOST_MASK_PIXELS = 4096
+"""The longest side of such a mask."""
 
 MOST_ROWS = 200
 """The most rows of a plan that the page shows."""
@@ -75,9 +84,20 @@ async def show(request: Request) -> Response:
         return page(request, "jobs.html", text=None, error=error)
     if not text:
         return page(request, "jobs.html", text="", error=None)
+    paintings = sorted((window.folder / "paintings").glob("*.jpg"))
     index = _number(request.query_params.get("job"), 0)
     values = await asyncio.to_thread(_editor, window, text, index)
-    return page(request, "jobs.html", text=text, error=None, complaint=None, stamp=stamp(text), is_saved=True, **values)
+    return page(
+        request,
+        "jobs.html",
+        text=text,
+        error=None,
+        complaint=None,
+        stamp=stamp(text),
+        is_saved=True,
+        paintings=paintings,
+        **values,
+    )
 
 
 def _number(text: str | None, otherwise: int) -> int:
@@ -335,7 +355,39 @@ async def proof(request: Request) -> Response:
     return JSONResponse({"number": number}, 202)
 
 
+async def mask(request: Request) -> Response:
+    """Store the mask of a region that was painted on the page. The body is a PNG, white where the region is."""
+    window = window_of(request)
+    name = re.sub(r"[^\w-]+", "-", request.headers.get("x-mask-name", "")).strip("-")[:60] or "region"
+    body = await request.body()
+    try:
+        path = await asyncio.to_thread(_store_mask, window, name, body)
+    except NstpipeError as error:
+        return JSONResponse(said(error), 422)
+    return JSONResponse({"path": _shown(path, window)}, 201)
+
+
+def _store_mask(window: Window, name: str, content: bytes) -> Path:
+    folder = window.roots.resolved(window.folder / MASKS)
+    ensure_folder(folder)
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            if max(image.size) > MOST_MASK_PIXELS:
+                raise UsageError(f"The mask has {image.width}x{image.height} pixels.", f"At most {MOST_MASK_PIXELS} a side.")
+            gray = image.convert("L")
+    except PILLOW_ERRORS as error:
+        raise UsageError("This is no mask: it is no PNG.", "Paint it on the page.") from error
+    if not gray.getextrema()[1]:
+        raise UsageError("Nothing is painted yet, so the region would be empty.", "Paint where it is.")
+    taken = {path.stem for path in folder.iterdir()}
+    path = folder / f"{_free(name, taken)}.png"
+    with atomic_write(path) as partial:
+        gray.save(partial)
+    return path
+
+
 ROUTES = [
+    Route("/jobs/mask", mask, methods=["POST"]),
     Route("/jobs", show),
     Route("/jobs/edit", edit, methods=["POST"]),
     Route("/jobs/save", save, methods=["POST"]),

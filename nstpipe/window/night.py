@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +33,7 @@ from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import log_path, logged_events
 from nstpipe.planning.eta import as_duration
 from nstpipe.planning.status import Status, pipeline_status
+from nstpipe.system.files import Stamp, ensure_folder, stamp_of
 from nstpipe.system.lock import Holder, holder_of
 from nstpipe.window.jobs import checked, text_of
 from nstpipe.window.pages import Window, form_of, page, texts_for, window_of
@@ -126,12 +130,10 @@ def view_of(pipeline: Pipeline) -> View:
 
 
 def _is_here(holder: Holder) -> bool:
-    import socket
-
     return holder.host == socket.gethostname()
 
 
-def _last_events(path: Path) -> AsyncIterator[Event] | Any:
+def _last_events(path: Path) -> Iterator[Event]:
     """Yield the events at the end of a log."""
     try:
         if path.stat().st_size <= LOG_BYTES:
@@ -139,8 +141,6 @@ def _last_events(path: Path) -> AsyncIterator[Event] | Any:
             return
     except OSError:
         return
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder, path.open("rb") as file:
         file.seek(-LOG_BYTES, os.SEEK_END)
         end = Path(folder) / path.name
@@ -175,6 +175,8 @@ class Looks:
         self._view: View | None = None
         self._error: NstpipeError | None = None
         self._one_at_a_time = asyncio.Lock()
+        self._pipeline: Pipeline | None = None
+        self._stamp: Stamp | None = None
 
     async def now(self) -> View:
         """Return a view that is not older than a moment.
@@ -201,7 +203,10 @@ class Looks:
         self._wait = 0.0
 
     def _look(self) -> View:
-        return view_of(load_pipeline(self._window.pipeline))
+        stamp = stamp_of(self._window.pipeline)
+        if self._pipeline is None or stamp != self._stamp:
+            self._pipeline, self._stamp = load_pipeline(self._window.pipeline), stamp
+        return view_of(self._pipeline)
 
 
 def looks_of(request: Request) -> Looks:
@@ -324,8 +329,6 @@ async def _start(window: Window, fields: dict[str, str]) -> None:
 
 def _launch(window: Window, pipeline: Pipeline, arguments: list[str]) -> None:
     """Start the process, and wait until it holds the lock or has ended."""
-    from nstpipe.system.files import ensure_folder
-
     ensure_folder(pipeline.work)
     output = pipeline.work / OUTPUT_NAME
     command = [sys.executable, "-m", "nstpipe", "run", str(window.pipeline), *arguments]
@@ -353,8 +356,6 @@ def _launch(window: Window, pipeline: Pipeline, arguments: list[str]) -> None:
 
 def _reap(process: subprocess.Popen[bytes]) -> None:
     """Take note of the end of a run that this server has started, so that it does not stay a zombie."""
-    import threading
-
     threading.Thread(target=process.wait, daemon=True).start()
 
 

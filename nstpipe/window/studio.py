@@ -83,10 +83,24 @@ async def small_picture(request: Request) -> Response:
     pictures: SmallPictures = request.app.state.pictures
     longest = LARGE if "large" in request.query_params else SMALL
     try:
-        content = await pictures.of(window.roots.existing(request.query_params.get("path", "")), longest)
+        path = window.roots.existing(request.query_params.get("path", ""))
+        content = await pictures.of(_first_file(path, window) if path.is_dir() else path, longest)
     except UsageError as error:
         return Response(str(error), 404, media_type="text/plain")
     return Response(content, media_type="image/webp", headers={"Cache-Control": "private, max-age=60"})
+
+
+def _first_file(folder: Path, window: Window) -> Path:
+    """Return the first picture or video of a folder.
+
+    Raises:
+        UsageError: It has none.
+    """
+    entries = window.roots.listing(str(folder)).entries
+    found = next((entry for entry in entries if entry.kind != "folder"), None)
+    if found is None:
+        raise UsageError(f"{folder} holds no picture.")
+    return Path(found.path)
 
 
 async def describe(request: Request) -> Response:
@@ -205,11 +219,11 @@ def event_stream(window: Window, values: AsyncIterator[Any]) -> Response:
         return Response("Too many pages are open.\n", 503, headers={"Retry-After": "5"})
 
     async def lines() -> AsyncIterator[str]:
-        following = aiter_of(values)
+        following = aiter(values)
         waiting: asyncio.Task[Any] | None = None
         try:
             while True:
-                waiting = waiting or asyncio.ensure_future(following.__anext__())  # type: ignore[arg-type]
+                waiting = waiting or asyncio.ensure_future(anext(following))
                 done, _ = await asyncio.wait({waiting}, timeout=CONTINUED_SECONDS)
                 if not done:
                     yield ": still here\n\n"
@@ -228,11 +242,6 @@ def event_stream(window: Window, values: AsyncIterator[Any]) -> Response:
             window.streams.leave()
 
     return StreamingResponse(lines(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
-
-
-def aiter_of(values: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """Return an iterator of the values."""
-    return values.__aiter__()
 
 
 async def preview_picture(request: Request) -> Response:

@@ -13,6 +13,9 @@ document.body.addEventListener("change", (event) => {
   htmx.ajax("POST", "/jobs/edit", { target: "#editor", swap: "outerHTML", values });
 });
 
+// The Enter key ends a field; it sends nothing by itself.
+document.body.addEventListener("submit", (event) => { if (event.target.id === "editor") event.preventDefault(); });
+
 document.body.addEventListener("htmx:beforeSwap", (event) => {
   if (event.detail.target?.id !== "editor") return;
   const active = document.activeElement;
