@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from PIL import Image
 from starlette.requests import Request
@@ -358,7 +359,7 @@ async def proof(request: Request) -> Response:
 async def mask(request: Request) -> Response:
     """Store the mask of a region that was painted on the page. The body is a PNG, white where the region is."""
     window = window_of(request)
-    name = re.sub(r"[^\w-]+", "-", request.headers.get("x-mask-name", "")).strip("-")[:60] or "region"
+    name = re.sub(r"[^\w-]+", "-", unquote(request.headers.get("x-mask-name", ""))).strip("-")[:60] or "region"
     body = await request.body()
     try:
         path = await asyncio.to_thread(_store_mask, window, name, body)

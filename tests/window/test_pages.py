@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import html
+import io
 import re
 import string
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
+from PIL import Image
 from pydantic import BaseModel
 
+from nstpipe.config import load_pipeline
 from nstpipe.config.models import Job
 from nstpipe.errors import UsageError
 from nstpipe.window.forms import Field, field_of, fields
+from nstpipe.window.roots import PAINTINGS
 from nstpipe.window.texts import LANGUAGES, language_of, texts_in
 from nstpipe.window.yaml_text import Draft
+from tests.making import make_picture
 from tests.test_docs import EXAMPLES
 from tests.window.conftest import Opened
 
@@ -158,3 +165,42 @@ def test_each_page_is_there_in_each_language_also_before_there_is_anything(windo
     jobs = window.ask("GET", "/jobs", Accept_Language=language)[2].decode()
     assert "inptu" in jobs and "did you mean input?" in jobs
     assert window.ask("GET", "/night", Accept_Language=language)[0] == 200
+
+
+def test_what_was_tuned_becomes_a_job_that_is_edited_and_saved(window: Opened) -> None:
+    make_picture(window.folder / "street.png")
+    make_picture(window.folder / "pictures" / "a.png")
+    night_cafe = str(PAINTINGS / "van_gogh_night_cafe.jpg")
+
+    def post(path: str, **fields: str) -> tuple[int, str]:
+        status, headers, body = window.ask("POST", path, urlencode(fields))
+        return status, headers.get("location", "") or html.unescape(body.decode())
+
+    tuned = {"strength": "2.0000", "scale": "1.0000", "color": "content", "distance": "gram", "size": "256", "frame": "1"}
+    assert post("/jobs/new", input="street.png", painting=night_cafe, **tuned) == (303, "/jobs?job=0")
+    assert post("/jobs/new", input="pictures", painting=night_cafe) == (303, "/jobs?job=1")
+    text = (window.folder / "pipeline.yaml").read_text()
+    assert [(job.color, job.size, job.style.strength) for job in load_pipeline(window.folder / "pipeline.yaml").jobs] == [
+        ("content", 512, 2.0),
+        ("style", 512, 1.0),
+    ]
+    # The paintings of nstpipe come along, so that the folder stays whole elsewhere.
+    assert text.count("paintings/van_gogh_night_cafe.jpg") == 2 and (window.folder / "paintings").is_dir()
+    stamp = re.findall(r'name="stamp" value="(\w+)"', window.ask("GET", "/jobs?job=1")[2].decode())[0]
+    # A browser may send each line with its carriage return.
+    edited = post(
+        "/jobs/edit", **{"text": text.replace("\n", "\r\n"), "job": "1", "key": "size", "value:size": "48", "stamp": stamp}
+    )[1]
+    assert "Not saved yet." in edited and "No problem in the file" in edited
+    assert "is not YAML" in post("/jobs/edit", text="{", stamp=stamp)[1]
+    [new] = re.findall(r"<textarea[^>]*>\n(.*?)</textarea>", edited, re.DOTALL)
+    assert new == f"{text.rstrip()}\n    size: 48\n"
+    assert "✓ Saved" in post("/jobs/save", text=new, stamp=stamp)[1]
+    assert (window.folder / "pipeline.yaml").read_text() == new
+    assert "changed elsewhere" in post("/jobs/save", text=text, stamp=stamp)[1]  # another tab, which knows the file as it was
+    assert (window.folder / "pipeline.yaml").read_text() == new
+    assert "✓ Saved" in post("/jobs/save", text=text, stamp=stamp, anyway="1")[1]
+    mask = io.BytesIO()
+    Image.new("L", (4, 4), 255).save(mask, "PNG")
+    assert window.ask("POST", "/jobs/mask", mask.getvalue(), X_Mask_Name="../a%20b")[2] == b'{"path":"masks/a-b.png"}'
+    assert window.ask("POST", "/jobs/mask", b"x")[0] == 422
