@@ -22,10 +22,7 @@ from nstpipe.media.pictures.formats import PICTURE_FORMATS, PICTURE_SUFFIXES
 from nstpipe.media.signature import SIGNATURE_BYTES, matches
 from nstpipe.media.video.containers import CONTAINERS, OTHER_VIDEO_SIGNATURES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES
 from nstpipe.system.characters import lookalikes
-from nstpipe.system.files import MOST_NAMED
-
-PIPELINE_NAMES = ("pipeline.yaml", "pipeline.yml")
-"""The names of the file that commands take from the current folder if none is given. The first one that exists counts."""
+from nstpipe.system.files import MOST_NAMED, PIPELINE_NAMES
 
 MOST_JOBS = 10_000
 """The most jobs of a pipeline. A matrix multiplies them, and more are a mistake."""

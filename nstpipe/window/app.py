@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import asyncio
+import importlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Scope
 
-from nstpipe.window import jobs, night, results, studio
+from nstpipe.window import studio
 from nstpipe.window.guard import Guard
 from nstpipe.window.pages import Window, form_of, page, window_of
 from nstpipe.window.pictures import SmallPictures
@@ -22,6 +24,45 @@ from nstpipe.window.texts import COOKIE, LANGUAGES
 STATIC = Path(__file__).parent / "static"
 
 YEAR_SECONDS = 365 * 24 * 3600
+
+PAGES = {
+    "/jobs": "jobs.show",
+    "/jobs/edit": "jobs.edit",
+    "/jobs/save": "jobs.save",
+    "/jobs/new": "jobs.new",
+    "/jobs/mask": "jobs.mask",
+    "/jobs/plan": "jobs.plan",
+    "/jobs/check": "jobs.inputs",
+    "/jobs/proof": "jobs.proof",
+    "/night": "night.show",
+    "/night/progress": "night.progress",
+    "/night/events": "night.events",
+    "/night/start": "night.start",
+    "/night/stop": "night.stop",
+    "/night/schedule": "night.schedule",
+    "/night/frame/{number:int}": "night.newest_frame",
+    "/results": "results.show",
+    "/results/one": "results.one",
+    "/results/open": "results.open_folder",
+    "/reports/{name}": "results.report",
+    "/media": "results.media",
+}
+"""The pages after the first: the module and function of each. They are imported when they are asked for, so that the first page
+does not wait for the models of pipeline.yaml and the journal."""
+
+POSTED = frozenset(path for path in PAGES if path.startswith(("/jobs/", "/night/st", "/night/sch", "/results/open")))
+"""Those that change something, or take long."""
+
+
+def _later(place: str) -> Callable[[Request], Awaitable[Response]]:
+    module, _, name = place.partition(".")
+
+    async def answer(request: Request) -> Response:
+        found = await asyncio.to_thread(importlib.import_module, f"nstpipe.window.{module}")
+        response: Response = await getattr(found, name)(request)
+        return response
+
+    return answer
 
 
 async def enter(request: Request) -> Response:
@@ -82,7 +123,8 @@ def application(window: Window, hosts: Sequence[str], started: Callable[[], None
             Route("/login", login, methods=["GET", "POST"]),
             Route("/language", choose_language, methods=["POST"]),
             Mount("/static", StaticFiles(directory=STATIC)),
-            *(route for room in (studio, jobs, night, results) for route in room.ROUTES),
+            *studio.ROUTES,
+            *(Route(path, _later(place), methods=["POST" if path in POSTED else "GET"]) for path, place in PAGES.items()),
         ],
         lifespan=lifespan,
     )

@@ -17,7 +17,6 @@ from urllib.parse import unquote
 from PIL import Image
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
-from starlette.routing import Route
 
 from nstpipe.config import Loaded, load_right_part
 from nstpipe.errors import NstpipeError, Problem, UsageError
@@ -385,15 +384,3 @@ def _store_mask(window: Window, name: str, content: bytes) -> Path:
     with atomic_write(path) as partial:
         gray.save(partial)
     return path
-
-
-ROUTES = [
-    Route("/jobs/mask", mask, methods=["POST"]),
-    Route("/jobs", show),
-    Route("/jobs/edit", edit, methods=["POST"]),
-    Route("/jobs/save", save, methods=["POST"]),
-    Route("/jobs/new", new, methods=["POST"]),
-    Route("/jobs/plan", plan, methods=["POST"]),
-    Route("/jobs/check", inputs, methods=["POST"]),
-    Route("/jobs/proof", proof, methods=["POST"]),
-]

@@ -23,7 +23,6 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from nstpipe.config import Pipeline, load_pipeline
 from nstpipe.errors import EXIT_DONE, EXIT_SOME_FAILED, EXIT_STOPPED, NstpipeError, UsageError
@@ -439,14 +438,3 @@ def _pixels_of(pipeline: Pipeline, frame: FrameDone) -> Any:
         if record.state == "done" and record.frames == 1:
             return read_picture(Path(record.path))[0]
     return None
-
-
-ROUTES = [
-    Route("/night", show),
-    Route("/night/progress", progress),
-    Route("/night/events", events),
-    Route("/night/start", start, methods=["POST"]),
-    Route("/night/stop", stop, methods=["POST"]),
-    Route("/night/schedule", schedule, methods=["POST"]),
-    Route("/night/frame/{number:int}", newest_frame),
-]

@@ -6,12 +6,12 @@ import asyncio
 import io
 from collections import OrderedDict
 from pathlib import Path
-
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from nstpipe.errors import ItemError, UsageError
-from nstpipe.media.detect import holds_video
-from nstpipe.media.frame import Pixels, in_eight_bits, resized, working_size
+
+if TYPE_CHECKING:
+    from nstpipe.media.frame import Pixels
 
 MOST_KEPT = 400
 """The most small pictures in memory; each has some 10 kB."""
@@ -51,6 +51,8 @@ class SmallPictures:
 
 
 def _made(path: Path, longest: int) -> bytes:
+    from nstpipe.media.detect import holds_video
+
     try:
         pixels = _first_frame(path) if holds_video(path) else _picture(path)
     except (ItemError, OSError) as error:
@@ -73,6 +75,10 @@ def _first_frame(path: Path) -> Pixels:
 
 def as_webp(pixels: Pixels, longest: int) -> bytes:
     """Encode pixels as WebP, with sides of at most so many pixels."""
+    from PIL import Image
+
+    from nstpipe.media.frame import in_eight_bits, resized, working_size
+
     height, width = pixels.shape[:2]
     if max(height, width) > longest:
         pixels = resized(pixels, working_size((width, height), longest))

@@ -8,10 +8,10 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nstpipe.config import Pipeline
-from nstpipe.config.dump import as_yaml
+if TYPE_CHECKING:
+    from nstpipe.config import Pipeline
 
 IDLE_SECONDS = 900.0
 """The process ends after so long without a request, and gives its memory back. The next request starts another one."""
@@ -102,6 +102,8 @@ class Previews:
         self, pipeline: Pipeline, job: str, frame_index: int, iterations: int | None, axes: Sequence[str] = ()
     ) -> int:
         """Ask for a preview, or for a proof sheet if there are axes, and return its number."""
+        from nstpipe.config.dump import as_yaml
+
         await self.warm_up()
         assert self._process is not None and self._process.stdin is not None
         self._number += 1
@@ -174,7 +176,7 @@ class Previews:
         while True:
             shown = self.shown(number)
             if shown is None:
-                yield {"state": "superseded"}
+                yield {"state": "superseded", "picture": 0, "before": False, "losses": []}
                 return
             losses, told = shown.losses[told:], len(shown.losses)
             before = len(shown.before)

@@ -16,7 +16,6 @@ from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
-from starlette.routing import Route
 
 from nstpipe.config import Pipeline, load_pipeline
 from nstpipe.errors import NstpipeError, UsageError
@@ -24,7 +23,6 @@ from nstpipe.journal.database import JOURNAL
 from nstpipe.journal.journal import Journal
 from nstpipe.media.detect import is_moving
 from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
-from nstpipe.report.page import REPORTS
 from nstpipe.window.pages import Window, form_of, page, window_of
 
 ON_A_PAGE = 24
@@ -89,6 +87,8 @@ def results_of(pipeline: Pipeline, window: Window) -> list[Made]:
 
 def reports_of(pipeline: Pipeline) -> list[tuple[str, str]]:
     """Return the names of the reports, newest first, each with the time of its run."""
+    from nstpipe.report.page import REPORTS
+
     folder = pipeline.work / REPORTS
     names = sorted((path.stem for path in folder.glob("*.html")), reverse=True) if folder.is_dir() else []
     found = []
@@ -160,6 +160,8 @@ async def media(request: Request) -> Response:
 
 async def report(request: Request) -> Response:
     """The report of a run."""
+    from nstpipe.report.page import REPORTS
+
     window = window_of(request)
     name = request.path_params["name"]
     try:
@@ -194,12 +196,3 @@ async def open_folder(request: Request) -> Response:
         return Response(str(error), 404, media_type="text/plain")
     subprocess.Popen([*opener, str(folder)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return Response(status_code=204)
-
-
-ROUTES = [
-    Route("/results", show),
-    Route("/results/one", one),
-    Route("/results/open", open_folder, methods=["POST"]),
-    Route("/reports/{name}", report),
-    Route("/media", media),
-]

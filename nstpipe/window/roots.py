@@ -7,15 +7,15 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
-
-from nstpipe.config import Pipeline
 from nstpipe.errors import UsageError
 from nstpipe.media.detect import natural_key
 from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
 from nstpipe.media.video.containers import VIDEO_SUFFIXES
+
+if TYPE_CHECKING:
+    from nstpipe.config import Pipeline
 
 PAINTINGS = Path(__file__).parent / "paintings"
 """The paintings that come with nstpipe. They can be read, and nothing is written there."""
@@ -174,6 +174,8 @@ class Roots:
 
 def _paths(value: Any, key: str) -> Iterator[tuple[str, Path]]:
     """Yield each path within a model with its key."""
+    from pydantic import BaseModel
+
     if isinstance(value, Path):
         yield key, value
     elif isinstance(value, BaseModel):

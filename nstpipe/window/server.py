@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import uvicorn
 
-from nstpipe.config.load import PIPELINE_NAMES
 from nstpipe.errors import MachineError, UsageError
+from nstpipe.system.files import PIPELINE_NAMES
 from nstpipe.window.app import application
 from nstpipe.window.guard import Entrance
 from nstpipe.window.pages import Window
@@ -124,7 +124,7 @@ def server_of(options: WindowOptions, say: Callable[[str], None]) -> tuple[uvico
 
     app = application(window, [f"{name}:{port}" for name in _names(options.host)], started)
     config = uvicorn.Config(
-        app, log_level="error", access_log=False, server_header=False, timeout_graceful_shutdown=GOODBYE_SECONDS, ws="none"
+        app, log_level="critical", access_log=False, server_header=False, timeout_graceful_shutdown=GOODBYE_SECONDS, ws="none"
     )
     return uvicorn.Server(config), listening
 

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from nstpipe.config import Pipeline
-from nstpipe.config.document import Located
-from nstpipe.config.load import validated
 from nstpipe.errors import NstpipeError, UsageError
 from nstpipe.window.pages import Window, form_of, page, said, window_of
 from nstpipe.window.pictures import LARGE, SMALL, SmallPictures
 from nstpipe.window.roots import PAINTINGS, Entry
+
+if TYPE_CHECKING:
+    from nstpipe.config import Pipeline
 
 UPLOAD_PATH = "/upload"
 
@@ -32,6 +33,9 @@ LONGEST_SEARCH = 40
 PREVIEW_JOB = "first-picture"
 """The name of the job of a preview."""
 
+PAUSE_SECONDS = 0.3
+"""So long after the page was sent, the rest is loaded: the browser asks for its pictures first."""
+
 CONTINUED_SECONDS = 15.0
 """A stream says something at least so often, so that a connection that is lost is noticed."""
 
@@ -42,8 +46,15 @@ async def show(request: Request) -> Response:
     paintings = [Entry(_title(path), str(path), "picture") for path in sorted(PAINTINGS.glob("*.jpg"))]
     suggested = await asyncio.to_thread(_suggested, window)
     answer = page(request, "studio.html", paintings=paintings, suggested=suggested)
-    asyncio.get_running_loop().call_later(0.2, lambda: asyncio.ensure_future(window.previews.warm_up()))
+    if not window.previews.is_warm:
+        asyncio.get_running_loop().call_later(PAUSE_SECONDS, lambda: asyncio.ensure_future(_prepare(window)))
     return answer
+
+
+async def _prepare(window: Window) -> None:
+    """Load what the next steps need, while the user looks at the page."""
+    await window.previews.warm_up()
+    await asyncio.to_thread(importlib.import_module, "nstpipe.window.jobs")
 
 
 def _title(path: Path) -> str:
@@ -177,6 +188,9 @@ def pipeline_of_look(fields: dict[str, str], window: Window) -> Pipeline:
     Raises:
         UsageError: A setting has a value that it may not have, or a path lies outside of the window's folders.
     """
+    from nstpipe.config.document import Located
+    from nstpipe.config.load import validated
+
     if not fields.get("input"):
         raise UsageError("No picture is chosen yet.", "Choose or drop one.")
     if not fields.get("painting"):

@@ -80,7 +80,7 @@ def test_no_path_leads_out_of_the_folders(window: Opened, tmp_path: Path) -> Non
     (window.folder / "folder").symlink_to(tmp_path / "elsewhere")
     (window.folder / "loop").symlink_to("loop")
     outside = [str(secret), "../secret.png", "a/../../secret.png", "link.png", "folder/picture.png", "/etc/passwd", "~/x.png"]
-    outside += ["loop", "own.png/../../secret.png", "\0", "own.png\0.jpg", "", ".", "%2e%2e/secret.png", "..\\secret.png"]
+    outside += ["loop", "own.png/../../secret.png", "\0", "own.png\0.jpg", "", "%2e%2e/secret.png", "..\\secret.png"]
     outside += [str(tmp_path / "open-elsewhere" / "a.png"), "/proc/self/environ", "/dev/zero", "//etc/passwd"]
     assert window.ask("GET", "/media?path=own.png")[0] == 200
     for path in outside:

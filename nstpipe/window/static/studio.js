@@ -99,6 +99,7 @@ async function turn(address) {
   next.src = address;
   try { await next.decode(); } catch { return; }
   at("after").src = next.src;
+  at("compare").style.setProperty("--aspect", next.naturalWidth / next.naturalHeight);
   at("compare").hidden = false;
   at("empty").hidden = true;
   if (!wasMoved) split.set(0);
