@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Scope
 
+from nstpipe.errors import NstpipeError
+from nstpipe.version import __version__
 from nstpipe.window import studio
-from nstpipe.window.guard import Guard
+from nstpipe.window.guard import BodyTooLongError, Guard
 from nstpipe.window.pages import Window, form_of, page, window_of
 from nstpipe.window.pictures import SmallPictures
 from nstpipe.window.texts import COOKIE, LANGUAGES
@@ -102,6 +105,20 @@ async def choose_language(request: Request) -> Response:
     return answer
 
 
+async def _too_long(_: Request, __: Exception) -> Response:
+    return PlainTextResponse("The body is too long.\n", 413, headers={"Connection": "close"})
+
+
+async def _wrong(_: Request, error: Exception) -> Response:
+    return PlainTextResponse(f"{error}\n", 400)
+
+
+async def _bug(_: Request, error: Exception) -> Response:
+    """Show a bug where the window was started; the page only learns that there is one."""
+    traceback.print_exception(error)
+    return PlainTextResponse(f"nstpipe {__version__}: this is a bug. The terminal has the details.\n", 500)
+
+
 def application(window: Window, hosts: Sequence[str], started: Callable[[], None] = lambda: None) -> ASGIApp:
     """Return the application of a window.
 
@@ -127,6 +144,7 @@ def application(window: Window, hosts: Sequence[str], started: Callable[[], None
             *(Route(path, _later(place), methods=["POST" if path in POSTED else "GET"]) for path, place in PAGES.items()),
         ],
         lifespan=lifespan,
+        exception_handlers={BodyTooLongError: _too_long, NstpipeError: _wrong, Exception: _bug},
     )
     pages.state.window = window
     pages.state.pictures = SmallPictures()

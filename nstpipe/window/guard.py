@@ -23,7 +23,7 @@ MOST_FORM_BYTES = 4_000_000
 MOST_STREAMS = 32
 """The most event streams at a time. A browser opens one for each tab that is in view."""
 
-OPEN_PATHS = ("/enter", "/login", "/static/")
+OPEN_PATHS = ("/enter", "/login", "/language", "/static/")
 """What is answered to whoever has not come in yet."""
 
 CONTENT_POLICY = (

@@ -194,5 +194,6 @@ async def open_folder(request: Request) -> Response:
         folder = window.roots.existing((await form_of(request)).get("path", "")).parent
     except UsageError as error:
         return Response(str(error), 404, media_type="text/plain")
-    subprocess.Popen([*opener, str(folder)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quietly = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    await asyncio.to_thread(subprocess.run, [*opener, str(folder)], check=False, **quietly)
     return Response(status_code=204)

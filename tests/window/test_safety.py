@@ -194,6 +194,25 @@ def test_a_huge_upload_is_refused_before_it_is_read(window: Opened, tmp_path: Pa
         assert not list((tmp_path / "open" / "uploads").iterdir())
 
 
+@pytest.mark.parametrize(
+    ("path", "body"), [("/jobs/edit", b"\xff"), ("/language", b"=&" * 3000), ("/preview", "text=ü"), ("/jobs/proof", b"%")]
+)
+def test_a_body_that_is_no_form_is_refused_and_nothing_breaks(shared: Opened, path: str, body: bytes | str) -> None:
+    assert shared.ask("POST", path, body)[0] in (303, 400, 422)
+    connection = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=20)
+    origin = f"127.0.0.1:{shared.port}"
+    headers = {"Host": origin, "Origin": f"http://{origin}", "Cookie": shared.cookie}
+    pieces = (b"a=" + b"x" * 500_000 for _ in range(guard.MOST_FORM_BYTES // 500_000 + 2))
+    try:
+        connection.request("POST", path, body=pieces, headers=headers, encode_chunked=True)
+        assert connection.getresponse().status == 413
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # it hung up while the rest was sent
+    finally:
+        connection.close()
+    assert shared.ask("GET", "/")[0] == 200
+
+
 def test_two_hundred_streams_leave_the_window_usable(window: Opened) -> None:
     (window.folder / "pipeline.yaml").write_text("version: 1\njobs: []\n")
     head = f"GET /night/events HTTP/1.1\r\nHost: 127.0.0.1:{window.port}\r\nCookie: {window.cookie}\r\n\r\n".encode()
