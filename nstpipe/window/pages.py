@@ -58,7 +58,8 @@ class Window:
     def shown_path(self, path: str | Path) -> str:
         """Return a path as people read it: from the window's folder, if it lies there."""
         place = Path(path)
-        return str(place.relative_to(self.folder)) if place.is_relative_to(self.folder) else str(place)
+        is_below = place != self.folder and place.is_relative_to(self.folder)
+        return str(place.relative_to(self.folder)) if is_below else str(place)
 
 
 def window_of(request: Request) -> Window:
