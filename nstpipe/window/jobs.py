@@ -340,16 +340,18 @@ async def proof(request: Request) -> Response:
         if loaded.pipeline is None or loaded.problems:
             raise UsageError("pipeline.yaml has problems.", "Mend them first; they stand below the text.")
         names = [job.name for job in loaded.pipeline.jobs]
-        index = _number(fields.get("job"), 0)
-        if index >= len(names):
+        index, written = _number(fields.get("job"), 0), Draft(text).names
+        if index >= len(written):
             raise UsageError("There is no such job any more.", "Load the page again.")
+        # A job with a matrix is several by other names; the first one that is left stands for them.
+        name = written[index] if written[index] in names else next(one for one in (*names[index:], names[-1]))
         if not axes:
             raise UsageError("No key is given.", "Choose one, with two or more values, such as 0.5, 1, 2.")
         small = tuple(
             job.model_copy(update={"size": min(job.size, 256) if isinstance(job.size, int) else 256})
             for job in loaded.pipeline.jobs
         )
-        number = await window.previews.request(loaded.pipeline.with_jobs(small), names[index], 0, 20, axes)
+        number = await window.previews.request(loaded.pipeline.with_jobs(small), name, 0, 20, axes)
     except NstpipeError as error:
         return JSONResponse(said(error), 422)
     return JSONResponse({"number": number}, 202)

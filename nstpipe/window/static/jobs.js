@@ -70,6 +70,7 @@ proof?.addEventListener("submit", async (event) => {
   if (answer.number === undefined) { status.textContent = `${answer.problem} ${answer.next_step}`; return; }
   follow(`/preview/${answer.number}/events`, {
     message: (now) => {
+      if (now.state === "superseded") { status.textContent = proof.dataset.superseded; return; }
       status.textContent = now.state === "done" ? "" : now.problem ? `${now.problem} ${now.next_step}` : `${proof.dataset.painting} ${now.iterations ?? 0}/${now.most ?? "…"}`;
       if (now.state === "done") { sheet.src = `/preview/${answer.number}/picture?${Date.now()}`; sheet.hidden = false; }
     },
