@@ -100,7 +100,7 @@ def _field(key: str, value: Mapping[str, Any], is_required: bool) -> Field:
     words = [word for part in parts for word in (part.get("enum") or ([part["const"]] if "const" in part else ()))]
     numbers = [part for part in parts if part.get("type") in ("integer", "number")]
     texts = [part for part in parts if part.get("type") == "string" and "enum" not in part and "const" not in part]
-    shared = {"key": key, "description": description, "default": default, "is_required": is_required}
+    shared: dict[str, Any] = {"key": key, "description": description, "default": default, "is_required": is_required}
     if words and not numbers and not texts:
         return Field(kind="choice", choices=tuple(map(str, words)), allowed=", ".join(map(str, words)), **shared)
     if any(part.get("type") in ("array", "object") for part in parts):

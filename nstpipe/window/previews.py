@@ -167,6 +167,9 @@ class Previews:
         """Return a preview; None if it was superseded."""
         return self._shown if self._shown.number == number else None
 
+    def _progress_of(self, shown: Shown) -> tuple[object, ...]:
+        return shown.pictures, len(shown.losses), shown.state, len(shown.before), self._is_warm
+
     async def follow(self, number: int) -> AsyncIterator[dict[str, Any]]:
         """Yield how far a preview is, first at once and then after each change, until it has ended.
 
@@ -178,15 +181,13 @@ class Previews:
             if shown is None:
                 yield {"state": "superseded", "picture": 0, "before": False, "losses": []}
                 return
+            # What changes while this value is on its way is told with the next one.
+            seen, has_ended = self._progress_of(shown), shown.state in ENDED
             losses, told = shown.losses[told:], len(shown.losses)
-            before = len(shown.before)
             state = shown.state if self._is_warm or shown.state != "waiting" else "loading"
-            yield {"state": state, "picture": shown.pictures, "before": bool(before), "losses": losses, **shown.facts}
-            if shown.state in ENDED:
+            yield {"state": state, "picture": shown.pictures, "before": bool(shown.before), "losses": losses, **shown.facts}
+            if has_ended:
                 return
-            seen = (shown.pictures, told, shown.state, before, self._is_warm)
             async with self._changed:
-                while self._shown is shown and seen == (
-                    *(shown.pictures, len(shown.losses), shown.state, len(shown.before), self._is_warm),
-                ):
+                while self._shown is shown and self._progress_of(shown) == seen:
                     await self._changed.wait()

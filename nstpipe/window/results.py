@@ -184,6 +184,11 @@ def _opener() -> list[str] | None:
     return [program] if program and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")) else None
 
 
+def _run_quietly(command: list[str]) -> None:
+    nowhere = subprocess.DEVNULL
+    subprocess.run(command, stdin=nowhere, stdout=nowhere, stderr=nowhere, check=False)
+
+
 async def open_folder(request: Request) -> Response:
     """Open the folder of a result in the file manager."""
     window = window_of(request)
@@ -194,6 +199,5 @@ async def open_folder(request: Request) -> Response:
         folder = window.roots.existing((await form_of(request)).get("path", "")).parent
     except UsageError as error:
         return Response(str(error), 404, media_type="text/plain")
-    quietly = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    await asyncio.to_thread(subprocess.run, [*opener, str(folder)], check=False, **quietly)
+    await asyncio.to_thread(_run_quietly, [*opener, str(folder)])
     return Response(status_code=204)

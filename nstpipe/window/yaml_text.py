@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from nstpipe.errors import UsageError
 from nstpipe.window.forms import Field
@@ -26,7 +26,7 @@ class _Item:
     """A key of a mapping with its value."""
 
     key: ScalarNode
-    value: Node
+    value: Any
 
     @property
     def is_alias(self) -> bool:
@@ -57,14 +57,14 @@ class Draft:
             document = yaml.compose(self.text, Loader=_Loader)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise UsageError("The text is no YAML that can be edited here yet.", "See the problems below it.") from error
-        self._document = document
         jobs = _child(document, "jobs") if isinstance(document, MappingNode) else None
-        if jobs is None or not isinstance(jobs.value, SequenceNode):
+        if not isinstance(document, MappingNode) or jobs is None or not isinstance(jobs.value, SequenceNode):
             raise UsageError("The text has no list of jobs yet.", "See the problems below it.")
+        self._document = document
         self._jobs = jobs.value
 
-    def _at(self, mark: yaml.Mark) -> int:
-        return self._starts[mark.line] + mark.column
+    def _at(self, mark: Any) -> int:
+        return int(self._starts[mark.line] + mark.column)
 
     @property
     def names(self) -> list[str]:
@@ -152,7 +152,7 @@ class Draft:
             begin = end = self.text.index(":", self._at(item.key.end_mark)) + 1
         return begin, end
 
-    def _end(self, node: Node) -> int:
+    def _end(self, node: Any) -> int:
         """Return where a value ends. That of a block ends with its last part, before the comments below it."""
         if isinstance(node, ScalarNode) or node.flow_style or not node.value:
             end = self._at(node.end_mark)
@@ -257,7 +257,7 @@ def _scalar_text(node: ScalarNode) -> str:
     return str(node.value) if not node.style else json.dumps(node.value, ensure_ascii=False)
 
 
-def _flow_text(node: Node) -> str:
+def _flow_text(node: Any) -> str:
     """Return a value in one line."""
     if isinstance(node, ScalarNode):
         return _scalar_text(node)
