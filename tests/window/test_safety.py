@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 import time
 from contextlib import ExitStack
@@ -251,6 +252,21 @@ def test_only_a_window_for_the_network_says_that_it_is_plain_http(tmp_path: Path
         assert window.ask("GET", "/", Host=f"evil.example:{window.port}")[0] == 421
     with open_window(tmp_path) as window:
         assert "plain HTTP" not in "".join(window.said)
+
+
+def test_names_and_texts_are_shown_and_never_taken_for_html(window: Opened) -> None:
+    script = "<img src=x onerror=alert(1)>"
+    make_picture(window.folder / f"{script}.png")
+    make_picture(window.folder / script / "a.png")
+    job = {"name": script, "input": f"{script}.png", "output": "</textarea><script>alert(1)</script>", "style": "'><script>"}
+    text = "version: 1\njobs:\n  - " + "\n    ".join(f"{key}: {json.dumps(value)}" for key, value in job.items())
+    (window.folder / "pipeline.yaml").write_text(text)
+    edited = window.ask("POST", "/jobs/edit", urlencode({"text": text, "key": "size", "value:size": "'\"><script>"}))[2]
+    answers = [window.ask("GET", path)[2] for path in ("/", "/browse", "/jobs", "/night", "/results")]
+    for page in (*answers, edited):
+        assert b"<img src=x" not in page and b"<script>" not in page
+        assert page.count(b"<script") == page.count(b"<script src=") + page.count(b'<script type="module" src=')
+    assert b"&lt;img src=x" in answers[0]
 
 
 def test_a_report_has_an_origin_of_its_own(window: Opened) -> None:
