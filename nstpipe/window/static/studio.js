@@ -55,6 +55,7 @@ async function request() {
   asking = new AbortController();
   complain(null);
   say(words.waiting);
+  at("empty").classList.add("waiting");
   at("progress").hidden = false;
   at("progress").removeAttribute("value");
   let answer;
