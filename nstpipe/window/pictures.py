@@ -54,16 +54,17 @@ def _made(path: Path, longest: int) -> bytes:
     from nstpipe.media.detect import holds_video
 
     try:
-        pixels = _first_frame(path) if holds_video(path) else _picture(path)
+        pixels = _first_frame(path) if holds_video(path) else _picture(path, longest)
     except (ItemError, OSError) as error:
         raise UsageError(f"{path.name} cannot be shown: {error}") from error
     return as_webp(pixels, longest)
 
 
-def _picture(path: Path) -> Pixels:
+def _picture(path: Path, longest: int) -> Pixels:
     from nstpipe.media.pictures.files import read_picture
+    from nstpipe.report import thumbnails
 
-    return read_picture(path)[0]
+    return thumbnails.small_picture(path) if longest <= thumbnails.LONGEST else read_picture(path)[0]
 
 
 def _first_frame(path: Path) -> Pixels:
@@ -77,11 +78,10 @@ def as_webp(pixels: Pixels, longest: int) -> bytes:
     """Encode pixels as WebP, with sides of at most so many pixels."""
     from PIL import Image
 
-    from nstpipe.media.frame import in_eight_bits, resized, working_size
+    from nstpipe.media.frame import in_eight_bits
 
-    height, width = pixels.shape[:2]
-    if max(height, width) > longest:
-        pixels = resized(pixels, working_size((width, height), longest))
+    image = Image.fromarray(in_eight_bits(pixels))
+    image.thumbnail((longest, longest), Image.Resampling.BOX, reducing_gap=2.0)
     file = io.BytesIO()
-    Image.fromarray(in_eight_bits(pixels)).save(file, "WEBP", quality=82, method=2)
+    image.save(file, "WEBP", quality=82, method=2)
     return file.getvalue()
