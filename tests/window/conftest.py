@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from nstpipe.window.server import WindowOptions, server_of
-from tests.report.conftest import browser  # noqa: F401
 
 
 @dataclass
