@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 
+from nstpipe.window import studio
 from nstpipe.window.server import WindowOptions, server_of
+
+studio.PAUSE_SECONDS = 3600.0  # no test here waits for torch, which would be loaded behind its back
 
 
 @dataclass
