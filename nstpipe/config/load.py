@@ -73,17 +73,18 @@ def load_right_part(
         text: What the file is going to hold, such as a text that is being edited; None to read the file.
     """
     problems: list[Problem] = []
+    read = ""
     try:
-        text = _text_of(path) if text is None else text
-        document = parse(text, environment)
+        read = _text_of(path) if text is None else text
+        document = parse(read, environment)
     except DocumentError as error:
         problems += error.problems
         if error.rest is None:
-            return Loaded(None, _with_lookalikes(problems, text or ""))
+            return Loaded(None, _with_lookalikes(problems, read))
         document = error.rest
     if not isinstance(document.value, dict):
         message = "should be a mapping with version and jobs; see the README for an example"
-        return Loaded(None, _with_lookalikes([*problems, Problem("", message, document.line)], text))
+        return Loaded(None, _with_lookalikes([*problems, Problem("", message, document.line)], read))
     settings = [setting for text in overrides for setting in _setting(text, environment, problems)]
     late = [setting for setting in settings if setting.is_of_an_expanded_job(document)]
     document = _overridden(document, [setting for setting in settings if setting not in late], problems)
@@ -96,7 +97,7 @@ def load_right_part(
     problems += found
     if pipeline is not None:
         pipeline = pipeline.read_from(path, {name: _described_place(path, key) for name, key in document.value.items()})
-    return Loaded(pipeline, _with_lookalikes(sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0), text))
+    return Loaded(pipeline, _with_lookalikes(sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0), read))
 
 
 _LINE = re.compile("[^\n\r\x85\u2028\u2029]*(?:\r\n|[\n\r\x85\u2028\u2029]|$)")

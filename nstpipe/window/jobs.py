@@ -308,13 +308,15 @@ async def plan(request: Request) -> Response:
     failures = [line for line in lines if "message" in line]
     # The text ends with the sums; above them stands the same table.
     summary = [line for line in text.splitlines() if line.startswith(("Total:", "That is", "Frames that", "To try"))]
-    error = text.strip() if code not in (0, 2) and not rows else ""
+    problem = text.strip() if code not in (0, 2) and not rows else ""
     for row in rows:
         row["name"] = Path(row["path"]).name
         row["duration"] = as_duration(row["seconds"]) if row["frames_left"] else "–"
         row["disk"] = as_megabytes(row["bytes_needed"]) if row["bytes_needed"] else "–"
     shown = rows[:MOST_ROWS]
-    return page(request, "plan.html", rows=shown, failures=failures, error=error, more=len(rows) - len(shown), summary=summary)
+    return page(
+        request, "plan.html", rows=shown, failures=failures, error=problem, more=len(rows) - len(shown), summary=summary
+    )
 
 
 async def inputs(request: Request) -> Response:

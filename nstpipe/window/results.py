@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -103,7 +104,7 @@ async def show(request: Request) -> Response:
     window = window_of(request)
     wanted = request.query_params.get("page", "1")
     number = int(wanted) if re.fullmatch("[1-9][0-9]{0,5}", wanted) else 1
-    empty = {"made": (), "reports": (), "number": 1, "pages": 1, "opens": False}
+    empty: dict[str, Any] = {"made": (), "reports": (), "number": 1, "pages": 1, "opens": False}
     if not window.pipeline.exists():
         return page(request, "results.html", error=None, **empty)
     try:

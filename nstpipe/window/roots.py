@@ -183,8 +183,8 @@ def _paths(value: Any, key: str) -> Iterator[tuple[str, Path]]:
             yield from _paths(getattr(value, name), f"{key}.{name}" if key else name)
     elif isinstance(value, (tuple, list)):
         for index, child in enumerate(value):
-            name = getattr(child, "name", None) if key == "jobs" else None
-            yield from _paths(child, f"{key}.{name}" if isinstance(name, str) else f"{key}[{index}]")
+            named = getattr(child, "name", None) if key == "jobs" else None
+            yield from _paths(child, f"{key}.{named}" if isinstance(named, str) else f"{key}[{index}]")
     elif isinstance(value, dict):
         for name, child in value.items():
             yield from _paths(child, f"{key}.{name}")

@@ -63,7 +63,8 @@ def _title(path: Path) -> str:
 
 def _suggested(window: Window) -> list[Entry]:
     """Return the first videos and pictures of the folder, and folders of pictures."""
-    waiting, found, looked = [str(window.folder)], [], 0
+    waiting, looked = [str(window.folder)], 0
+    found: list[Entry] = []
     while waiting and looked < LONGEST_SEARCH and len(found) < MOST_SUGGESTED:
         looked += 1
         try:
