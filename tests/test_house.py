@@ -47,6 +47,7 @@ ROOMS = (
     "running",
     "commands",
     "api",
+    "window",
     "cli",
 )
 """Ground floor first; a room imports only from rooms before it. docs/design.md says what each is for."""

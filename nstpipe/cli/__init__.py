@@ -39,6 +39,7 @@ from nstpipe.cli.plan import plan
 from nstpipe.cli.preview import preview
 from nstpipe.cli.schedule import schedule
 from nstpipe.cli.train import train
+from nstpipe.cli.ui import ui
 from nstpipe.cli.validate import validate
 from nstpipe.errors import (
     EXIT_BUG,
@@ -316,6 +317,7 @@ app.command()(init)
 app.command()(preview)
 app.command()(schedule)
 app.command()(train)
+app.command()(ui)
 
 
 class _Stopped(BaseException):

@@ -37,7 +37,7 @@ def jobs_in(context: typer.Context) -> list[str]:
 
 def default_file() -> Path:
     """Return the pipeline.yaml that a command takes if none is given: that of the current folder, which need not exist."""
-    from nstpipe.config.load import PIPELINE_NAMES
+    from nstpipe.system.files import PIPELINE_NAMES
 
     return next((path for path in map(Path, PIPELINE_NAMES) if path.exists()), Path(PIPELINE_NAMES[0]))
 

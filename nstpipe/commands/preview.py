@@ -28,7 +28,7 @@ from nstpipe.media.video.ffmpeg_program import using
 from nstpipe.media.video.info import VideoInfo
 from nstpipe.media.video.probe import probe
 from nstpipe.media.video.shapes import shapes_of
-from nstpipe.painting.frames import painted_frames
+from nstpipe.painting.frames import Watch, painted_frames
 from nstpipe.painting.start import Pass
 from nstpipe.painting.task import ClipTask, RunSettings
 from nstpipe.planning.input_info import InputInfo
@@ -219,8 +219,12 @@ class Preview:
         iterations = None if "optimizer.first" in settings else self.iterations
         return replace(self, overrides=(*self.overrides, *also), iterations=iterations)
 
-    def painted(self, emit: Emit) -> Painted:
+    def painted(self, emit: Emit, watch: Watch | None = None) -> Painted:
         """The frame, painted.
+
+        Args:
+            emit: takes the events.
+            watch: sees each iteration; None if nobody looks on. An error that it raises ends the painting.
 
         Raises:
             ConfigError: the YAML is wrong.
@@ -232,14 +236,15 @@ class Preview:
         limit_megapixels(pipeline.max_megapixels)
         with using(pipeline.ffmpeg, pipeline.place_of("ffmpeg")):
             check_ffmpeg()
-            return self._painted(pipeline, job, emit)
+            return self._painted(pipeline, job, emit, watch)
 
-    def _painted(self, pipeline: Pipeline, job: Job, emit: Emit) -> Painted:
+    def _painted(self, pipeline: Pipeline, job: Job, emit: Emit, watch: Watch | None) -> Painted:
         first = min(job.optimizer.first, self.iterations or job.optimizer.first)
         try:
             check_pictures(job)
             place = _place(job, self.frame_index)
-            return _painted(pipeline, with_painting_for(place.file, job, pipeline), place, self.frame_index, first, emit)
+            painted_job = with_painting_for(place.file, job, pipeline)
+            return _painted(pipeline, painted_job, place, self.frame_index, first, emit, watch)
         except ItemError as error:
             raise InputError(f"{job.name}: {error.problem}", error.next_step) from error
 
@@ -268,7 +273,9 @@ def _place(job: Job, frame_index: int) -> _Place:
     raise UsageError(f"--frame {frame_index + 1}: {job.name} has {frames_before} frames, counted from 1.")
 
 
-def _painted(pipeline: Pipeline, job: Job, place: _Place, frame_index: int, first: int, emit: Emit) -> Painted:
+def _painted(
+    pipeline: Pipeline, job: Job, place: _Place, frame_index: int, first: int, emit: Emit, watch: Watch | None
+) -> Painted:
     path, video = place.file.path, place.video
     if place.file.problem:
         raise ItemError(place.file.problem)
@@ -291,7 +298,7 @@ def _painted(pipeline: Pipeline, job: Job, place: _Place, frame_index: int, firs
             spent.append(event.evaluations)
         emit(event)  # type: ignore[arg-type]
 
-    [(frame, pixels, _)] = painted_frames(task, source, once, 0, [], listen)
+    [(frame, pixels, _)] = painted_frames(task, source, once, 0, [], listen, watch)
     before = in_eight_bits(resized(frame.pixels, size))
     return Painted(job.name, path, frame_index, before, in_eight_bits(pixels), spent[-1], output.max_iterations(clip, 0))
 

@@ -22,10 +22,7 @@ from nstpipe.media.pictures.formats import PICTURE_FORMATS, PICTURE_SUFFIXES
 from nstpipe.media.signature import SIGNATURE_BYTES, matches
 from nstpipe.media.video.containers import CONTAINERS, OTHER_VIDEO_SIGNATURES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES
 from nstpipe.system.characters import lookalikes
-from nstpipe.system.files import MOST_NAMED
-
-PIPELINE_NAMES = ("pipeline.yaml", "pipeline.yml")
-"""The names of the file that commands take from the current folder if none is given. The first one that exists counts."""
+from nstpipe.system.files import MOST_NAMED, PIPELINE_NAMES
 
 MOST_JOBS = 10_000
 """The most jobs of a pipeline. A matrix multiplies them, and more are a mistake."""
@@ -61,21 +58,33 @@ def load_pipeline(path: Path, overrides: Sequence[str] = (), environment: Mappin
     return loaded.pipeline
 
 
-def load_right_part(path: Path, overrides: Sequence[str] = (), environment: Mapping[str, str] = os.environ) -> Loaded:
-    """Do the same as `load_pipeline`, but return the problems, so that the valid part can be checked further."""
+def load_right_part(
+    path: Path,
+    overrides: Sequence[str] = (),
+    environment: Mapping[str, str] = os.environ,
+    text: str | None = None,
+) -> Loaded:
+    """Do the same as `load_pipeline`, but return the problems, so that the valid part can be checked further.
+
+    Args:
+        path: The file. Relative paths in it are relative to its folder.
+        overrides: See `load_pipeline`.
+        environment: See `load_pipeline`.
+        text: What the file is going to hold, such as a text that is being edited; None to read the file.
+    """
     problems: list[Problem] = []
-    text = ""
+    read = ""
     try:
-        text = _text_of(path)
-        document = parse(text, environment)
+        read = _text_of(path) if text is None else text
+        document = parse(read, environment)
     except DocumentError as error:
         problems += error.problems
         if error.rest is None:
-            return Loaded(None, _with_lookalikes(problems, text))
+            return Loaded(None, _with_lookalikes(problems, read))
         document = error.rest
     if not isinstance(document.value, dict):
         message = "should be a mapping with version and jobs; see the README for an example"
-        return Loaded(None, _with_lookalikes([*problems, Problem("", message, document.line)], text))
+        return Loaded(None, _with_lookalikes([*problems, Problem("", message, document.line)], read))
     settings = [setting for text in overrides for setting in _setting(text, environment, problems)]
     late = [setting for setting in settings if setting.is_of_an_expanded_job(document)]
     document = _overridden(document, [setting for setting in settings if setting not in late], problems)
@@ -88,7 +97,7 @@ def load_right_part(path: Path, overrides: Sequence[str] = (), environment: Mapp
     problems += found
     if pipeline is not None:
         pipeline = pipeline.read_from(path, {name: _described_place(path, key) for name, key in document.value.items()})
-    return Loaded(pipeline, _with_lookalikes(sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0), text))
+    return Loaded(pipeline, _with_lookalikes(sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0), read))
 
 
 _LINE = re.compile("[^\n\r\x85\u2028\u2029]*(?:\r\n|[\n\r\x85\u2028\u2029]|$)")

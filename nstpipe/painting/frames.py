@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from nstpipe.config import Job
 from nstpipe.errors import ItemError
 from nstpipe.events import Emit, FrameDone, FrameProgressed
-from nstpipe.media.frame import Frame, Pixels, Source, resized
+from nstpipe.media.frame import Frame, Pixels, Source, in_eight_bits, resized
 from nstpipe.media.pictures.masks import read_masks
 from nstpipe.media.pictures.metadata import is_full_panorama
 from nstpipe.media.tensors import pixels_of, tensor_of
@@ -32,8 +34,37 @@ PROGRESS_INTERVAL_SECONDS = 0.25
 """Shortest time between two events of one frame. People read no faster."""
 
 
+@dataclass(frozen=True, eq=False)
+class Glimpse:
+    """A frame while it is painted.
+
+    Attributes:
+        before: The frame as it was, height x width x 3, at the working size.
+        iterations: The number of iterations so far.
+        max_iterations: The most that the frame can take.
+        loss: The total loss; None from an engine that knows of none.
+        shown: Returns the frame as it looks now, height x width x 3, uint8. Valid only until the next iteration.
+    """
+
+    before: Pixels
+    iterations: int
+    max_iterations: int
+    loss: float | None
+    shown: Callable[[], Pixels]
+
+
+Watch = Callable[[Glimpse], None]
+"""Sees each iteration of a frame. An error that it raises ends the painting."""
+
+
 def painted_frames(
-    task: ClipTask, source: Source, once: Pass, begin: int, results: Sequence[Result], emit: Emit
+    task: ClipTask,
+    source: Source,
+    once: Pass,
+    begin: int,
+    results: Sequence[Result],
+    emit: Emit,
+    watch: Watch | None = None,
 ) -> Iterator[tuple[Frame, Pixels, Result]]:
     """Paint the frames of a clip.
 
@@ -45,6 +76,7 @@ def painted_frames(
         results: the results of the frames painted before it, the newest last: as many as the longest of `temporal.lags`, or
             all there are.
         emit: takes the events.
+        watch: sees each iteration; None if nobody looks on.
 
     Yields:
         Each frame with its result: the pixels as they are shown, and the state that the next frames need.
@@ -71,7 +103,8 @@ def painted_frames(
             start = start_of(stylizer, seen, step, painted, once, job, task.run.seed)
             started = time.monotonic()
             try:
-                last = _last_iterate(stylizer, seen, start, frame, task, emit)
+                look = None if watch is None else _Onlooker(watch, stylizer, content, step.resized)
+                last = _last_iterate(stylizer, seen, start, frame, task, emit, look)
             except ItemError as error:
                 place = source.path if frame.time is None else f"{source.path}, frame {frame.frame_index + 1}"
                 raise ItemError(f"{place}: {error.problem}", error.next_step) from error
@@ -155,7 +188,30 @@ def _clip_stylizer(engine: Engine, source: Source, clip: Clip, size: tuple[int, 
     return engine.stylizer(tensor_of(resized(first.pixels, size)))
 
 
-def _last_iterate(stylizer: Stylizer, content: Tensor, start: Start, frame: Frame, task: ClipTask, emit: Emit) -> Iterate:
+@dataclass(frozen=True, eq=False)
+class _Onlooker:
+    """Shows the iterations of one frame to whoever watches."""
+
+    watch: Watch
+    stylizer: Stylizer
+    content: Tensor
+    before: Pixels
+
+    def see(self, iterate: Iterate, max_iterations: int) -> None:
+        self.watch(
+            Glimpse(self.before, iterate.iterations, max_iterations, iterate.loss, lambda: self._shown(iterate.image.cpu()))
+        )
+
+    def _shown(self, image: Tensor) -> Pixels:
+        # The first scales are smaller than the frame.
+        size = self.content.shape[-2:]
+        full = image if image.shape[-2:] == size else functional.interpolate(image, size=size, mode="bilinear")
+        return in_eight_bits(pixels_of(self.stylizer.shown(full, self.content)))
+
+
+def _last_iterate(
+    stylizer: Stylizer, content: Tensor, start: Start, frame: Frame, task: ClipTask, emit: Emit, onlooker: _Onlooker | None
+) -> Iterate:
     """Paint one frame, with events of its progress, and return its last iterate."""
     last: Iterate | None = None
     shown = time.monotonic()
@@ -166,6 +222,8 @@ def _last_iterate(stylizer: Stylizer, content: Tensor, start: Start, frame: Fram
         temporal_target=start.temporal_target,
         wrapped=_is_wrapped(task.output, frame),
     ):
+        if onlooker is not None:
+            onlooker.see(last, _max_iterations(task.output.job, start))
         # Only an engine that iterates has progress to report within a frame.
         if last.iterations and time.monotonic() - shown > PROGRESS_INTERVAL_SECONDS:
             shown = time.monotonic()

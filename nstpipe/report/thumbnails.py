@@ -88,7 +88,7 @@ def compare_pictures(original: Path, result: Path) -> Comparison:
     problem = ""
     for path in (original, result):
         try:
-            thumbnails.append(as_thumbnail(_small_picture(path)))
+            thumbnails.append(as_thumbnail(small_picture(path)))
         except (ItemError, OSError) as error:
             thumbnails.append(None)
             problem = problem or _said(error)
@@ -145,7 +145,7 @@ def _loop(frames: Sequence[Pixels], video: VideoInfo) -> Loop:
     return Loop(as_thumbnail(sheet), len(chosen), seconds)
 
 
-def _small_picture(path: Path) -> Pixels:
+def small_picture(path: Path) -> Pixels:
     """Return a picture's pixels in sRGB, upright, with a longest side of at most `LONGEST`.
 
     Raises:

@@ -22,6 +22,9 @@ LONGEST_NAME_BYTES = 255
 """The longest name that common file systems allow. The hidden name of a file is longer than its own."""
 
 
+PIPELINE_NAMES = ("pipeline.yaml", "pipeline.yml")
+"""The names of the file that commands take from the current folder if none is given. The first one that exists counts."""
+
 MOST_NAMED = 8
 """The most files that a message names."""
 

@@ -248,21 +248,21 @@ def test_many_pictures_are_spread_evenly_and_counted(tmp_path: Path, monkeypatch
 
 
 def test_a_thumbnail_is_upright_in_its_own_colors_and_on_white(tmp_path: Path) -> None:
-    from nstpipe.report.thumbnails import _small_picture
+    from nstpipe.report.thumbnails import small_picture
 
     upper_left_red = np.zeros((300, 800, 3), np.uint8)
     upper_left_red[:150, :400] = (250, 10, 10)
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter clockwise
     Image.fromarray(upper_left_red).save(tmp_path / "turned.jpg", exif=exif, quality=95)
-    pixels = _small_picture(tmp_path / "turned.jpg")
+    pixels = small_picture(tmp_path / "turned.jpg")
     assert pixels.shape == (560, 210, 3)
     assert np.abs(pixels[100, 180].astype(int) - (250, 10, 10)).max() < 12
     assert pixels[100, 40].max() < 12
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "clear.png")
-    assert (_small_picture(tmp_path / "clear.png") == 255).all()
+    assert (small_picture(tmp_path / "clear.png") == 255).all()
     Image.fromarray(np.full((8, 8), 257 * 128, np.uint16)).save(tmp_path / "deep.png")
-    assert (_small_picture(tmp_path / "deep.png") == 128).all()
+    assert (small_picture(tmp_path / "deep.png") == 128).all()
 
 
 @contextmanager

@@ -1,0 +1,78 @@
+// The page of the jobs: keeps the place of the cursor and the open details while the editor is renewed.
+
+import { follow } from "./stream.js";
+
+let kept = null;
+
+// A field that changes is written into the text by the server.
+document.body.addEventListener("change", (event) => {
+  const key = event.target.dataset?.key;
+  if (!key) return;
+  const editor = document.getElementById("editor");
+  const values = { ...Object.fromEntries(new FormData(editor)), key };
+  htmx.ajax("POST", "/jobs/edit", { target: "#editor", swap: "outerHTML", values });
+});
+
+// The Enter key ends a field; it sends nothing by itself.
+document.body.addEventListener("submit", (event) => { if (event.target.id === "editor") event.preventDefault(); });
+
+document.body.addEventListener("htmx:beforeSwap", (event) => {
+  if (event.detail.target?.id !== "editor") return;
+  const active = document.activeElement;
+  const text = document.getElementById("yaml");
+  kept = {
+    id: active?.id, from: active?.selectionStart, to: active?.selectionEnd, text: active === text ? text.value : null,
+    top: text?.scrollTop ?? 0, open: document.getElementById("advanced")?.open ?? false,
+  };
+});
+
+document.body.addEventListener("htmx:afterSwap", () => {
+  if (!kept || !document.getElementById("editor")) return;
+  const text = document.getElementById("yaml");
+  const advanced = document.getElementById("advanced");
+  if (advanced) advanced.open = kept.open;
+  // What was typed while the answer was on its way is newer than the answer.
+  if (kept.text !== null && kept.text !== text.value) { text.value = kept.text; text.dispatchEvent(new Event("input", { bubbles: true })); }
+  const active = kept.id && document.getElementById(kept.id);
+  if (active) {
+    active.focus({ preventScroll: true });
+    if (typeof kept.from === "number") try { active.setSelectionRange(kept.from, kept.to); } catch { /* not a text */ }
+  }
+  text.scrollTop = kept.top;
+  kept = null;
+});
+
+document.body.addEventListener("htmx:afterRequest", (event) => {
+  if (event.detail.pathInfo?.requestPath !== "/jobs/save") return;
+  const isSaved = document.querySelector("#saved .good") !== null;
+  document.getElementById("save-file").disabled = isSaved;
+});
+
+document.body.addEventListener("click", (event) => {
+  const line = event.target.closest?.("[data-line]")?.dataset.line;
+  if (!line) return;
+  const text = document.getElementById("yaml");
+  const lines = text.value.split("\n");
+  const from = lines.slice(0, line - 1).join("\n").length + (line > 1 ? 1 : 0);
+  text.focus();
+  text.setSelectionRange(from, from + (lines[line - 1] ?? "").length);
+  text.scrollTop = (line - 4) * parseFloat(getComputedStyle(text).lineHeight);
+});
+
+const proof = document.getElementById("proof");
+proof?.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const status = document.getElementById("proof-status");
+  const sheet = document.getElementById("proof-sheet");
+  const values = new URLSearchParams(new FormData(proof));
+  values.set("job", document.getElementById("job")?.value ?? "0");
+  const answer = await (await fetch("/jobs/proof", { method: "POST", body: values })).json();
+  if (answer.number === undefined) { status.textContent = `${answer.problem} ${answer.next_step}`; return; }
+  follow(`/preview/${answer.number}/events`, {
+    message: (now) => {
+      if (now.state === "superseded") { status.textContent = proof.dataset.superseded; return; }
+      status.textContent = now.state === "done" ? "" : now.problem ? `${now.problem} ${now.next_step}` : `${proof.dataset.painting} ${now.iterations ?? 0}/${now.most ?? "…"}`;
+      if (now.state === "done") { sheet.src = `/preview/${answer.number}/picture?${Date.now()}`; sheet.hidden = false; }
+    },
+  });
+});

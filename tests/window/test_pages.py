@@ -1,0 +1,206 @@
+"""The parts of the page without a browser: texts, fields, YAML, and what the server's process loads."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import io
+import re
+import string
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from PIL import Image
+from pydantic import BaseModel
+
+from nstpipe.config import load_pipeline
+from nstpipe.config.models import Job
+from nstpipe.errors import UsageError
+from nstpipe.window.forms import Field, field_of, fields
+from nstpipe.window.roots import PAINTINGS
+from nstpipe.window.texts import LANGUAGES, language_of, texts_in
+from nstpipe.window.yaml_text import Draft
+from tests.making import make_picture
+from tests.test_docs import EXAMPLES
+from tests.window.conftest import Opened
+
+WINDOW = Path(__file__).parents[2] / "nstpipe" / "window"
+
+
+def test_the_server_loads_no_torch_and_vendored_files_are_as_they_were_published() -> None:
+    code = "import nstpipe.window.server, nstpipe.commands.scaffold, sys; print(*sys.modules)"
+    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    assert not loaded & {"torch", "torchvision", "cv2", "scenedetect"}
+    rows = re.findall(r"^\| (\S+\.js) .* ([0-9a-f]{64}) \|$", (WINDOW / "static/vendor/README.md").read_text(), re.MULTILINE)
+    assert {name: hashlib.sha256((WINDOW / "static/vendor" / name).read_bytes()).hexdigest() for name, _ in rows} == dict(rows)
+    assert {path.name for path in (WINDOW / "static/vendor").glob("*.js")} == {name for name, _ in rows}
+
+
+def test_each_language_has_every_text_with_the_same_places_to_fill() -> None:
+    def places(text: str) -> set[str | None]:
+        return {name for _, name, _, _ in string.Formatter().parse(text)} - {None}
+
+    templates = "\n".join(path.read_text() for path in (WINDOW / "templates").iterdir())
+    used = set(re.findall(r"\bt\.([a-z_]+)", templates)) | set(re.findall(r"\bt\(\"([a-z_]+)\"", templates))
+    english = texts_in("en")
+    assert used <= set(english)
+    assert set(english) - used <= {name for name in english if name.startswith("run_")} | {"changed_elsewhere"}
+    for language in LANGUAGES:
+        texts = texts_in(language)
+        assert {key: places(text) for key, text in texts.items()} == {key: places(text) for key, text in english.items()}
+    assert [
+        language_of(*asked) for asked in ((None, "ca-ES,en;q=0.5"), (None, "de, es;q=0.3"), ("es", "ca"), (None, "x;q=,"))
+    ] == [*("ca", "es", "es", "en")]
+
+
+def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from keys_of(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def test_the_form_has_every_key_of_a_job_with_its_range() -> None:
+    assert {field.key for field in fields()} == set(keys_of(Job))
+    assert all(field.description for field in fields())
+    found = {key: field_of(key) for key in ("size", "style.scale", "color", "optimizer.tolerance", "style.images", "init")}
+    assert [(field.kind, field.allowed) for field in found.values() if field] == [
+        ("text", "32 – 16384, native"),
+        ("number", "0.1 – 4"),
+        ("choice", "style, content, matched"),
+        ("number", "≥ 0, < 1"),
+        ("yaml", ""),
+        ("text", "matched, content, noise, blank"),
+    ]
+
+
+@pytest.mark.parametrize("example", [pytest.param(block, id=name) for name, block in EXAMPLES])
+def test_a_text_that_is_not_changed_stays_as_it_is(example: str) -> None:
+    assert Draft(example).text == example
+
+
+def test_a_key_that_is_set_changes_its_line_and_no_other() -> None:
+    text = (
+        "# mine\nversion: 1\ndefaults: {size: 320}   # small\njobs:\n"
+        "  - name: a            # the first\n    input: in.png\n    output: out.png\n    style: p.jpg\n"
+        "    optimizer: {first: 100, next: 12}  # quick\n  # the second\n  - {name: b, input: x, output: y, style: p.jpg}\n"
+    )
+    draft = Draft(text)
+    assert (draft.names, draft.defaults()) == (["a", "b"], {"size": "320"})
+    assert draft.values(0)["style.images"] == "[p.jpg]"
+    changes = {
+        "optimizer.first": ("first: 100", "first: 50"),
+        "name": ("name: a ", "name: '12' "),
+        "color": ("# quick\n", "# quick\n    color: content\n"),
+        "style.strength": ("style: p.jpg\n    opt", "style: {images: [p.jpg], strength: 1.5}\n    opt"),
+    }
+    expected = text
+    for (key, (before, after)), value in zip(changes.items(), ("50", "12", "content", "1.5"), strict=True):
+        expected = expected.replace(before, after, 1)
+        draft.set(0, the(key), value)
+        assert draft.text == expected
+    for key in ("optimizer.first", "optimizer.next", "color", "name"):
+        draft.set(0, the(key), "")
+    # The key after the name moves up beside the dash; what is empty goes; comments on lines of their own stay.
+    head, _, rest = text.partition("  - name: a            # the first\n    input")
+    rest = rest.replace("style: p.jpg\n    opt", "style: {images: [p.jpg], strength: 1.5}\n    opt", 1)
+    assert draft.text == f"{head}  - input{rest}".replace("    optimizer: {first: 100, next: 12}  # quick\n", "")
+    assert draft.add({"name": "c", "input": "a: b", "style": {"images": ["p.jpg"]}}) == 2
+    assert draft.text.endswith("style: p.jpg}\n\n  - name: c\n    input: 'a: b'\n    style: {images: [p.jpg]}\n")
+    draft.set(1, the("size"), "native")
+    assert "  - {name: b, input: x, output: y, style: p.jpg, size: native}\n" in draft.text
+    draft.remove(2)
+    assert draft.names == ["1", "b"]
+
+
+@pytest.mark.parametrize(
+    ("job", "key", "value", "expected"),
+    [
+        ("name: a\n    style: &t {images: [p]}", "style.scale", "2", "name: a\n    style: &t {images: [p], scale: 2}"),
+        ("name: a\n    style: *s", "style", None, "name: a\n    style: *s"),
+        ("name: a\n    size: *n # n", "size", "9", "name: a\n    size: 9 # n"),
+        ("name: a\n    size: *n # n", "size", "", "name: a"),
+        ("name: a\n    color:  # none yet", "color", "content", "name: a\n    color: content  # none yet"),
+        ("name: a\n    encode: {crf: 18,}", "encode.preset", "slow", "name: a\n    encode: {crf: 18, preset: slow}"),
+        ("name: a\n    encode: {crf: 18, preset: slow}", "encode.preset", "", "name: a\n    encode: {crf: 18}"),
+        ("name: a\n    encode: {crf: 18}", "encode.crf", "", "name: a"),
+        ("name: a\n    exclude:\n      - x  # ü\n      - 'y'", "exclude", "[z]", "name: a\n    exclude: [z]"),
+        ("name: 'ä: b'", "name", "#c", "name: '#c'"),
+        ("name: a", "optimizer.first", "5", "name: a\n    optimizer: {first: 5}"),
+        ("name: a", "exclude", "[x", UsageError),
+    ],
+)
+def test_values_of_every_kind_are_written(job: str, key: str, value: str | None, expected: str | type[UsageError]) -> None:
+    text = "x-s: &s {images: [q]}\nx-n: &n 12\njobs:\n  - {job}\n  # the next\n  - name: b\n"
+    draft = Draft(text.replace("{job}", job))
+    if isinstance(expected, str):
+        if value is not None:
+            draft.set(0, the(key), value)
+        assert draft.text == text.replace("{job}", expected)
+    else:
+        with pytest.raises(expected):
+            draft.set(0, the(key), str(value))
+
+
+def the(key: str) -> Field:
+    found = field_of(key)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_page_is_there_in_each_language_also_before_there_is_anything(window: Opened, language: str) -> None:
+    pages = {
+        path: window.ask("GET", path, Accept_Language=language) for path in ("/", "/jobs", "/night", "/results", "/browse")
+    }
+    assert {status for status, _, _ in pages.values()} == {200}
+    assert texts_in(language)["no_jobs"] in pages["/jobs"][2].decode().replace("&#39;", "'")
+    assert f'<html lang="{language}">' in pages["/"][2].decode()
+    (window.folder / "pipeline.yaml").write_text("version: 1\njobs:\n  - {name: a b, inptu: x}\n")
+    jobs = window.ask("GET", "/jobs", Accept_Language=language)[2].decode()
+    assert "inptu" in jobs and "did you mean input?" in jobs
+    assert window.ask("GET", "/night", Accept_Language=language)[0] == 200
+
+
+def test_what_was_tuned_becomes_a_job_that_is_edited_and_saved(window: Opened) -> None:
+    make_picture(window.folder / "street.png")
+    make_picture(window.folder / "pictures" / "a.png")
+    night_cafe = str(PAINTINGS / "van_gogh_night_cafe.jpg")
+
+    def post(path: str, **fields: str) -> tuple[int, str]:
+        status, headers, body = window.ask("POST", path, urlencode(fields))
+        return status, headers.get("location", "") or html.unescape(body.decode())
+
+    tuned = {"strength": "2.0000", "scale": "1.0000", "color": "content", "distance": "gram", "size": "256", "frame": "1"}
+    assert post("/jobs/new", input="street.png", painting=night_cafe, **tuned) == (303, "/jobs?job=0")
+    assert post("/jobs/new", input="pictures", painting=night_cafe) == (303, "/jobs?job=1")
+    text = (window.folder / "pipeline.yaml").read_text()
+    assert [(job.color, job.size, job.style.strength) for job in load_pipeline(window.folder / "pipeline.yaml").jobs] == [
+        ("content", 512, 2.0),
+        ("style", 512, 1.0),
+    ]
+    # The paintings of nstpipe come along, so that the folder stays whole elsewhere.
+    assert text.count("paintings/van_gogh_night_cafe.jpg") == 2 and (window.folder / "paintings").is_dir()
+    stamp = re.findall(r'name="stamp" value="(\w+)"', window.ask("GET", "/jobs?job=1")[2].decode())[0]
+    # A browser may send each line with its carriage return.
+    edited = post(
+        "/jobs/edit", **{"text": text.replace("\n", "\r\n"), "job": "1", "key": "size", "value:size": "48", "stamp": stamp}
+    )[1]
+    assert "Not saved yet." in edited and "No problem in the file" in edited
+    assert "is not YAML" in post("/jobs/edit", text="{", stamp=stamp)[1]
+    [new] = re.findall(r"<textarea[^>]*>\n(.*?)</textarea>", edited, re.DOTALL)
+    assert new == f"{text.rstrip()}\n    size: 48\n"
+    assert "✓ Saved" in post("/jobs/save", text=new, stamp=stamp)[1]
+    assert (window.folder / "pipeline.yaml").read_text() == new
+    assert "changed elsewhere" in post("/jobs/save", text=text, stamp=stamp)[1]  # another tab, which knows the file as it was
+    assert (window.folder / "pipeline.yaml").read_text() == new
+    assert "✓ Saved" in post("/jobs/save", text=text, stamp=stamp, anyway="1")[1]
+    mask = io.BytesIO()
+    Image.new("L", (4, 4), 255).save(mask, "PNG")
+    assert window.ask("POST", "/jobs/mask", mask.getvalue(), X_Mask_Name="../a%20b")[2] == b'{"path":"masks/a-b.png"}'
+    assert window.ask("POST", "/jobs/mask", b"x")[0] == 422
