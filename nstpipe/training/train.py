@@ -90,7 +90,7 @@ def train(options: TrainingOptions, *, stop: Stop, emit: Emit, restart: bool = F
     """
     options.check()
     ensure_folder(options.output.parent)
-    with stop.graceful():
+    with stop.graceful("the current step"):
         return _Training(options, stop, emit, restart=restart).run()
 
 

@@ -69,8 +69,14 @@ def test_a_network_without_its_file_ends_before_the_work(folder: Path, capsys: p
     for command in (api.plan, nstpipe.run):
         with pytest.raises(MachineError, match=r"engine\.weights: .*none\.safetensors cannot be read: No such file"):
             command(path)
-    assert exit_code(["validate", str(path)]) == 69
-    assert "nstpipe train adain" in " ".join(capsys.readouterr().out.split())
+    line = next(number for number, text in enumerate(path.read_text().splitlines(), 1) if "none.safetensors" in text)
+    for written in ("none.safetensors", "style.png"):
+        path.write_text(path.read_text().replace("none.safetensors", written))
+        assert exit_code(["validate", str(path)]) == 69
+        said = " ".join(capsys.readouterr().out.split())
+        assert f"{path}:{line}: jobs[0].engine.weights: {folder / written} " in said
+        assert "nstpipe train adain" in said
+        assert "weights_only" not in said, "torch's own message recommends to load it unsafely"
 
 
 def test_doctor_and_preview_know_engines(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
