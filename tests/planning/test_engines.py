@@ -79,6 +79,23 @@ def test_a_network_without_its_file_ends_before_the_work(folder: Path, capsys: p
         assert "weights_only" not in said, "torch's own message recommends to load it unsafely"
 
 
+@pytest.mark.parametrize(("engine", "smallest"), [("adain", 9), ("iecontrast", 17), ("refined", 9)])
+def test_a_plan_knows_which_frames_are_too_small(folder: Path, engine: str, smallest: int) -> None:
+    """The layers of the optimizer do not count, unless it follows."""
+    chosen = {"name": "adain" if engine == "refined" else engine, "weights": "a.safetensors"}
+    chosen |= {"refine": 1} if engine == "refined" else {}
+    for side in (smallest - 1, smallest):
+        make_picture(folder / "in.png", 1, (64, side))
+        planned = api.plan(write_pipeline(folder, job(engine=chosen, content={"layers": {"relu5_1": 1}})))
+        reasons = [failure.reason for failure in planned.failures]
+        if side < smallest:
+            assert f"64x{side} pixels when stylized; the network needs {smallest} on" in " ".join(reasons)
+        elif engine == "refined":
+            assert "64x9 pixels when stylized; the layers asked for need 16" in " ".join(reasons)
+        else:
+            assert reasons == []
+
+
 def test_doctor_and_preview_know_engines(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_pipeline(folder, job(engine={"name": "adain", "weights": "a.safetensors"}))
     exit_code(["doctor", str(path)])
