@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import json
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -280,7 +281,9 @@ def test_a_broken_picture_costs_nothing_else(pictures: Path, encoder: Path, tmp_
     ]
 
 
-def test_the_command_prints_events_and_draws_curves(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_events_and_draws_curves(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     output = tmp_path / "a.safetensors"
     line = f"train adain --content {pictures / 'content'} --styles {pictures / 'styles'} -o {output} --steps 2 --batch 1"
     arguments = [*line.split(), "--resize", "40", "--crop", "32", "--device", "cpu", "--tensorboard", str(tmp_path / "curves")]
@@ -292,3 +295,12 @@ def test_the_command_prints_events_and_draws_curves(pictures: Path, tmp_path: Pa
     assert list((tmp_path / "curves").rglob("events.out.*"))
     assert exit_code([*arguments, "--max-runtime", "1s", "--steps", "100000"]) == 75
     assert "The same command continues" in " ".join(capsys.readouterr().out.split())
+
+    def interrupted(self: AdainRecipe, *crops: Tensor) -> dict[str, float]:
+        signal.raise_signal(signal.SIGINT)
+        return step(self, *crops)
+
+    step = AdainRecipe.step
+    monkeypatch.setattr(AdainRecipe, "step", interrupted)
+    assert exit_code([*arguments, "--steps", "100000"]) == 130
+    assert "finishing the current step; press again to stop at once" in capsys.readouterr().err
