@@ -11,9 +11,13 @@ finished frames, in float32. The figure is its mean over the last tenth of the f
 first frame counts in neither. The warping error is the one that is measured while painting, by the flow that moved the paint.
 
 A later frame of a clip may show something that is harder to paint. So some frames are also painted by themselves, from the same
-start as a first frame, with 60 iterations. The second figure is the rise of the clip's loss divided by the rise of theirs.
+start as a first frame, with 60 iterations. How their loss rises is printed beside the clip's.
 
-Run: python benchmarks/fading.py [--size 320] [--clips CLIP ...] [--next 12] [--json results.json]
+With --carried, nothing is optimized: the painting itself is carried along each clip, as a result is carried to the next frame.
+What is printed is how much of its contrast is left at the end, in waves of about 4, 8 and 16 pixels, in parts that are flat in
+the original and in the others, and which share of a frame starts from the content. It takes seconds.
+
+Run: python benchmarks/fading.py [--size 320] [--clips CLIP ...] [--next 12] [--carried] [--json results.json]
 With --keep FOLDER, each clip's videos stay there. With --before OLD.json --plot FILE.svg, the curves of two versions are drawn.
 """
 
@@ -23,20 +27,26 @@ import argparse
 import json
 import platform
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from motion import SAMPLES, STYLE, Clip, city, default_engine, losses_of, painted
+from numpy.typing import NDArray
 from PIL import Image
 from scenes import Matrix, shifted, turned, view
+from torch import Tensor
 
-from nstpipe.media.frame import Pixels, resized
+from nstpipe.media.frame import Frame, Pixels, resized
 from nstpipe.media.tensors import pixels_of, tensor_of
 from nstpipe.motion.flow.method import DETAIL
+from nstpipe.motion.flow.methods import flow_method
+from nstpipe.motion.frames_with_flow import frames_with_flow
+from nstpipe.painting.temporal_target import moved, temporal_target_of, warped_start
 from nstpipe.style.engine import MinimizeOptions
 from nstpipe.style.engines.optimizer import OptimizerStylizer
 
@@ -45,6 +55,12 @@ FIRST_ITERATIONS, NEXT_ITERATIONS = 100, 12
 
 ALONE_ITERATIONS, FRAMES_BETWEEN = 60, 10
 """Of the frames that are painted by themselves, and how many frames of a clip there are from one to the next."""
+
+BLUR_SIGMAS = (1.0, 2.0, 4.0)
+"""Pixels. They divide the waves of carried paint into three bands, of about 4, 8 and 16 pixels."""
+
+FLAT_SIGMA, FLAT_LEVELS = 4.0, 6.0
+"""A part is flat if the original's local standard deviation stays below this many levels of 255 in all frames."""
 
 SECONDS, FRAMES_A_SECOND = 10, 12.5
 
@@ -175,6 +191,54 @@ def measured(clip: Clip, folder: Path, painter: OptimizerStylizer, judge: Optimi
     )
 
 
+@dataclass(frozen=True)
+class Carried:
+    """What is left of paint that was carried along a clip.
+
+    Attributes:
+        clip: its name.
+        flat: root of the share of the variance that is left in flat parts, for each of `BLUR_SIGMAS`.
+        rest: the same in the others.
+        unseen_flat: the mean share of the content in the start of a frame, in flat parts.
+        unseen_rest: the same in the others.
+    """
+
+    clip: str
+    flat: tuple[float, ...]
+    rest: tuple[float, ...]
+    unseen_flat: float
+    unseen_rest: float
+
+    def __str__(self) -> str:
+        flat, rest = (" ".join(f"{value:.2f}" for value in values) for values in (self.flat, self.rest))
+        return (
+            f"{self.clip:6} contrast left: flat parts {flat}, others {rest}; "
+            f"content in a start: flat parts {self.unseen_flat:.4f}, others {self.unseen_rest:.4f}"
+        )
+
+
+def carried(clip: Clip, painting: Pixels) -> Carried:
+    """Carry the painting along a clip, without an iteration."""
+    width, height = clip.size
+    scaled = resized(painting, (width, round(width * painting.shape[0] / painting.shape[1])))
+    first = paint = tensor_of(scaled[:height])
+    steps = frames_with_flow(_Frames(clip.frames), range(len(clip.frames)), 0, clip.size, (1,), flow_method("dis"))
+    flat, unseen_shares = np.ones((height, width), bool), []
+    for step in steps:
+        flat &= _waves(step.pixels.mean(axis=2), FLAT_SIGMA) < FLAT_LEVELS
+        if not step.motions:
+            continue
+        target = temporal_target_of([moved(paint, step.motions[1])])
+        paint, unseen = warped_start(tensor_of(step.resized), step, paint, target)
+        unseen_shares.append(unseen.numpy())
+    unseen = np.mean(unseen_shares, axis=0)
+
+    def left(where: NDArray[np.bool_]) -> tuple[float, ...]:
+        return tuple(_contrast(paint, sigma, where) / _contrast(first, sigma, where) for sigma in BLUR_SIGMAS)
+
+    return Carried(clip.name, left(flat), left(~flat), float(unseen[flat].mean()), float(unseen[~flat].mean()))
+
+
 def drawn(before: Sequence[Curve], after: Sequence[Curve], path: Path) -> None:
     """A plot for each clip, with the curves of both versions and of frames by themselves."""
     from matplotlib.figure import Figure
@@ -196,6 +260,41 @@ def drawn(before: Sequence[Curve], after: Sequence[Curve], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+@dataclass(frozen=True)
+class _Frames:
+    """A source of frames in memory."""
+
+    frames: Sequence[Pixels]
+    path: Path = Path()
+
+    @property
+    def frame_count(self) -> int:
+        return len(self.frames)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        height, width, _ = self.frames[0].shape
+        return width, height
+
+    def read(self, first_frame_index: int, end_frame_index: int) -> Iterator[Frame]:
+        for index in range(first_frame_index, min(end_frame_index, len(self.frames))):
+            yield Frame(self.frames[index], index)
+
+
+def _waves(picture: NDArray[np.floating], sigma: float) -> NDArray[np.floating]:
+    """The local standard deviation of a gray picture."""
+    gray = picture.astype(np.float32)
+    around = cv2.GaussianBlur(gray, (0, 0), sigma)
+    return np.sqrt(cv2.GaussianBlur((gray - around) ** 2, (0, 0), sigma))
+
+
+def _contrast(image: Tensor, sigma: float, where: NDArray[np.bool_]) -> float:
+    """The standard deviation of the waves that a blur removes beyond half its width."""
+    gray = image[0].mean(dim=0).numpy()
+    band = cv2.GaussianBlur(gray, (0, 0), sigma / 2) if sigma > BLUR_SIGMAS[0] else gray
+    return float(np.sqrt(((band - cv2.GaussianBlur(gray, (0, 0), sigma)) ** 2)[where].mean()))
+
+
 def read(path: Path) -> list[Curve]:
     return [Curve(**row) for row in json.loads(path.read_text())["curves"]]
 
@@ -206,6 +305,7 @@ def main() -> None:
     parser.add_argument("--clips", nargs="+", choices=tuple(CLIPS), default=tuple(CLIPS))
     parser.add_argument("--first", type=int, default=FIRST_ITERATIONS)
     parser.add_argument("--next", type=int, default=NEXT_ITERATIONS)
+    parser.add_argument("--carried", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--before", type=Path)
@@ -213,6 +313,14 @@ def main() -> None:
     arguments = parser.parse_args()
     with Image.open(STYLE) as image:
         painting = np.asarray(image.convert("RGB"))
+    if arguments.carried:
+        rows = []
+        for name in arguments.clips:
+            rows.append(carried(CLIPS[name](arguments.size), painting))
+            print(rows[-1], flush=True)
+        if arguments.json is not None:
+            arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+        return
     painter, judge = (default_engine(painting, precision).stylizer(None) for precision in ("auto", "float32"))
     settings = {"optimizer": {"first": arguments.first, "next": arguments.next}}
     curves: list[Curve] = []
