@@ -73,6 +73,7 @@ class ClipStarted(Event):
         next_frame_index: first frame that is not done yet.
         end_frame_index: first frame after the clip.
         reason: why the clip is painted.
+        painting: the painting that was picked for it, by its path in the style's collection; empty if there is none.
     """
 
     job: str
@@ -81,6 +82,7 @@ class ClipStarted(Event):
     next_frame_index: int
     end_frame_index: int
     reason: str
+    painting: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +144,7 @@ class OutputDone(Event):
 
     Attributes:
         encode_seconds: time for encoding its frames.
+        painting: the painting that was picked for it, by its path in the style's collection; empty if there is none.
     """
 
     job: str
@@ -151,6 +154,7 @@ class OutputDone(Event):
     encode_seconds: float
     fingerprint: str
     sha256: str
+    painting: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -204,6 +204,10 @@ class Journal(Queries):
         with self._database.changing():
             self._runs.end(run, exit_code, error)
 
+    def known(self, kind: str, key: str) -> str | None:
+        """Return a value that `cached` has kept; None if there is none."""
+        return self._lookups.get(kind, key)
+
     def cached(self, kind: str, key: str, compute: Callable[[], str]) -> str:
         """Return a value that is costly to compute and never changes. It is computed once for each kind and key."""
         known = self._lookups.get(kind, key)

@@ -303,4 +303,5 @@ def _started(task: ClipTask, next_frame_index: int) -> ClipStarted:
         next_frame_index=next_frame_index,
         end_frame_index=task.clip.end_frame_index,
         reason=task.output.reason,
+        painting=task.output.painting,
     )

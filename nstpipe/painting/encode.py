@@ -71,6 +71,7 @@ def finish_output(output: Output, placing: Placing, emit: Emit, stop: Stop) -> O
         encode_seconds=time.monotonic() - began,
         fingerprint=output.fingerprint,
         sha256=_sha256_of_made(output.path),
+        painting=output.painting,
     )
 
 

@@ -83,6 +83,8 @@ class Run:
         reasons = {failure.reason for failure in plan.failures}
         if not plan.outputs and plan.unwritable is not None and reasons == {plan.unwritable.problem}:
             raise plan.unwritable  # all go to one folder, say, and one message is enough
+        for passed_over in plan.paintings:
+            self._recorder.emit(Noticed(job=passed_over.job, message=passed_over.message))
         for failure in plan.failures:
             self._recorder.fail(failure)
         if not plan.outputs:
