@@ -158,7 +158,7 @@ def _clip_stylizer(engine: Engine, source: Source, clip: Clip, size: tuple[int, 
 def _last_iterate(stylizer: Stylizer, content: Tensor, start: Start, frame: Frame, task: ClipTask, emit: Emit) -> Iterate:
     """Paint one frame, with events of its progress, and return its last iterate."""
     last: Iterate | None = None
-    shown = time.monotonic()
+    began = shown = time.monotonic()
     for last in stylizer.stylize(
         content,
         start.image,
@@ -177,6 +177,8 @@ def _last_iterate(stylizer: Stylizer, content: Tensor, start: Start, frame: Fram
                     evaluations=last.iterations,
                     most_evaluations=_max_iterations(task.output.job, start),
                     loss=last.loss,
+                    pixels=content.shape[-2] * content.shape[-1],
+                    seconds=shown - began,
                 )
             )
     assert last is not None, "an engine yields at least one iterate"

@@ -12,6 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from nstpipe.painting.trial import seconds_a_pixel
 from PIL import Image
 from torch import Tensor
 
@@ -22,7 +23,6 @@ from nstpipe.config.engines import ENGINE_TRAITS, EngineTraits
 from nstpipe.events import Event, FrameDone, FrameProgressed
 from nstpipe.media.frame import resized
 from nstpipe.media.tensors import tensor_of
-from nstpipe.painting.trial import seconds_a_pixel
 from nstpipe.style.engine import Engine, Iterate, MinimizeOptions, Stylizer
 from nstpipe.style.engines import ENGINES, EngineFactory
 from nstpipe.style.objective import TemporalTarget
