@@ -1,9 +1,9 @@
 """What `nstpipe plan` says a run takes, against what it then takes.
 
-Each case is a work folder of its own. `nstpipe plan` is asked first, in a process of its own, and then `nstpipe run` is timed as
-a user would: from the start of the command to its end. Some cases have run before with other inputs, and some run beside a process
-that keeps one core busy, during the plan and the run. The ratio is that of the run's seconds to the plan's: 1.0 is right, 1.5 or
-0.67 is what is allowed. A run whose exit code is not 0 or that leaves a frame out stops the benchmark.
+Each case is a work folder of its own. `nstpipe plan` is asked first, in a process of its own, and then `nstpipe run` is timed
+as a user would: from the start of the command to its end. Some cases have run before with other inputs, and some run beside a
+process that keeps one core busy, during the plan and the run. The ratio is that of the run's seconds to the plan's: 1.0 is
+right, and 0.67 to 1.5 is what is allowed. A run that fails or leaves a frame out stops the benchmark.
 
 Run: python benchmarks/plans.py [--case NAME ...] [--json results.json]
 With --json, the results of cases that were run before stay in the file.

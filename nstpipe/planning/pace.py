@@ -14,7 +14,7 @@ SETUP_PASSES = 0.7
 construction of the loss."""
 
 FIXED_PIXELS = 7000
-"""Fixed cost of a pass, in pixels, where frames of only one size are known. The table of costs in docs/performance.md has it."""
+"""Fixed cost of a pass, in pixels, where frames of only one size are known; see the table of costs in docs/performance.md."""
 
 ALIKE_PIXELS = 6.0
 """Frames tell the pace of others that have at most this many times more or fewer pixels, if only their size is known."""
