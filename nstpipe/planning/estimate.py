@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -286,8 +287,10 @@ def estimate(
         if outputs:
             paces[job.name] = _pace(pipeline, job, outputs, known, journal, trial, now)
     to_do = {output.path for output in todo}
+    new_sizes = _NewSizes(worker_count(pipeline))
     costs = tuple(
-        _cost(output, pipeline, paces.get(output.job.name), known, is_to_do=output.path in to_do) for output in plan.outputs
+        _cost(output, pipeline, paces.get(output.job.name), known, new_sizes, is_to_do=output.path in to_do)
+        for output in plan.outputs
     )
     starts = [pace.start_seconds for pace in paces.values() if pace is not None]
     return Estimate(plan, costs, pipeline, now, max(starts, default=START_SECONDS))
@@ -365,8 +368,32 @@ def _keep(journal: Journal, key: str, load: str, timed: Timed) -> None:
     journal.remember(f"trial/{load}", key, json.dumps({"at": time.time(), **asdict(timed)}))
 
 
+class _NewSizes:
+    """Tells the first clips of each size and job, which take longer, as each worker measures the painting at a new size.
+
+    Args:
+        workers: The number of processes.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._taken: Counter[tuple[str, tuple[int, int]]] = Counter()
+
+    def take(self, output: Output) -> bool:
+        """Return whether the next clip of an output is one of the first."""
+        key = (output.job.name, output.size)
+        self._taken[key] += 1
+        return self._taken[key] <= self._workers
+
+
 def _cost(
-    output: Output, pipeline: Pipeline, pace: _MeasuredPace | None, known: Sequence[FrameTime], *, is_to_do: bool
+    output: Output,
+    pipeline: Pipeline,
+    pace: _MeasuredPace | None,
+    known: Sequence[FrameTime],
+    new_sizes: _NewSizes,
+    *,
+    is_to_do: bool,
 ) -> OutputCost:
     if not is_to_do:
         return OutputCost(output, tuple(ClipCost(clip, 0, 0, 0.0, 0, 0.0, 0.0, 0.0) for clip in output.clips), None)
@@ -385,6 +412,8 @@ def _cost(
         seconds = at_most = quiet = None
         if pace is not None:
             around = _seconds_around(output, clip, done)
+            if groups and new_sizes.take(output):
+                around += pace.now.warm_up(pixels)
             seconds = around + _seconds(output, groups, pace.now)
             at_most = around + pace.now.slow * _seconds(
                 output, [(group, group.max_iterations) for group, _ in groups], pace.now

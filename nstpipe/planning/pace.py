@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nstpipe.journal.records import FrameKind, FrameTime
 
 SETUP_PASSES = 0.7
 """What a frame costs an engine that iterates before its first iteration, in passes: a forward pass for its content, and the
-construction of the loss."""
+construction of the loss. It is used as far as the frames do not tell."""
 
 FIXED_PIXELS = 7000
-"""Fixed cost of a pass, in pixels, where frames of only one size are known; see the table of costs in docs/performance.md."""
+"""Fixed cost of a pass, in pixels, as far as the frames do not tell; see the table of costs in docs/performance.md."""
+
+WARM_UP_PASSES = 1.5
+"""What the first frame of a size costs a process beside, in passes: the painting is measured at this size, and each shape is
+prepared."""
+
+PRIOR_SHARE = 0.003
+"""How much the shares above count. To be wrong by all of one is as bad as to miss a time by this share of it."""
 
 ALIKE_PIXELS = 6.0
 """Frames tell the pace of others that have at most this many times more or fewer pixels, if only their size is known."""
@@ -23,7 +33,7 @@ SPREAD_SIZES = 4.0
 """Sizes that differ by this factor in pixels tell the fixed cost of a pass from that of its pixels."""
 
 BINS_AN_OCTAVE = 2
-"""Frames whose number of pixels differs less count as of one size."""
+"""Frames whose number of pixels, and whose number of passes, differ less are samples of the same time."""
 
 TILE_FACTOR = 1.15
 """How much longer a pass takes in tiles; see the table of costs in docs/performance.md."""
@@ -32,8 +42,11 @@ QUIET_QUANTILE, BUSY_QUANTILE, SLOW_QUANTILE = 0.25, 0.5, 0.9
 """Of several samples, the lower quartile counts, so that what others computed for a moment is not taken for the machine's pace.
 On a busy machine others go on computing, and the median counts. The last one is for the upper end of an estimate."""
 
-MARGIN = 1.2
-"""The upper end of an estimate is at least so many times the likely pace."""
+LEAST_MARGIN, LARGEST_MARGIN = 1.25, 2.0
+"""The upper end of an estimate is at least, and at most, so many times the likely pace."""
+
+PIXELS_UNIT = 65536.0
+"""The fit counts pixels in this unit, so that all of its numbers are about equally large."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +64,10 @@ class Linear:
     def __call__(self, pixels: float) -> float:
         """Return the seconds for so many pixels."""
         return self.fixed + self.per_pixel * pixels
+
+    def times(self, factor: float) -> Linear:
+        """Return so many times the seconds."""
+        return Linear(self.fixed * factor, self.per_pixel * factor)
 
 
 SURROUNDINGS: Mapping[FrameKind, Linear] = {
@@ -83,15 +100,17 @@ class Pace:
 
     Attributes:
         a_pass: seconds of one pass of the engine over a frame, such as an iteration.
-        around: seconds that a frame takes beside its passes, by its kind.
-        setup_passes: passes that a frame costs before its first one.
+        setup: seconds of the engine for a frame, beside its passes.
+        around: seconds that a frame takes beside the engine, by its kind.
+        warm_up: seconds that the first frame of a size takes beside.
         slow: factor of the seconds at the upper end.
     """
 
     a_pass: Linear
+    setup: Linear = Linear()
     around: Mapping[FrameKind, Linear] = field(default_factory=lambda: SURROUNDINGS)
-    setup_passes: float = SETUP_PASSES
-    slow: float = MARGIN
+    warm_up: Linear = Linear()
+    slow: float = LEAST_MARGIN
 
     def seconds(self, kind: FrameKind, pixels: float, passes: float) -> float:
         """Return the seconds that a frame will likely take.
@@ -101,7 +120,7 @@ class Pace:
             pixels: its width times its height.
             passes: iterations, or 1 for an engine that does not iterate.
         """
-        return (passes + self.setup_passes) * self.a_pass(pixels) + self.around.get(kind, SURROUNDINGS[kind])(pixels)
+        return passes * self.a_pass(pixels) + self.setup(pixels) + self.around.get(kind, SURROUNDINGS[kind])(pixels)
 
     def in_tiles(self) -> Pace:
         """Return the pace for a picture that does not fit into memory, which is painted in tiles."""
@@ -109,18 +128,19 @@ class Pace:
 
     def times(self, factor: float) -> Pace:
         """Return the pace of a machine that is so many times slower."""
-        around = {kind: Linear(line.fixed * factor, line.per_pixel * factor) for kind, line in self.around.items()}
-        a_pass = Linear(self.a_pass.fixed * factor, self.a_pass.per_pixel * factor)
-        return replace(self, a_pass=a_pass, around=around)
+        around = {kind: line.times(factor) for kind, line in self.around.items()}
+        return Pace(self.a_pass.times(factor), self.setup.times(factor), around, self.warm_up.times(factor), self.slow)
 
 
 def pace_of(frames: Sequence[FrameTime], *, is_busy: bool) -> Pace | None:
     """Return the pace at which frames were painted with the same settings on the same machine.
 
-    Seconds of a pass are a + b · pixels. If the frames have only one size, a is as `FIXED_PIXELS` says.
+    The engine takes s + t · pixels + passes · (a + b · pixels) seconds for a frame. Relative errors are smallest, and no
+    number is negative. What the frames do not tell, because they are of one size or have equally many passes, is as
+    `FIXED_PIXELS` and `SETUP_PASSES` say.
 
     Args:
-        frames: what was timed.
+        frames: what was timed, in the order of painting if they are those of a trial.
         is_busy: whether other programs were computing at the same time, and are again.
 
     Returns:
@@ -130,16 +150,21 @@ def pace_of(frames: Sequence[FrameTime], *, is_busy: bool) -> Pace | None:
     if not timed:
         return None
     quantile = BUSY_QUANTILE if is_busy else QUIET_QUANTILE
-    setup = SETUP_PASSES if any(frame.iterations for frame, _ in timed) else 0.0
-    passes = [(frame.pixels, seconds / (frame.passes + setup)) for frame, seconds in timed]
-    a_pass = _fitted(passes, quantile)
+    setup_passes = SETUP_PASSES if any(frame.iterations for frame, _ in timed) else 0.0
+    points = [(float(frame.pixels), float(frame.passes), seconds) for frame, seconds in timed]
+    setup, a_pass = _engine_lines(_samples(points, setup_passes, quantile), setup_passes)
     around: dict[FrameKind, Linear] = dict(SURROUNDINGS)
-    for kind in SURROUNDINGS:
-        rest = [(frame.pixels, max(0.0, frame.seconds - seconds)) for frame, seconds in timed if frame.kind == kind]
+    for kind, usual in SURROUNDINGS.items():
+        rest = [(float(frame.pixels), 0.0, max(1e-4, frame.seconds - one)) for frame, one in timed if frame.kind == kind]
         if rest:
-            around[kind] = _fitted(rest, BUSY_QUANTILE, fixed_pixels=SURROUNDINGS[kind].fixed / SURROUNDINGS[kind].per_pixel)
-    slower = [seconds / max(a_pass(pixels), 1e-9) for pixels, seconds in passes]
-    return Pace(a_pass, around, setup, max(MARGIN, _quantile(slower, SLOW_QUANTILE)))
+            fixed_pixels = usual.fixed / usual.per_pixel
+            around[kind] = _line(
+                [(size, 1.0, one) for size, _, one in _samples(rest, 1.0, quantile, fixed_pixels)], fixed_pixels
+            )
+    slower = [seconds / (setup(pixels) + passes * a_pass(pixels)) for pixels, passes, seconds in points]
+    slow = min(LARGEST_MARGIN, max(LEAST_MARGIN, _quantile(slower, SLOW_QUANTILE)))
+    warm_up = a_pass.times(WARM_UP_PASSES if setup_passes else 0.0)
+    return Pace(a_pass, setup, around, warm_up, slow)
 
 
 def tells(frames: Iterable[FrameTime], pixels: float) -> bool:
@@ -153,45 +178,82 @@ def tells(frames: Iterable[FrameTime], pixels: float) -> bool:
     return small / ALIKE_PIXELS <= pixels <= large * ALIKE_PIXELS
 
 
-def _fitted(points: Sequence[tuple[float, float]], quantile: float, fixed_pixels: float = FIXED_PIXELS) -> Linear:
-    """Fit a line through seconds, by pixels, so that relative errors are smallest. Neither part is negative."""
-    bins: dict[int, list[tuple[float, float]]] = {}
-    for pixels, seconds in points:
-        bins.setdefault(round(BINS_AN_OCTAVE * math.log2(pixels)), []).append((pixels, seconds))
-    sizes = [statistics.fmean(pixels for pixels, _ in each) for each in bins.values()]
-    # Within a bin, the quantile is that of the time for a pixel.
-    seconds = [
-        size * _quantile([one / pixels for pixels, one in each], quantile)
-        for size, each in zip(sizes, bins.values(), strict=True)
+_Sample = tuple[float, float, float]
+"""Pixels, passes and seconds."""
+
+
+def _samples(
+    points: Sequence[_Sample], setup_passes: float, quantile: float, fixed_pixels: float = FIXED_PIXELS
+) -> list[_Sample]:
+    """Return one point for all that have about as many pixels and passes: their mean, with the quantile of their seconds."""
+    bins: dict[tuple[int, int], list[_Sample]] = {}
+    for pixels, passes, seconds in points:
+        place = round(BINS_AN_OCTAVE * math.log2(pixels)), round(BINS_AN_OCTAVE * math.log2(passes + 1))
+        bins.setdefault(place, []).append((pixels, passes, seconds))
+    found = []
+    for each in bins.values():
+        pixels, passes = (sum(values) / len(each) for values in list(zip(*each, strict=True))[:2])
+        # Points of a bin differ a little, so the quantile is that of the time for a unit of work.
+        a_unit = [one / ((size + fixed_pixels) * (count + setup_passes)) for size, count, one in each]
+        found.append((pixels, passes, (pixels + fixed_pixels) * (passes + setup_passes) * _quantile(a_unit, quantile)))
+    return found
+
+
+def _engine_lines(samples: Sequence[_Sample], setup_passes: float) -> tuple[Linear, Linear]:
+    """Return what the set-up of a frame takes, and what a pass takes."""
+    if not setup_passes:
+        return Linear(), _line(samples, FIXED_PIXELS)
+    fixed = FIXED_PIXELS / PIXELS_UNIT
+    rows = [
+        [1 / seconds, size / seconds, passes / seconds, passes * size / seconds]
+        for size, passes, seconds in ((pixels / PIXELS_UNIT, passes, seconds) for pixels, passes, seconds in samples)
     ]
-    alone = Linear(*(_scaled(fixed_pixels, sizes, seconds)))
-    if max(sizes) / min(sizes) < SPREAD_SIZES:
-        return alone
-    weights = [1 / max(one, 1e-9) ** 2 for one in seconds]
-    total = sum(weights)
-    mean_size = sum(weight * size for weight, size in zip(weights, sizes, strict=True)) / total
-    mean_seconds = sum(weight * one for weight, one in zip(weights, seconds, strict=True)) / total
-    spread = sum(weight * (size - mean_size) ** 2 for weight, size in zip(weights, sizes, strict=True))
-    together = sum(
-        weight * (size - mean_size) * (one - mean_seconds) for weight, size, one in zip(weights, sizes, seconds, strict=True)
-    )
-    per_pixel = together / spread
-    fixed = mean_seconds - per_pixel * mean_size
-    if per_pixel <= 0:
-        return Linear(statistics.fmean(seconds), 0.0)
-    return Linear(fixed, per_pixel) if fixed >= 0 else Linear(*_scaled(0.0, sizes, seconds))
+    usual = _usual([(pixels, passes + setup_passes, seconds) for pixels, passes, seconds in samples], FIXED_PIXELS)
+    prior = PRIOR_SHARE / usual
+    rows += [
+        [0, 0, prior / fixed, -prior],  # the fixed part of a pass is as large as that of so many pixels
+        [prior / fixed, 0, -prior * setup_passes / fixed, 0],  # the set-up is as large as so many passes
+        [0, prior, 0, -prior * setup_passes],
+    ]
+    s, t, a, b = _nonnegative(np.array(rows), np.array([1.0] * len(samples) + [0.0] * 3))
+    return Linear(s, t / PIXELS_UNIT), Linear(a, b / PIXELS_UNIT)
 
 
-def _scaled(fixed_pixels: float, sizes: Sequence[float], seconds: Sequence[float]) -> tuple[float, float]:
-    """Return a line whose fixed part is that of so many pixels."""
-    per_pixel = statistics.fmean(one / (size + fixed_pixels) for size, one in zip(sizes, seconds, strict=True))
-    return fixed_pixels * per_pixel, per_pixel
+def _line(samples: Sequence[_Sample], fixed_pixels: float) -> Linear:
+    """Return the line through seconds by pixels. Where there is only one size, its fixed part is that of so many pixels."""
+    fixed = fixed_pixels / PIXELS_UNIT
+    prior = PRIOR_SHARE / _usual(samples, fixed_pixels)
+    rows = [[1 / seconds, pixels / PIXELS_UNIT / seconds] for pixels, _, seconds in samples] + [[prior / fixed, -prior]]
+    a, b = _nonnegative(np.array(rows), np.array([1.0] * len(samples) + [0.0]))
+    return Linear(a, b / PIXELS_UNIT)
+
+
+def _usual(samples: Sequence[_Sample], fixed_pixels: float) -> float:
+    """Return about how many seconds a pass takes for `PIXELS_UNIT`, beside its fixed part."""
+    each = [seconds / passes / (pixels + fixed_pixels) * PIXELS_UNIT for pixels, passes, seconds in samples]
+    return max(1e-12, _quantile(each, 0.5))
+
+
+def _nonnegative(rows: NDArray[np.float64], wanted: NDArray[np.float64]) -> list[float]:
+    """Solve least squares with no negative unknown: the best of the solutions in which some unknowns are zero.
+
+    There are so few unknowns that all choices are tried (Lawson and Hanson 1974, "Solving Least Squares Problems", chapter 23,
+    has a way for many).
+    """
+    best, least = [0.0] * rows.shape[1], math.inf
+    for count in range(1, rows.shape[1] + 1):
+        for chosen in itertools.combinations(range(rows.shape[1]), count):
+            some = np.linalg.lstsq(rows[:, chosen], wanted, rcond=None)[0]
+            if (some < 0).any():
+                continue
+            error = float(((rows[:, chosen] @ some - wanted) ** 2).sum())
+            if error < least:
+                least, best = error, [0.0] * rows.shape[1]
+                for place, value in zip(chosen, some.tolist(), strict=True):
+                    best[place] = value
+    return best
 
 
 def _quantile(values: Sequence[float], share: float) -> float:
-    """Return the value below which so large a share of values lies, by linear interpolation."""
-    ordered = sorted(values)
-    place = share * (len(ordered) - 1)
-    below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+    """Return the value below which so large a share of the values lies, by linear interpolation."""
+    return float(np.quantile(values, share))

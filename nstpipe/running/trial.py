@@ -31,11 +31,12 @@ from nstpipe.system.stop import Stop
 SIDES = {"cpu": (64, 256), "cuda": (256, 1024)}
 """Sides of the square frames that are timed, in pixels. Two sizes tell the fixed cost of a pass from that of its pixels."""
 
-ITERATIONS = {"cpu": ((8, 5), (4, 3)), "cuda": ((60, 20), (60, 20))}
-"""Iterations of a first and of a later frame, for each size. A GPU's first frames are captured as a graph from 50 on."""
+ITERATIONS = {"cpu": (1, 5), "cuda": (2, 60)}
+"""Numbers of iterations of the frames. Two of them tell what a frame costs beside its iterations. A GPU's first frames are
+captured as a graph from 50 on."""
 
-FRAMES = 5
-"""Frames of each size, so that there are samples to choose from."""
+FRAMES = 3
+"""Frames of each size and number of iterations, so that there are samples to choose from."""
 
 LONGEST_SECONDS = 30.0
 """A slow machine begins no further frame after this time."""
@@ -66,7 +67,8 @@ def timed(pipeline: Pipeline, job: Job, *, isolated: bool, has_videos: bool) -> 
         folder = Path(name)
         jobs = tuple(
             _small_job(job, folder, side, iterations, copy, is_video=has_videos)
-            for side, iterations in zip(SIDES[kind], ITERATIONS[kind], strict=True)
+            for side in SIDES[kind]
+            for iterations in ITERATIONS[kind]
             for copy in range(worker_count(pipeline))
         )
         small = pipeline.model_copy(update={"jobs": jobs, "work": folder / "work"})
@@ -110,9 +112,9 @@ def _times(frames: Iterable[FrameDone], *, is_video: bool) -> Iterator[FrameTime
         )
 
 
-def _small_job(job: Job, folder: Path, side: int, iterations: tuple[int, int], copy: int, *, is_video: bool) -> Job:
+def _small_job(job: Job, folder: Path, side: int, iterations: int, copy: int, *, is_video: bool) -> Job:
     """Return a job with a few square frames of noise that pass by, and as few iterations."""
-    name = f"trial-{side}-{copy}"
+    name = f"trial-{side}-{iterations}-{copy}"
     inputs = folder / name
     inputs.mkdir()
     noise = np.random.default_rng(copy).integers(0, 256, (side // 8, side // 4, 3), dtype=np.uint8)
@@ -120,7 +122,6 @@ def _small_job(job: Job, folder: Path, side: int, iterations: tuple[int, int], c
     for number in range(FRAMES):
         left = number * PAN_PIXELS
         wide.crop((left, 0, left + side, side)).save(inputs / f"frame_{number:05d}.png", compress_level=1)
-    first, later = iterations
     outputs = folder / f"{name}-out"
     return job.model_copy(
         update={
@@ -134,7 +135,7 @@ def _small_job(job: Job, folder: Path, side: int, iterations: tuple[int, int], c
             "shots": "none",
             "link": "none",
             "scales": 1,
-            "optimizer": job.optimizer.model_copy(update={"first": first, "next": later, "tolerance": 0.0}),
+            "optimizer": job.optimizer.model_copy(update={"first": iterations, "next": iterations, "tolerance": 0.0}),
             "temporal": job.temporal.model_copy(update={"passes": 1}),
         }
     )
