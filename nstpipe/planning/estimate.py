@@ -37,6 +37,9 @@ START_SECONDS = 4.0
 RUN_STARTS = 1.2
 """What a run takes beside its workers, in starts of a worker: the command itself loads torch, too, and writes the report."""
 
+SLOW_START = 1.5
+"""How many times as long the start takes at most, as where files are read for the first time."""
+
 CLIP_SECONDS = 0.25
 """What a clip of a video takes beside its frames: ffmpeg is started to read it."""
 
@@ -178,16 +181,16 @@ class Estimate:
     @property
     def seconds_at_most(self) -> float | None:
         """Seconds if all iterations are used and the machine is slow; None if no pace is known."""
-        return self._seconds(lambda clip: clip.seconds_at_most)
+        return self._seconds(lambda clip: clip.seconds_at_most, SLOW_START)
 
     @property
     def seconds_when_quiet(self) -> float | None:
         """Seconds if no other program were computing; None if that is not known, or if none is."""
         return self._seconds(lambda clip: clip.seconds_when_quiet)
 
-    def _seconds(self, of_clip: Callable[[ClipCost], float | None]) -> float | None:
+    def _seconds(self, of_clip: Callable[[ClipCost], float | None], slow: float = 1.0) -> float | None:
         seconds = makespan(self.costs, self.workers, of_clip)
-        return seconds + (1 + RUN_STARTS) * self.start_seconds if seconds else seconds
+        return seconds + (1 + RUN_STARTS) * self.start_seconds * slow if seconds else seconds
 
     def job_seconds(self, job: str) -> float | None:
         """Seconds that the outputs of a job will likely take together, with all workers; None if no pace is known."""
@@ -310,43 +313,43 @@ def _pace(
     pixels = sum(output.size[0] * output.size[1] for output in outputs) / len(outputs)
     has_videos = any(output.is_video for output in outputs)
     key = f"{setup}|{'video' if has_videos else 'pictures'}"
-    wanted = now if now is not None else Load(cores)
-    quiet, busy = _kept(journal, key, "quiet"), _kept(journal, key, "busy")
-    start = next((one.start_seconds for one in (busy if wanted.is_busy else quiet, quiet, busy) if one), START_SECONDS)
+    wanted, no_load = now or Load(cores), Load(cores)
+    kept = [one for one in (_kept(journal, key, "quiet"), _kept(journal, key, "busy")) if one is not None]
+    frames = [frame for frame in known if frame.setup == setup]
 
-    def of_runs(load: Load) -> Pace | None:
-        frames = [frame for frame in known if frame.setup == setup and _load_of(frame.load_share, cores).is_alike(load)]
-        own = [frame for frame in frames if frame.job == job.name]
-        for chosen in (own, frames):
-            if tells(chosen, pixels):
-                return pace_of(chosen, is_busy=load.is_busy)
+    def found(load: Load | None, trials: Sequence[Timed]) -> tuple[Pace, PaceSource] | None:
+        """Return the pace beside a load, or beside any; frames of the job itself first, then of all jobs, then of trials."""
+        alike = [frame for frame in frames if load is None or _load_of(frame.load_share, cores).is_alike(load)]
+        of_trials = [one.frames for one in trials if load is None or _load_of(one.load_share, cores).is_alike(load)]
+        sources: list[tuple[Sequence[FrameTime], PaceSource]] = [
+            ([frame for frame in alike if frame.job == job.name], "an earlier run"),
+            (alike, "an earlier run"),
+            *((one, "a short trial") for one in of_trials),
+        ]
+        for times, source in sources:
+            if tells(times, pixels):
+                pace = pace_of(times, is_busy=load is not None and load.is_busy)
+                return (pace, source) if pace is not None else None
         return None
 
-    def of_trial(timed: Timed | None, load: Load) -> Pace | None:
-        if timed is None or not _load_of(timed.load_share, cores).is_alike(load):
-            return None
-        return pace_of(timed.frames, is_busy=load.is_busy)
-
-    found: tuple[Pace | None, PaceSource] = of_runs(wanted), "an earlier run"
-    if found[0] is None:
-        found = of_trial(busy if wanted.is_busy else quiet, wanted), "a short trial"
-    if found[0] is None and trial is not None:
+    best = found(wanted, kept)
+    if best is None and trial is not None:
         timed = trial().timed(pipeline, job, has_videos)
         load = _load_of(timed.load_share, cores)
-        if timed.frames:
+        pace = pace_of(timed.frames, is_busy=load.is_busy)
+        if pace is not None:
             _keep(journal, key, "busy" if load.is_busy else "quiet", timed)
             # What happened during the trial is believed, whatever the moment before was like.
-            found, start = (pace_of(timed.frames, is_busy=load.is_busy), "a short trial"), timed.start_seconds
-            quiet = timed if not load.is_busy else quiet
-    no_load = Load(cores)
-    when_quiet = of_runs(no_load) or of_trial(quiet, no_load)
-    if found[0] is None and when_quiet is not None:
+            best, kept = (pace, "a short trial"), [timed, *kept]
+    quiet = found(no_load, kept)
+    if best is None and quiet is not None:
         # Nothing was timed beside other programs, and no trial is wanted: each gets its share.
-        found = when_quiet.times(wanted.slowdown), "an earlier run" if of_runs(no_load) is not None else "a short trial"
-    pace, source = found
-    if pace is None:
+        best = quiet[0].times(wanted.slowdown), quiet[1]
+    best = best or found(None, kept)
+    if best is None:
         return None
-    return _MeasuredPace(pace, source, when_quiet if wanted.is_busy else None, start)
+    start = kept[0].start_seconds if kept else START_SECONDS
+    return _MeasuredPace(*best, quiet[0] if quiet is not None and wanted.is_busy else None, start)
 
 
 def _load_of(share: float | None, cores: float) -> Load:

@@ -72,7 +72,7 @@ class Run:
             return self._execute(retry_failed=retry_failed, fail_fast=fail_fast)
         except NstpipeError as error:
             with suppress(OutputError):
-                self._journal.end_run(self._name, error.exit_code, str(error))
+                self._journal.end_run(self._name, error.exit_code, str(error), self._meter.read().share)
             self._leave_report()
             raise
 

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from nstpipe.config import Job, Pipeline
+from nstpipe.errors import OutputError
 from nstpipe.events import Emit, Event, FrameDone
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.records import FrameKind, FrameTime
@@ -56,6 +57,13 @@ def timed(pipeline: Pipeline, job: Job, *, isolated: bool, has_videos: bool) -> 
     Returns:
         No frames, if they could not be painted.
     """
+    try:
+        return _timed(pipeline, job, isolated=isolated, has_videos=has_videos)
+    except (OSError, OutputError):  # the temporary folder is full, say, which must not cost the plan
+        return Timed((), 0.0, 0.0)
+
+
+def _timed(pipeline: Pipeline, job: Job, *, isolated: bool, has_videos: bool) -> Timed:
     kind = "cpu" if is_cpu(pipeline.device) else "cuda"
     frames: list[FrameDone] = []
 

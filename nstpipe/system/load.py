@@ -69,7 +69,7 @@ class LoadMeter:
         return float(sum(getattr(times[cpu], kind, 0.0) for cpu in self._cpus if cpu < len(times) for kind in kinds))
 
 
-def load_now(seconds: float = 0.5) -> Load:
+def load_now(seconds: float = 0.3) -> Load:
     """Measure the load for a moment, while this process waits.
 
     Args:
