@@ -58,21 +58,25 @@ class Case:
     was_busy: bool = False
 
 
+SHORT = {"optimizer": {"first": 60}}
+
 CASES = {
     "6 pictures of 64 px, 5 iterations": Case({"size": 64, "optimizer": {"first": 5}}, (1, 2, 3, 4, 5, 6)),
     "3 pictures of 160 px": Case({"size": 160}, (1, 2, 3)),
-    "3 pictures of 224 px, after 2 of 160 px": Case({"size": 224}, (4, 5, 6), before=(1, 2), settings_before={"size": 160}),
-    "video, 10 frames of 160 px": Case({"size": 160}, frames=(0, 10)),
-    "video, 8 frames of 192 px, after 3 pictures of 128 px": Case(
-        {"size": 192}, frames=(0, 8), before=(1, 2, 3), settings_before={"size": 128}
-    ),
-    "6 pictures of 192 px, 2 workers": Case({"size": 192, "optimizer": {"first": 40}}, (1, 2, 3, 4, 5, 6), workers=2),
-    "video over a cut, 12 frames of 128 px, 2 workers": Case({"size": 128}, frames=(28, 44), workers=2),
+    "2 pictures of 192 px, after 2 of 128 px": Case({"size": 192}, (4, 5), before=(1, 2), settings_before={"size": 128}),
     "1 picture of 1920 px, 3 iterations": Case({"size": 1920, "scales": 1, "optimizer": {"first": 3}}, (4,)),
-    "3 pictures of 160 px, beside a busy core": Case({"size": 160}, (1, 2, 3), is_busy=True),
-    "video, 6 frames of 128 px, beside a busy core": Case({"size": 128}, frames=(0, 6), is_busy=True),
-    "2 pictures of 160 px, beside a busy core, after 2 without": Case({"size": 160}, (4, 5), before=(1, 2), is_busy=True),
-    "3 pictures of 160 px, after 2 beside a busy core": Case({"size": 160}, (4, 5, 6), before=(1, 2), was_busy=True),
+    "6 pictures of 128 px, 2 workers": Case({"size": 128, **SHORT}, (1, 2, 3, 4, 5, 6), workers=2),
+    "video, 8 frames of 128 px": Case({"size": 128}, frames=(0, 8)),
+    "video, 6 frames of 160 px, after 2 pictures of 96 px": Case(
+        {"size": 160}, frames=(0, 6), before=(1, 2), settings_before={"size": 96}
+    ),
+    "video over a cut, 8 frames of 96 px, 2 workers": Case({"size": 96, **SHORT}, frames=(19, 27), workers=2),
+    "2 pictures of 96 px, beside a busy core": Case({"size": 96, **SHORT}, (1, 2), is_busy=True),
+    "video, 5 frames of 96 px, beside a busy core": Case({"size": 96, **SHORT}, frames=(0, 5), is_busy=True),
+    "2 pictures of 96 px, beside a busy core, after 2 without": Case(
+        {"size": 96, **SHORT}, (4, 5), before=(1, 2), is_busy=True
+    ),
+    "3 pictures of 96 px, after 2 beside a busy core": Case({"size": 96, **SHORT}, (4, 5, 6), before=(1, 2), was_busy=True),
 }
 
 

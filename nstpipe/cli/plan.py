@@ -226,10 +226,8 @@ def _summary(found: Estimate) -> Iterator[str]:
     iterations = sum(cost.max_iterations for cost in found.costs if cost.output.job.iterates)
     if iterations:
         likely = sum(cost.likely_iterations for cost in found.costs if cost.output.job.iterates)
-        yield (
-            f"Total: {frames:,} frames, about {likely:,.0f} iterations and at most {iterations:,}; a frame that hardly changes "
-            "ends earlier."
-        )
+        counts = f"about {likely:,.0f} iterations, at most {iterations:,}; a frame that hardly changes ends earlier."
+        yield f"Total: {frames:,} frames, " + (counts if round(likely) < iterations else f"{iterations:,} iterations.")
     elif frames:
         yield f"Total: {frames:,} frames."
     if found.seconds is not None and (iterations or frames):

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -412,26 +413,20 @@ def _cost(
             (group, likely_iterations(group, output.job.optimizer, _of_kind(own, group) or known))
             for group in output.frame_groups(clip, done)
         ]
-        seconds = at_most = quiet = None
-        if pace is not None:
-            around = _seconds_around(output, clip, done)
-            if groups and new_sizes.take(output):
-                around += pace.now.warm_up(pixels)
-            seconds = around + _seconds(output, groups, pace.now)
-            at_most = around + pace.now.slow * _seconds(
-                output, [(group, group.max_iterations) for group, _ in groups], pace.now
-            )
-            quiet = around + _seconds(output, groups, pace.quiet) if pace.quiet is not None else None
+        most = [(group, float(group.max_iterations)) for group, _ in groups]
+        seconds = partial(
+            _seconds, pixels, around=_seconds_around(output, clip, done), is_new=bool(groups) and new_sizes.take(output)
+        )
         costs.append(
             ClipCost(
                 clip,
                 clip.frame_count - done,
                 output.max_iterations(clip, done),
-                seconds,
+                seconds(pace.now, groups) if pace is not None else None,
                 clip_bytes(clip, output, pipeline.work),
                 sum(group.frames * likely for group, likely in groups),
-                at_most,
-                quiet,
+                pace.now.slow * seconds(pace.now, most) if pace is not None else None,
+                seconds(pace.quiet, groups) if pace is not None and pace.quiet is not None else None,
             )
         )
     return OutputCost(output, tuple(costs), pace.source if pace is not None else None)
@@ -441,16 +436,18 @@ def _of_kind(frames: Sequence[FrameTime], group: FrameGroup) -> list[FrameTime]:
     return [frame for frame in frames if frame.kind == group.kind and frame.iterations]
 
 
-def _seconds(output: Output, groups: Sequence[tuple[FrameGroup, float]], pace: Pace) -> float:
-    """Return the seconds that frames take.
+def _seconds(pixels: int, pace: Pace, groups: Sequence[tuple[FrameGroup, float]], *, around: float, is_new: bool) -> float:
+    """Return the seconds that a clip takes.
 
     Args:
-        output: The output that they belong to.
-        groups: The frames, and the iterations of each.
+        pixels: Width times height of its frames.
         pace: The pace of the machine.
+        groups: The frames, and the iterations of each.
+        around: Seconds beside its frames.
+        is_new: Whether its size is new to the worker.
     """
-    pixels = output.size[0] * output.size[1]
-    return sum(group.frames * pace.seconds(group.kind, pixels, passes) for group, passes in groups)
+    frames = sum(group.frames * pace.seconds(group.kind, pixels, passes) for group, passes in groups)
+    return around + frames + (pace.warm_up(pixels) if is_new else 0.0)
 
 
 def _seconds_around(output: Output, clip: Clip, done: int) -> float:
