@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from nstpipe.config import Job, Pipeline
 from nstpipe.journal.journal import Journal
-from nstpipe.journal.records import FrameTime
+from nstpipe.journal.records import FrameKind, FrameTime
 from nstpipe.planning.iterations import likely_iterations
 from nstpipe.planning.outputs import Clip, FrameGroup, Output
 from nstpipe.planning.pace import Pace, Timed, pace_of, tells
@@ -174,24 +175,26 @@ class Estimate:
         """What the paces were measured in."""
         return tuple(sorted({cost.source for cost in self.costs if cost.source is not None}))
 
-    @property
+    @cached_property
     def seconds(self) -> float | None:
         """Seconds that the run will likely take, from beginning to end; None if no pace is known."""
         return self._seconds(lambda clip: clip.seconds)
 
-    @property
+    @cached_property
     def seconds_at_most(self) -> float | None:
         """Seconds if all iterations are used and the machine is slow; None if no pace is known."""
         return self._seconds(lambda clip: clip.seconds_at_most, SLOW_START)
 
-    @property
+    @cached_property
     def seconds_when_quiet(self) -> float | None:
         """Seconds if no other program were computing; None if that is not known, or if none is."""
         return self._seconds(lambda clip: clip.seconds_when_quiet)
 
     def _seconds(self, of_clip: Callable[[ClipCost], float | None], slow: float = 1.0) -> float | None:
-        seconds = makespan(self.costs, self.workers, of_clip)
-        return seconds + (1 + RUN_STARTS) * self.start_seconds * slow if seconds else seconds
+        total = _sum(of_clip(clip) for cost in self.costs for clip in cost.clips)
+        if not total:
+            return total  # unknown, or nothing is left
+        return (makespan(self.costs, self.workers, of_clip) or 0.0) + (1 + RUN_STARTS) * self.start_seconds * slow
 
     def job_seconds(self, job: str) -> float | None:
         """Seconds that the outputs of a job will likely take together, with all workers; None if no pace is known."""
@@ -291,9 +294,9 @@ def estimate(
         if outputs:
             paces[job.name] = _pace(pipeline, job, outputs, known, journal, trial, now)
     to_do = {output.path for output in todo}
-    new_sizes = _NewSizes(worker_count(pipeline))
+    counted = _Costs(pipeline, known) if todo else None
     costs = tuple(
-        _cost(output, pipeline, paces.get(output.job.name), known, new_sizes, is_to_do=output.path in to_do)
+        counted.of(output, paces.get(output.job.name)) if counted is not None and output.path in to_do else _nothing(output)
         for output in plan.outputs
     )
     starts = [pace.start_seconds for pace in paces.values() if pace is not None]
@@ -372,68 +375,67 @@ def _keep(journal: Journal, key: str, load: str, timed: Timed) -> None:
     journal.remember(f"trial/{load}", key, json.dumps({"at": time.time(), **asdict(timed)}))
 
 
-class _NewSizes:
-    """Tells the first clips of each size and job, which take longer, as each worker measures the painting at a new size.
+def _nothing(output: Output) -> OutputCost:
+    """Return what an output takes that is done, or that is not tried again."""
+    return OutputCost(output, tuple(ClipCost(clip, 0, 0, 0.0, 0, 0.0, 0.0, 0.0) for clip in output.clips), None)
+
+
+class _Costs:
+    """Counts what outputs take, one after another.
 
     Args:
-        workers: The number of processes.
+        pipeline: The settings.
+        known: What earlier frames took.
     """
 
-    def __init__(self, workers: int) -> None:
-        self._workers = workers
-        self._taken: Counter[tuple[str, tuple[int, int]]] = Counter()
+    def __init__(self, pipeline: Pipeline, known: Sequence[FrameTime]) -> None:
+        self._pipeline = pipeline
+        self._known = known
+        self._workers = worker_count(pipeline)
+        self._largest_whole = memory().free_bytes * USABLE_SHARE / TILED_BYTES_A_PIXEL if is_cpu(pipeline.device) else math.inf
+        self._likely: dict[tuple[str, FrameKind, int], float] = {}
+        self._begun: Counter[tuple[str, tuple[int, int]]] = Counter()
 
-    def take(self, output: Output) -> bool:
-        """Return whether the next clip of an output is one of the first."""
-        key = (output.job.name, output.size)
-        self._taken[key] += 1
-        return self._taken[key] <= self._workers
-
-
-def _cost(
-    output: Output,
-    pipeline: Pipeline,
-    pace: _MeasuredPace | None,
-    known: Sequence[FrameTime],
-    new_sizes: _NewSizes,
-    *,
-    is_to_do: bool,
-) -> OutputCost:
-    if not is_to_do:
-        return OutputCost(output, tuple(ClipCost(clip, 0, 0, 0.0, 0, 0.0, 0.0, 0.0) for clip in output.clips), None)
-    own = [frame for frame in known if frame.job == output.job.name]
-    pixels = output.size[0] * output.size[1]
-    is_tiled = is_cpu(pipeline.device) and pixels * TILED_BYTES_A_PIXEL > memory().free_bytes * USABLE_SHARE
-    if pace is not None and is_tiled:
-        pace = replace(pace, now=pace.now.in_tiles(), quiet=pace.quiet.in_tiles() if pace.quiet is not None else None)
-    costs = []
-    for clip in output.clips:
-        done = frames_done(pipeline.work, clip) if output.is_video else 0
-        groups = [
-            (group, likely_iterations(group, output.job.optimizer, _of_kind(own, group) or known))
-            for group in output.frame_groups(clip, done)
-        ]
-        most = [(group, float(group.max_iterations)) for group, _ in groups]
-        seconds = partial(
-            _seconds, pixels, around=_seconds_around(output, clip, done), is_new=bool(groups) and new_sizes.take(output)
-        )
-        costs.append(
-            ClipCost(
-                clip,
-                clip.frame_count - done,
-                output.max_iterations(clip, done),
-                seconds(pace.now, groups) if pace is not None else None,
-                clip_bytes(clip, output, pipeline.work),
-                sum(group.frames * likely for group, likely in groups),
-                pace.now.slow * seconds(pace.now, most) if pace is not None else None,
-                seconds(pace.quiet, groups) if pace is not None and pace.quiet is not None else None,
+    def of(self, output: Output, pace: _MeasuredPace | None) -> OutputCost:
+        """Return what the rest of an output takes; without seconds if no pace is known."""
+        pixels = output.size[0] * output.size[1]
+        if pace is not None and pixels > self._largest_whole:
+            pace = replace(pace, now=pace.now.in_tiles(), quiet=pace.quiet.in_tiles() if pace.quiet is not None else None)
+        costs = []
+        for clip in output.clips:
+            done = frames_done(self._pipeline.work, clip) if output.is_video else 0
+            groups = output.frame_groups(clip, done)
+            likely = [(group, self._likely_iterations(output.job, group)) for group in groups]
+            most = [(group, float(group.max_iterations)) for group in groups]
+            around, is_new = _seconds_around(output, clip, done), bool(groups) and self._is_new(output)
+            seconds = partial(_seconds, pixels, around=around, is_new=is_new)
+            costs.append(
+                ClipCost(
+                    clip,
+                    clip.frame_count - done,
+                    output.max_iterations(clip, done),
+                    seconds(pace.now, likely) if pace is not None else None,
+                    clip_bytes(clip, output, self._pipeline.work),
+                    sum(group.frames * iterations for group, iterations in likely),
+                    pace.now.slow * seconds(pace.now, most) if pace is not None else None,
+                    seconds(pace.quiet, likely) if pace is not None and pace.quiet is not None else None,
+                )
             )
-        )
-    return OutputCost(output, tuple(costs), pace.source if pace is not None else None)
+        return OutputCost(output, tuple(costs), pace.source if pace is not None else None)
 
+    def _likely_iterations(self, job: Job, group: FrameGroup) -> float:
+        """Return the likely iterations of a frame, by those of the same job if there are any of its kind."""
+        key = (job.name, group.kind, group.max_iterations)
+        if key not in self._likely:
+            own = [frame for frame in self._known if frame.job == job.name and frame.kind == group.kind and frame.iterations]
+            self._likely[key] = likely_iterations(group, job.optimizer, own or self._known)
+        return self._likely[key]
 
-def _of_kind(frames: Sequence[FrameTime], group: FrameGroup) -> list[FrameTime]:
-    return [frame for frame in frames if frame.kind == group.kind and frame.iterations]
+    def _is_new(self, output: Output) -> bool:
+        """Return whether a size is new to the worker, which then measures the painting at this size."""
+        key = (output.job.name, output.size)
+        self._begun[key] += 1
+        return self._begun[key] <= self._workers
 
 
 def _seconds(pixels: int, pace: Pace, groups: Sequence[tuple[FrameGroup, float]], *, around: float, is_new: bool) -> float:
