@@ -115,8 +115,9 @@ class Queries:
         times = []
         for run, job, *values in self._clips.latest_times(most):
             about = abouts.get(run, {})
-            setup = about.get(PACE_SETUPS, {}).get(job, {})
-            times.append(FrameTime(*values, job=job, load_share=about.get(LOAD_SHARE), **setup))
+            of_job = about.get(PACE_SETUPS, {}).get(job, {})
+            known = {name: of_job[name] for name in ("setup", "tolerance", "optimizer") if name in of_job}
+            times.append(FrameTime(*values, job=job, load_share=about.get(LOAD_SHARE), **known))
         return tuple(times)
 
     def recall(self, kind: str, key: str) -> str | None:
