@@ -173,9 +173,7 @@ def tells(frames: Iterable[FrameTime], pixels: float) -> bool:
     if not sizes:
         return False
     small, large = min(sizes), max(sizes)
-    if large / small >= SPREAD_SIZES:
-        return small / ALIKE_PIXELS <= pixels
-    return small / ALIKE_PIXELS <= pixels <= large * ALIKE_PIXELS
+    return large / small >= SPREAD_SIZES or small / ALIKE_PIXELS <= pixels <= large * ALIKE_PIXELS
 
 
 _Sample = tuple[float, float, float]
