@@ -288,11 +288,15 @@ def estimate(
     todo = [output for output in plan.outputs if not output.is_done and output.failed_before is None]
     now = load() if load is not None and todo else None
     known = journal.latest_times() if todo else ()
+    setups = {job.name: setup_of(pipeline, job) for job in pipeline.jobs if todo}
+    with_videos = {setups[output.job.name] for output in todo if output.is_video}
     paces: dict[str, _MeasuredPace | None] = {}
     for job in pipeline.jobs:
-        outputs = [output for output in todo if output.job.name == job.name]
-        if outputs:
-            paces[job.name] = _pace(pipeline, job, outputs, known, journal, trial, now)
+        sizes = [output.size[0] * output.size[1] for output in todo if output.job.name == job.name]
+        if sizes:
+            setup, pixels = setups[job.name], sum(sizes) / len(sizes)
+            timed = partial(trial().timed, pipeline, job, setup in with_videos) if trial is not None else None
+            paces[job.name] = _pace(job.name, setup, pixels, known, journal, timed, now)
     to_do = {output.path for output in todo}
     counted = _Costs(pipeline, known) if todo else None
     costs = tuple(
@@ -304,21 +308,28 @@ def estimate(
 
 
 def _pace(
-    pipeline: Pipeline,
-    job: Job,
-    outputs: Sequence[Output],
+    job: str,
+    setup: str,
+    pixels: float,
     known: Sequence[FrameTime],
     journal: Journal,
-    trial: Callable[[], Trial] | None,
+    trial: Callable[[], Timed] | None,
     now: Load | None,
 ) -> _MeasuredPace | None:
-    """Return the pace of a job: from earlier frames, from a kept trial or from a new one; None if there is none of these."""
-    setup, cores = setup_of(pipeline, job), now.cores if now is not None else 1.0
-    pixels = sum(output.size[0] * output.size[1] for output in outputs) / len(outputs)
-    has_videos = any(output.is_video for output in outputs)
-    key = f"{setup}|{'video' if has_videos else 'pictures'}"
+    """Return the pace of a job: from earlier frames, from a kept trial or from a new one; None if there is none of these.
+
+    Args:
+        job: Its name.
+        setup: What its pace depends on.
+        pixels: The mean number of pixels of its frames.
+        known: What earlier frames took.
+        journal: Keeps the trials.
+        trial: Makes a trial; None for no trial.
+        now: What other programs take of the processor.
+    """
+    cores = now.cores if now is not None else 1.0
     wanted, no_load = now or Load(cores), Load(cores)
-    kept = [one for one in (_kept(journal, key, "quiet"), _kept(journal, key, "busy")) if one is not None]
+    kept = [one for one in (_kept(journal, setup, "quiet"), _kept(journal, setup, "busy")) if one is not None]
     frames = [frame for frame in known if frame.setup == setup]
 
     def found(load: Load | None, trials: Sequence[Timed]) -> tuple[Pace, PaceSource] | None:
@@ -326,7 +337,7 @@ def _pace(
         alike = [frame for frame in frames if load is None or _load_of(frame.load_share, cores).is_alike(load)]
         of_trials = [one.frames for one in trials if load is None or _load_of(one.load_share, cores).is_alike(load)]
         sources: list[tuple[Sequence[FrameTime], PaceSource]] = [
-            ([frame for frame in alike if frame.job == job.name], "an earlier run"),
+            ([frame for frame in alike if frame.job == job], "an earlier run"),
             (alike, "an earlier run"),
             *((one, "a short trial") for one in of_trials),
         ]
@@ -338,11 +349,11 @@ def _pace(
 
     best = found(wanted, kept)
     if best is None and trial is not None:
-        timed = trial().timed(pipeline, job, has_videos)
+        timed = trial()
         load = _load_of(timed.load_share, cores)
         pace = pace_of(timed.frames, is_busy=load.is_busy)
         if pace is not None:
-            _keep(journal, key, "busy" if load.is_busy else "quiet", timed)
+            _keep(journal, setup, "busy" if load.is_busy else "quiet", timed)
             # What happened during the trial is believed, whatever the moment before was like.
             best, kept = (pace, "a short trial"), [timed, *kept]
     quiet = found(no_load, kept)

@@ -71,10 +71,10 @@ class Linear:
 
 
 SURROUNDINGS: Mapping[FrameKind, Linear] = {
-    "picture": Linear(0.06, 0.1e-6),
-    "linked": Linear(0.08, 0.4e-6),
-    "first": Linear(0.03, 0.1e-6),
-    "later": Linear(0.015, 0.3e-6),
+    "picture": Linear(0.02, 0.4e-6),
+    "linked": Linear(0.04, 0.9e-6),
+    "first": Linear(0.05, 0.4e-6),
+    "later": Linear(0.02, 0.5e-6),
 }
 """What reading, flow, warping and storing add to a frame, where no such frame was timed. See docs/performance.md."""
 
