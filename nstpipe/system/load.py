@@ -11,6 +11,9 @@ import psutil
 BUSY_SHARE = 0.15
 """Share of the cores that other programs use on a machine that is called busy. Less has no effect that an estimate shows."""
 
+ALIKE_SHARE = 0.2
+"""Loads that differ by less are alike."""
+
 
 @dataclass(frozen=True)
 class Load:
@@ -44,7 +47,7 @@ class Load:
 
     def is_alike(self, other: Load) -> bool:
         """Return whether times that were measured under one of both loads hold for the other."""
-        return self.is_busy == other.is_busy and abs(self.share - other.share) <= 1.5 * BUSY_SHARE
+        return abs(self.share - other.share) <= ALIKE_SHARE
 
 
 class LoadMeter:
