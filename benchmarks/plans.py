@@ -186,13 +186,18 @@ def measured(name: str, case: Case) -> Row:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", action="append", help="Only cases whose name has this in it; repeatable.")
+    parser.add_argument("--missing", action="store_true", help="Only cases that --json does not have yet.")
+    parser.add_argument("--begin-within", type=float, default=1e9, help="Begin no further case after so many seconds.")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     rows: dict[str, dict[str, Any]] = {}
     if arguments.json is not None and arguments.json.exists():
         rows = {row["case"]: row for row in json.loads(arguments.json.read_text(encoding="utf-8"))["rows"]}
+    began = time.monotonic()
     for name, case in CASES.items():
         if arguments.case and not any(part in name for part in arguments.case):
+            continue
+        if (arguments.missing and name in rows) or time.monotonic() - began > arguments.begin_within:
             continue
         row = measured(name, case)
         rows[name] = asdict(row)
