@@ -330,6 +330,7 @@ def _pace(
     cores = now.cores if now is not None else 1.0
     wanted, no_load = now or Load(cores), Load(cores)
     kept = [one for one in (_kept(journal, setup, "quiet"), _kept(journal, setup, "busy")) if one is not None]
+    kept.sort(key=lambda one: abs(one.load_share - wanted.share))
     frames = [frame for frame in known if frame.setup == setup]
 
     def found(load: Load | None, trials: Sequence[Timed]) -> tuple[Pace, PaceSource] | None:
