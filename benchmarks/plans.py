@@ -1,12 +1,12 @@
 """What `nstpipe plan` says a run takes, against what it then takes.
 
-Each case is a work folder of its own. `nstpipe plan` is asked first, in a process of its own, and then `nstpipe run` is timed
-as a user would: from the start of the command to its end. Some cases have run before with other inputs, and some run beside a
-process that keeps one core busy, during the plan and the run. The ratio is that of the run's seconds to the plan's: 1.0 is
+`nstpipe plan` is asked first, in a process of its own, and then `nstpipe run` is timed as a user would: from the start of the
+command to its end. Cases of one story share a work folder, so that the later ones know what the earlier ones took. Some run beside
+a process that keeps one core busy, during the plan and the run. The ratio is that of the run's seconds to the plan's: 1.0 is
 right, and 0.67 to 1.5 is what is allowed. A run that fails or leaves a frame out stops the benchmark.
 
-Run: python benchmarks/plans.py [--case NAME ...] [--json results.json]
-With --json, the results of cases that were run before stay in the file.
+Run: python benchmarks/plans.py [--story NUMBER ...] [--json results.json]
+With --json, the results of stories that were run before stay in the file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,42 +42,48 @@ class Case:
     Attributes:
         settings: of the job, beside its input.
         pictures: numbers of the sample pictures that are painted; none for the sample video.
-        frames: of the video that are painted, from its beginning.
-        before: pictures or frames that an earlier run painted in the same folder, with `settings_before`; 0 for none.
+        frames: of the video that are painted: the first one, and the one after the last.
+        workers: number of processes.
         is_busy: whether another process keeps one core busy.
-        was_busy: the same for the earlier run.
     """
 
     settings: dict[str, Any]
     pictures: tuple[int, ...] = ()
     frames: tuple[int, int] = (0, 0)
     workers: int = 1
-    before: tuple[int, ...] | tuple[int, int] = ()
-    settings_before: dict[str, Any] = field(default_factory=dict)
     is_busy: bool = False
-    was_busy: bool = False
 
 
-SHORT = {"optimizer": {"first": 60}}
+SHORT, VERY_SHORT = {"optimizer": {"first": 40}}, {"optimizer": {"first": 20, "next": 6}}
 
-CASES = {
-    "6 pictures of 64 px, 5 iterations": Case({"size": 64, "optimizer": {"first": 5}}, (1, 2, 3, 4, 5, 6)),
-    "3 pictures of 160 px": Case({"size": 160}, (1, 2, 3)),
-    "2 pictures of 192 px, after 2 of 128 px": Case({"size": 192}, (4, 5), before=(1, 2), settings_before={"size": 128}),
-    "1 picture of 1920 px, 3 iterations": Case({"size": 1920, "scales": 1, "optimizer": {"first": 3}}, (4,)),
-    "6 pictures of 128 px, 2 workers": Case({"size": 128, **SHORT}, (1, 2, 3, 4, 5, 6), workers=2),
-    "video, 8 frames of 128 px": Case({"size": 128}, frames=(0, 8)),
-    "video, 6 frames of 160 px, after 2 pictures of 96 px": Case(
-        {"size": 160}, frames=(0, 6), before=(1, 2), settings_before={"size": 96}
-    ),
-    "video over a cut, 8 frames of 96 px, 2 workers": Case({"size": 96, **SHORT}, frames=(19, 27), workers=2),
-    "2 pictures of 96 px, beside a busy core": Case({"size": 96, **SHORT}, (1, 2), is_busy=True),
-    "video, 5 frames of 96 px, beside a busy core": Case({"size": 96, **SHORT}, frames=(0, 5), is_busy=True),
-    "2 pictures of 96 px, beside a busy core, after 2 without": Case(
-        {"size": 96, **SHORT}, (4, 5), before=(1, 2), is_busy=True
-    ),
-    "3 pictures of 96 px, after 2 beside a busy core": Case({"size": 96, **SHORT}, (4, 5, 6), before=(1, 2), was_busy=True),
-}
+STORIES: tuple[dict[str, Case], ...] = (
+    {"6 pictures of 64 px, 5 iterations": Case({"size": 64, "optimizer": {"first": 5}}, (1, 2, 3, 4, 5, 6))},
+    {"3 pictures of 160 px": Case({"size": 160}, (1, 2, 3))},
+    {"1 picture of 1920 px, 3 iterations": Case({"size": 1920, "scales": 1, "optimizer": {"first": 3}}, (4,))},
+    {"video, 8 frames of 128 px": Case({"size": 128}, frames=(0, 8))},
+    {
+        "2 pictures of 96 px, busy": Case({"size": 96, **VERY_SHORT}, (1, 2), is_busy=True),
+        "3 pictures of 96 px, after 2 when busy": Case({"size": 96, **VERY_SHORT}, (4, 5, 6)),
+    },
+    {
+        "6 pictures of 128 px, 2 workers": Case({"size": 128, **SHORT}, (1, 2, 3, 4, 5, 6), workers=2),
+        "video over a cut, 8 frames of 96 px, 2 workers, after 6 pictures": Case(
+            {"size": 96, **SHORT}, frames=(19, 27), workers=2
+        ),
+    },
+    {
+        "2 pictures of 128 px": Case({"size": 128, **SHORT}, (1, 2)),
+        "2 pictures of 224 px, after 2 of 128 px": Case({"size": 224, **SHORT}, (4, 5)),
+        "2 pictures of 96 px, busy, after 4 when quiet": Case({"size": 96, **VERY_SHORT}, (6, 7), is_busy=True),
+    },
+    {
+        "video, 5 frames of 96 px, busy": Case({"size": 96, **VERY_SHORT}, frames=(0, 5), is_busy=True),
+        "video, 5 frames of 128 px, busy, after 5 of 96 px when busy": Case(
+            {"size": 128, **VERY_SHORT}, frames=(30, 35), is_busy=True
+        ),
+    },
+)
+"""Cases by name. Those of a story share a work folder, so that the later ones know what the earlier ones took."""
 
 
 @contextmanager
@@ -155,17 +161,11 @@ class Row:
     iterations: int
 
 
-def measured(name: str, case: Case) -> Row:
-    with tempfile.TemporaryDirectory() as folder_name:
-        folder = Path(folder_name)
-        if case.before:
-            with busy_core(case.was_busy):
-                path = prepared(folder, {**case.settings, **case.settings_before}, case.before, (0, 0), 1)
-                nstpipe("run", str(path))
-        path = prepared(folder, case.settings, case.pictures, case.frames, case.workers)
-        with busy_core(case.is_busy):
-            rows, plan_seconds = nstpipe("plan", str(path))
-            events, run_seconds = nstpipe("run", str(path))
+def measured(name: str, case: Case, folder: Path) -> Row:
+    path = prepared(folder, case.settings, case.pictures, case.frames, case.workers)
+    with busy_core(case.is_busy):
+        rows, plan_seconds = nstpipe("plan", str(path))
+        events, run_seconds = nstpipe("run", str(path))
     frames = [event for event in events if event["event"] == "FrameDone"]
     assert len(frames) == sum(row["frames"] for row in rows), "frames are missing"
     planned = rows[0]["total_seconds"]
@@ -185,33 +185,29 @@ def measured(name: str, case: Case) -> Row:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", action="append", help="Only cases whose name has this in it; repeatable.")
-    parser.add_argument("--missing", action="store_true", help="Only cases that --json does not have yet.")
-    parser.add_argument("--begin-within", type=float, default=1e9, help="Begin no further case after so many seconds.")
+    parser.add_argument("--story", type=int, action="append", help="Only this story, counted from 0; repeatable.")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     rows: dict[str, dict[str, Any]] = {}
     if arguments.json is not None and arguments.json.exists():
         rows = {row["case"]: row for row in json.loads(arguments.json.read_text(encoding="utf-8"))["rows"]}
-    began = time.monotonic()
-    for name, case in CASES.items():
-        if arguments.case and not any(part in name for part in arguments.case):
-            continue
-        if (arguments.missing and name in rows) or time.monotonic() - began > arguments.begin_within:
-            continue
-        row = measured(name, case)
-        rows[name] = asdict(row)
-        within = "" if 1 / ALLOWED <= row.ratio <= ALLOWED else "  OUTSIDE"
-        print(
-            f"{name}: planned {row.planned_seconds:.1f} s, at most {row.at_most_seconds:.1f} s, took {row.run_seconds:.1f} s: "
-            f"{row.ratio:.2f}; {row.likely_iterations:.0f} iterations planned, {row.iterations} taken; by {row.source}, "
-            f"{row.busy_cores:.1f} cores busy; the plan took {row.plan_seconds:.1f} s{within}",
-            flush=True,
-        )
-        if arguments.json is not None:
-            ordered = [rows[case] for case in CASES if case in rows]
-            about = {"machine": platform.machine(), "cores": len(os.sched_getaffinity(0)), "allowed": ALLOWED}
-            arguments.json.write_text(json.dumps({**about, "rows": ordered}, indent=1) + "\n", encoding="utf-8")
+    for number in arguments.story or range(len(STORIES)):
+        with tempfile.TemporaryDirectory() as folder:
+            for name, case in STORIES[number].items():
+                row = measured(name, case, Path(folder))
+                rows[name] = asdict(row)
+                within = "" if 1 / ALLOWED <= row.ratio <= ALLOWED else "  OUTSIDE"
+                print(
+                    f"{name}: planned {row.planned_seconds:.1f} s, at most {row.at_most_seconds:.1f} s, took "
+                    f"{row.run_seconds:.1f} s: {row.ratio:.2f}; {row.likely_iterations:.0f} iterations planned, "
+                    f"{row.iterations} taken; by {row.source}, {row.busy_cores:.1f} cores busy; the plan took "
+                    f"{row.plan_seconds:.1f} s{within}",
+                    flush=True,
+                )
+                if arguments.json is not None:
+                    ordered = [rows[name] for story in STORIES for name in story if name in rows]
+                    about = {"machine": platform.machine(), "cores": len(os.sched_getaffinity(0)), "allowed": ALLOWED}
+                    arguments.json.write_text(json.dumps({**about, "rows": ordered}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
