@@ -2,8 +2,8 @@
 
 `nstpipe plan` is asked first, in a process of its own, and then `nstpipe run` is timed as a user would: from the start of the
 command to its end. Cases of one story share a work folder, so that the later ones know what the earlier ones took. Some run
-beside a process that keeps one core busy, during the plan and the run. The ratio is that of the run's seconds to the plan's: 1.0
-is right, and 0.67 to 1.5 is what is allowed. A run that fails or leaves a frame out stops the benchmark.
+beside a process that keeps one core busy, during the plan and the run. The ratio is that of the run's seconds to the plan's:
+1.0 is right, and 0.67 to 1.5 is what is allowed. A run that fails or leaves a frame out stops the benchmark.
 
 Run: python benchmarks/plans.py [--story NUMBER ...] [--json results.json]
 With --json, the results of stories that were run before stay in the file.
