@@ -60,15 +60,15 @@ STORIES: tuple[dict[str, Case], ...] = (
     {"6 pictures of 64 px, 5 iterations": Case({"size": 64, "optimizer": {"first": 5}}, (1, 2, 3, 4, 5, 6))},
     {"3 pictures of 160 px": Case({"size": 160}, (1, 2, 3))},
     {"1 picture of 1920 px, 3 iterations": Case({"size": 1920, "scales": 1, "optimizer": {"first": 3}}, (4,))},
-    {"video, 8 frames of 128 px": Case({"size": 128}, frames=(0, 8))},
+    {"video, 5 frames of 96 px": Case({"size": 96, **VERY_SHORT}, frames=(0, 5))},
     {
         "2 pictures of 96 px, busy": Case({"size": 96, **VERY_SHORT}, (1, 2), is_busy=True),
         "3 pictures of 96 px, after 2 when busy": Case({"size": 96, **VERY_SHORT}, (4, 5, 6)),
     },
     {
         "6 pictures of 128 px, 2 workers": Case({"size": 128, **SHORT}, (1, 2, 3, 4, 5, 6), workers=2),
-        "video over a cut, 8 frames of 96 px, 2 workers, after 6 pictures": Case(
-            {"size": 96, **SHORT}, frames=(19, 27), workers=2
+        "video over a cut, 6 frames of 96 px, 2 workers, after 6 pictures": Case(
+            {"size": 96, **VERY_SHORT}, frames=(20, 26), workers=2
         ),
     },
     {
@@ -76,12 +76,7 @@ STORIES: tuple[dict[str, Case], ...] = (
         "2 pictures of 224 px, after 2 of 128 px": Case({"size": 224, **SHORT}, (4, 5)),
         "2 pictures of 96 px, busy, after 4 when quiet": Case({"size": 96, **VERY_SHORT}, (6, 7), is_busy=True),
     },
-    {
-        "video, 5 frames of 96 px, busy": Case({"size": 96, **VERY_SHORT}, frames=(0, 5), is_busy=True),
-        "video, 5 frames of 128 px, busy, after 5 of 96 px when busy": Case(
-            {"size": 128, **VERY_SHORT}, frames=(30, 35), is_busy=True
-        ),
-    },
+    {"video, 4 frames of 64 px, busy": Case({"size": 64, **VERY_SHORT}, frames=(0, 4), is_busy=True)},
 )
 """Cases by name. Those of a story share a work folder, so that the later ones know what the earlier ones took."""
 
