@@ -7,7 +7,7 @@ import math
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -228,10 +228,14 @@ def makespan(costs: Sequence[OutputCost], workers: int, of_clip: Callable[[ClipC
     return max(free)
 
 
-def _sum(values: Any) -> float | None:
+def _sum(values: Iterable[float | None]) -> float | None:
     """Return the sum of seconds; None if some are unknown."""
-    listed = list(values)
-    return None if None in listed else sum(listed)
+    total = 0.0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total
 
 
 def setup_of(pipeline: Pipeline, job: Job) -> str:
@@ -336,12 +340,13 @@ def _pace(
     def found(load: Load | None, trials: Sequence[Timed]) -> tuple[Pace, PaceSource] | None:
         """Return the pace beside a load, or beside any; frames of the job itself first, then of all jobs, then of trials."""
         alike = [frame for frame in frames if load is None or _load_of(frame.load_share, cores).is_alike(load)]
-        of_trials = [one.frames for one in trials if load is None or _load_of(one.load_share, cores).is_alike(load)]
         sources: list[tuple[Sequence[FrameTime], PaceSource]] = [
             ([frame for frame in alike if frame.job == job], "an earlier run"),
             (alike, "an earlier run"),
-            *((one, "a short trial") for one in of_trials),
         ]
+        for one in trials:
+            if load is None or _load_of(one.load_share, cores).is_alike(load):
+                sources.append((one.frames, "a short trial"))
         for times, source in sources:
             if tells(times, pixels):
                 pace = pace_of(times, is_busy=load is not None and load.is_busy)

@@ -59,7 +59,7 @@ def estimated(
     pipeline: Path, timed: Timed | None = None, *, busy: float = 0.0, workers: int | None = None, overrides: Sequence[str] = ()
 ) -> tuple[Estimate, int]:
     """Return the estimate with a trial that finds these times, beside a load, and how often the trial was made."""
-    trials = []
+    trials: list[int] = []
 
     def trial(*_: object) -> Timed:
         trials.append(1)
