@@ -344,9 +344,8 @@ def _pace(
             ([frame for frame in alike if frame.job == job], "an earlier run"),
             (alike, "an earlier run"),
         ]
-        for one in trials:
-            if load is None or _load_of(one.load_share, cores).is_alike(load):
-                sources.append((one.frames, "a short trial"))
+        of_trials = [one for one in trials if load is None or _load_of(one.load_share, cores).is_alike(load)]
+        sources.extend((one.frames, "a short trial") for one in of_trials)
         for times, source in sources:
             if tells(times, pixels):
                 pace = pace_of(times, is_busy=load is not None and load.is_busy)

@@ -96,7 +96,7 @@ def test_an_engine_that_does_not_iterate_takes_one_pass() -> None:
         # A frame that was cut off at 10 would have gone on.
         ([(10, 10)], 0.001, 200, PRIOR_ITERATIONS["first"]),
         # With another tolerance a frame takes as many more as the prior does.
-        ([(30, 200)], 0.0001, 10_000, (30 / 75 + 1) * prior("first", 0.0001) / 2),
+        ([(30, 200)], 0.0001, 10_000, (30 / PRIOR_ITERATIONS["first"] + 1) * prior("first", 0.0001) / 2),
         # No end is known of frames that never stop by themselves.
         ([(30, 200)], 0.0, 200, 200.0),
     ],
