@@ -54,7 +54,7 @@ class Case:
     is_busy: bool = False
 
 
-SHORT, VERY_SHORT = {"optimizer": {"first": 40}}, {"optimizer": {"first": 20, "next": 6}}
+SHORT, VERY_SHORT = {"optimizer": {"first": 40}}, {"optimizer": {"first": 10, "next": 5}}
 
 STORIES: tuple[dict[str, Case], ...] = (
     {"6 pictures of 64 px, 5 iterations": Case({"size": 64, "optimizer": {"first": 5}}, (1, 2, 3, 4, 5, 6))},
@@ -62,8 +62,8 @@ STORIES: tuple[dict[str, Case], ...] = (
     {"1 picture of 1920 px, 3 iterations": Case({"size": 1920, "scales": 1, "optimizer": {"first": 3}}, (4,))},
     {"video, 5 frames of 96 px": Case({"size": 96, **VERY_SHORT}, frames=(0, 5))},
     {
-        "2 pictures of 96 px, busy": Case({"size": 96, **VERY_SHORT}, (1, 2), is_busy=True),
-        "3 pictures of 96 px, after 2 when busy": Case({"size": 96, **VERY_SHORT}, (4, 5, 6)),
+        "2 pictures of 64 px, busy": Case({"size": 64, **VERY_SHORT}, (1, 2), is_busy=True),
+        "3 pictures of 96 px, after 2 of 64 px when busy": Case({"size": 96, **VERY_SHORT}, (4, 5, 6)),
     },
     {
         "6 pictures of 128 px, 2 workers": Case({"size": 128, **SHORT}, (1, 2, 3, 4, 5, 6), workers=2),
