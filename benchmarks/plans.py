@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -183,6 +184,8 @@ def main() -> None:
     parser.add_argument("--story", type=int, action="append", help="Only this story, counted from 0; repeatable.")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    # What was started must not go on alone: `subprocess.run` ends its process on an exception.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     rows: dict[str, dict[str, Any]] = {}
     if arguments.json is not None and arguments.json.exists():
         rows = {row["case"]: row for row in json.loads(arguments.json.read_text(encoding="utf-8"))["rows"]}
