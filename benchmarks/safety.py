@@ -24,7 +24,7 @@ import torch
 import yaml
 
 import nstpipe
-from nstpipe.journal import frames as framestore
+from nstpipe.journal.frames import FrameStore
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import RunLog
 from nstpipe.media.video import ffmpeg
@@ -107,13 +107,11 @@ def main() -> None:
     for name in ("record_plan", "record_start", "record_frame", "record_clip", "record_done", "begin_run", "end_run"):
         clock.watch(Journal, name, lambda *_: "journal")
     clock.watch(RunLog, "__call__", lambda *_: "log")
-    clock.watch(
-        framestore, "_write", lambda path, _: "frames that wait" if path.name.startswith("frame") else "states to go on from"
-    )
+    clock.watch(FrameStore, "save", lambda *_: "frames that wait, and states to go on from")
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:  # on a disk, where the folder for passing files may be memory
         result = nstpipe.run(pipeline_in(Path(name), arguments))
     assert result.exit_code == 0
-    assert clock.calls["frames that wait"] == arguments.frames
+    assert clock.calls["frames that wait, and states to go on from"] == arguments.frames
     rows = [Row(what, clock.calls[what], seconds, seconds / result.seconds) for what, seconds in clock.seconds.items()]
     total = sum(row.seconds for row in rows)
     rows.append(Row("together", sum(row.calls for row in rows), total, total / result.seconds))

@@ -29,6 +29,7 @@ from nstpipe.media.video.ffmpeg_program import check as check_ffmpeg
 from nstpipe.media.video.ffmpeg_program import using
 from nstpipe.planning.estimate import Estimate, Trial, estimate
 from nstpipe.planning.leftovers import Cleaning, Leftover, clean_work_folder
+from nstpipe.planning.picks import jobs_from, with_each_painting
 from nstpipe.planning.plan import Plan, plan_pipeline
 from nstpipe.planning.requirements import requirements_of
 from nstpipe.planning.status import JobStatus, Status, pipeline_status
@@ -89,6 +90,8 @@ def run(
     """
     from nstpipe.listeners.listener import finishing
     from nstpipe.listeners.listeners import Listeners
+    from nstpipe.painting.in_worker import prepare_engine
+    from nstpipe.painting.task import RunSettings
     from nstpipe.running.executors import executor_for
 
     settings = _loaded(pipeline, jobs, overrides, workers, device)
@@ -101,11 +104,13 @@ def run(
         for requirement in requirements_of(settings):
             requirement()
         _take_lock(stack, settings, wait, stop, listeners)
-        from nstpipe.running.run import Run  # imports torch, for which nobody waits who finds another run at work
+        executor = executor_for(settings, isolated=isolated)
+        stack.callback(executor.close)
+        executor.prepare(prepare_engine, settings.jobs[0], RunSettings.of(settings))
+        from nstpipe.running.run import Run  # after the workers are on their way
 
         journal = stack.enter_context(closing(Journal(settings.work, pipeline=settings.file)))
         log = stack.enter_context(finishing(RunLog(settings.work, name)))
-        executor = executor_for(settings, isolated=isolated)
         return Run(settings, journal, log, name, stop, listeners, executor).execute(
             retry_failed=retry_failed, fail_fast=fail_fast
         )
@@ -148,6 +153,7 @@ def validate(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = (), 
         loaded = load_right_part(Path(pipeline), overrides)
         if loaded.pipeline is not None:
             limit_megapixels(loaded.pipeline.max_megapixels)
+            loaded = replace(loaded, pipeline=with_each_painting(loaded.pipeline))
     with nullcontext() if loaded.pipeline is None else _ffmpeg_of(loaded.pipeline):
         return validate_pipeline(loaded, check_packages, emit=on_event)
 
@@ -282,12 +288,14 @@ def _loaded(
     else:
         loaded = load_pipeline(Path(pipeline), [*overrides, *(f"{name}={value}" for name, value in given.items())])
     known = [job.name for job in loaded.jobs]
-    for name in jobs:
-        if name not in known:
+    loaded = with_each_painting(loaded)
+    by_name = {name: jobs_from(loaded, name) for name in jobs}
+    for name, meant in by_name.items():
+        if not meant:
             raise UsageError(f"--job {name}: there is no such job; the file has {', '.join(known)}.")
     limit_megapixels(loaded.max_megapixels)
-    chosen = tuple(job for job in loaded.jobs if not jobs or job.name in jobs)
-    return loaded.with_jobs(chosen)
+    chosen = {job.name for meant in by_name.values() for job in meant}
+    return loaded.with_jobs(tuple(job for job in loaded.jobs if not jobs or job.name in chosen))
 
 
 def stylize(

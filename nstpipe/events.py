@@ -77,6 +77,10 @@ class ClipStarted(Event):
         next_frame_index: first frame that is not done yet.
         end_frame_index: first frame after the clip.
         reason: why the clip is painted.
+        device: what paints it: cpu, or the name of a GPU.
+        precision: the type in which its network computes, such as bfloat16.
+        torch: the version of torch that it computes with.
+        painting: the painting that was picked for it, by its path in the style's collection; empty if there is none.
     """
 
     job: str
@@ -85,6 +89,10 @@ class ClipStarted(Event):
     next_frame_index: int
     end_frame_index: int
     reason: str
+    device: str = ""
+    precision: str = ""
+    torch: str = ""
+    painting: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +158,7 @@ class OutputDone(Event):
 
     Attributes:
         encode_seconds: time for encoding its frames.
+        painting: the painting that was picked for it, by its path in the style's collection; empty if there is none.
     """
 
     job: str
@@ -159,6 +168,7 @@ class OutputDone(Event):
     encode_seconds: float
     fingerprint: str
     sha256: str
+    painting: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -108,6 +108,10 @@ def furnish(job: Job) -> None:
     """Make small media for what a job reads."""
     for image in (*job.style.images, *(image for region in job.regions if region.style for image in region.style.images)):
         make_picture(image.path)
+    if job.style.collection is not None:
+        for artist in job.style.artists or ("claude-monet",):
+            for genre in job.style.genres or ("Impressionism",):
+                make_picture(job.style.collection / genre.replace("*", "neo-") / f"{artist.replace(' ', '-')}_title.jpg")
     for region in job.regions:
         make_picture(region.mask if region.mask.suffix else region.mask / "deep" / "a.png")
     if job.input.suffix.lower() in VIDEO_SUFFIXES:

@@ -168,6 +168,8 @@ def test_planning_and_the_facade_do_not_wait_for_what_executes() -> None:
     statement = "; ".join(f"import nstpipe.planning.{name}" for name in sorted(names))
     assert not modules_after(statement) & {"torch", "torchvision", "scenedetect"}
     assert not modules_after("import nstpipe.api") & (HEAVY | FOR_VIDEOS | FOR_RUNS)
+    # A worker imports torch while its parent plans.
+    assert not modules_after("import nstpipe.running.run, nstpipe.running.executors") & {"torch", "torchvision"}
 
 
 @pytest.fixture(scope="module")

@@ -153,12 +153,21 @@ def _rows(found: Estimate, *, every: bool) -> Iterator[_Row]:
         name = names[first.input.file.path] if len(costs) == 1 else f"{len(costs)} pictures"
         frames = sum(cost.output.input.frame_count for cost in costs)
         why = _state(costs[0], first.reason if len(costs) == 1 else _common_reason(costs))
-        yield _Row(f"{first.job.name}: {name}", why, _cells(costs, frames, first.size))
+        what = f"{first.job.name}: {name}{_painted_after(costs)}"
+        yield _Row(what, why, _cells(costs, frames, first.size))
         if every and len(first.clips) > 1:
             yield from _shots(costs[0])
     for failure in found.plan.failures:
         why = f"cannot be used: {failure.reason} {failure.next_step}".strip()
         yield _Row(f"{failure.job}: {names[Path(failure.path)]}", why, ("–", "–", "–", "–", "–"))
+
+
+def _painted_after(costs: list[OutputCost]) -> str:
+    """Return a line about the paintings that were picked for some outputs; empty if there is no collection."""
+    paintings = {cost.output.painting for cost in costs} - {""}
+    if not paintings:
+        return ""
+    return f"\n  after {min(paintings) if len(paintings) == 1 else f'{len(paintings):,} paintings'}"
 
 
 def _names(paths: Iterable[Path]) -> dict[Path, str]:
@@ -264,6 +273,7 @@ def _as_json(cost: OutputCost, found: Estimate) -> dict[str, Any]:
         "job": output.job.name,
         "path": str(output.input.file.path),
         "output": str(output.path),
+        "painting": output.painting,
         "frames": output.input.frame_count,
         "first_frame_indices": list(output.input.shot_starts),
         "width": output.size[0],

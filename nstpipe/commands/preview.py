@@ -35,6 +35,7 @@ from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.inputs import InputFile, find_inputs, matches_parts
 from nstpipe.planning.inspect import check_pictures, masks_of
 from nstpipe.planning.outputs import Clip, Output
+from nstpipe.planning.picks import with_painting_for
 from nstpipe.planning.videos import rate_of
 from nstpipe.system.files import atomic_write
 
@@ -232,7 +233,7 @@ class Preview:
         try:
             check_pictures(job)
             place = _place(job, self.frame_index)
-            return _painted(pipeline, job, place, self.frame_index, first, emit)
+            return _painted(pipeline, with_painting_for(place.file, job, pipeline), place, self.frame_index, first, emit)
         except ItemError as error:
             raise InputError(f"{job.name}: {error.problem}", error.next_step) from error
 
@@ -315,6 +316,7 @@ def check_writable(path: Path, pipeline: Pipeline, file: Path) -> None:
             ("the start", job.init),
             ("the weights of the flow", job.temporal.flow),
             *(("a painting", image.path) for image in job.style.images),
+            ("the collection", job.style.collection),
             *(("a mask", region.mask) for region in job.regions),
             *(("a painting", image.path) for region in job.regions if region.style for image in region.style.images),
         ):
@@ -323,7 +325,7 @@ def check_writable(path: Path, pipeline: Pipeline, file: Path) -> None:
             taken = used.resolve()
             if place == taken:
                 raise UsageError(f"-o {path}: is {what} of {job.name}.", "Give another name.")
-            if what in ("the input", "the output", "a mask") and taken in place.parents:
+            if what in ("the input", "the output", "the collection", "a mask") and taken in place.parents:
                 raise UsageError(f"-o {path}: lies inside {what} of {job.name}.", "Give a place outside it.")
         if not job.input.exists() and matches_parts(place.parts, job.input.parts):
             raise UsageError(f"-o {path}: would be an input of {job.name}.", "Give another name.")

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from nstpipe.config.document import MOST_CHARACTERS, UNREAD, DocumentError, Located, below, parse
 from nstpipe.config.messages import problems_of
-from nstpipe.config.models import Job, Pipeline
+from nstpipe.config.models import COLLECTION_KEYS, Job, Pipeline
 from nstpipe.errors import ConfigError, Problem
 from nstpipe.media.pictures.formats import PICTURE_FORMATS, PICTURE_SUFFIXES
 from nstpipe.media.signature import SIGNATURE_BYTES, matches
@@ -290,6 +290,10 @@ def _merged(defaults: Located, job: Located) -> Located:
     if not isinstance(defaults.value, dict) or not isinstance(job.value, dict):
         return job
     merged = dict(defaults.value)
+    if job.key.endswith(".style"):
+        # Where a job says where its paintings come from, that of the defaults no longer counts.
+        given = [("images",) if "collection" in job.value else (), COLLECTION_KEYS if "images" in job.value else ()]
+        merged = {name: child for name, child in merged.items() if name not in itertools.chain(*given)}
     for name, own in job.value.items():
         default = merged.get(name)
         if default is not None and default.value is UNREAD and isinstance(own.value, dict):
@@ -431,6 +435,9 @@ def _conflicts(pipeline: Pipeline, document: Located) -> list[Problem]:
         elif suffix in VIDEO_SUFFIXES:
             allowed = ", ".join(VIDEO_CODECS_BY_SUFFIX)
             add("output", f"found {suffix}, which is read but not written; allowed for a video: {allowed}")
+        collection = job.style.collection
+        if collection is not None and Path(os.path.normpath(collection)) in (output, *output.parents):
+            add("output", "lies inside the style's collection; give a place outside it, or results would become paintings")
         if source == output or source in output.parents:
             add("output", "lies inside the input; give a place outside it, or results would become inputs")
     return problems

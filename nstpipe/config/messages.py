@@ -206,6 +206,7 @@ _PHRASES = {
 }
 
 _PATTERNS = {
+    r"\w": "a text with a letter or a digit",
     DEVICE_PATTERN: "auto, cpu, cuda or cuda:N",
     r"^[A-Za-z0-9_-]+$": "letters, digits, - and _ only",
     r"^[a-z0-9]+$": "small letters and digits only",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -20,7 +20,12 @@ from pydantic import (
     Field,
     PrivateAttr,
     SecretStr,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
+    WrapValidator,
+    model_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -152,11 +157,62 @@ class StyleImage(_Model):
         return {"path": value} if isinstance(value, str) else value
 
 
+COLLECTION_KEYS = ("collection", "artists", "genres", "pick", "seed")
+"""The keys of a style that pick its painting from a collection. They exclude `images`."""
+
+Pick = Literal["one", "each", "cycle", "random"]
+
+_PICKED = object()
+"""Stands for the images of a style that are picked from its collection, in the plan."""
+
+
+def _images_or_picked(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    return () if value is _PICKED else check(value)
+
+
+def _instead_of_images(value: Path | None, info: ValidationInfo) -> Path | None:
+    if value is not None and info.data.get("images"):
+        raise PydanticCustomError("collection_and_images", "should be alone: give images or a collection, not both")
+    return value
+
+
+def _of_a_collection(value: Any, info: ValidationInfo) -> Any:
+    if info.data.get("collection", value) is None:
+        raise PydanticCustomError("no_collection", "should be beside a collection, from which it picks; this style has none")
+    return value
+
+
+Words = Annotated[str, Field(pattern=r"\w")]
+
+
 class Style(_Model):
     """The style to paint in."""
 
-    images: Annotated[tuple[StyleImage, ...], Field(strict=False, min_length=1)] = Field(
+    images: Annotated[tuple[StyleImage, ...], Field(strict=False, min_length=1), WrapValidator(_images_or_picked)] = Field(
         description="One or more paintings: paths, or path and weight."
+    )
+    collection: Annotated[FilePath | None, AfterValidator(_instead_of_images)] = Field(
+        default=None,
+        description="Instead of images: a folder of many paintings, as artist/title.jpg or genre/artist_title.jpg. One is "
+        "picked for each input when the run is planned.",
+    )
+    artists: Annotated[tuple[Words, ...], Field(strict=False), AfterValidator(_of_a_collection)] = Field(
+        default=(),
+        description="Artists of the collection to pick from, by name or by a part of it in whole words, such as monet. "
+        "Default: all.",
+    )
+    genres: Annotated[tuple[Words, ...], Field(strict=False), AfterValidator(_of_a_collection)] = Field(
+        default=(),
+        description="Genres of the collection to pick from: names of its folders, or globs such as *impressionism. "
+        "Default: all.",
+    )
+    pick: Annotated[Pick, AfterValidator(_of_a_collection)] = Field(
+        default="one",
+        description="Which painting an input gets. one: all inputs get the same. each: every input is painted once with each. "
+        "cycle: none is used again until every other one has been used as often. random: each input gets its own.",
+    )
+    seed: Annotated[Annotated[int, Field(ge=0, lt=2**63)] | None, AfterValidator(_of_a_collection)] = Field(
+        default=None, description="Seed of the pick. Default: the pipeline's seed."
     )
     strength: PositiveNumber = Field(
         default=1.0, description="Strength of the style. 1.0 is the tuned default; more is more style."
@@ -176,7 +232,20 @@ class Style(_Model):
     @model_validator(mode="before")
     @classmethod
     def _short_form(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("collection") is not None and "images" not in value:
+            return {**value, "images": _PICKED}
         return {"images": [value]} if isinstance(value, str) else value
+
+    @model_serializer(mode="wrap")
+    def _without_other_source(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A picked painting decides the result, however it was picked.
+        unused = COLLECTION_KEYS if self.images else ("images",)
+        return {name: value for name, value in dump(self).items() if name not in unused}
+
+    @property
+    def painting(self) -> str:
+        """The painting that was picked, by its path in the collection; empty if none is picked, or there is no collection."""
+        return self.images[0].path.relative_to(self.collection).as_posix() if self.collection and self.images else ""
 
 
 class RegionStyle(_Model):
@@ -195,6 +264,10 @@ class RegionStyle(_Model):
     @model_validator(mode="before")
     @classmethod
     def _short_form(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "collection" in value:
+            raise PydanticCustomError(
+                "region_collection", "should be one with images: only the job's own style can be picked from a collection"
+            )
         return {"images": [value]} if isinstance(value, str) else value
 
 
@@ -376,6 +449,22 @@ class Job(_Model):
     metadata: Literal["keep", "strip"] = Field(
         default="keep", description="keep writes EXIF, GPS, ICC, XMP and the tags of a video; strip writes none."
     )
+    _made_of: str = PrivateAttr(default="")
+
+    @property
+    def made_of(self) -> str:
+        """The name of the job in the file that this one was made of, for one painting; empty if it is in the file itself."""
+        return self._made_of
+
+    def made_from(self, job: Job, *, name: str, output: Path) -> Job:
+        """Return this job with a name and an output of its own, which knows the job of the file that it was made of."""
+        made = self.model_copy(update={"name": name, "output": output})
+        made._made_of = job.name
+        return made
+
+    def with_painting(self, path: Path) -> Job:
+        """Return the job with a painting that was picked from its collection."""
+        return self.model_copy(update={"style": self.style.model_copy(update={"images": (StyleImage(path=path),)})})
 
     @property
     def iterates(self) -> bool:
@@ -512,6 +601,12 @@ class Pipeline(_Model):
     def place_of(self, key: str) -> str:
         """A key of the file, with the name of the file and the line, for messages; the key alone where that is not known."""
         return self._places.get(key, key)
+
+    def with_expanded_jobs(self, expand: Callable[[Job], tuple[Job, ...]]) -> Pipeline:
+        """Return the same pipeline with several jobs in place of some."""
+        pipeline = self.model_copy(update={"jobs": tuple(made for job in self.jobs for made in expand(job))})
+        pipeline._all_jobs = tuple(made for job in self.all_jobs for made in expand(job))
+        return pipeline
 
     def with_jobs(self, jobs: tuple[Job, ...]) -> Pipeline:
         """Return the same pipeline with some of its jobs left out."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nstpipe.errors import TransientError
 from nstpipe.media.frame import Pixels
-from nstpipe.system.files import atomic_write, ensure_folder
+from nstpipe.system.files import atomic_writes
 
 STATE_BYTES_A_PIXEL = 16
 """Four float32: three colors, and how new what they show is."""
@@ -133,14 +133,16 @@ class FrameStore:
         return state if state is not None and state.dtype == np.float32 else None
 
     def save(self, frame_index: int, pixels: Pixels, state: NDArray[np.float32]) -> None:
-        """Store a finished frame, then its state, and delete states that are no longer needed.
+        """Store a finished frame and its state, and delete states that are no longer needed.
+
+        The frame gets its name first. A state without its frame would not be used.
 
         Raises:
             OutputError: they cannot be written; a DiskFullError if there is no room.
         """
-        ensure_folder(self.folder)
-        _write(self._frame(frame_index), pixels)
-        _write(self._state(frame_index), state)
+        with atomic_writes(self._frame(frame_index), self._state(frame_index)) as [frame_partial, state_partial]:
+            _write(frame_partial, pixels)
+            _write(state_partial, state)
         old, interval = frame_index - self.history - STATES_SPARE, _interval(self.history)
         if old % interval < interval - self.history:
             self._state(old).unlink(missing_ok=True)
@@ -181,7 +183,7 @@ def _write(path: Path, values: NDArray[Any]) -> None:
     np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(values))
     digest = hashlib.sha256(head.getvalue())
     digest.update(values.data)
-    with atomic_write(path) as partial, partial.open("wb") as file:
+    with path.open("wb") as file:
         file.write(head.getvalue())
         file.write(values.data)
         file.write(digest.digest())

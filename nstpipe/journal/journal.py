@@ -188,6 +188,11 @@ class Journal(Queries):
         with self._database.changing():
             self._runs.begin(run, workers, planned, about or {})
 
+    def describe_run(self, run: str, about: Mapping[str, Any]) -> None:
+        """Record the settings and versions of a run that goes on, in place of what was known of them; see `begin_run`."""
+        with self._database.changing():
+            self._runs.describe(run, about)
+
     def plan_run(self, run: str, planned: Sequence[JobPlanned]) -> None:
         """Record the jobs of a run that goes on."""
         with self._database.changing():
@@ -212,6 +217,10 @@ class Journal(Queries):
         if not self._database.read_only:
             with self._database.changing():
                 self._lookups.put(kind, key, value)
+
+    def known(self, kind: str, key: str) -> str | None:
+        """Return a value that `cached` has kept; None if there is none."""
+        return self._lookups.get(kind, key)
 
     def cached(self, kind: str, key: str, compute: Callable[[], str]) -> str:
         """Return a value that is costly to compute and never changes. It is computed once for each kind and key."""

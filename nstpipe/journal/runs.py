@@ -40,6 +40,10 @@ class Runs:
         row = (run, workers, time.time(), _as_json(planned), json.dumps(about))
         self._connection.execute("INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?, NULL, NULL, ?, '')", row)
 
+    def describe(self, run: str, about: Mapping[str, Any]) -> None:
+        """Record the settings and versions of a run; see `Journal.describe_run`."""
+        self._connection.execute("UPDATE run SET about = ? WHERE id = ?", (json.dumps(about), run))
+
     def plan(self, run: str, planned: Sequence[JobPlanned]) -> None:
         """Record the jobs of a run that goes on."""
         self._connection.execute("UPDATE run SET planned = ? WHERE id = ?", (_as_json(planned), run))

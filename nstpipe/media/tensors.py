@@ -17,7 +17,8 @@ def tensor_of(pixels: Pixels) -> Tensor:
 
 def tensor_of_floats(picture: NDArray[np.float32]) -> Tensor:
     """From height x width x 3, 0 to 1, to 1 x 3 x height x width, float32, 0 to 1."""
-    return torch.from_numpy(picture).permute(2, 0, 1)[None].contiguous()
+    # By NumPy, here and below: threads cost more than they save where other programs decode and encode at the same time.
+    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None]
 
 
 def pixels_of(image: Tensor, bits: int = 8) -> Pixels:
@@ -27,8 +28,7 @@ def pixels_of(image: Tensor, bits: int = 8) -> Pixels:
         image: 1 x 3 x height x width, 0 to 1.
         bits: 8 for one byte per value; more for two bytes.
     """
-    if bits > 8:
-        wide = (image[0].clamp(0, 1) * 65535).round().to(torch.int32)
-        return wide.permute(1, 2, 0).contiguous().cpu().numpy().astype(np.uint16)
-    scaled = (image[0].clamp(0, 1) * 255).round().to(torch.uint8)
-    return scaled.permute(1, 2, 0).contiguous().cpu().numpy()
+    levels = 65535 if bits > 8 else 255
+    values = np.clip(image[0].detach().cpu().numpy(), 0, 1)
+    np.rint(np.multiply(values, np.float32(levels), out=values), out=values)
+    return np.ascontiguousarray(values.astype(np.uint16 if bits > 8 else np.uint8).transpose(1, 2, 0))

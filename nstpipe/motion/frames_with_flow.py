@@ -64,7 +64,8 @@ def frames_with_flow(
     begin = max(0, position - longest)
     for here, frame in enumerate(_read(source, order[begin:]), start=begin):
         at_size = resized(frame.pixels, size)
-        pixels, seen = in_eight_bits(at_size), for_flow(frame.pixels, size)
+        pixels = in_eight_bits(at_size)
+        seen = for_flow(frame.pixels, size) if lags else pixels
         if here >= position:
             motions = {lag: motion_between(kept[-lag], seen, flow, size) for lag in lags if lag <= here}
             yield FrameWithFlow(frame, at_size, pixels, motions, before)

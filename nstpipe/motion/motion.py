@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,12 @@ def motion_between(previous: Pixels, frame: Pixels, flow: FlowMethod = dis_flow,
         previous, frame = resized(previous, size), resized(frame, size)
     height, width, _ = frame.shape
     at_least = flow_size(size)
-    backward, forward = flow(frame, previous, at_least), flow(previous, frame, at_least)
+    if flow is dis_flow:  # most of it runs in one thread; a network fills its device, and takes twice the memory for two
+        with ThreadPoolExecutor(1, "flow") as other_direction:
+            coming = other_direction.submit(flow, previous, frame, at_least)
+            backward = flow(frame, previous, at_least)
+            forward = coming.result()
+    else:
+        backward, forward = flow(frame, previous, at_least), flow(previous, frame, at_least)
     shorter = np.array([size[0] / width, size[1] / height], np.float32)
     return Motion(resized(backward, size) * shorter, reliability(backward, forward, size))

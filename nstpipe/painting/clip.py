@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import torch
 from torch import Tensor
 
+from nstpipe.config import Job
 from nstpipe.errors import DiskFullError, ItemError, NstpipeError, OutputError
-from nstpipe.events import ClipStarted, Emit, Event, FrameDone, ItemFailed, TriedAgain
+from nstpipe.events import ClipStarted, Emit, Event, FrameDone
 from nstpipe.journal.frames import FrameStore, frame_store, pass_store
 from nstpipe.media.pictures.files import PictureSink, PictureSource, read_picture
 from nstpipe.media.pictures.pillow import limit_megapixels
@@ -22,37 +22,20 @@ from nstpipe.media.tensors import tensor_of
 from nstpipe.media.video.decode import VideoSource
 from nstpipe.media.video.ffmpeg_program import using
 from nstpipe.media.video.info import VideoInfo
-from nstpipe.painting.engines import engine_is_loaded, engine_of
+from nstpipe.painting.attempts import check_unchanged, wait_to_retry
+from nstpipe.painting.engines import engine_is_loaded, engine_of, engine_of_job
 from nstpipe.painting.frames import painted_frames
 from nstpipe.painting.start import Pass
-from nstpipe.painting.task import ClipTask, LinkedPicture
+from nstpipe.painting.task import ClipResult, ClipTask, LinkedPicture, RunSettings
 from nstpipe.painting.temporal_target import Result
-from nstpipe.planning.input_info import InputInfo, is_unchanged
-from nstpipe.planning.outputs import Clip, Output, failed
+from nstpipe.planning.outputs import failed
+from nstpipe.style.precision import choose_precision
+from nstpipe.system.devices import choose_device
 from nstpipe.system.files import see_that_it_can_be_made, state_of
 from nstpipe.system.item_errors import as_item_error
 from nstpipe.system.memory import ask_for_large_pages
 from nstpipe.system.retry import NO_PRIMITIVE, RETRY_WAITS_SECONDS, is_out_of_memory, is_transient
 from nstpipe.system.stop import Stop, Stopped
-
-
-@dataclass(frozen=True)
-class ClipResult:
-    """The outcome of a clip.
-
-    Attributes:
-        task: the clip.
-        failure: why the clip failed; None if it did not.
-        error: an error that would stop every clip, such as a full disk; None if there is none.
-        stopped: whether the work was stopped early on request.
-        try_again_unasked: whether the failure is that of the output's place, so that the next run looks whether it is mended.
-    """
-
-    task: ClipTask
-    failure: ItemFailed | None = None
-    error: OutputError | None = None
-    stopped: bool = False
-    try_again_unasked: bool = False
 
 
 def run_clip(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
@@ -99,6 +82,13 @@ def run_clip(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
     raise AssertionError("the last attempt has no wait")
 
 
+def prepare_engine(job: Job, run: RunSettings) -> None:
+    """Make the engine of a job, which its clips then find in this process; see `run_clip` for the errors."""
+    ask_for_large_pages()
+    limit_megapixels(run.max_megapixels)
+    engine_of_job(job, run)
+
+
 def _attempt(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
     """Paint what is left of a clip, once."""
     try:
@@ -135,28 +125,6 @@ def _result_of_failure(task: ClipTask, error: Exception, attempt: int, stop: Sto
     if reason is None:
         raise error
     return ClipResult(task, replace(failed(output.job, output.input.file.path, reason, output), attempts=attempt))
-
-
-def wait_to_retry(output: Output, clip: Clip | None, reason: str, attempt: int, seconds: float, emit: Emit, stop: Stop) -> None:
-    """Wait before the next attempt, unless the run is asked to stop.
-
-    Args:
-        output: what is tried again.
-        clip: the clip that is tried again; None if it is the making of the file.
-        reason: the error.
-        attempt: the number of the failed attempt, from 1.
-        seconds: how long to wait.
-        emit: takes the event.
-        stop: ends the wait.
-    """
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    job, path = output.job.name, str(output.input.file.path)
-    first = clip.first_frame_index if clip is not None else None
-    emit(TriedAgain(job=job, path=path, reason=reason, attempt=attempt, wait_seconds=seconds, first_frame_index=first))
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and not stop.should_stop():
-        time.sleep(0.1)
 
 
 def _take_less_memory(task: ClipTask) -> str:
@@ -196,27 +164,6 @@ def _until(task: ClipTask, emit: Emit, stop: Stop) -> Emit:
                 raise Stopped
 
     return pass_on
-
-
-def check_unchanged(found: InputInfo, frame_index: int | None = None) -> None:
-    """Check that an input is still what was planned for.
-
-    Args:
-        found: the input.
-        frame_index: for numbered pictures, the picture in question. The others are checked only if this one is newer than all
-            of them were, or is gone.
-
-    Raises:
-        ItemError: the input is gone or has changed.
-    """
-    if frame_index is not None and found.video is not None and found.video.is_sequence and found.stamp is not None:
-        with suppress(OSError):
-            if state_of(found.video.picture_of(frame_index)).modified_ns <= found.stamp[1]:
-                return
-    if not is_unchanged(found):
-        path = found.file.path
-        what, then = ("was changed", "its new content is done then") if path.exists() else ("went away", "put it back first")
-        raise ItemError(f"{path} {what} while it was worked on.", f"Run again; {then}.")
 
 
 def _run_shot(task: ClipTask, info: VideoInfo, emit: Emit) -> None:
@@ -296,6 +243,7 @@ def _linked_result(linked: LinkedPicture, size: tuple[int, int]) -> Tensor | Non
 
 
 def _started(task: ClipTask, next_frame_index: int) -> ClipStarted:
+    device = choose_device(task.run.device)
     return ClipStarted(
         job=task.output.job.name,
         path=str(task.output.input.file.path),
@@ -303,4 +251,8 @@ def _started(task: ClipTask, next_frame_index: int) -> ClipStarted:
         next_frame_index=next_frame_index,
         end_frame_index=task.clip.end_frame_index,
         reason=task.output.reason,
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        precision=str(choose_precision(task.run.precision, device)).removeprefix("torch."),
+        torch=str(torch.__version__),
+        painting=task.output.painting,
     )

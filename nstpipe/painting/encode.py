@@ -17,7 +17,7 @@ from nstpipe.media.video.decode import VideoSource
 from nstpipe.media.video.encode import video_sink
 from nstpipe.media.video.encoding import keeps_alpha
 from nstpipe.media.video.info import VideoInfo
-from nstpipe.painting.clip import check_unchanged, wait_to_retry
+from nstpipe.painting.attempts import check_unchanged, wait_to_retry
 from nstpipe.planning.outputs import Output, failed
 from nstpipe.system.files import ensure_writable, sha256_of
 from nstpipe.system.item_errors import item_errors
@@ -71,6 +71,7 @@ def finish_output(output: Output, placing: Placing, emit: Emit, stop: Stop) -> O
         encode_seconds=time.monotonic() - began,
         fingerprint=output.fingerprint,
         sha256=_sha256_of_made(output.path),
+        painting=output.painting,
     )
 
 

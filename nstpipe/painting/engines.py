@@ -37,15 +37,19 @@ def engine_settings(job: Job, run: RunSettings) -> EngineSettings:
 
 
 def engine_of(task: ClipTask) -> Engine:
-    """Return the engine for a task. It is made when this process first needs it.
+    """Return the engine for a task; see `engine_of_job`."""
+    return engine_of_job(task.output.job, task.run)
+
+
+def engine_of_job(job: Job, run: RunSettings) -> Engine:
+    """Return the engine for the clips of a job. It is made when this process first needs it.
 
     Raises:
         ItemError: a painting cannot be read.
         MachineError: this machine lacks something that the engine needs.
     """
-    job = task.output.job
     regions = tuple(_Paint.of(region.style) for region in job.regions)
-    return _engine(engine_settings(job, task.run), _paintings(job.style.images), regions)
+    return _engine(engine_settings(job, run), _paintings(job.style.images), regions)
 
 
 _Paintings = tuple[tuple[Path, float], ...]

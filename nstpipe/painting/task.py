@@ -1,4 +1,4 @@
-"""What a worker process receives: a clip with the settings of its run."""
+"""What a worker process receives and returns: a clip with the settings of its run, and its outcome. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from nstpipe.config import Pipeline
+from nstpipe.errors import OutputError
+from nstpipe.events import ItemFailed
 from nstpipe.journal.placing import Placing
 from nstpipe.planning.outputs import Clip, Output
 from nstpipe.system.files import Stamp
@@ -78,3 +80,22 @@ class ClipTask:
     def placing(self) -> Placing:
         """What gives the finished output its place."""
         return Placing(self.run.work, self.output.path, self.replaces, overwrite=self.run.overwrite)
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """The outcome of a clip.
+
+    Attributes:
+        task: the clip.
+        failure: why the clip failed; None if it did not.
+        error: an error that would stop every clip, such as a full disk; None if there is none.
+        stopped: whether the work was stopped early on request.
+        try_again_unasked: whether the failure is that of the output's place, so that the next run looks whether it is mended.
+    """
+
+    task: ClipTask
+    failure: ItemFailed | None = None
+    error: OutputError | None = None
+    stopped: bool = False
+    try_again_unasked: bool = False

@@ -68,6 +68,8 @@ class Fingerprinter:
             **({"bits": bits} if bits > 8 else {}),
             # Whatever changes the previous picture changes this one.
             **({"follows": follows} if follows is not None else {}),
+            # For people: its content is among the settings.
+            **({"painting": self._job.style.painting} if self._job.style.painting else {}),
             "output": self._settings_of_the_file(item),
             "clips": [list(bound) for bound in bounds],
         }
@@ -136,7 +138,7 @@ def clip_fingerprints(fingerprint_inputs: Mapping[str, Any]) -> tuple[str, ...]:
     Args:
         fingerprint_inputs: As in `Output`, also after it was read back from JSON.
     """
-    of_all_clips = {name: part for name, part in fingerprint_inputs.items() if name not in ("clips", "output")}
+    of_all_clips = {name: part for name, part in fingerprint_inputs.items() if name not in ("clips", "output", "painting")}
     return tuple(fingerprint_of(frames=list(bounds), **of_all_clips) for bounds in fingerprint_inputs.get("clips", ()))
 
 

@@ -64,6 +64,19 @@ def find_inputs(job: Job) -> tuple[InputFile, ...]:
     return files
 
 
+def name_in_job(file: InputFile, job: Job) -> Path:
+    """Return the path of an input within its job, which is that of its result in the output's tree."""
+    return file.output.relative_to(job.output) if job.output in file.output.parents else Path(file.path.name)
+
+
+def is_output_folder(job: Job) -> bool:
+    """Return whether a job's output is a folder of results, rather than a single one. The input need not exist."""
+    if not _is_single(job.input) and (job.input.is_dir() or glob.has_magic(str(job.input))):
+        return True
+    suffixes = (*VIDEO_CODECS_BY_SUFFIX, *ANIMATION_SUFFIXES, *PICTURE_SUFFIXES)
+    return job.output.is_dir() or not (job.output.suffix.lower() in suffixes or is_numbered(job.output))
+
+
 def ignored_settings(jobs: Iterable[Job]) -> tuple[JobNotice, ...]:
     """Find what `input`, `include` and `exclude` name without effect, and what they pass over, in each of several jobs."""
     return tuple(JobNotice(job.name, message) for job in jobs for message in _ignored_by(job))

@@ -21,7 +21,7 @@ from nstpipe.media.pictures.masks import Mask, mask_of
 from nstpipe.media.pictures.omissions import OMISSIONS_VERSION
 from nstpipe.planning.fingerprints import fingerprint_of
 from nstpipe.planning.input_info import InputInfo
-from nstpipe.planning.inputs import InputFile
+from nstpipe.planning.inputs import InputFile, name_in_job
 from nstpipe.planning.notices import omissions_of
 from nstpipe.planning.outputs import Output, failed
 from nstpipe.style.layers import check_size
@@ -67,8 +67,8 @@ class InspectionProgress:
 
 
 def pictures_of(job: Job) -> Iterator[tuple[Path, str]]:
-    """Yield the paintings, masks and start picture that a job names, each with its key."""
-    for index, image in enumerate(job.style.images):
+    """Yield the paintings, masks and start picture that a job names, each with its key, but no painting of a collection."""
+    for index, image in enumerate(job.style.images if job.style.collection is None else ()):
         yield image.path, f"style.images[{index}]"
     for number, region in enumerate(job.regions):
         for index, image in enumerate(region.style.images if region.style is not None else ()):
@@ -103,6 +103,7 @@ def check_picture(path: Path, key: str) -> None:
         inside = sorted(file for file in path.glob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
         example = f", such as {inside[0]}" if inside else ""
         several = f"; for several, list each as `{key.partition('.images')[0]}.images`" if ".images" in key else ""
+        several += ", or pick one for each input with `style: {collection: …}`" if key.startswith("style.") else ""
         raise ItemError(f"{key}: {path} is a folder.", f"Give one picture{example}{several}.")
     try:
         _, metadata = read_picture(path)
@@ -192,7 +193,7 @@ def masks_of(file: InputFile, job: Job, frame_count: int) -> tuple[Mask, ...]:
     Raises:
         ItemError: A mask is missing.
     """
-    name = file.output.relative_to(job.output) if job.output in file.output.parents else Path(file.path.name)
+    name = name_in_job(file, job)
     return tuple(
         mask_of(region.mask, f"regions[{index}]", name, frame_count, is_video=file.is_video)
         for index, region in enumerate(job.regions)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from nstpipe.config.models import Job
@@ -36,37 +39,100 @@ def linked(items: Iterable[InputInfo], job: Job, journal: Journal) -> list[Input
         job: The job of all of them.
         journal: Keeps what is measured.
     """
-    found: list[InputInfo] = []
-    for item in items:
-        found.append(with_neighbor(found[-1] if found else None, item, job, journal))
-    return found
+    with LinkMeasurements(job, journal) as measurements:
+        found: list[InputInfo] = []
+        for item in items:
+            found.append(measurements.with_neighbor(found[-1] if found else None, item))
+        return found
 
 
-def with_neighbor(before: InputInfo | None, item: InputInfo, job: Job, journal: Journal) -> InputInfo:
-    """Return an input that knows its previous picture, and whether it is linked to it.
+class LinkMeasurements:
+    """Measures neighboring pictures in threads, while the caller inspects those that follow.
 
     Args:
-        before: The previous input that can be used; None for the first one.
-        item: The input. A video is never linked.
-        job: The job of both.
+        job: The job of all pictures.
         journal: Keeps what is measured.
     """
-    if job.link == "none" or job.temporal.init != "warped":
-        return item
-    if before is None or not _are_pictures_of_one_folder(before, item):
-        return item
-    return replace(item, neighbor=_neighbor(before, item, job, journal))
+
+    def __init__(self, job: Job, journal: Journal) -> None:
+        self._job = job
+        self._journal = journal
+        self._pool = ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS), "links")
+        self._begun: dict[str, Future[str]] = {}
+
+    def __enter__(self) -> LinkMeasurements:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Keep what has been measured, and end the threads."""
+        self._pool.shutdown(cancel_futures=True)
+        self.keep()
+
+    def begin(self, before: InputInfo | None, item: InputInfo) -> None:
+        """Begin to measure an input and the one before it, if they may be linked and nobody has measured them.
+
+        Pictures so large that several would fill the memory wait until `with_neighbor`.
+        """
+        if before is None or not self._may_be_linked(before, item):
+            return
+        key = _pair(before, item)
+        pixels = max(width * height for width, height in (before.size, item.size))
+        if pixels <= LARGEST_SIDE_BY_SIDE_PIXELS and self._journal.known(_KIND, key) is None:
+            self._begun[key] = self._pool.submit(_measured, before.file.path, item.file.path)
+
+    def keep(self) -> None:
+        """Let the journal keep what has been measured so far."""
+        for key, future in list(self._begun.items()):
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self._journal.cached(_KIND, key, future.result)
+                del self._begun[key]
+
+    def with_neighbor(self, before: InputInfo | None, item: InputInfo) -> InputInfo:
+        """Return an input that knows its previous picture, and whether it is linked to it.
+
+        Args:
+            before: The previous input that can be used; None for the first one.
+            item: The input. A video is never linked.
+        """
+        if before is None or not self._wants_links or not _are_pictures_of_one_folder(before, item):
+            return item
+        path = before.file.path
+        if not self._may_be_linked(before, item):
+            return replace(item, neighbor=Neighbor(path, f"{path.name} has a different shape"))
+        begun = self._begun.pop(key := _pair(before, item), None)
+        measure = begun.result if begun is not None else partial(_measured, path, item.file.path)
+        return replace(item, neighbor=_neighbor(path, self._journal.cached(_KIND, key, measure)))
+
+    @property
+    def _wants_links(self) -> bool:
+        return self._job.link != "none" and self._job.temporal.init == "warped"
+
+    def _may_be_linked(self, before: InputInfo, item: InputInfo) -> bool:
+        same_size = working_size(before.size, self._job.size) == working_size(item.size, self._job.size)
+        return self._wants_links and _are_pictures_of_one_folder(before, item) and same_size
+
+
+MOST_THREADS = 8
+"""The most pairs of pictures that are measured at the same time."""
+
+LARGEST_SIDE_BY_SIDE_PIXELS = 16_000_000
+"""The largest picture that is measured beside others: with all threads, such pictures take about a gigabyte."""
 
 
 def _are_pictures_of_one_folder(before: InputInfo, item: InputInfo) -> bool:
     return before.video is None and item.video is None and before.file.path.parent == item.file.path.parent
 
 
-def _neighbor(before: InputInfo, item: InputInfo, job: Job, journal: Journal) -> Neighbor:
-    path = before.file.path
-    if working_size(before.size, job.size) != working_size(item.size, job.size):
-        return Neighbor(path, f"{path.name} has a different shape")
-    measured = journal.cached(f"link/{LINK_VERSION}", f"{before.sha256}|{item.sha256}", lambda: _measured(path, item.file.path))
+_KIND = f"link/{LINK_VERSION}"
+
+
+def _pair(before: InputInfo, item: InputInfo) -> str:
+    """Return the journal's key of a measurement."""
+    return f"{before.sha256}|{item.sha256}"
+
+
+def _neighbor(path: Path, measured: str) -> Neighbor:
+    """Return the neighbor at a path, by what `_measured` returned."""
     seconds, meters, reliability = json.loads(measured)
     gap = _gap(seconds, meters)
     if gap:

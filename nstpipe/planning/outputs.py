@@ -62,7 +62,7 @@ class Output:
     """A file to be made, and the clips that it is made of.
 
     Attributes:
-        job: The job whose settings apply.
+        job: The job whose settings apply, with the painting that was picked if its style is a collection.
         input: The file that is read, and what it holds.
         size: Width and height in pixels of the stylized frames.
         clips: The clips, in the order of the file.
@@ -87,6 +87,11 @@ class Output:
     def path(self) -> Path:
         """The path of the file."""
         return self.input.file.output
+
+    @property
+    def painting(self) -> str:
+        """The painting that was picked for it, by its path in the style's collection; empty if there is no collection."""
+        return self.job.style.painting
 
     @property
     def is_video(self) -> bool:

@@ -37,6 +37,8 @@ class Places:
         self._journal = journal
         self._taken: dict[_Identity, InputFile] = {}
         self._can_be_made = functools.cache(see_that_it_can_be_made)
+        collections = ((job.style.collection, job.name) for job in pipeline.all_jobs)
+        self._collections = {folder.resolve(): reader for folder, reader in collections if folder is not None}
 
     def check(self, job: Job, file: InputFile) -> None:
         """See that an output has a place of its own, where it can be written without any loss.
@@ -48,6 +50,13 @@ class Places:
         place = file.output
         if place.is_dir():
             raise OutputError(f"output: {place} is a folder.", "Give another name, or move the folder away.")
+        for folder, reader in self._collections.items():
+            if folder in place.resolve().parents:
+                raise OutputError(
+                    f"output: {place} lies inside {folder}, from which the job {reader} picks its paintings, so results would "
+                    "become paintings.",
+                    "Give a place outside it.",
+                )
         self._can_be_made(place.parent)
         for part in parts_of(place) or [place]:
             first = self._taken.setdefault(_place_of(part), file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,9 +23,10 @@ from nstpipe.planning.inspect import (
     with_omissions,
 )
 from nstpipe.planning.job_notice import JobNotice
-from nstpipe.planning.links import linked, with_neighbor
+from nstpipe.planning.links import LinkMeasurements, linked
 from nstpipe.planning.notices import notices_of
 from nstpipe.planning.outputs import Output, failed, plan_job
+from nstpipe.planning.picks import picked, remembered_problems
 from nstpipe.planning.places import Places
 from nstpipe.planning.requirements import check_flow
 from nstpipe.planning.resources import bytes_needed, frames_done
@@ -46,6 +48,7 @@ class Plan:
         bytes_free: Free space on that disk.
         notices: Settings that have no effect, and what the outputs to make will not hold of their inputs; each with its job.
         unwritable: Why the first of the outputs that cannot be written cannot; None if all can.
+        paintings: What of collections is passed over. It is among the notices too.
     """
 
     outputs: tuple[Output, ...]
@@ -54,6 +57,7 @@ class Plan:
     bytes_free: int = 0
     notices: tuple[str, ...] = ()
     unwritable: OutputError | None = None
+    paintings: tuple[JobNotice, ...] = ()
 
 
 def plan_pipeline(pipeline: Pipeline, journal: Journal, *, stop: Stop, emit: Emit) -> Plan:
@@ -83,6 +87,8 @@ class _Planner:
         self._weights_sha256 = weights_sha256(pipeline.weights)
         self._failures: list[ItemFailed] = []
         self._unwritable: OutputError | None = None
+        self._paintings: list[JobNotice] = []
+        self._problem_of = remembered_problems(journal)
 
     def plan(self) -> Plan:
         """Plan all jobs."""
@@ -92,7 +98,8 @@ class _Planner:
         needed = bytes_needed([output for output in outputs if not output.is_done], pipeline)
         mended = (JobNotice(output.job.name, said) for output in outputs for said in output.input.mended)
         lost = notices_of(output for output in outputs if not output.is_done)
-        notices = (*ignored_settings(pipeline.jobs), *mended, *lost)
+        paintings = tuple(dict.fromkeys(self._paintings))
+        notices = (*ignored_settings(pipeline.jobs), *paintings, *mended, *lost)
         return Plan(
             tuple(outputs),
             tuple(self._failures),
@@ -100,6 +107,7 @@ class _Planner:
             free_bytes(pipeline.work),
             tuple(map(str, notices)),
             unwritable=self._unwritable,
+            paintings=paintings,
         )
 
     def _with_omissions(self, output: Output) -> Output:
@@ -127,7 +135,11 @@ class _Planner:
             return ()
         found = self._inspected(job, files)
         while True:
-            outputs = self._planned(job, found, pictures)
+            try:
+                outputs = self._planned(job, files, found, pictures)
+            except ItemError as error:
+                self._refuse(job, job.input, error)
+                return ()
             refusals = {output.path: why for output in outputs if (why := self._places.refusal_of(output)) is not None}
             if not refusals:
                 return outputs
@@ -140,28 +152,65 @@ class _Planner:
     def _inspected(self, job: Job, files: Sequence[InputFile]) -> list[InputInfo]:
         """Look into the inputs of a job, and return those that can be used."""
         found: list[InputInfo] = []
-        for inputs_done, file in enumerate(files):
-            at = partial(self._watch, job.name, str(file.path), inputs_done, len(files))
-            at(0.0)
+        with LinkMeasurements(job, self._journal) as measurements:
+            for inputs_done, file in enumerate(files):
+                at = partial(self._watch, job.name, str(file.path), inputs_done, len(files))
+                at(0.0)
+                try:
+                    with item_errors(file.path):
+                        self._places.check(job, file)
+                        item = with_masks(inspect_with_retry(file, job, self._journal, self._waits, at), job, self._journal)
+                        measurements.begin(found[-1] if found else None, item)
+                        found.append(item)
+                        measurements.keep()
+                except (ItemError, OutputError) as error:
+                    self._refuse(job, file.path, error)
+            return self._linked(job, found, measurements)
+
+    def _linked(self, job: Job, items: Sequence[InputInfo], measurements: LinkMeasurements) -> list[InputInfo]:
+        found: list[InputInfo] = []
+        for inputs_done, item in enumerate(items):
+            self._watch(job.name, str(item.file.path), inputs_done, len(items), 1.0)
             try:
-                with item_errors(file.path):
-                    self._places.check(job, file)
-                    item = with_masks(inspect_with_retry(file, job, self._journal, self._waits, at), job, self._journal)
-                    found.append(with_neighbor(found[-1] if found else None, item, job, self._journal))
-            except (ItemError, OutputError) as error:
-                self._refuse(job, file.path, error)
+                with item_errors(item.file.path):
+                    found.append(measurements.with_neighbor(found[-1] if found else None, item))
+            except ItemError as error:
+                self._refuse(job, item.file.path, error)
         return found
 
-    def _planned(self, job: Job, found: Sequence[InputInfo], pictures: Mapping[Path, str]) -> tuple[Output, ...]:
+    def _planned(
+        self, job: Job, files: Sequence[InputFile], found: Sequence[InputInfo], pictures: Mapping[Path, str]
+    ) -> tuple[Output, ...]:
+        """Plan the outputs of a job's inputs.
+
+        Raises:
+            ItemError: No painting can be picked.
+        """
+        pipeline = self._pipeline
+        with item_errors(job.input):
+            picks = picked(job, files, found, seed=pipeline.seed, work=pipeline.work, problem_of=self._problem_of)
+        self._paintings += picks.notices
+        outputs: list[Output] = []
+        # Linked pictures have one painting, so no link leads from one group to another.
+        for _, group in itertools.groupby(zip(picks.jobs, found, strict=False), key=lambda pair: pair[0].style.images):
+            jobs, items = zip(*group, strict=True)
+            outputs += self._planned_alike(jobs[0], items, pictures)
+        return tuple(outputs)
+
+    def _planned_alike(self, job: Job, found: Sequence[InputInfo], pictures: Mapping[Path, str]) -> tuple[Output, ...]:
+        """Plan the outputs of inputs that have the same painting."""
         pipeline, journal = self._pipeline, self._journal
         known = {item.file.output: record for item in found if (record := journal.record_of(item.file.output)) is not None}
+        with item_errors(job.input):
+            picked_now = job.style.images if job.style.collection is not None else ()
+            paintings = {image.path: journal.digest(image.path) for image in picked_now}
         return plan_job(
             job,
             found,
             known,
             seed=pipeline.seed,
             weights_sha256=self._weights_sha256,
-            picture_sha256=pictures,
+            picture_sha256={**pictures, **paintings},
             frames_stored=lambda clip: frames_done(pipeline.work, clip),
             precision=pipeline.precision,
         )

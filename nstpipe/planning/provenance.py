@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from nstpipe.config import Pipeline
 from nstpipe.config.dump import as_yaml
 from nstpipe.errors import MachineError
+from nstpipe.events import ClipStarted
 from nstpipe.media.video import ffmpeg_program
 from nstpipe.style import ALGORITHM_VERSION
 from nstpipe.style.weights_files import weights_sha256
-from nstpipe.system.devices import choose_device
 from nstpipe.version import __version__
 
 
@@ -49,29 +49,25 @@ class Provenance:
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> Provenance:
-        """Describe a run that begins now on this machine. This imports torch.
+        """Describe a run that begins now on this machine, without what only a process that paints knows; see `with_engine`.
 
         Raises:
-            MachineError: The device or the weights are missing.
+            MachineError: The weights are missing.
         """
-        import torch
-
-        from nstpipe.style.precision import choose_precision
-
-        device = choose_device(pipeline.device)
         return cls(
             nstpipe=__version__,
             algorithm=str(ALGORITHM_VERSION),
             python=platform.python_version(),
-            torch=str(torch.__version__),
             ffmpeg=_ffmpeg_version(),
             system=f"{platform.system()} {platform.release()}, {platform.machine()}",
-            device=torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
-            precision=str(choose_precision(pipeline.precision, device)).removeprefix("torch."),
             weights_sha256=weights_sha256(pipeline.weights),
             seed=str(pipeline.seed),
             pipeline=as_yaml(pipeline),
         )
+
+    def with_engine(self, clip: ClipStarted) -> Provenance:
+        """Return the description with the engine of a clip: the process that paints tells the version, device and precision."""
+        return replace(self, torch=clip.torch, device=clip.device, precision=clip.precision)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Provenance:

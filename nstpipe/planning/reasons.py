@@ -52,6 +52,12 @@ def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iter
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) == new.get(key):
             continue
+        if key == "painting" and (key not in old or key not in new):
+            continue  # whether a painting was picked or named changes nothing
+        if key == "settings.style.images[0].path" and "painting" in old and "painting" in new:
+            if old["painting"] == new["painting"]:
+                yield f"the painting {new['painting']} changed"
+            continue  # otherwise its name says so
         name = key.removeprefix("settings.").removeprefix("output.")
         if key == "clips":
             yield "cuts changed"

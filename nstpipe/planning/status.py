@@ -13,6 +13,7 @@ from nstpipe.journal.journal import Journal
 from nstpipe.journal.records import Entry, FrameRecord, JobPace, LatestRun, Record
 from nstpipe.planning.eta import Forecast
 from nstpipe.planning.inputs import InputFile, find_inputs
+from nstpipe.planning.picks import without_broken_paintings
 from nstpipe.system.lock import Holder, holder_of
 
 
@@ -111,6 +112,7 @@ def pipeline_status(pipeline: Pipeline) -> Status:
         latest = journal.latest_run()
         running = latest if holder is not None and latest is not None and latest.finished_at is None else None
         known = {record.path: record for record in journal.records()}
+        pipeline = without_broken_paintings(pipeline, journal)
         progress = {job.name: job_progress(job, known, journal.spelled) for job in pipeline.jobs}
         jobs = tuple(job_status(name, of_job, journal, running) for name, of_job in progress.items())
         records = [record for of_job in progress.values() for record in of_job.records]

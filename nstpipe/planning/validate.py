@@ -30,6 +30,7 @@ from nstpipe.planning.inspect import (
 from nstpipe.planning.job_notice import JobNotice
 from nstpipe.planning.notices import omission_notices, omissions_of
 from nstpipe.planning.outputs import failed
+from nstpipe.planning.picks import check_collection
 from nstpipe.planning.places import Places
 from nstpipe.planning.plan import plan_pipeline
 from nstpipe.planning.requirements import requirements_of
@@ -174,6 +175,15 @@ class _Inputs:
             except ItemError as error:
                 can_be_read = False
                 self._refuse(job, path, error)
+        if job.style.collection is not None:
+            try:
+                with item_errors(job.style.collection):
+                    paints, notices = check_collection(job, self._pipeline.work)
+                can_be_read &= paints
+                self.notices += (JobNotice(job.name, notice) for notice in notices)
+            except ItemError as error:
+                can_be_read = False
+                self._refuse(job, job.style.collection, error)
         return can_be_read
 
     def _check_makers(self, job: Job, files: Iterable[InputFile]) -> None:

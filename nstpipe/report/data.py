@@ -16,6 +16,7 @@ from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import log_path, logged_events
 from nstpipe.journal.records import FrameRecord, LatestRun, Record
 from nstpipe.media.detect import is_moving, natural_key
+from nstpipe.planning.picks import without_broken_paintings
 from nstpipe.planning.provenance import Provenance
 from nstpipe.planning.status import JobProgress, job_progress, job_status
 from nstpipe.report.plot import Plot, Series, plot
@@ -44,6 +45,7 @@ class Shown:
         comparison: The thumbnails; None while the output is not finished.
         plots: The curves of a video.
         result: The path of the result; empty while it is not finished.
+        painting: The painting that was picked for it, by its path in the collection; empty if there is no collection.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Shown:
     comparison: Comparison | None
     plots: tuple[Plot, ...] = ()
     result: str = ""
+    painting: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,7 @@ def gather(pipeline: Pipeline, journal: Journal, *, picture_seconds: float = PIC
         journal: The journal of its work folder.
         picture_seconds: The seconds after which no more thumbnails are begun.
     """
+    pipeline = without_broken_paintings(pipeline, journal)
     run = journal.latest_run_with_work()
     log = log_path(pipeline.work, run.name) if run is not None else None
     events = list(logged_events(log)) if log is not None else []
@@ -275,17 +279,22 @@ def _finished(record: Record, job: Job, frames: Mapping[str, Sequence[FrameRecor
     original, result = Path(record.input), Path(record.path)
     name, place = _within(original, job.input), _within(result, job.output)
     if not _is_video(record):
-        return Shown(name, place, compare_pictures(original, result), result=record.path)
+        return Shown(name, place, compare_pictures(original, result), result=record.path, painting=_painting_of(record))
     known = frames.get(record.input, [])
     rate, cuts = Fraction(job.rate).limit_denominator(1001), sorted({frame.first_frame_index for frame in known})
     comparison = compare_videos(original, result, rate, cuts, with_loop=with_loop)
-    return Shown(name, place, comparison, _video_plots(known, record.frames), record.path)
+    return Shown(name, place, comparison, _video_plots(known, record.frames), record.path, _painting_of(record))
 
 
 def _unfinished(record: Record, job: Job, frames: Sequence[FrameRecord]) -> Shown:
     """Show an output that is not finished, with the curves of its frames so far."""
     so_far = f"{len(frames):,} of {record.frames:,} frames"
-    return Shown(_within(Path(record.input), job.input), so_far, None, _video_plots(frames, record.frames))
+    name = _within(Path(record.input), job.input)
+    return Shown(name, so_far, None, _video_plots(frames, record.frames), painting=_painting_of(record))
+
+
+def _painting_of(record: Record) -> str:
+    return str(record.fingerprint_inputs.get("painting", ""))
 
 
 def _median_loss(frames: Sequence[FrameRecord]) -> float | None:

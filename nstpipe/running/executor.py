@@ -36,6 +36,19 @@ class Executor(Protocol):
             isolated: Whether the caller's process must outlive a task that the system kills.
         """
 
+    def prepare(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Begin to start what the tasks will need, and call a function there before the first task.
+
+        The caller goes on meanwhile, and learns nothing of what becomes of the call.
+
+        Args:
+            function: Found in other processes by its name. It should import what takes long, and not its module.
+            arguments: What it is called with.
+        """
+
+    def close(self) -> None:
+        """End the workers that `prepare` has started, if they were not needed."""
+
     def execute(
         self,
         function: Function[Task, Result],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from nstpipe.config import Pipeline
 from nstpipe.events import Emit
@@ -17,6 +18,12 @@ class InProcess:
     def for_pipeline(cls, pipeline: Pipeline, workers: int, *, isolated: bool) -> InProcess | None:
         """Return the executor for a single worker, unless it must be isolated."""
         return cls() if workers == 1 and not isolated else None
+
+    def prepare(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Do nothing: here it would only change the order of the work. See `Executor.prepare`."""
+
+    def close(self) -> None:
+        """Do nothing. See `Executor.close`."""
 
     def execute(
         self,

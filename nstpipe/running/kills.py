@@ -7,8 +7,7 @@ from pathlib import Path
 
 from nstpipe.errors import ItemError
 from nstpipe.events import Event, FrameDone, TriedAgain
-from nstpipe.painting.clip import ClipResult
-from nstpipe.painting.task import ClipTask
+from nstpipe.painting.task import ClipResult, ClipTask
 from nstpipe.planning.outputs import failed
 from nstpipe.planning.resources import frames_done
 

@@ -11,9 +11,9 @@ from nstpipe.events import Event, ItemFailed, Noticed, OutputDone, TriedAgain
 from nstpipe.journal.frames import DamagedFramesError
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.placing import Placing
-from nstpipe.painting.clip import ClipResult, run_clip
 from nstpipe.painting.encode import finish_output
-from nstpipe.painting.task import ClipTask, RunSettings
+from nstpipe.painting.in_worker import run_clip
+from nstpipe.painting.task import ClipResult, ClipTask, RunSettings
 from nstpipe.planning.outputs import Output, failed
 from nstpipe.planning.plan import Plan
 from nstpipe.running.executor import Executor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,8 +12,6 @@ from nstpipe.errors import InputError, NstpipeError, OutputError
 from nstpipe.events import Emit, Noticed
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import RunLog
-from nstpipe.journal.runs import PACE_SETUPS
-from nstpipe.painting.engines import forget_pictures
 from nstpipe.planning.estimate import pace_setups
 from nstpipe.planning.outputs import Output
 from nstpipe.planning.plan import Plan, plan_pipeline
@@ -65,9 +64,9 @@ class Run:
             InputError: No input at all could be used.
             OutputError: An output or the work folder cannot be written.
         """
-        forget_pictures()
-        about = {**Provenance.of(self._pipeline).as_json(), PACE_SETUPS: pace_setups(self._pipeline)}
-        self._journal.begin_run(self._name, worker_count(self._pipeline), (), about)
+        if (engines := sys.modules.get("nstpipe.painting.engines")) is not None:
+            engines.forget_pictures()  # those of an earlier run in this process
+        self._recorder.begin(worker_count(self._pipeline), Provenance.of(self._pipeline), pace_setups(self._pipeline))
         try:
             return self._execute(retry_failed=retry_failed, fail_fast=fail_fast)
         except NstpipeError as error:
@@ -87,6 +86,8 @@ class Run:
         reasons = {failure.reason for failure in plan.failures}
         if not plan.outputs and plan.unwritable is not None and reasons == {plan.unwritable.problem}:
             raise plan.unwritable  # all go to one folder, say, and one message is enough
+        for passed_over in plan.paintings:
+            self._recorder.emit(Noticed(job=passed_over.job, message=passed_over.message))
         for failure in plan.failures:
             self._recorder.fail(failure)
         if not plan.outputs:

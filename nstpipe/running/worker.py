@@ -7,6 +7,7 @@ import pickle
 import queue
 import signal
 import threading
+from contextlib import suppress
 from typing import IO, Any
 
 from nstpipe.system.raw_messages import separate_raw_messages
@@ -20,12 +21,16 @@ def serve() -> None:
     commands, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not mix with the answers
     separate_raw_messages()
-    function, deadline = pickle.load(commands)
-    stop = Stop(deadline)
-    tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    threading.Thread(target=_receive, args=(commands, tasks, stop), daemon=True).start()
+    stop = Stop()
+    messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(commands, messages, stop), daemon=True).start()
     while True:
-        task = tasks.get()
+        function, *arguments = _read(messages.get())
+        if len(arguments) == 1:  # a call that prepares the tasks, and has no answer
+            with suppress(Exception):  # what fails here fails again, and is reported, where it is needed
+                function(*arguments[0])
+            continue
+        task, stop.deadline = arguments
         try:
             answer = "result", function(task, lambda event: _send(answers, ("event", event)), stop)
         except Exception as error:
@@ -33,14 +38,21 @@ def serve() -> None:
         _send(answers, answer)
 
 
-def _receive(commands: IO[bytes], tasks: queue.SimpleQueue[Any], stop: Stop) -> None:
+def _read(message: bytes) -> Any:
+    try:
+        return pickle.loads(message)
+    except Exception:
+        os._exit(0)  # nobody could say which task it was
+
+
+def _receive(commands: IO[bytes], messages: queue.SimpleQueue[bytes], stop: Stop) -> None:
     try:
         while True:
             command = pickle.load(commands)
             if isinstance(command, StopReason):
                 stop.ask(command)
             else:
-                tasks.put(command)
+                messages.put(command)
     except Exception:
         os._exit(0)  # the parent is gone, and a new run may already work on the same files
 

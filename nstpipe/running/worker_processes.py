@@ -36,6 +36,9 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 _Inbox = queue.SimpleQueue[tuple["_Worker", str, Any]]
 """Messages of all workers: the worker, the kind of message, and its content."""
 
+_Call = tuple[Callable[..., None], tuple[Any, ...]]
+"""A function and its arguments."""
+
 
 class WorkerProcesses:
     """An executor with a fixed number of processes on this machine.
@@ -46,11 +49,25 @@ class WorkerProcesses:
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
+        self._prepared: _Pool | None = None
 
     @classmethod
     def for_pipeline(cls, pipeline: Pipeline, workers: int, *, isolated: bool) -> WorkerProcesses:
         """Return the executor with a process for each worker; it serves every pipeline."""
         return cls(workers)
+
+    def prepare(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Start one process, which calls the function while the caller goes on; see `Executor.prepare`.
+
+        How many there are tasks for is not known yet, and each takes as much memory as the network.
+        """
+        self._prepared = _Pool(self._threads)
+        self._prepared.start_idle((function, arguments))
+
+    def close(self) -> None:
+        """End the prepared process; see `Executor.close`."""
+        if self._prepared is not None:
+            self._prepared.end()
 
     def execute(
         self,
@@ -63,7 +80,7 @@ class WorkerProcesses:
         is_ready: Callable[[Task], bool],
     ) -> Iterator[Result]:
         """Yield the results as the workers finish them; see `Executor.execute`."""
-        pool = _Pool(function, self._threads, stop.deadline)
+        pool, self._prepared = self._prepared or _Pool(self._threads), None
         todo = deque(tasks)
         try:
             while True:
@@ -72,7 +89,7 @@ class WorkerProcesses:
                     if task is None:
                         break
                     todo.remove(task)
-                    pool.start(task)
+                    pool.start(function, task, stop.deadline)
                 if not pool.running:
                     return
                 pool.follow(stop)
@@ -109,18 +126,22 @@ class WorkerProcesses:
 class _Pool:
     """The workers of one execution. A worker starts when a task needs it, and keeps running for further tasks."""
 
-    def __init__(self, function: Callable[..., Any], threads: int | None, deadline: float | None) -> None:
-        self._function = function
+    def __init__(self, threads: int | None) -> None:
         self._threads = threads
-        self._deadline = deadline
         self._inbox: _Inbox = queue.SimpleQueue()
         self._idle: list[_Worker] = []
         self.running: dict[_Worker, Any] = {}
 
-    def start(self, task: object) -> None:
-        worker = self._idle.pop() if self._idle else _Worker(self._function, self._inbox, self._threads, self._deadline)
+    def start_idle(self, call: _Call) -> None:
+        """Start a worker that waits for a task, and calls a function before."""
+        worker = _Worker(self._inbox, self._threads)
+        self._idle.append(worker)
+        worker.send(call)
+
+    def start(self, function: Callable[..., Any], task: object, deadline: float | None) -> None:
+        worker = self._idle.pop() if self._idle else _Worker(self._inbox, self._threads)
         self.running[worker] = task
-        worker.send(task)
+        worker.send((function, task, deadline))
 
     def follow(self, stop: Stop) -> None:
         """Pass a stop on to the workers."""
@@ -153,15 +174,9 @@ class _Pool:
 
 
 class _Worker:
-    """A process that calls the function with one task after the other."""
+    """A process that runs one task after the other."""
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        inbox: _Inbox,
-        threads: int | None,
-        deadline: float | None,
-    ) -> None:
+    def __init__(self, inbox: _Inbox, threads: int | None) -> None:
         self._inbox = inbox
         self._asked_to_stop = False
         try:
@@ -175,13 +190,14 @@ class _Worker:
             )
         except OSError as error:
             raise MachineError(f"no worker process can be started: {error}.", "Run again with --workers 1.") from error
-        self.send((function, deadline))
         threading.Thread(target=self._listen, daemon=True).start()
 
     def send(self, value: object) -> None:
+        """Send a call, a task or the reason of a stop."""
         assert self._process.stdin is not None
         try:
-            pickle.dump(value, self._process.stdin)
+            # Tasks travel as bytes. The thread of the worker that runs them makes objects of them, and imports what they need.
+            pickle.dump(value if isinstance(value, StopReason) else pickle.dumps(value), self._process.stdin)
             self._process.stdin.flush()
         except BrokenPipeError:
             pass  # the worker was killed; `_listen` reports it

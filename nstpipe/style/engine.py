@@ -14,7 +14,7 @@ from torch import Tensor
 from nstpipe.style.objective import TemporalTarget
 
 FIRST_STEP = 1 / 255
-"""Mean change of a pixel by the first step of L-BFGS: the smallest that bfloat16 can tell from none."""
+"""Mean change of a pixel by the first step of L-BFGS: one level of 255."""
 
 FIRST_STEP_NEARBY = FIRST_STEP / 4
 """The same for a start that is nearly done, such as the previous result. See docs/decisions/2026-11-29-lbfgs.md."""

@@ -48,10 +48,8 @@ class FeatureExtractor:
         return dict(self._walk(image))
 
     def _walk(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
-        weight = next(self.network.parameters())
         # The mean is subtracted in float32: bfloat16 has 8 bits of precision, too few to spend on the mean.
-        wanted = self.preprocessing(image).to(weight.dtype)
-        return self.network.walk(wanted.contiguous(memory_format=torch.channels_last))
+        return self.network.walk(self.preprocessing(image))
 
     def __call__(self, image: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yield each layer's name and activation. The strips of a panorama are cut off again, so each position counts once."""

@@ -17,6 +17,7 @@ from nstpipe.style.weights import Preprocessing, load_weights
 from nstpipe.style.weights_files import weights_sha256
 from nstpipe.system.devices import choose_device
 from nstpipe.system.memory import ask_for_large_pages
+from nstpipe.system.spinning import adapt_spinning
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +52,15 @@ def network_of(settings: EngineSettings) -> Network:
     ask_for_large_pages()
     device = choose_device(settings.device)
     layers = frozenset(name for name, _ in (*settings.content_layers, *settings.style_layers))
+    precision = choose_precision(settings.precision, device)
+    if device.type == "cpu":
+        adapt_spinning()
     return built_network(
         settings.weights,
         # The file at a path may have been replaced since.
         weights_sha256(settings.weights),
         device,
-        choose_precision(settings.precision, device),
+        precision,
         layers,
         settings.pooling,
         settings.padding,

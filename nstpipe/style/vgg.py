@@ -169,6 +169,23 @@ def _edge_gathered(gradient: Tensor) -> Tensor:
     return inner
 
 
+def _in_two_parts(image: Tensor, precision: torch.dtype) -> Tensor:
+    """Return a picture as the sum of two: its values in a precision of 16 bits, and what rounding has taken from them.
+
+    In bfloat16 the values of a picture have steps of up to one level of 255. The loss would not see the smaller steps of a
+    picture that is nearly done, and L-BFGS would learn a wrong curvature. See docs/decisions/2026-11-29-two-parts.md.
+
+    Args:
+        image: 1 x channels x height x width, float32.
+        precision: the type of the result.
+
+    Returns:
+        1 x 2 · channels x height x width. The gradient with respect to the picture is that of its second part.
+    """
+    rounded = image.detach().to(precision)
+    return torch.cat([rounded, (image - rounded).to(precision)], dim=1)
+
+
 class VGG19(nn.Module):
     """VGG19's frozen layers, up to the last one whose activation is wanted.
 
@@ -216,7 +233,8 @@ class VGG19(nn.Module):
         """Return the activations by layer name.
 
         Args:
-            image: 1 x 3 x height x width, already in the channel order and range that the weights expect.
+            image: 1 x 3 x height x width, already in the channel order and range that the weights expect; float32, or the
+                type of the weights.
 
         Returns:
             For each wanted layer, 1 x channels x height' x width'. A pooling halves height and width, rounding down.
@@ -229,7 +247,9 @@ class VGG19(nn.Module):
         Compute a layer's loss before you ask for the next layer. Autograd goes back through operations in reverse order, so a
         loss that is computed at the end has its gradient early, and holds its memory until the layer is reached.
         """
-        x = image
+        precision = next(self.parameters()).dtype
+        x = image if image.dtype == precision else _in_two_parts(image, precision)
+        x = x.contiguous(memory_format=torch.channels_last)
         for layer in self.table:
             if layer.kind == "conv":
                 x = self._convolved(layer.name, x)
@@ -250,6 +270,9 @@ class VGG19(nn.Module):
     def _convolved(self, name: str, x: Tensor) -> Tensor:
         convolution = self.convolutions[name]
         kernel, bias = cast(Tensor, convolution.weight), cast(Tensor, convolution.bias)
+        if x.shape[1] == 2 * kernel.shape[1]:
+            # A picture in two parts: the convolution of their sum.
+            kernel = torch.cat([kernel, kernel], dim=1).contiguous(memory_format=torch.channels_last)
         repeats_edge = self.padding == "replicate"
         if x.device.type == "cpu":
             evaluated = self._evaluated(name, x.dtype)

@@ -10,7 +10,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,16 +46,27 @@ def atomic_write(path: Path) -> Iterator[Path]:
         OutputError: the folder cannot be created, or the file cannot be written or renamed. It is a DiskFullError if the
             disk is full.
     """
-    ensure_folder(path.parent)
-    partial = partial_path(path)
-    try:
+    with atomic_writes(path) as [partial]:
         yield partial
-        complete(partial, path)
+
+
+@contextmanager
+def atomic_writes(*paths: Path) -> Iterator[list[Path]]:
+    """Write files of one folder, each atomically. They get their names in this order; see `atomic_write`.
+
+    One after the other, each would wait for the folder to reach the disk.
+    """
+    ensure_folder(paths[0].parent)
+    partials = [partial_path(path) for path in paths]
+    try:
+        yield partials
+        _complete(dict(zip(partials, paths, strict=True)))
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise _unwritable(paths[0], error) from error
     finally:
-        with suppress(OSError):  # the error that is on its way says more
-            partial.unlink(missing_ok=True)
+        for partial in partials:
+            with suppress(OSError):  # the error that is on its way says more
+                partial.unlink(missing_ok=True)
 
 
 def complete(partial: Path, path: Path) -> None:
@@ -66,9 +77,17 @@ def complete(partial: Path, path: Path) -> None:
     Raises:
         OutputError: the file cannot be renamed.
     """
+    _complete({partial: path})
+
+
+def _complete(path_of: Mapping[Path, Path]) -> None:
+    """Rename files of one folder in their order, given the path of each; see `complete`."""
+    path = next(iter(path_of.values()))
     try:
-        _sync(partial)
-        partial.replace(path)
+        for partial in path_of:
+            _sync(partial)
+        for partial, path in path_of.items():
+            partial.replace(path)
         _sync(path.parent)
     except OSError as error:
         raise _unwritable(path, error) from error

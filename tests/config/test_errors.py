@@ -123,6 +123,12 @@ WRONG_STYLES: list[tuple[str, str, str]] = [
     ("{images: [a.jpg], strength: strong}", ".strength", "found the text 'strong'; should be a number"),
     ("{images: [a.jpg], scale: 5}", ".scale", "found 5; should be at most 4"),
     ("{images: [a.jpg], layers: {conv9_9: 1}}", ".layers.conv9_9", "found conv9_9, which is not a layer of VGG19"),
+    ("{images: [a.jpg], collection: w}", ".collection", "should be alone: give images or a collection, not both"),
+    ("{images: [a.jpg], pick: each}", ".pick", "should be beside a collection, from which it picks; this style has none"),
+    ("{collection: w, artists: monet}", ".artists", "found the text 'monet'; should be a list"),
+    ("{collection: w, genres: ['-']}", ".genres[0]", "should be a text with a letter or a digit"),
+    ("{collection: w, pick: ech}", ".pick", "Did you mean each?"),
+    ("{collection: w, seed: -1}", ".seed", "found -1; should be at least 0"),
 ]
 
 
@@ -292,6 +298,19 @@ def test_an_output_inside_the_input(tmp_path: Path, output: str) -> None:
     problem = only_problem(tmp_path, document(job(output=output)))
     assert (problem.key, problem.line) == ("jobs.a.output", 5)
     assert "lies inside the input" in problem.message
+
+
+@pytest.mark.parametrize("output", ["w", "w/out", "x/../w/out.mp4"])
+def test_an_output_inside_the_collection(tmp_path: Path, output: str) -> None:
+    problem = only_problem(tmp_path, document(job(output=output, style="{collection: w}")))
+    assert (problem.key, problem.line) == ("jobs.a.output", 5)
+    assert "lies inside the style's collection" in problem.message
+
+
+def test_a_region_picks_from_no_collection(tmp_path: Path) -> None:
+    problem = only_problem(tmp_path, document(job("regions: [{mask: m.png, style: {collection: w}}]")))
+    assert problem.key == "jobs.a.regions[0].style"
+    assert "only the job's own style can be picked from a collection" in problem.message
 
 
 @pytest.mark.parametrize("output", ["in/ab", "in", "in/a/../b", "a"])

@@ -38,6 +38,21 @@ def test_defaults_can_give_what_is_required(tmp_path: Path) -> None:
     assert first.style == second.style
 
 
+def test_a_job_says_anew_where_its_paintings_come_from(tmp_path: Path) -> None:
+    top = "defaults: {style: {collection: w, pick: each, artists: [monet], strength: 2}}\n"
+    lines = (job(style=""), job(name="b", style="o.jpg"), job(name="c", style="{pick: cycle}"))
+    whole, named, part = (entry.style for entry in load(tmp_path, document(*lines, top=top)).jobs)
+    assert (whole.collection, whole.pick, whole.artists, whole.images) == (tmp_path / "w", "each", ("monet",), ())
+    assert (named.collection, [image.path.name for image in named.images], named.strength) == (None, ["o.jpg"], 2)
+    assert (part.collection, part.pick, part.artists) == (tmp_path / "w", "cycle", ("monet",))
+    # The other way around.
+    (other,) = load(tmp_path, document(job(style="{collection: w}"), top="defaults: {style: d.jpg}\n")).jobs
+    assert (other.style.collection, other.style.images) == (tmp_path / "w", ())
+    # What the report writes out gives the same style again.
+    for style in (whole, named, part):
+        assert Style.model_validate(style.model_dump(mode="json"), context={"folder": tmp_path}) == style
+
+
 @pytest.mark.parametrize(
     ("default", "own", "pictures", "strength", "scale"),
     [

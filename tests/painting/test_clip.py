@@ -18,8 +18,9 @@ from nstpipe.config import load_pipeline
 from nstpipe.errors import ItemError, TransientError
 from nstpipe.events import Event, TriedAgain
 from nstpipe.media.video.probe import probe
-from nstpipe.painting import clip
-from nstpipe.painting.clip import _as_item_error, check_unchanged
+from nstpipe.painting import attempts, clip
+from nstpipe.painting.attempts import check_unchanged
+from nstpipe.painting.clip import _as_item_error
 from nstpipe.painting.frames import painted_frames
 from nstpipe.painting.task import ClipTask, RunSettings
 from nstpipe.planning import input_info
@@ -76,7 +77,7 @@ def test_of_numbered_pictures_a_frame_s_own_is_looked_at(tmp_path: Path, monkeyp
         looked_at.append(path.name)
         return state_of(path)
 
-    for module in (clip, input_info):
+    for module in (attempts, input_info):
         monkeypatch.setattr(module, "state_of", state)
     check_unchanged(found, 4)
     assert looked_at == ["frame_005.png"]

@@ -36,6 +36,10 @@ def double(task: int, emit: Emit, stop: Stop) -> tuple[int, int]:
     return 2 * task, os.getpid()
 
 
+def note_process(place: Path) -> None:
+    place.write_text(str(os.getpid()))
+
+
 def die_once(marker: Path, emit: Emit, stop: Stop) -> str:
     if not marker.exists():
         marker.touch()

@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from nstpipe.config import load_pipeline
@@ -20,7 +21,7 @@ from nstpipe.running.worker_processes import WorkerProcesses
 from nstpipe.system.stop import Stop, StopReason
 from tests.making import make_picture, write_pipeline
 from tests.making_examples import example_of
-from tests.running.tasks import die, die_once, double, execute, refuse, take_a_moment, until_stopped
+from tests.running.tasks import die, die_once, double, execute, note_process, refuse, take_a_moment, until_stopped
 
 ThreadPool = example_of("extending/executor.md").ThreadPool
 
@@ -50,6 +51,20 @@ def test_the_settings_choose_the_executor(tmp_path: Path, workers: int, isolated
     make_picture(tmp_path / "a.png")
     pipeline = load_pipeline(write_pipeline(tmp_path, {"name": "one", "input": "a.png", "output": "b.png"}, workers=workers))
     assert type(executor_for(pipeline, isolated=isolated)) is expected
+
+
+@EVERY
+def test_what_was_prepared_runs_a_task_or_ends(executor: Executor, at_once: int, isolates: bool, tmp_path: Path) -> None:
+    before = set(psutil.Process().children())
+    executor.prepare(note_process, tmp_path / "note")
+    [(result, process)] = execute(executor, double, [1])
+    assert result == 2
+    assert not isolates or (tmp_path / "note").read_text() == str(process)
+    executor.prepare(note_process, tmp_path / "no folder" / "note")  # its failure is nobody's business
+    executor.close()
+    assert set(psutil.Process().children()) <= before
+    executor.prepare(note_process, tmp_path / "no folder" / "note")
+    assert [result for result, _ in execute(executor, double, [2])] == [4]
 
 
 @EVERY

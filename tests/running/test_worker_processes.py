@@ -77,8 +77,8 @@ def test_a_worker_ends_when_its_parent_was_killed_in_the_middle_of_a_task() -> N
         stdout=subprocess.PIPE,
     )
     assert worker.stdin is not None
-    pickle.dump((double, None), worker.stdin)
-    worker.stdin.write(pickle.dumps("x" * 1000)[:500])
+    pickle.dump(pickle.dumps((double, 1, None)), worker.stdin)
+    worker.stdin.write(pickle.dumps(b"x" * 1000)[:500])
     worker.stdin.close()
     assert worker.wait(timeout=60) == 0
 

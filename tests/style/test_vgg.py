@@ -62,6 +62,20 @@ def test_network_ends_with_the_last_layer_asked_for(weights: Weights) -> None:
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
+def test_in_bfloat16_a_picture_changes_in_smaller_steps_than_bfloat16_has(weights: Weights) -> None:
+    # Near 100 the steps of bfloat16 are 0.5 wide, so this picture and the darker one round to the same values.
+    picture = torch.full((1, 3, 16, 16), 100.0, requires_grad=True)
+    darker = picture.detach() - 0.125
+    assert torch.equal(picture.bfloat16(), darker.bfloat16())
+    state = {"conv1_1.weight": torch.full((64, 3, 3, 3), 0.5), "conv1_1.bias": torch.full((64,), -1344.0)}
+    network = VGG19(state, ["relu1_1"]).to(torch.bfloat16)
+    for image, value in ((picture, 100.0), (darker, 99.875)):
+        assert network(image)["relu1_1"][0, 0, 8, 8].item() == 0.5 * 27 * value - 1344
+    network(picture + 1)["relu1_1"][0, 0, 8, 8].backward()
+    assert picture.grad is not None
+    assert picture.grad.sum().item() == 0.5 * 27
+
+
 def test_a_convolution_asked_for_is_not_overwritten_by_its_rectifier(weights: Weights) -> None:
     both = VGG19(weights.state, ["conv2_1", "relu2_1"])(torch.rand(1, 3, 16, 16))
     assert both["conv2_1"].min() < 0

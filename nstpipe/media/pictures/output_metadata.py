@@ -100,9 +100,6 @@ def kept_of(
     name, exif, options, dropped = picture_format.name, place.exif, dict(place.options), list(place.dropped)
     if metadata.xmp and xmp is None and "XMP" in picture_format.carries:
         dropped.append("XMP")
-    if exif and not is_taken(name, {**options, "exif": exif}):
-        exif, names = largest_part(exif, lambda part: bool(part) and is_taken(name, {**options, "exif": part}))
-        dropped += names
     wanted: dict[str, tuple[str, Any]] = {
         "exif": ("EXIF", exif),
         "icc_profile": ("color profile", metadata.icc),
@@ -111,13 +108,18 @@ def kept_of(
         "comment": ("comment", metadata.comment),
         "pnginfo": ("texts", place.texts),
     }
-    for option, (what, value) in wanted.items():
-        if not value or what not in picture_format.carries:
-            continue
-        if is_taken(name, {**options, option: value}):
+    carried = {option: value for option, (what, value) in wanted.items() if value and what in picture_format.carries}
+    if is_taken(name, {**options, **({"exif": exif} if exif else {}), **carried}):
+        return OutputMetadata({**options, **carried}, place.segments, tuple(dropped), untrue)
+    if exif and not is_taken(name, {**options, "exif": exif}):
+        exif, names = largest_part(exif, lambda part: bool(part) and is_taken(name, {**options, "exif": part}))
+        dropped += names
+        carried = {option: exif if option == "exif" else value for option, value in carried.items()}
+    for option, value in carried.items():
+        if value and is_taken(name, {**options, option: value}):
             options[option] = value
-        else:
-            dropped.append(what)
+        elif value:
+            dropped.append(wanted[option][0])
     return OutputMetadata(options, place.segments, tuple(dropped), untrue)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import struct
 import threading
@@ -129,6 +130,7 @@ def _plugins() -> Iterator[None]:
             table.extend(content) if isinstance(table, list) else table.update(content)
 
 
+@functools.cache  # Python looks for a module that is missing in all folders, and a picture is opened several times
 def _function(name: str) -> Callable[[], None] | None:
     """A function named as ``module:function``; None if its module is not installed."""
     module, _, function = name.partition(":")
