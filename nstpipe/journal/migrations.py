@@ -67,7 +67,8 @@ def create(connection: sqlite3.Connection) -> None:
                 _convert_3(connection)
             if version < 5:
                 _convert_4(connection)
-            if version >= 4:  # the table of `_convert_3` has the column
+            columns = {row[1] for row in connection.execute("PRAGMA table_info(frame)").fetchall()}
+            if "optimizing_seconds" not in columns:  # the table of `_convert_3` has it
                 connection.execute("ALTER TABLE frame ADD COLUMN optimizing_seconds REAL")
         else:
             outputs, lookups = _taken_from_1(connection) if version == 1 else ([], [])
