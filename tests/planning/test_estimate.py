@@ -247,6 +247,7 @@ def test_pictures_that_go_on_from_one_another_share_no_workers(tmp_path: Path) -
     assert linked.seconds == pytest.approx(sum(cost.seconds or 0 for cost in linked.costs) + start)
     alone, _ = estimated(pipeline, small_frames(0.001), workers=4, overrides=["jobs.street.link=none"])
     assert alone.seconds == pytest.approx(sum(cost.seconds or 0 for cost in alone.costs) / 4 + start), "each new to the size"
+    estimated(pipeline, small_frames(0.001), workers=2)
     planned: list[JobPlanned] = []
     api.run(
         pipeline,
