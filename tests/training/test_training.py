@@ -289,7 +289,9 @@ def test_the_command_prints_events_and_draws_curves(
     arguments = [*line.split(), "--resize", "40", "--crop", "32", "--device", "cpu", "--tensorboard", str(tmp_path / "curves")]
     assert exit_code([*arguments, "--json"]) == 0
     *events, result = map(json.loads, capsys.readouterr().out.splitlines())
-    assert [event["event"] for event in events] == ["TrainingProgressed", "TrainingSaved"]
+    # On a slow machine, each step has an event.
+    assert [event["event"] for event in events][-2:] == ["TrainingProgressed", "TrainingSaved"]
+    assert events[-2]["step"] == 2
     assert events[0]["losses"].keys() == {"total", "content", "style"}
     assert (result["step"], result["is_done"], result["output"]) == (2, True, str(output))
     assert list((tmp_path / "curves").rglob("events.out.*"))
