@@ -86,7 +86,7 @@ def test_a_plan_knows_which_frames_are_too_small(folder: Path, engine: str, smal
     chosen |= {"refine": 1} if engine == "refined" else {}
     for side in (smallest - 1, smallest):
         make_picture(folder / "in.png", 1, (64, side))
-        planned = api.plan(write_pipeline(folder, job(engine=chosen, content={"layers": {"relu5_1": 1}})))
+        planned = api.plan(write_pipeline(folder, job(engine=chosen, size=64, content={"layers": {"relu5_1": 1}})))
         reasons = [failure.reason for failure in planned.failures]
         if side < smallest:
             assert f"64x{side} pixels when stylized; the network needs {smallest} on" in " ".join(reasons)
