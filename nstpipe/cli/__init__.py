@@ -374,7 +374,7 @@ def exit_code(arguments: Sequence[str] | None) -> int:
             if number == HANGUP and stop.is_heeded:
                 return  # the shell and the system both send one when a terminal is closed
             raise _Stopped(number)
-        said = "nstpipe: finishing the current frame; press again to stop at once."
+        said = f"nstpipe: finishing {stop.unit}; press again to stop at once."
         write_or_discard(lambda: print(said, file=sys.stderr), sys.stderr)  # a closed terminal takes no text
 
     # `nohup` has SIGHUP ignored, and it stays so.
@@ -402,7 +402,7 @@ def exit_code(arguments: Sequence[str] | None) -> int:
     except _Stopped as stopped:
         interrupted = stopped.number == signal.SIGINT
         what = "interrupted" if interrupted else "terminated"
-        say(f"nstpipe: {what}; finished work is kept, and `nstpipe run` continues from there.")
+        say(f"nstpipe: {what}; finished work is kept, and the same command continues from there.")
         return EXIT_INTERRUPTED if interrupted else EXIT_TERMINATED
     except (BrokenPipeError, SystemExit):
         return EXIT_DONE  # the reader of our output, `head` say, has seen enough; rich and typer then end the process

@@ -22,15 +22,17 @@ class EngineTraits:
     Attributes:
         iterates: whether it optimizes each frame in iterations. An engine that does not, such as a network, paints a frame in
             one pass, which counts as one unit of work.
+        last_layer: the last layer of VGG19 that the network of an engine needs; None if it has no network of its own.
     """
 
     iterates: bool
+    last_layer: str | None = None
 
 
 ENGINE_TRAITS: dict[str, EngineTraits] = {
     DEFAULT_ENGINE: EngineTraits(iterates=True),
-    "adain": EngineTraits(iterates=False),
-    "iecontrast": EngineTraits(iterates=False),
+    "adain": EngineTraits(iterates=False, last_layer="relu4_1"),
+    "iecontrast": EngineTraits(iterates=False, last_layer="relu5_1"),
 }
 """By the name that `engine` has in a pipeline.yaml. The names are those of `nstpipe.style.engines.ENGINES`."""
 
@@ -57,6 +59,11 @@ class Engine(Model):
     def iterates(self) -> bool:
         """Whether a frame is painted in iterations."""
         return ENGINE_TRAITS[self.name].iterates
+
+    @property
+    def last_layer(self) -> str | None:
+        """See `EngineTraits`."""
+        return ENGINE_TRAITS[self.name].last_layer
 
     @property
     def files(self) -> Mapping[str, Path]:

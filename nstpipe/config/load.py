@@ -96,7 +96,7 @@ def load_right_part(
     pipeline, found = validated(document, context)
     problems += found
     if pipeline is not None:
-        pipeline = pipeline.read_from(path, {name: _described_place(path, key) for name, key in document.value.items()})
+        pipeline = pipeline.read_from(path, {name: _described_place(path, key) for name, key in _placed_keys(document)})
     return Loaded(pipeline, _with_lookalikes(sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0), read))
 
 
@@ -127,6 +127,16 @@ def _with_lookalikes(problems: Iterable[Problem], text: str) -> tuple[Problem, .
         end = "" if problem.message.endswith(("?", ".")) else "."
         named.append(problem if has_it else replace(problem, message=f"{problem.message}{end} {said[0].upper()}{said[1:]}"))
     return tuple(named)
+
+
+def _placed_keys(document: Located) -> Iterator[tuple[str, Located]]:
+    """Yield the keys of a pipeline, and those of the engine of each job, such as ``jobs.street.engine.weights``."""
+    yield from document.value.items()
+    jobs = document.child("jobs")
+    for _, job in jobs.children() if jobs is not None else ():
+        engine = job.child("engine")
+        for key, value in engine.children() if engine is not None else ():
+            yield f"jobs.{_name_of(job)}.engine.{key}", value
 
 
 def _described_place(path: Path, key: Located) -> str:

@@ -574,6 +574,10 @@ class Pipeline(Model):
         """A key of the file, with the name of the file and the line, for messages; the key alone where that is not known."""
         return self._places.get(key, key)
 
+    def place_in_job(self, job: Job, key: str) -> str:
+        """The same for a key of a job's engine, such as ``engine.weights``. It may stand in the file's `defaults`."""
+        return self._places.get(f"jobs.{job.name}.{key}", key)
+
     def with_expanded_jobs(self, expand: Callable[[Job], tuple[Job, ...]]) -> Pipeline:
         """Return the same pipeline with several jobs in place of some."""
         pipeline = self.model_copy(update={"jobs": tuple(made for job in self.jobs for made in expand(job))})

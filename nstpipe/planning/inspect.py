@@ -24,7 +24,7 @@ from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.inputs import InputFile, name_in_job
 from nstpipe.planning.notices import omissions_of
 from nstpipe.planning.outputs import Output, failed
-from nstpipe.style.layers import check_size
+from nstpipe.style.layers import check_network_size, check_size
 from nstpipe.system.files import is_readable, state_of
 from nstpipe.system.retry import is_transient
 from nstpipe.system.stop import Stop, Stopped
@@ -180,7 +180,10 @@ def check_result(file: InputFile, size_before: tuple[int, int], job: Job) -> Non
     """
     size = working_size(size_before, job.size, even=file.is_video)
     try:
-        check_size(size, (*job.style.layers, *job.content.layers))
+        if job.engine.last_layer is not None:
+            check_network_size(size, job.engine.last_layer)
+        if "style.layers" not in job.engine.unread_keys:
+            check_size(size, (*job.style.layers, *job.content.layers))
     except ItemError as error:
         raise ItemError(f"{file.path}: {error.problem}", error.next_step) from error
     if not file.is_video:

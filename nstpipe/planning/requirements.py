@@ -26,12 +26,17 @@ def requirements_of(pipeline: Pipeline) -> Iterator[Callable[[], object]]:
     yield check_ffmpeg
     for flow in dict.fromkeys(job.temporal.flow for job in pipeline.jobs):
         yield partial(check_flow, flow, pipeline.device)
-    for engine in dict.fromkeys(job.engine for job in pipeline.jobs if isinstance(job.engine, NetworkEngine)):
-        yield partial(_check_network, engine, pipeline.weights)
+    networks = {job.engine: job for job in reversed(pipeline.jobs) if isinstance(job.engine, NetworkEngine)}
+    for engine, job in reversed(networks.items()):
+        yield partial(_check_network, engine, pipeline, job)
 
 
-def check_engine_files(job: Job) -> None:
+def check_engine_files(pipeline: Pipeline, job: Job) -> None:
     """Check that the files of a job's engine are there.
+
+    Args:
+        pipeline: Knows where the keys are.
+        job: The job.
 
     Raises:
         MachineError: One of them cannot be read.
@@ -44,14 +49,20 @@ def check_engine_files(job: Job) -> None:
         except OSError as error:
             made = f"`nstpipe train {job.engine.name} -o {path.name}` makes one"
             raise MachineError(
-                f"engine.{key}: {path} cannot be read: {error.strerror}.", f"Give the path of trained weights; {made}."
+                f"{pipeline.place_in_job(job, f'engine.{key}')}: {path} cannot be read: {error.strerror}.",
+                f"Give the path of trained weights; {made}.",
             ) from error
 
 
-def _check_network(engine: NetworkEngine, weights: str | Path) -> None:
+def _check_network(engine: NetworkEngine, pipeline: Pipeline, job: Job) -> None:
     from nstpipe.style.networks.load import load_network
 
-    load_network(engine, weights)
+    try:
+        load_network(engine, pipeline.weights)
+    except MachineError as error:
+        # Messages begin with the key that names the file.
+        key, colon, said = error.problem.partition(": ")
+        raise MachineError(f"{pipeline.place_in_job(job, key)}{colon}{said}", error.next_step) from error
 
 
 def check_flow(flow: str | Path, device: str) -> None:

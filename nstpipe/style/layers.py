@@ -70,3 +70,21 @@ def check_size(size: tuple[int, int], layers: Iterable[str]) -> None:
             f"the frame is {size[0]}x{size[1]} pixels when stylized; the layers asked for need {smallest} on the shorter side.",
             "Give a larger size, or layers of earlier blocks.",
         )
+
+
+def check_network_size(size: tuple[int, int], last: str) -> None:
+    """Check that a network can paint a frame: its reflection padding needs two positions in its encoder's last layer.
+
+    Args:
+        size: the frame's width and height when stylized, in pixels.
+        last: the name of the last layer.
+
+    Raises:
+        ItemError: the frame is too small.
+    """
+    smallest = pixels_a_position(last) + 1
+    if min(size) < smallest:
+        raise ItemError(
+            f"the frame is {size[0]}x{size[1]} pixels when stylized; the network needs {smallest} on the shorter side.",
+            "Give a larger size.",
+        )

@@ -40,17 +40,23 @@ class Stop:
         deadline: The same.
         reason: Why to end; None as long as nobody has asked.
         is_heeded: Whether the work in progress checks the request. At other times a signal may end the process at once.
+        unit: What of that work is finished before it ends, in words for people.
     """
 
     def __init__(self, deadline: float | None = None) -> None:
         self.deadline = deadline
         self.reason: StopReason | None = None
         self.is_heeded = False
+        self.unit = "the current frame"
 
     @contextmanager
-    def graceful(self) -> Iterator[None]:
-        """Mark a block whose work checks the request."""
-        self.is_heeded = True
+    def graceful(self, unit: str = "the current frame") -> Iterator[None]:
+        """Mark a block whose work checks the request.
+
+        Args:
+            unit: What of the work is finished before it ends, in words for people.
+        """
+        self.is_heeded, self.unit = True, unit
         try:
             yield
         finally:
@@ -66,7 +72,7 @@ class Stop:
             _in_force.reset(token)
 
     def ask(self, reason: StopReason) -> None:
-        """Ask to end soon: finish the frame under way, and start no other. The first reason stays."""
+        """Ask to end soon: finish the frame or step under way, and start no other. The first reason stays."""
         if self.reason is None:
             self.reason = reason
 

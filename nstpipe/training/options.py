@@ -8,6 +8,9 @@ from typing import Any
 
 from nstpipe.errors import UsageError
 
+SMALLEST_CROP = 32
+"""Side of the smallest crop, in pixels: the last layer of the encoder and of the discriminator have two positions then."""
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
@@ -71,9 +74,8 @@ class TrainingOptions:
         """
         if self.crop > self.resize:
             raise UsageError(f"--crop: found {self.crop}; should be at most --resize, which is {self.resize}.")
-        least = 64 if self.network == "iecontrast" else 32
-        if self.crop < least:
-            raise UsageError(f"--crop: found {self.crop}; {self.network} needs at least {least}.")
+        if self.crop < SMALLEST_CROP:
+            raise UsageError(f"--crop: found {self.crop}; should be at least {SMALLEST_CROP}.")
         if self.network == "iecontrast" and self.batch < 2:
             raise UsageError(
                 f"--batch: found {self.batch}; the contrastive losses compare pictures, so iecontrast needs at least 2."

@@ -20,6 +20,9 @@ from nstpipe.training.recipes import Recipe
 
 FORMAT = 1
 
+_OTHER_NAMES = {"network": "NETWORK", "vgg_weights": "--weights"}
+"""What the command calls those of the options that it does not call as `TrainingOptions` does."""
+
 RECENT = 50
 """The number of steps over which losses are averaged for people, and by which an explosion is told."""
 
@@ -144,10 +147,13 @@ class Snapshot:
             raise UsageError(f"{path} is no state of a training.", afresh) from error
         for name, value in options.deciding().items():
             if known.get(name) != value:
-                option = name.replace("_", "-")
+                option = _OTHER_NAMES.get(name, f"--{name.replace('_', '-')}")
+                kept = known.get(name)
+                again = f"Give {option} {kept} to continue it." if kept is not None else f"Leave out {option} to continue it."
                 raise UsageError(
-                    f"--{option}: found {value}; the training that {path} continues has {known.get(name)}.",
-                    f"Give --{option} {known.get(name)} to continue it. {afresh}",
+                    f"{option}: found {'none' if value is None else value}; the training whose state is {path} has "
+                    f"{'none' if kept is None else kept}.",
+                    f"{again} {afresh}",
                 )
         return cls(content)
 

@@ -90,8 +90,9 @@ def train(options: TrainingOptions, *, stop: Stop, emit: Emit, restart: bool = F
     """
     options.check()
     ensure_folder(options.output.parent)
-    with stop.graceful():
-        return _Training(options, stop, emit, restart=restart).run()
+    training = _Training(options, stop, emit, restart=restart)
+    with stop.graceful("the current step"):  # before the first step, nothing would be lost
+        return training.run()
 
 
 class _Training:

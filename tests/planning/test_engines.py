@@ -69,8 +69,31 @@ def test_a_network_without_its_file_ends_before_the_work(folder: Path, capsys: p
     for command in (api.plan, nstpipe.run):
         with pytest.raises(MachineError, match=r"engine\.weights: .*none\.safetensors cannot be read: No such file"):
             command(path)
-    assert exit_code(["validate", str(path)]) == 69
-    assert "nstpipe train adain" in " ".join(capsys.readouterr().out.split())
+    line = next(number for number, text in enumerate(path.read_text().splitlines(), 1) if "none.safetensors" in text)
+    for written in ("none.safetensors", "style.png"):
+        path.write_text(path.read_text().replace("none.safetensors", written))
+        assert exit_code(["validate", str(path)]) == 69
+        said = " ".join(capsys.readouterr().out.split())
+        assert f"{path}:{line}: jobs[0].engine.weights: {folder / written} " in said
+        assert "nstpipe train adain" in said
+        assert "weights_only" not in said, "torch's own message recommends to load it unsafely"
+
+
+@pytest.mark.parametrize(("engine", "smallest"), [("adain", 9), ("iecontrast", 17), ("refined", 9)])
+def test_a_plan_knows_which_frames_are_too_small(folder: Path, engine: str, smallest: int) -> None:
+    """The layers of the optimizer do not count, unless it follows."""
+    chosen = {"name": "adain" if engine == "refined" else engine, "weights": "a.safetensors"}
+    chosen |= {"refine": 1} if engine == "refined" else {}
+    for side in (smallest - 1, smallest):
+        make_picture(folder / "in.png", 1, (64, side))
+        planned = api.plan(write_pipeline(folder, job(engine=chosen, size=64, content={"layers": {"relu5_1": 1}})))
+        reasons = [failure.reason for failure in planned.failures]
+        if side < smallest:
+            assert f"64x{side} pixels when stylized; the network needs {smallest} on" in " ".join(reasons)
+        elif engine == "refined":
+            assert "64x9 pixels when stylized; the layers asked for need 16" in " ".join(reasons)
+        else:
+            assert reasons == []
 
 
 def test_doctor_and_preview_know_engines(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

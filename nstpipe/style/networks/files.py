@@ -96,9 +96,9 @@ def read_tensors(key: str, path: Path) -> TensorFile:
             return TensorFile(path, _read_npz(raw))
         content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except Exception as error:  # torch takes the bytes of a foreign file for a pickle, and fails in any way
-        said = (str(error).splitlines() or [type(error).__name__])[0]
+        # torch's own words recommend to load the file unsafely.
         raise MachineError(
-            f"{key}: {path} holds no tensors that can be loaded safely: {said}",
+            f"{key}: {path} holds no tensors that can be loaded safely. It is of another kind, damaged, or holds code.",
             f"Give a file of safetensors, or a state dict that torch.save wrote. {OWN_FILES}",
         ) from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):

@@ -12,16 +12,16 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from nstpipe.config.engines import NetworkEngine
+from nstpipe.config.engines import ENGINE_TRAITS, NetworkEngine
 from nstpipe.errors import MachineError
 from nstpipe.style.networks.attention import Transformer
 from nstpipe.style.networks.encoders import encoder_shapes, folded
 from nstpipe.style.networks.files import TensorFile, read_tensors
-from nstpipe.style.networks.layers import DECODED_LAYER, Encoder, decoder_layers, encoder_convolutions
+from nstpipe.style.networks.layers import Encoder, decoder_layers, encoder_convolutions
 from nstpipe.style.weights import CAFFE, load_weights
 from nstpipe.system.files import Stamp, sha256_of, stamp_of
 
-LAST_LAYERS = {"adain": DECODED_LAYER, "iecontrast": "relu5_1"}
+LAST_LAYERS = {name: traits.last_layer for name, traits in ENGINE_TRAITS.items() if traits.last_layer is not None}
 """The last layer of the encoder that each engine needs."""
 
 TENSORFLOW_SCOPES = ("conv4_1", "conv3_4", "conv3_3", "conv3_2", "conv3_1", "conv2_2", "conv2_1", "conv1_2", "conv1_1")

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nstpipe.errors import ItemError
-from nstpipe.style.layers import pixels_a_position
+from nstpipe.style.layers import check_network_size, pixels_a_position
 from nstpipe.style.networks.layers import DECODED_PIXELS, DECODER_REACH_POSITIONS, Encoder, decode
 from nstpipe.style.networks.transfers import Kept, StyledPart, Transfer
 from nstpipe.style.tiles import tiles_of
@@ -148,12 +147,7 @@ class Painter(Generic[Kept]):
             ItemError: the frame is too small for the network.
         """
         height, width = content.shape[-2:]
-        if min(height, width) < self.smallest_side:
-            raise ItemError(
-                f"the frame is {width}x{height} pixels when stylized; the network needs {self.smallest_side} on the shorter "
-                "side.",
-                "Give a larger size.",
-            )
+        check_network_size((width, height), self.encoder.last)
         wrap = self._wrap_pixels(width) if wrapped else 0
         around = continued(content.to(self.device), wrap)
         side = self.tile_side(*around.shape[-2:])
