@@ -88,7 +88,7 @@ def test_from_the_first_picture_to_the_result(browser: Browser, folder: Path) ->
             page.locator("#strength").press("ArrowRight")
         expect(page.locator("#strength-shown")).to_have_text("2 ×")
         expect(page.locator("#after")).not_to_have_attribute("src", str(before))
-        page.get_by_text("Picture's", exact=True).click()
+        page.get_by_role("radio", name="Picture's").check()
         expect(page.locator("#status")).to_contain_text("Done in ")
         # Another tab's preview takes its place, and this one says so.
         other = entered(context, f"http://127.0.0.1:{window.port}/")
