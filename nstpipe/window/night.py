@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nstpipe.config import Pipeline, load_pipeline
-from nstpipe.errors import EXIT_DONE, EXIT_SOME_FAILED, EXIT_STOPPED, NstpipeError, UsageError
+from nstpipe.errors import EXIT_DONE, EXIT_SOME_FAILED, EXIT_STOPPED, ItemError, NstpipeError, UsageError
 from nstpipe.events import Event, FrameDone, ItemFailed, Noticed, OutputDone, RunFinished, TriedAgain
 from nstpipe.journal.database import JOURNAL
 from nstpipe.journal.journal import Journal
@@ -52,6 +52,9 @@ MOST_POINTS = 300
 
 MOST_FAILURES = 100
 """The most failures that are listed."""
+
+MOST_SOUGHT = 2_000
+"""A frame is taken from a finished video of at most so many frames; to find it in a longer one would take too long."""
 
 LOG_BYTES = 400_000
 """So much of the end of a log is read."""
@@ -430,9 +433,11 @@ async def newest_frame(request: Request) -> Response:
 
 
 def _pixels_of(pipeline: Pipeline, frame: FrameDone) -> Any:
-    """Return a finished frame: from the store of its clip, or from the finished picture; None if neither has it any more."""
+    """Return a finished frame: from the store of its clip, or from the finished output; None if neither has it any more."""
     from nstpipe.journal.frames import DamagedFramesError, frame_store
     from nstpipe.media.pictures.files import read_picture
+    from nstpipe.media.video.decode import VideoSource
+    from nstpipe.media.video.probe import probe
     from nstpipe.planning.fingerprints import clip_fingerprints
 
     with closing(Journal(pipeline.work, pipeline=pipeline.file, read_only=True)) as journal:
@@ -448,4 +453,8 @@ def _pixels_of(pipeline: Pipeline, frame: FrameDone) -> Any:
                     return next(iter(store.frames(frame.frame_index, frame.frame_index + 1)))
         if record.state == "done" and record.frames == 1:
             return read_picture(Path(record.path))[0]
+        if record.state == "done" and record.frames <= MOST_SOUGHT:
+            with suppress(ItemError, StopIteration):
+                source = VideoSource(probe(Path(record.path)))
+                return next(source.read(frame.frame_index, frame.frame_index + 1)).pixels
     return None

@@ -167,6 +167,10 @@ def test_a_run_outlives_the_window_and_is_found_again(browser: Browser, folder: 
             make_picture(folder / "broken.png")  # mended
             page.get_by_role("button", name="Try these again").click()
             expect(page.locator("#run-state")).to_contain_text("Everything is done")
+            # The frames of a finished clip are shown from its video: the work folder has them no more.
+            expect(page.locator(".newest img")).to_have_count(4)
+            for image in page.locator(".newest img").all():
+                expect(image).to_have_js_property("naturalWidth", 48)
             assert (folder / "out" / "film.mp4").exists() and (folder / "out" / "broken.png").exists()
             page.get_by_role("link", name="Results").click()
             page.get_by_role("button", name="film.mp4").click()

@@ -15,6 +15,8 @@ if (progress) {
     if (hadFocus && document.activeElement === document.body) document.getElementById("run-state")?.focus();
     hadFocus = false;
   });
+  // A frame that is kept no more, for its video is long and finished, leaves no hole.
+  progress.addEventListener("error", (event) => event.target.closest(".newest li")?.remove(), true);
   follow("/night/events", {
     opened: () => { connection.hidden = true; },
     lost: () => { connection.hidden = false; },
