@@ -10,6 +10,7 @@ document.body.addEventListener("htmx:afterSwap", (event) => {
   for (const box of viewer.querySelectorAll(".compare")) comparison(box);
   const pair = viewer.querySelector(".pair");
   if (pair) together([...pair.querySelectorAll("video")]);
+  viewer.querySelector(".compare input, [data-play]")?.focus();  // the arrow keys or the space bar work at once
 });
 viewer.addEventListener("close", () => document.getElementById("one").replaceChildren());
 
