@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,6 +184,7 @@ def estimated(
     workers: int | None = None,
     device: str | None = None,
     calibrate: bool = True,
+    isolated: bool = False,
     on_event: Emit = _ignore,
 ) -> Estimate:
     """Say what `run` would do, and how long it would take. See `run` for the other arguments and errors.
@@ -193,7 +195,8 @@ def estimated(
         overrides: ``key.path=value``, as for ``--set``.
         workers: processes, instead of the pipeline's own number.
         device: instead of the pipeline's own.
-        calibrate: time a few iterations where no earlier run says how fast this machine is; this takes some seconds, once.
+        calibrate: paint a few small frames where no earlier run says how fast this machine is; this takes some seconds, once.
+        isolated: as for `run`.
         on_event: called with each event that says how far the look at the inputs is.
     """
     settings = _loaded(pipeline, jobs, overrides, workers, device)
@@ -201,14 +204,14 @@ def estimated(
     with _ffmpeg_of(settings), closing(Journal(settings.work, pipeline=settings.file, repair=False)) as journal:
         check_ffmpeg()
         planned = plan_pipeline(settings, journal, stop=Stop(), emit=on_event)
-        found = estimate(settings, planned, journal, trial=_trial if calibrate else None)
+        found = estimate(settings, planned, journal, trial=partial(_trial, isolated=isolated) if calibrate else None)
         return replace(found, plan=replace(planned, notices=(*journal.notices, *planned.notices)))
 
 
-def _trial() -> Trial:
-    from nstpipe.painting.trial import seconds_a_pixel, trial_key
+def _trial(*, isolated: bool) -> Trial:
+    from nstpipe.running.trial import timed
 
-    return Trial(trial_key, seconds_a_pixel)
+    return Trial(lambda pipeline, job, has_videos: timed(pipeline, job, isolated=isolated, has_videos=has_videos))
 
 
 def status(pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrides: Sequence[str] = ()) -> Status:

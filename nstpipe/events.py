@@ -53,6 +53,8 @@ class JobPlanned(Event):
         frames_left: number of frames that are not stylized yet.
         work_left: maximum of iterations times pixels that the frames left can take.
         workers: number of processes that the job's clips can keep busy at the same time.
+        likely_share: share of `work_left` that the frames will likely take, because they stop when they hardly change any more.
+        seconds_likely: seconds that the frames left will likely take, as earlier runs were; None if none tells it.
     """
 
     job: str
@@ -62,6 +64,8 @@ class JobPlanned(Event):
     frames_left: int
     work_left: int
     workers: int = 1
+    likely_share: float = 1.0
+    seconds_likely: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +101,8 @@ class FrameProgressed(Event):
 
     Attributes:
         loss: total loss so far; None if the engine has no loss.
+        pixels: width times height of the frame; 0 from an older version of nstpipe.
+        seconds: time since the optimization of the frame began.
     """
 
     job: str
@@ -105,6 +111,8 @@ class FrameProgressed(Event):
     evaluations: int
     most_evaluations: int
     loss: float | None
+    pixels: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

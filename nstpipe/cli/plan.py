@@ -46,7 +46,8 @@ def plan(
     workers: Annotated[int | None, typer.Option(min=1, help="Number of worker processes; overrides the file.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; overrides the file.")] = None,
     calibrate: Annotated[
-        bool, typer.Option(help="Time a few iterations if no earlier run shows how fast this machine is. The result is kept.")
+        bool,
+        typer.Option(help="Paint a few small frames if no earlier run shows how fast this machine is. The result is kept."),
     ] = True,
     every: Annotated[bool, typer.Option("--all", help="Show a row for each picture and shot, however many.")] = False,
     overwrite: Overwrite = False,
@@ -68,6 +69,7 @@ def plan(
             workers=workers,
             device=device,
             calibrate=calibrate,
+            isolated=True,
             on_event=on_event,
         )
     planned = found.plan
@@ -226,24 +228,43 @@ def _common_reason(costs: list[OutputCost]) -> str:
 
 
 def _summary(found: Estimate) -> Iterator[str]:
-    from nstpipe.planning.eta import as_duration
+    from nstpipe.planning.eta import as_range
     from nstpipe.system.files import as_megabytes
 
     planned, frames = found.plan, sum(cost.frames_left for cost in found.costs)
     iterations = sum(cost.max_iterations for cost in found.costs if cost.output.job.iterates)
     if iterations:
-        yield f"Total: {frames:,} frames, at most {iterations:,} iterations; a frame that hardly changes ends earlier."
+        likely = sum(cost.likely_iterations for cost in found.costs if cost.output.job.iterates)
+        counts = f"about {likely:,.0f} iterations, at most {iterations:,}; a frame that hardly changes ends earlier."
+        yield f"Total: {frames:,} frames, " + (counts if round(likely) < iterations else f"{iterations:,} iterations.")
     elif frames:
         yield f"Total: {frames:,} frames."
     if found.seconds is not None and (iterations or frames):
         workers = f"{found.workers} worker{'s' if found.workers > 1 else ''}"
         source = " and ".join(found.sources)
-        yield f"That is about {as_duration(found.seconds)} with {workers}, measured in {source} on this machine."
+        time = as_range(found.seconds, found.seconds_at_most)
+        yield f"That is about {time} with {workers}, measured in {source} on this machine."
+        yield from _about_load(found)
     if planned.bytes_needed:
         needed, free = as_megabytes(planned.bytes_needed), as_megabytes(planned.bytes_free)
         yield f"Frames that wait for encoding need about {needed} of disk space; {free} are free."
     if any(cost.output.failed_before is not None for cost in found.costs):
         yield "To try failed items again, use `nstpipe run --retry-failed`."
+
+
+def _about_load(found: Estimate) -> Iterator[str]:
+    """Yield under what load an estimate holds, if other programs are computing."""
+    from nstpipe.planning.eta import as_duration
+
+    load = found.load
+    if load is None or not load.is_busy:
+        return
+    quiet = found.seconds_when_quiet
+    without = f" Without them it would be about {as_duration(quiet)}." if quiet is not None else ""
+    yield (
+        f"The machine is busy: other programs use {load.busy_cores:.1f} of {load.cores:g} cores. The time holds if they go on."
+        f"{without}"
+    )
 
 
 def _as_json(cost: OutputCost, found: Estimate) -> dict[str, Any]:
@@ -261,17 +282,26 @@ def _as_json(cost: OutputCost, found: Estimate) -> dict[str, Any]:
         "reason": output.reason,
         "frames_left": cost.frames_left,
         "most_evaluations": cost.max_iterations,
+        "likely_evaluations": round(cost.likely_iterations, 1),
         "seconds": cost.seconds,
+        "seconds_at_most": cost.seconds_at_most,
         "bytes_needed": cost.bytes_needed,
         "pace": cost.source,
         "workers": found.workers,
+        "total_seconds": found.seconds,
+        "total_seconds_at_most": found.seconds_at_most,
+        "total_seconds_when_quiet": found.seconds_when_quiet,
+        "busy_cores": found.load.busy_cores if found.load is not None else None,
+        "cores": found.load.cores if found.load is not None else None,
         "clips": [
             {
                 "first_frame_index": part.clip.first_frame_index,
                 "end_frame_index": part.clip.end_frame_index,
                 "frames_left": part.frames_left,
                 "most_evaluations": part.max_iterations,
+                "likely_evaluations": round(part.likely_iterations, 1),
                 "seconds": part.seconds,
+                "seconds_at_most": part.seconds_at_most,
                 "bytes_needed": part.bytes_needed,
             }
             for part in cost.clips

@@ -6,7 +6,7 @@ They serve people and `nstpipe status`. The disk decides: a frame is done when i
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -46,6 +46,7 @@ CREATE TABLE frame (
     content_loss REAL,
     style_loss REAL,
     warping_error REAL,
+    optimizing_seconds REAL,
     PRIMARY KEY (job, path, frame_index)
 );
 """
@@ -95,17 +96,17 @@ class History:
         """Record a finished frame. If the clip does not end there, its next frame is started."""
         self._connection.execute(
             "INSERT INTO frame (run, job, path, first_frame_index, frame_index, state, started_at, finished_at, seconds,"
-            " evaluations, most_evaluations, pixels, loss, content_loss, style_loss, warping_error)"
-            " VALUES (?, ?, ?, ?, ?, 'done', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " evaluations, most_evaluations, pixels, loss, content_loss, style_loss, warping_error, optimizing_seconds)"
+            " VALUES (?, ?, ?, ?, ?, 'done', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (job, path, frame_index) DO UPDATE SET run = excluded.run, state = 'done',"
             " finished_at = excluded.finished_at, seconds = excluded.seconds, evaluations = excluded.evaluations,"
             " most_evaluations = excluded.most_evaluations, pixels = excluded.pixels, loss = excluded.loss,"
             " content_loss = excluded.content_loss, style_loss = excluded.style_loss,"
-            " warping_error = excluded.warping_error",
+            " warping_error = excluded.warping_error, optimizing_seconds = excluded.optimizing_seconds",
             (
                 run, frame.job, frame.path, frame.first_frame_index, frame.frame_index, frame.at - frame.seconds, frame.at,
                 frame.seconds, frame.evaluations, frame.most_evaluations, frame.pixels, frame.loss,
-                frame.content_loss, frame.style_loss, frame.warping_error,
+                frame.content_loss, frame.style_loss, frame.warping_error, frame.optimising_seconds,
             ),
         )  # fmt: skip
         if frame.frame_index + 1 < end_frame_index:
@@ -168,6 +169,18 @@ class History:
         )
         return {job: (frames, seconds, work) for job, frames, seconds, work in self._rows(query, run)}
 
-    def _rows(self, query: str, *values: str) -> list[Any]:
+    def latest_times(self, most: int) -> Iterator[tuple[Any, ...]]:
+        """Yield the name of the run, the job, the kind and the times of the frames finished last, the latest first."""
+        query = (
+            "SELECT frame.run, frame.job, CASE WHEN output.frames = 1"
+            " THEN CASE WHEN warping_error IS NULL THEN 'picture' ELSE 'linked' END"
+            " ELSE CASE WHEN frame_index = first_frame_index THEN 'first' ELSE 'later' END END,"
+            " pixels, evaluations, most_evaluations, seconds, optimizing_seconds"
+            " FROM frame LEFT JOIN output ON output.input = frame.path AND output.job = frame.job"
+            " WHERE frame.state = 'done' AND pixels > 0 ORDER BY frame.finished_at DESC LIMIT ?"
+        )
+        yield from self._rows(query, most)
+
+    def _rows(self, query: str, *values: str | int) -> list[Any]:
         with closing(self._connection.execute(query, values)) as cursor:
             return cursor.fetchall()

@@ -198,16 +198,25 @@ class Journal(Queries):
         with self._database.changing():
             self._runs.plan(run, planned)
 
-    def end_run(self, run: str, exit_code: int, error: str = "") -> None:
+    def end_run(self, run: str, exit_code: int, error: str = "", load_share: float | None = None) -> None:
         """Record how a run ended.
 
         Args:
             run: The name of the run.
             exit_code: The exit code, as in `RunFinished`.
             error: The error that ended the run early; empty if there was none.
+            load_share: The share of the cores that other programs used meanwhile; None if it is not known.
         """
         with self._database.changing():
             self._runs.end(run, exit_code, error)
+            if load_share is not None:
+                self._runs.note_load(run, load_share)
+
+    def remember(self, kind: str, key: str, value: str) -> None:
+        """Store a value, in place of one with the same kind and key."""
+        if not self._database.read_only:
+            with self._database.changing():
+                self._lookups.put(kind, key, value)
 
     def known(self, kind: str, key: str) -> str | None:
         """Return a value that `cached` has kept; None if there is none."""
@@ -219,9 +228,7 @@ class Journal(Queries):
         if known is not None:
             return known
         value = compute()
-        if not self._database.read_only:
-            with self._database.changing():
-                self._lookups.put(kind, key, value)
+        self.remember(kind, key, value)
         return value
 
     def digest(self, path: Path) -> str:

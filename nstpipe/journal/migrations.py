@@ -10,8 +10,9 @@ from nstpipe.journal.clips import SCHEMA as CLIP_SCHEMA
 from nstpipe.journal.lookups import Lookups
 from nstpipe.journal.rows import DEFAULTS, FIELDS_OF_4, checked_row, put_row
 
-SCHEMA_VERSION = 6
-"""Version 6 has the tables of version 5; its keys are relative where they can be, which `path_keys` sees to."""
+SCHEMA_VERSION = 7
+"""Version 7 has the seconds in which a frame was optimized. Version 6 has the tables of version 5; its keys are relative where
+they can be, which `path_keys` sees to."""
 
 
 _SCHEMA = """
@@ -59,13 +60,16 @@ def create(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version < SCHEMA_VERSION:  # another process may have been quicker
-        if version in (2, 3, 4, 5):
+        if version in (2, 3, 4, 5, 6):
             for statement in _FROM_2_TO_3 if version == 2 else ():
                 connection.execute(statement)
             if version < 4:
                 _convert_3(connection)
             if version < 5:
                 _convert_4(connection)
+            columns = {row[1] for row in connection.execute("PRAGMA table_info(frame)").fetchall()}
+            if "optimizing_seconds" not in columns:  # the table of `_convert_3` has it
+                connection.execute("ALTER TABLE frame ADD COLUMN optimizing_seconds REAL")
         else:
             outputs, lookups = _taken_from_1(connection) if version == 1 else ([], [])
             for statement in (_SCHEMA + CLIP_SCHEMA).split(";"):

@@ -14,8 +14,8 @@ from nstpipe.journal.database import Database
 from nstpipe.journal.lookups import Lookups
 from nstpipe.journal.outputs import Damage, Outputs, as_record, damage_of
 from nstpipe.journal.path_keys import PathKeys
-from nstpipe.journal.records import Entry, FrameRecord, LatestRun, Record
-from nstpipe.journal.runs import Runs
+from nstpipe.journal.records import Entry, FrameRecord, FrameTime, LatestRun, Record
+from nstpipe.journal.runs import LOAD_SHARE, PACE_SETUPS, Runs
 from nstpipe.system.files import is_numbered, parts_of, sha256_of, stamp_of
 
 
@@ -108,6 +108,21 @@ class Queries:
     def frames_of(self, source: str, job: str) -> int:
         """Return how many frames of an input are finished."""
         return self._clips.count_done(self._keys.key(source), job)
+
+    def latest_times(self, most: int = 1000) -> tuple[FrameTime, ...]:
+        """Return what the frames took that were finished last, in any run and job; the latest first."""
+        abouts = self._runs.abouts()
+        times = []
+        for run, job, *values in self._clips.latest_times(most):
+            about = abouts.get(run, {})
+            of_job = about.get(PACE_SETUPS, {}).get(job, {})
+            known = {name: of_job[name] for name in ("setup", "tolerance", "optimizer") if name in of_job}
+            times.append(replace(FrameTime(*values), job=job, load_share=about.get(LOAD_SHARE), **known))
+        return tuple(times)
+
+    def recall(self, kind: str, key: str) -> str | None:
+        """Return what `Journal.remember` has stored; None if there is nothing."""
+        return self._lookups.get(kind, key)
 
     def clips(self, output: str) -> tuple[Entry, ...]:
         """Return what is known of an output's clips, in the order of the file."""

@@ -10,6 +10,10 @@ from nstpipe.events import JobPlanned
 
 State = Literal["planned", "started", "done", "failed"]
 
+FrameKind = Literal["picture", "linked", "first", "later"]
+"""What a frame starts from: a picture of its own, a picture that continues its neighbor, the first frame of a clip of a video,
+or a later one."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -115,6 +119,42 @@ class LatestRun:
     name: str = ""
     about: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
+
+
+@dataclass(frozen=True)
+class FrameTime:
+    """What a finished frame took.
+
+    Attributes:
+        kind: What it started from.
+        pixels: Its width times its height.
+        iterations: Those that it took; 0 if the engine does not iterate.
+        max_iterations: The most that it could take; 1 if the engine does not iterate.
+        seconds: From decoding it to storing it.
+        optimizing_seconds: The part of `seconds` in which the engine painted it; None if an older version of nstpipe did.
+        tolerance: The tolerance of its job's optimizer.
+        optimizer: The name of its job's optimizer.
+        job: The name of its job.
+        setup: A text that changes with the machine and the settings on which the pace depends; empty if it is not known.
+        load_share: The share of the cores that other programs used during its run; None if it is not known.
+    """
+
+    kind: FrameKind
+    pixels: int
+    iterations: int
+    max_iterations: int
+    seconds: float
+    optimizing_seconds: float | None
+    tolerance: float = 0.001
+    optimizer: str = "lbfgs"
+    job: str = ""
+    setup: str = ""
+    load_share: float | None = None
+
+    @property
+    def passes(self) -> int:
+        """How often the engine went over the frame: its iterations, or one."""
+        return max(1, self.iterations)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,10 @@ OR EXISTS (SELECT 1 FROM output WHERE state = 'done' AND changed_at >= run.start
 """A condition for runs. The others found everything done, or only failures that they did not try again."""
 
 
+LOAD_SHARE, PACE_SETUPS = "load_share", "pace_setups"
+"""Keys of what is known of a run: the share of the cores that other programs used, and what the pace of each job depends on."""
+
+
 class Runs:
     """Reads and writes the table. The caller begins and ends the transactions.
 
@@ -48,6 +52,17 @@ class Runs:
         """Record how a run ended; see `Journal.end_run`."""
         query = "UPDATE run SET finished_at = ?, exit_code = ?, error = ? WHERE id = ?"
         self._connection.execute(query, (time.time(), exit_code, error, run))
+
+    def note_load(self, run: str, load_share: float) -> None:
+        """Record which share of the cores other programs used during a run."""
+        [(about,)] = self._connection.execute("SELECT about FROM run WHERE id = ?", (run,)).fetchall() or [("{}",)]
+        row = (json.dumps({**json.loads(about), LOAD_SHARE: load_share}), run)
+        self._connection.execute("UPDATE run SET about = ? WHERE id = ?", row)
+
+    def abouts(self) -> dict[str, dict[str, Any]]:
+        """Return what is known of the settings of each run, by its name."""
+        with closing(self._connection.execute("SELECT id, about FROM run")) as cursor:
+            return {run: json.loads(about) for run, about in cursor}
 
     def latest(self) -> LatestRun | None:
         """Return the run that started last; None if there was none."""

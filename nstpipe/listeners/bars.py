@@ -47,7 +47,6 @@ class BarProgress:
         self._bars: dict[str, TaskID] = {}
         self._all: TaskID | None = None
         self._look: TaskID | None = None
-        self._under_way: dict[tuple[str, str, int], float] = {}
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
@@ -57,22 +56,18 @@ class BarProgress:
         elif isinstance(event, JobPlanned):
             self._hide_look()
             done = event.frames - event.frames_left
-            self._bars[event.job] = self._bar(event.job, done, event.frames, "" if event.frames_left else "done")
+            self._bars[event.job] = self._bar(event.job, done, event.frames, _left(self._tally.seconds_left(event.job)))
             if len(self._bars) == 2:
                 self._all = self._bar("all jobs", self._tally.frames_done, self._tally.frames, "")
         elif isinstance(event, FrameProgressed):
-            self._under_way[event.job, event.path, event.frame_index] = event.evaluations / event.most_evaluations
             self._update(event.job, event.loss, f"iteration {event.evaluations}/{event.most_evaluations}")
         elif isinstance(event, FrameDone):
-            self._under_way.pop((event.job, event.path, event.frame_index), None)
             self._update(event.job, event.loss, "")
         elif isinstance(event, ItemFailed):
-            self._forget(event.path)
             self._console.print(failure_line(event), style="red", markup=False)
         elif isinstance(event, Noticed):
             self._console.print(f"{event.job}: {event.message}", markup=False)
         elif isinstance(event, TriedAgain):
-            self._forget(event.path)
             self._console.print(attempt_line(event), markup=False)
         elif isinstance(event, RunFinished):
             self.finish(None)
@@ -103,27 +98,20 @@ class BarProgress:
         self._progress.start()  # with the first bar; it does nothing later
         return self._progress.add_task(escape(name), total=frames, completed=done, iterations="", loss="", pace="", left=left)
 
-    def _forget(self, path: str) -> None:
-        """Forget the frames under way of a file; they begin again, or never."""
-        self._under_way = {key: share for key, share in self._under_way.items() if key[1] != path}
-
     def _update(self, job: str, loss: float | None, iterations: str) -> None:
         tally = self._tally.jobs[job]
-        # Workers have several frames of a job under way at the same time.
-        parts = sum(share for (owner, _, _), share in self._under_way.items() if owner == job)
         pace = tally.seconds_per_frame
         self._progress.update(
             self._bars[job],
-            completed=min(tally.frames_done + parts, tally.frames),
+            completed=min(tally.frames_done + tally.forecast.frames_under_way, tally.frames),
             pace=f"{pace:.1f} s/frame" if pace is not None else "",
             left=_left(self._tally.seconds_left(job)),
             loss=f"loss {loss:.3f}" if loss is not None else "",
             iterations=iterations,
         )
         if self._all is not None:
-            done = self._tally.frames_done + sum(self._under_way.values())
             left = _left(self._tally.seconds_left())
-            self._progress.update(self._all, total=self._tally.frames, completed=done, left=left)
+            self._progress.update(self._all, total=self._tally.frames, completed=self._tally.frames_begun, left=left)
 
 
 def _left(seconds: float | None) -> str:

@@ -49,9 +49,10 @@ class LineProgress:
         if isinstance(event, InputsProgressed):
             self._tell_look(event)
         elif isinstance(event, JobPlanned):
+            left = self._tally.seconds_left(event.job)
             self._print(
                 f"{event.job}: {event.frames_left} of {event.frames} frames to do, {event.outputs_done} of "
-                f"{event.outputs} outputs done"
+                f"{event.outputs} outputs done" + (f", about {as_duration(left)}" if left else "")
             )
         elif isinstance(event, ClipStarted) and event.next_frame_index > event.first_frame_index:
             self._print(f"{event.job}: {event.path} continues at frame {event.next_frame_index + 1}")

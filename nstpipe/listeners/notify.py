@@ -24,6 +24,7 @@ from nstpipe.config import Pipeline
 from nstpipe.config.models import Notify
 from nstpipe.errors import EXIT_BUG, BusyError, NstpipeError
 from nstpipe.events import Event, ItemFailed, RunFinished
+from nstpipe.listeners.tally import Tally
 from nstpipe.planning.eta import as_duration
 from nstpipe.version import __version__
 
@@ -54,6 +55,7 @@ class Message:
         outputs_left: Outputs not made yet.
         items_failed: Pictures and videos that failed.
         seconds: Duration of the run.
+        seconds_left: What the outputs left will likely take; None if it is not known.
         stopped: Why it was stopped in time; empty if it was not.
         error: The error that ended it early; empty if there was none.
         failures: The first failures, with job, path, reason and next_step.
@@ -77,6 +79,7 @@ class Message:
     error: str
     failures: tuple[Mapping[str, str], ...]
     report: str
+    seconds_left: float | None = None
     nstpipe: str = __version__
 
     def as_json(self) -> dict[str, Any]:
@@ -102,6 +105,7 @@ class Notifier:
         self._first_wait_seconds = first_wait_seconds
         self._began = time.monotonic()
         self._failures: list[ItemFailed] = []
+        self._tally = Tally()
         self._finished: RunFinished | None = None
 
     @classmethod
@@ -110,7 +114,8 @@ class Notifier:
         return cls(pipeline, run, notice) if pipeline.notify.webhook is not None else None
 
     def __call__(self, event: Event) -> None:
-        """Remember failures and the end of the run."""
+        """Remember failures, what is left, and the end of the run."""
+        self._tally.add(event)
         if isinstance(event, ItemFailed):
             self._failures.append(event)
         elif isinstance(event, RunFinished):
@@ -163,6 +168,7 @@ class Notifier:
                 for failure in self._failures[:MOST_FAILURES]
             ),
             report=done.report if done is not None else "",
+            seconds_left=self._tally.seconds_left() if left else 0.0 if done is not None and not said else None,
         )
 
 

@@ -30,6 +30,7 @@ _JOB_METRICS: dict[str, tuple[str, Callable[[JobTally], float | None]]] = {
     "nstpipe_job_failures": ("Pictures and videos that could not be done.", lambda job: job.failures),
     "nstpipe_job_frame_seconds": ("Seconds spent on frames in this run, by all workers.", lambda job: job.seconds),
     "nstpipe_job_evaluations": ("Iterations spent in this run.", lambda job: job.iterations),
+    "nstpipe_job_seconds_left": ("Likely time until the job is done.", lambda job: job.forecast.seconds_left()),
     "nstpipe_job_loss": ("Total loss of the latest frame.", lambda job: job.loss),
 }
 """Help text and value of each metric of a job. All are gauges: a run is a batch, and counts from zero each time."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from nstpipe.events import Event, FrameDone, InputsProgressed, ItemFailed, JobPlanned, OutputDone
+from nstpipe.events import Event, FrameDone, FrameProgressed, InputsProgressed, ItemFailed, JobPlanned, OutputDone, TriedAgain
 from nstpipe.planning.eta import Forecast
 
 
@@ -88,13 +88,18 @@ class Tally:
         """Count an event."""
         if isinstance(event, JobPlanned):
             self._job(event.job).plan(event)
+        elif isinstance(event, FrameProgressed):
+            self._job(event.job).forecast.progress(event)
         elif isinstance(event, FrameDone):
             self._job(event.job).add(event)
+        elif isinstance(event, TriedAgain):
+            self._job(event.job).forecast.forget(event.path)
         elif isinstance(event, OutputDone):
             self._job(event.job).outputs_made += 1
         elif isinstance(event, ItemFailed):
             self.failures.append(event)
             self._job(event.job).failures += 1
+            self._job(event.job).forecast.forget(event.path)
 
     def _job(self, name: str) -> JobTally:
         return self.jobs.setdefault(name, JobTally())
@@ -114,6 +119,11 @@ class Tally:
     def frames_done(self) -> int:
         """Frames of all jobs that are stylized, by this run or an earlier one."""
         return sum(job.frames_done for job in self.jobs.values())
+
+    @property
+    def frames_begun(self) -> float:
+        """Frames of all jobs that are stylized, and the share of those that are under way."""
+        return self.frames_done + sum(job.forecast.frames_under_way for job in self.jobs.values())
 
     @property
     def seconds_per_work(self) -> float | None:

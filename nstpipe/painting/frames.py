@@ -214,7 +214,7 @@ def _last_iterate(
 ) -> Iterate:
     """Paint one frame, with events of its progress, and return its last iterate."""
     last: Iterate | None = None
-    shown = time.monotonic()
+    began = shown = time.monotonic()
     for last in stylizer.stylize(
         content,
         start.image,
@@ -235,6 +235,8 @@ def _last_iterate(
                     evaluations=last.iterations,
                     most_evaluations=_max_iterations(task.output.job, start),
                     loss=last.loss,
+                    pixels=content.shape[-2] * content.shape[-1],
+                    seconds=shown - began,
                 )
             )
     assert last is not None, "an engine yields at least one iterate"

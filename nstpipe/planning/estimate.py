@@ -2,26 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import json
+import math
+import platform
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from nstpipe.config import Job, Pipeline
 from nstpipe.journal.journal import Journal
-from nstpipe.journal.records import LatestRun
-from nstpipe.planning.outputs import Clip, Output
+from nstpipe.journal.records import FrameKind, FrameTime
+from nstpipe.planning.iterations import likely_iterations
+from nstpipe.planning.outputs import Clip, FrameGroup, Output
+from nstpipe.planning.pace import Pace, Timed, pace_of, tells
 from nstpipe.planning.plan import Plan
 from nstpipe.planning.resources import clip_bytes, frames_done, worker_count
+from nstpipe.style import ALGORITHM_VERSION
+from nstpipe.system.devices import choose_device, is_cpu
+from nstpipe.system.load import Load, load_now
+from nstpipe.system.memory import memory
 
-CALIBRATION_VERSION = 1
+TRIAL_VERSION = 2
+"""Part of the key of every trial: raised when trials are made in another way."""
 
+TRIAL_SECONDS_KEPT = {"quiet": 30 * 24 * 3600.0, "busy": 600.0}
+"""How long a trial is used again: one on a quiet machine for a month, and one beside other programs for ten minutes."""
+
+START_SECONDS = 4.0
+"""Seconds that a worker process takes to start and to load its engine, where no trial has measured it."""
+
+RUN_STARTS = 0.6
+"""What a run takes beside its workers, in starts of a worker: the command itself starts, and writes the report. It was 1.2 when
+the command loaded torch, too."""
+
+SLOW_START = 1.5
+"""How many times as long the start takes at most, as where files are read for the first time."""
+
+CLIP_SECONDS = 0.25
+"""What a clip of a video takes beside its frames: ffmpeg is started to read it."""
+
+ENCODE_SECONDS, ENCODE_SECONDS_A_PIXEL = 0.6, 0.06e-6
+"""What an encoded video takes, and each pixel of its frames. See docs/performance.md."""
+
+TILED_BYTES_A_PIXEL, USABLE_SHARE = 3600, 0.6
+"""A picture for which so large a share of the free memory is not enough is painted in tiles; see `nstpipe.style.tile_budget`.
+The bytes are those of float32."""
 
 PaceSource = Literal["an earlier run", "a short trial"]
-
-
-ALIKE_WORK = 3.0
-"""The pace of an earlier run is used if its frames took at most this many times more or less work than those to come."""
 
 
 @dataclass(frozen=True)
@@ -29,25 +61,20 @@ class Trial:
     """How the pace of a machine is measured. Planning cannot paint, so the caller gives it.
 
     Attributes:
-        key: Returns everything that the result depends on, for a pipeline and a job.
-        seconds: Measures the seconds per iteration and pixel, for a pipeline and a job.
+        timed: Times small frames for a pipeline and a job. The last argument says whether they are those of a video.
     """
 
-    key: Callable[[Pipeline, Job], str]
-    seconds: Callable[[Pipeline, Job], float]
+    timed: Callable[[Pipeline, Job, bool], Timed]
 
 
 @dataclass(frozen=True)
-class Pace:
-    """The pace of a machine.
+class _MeasuredPace:
+    """The pace of a job now, and that on a quiet machine, if it is known and this one is busy."""
 
-    Attributes:
-        seconds: Seconds per iteration and pixel.
-        source: What it was measured in.
-    """
-
-    seconds: float
+    now: Pace
     source: PaceSource
+    quiet: Pace | None = None
+    start_seconds: float = START_SECONDS
 
 
 @dataclass(frozen=True)
@@ -59,8 +86,11 @@ class ClipCost:
         frames_left: Frames still to be painted.
         max_iterations: Maximum number of iterations. Those at smaller scales count by their pixels. A frame of
             an engine that does not iterate counts as one.
-        seconds: Seconds of one worker; None if no pace is known.
+        seconds: Seconds that one worker will likely take; None if no pace is known.
         bytes_needed: Space needed on the disk of the work folder until the file is encoded.
+        likely_iterations: How many iterations it will likely take, because frames stop when they hardly change any more.
+        seconds_at_most: Seconds if all iterations are used and the machine is slow; None if no pace is known.
+        seconds_when_quiet: Seconds if no other program were computing; None if that is not known, or if none is.
     """
 
     clip: Clip
@@ -68,6 +98,9 @@ class ClipCost:
     max_iterations: int
     seconds: float | None
     bytes_needed: int
+    likely_iterations: float = 0.0
+    seconds_at_most: float | None = None
+    seconds_when_quiet: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,9 +128,19 @@ class OutputCost:
         return sum(clip.max_iterations for clip in self.clips)
 
     @property
+    def likely_iterations(self) -> float:
+        """Likely number of iterations."""
+        return sum(clip.likely_iterations for clip in self.clips)
+
+    @property
     def seconds(self) -> float | None:
-        """Seconds of one worker; None if no pace is known."""
-        return seconds_of(self.clips)
+        """Seconds that one worker will likely take; None if no pace is known."""
+        return _sum(clip.seconds for clip in self.clips)
+
+    @property
+    def seconds_at_most(self) -> float | None:
+        """Seconds that one worker takes at most; None if no pace is known."""
+        return _sum(clip.seconds_at_most for clip in self.clips)
 
     @property
     def bytes_needed(self) -> int:
@@ -113,11 +156,15 @@ class Estimate:
         plan: What would be done.
         costs: The cost of each output of the plan.
         pipeline: The settings, with the number of workers.
+        load: What other programs take of the processor at this moment; None if it was not measured.
+        start_seconds: What each worker takes until it can paint.
     """
 
     plan: Plan
     costs: tuple[OutputCost, ...]
     pipeline: Pipeline
+    load: Load | None = None
+    start_seconds: float = START_SECONDS
 
     @property
     def workers(self) -> int:
@@ -129,98 +176,305 @@ class Estimate:
         """What the paces were measured in."""
         return tuple(sorted({cost.source for cost in self.costs if cost.source is not None}))
 
-    @property
+    @cached_property
     def seconds(self) -> float | None:
-        """Seconds from beginning to end; None if no pace is known.
+        """Seconds that the run will likely take, from beginning to end; None if no pace is known."""
+        return self._seconds(lambda clip: clip.seconds)
 
-        Clips run at the same time, so the workers share the total. A clip, or a chain of linked pictures, runs in order, so the
-        longest one is the least that a run takes.
-        """
-        total = seconds_of([clip for cost in self.costs for clip in cost.clips])
+    @cached_property
+    def seconds_at_most(self) -> float | None:
+        """Seconds if all iterations are used and the machine is slow; None if no pace is known."""
+        return self._seconds(lambda clip: clip.seconds_at_most, SLOW_START)
+
+    @cached_property
+    def seconds_when_quiet(self) -> float | None:
+        """Seconds if no other program were computing; None if that is not known, or if none is."""
+        return self._seconds(lambda clip: clip.seconds_when_quiet)
+
+    def _seconds(self, of_clip: Callable[[ClipCost], float | None], slow: float = 1.0) -> float | None:
+        total = _sum(of_clip(clip) for cost in self.costs for clip in cost.clips)
         if not total:
             return total  # unknown, or nothing is left
-        ends: dict[Path, float] = {}
-        for cost in self.costs:
-            longest = max((clip.seconds or 0.0 for clip in cost.clips), default=0.0)
-            linked_output = cost.output.linked_output
-            ends[cost.output.path] = longest + (ends.get(linked_output, 0.0) if linked_output is not None else 0.0)
-        return max(total / self.workers, max(ends.values(), default=0.0))
+        return (makespan(self.costs, self.workers, of_clip) or 0.0) + (1 + RUN_STARTS) * self.start_seconds * slow
+
+    def job_seconds(self, job: str) -> float | None:
+        """Seconds that the outputs of a job will likely take together, with all workers; None if no pace is known."""
+        return makespan([cost for cost in self.costs if cost.output.job.name == job], self.workers, lambda clip: clip.seconds)
 
 
-def seconds_of(clips: Sequence[ClipCost]) -> float | None:
-    """Return the seconds of all clips together, for one worker; None if those of a clip are unknown."""
-    known = [clip.seconds for clip in clips if clip.seconds is not None]
-    return sum(known) if len(known) == len(clips) else None
+def makespan(costs: Sequence[OutputCost], workers: int, of_clip: Callable[[ClipCost], float | None]) -> float | None:
+    """Return the seconds in which workers paint clips; None if those of a clip are unknown.
+
+    As in a run, a worker that is free takes the first clip that may begin. A linked picture waits for the one before it.
+
+    Args:
+        costs: What the outputs take.
+        workers: The number of processes.
+        of_clip: Returns the seconds of a clip.
+    """
+    free = [0.0] * workers
+    ends: dict[Path, float] = {}
+    for cost in costs:
+        linked_output = cost.output.linked_output
+        ready = ends.get(linked_output, 0.0) if linked_output is not None else 0.0
+        for clip in cost.clips:
+            seconds = of_clip(clip)
+            if seconds is None:
+                return None
+            # The worker that has just painted the picture before goes on with this one, so that none waits for it.
+            rested = [number for number in range(workers) if free[number] <= ready]
+            worker = max(rested, key=free.__getitem__) if rested else min(range(workers), key=free.__getitem__)
+            free[worker] = max(free[worker], ready) + seconds
+            ends[cost.output.path] = max(ends.get(cost.output.path, 0.0), free[worker])
+    return max(free)
 
 
-def estimate(pipeline: Pipeline, plan: Plan, journal: Journal, *, trial: Callable[[], Trial] | None) -> Estimate:
+def _sum(values: Iterable[float | None]) -> float | None:
+    """Return the sum of seconds; None if some are unknown."""
+    total = 0.0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total
+
+
+def setup_of(pipeline: Pipeline, job: Job) -> str:
+    """Return a text that changes with everything on which the pace of a job depends, except for the load.
+
+    torch is loaded only where there might be a GPU.
+    """
+    device = "cpu"
+    if not is_cpu(pipeline.device):
+        import torch
+
+        device = torch.cuda.get_device_name(choose_device(pipeline.device))
+    import joblib
+
+    layers = [*job.content.layers, *job.style.layers]
+    machine = (platform.node(), platform.machine(), joblib.cpu_count(), device)
+    software = (version("torch"), ALGORITHM_VERSION, TRIAL_VERSION)
+    engine = (job.engine.name, job.iterates, job.style.distance, job.pooling, job.padding)
+    return "|".join(map(str, (*machine, *software, worker_count(pipeline), pipeline.precision, *engine, *layers)))
+
+
+def pace_setups(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
+    """Return for each job what a run records, so that later estimates can learn from its frames; see `FrameTime`."""
+    return {
+        job.name: {
+            "setup": setup_of(pipeline, job),
+            "tolerance": job.optimizer.tolerance,
+            "optimizer": job.optimizer.name,
+        }
+        for job in pipeline.jobs
+    }
+
+
+def estimate(
+    pipeline: Pipeline,
+    plan: Plan,
+    journal: Journal,
+    *,
+    trial: Callable[[], Trial] | None,
+    load: Callable[[], Load] | None = load_now,
+) -> Estimate:
     """Estimate what a plan would take.
 
-    The pace is that of the latest run. If that run has no pace for a job, and a `trial` is given, a few iterations are timed
-    with the layers of the first such job of each engine. The journal keeps the result.
+    The pace is that of earlier frames with the same settings and a similar size, painted under a similar load. If there are
+    none, and a `trial` is given, small frames are painted. The journal keeps what they took.
 
     Args:
         pipeline: The pipeline with the jobs that were planned.
         plan: The plan of the pipeline.
         journal: The journal of its work folder.
-        trial: Returns the trial to run if the latest run has no pace for a job; None for no trial.
+        trial: Returns the trial to run if no earlier frames tell the pace of a job; None for no trial.
+        load: Measures what other programs take of the processor; None to take the machine as quiet.
     """
     todo = [output for output in plan.outputs if not output.is_done and output.failed_before is None]
-    run = journal.latest_run()
+    now = load() if load is not None and todo else None
+    known = journal.latest_times() if todo else ()
+    setups = {job.name: setup_of(pipeline, job) for job in pipeline.jobs if todo}
+    with_videos = {setups[output.job.name] for output in todo if output.is_video}
+    paces: dict[str, _MeasuredPace | None] = {}
+    for job in pipeline.jobs:
+        sizes = [output.size[0] * output.size[1] for output in todo if output.job.name == job.name]
+        if sizes:
+            setup, pixels = setups[job.name], sum(sizes) / len(sizes)
+            timed = partial(trial().timed, pipeline, job, setup in with_videos) if trial is not None else None
+            paces[job.name] = _pace(job.name, setup, pixels, known, journal, timed, now)
     to_do = {output.path for output in todo}
-    works = {job.name: _work_a_frame([output for output in todo if output.job.name == job.name]) for job in pipeline.jobs}
-    paces = {name: _earlier(run, name, work) for name, work in works.items() if work}
-    measured: dict[str, Pace] = {}
-    firsts = {output.job.engine.name: output.job for output in reversed(todo) if paces.get(output.job.name) is None}
-    if trial is not None and firsts:
-        timing = trial()
-        measured = {engine: _measured(pipeline, job, journal, timing) for engine, job in firsts.items()}
+    counted = _Costs(pipeline, known) if todo else None
     costs = tuple(
-        _cost(
-            output,
-            pipeline,
-            paces.get(output.job.name) or measured.get(output.job.engine.name),
-            is_to_do=output.path in to_do,
-        )
+        counted.of(output, paces.get(output.job.name)) if counted is not None and output.path in to_do else _nothing(output)
         for output in plan.outputs
     )
-    return Estimate(plan, costs, pipeline)
+    starts = [pace.start_seconds for pace in paces.values() if pace is not None]
+    return Estimate(plan, costs, pipeline, now, max(starts, default=START_SECONDS))
 
 
-def _measured(pipeline: Pipeline, job: Job, journal: Journal, trial: Trial) -> Pace:
-    key = f"pace/{CALIBRATION_VERSION}/{job.engine.name}"
-    kept = journal.cached(key, trial.key(pipeline, job), lambda: repr(trial.seconds(pipeline, job)))
-    return Pace(float(kept), "a short trial")
+def _pace(
+    job: str,
+    setup: str,
+    pixels: float,
+    known: Sequence[FrameTime],
+    journal: Journal,
+    trial: Callable[[], Timed] | None,
+    now: Load | None,
+) -> _MeasuredPace | None:
+    """Return the pace of a job: from earlier frames, from a kept trial or from a new one; None if there is none of these.
 
-
-def _work_a_frame(outputs: Sequence[Output]) -> float:
-    """Return the mean work of a frame: its maximum number of iterations times its pixels."""
-    frames = sum(output.input.frame_count for output in outputs)
-    work = sum(output.max_iterations(clip, 0) * output.size[0] * output.size[1] for output in outputs for clip in output.clips)
-    return work / frames if frames else 0.0
-
-
-def _earlier(run: LatestRun | None, job: str, work_a_frame: float) -> Pace | None:
-    """Return the pace of the latest run: that of the same job, or else that of all its jobs together; None if it has none.
-
-    In this pace, a frame that stopped early counts with its maximum number of iterations. Frames that took far less or far more
-    work are not used, because decoding and the like are a different share of their time.
+    Args:
+        job: Its name.
+        setup: What its pace depends on.
+        pixels: The mean number of pixels of its frames.
+        known: What earlier frames took.
+        journal: Keeps the trials.
+        trial: Makes a trial; None for no trial.
+        now: What other programs take of the processor.
     """
-    paces = run.jobs if run is not None else {}
-    for spent in ([pace for name, pace in paces.items() if name == job], list(paces.values())):
-        frames, work = sum(pace.frames for pace in spent), sum(pace.work for pace in spent)
-        if frames and 1 / ALIKE_WORK < work / frames / work_a_frame < ALIKE_WORK:
-            return Pace(sum(pace.seconds for pace in spent) / work, "an earlier run")
-    return None
+    cores = now.cores if now is not None else 1.0
+    wanted, no_load = now or Load(cores), Load(cores)
+    kept = [one for one in (_kept(journal, setup, "quiet"), _kept(journal, setup, "busy")) if one is not None]
+    kept.sort(key=lambda one: abs(one.load_share - wanted.share))
+    frames = [frame for frame in known if frame.setup == setup]
+
+    def found(load: Load | None, trials: Sequence[Timed]) -> tuple[Pace, PaceSource] | None:
+        """Return the pace beside a load, or beside any; frames of the job itself first, then of all jobs, then of trials."""
+        alike = [frame for frame in frames if load is None or _load_of(frame.load_share, cores).is_alike(load)]
+        sources: list[tuple[Sequence[FrameTime], PaceSource]] = [
+            ([frame for frame in alike if frame.job == job], "an earlier run"),
+            (alike, "an earlier run"),
+        ]
+        of_trials = [one for one in trials if load is None or _load_of(one.load_share, cores).is_alike(load)]
+        sources.extend((one.frames, "a short trial") for one in of_trials)
+        for times, source in sources:
+            if tells(times, pixels):
+                pace = pace_of(times, is_busy=load is not None and load.is_busy)
+                return (pace, source) if pace is not None else None
+        return None
+
+    best = found(wanted, kept)
+    if best is None and trial is not None:
+        timed = trial()
+        load = _load_of(timed.load_share, cores)
+        pace = pace_of(timed.frames, is_busy=load.is_busy)
+        if pace is not None:
+            _keep(journal, setup, "busy" if load.is_busy else "quiet", timed)
+            # What happened during the trial is believed, whatever the moment before was like.
+            best, kept = (pace, "a short trial"), [timed, *kept]
+    quiet = found(no_load, kept)
+    if best is None and quiet is not None:
+        # Nothing was timed beside other programs, and no trial is wanted: each gets its share.
+        best = quiet[0].times(wanted.slowdown), quiet[1]
+    best = best or found(None, kept)
+    if best is None:
+        return None
+    start = kept[0].start_seconds if kept else START_SECONDS
+    return _MeasuredPace(*best, quiet[0] if quiet is not None and wanted.is_busy else None, start)
 
 
-def _cost(output: Output, pipeline: Pipeline, pace: Pace | None, *, is_to_do: bool) -> OutputCost:
-    if not is_to_do:
-        return OutputCost(output, tuple(ClipCost(clip, 0, 0, 0.0, 0) for clip in output.clips), None)
-    costs = []
-    for clip in output.clips:
-        done = frames_done(pipeline.work, clip) if output.is_video else 0
-        iterations = output.max_iterations(clip, done)
-        seconds = None if pace is None else iterations * output.size[0] * output.size[1] * pace.seconds
-        costs.append(ClipCost(clip, clip.frame_count - done, iterations, seconds, clip_bytes(clip, output, pipeline.work)))
-    return OutputCost(output, tuple(costs), pace.source if pace is not None else None)
+def _load_of(share: float | None, cores: float) -> Load:
+    return Load(cores, (share or 0.0) * cores)
+
+
+def _kept(journal: Journal, key: str, load: str) -> Timed | None:
+    """Return a trial that is kept and has not expired."""
+    value = journal.recall(f"trial/{load}", key)
+    if value is None:
+        return None
+    kept = json.loads(value)
+    if not 0 <= time.time() - kept["at"] <= TRIAL_SECONDS_KEPT[load]:
+        return None
+    return Timed(tuple(FrameTime(**frame) for frame in kept["frames"]), kept["start_seconds"], kept["load_share"])
+
+
+def _keep(journal: Journal, key: str, load: str, timed: Timed) -> None:
+    journal.remember(f"trial/{load}", key, json.dumps({"at": time.time(), **asdict(timed)}))
+
+
+def _nothing(output: Output) -> OutputCost:
+    """Return what an output takes that is done, or that is not tried again."""
+    return OutputCost(output, tuple(ClipCost(clip, 0, 0, 0.0, 0, 0.0, 0.0, 0.0) for clip in output.clips), None)
+
+
+class _Costs:
+    """Counts what outputs take, one after another.
+
+    Args:
+        pipeline: The settings.
+        known: What earlier frames took.
+    """
+
+    def __init__(self, pipeline: Pipeline, known: Sequence[FrameTime]) -> None:
+        self._pipeline = pipeline
+        self._known = known
+        self._workers = worker_count(pipeline)
+        self._largest_whole = memory().free_bytes * USABLE_SHARE / TILED_BYTES_A_PIXEL if is_cpu(pipeline.device) else math.inf
+        self._likely: dict[tuple[str, FrameKind, int], float] = {}
+        self._begun: Counter[tuple[str, tuple[int, int]]] = Counter()
+
+    def of(self, output: Output, pace: _MeasuredPace | None) -> OutputCost:
+        """Return what the rest of an output takes; without seconds if no pace is known."""
+        pixels = output.size[0] * output.size[1]
+        if pace is not None and pixels > self._largest_whole:
+            pace = replace(pace, now=pace.now.in_tiles(), quiet=pace.quiet.in_tiles() if pace.quiet is not None else None)
+        costs = []
+        for clip in output.clips:
+            done = frames_done(self._pipeline.work, clip) if output.is_video else 0
+            groups = output.frame_groups(clip, done)
+            likely = [(group, self._likely_iterations(output.job, group)) for group in groups]
+            most = [(group, float(group.max_iterations)) for group in groups]
+            around, is_new = _seconds_around(output, clip, done), bool(groups) and self._is_new(output)
+            seconds = partial(_seconds, pixels, around=around, is_new=is_new)
+            costs.append(
+                ClipCost(
+                    clip,
+                    clip.frame_count - done,
+                    output.max_iterations(clip, done),
+                    seconds(pace.now, likely) if pace is not None else None,
+                    clip_bytes(clip, output, self._pipeline.work),
+                    sum(group.frames * iterations for group, iterations in likely),
+                    pace.now.slow * seconds(pace.now, most) if pace is not None else None,
+                    seconds(pace.quiet, likely) if pace is not None and pace.quiet is not None else None,
+                )
+            )
+        return OutputCost(output, tuple(costs), pace.source if pace is not None else None)
+
+    def _likely_iterations(self, job: Job, group: FrameGroup) -> float:
+        """Return the likely iterations of a frame, by those of the same job if there are any of its kind."""
+        key = (job.name, group.kind, group.max_iterations)
+        if key not in self._likely:
+            own = [frame for frame in self._known if frame.job == job.name and frame.kind == group.kind and frame.iterations]
+            self._likely[key] = likely_iterations(group, job.optimizer, own or self._known)
+        return self._likely[key]
+
+    def _is_new(self, output: Output) -> bool:
+        """Return whether a size is new to the worker, which then measures the painting at this size."""
+        key = (output.job.name, output.size)
+        self._begun[key] += 1
+        return self._begun[key] <= self._workers
+
+
+def _seconds(pixels: int, pace: Pace, groups: Sequence[tuple[FrameGroup, float]], *, around: float, is_new: bool) -> float:
+    """Return the seconds that a clip takes.
+
+    Args:
+        pixels: Width times height of its frames.
+        pace: The pace of the machine.
+        groups: The frames, and the iterations of each.
+        around: Seconds beside its frames.
+        is_new: Whether its size is new to the worker.
+    """
+    frames = sum(group.frames * pace.seconds(group.kind, pixels, passes) for group, passes in groups)
+    return around + frames + (pace.warm_up(pixels) if is_new else 0.0)
+
+
+def _seconds_around(output: Output, clip: Clip, done: int) -> float:
+    """Return what a clip takes beside its frames. The file is encoded when its last clip is done."""
+    if not output.is_video:
+        return 0.0
+    seconds = CLIP_SECONDS if done < clip.frame_count else 0.0
+    if clip is output.clips[-1]:
+        pixels = output.size[0] * output.size[1] * output.input.frame_count
+        seconds += ENCODE_SECONDS + ENCODE_SECONDS_A_PIXEL * pixels
+    return seconds

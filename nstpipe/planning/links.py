@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -71,7 +71,8 @@ class LinkMeasurements:
     def begin(self, before: InputInfo | None, item: InputInfo) -> None:
         """Begin to measure an input and the one before it, if they may be linked and nobody has measured them.
 
-        Pictures so large that several would fill the memory wait until `with_neighbor`.
+        Pictures so large that several would fill the memory wait until `with_neighbor`. While as many pairs as `MOST_AHEAD` are
+        not measured yet it waits for the first of them, so that the progress of the caller is that of the measurements.
         """
         if before is None or not self._may_be_linked(before, item):
             return
@@ -79,6 +80,9 @@ class LinkMeasurements:
         pixels = max(width * height for width, height in (before.size, item.size))
         if pixels <= LARGEST_SIDE_BY_SIDE_PIXELS and self._journal.known(_KIND, key) is None:
             self._begun[key] = self._pool.submit(_measured, before.file.path, item.file.path)
+            waiting = [future for future in self._begun.values() if not future.done()]
+            if len(waiting) > MOST_AHEAD:
+                wait(waiting[:1])
 
     def keep(self) -> None:
         """Let the journal keep what has been measured so far."""
@@ -114,6 +118,9 @@ class LinkMeasurements:
 
 MOST_THREADS = 8
 """The most pairs of pictures that are measured at the same time."""
+
+MOST_AHEAD = 2 * MOST_THREADS
+"""The most pairs that wait to be measured."""
 
 LARGEST_SIDE_BY_SIDE_PIXELS = 16_000_000
 """The largest picture that is measured beside others: with all threads, such pictures take about a gigabyte."""

@@ -10,7 +10,7 @@ from typing import Any
 from nstpipe.config.models import Job
 from nstpipe.errors import BugError, NstpipeError
 from nstpipe.events import ItemFailed
-from nstpipe.journal.records import Record
+from nstpipe.journal.records import FrameKind, Record
 from nstpipe.media.frame import working_size
 from nstpipe.planning.fingerprints import Fingerprinter, clip_fingerprints, output_fingerprint
 from nstpipe.planning.input_info import InputInfo
@@ -39,6 +39,22 @@ class Clip:
     def frame_count(self) -> int:
         """The number of frames in the clip."""
         return self.end_frame_index - self.first_frame_index
+
+
+@dataclass(frozen=True)
+class FrameGroup:
+    """Frames of a clip that take about equally long.
+
+    Attributes:
+        kind: What they start from.
+        frames: How many they are.
+        max_iterations: The most iterations of each. Those at smaller scales count by their pixels. 1 for an engine that does
+            not iterate.
+    """
+
+    kind: FrameKind
+    frames: int
+    max_iterations: int
 
 
 @dataclass(frozen=True)
@@ -97,20 +113,28 @@ class Output:
 
         A frame of an engine that does not iterate counts as one.
         """
+        return sum(group.frames * group.max_iterations for group in self.frame_groups(clip, frames_done))
+
+    def frame_groups(self, clip: Clip, frames_done: int) -> tuple[FrameGroup, ...]:
+        """The frames that are left of a clip, by what they start from. A frame is counted once for each pass over the clip."""
         frames_left = clip.frame_count - frames_done
         if not frames_left:
-            return 0
+            return ()
+        first: FrameKind = "first" if self.is_video else "picture"
+        later: FrameKind = "later" if self.is_video else "linked"
+        most_first = cost(self.job.first_iterations, scale_count(self.job.first_scales, self.size))
+        most_later = self.job.next_iterations
         if not self.job.iterates:
-            return frames_left * (1 if frames_done else self.passes_of(clip))
+            most_first = most_later = 1
         if frames_done:
-            return frames_left * self.job.next_iterations
+            return (FrameGroup(later, frames_left, most_later),)
         neighbor = self.input.neighbor
         if neighbor is not None and neighbor.reliability is not None and self.input.is_linked:
             # The unreliable share has no paint yet, and takes its share of the iterations of a first frame.
-            unseen = 1 - neighbor.reliability
-            return max(self.job.next_iterations, round(unseen * self.job.first_iterations))
-        first = cost(self.job.first_iterations, scale_count(self.job.first_scales, self.size))
-        return first + (self.passes_of(clip) * clip.frame_count - 1) * self.job.next_iterations
+            unseen = round((1 - neighbor.reliability) * self.job.first_iterations) if self.job.iterates else 1
+            return (FrameGroup(later, 1, max(most_later, unseen)),)
+        rest = self.passes_of(clip) * clip.frame_count - 1
+        return (FrameGroup(first, 1, most_first), *((FrameGroup(later, rest, most_later),) if rest else ()))
 
     def passes_of(self, clip: Clip) -> int:
         """The number of passes over a clip. A single frame needs only one."""

@@ -171,8 +171,8 @@ class _Planner:
 
     def _linked(self, job: Job, items: Sequence[InputInfo], measurements: LinkMeasurements) -> list[InputInfo]:
         found: list[InputInfo] = []
-        for inputs_done, item in enumerate(items):
-            self._watch(job.name, str(item.file.path), inputs_done, len(items), 1.0)
+        for item in items:
+            self._watch.check_stop()
             try:
                 with item_errors(item.file.path):
                     found.append(measurements.with_neighbor(found[-1] if found else None, item))

@@ -176,7 +176,8 @@ def job_status(job: str, progress: JobProgress, journal: Journal, running: Lates
 def _seconds_left(pace: JobPace | None) -> float | None:
     if pace is None:
         return None
-    frames_left, work_left = pace.planned.frames_left - pace.frames, pace.planned.work_left - pace.work
-    forecast = Forecast(pace.planned.frames, frames_left, work_left, pace.planned.workers, pace.seconds, pace.work)
-    left = forecast.seconds_left()
-    return None if left is None else max(0.0, left)
+    forecast = Forecast.of(pace.planned)
+    forecast.frames_left = max(0, forecast.frames_left - pace.frames)
+    forecast.work_left = max(0.0, forecast.work_left - pace.work)
+    forecast.seconds_spent, forecast.work_spent = pace.seconds, pace.work
+    return forecast.seconds_left()

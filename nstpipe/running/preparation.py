@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from nstpipe.config import Job, Pipeline
@@ -11,12 +12,12 @@ from nstpipe.errors import ItemError, OutputError
 from nstpipe.events import ItemFailed, JobPlanned, Noticed
 from nstpipe.journal.journal import Journal
 from nstpipe.media.video.info import QUARTER_TURN, VideoInfo
+from nstpipe.planning.estimate import Estimate, estimate
 from nstpipe.planning.inputs import ignored_settings
 from nstpipe.planning.inspect import missing_frames_of
 from nstpipe.planning.notices import notices_of
 from nstpipe.planning.outputs import Output, failed
 from nstpipe.planning.plan import Plan
-from nstpipe.planning.resources import frames_done, worker_count
 from nstpipe.planning.videos import try_encoding
 from nstpipe.running.recorder import Recorder
 from nstpipe.running.stored_frames import check_room
@@ -86,14 +87,16 @@ def _problem_of(folder: Path) -> OutputError | None:
     return None
 
 
-def announce(plan: Plan, todo: Sequence[Output], pipeline: Pipeline, recorder: Recorder) -> None:
-    """Record and tell what the run will do.
+def announce(plan: Plan, todo: Sequence[Output], pipeline: Pipeline, journal: Journal, recorder: Recorder) -> None:
+    """Record and tell what the run will do, and how long it will take if earlier runs tell it.
 
     Raises:
         DiskFullError: The stored frames do not fit on the disk.
     """
     check_room(todo, pipeline)
-    recorder.plan(todo, [_job_planned(job, plan, todo, pipeline) for job in pipeline.jobs])
+    tried = tuple(replace(output, failed_before=None) for output in todo)  # also those that are tried again
+    likely = estimate(pipeline, replace(plan, outputs=tried), journal, trial=None, load=None)
+    recorder.plan(todo, [_job_planned(job, plan, likely) for job in pipeline.jobs])
     # Every run says that frames of a damaged video are missing, although those that decode are done.
     to_do = {output.path for output in todo}
     for output in plan.outputs:
@@ -134,28 +137,28 @@ def _encode_failure(pipeline: Pipeline, output: Output) -> ItemFailed | None:
     return None
 
 
-def _job_planned(job: Job, plan: Plan, todo: Sequence[Output], pipeline: Pipeline) -> JobPlanned:
+def _job_planned(job: Job, plan: Plan, likely: Estimate) -> JobPlanned:
     """Return the event that says how much work a job is.
 
     Args:
         job: The job.
         plan: All outputs of the run.
-        todo: The outputs that the run will make.
-        pipeline: The settings of the run.
+        likely: What the outputs take that the run will make.
     """
     outputs = [output for output in plan.outputs if output.job.name == job.name]
-    to_do = {output.path for output in todo}
+    to_do = {cost.output.path for cost in likely.costs}
     frames_left = work_left = clips_left = 0
-    for output in todo:
+    likely_work = 0.0
+    for cost in likely.costs:
+        output = cost.output
         if output.job.name != job.name:
             continue
-        for clip in output.clips:
-            done = frames_done(pipeline.work, clip) if output.is_video else 0
-            frames_left += clip.frame_count - done
-            clips_left += (
-                done < clip.frame_count and output.linked_output not in to_do
-            )  # a linked picture waits for the one before it
-            work_left += output.max_iterations(clip, done) * output.size[0] * output.size[1]
+        pixels = output.size[0] * output.size[1]
+        frames_left += cost.frames_left
+        work_left += cost.max_iterations * pixels
+        likely_work += cost.likely_iterations * pixels
+        # A linked picture waits for the one before it.
+        clips_left += sum(clip.frames_left > 0 for clip in cost.clips) * (output.linked_output not in to_do)
     return JobPlanned(
         job=job.name,
         outputs=len(outputs),
@@ -163,7 +166,9 @@ def _job_planned(job: Job, plan: Plan, todo: Sequence[Output], pipeline: Pipelin
         frames=sum(output.input.frame_count for output in outputs),
         frames_left=frames_left,
         work_left=work_left,
-        workers=max(1, min(worker_count(pipeline), clips_left)),
+        workers=max(1, min(likely.workers, clips_left)),
+        likely_share=likely_work / work_left if work_left else 1.0,
+        seconds_likely=likely.job_seconds(job.name),
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from nstpipe.errors import OutputError
 from nstpipe.events import ClipStarted, Emit, Event, FrameDone, ItemFailed, JobPlanned, OutputDone, TriedAgain
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import RunLog
+from nstpipe.journal.runs import PACE_SETUPS
 from nstpipe.painting.task import ClipTask
 from nstpipe.planning.input_info import is_unchanged
 from nstpipe.planning.outputs import Output
@@ -42,20 +44,22 @@ class Recorder:
         self._outputs: dict[tuple[str, str], Output] = {}
         self._clip_ends: dict[tuple[str, str, int], int] = {}
         self._about: Provenance | None = None
+        self._setups: Mapping[str, Any] = {}
         self.made: list[OutputDone] = []
         self.failures: list[ItemFailed] = []
         self.error: OutputError | None = None
         self.unwritable: OutputError | None = None
 
-    def begin(self, workers: int, about: Provenance) -> None:
+    def begin(self, workers: int, about: Provenance, setups: Mapping[str, Mapping[str, Any]]) -> None:
         """Record that the run goes on.
 
         Args:
             workers: The number of processes.
             about: What is known of the run. The first clip adds what it is painted with.
+            setups: What the pace of each job depends on.
         """
-        self._journal.begin_run(self._run, workers, (), about.as_json())
-        self._about = about
+        self._about, self._setups = about, {PACE_SETUPS: setups}
+        self._journal.begin_run(self._run, workers, (), {**about.as_json(), **self._setups})
 
     def plan(self, outputs: Sequence[Output], jobs: Sequence[JobPlanned]) -> None:
         """Record the outputs that the run will make, to which events of clips will refer, and tell of the jobs."""
@@ -87,7 +91,7 @@ class Recorder:
             output = self._outputs[event.job, event.path].path
             self._journal.record_start(self._run, output, event.first_frame_index, event.next_frame_index)
             if self._about is not None:
-                self._journal.describe_run(self._run, self._about.with_engine(event).as_json())
+                self._journal.describe_run(self._run, {**self._about.with_engine(event).as_json(), **self._setups})
                 self._about = None
         elif isinstance(event, TriedAgain) and event.first_frame_index is not None:
             output, first = self._outputs[event.job, event.path].path, event.first_frame_index

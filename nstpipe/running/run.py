@@ -12,6 +12,7 @@ from nstpipe.errors import InputError, NstpipeError, OutputError
 from nstpipe.events import Emit, Noticed
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import RunLog
+from nstpipe.planning.estimate import pace_setups
 from nstpipe.planning.outputs import Output
 from nstpipe.planning.plan import Plan, plan_pipeline
 from nstpipe.planning.provenance import Provenance
@@ -23,6 +24,7 @@ from nstpipe.running.output_maker import OutputMaker
 from nstpipe.running.preparation import announce, choose_outputs, tell_ignored
 from nstpipe.running.recorder import Recorder
 from nstpipe.running.stored_frames import with_room_needed
+from nstpipe.system.load import LoadMeter
 from nstpipe.system.stop import Stop, Stopped, StopReason
 
 
@@ -48,6 +50,7 @@ class Run:
         self._stop = stop
         self._executor = executor
         self._began = time.monotonic()
+        self._meter = LoadMeter()
         self._recorder = Recorder(journal, log, name, stop, on_event)
 
     def execute(self, *, retry_failed: bool, fail_fast: bool) -> RunResult:
@@ -63,12 +66,12 @@ class Run:
         """
         if (engines := sys.modules.get("nstpipe.painting.engines")) is not None:
             engines.forget_pictures()  # those of an earlier run in this process
-        self._recorder.begin(worker_count(self._pipeline), Provenance.of(self._pipeline))
+        self._recorder.begin(worker_count(self._pipeline), Provenance.of(self._pipeline), pace_setups(self._pipeline))
         try:
             return self._execute(retry_failed=retry_failed, fail_fast=fail_fast)
         except NstpipeError as error:
             with suppress(OutputError):
-                self._journal.end_run(self._name, error.exit_code, str(error))
+                self._journal.end_run(self._name, error.exit_code, str(error), self._meter.read().share)
             self._leave_report()
             raise
 
@@ -93,7 +96,7 @@ class Run:
         todo = choose_outputs(plan, self._pipeline, self._recorder, retry_failed=retry_failed)
         if fail_fast and self._recorder.failures:
             self._stop.ask(StopReason.FAILURE)
-        announce(plan, todo, self._pipeline, self._recorder)
+        announce(plan, todo, self._pipeline, self._journal, self._recorder)
         with self._stop.graceful():
             maker.make(todo, fail_fast=fail_fast)
         return self._end(plan, todo)
@@ -105,7 +108,7 @@ class Run:
             raise with_room_needed(self._recorder.error, outcome.left, self._pipeline)
         exit_code = outcome.exit_code
         seconds = time.monotonic() - self._began
-        self._journal.end_run(self._name, exit_code)
+        self._journal.end_run(self._name, exit_code, load_share=self._meter.read().share)
         self._recorder.emit(outcome.as_event(seconds, self._leave_report()))
         return outcome.as_result(seconds)
 

@@ -16,6 +16,7 @@ from nstpipe.events import FrameDone, ItemFailed, JobPlanned, OutputDone
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.migrations import SCHEMA_VERSION
 from nstpipe.journal.records import JobPace
+from nstpipe.journal.runs import PACE_SETUPS
 from nstpipe.journal.second_record import SECOND_RECORD
 from nstpipe.system.files import sha256_of
 
@@ -430,3 +431,46 @@ def test_what_is_looked_at_again_no_longer_counts_as_failed(journal: Journal, tm
     journal.forget_unplanned(["job"])
     # Another job's, and what failed while it was painted, stay.
     assert {record.path for record in journal.records()} == {"other.mp4", str(tmp_path / "film.mp4")}
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_the_times_of_frames_are_known_with_their_kind_and_what_their_run_depends_on(tmp_path: Path, read_only: bool) -> None:
+    """A journal of version 6 has all but the time of the engine."""
+    work, setup = tmp_path / "work", {"setup": "machine", "tolerance": 0.002, "optimizer": "adam"}
+    with closing(Journal(work)) as journal:
+        journal.begin_run("run", 1, (), {PACE_SETUPS: {"film": setup}})
+        for job, frames in (("film", 2), ("picture", 1)):
+            journal.record_plan(tmp_path / f"{job}.out", job, tmp_path / job, "fingerprint", {}, [(0, frames)])
+            for index in range(frames):
+                frame = replace(painted(job, tmp_path / job, index), at=1000.0 + index)
+                journal.record_frame("run", frame, frames)
+        journal.end_run("run", 0, load_share=0.25)
+        known = journal.latest_times()
+        assert [(time.job, time.kind, time.setup, time.tolerance, time.optimizer) for time in known] == [
+            ("film", "later", "machine", 0.002, "adam"),
+            ("film", "first", "machine", 0.002, "adam"),
+            ("picture", "picture", "", 0.001, "lbfgs"),
+        ]
+        assert {(time.optimizing_seconds, time.load_share) for time in known} == {(1.5, 0.25)}
+        assert len(journal.latest_times(most=1)) == 1
+    with closing(sqlite3.connect(work / "journal.sqlite")) as connection:
+        connection.executescript("ALTER TABLE frame DROP COLUMN optimizing_seconds; PRAGMA user_version = 6;")
+    with closing(Journal(work, read_only=read_only)) as journal:
+        assert journal.latest_times() == tuple(replace(time, optimizing_seconds=None) for time in known)
+
+
+def painted(job: str, path: Path, frame_index: int) -> FrameDone:
+    return FrameDone(
+        job=job,
+        path=str(path),
+        first_frame_index=0,
+        frame_index=frame_index,
+        seconds=2.0,
+        optimising_seconds=1.5,
+        evaluations=3,
+        most_evaluations=5,
+        pixels=3072,
+        loss=1.0,
+        content_loss=0.5,
+        style_loss=0.5,
+    )

@@ -28,6 +28,8 @@ from nstpipe.events import (
     Noticed,
     OutputDone,
     RunFinished,
+    TrainingProgressed,
+    TrainingSaved,
     TriedAgain,
 )
 from nstpipe.events_schema import event_types
@@ -63,6 +65,11 @@ STORY: tuple[Event, ...] = (
     TriedAgain(**JOB, reason="killed", attempt=1, wait_seconds=0.0, first_frame_index=0),
     FRAME,
     OutputDone(**JOB, output="out.mp4", frames=2, encode_seconds=1.0, fingerprint="f", sha256="s"),
+    # No run sends these two, but whoever listens to a training may be the same.
+    TrainingProgressed(
+        network="adain", step=5, steps=10, losses={"content": 1.0, "style": 2.0}, seconds_a_step=0.5, seconds_left=2.5
+    ),
+    TrainingSaved(network="adain", step=10, output="my.safetensors", sheet=""),
     RunFinished(exit_code=2, outputs_made=1, outputs_already_done=0, items_failed=1, seconds=75.0),
 )
 

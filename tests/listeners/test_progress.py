@@ -128,8 +128,13 @@ def test_a_long_first_frame_is_told_of_before_it_is_done(monkeypatch: pytest.Mon
     with finishing(LineProgress(Console(file=written, width=200))) as reporter:
         reporter(JobPlanned(job="film", outputs=1, outputs_done=0, frames=4, frames_left=4, work_left=4000))
         clock = 61.0
-        reporter(FrameProgressed(job="film", path="in.mp4", frame_index=0, evaluations=5, most_evaluations=200, loss=0.7))
-    assert written.getvalue().splitlines()[-1] == "film: 0 of 4 frames, iteration 5 of 200 of the next, loss 0.700"
+        begun = FrameProgressed(job="film", path="in.mp4", frame_index=0, evaluations=5, most_evaluations=200, loss=0.7)
+        reporter(begun)
+        clock = 122.0
+        reporter(replace(begun, pixels=4, seconds=61))
+    said = "film: 0 of 4 frames, iteration 5 of 200 of the next"
+    # Of 4000 iterations times pixels 20 are done in 61 s; an older version does not say how large the frame is.
+    assert written.getvalue().splitlines()[-2:] == [f"{said}, loss 0.700", f"{said}, 3 h 22 min left, loss 0.700"]
 
 
 def test_several_jobs_have_a_bar_for_all() -> None:

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+import nstpipe
+import nstpipe.planning.estimate
+import nstpipe.running.trial
 from nstpipe import api
 from nstpipe.cli import exit_code
+from nstpipe.config import load_pipeline
 from nstpipe.events import JobPlanned
 from nstpipe.journal.journal import Journal
+from nstpipe.journal.records import FrameKind, FrameTime
+from nstpipe.planning.estimate import CLIP_SECONDS, ENCODE_SECONDS, RUN_STARTS, Estimate, Trial, estimate
+from nstpipe.planning.pace import WARM_UP_PASSES, Timed
+from nstpipe.planning.plan import plan_pipeline
+from nstpipe.system.load import Load
+from nstpipe.system.stop import Stop
 from tests.making import make_picture, make_video, write_pipeline
 
 LONG = {"optimizer": {"first": 10, "next": 4}, "size": 64}
@@ -30,63 +42,144 @@ def pipeline(tmp_path: Path) -> Path:
     )
 
 
-def test_iterations_and_time_are_counted_clip_by_clip(pipeline: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = api.estimated(pipeline)
+def small_frames(seconds_a_pixel: float, *, load_share: float = 0.0) -> Timed:
+    """Frames of two sizes whose passes take a second and so many seconds a pixel, and whose set-up is worth two passes."""
+    kinds: tuple[FrameKind, ...] = ("picture", "first", "later")
+    frames = [
+        FrameTime(kind, pixels, passes, passes, seconds + 0.5, seconds, 0.0)
+        for kind in kinds
+        for pixels in (64 * 64, 256 * 256)
+        for passes in (1, 20)
+        if (seconds := (passes + 2) * (1 + seconds_a_pixel * pixels))
+    ]
+    return Timed(tuple(frames), start_seconds=2.0, load_share=load_share)
+
+
+def estimated(
+    pipeline: Path, timed: Timed | None = None, *, busy: float = 0.0, workers: int | None = None, overrides: Sequence[str] = ()
+) -> tuple[Estimate, int]:
+    """Return the estimate with a trial that finds these times, beside a load, and how often the trial was made."""
+    trials: list[int] = []
+
+    def trial(*_: object) -> Timed:
+        trials.append(1)
+        assert timed is not None, "no trial is needed"
+        return timed
+
+    settings = load_pipeline(pipeline, [*overrides, *([f"workers={workers}"] if workers else ())])
+    with closing(Journal(settings.work, pipeline=settings.file)) as journal:
+        plan = plan_pipeline(settings, journal, stop=Stop(), emit=lambda _: None)
+        found = estimate(settings, plan, journal, trial=lambda: Trial(trial), load=lambda: Load(2, busy))
+    return found, len(trials)
+
+
+def test_the_time_is_that_of_passes_and_what_surrounds_them(pipeline: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exact = ["jobs.*.optimizer.tolerance=0"]  # so that all iterations are likely
+    found, _ = estimated(pipeline, small_frames(0.001), overrides=exact)
     film, *pictures = found.costs
-    assert (film.frames_left, film.max_iterations) == (6, 10 + 5 * 4)
-    assert [cost.max_iterations for cost in pictures] == [10, 10]
+    a_pass = 1 + 0.001 * 64 * 48
+    assert [(cost.frames_left, cost.max_iterations, cost.likely_iterations) for cost in (film, *pictures)] == [
+        (6, 10 + 5 * 4, 30),
+        (1, 10, 10),
+        (1, 10, 10),
+    ]
+    # Half a second beside the engine was that of frames of two sizes, so it is what every frame takes.
+    warm_up = WARM_UP_PASSES * a_pass
+    picture_seconds = (10 + 2) * a_pass + 0.5
+    assert [picture.seconds for picture in pictures] == [
+        pytest.approx(picture_seconds + warm_up, rel=0.02),
+        pytest.approx(picture_seconds, rel=0.02),
+    ]
+    film_seconds = warm_up + (30 + 6 * 2) * a_pass + 6 * 0.5
+    around = CLIP_SECONDS + ENCODE_SECONDS
+    assert film.seconds == pytest.approx(film_seconds + around, rel=0.02)
+    start = (1 + RUN_STARTS) * 2.0
+    assert found.seconds == pytest.approx(film_seconds + around + 2 * picture_seconds + warm_up + start, rel=0.02)
+    assert found.seconds_at_most is not None
+    assert found.seconds_at_most > found.seconds
     assert film.bytes_needed == found.plan.bytes_needed > 0
-    assert film.seconds is not None
-    assert pictures[0].seconds is not None
-    # The same pace for all, since the work is counted in iterations and pixels.
-    assert film.seconds == pytest.approx(3 * pictures[0].seconds)
-    assert found.seconds == pytest.approx(5 * pictures[0].seconds)
     assert found.sources == ("a short trial",)
-    # It is kept: another trial would have taken another time.
-    half = api.estimated(pipeline, overrides=["jobs.*.optimizer.first=5", "jobs.*.optimizer.next=2"])
-    assert half.seconds == pytest.approx((found.seconds or 0) / 2)
-    exit_code(["plan", str(pipeline), "--json"])
+    # The trial is kept: there is no other when the plan is asked again.
+    again, trials = estimated(pipeline, overrides=exact)
+    assert (again.seconds, trials) == (found.seconds, 0)
+    exit_code(["plan", str(pipeline), "--json", "--no-calibrate", "--set", exact[0]])
     said, first, _ = map(json.loads, capsys.readouterr().out.splitlines())
     assert (said["most_evaluations"], said["frames_left"], said["pace"], said["workers"]) == (30, 6, "a short trial", 1)
     [clip] = said["clips"]
-    assert (clip["first_frame_index"], clip["end_frame_index"], clip["seconds"]) == (0, 6, film.seconds)
+    assert (clip["first_frame_index"], clip["end_frame_index"], clip["seconds"]) == (0, 6, said["seconds"])
+    assert said["seconds"] < said["seconds_at_most"] < said["total_seconds_at_most"]
     assert first["bytes_needed"] == 0
 
 
 def test_without_a_trial_there_is_no_time(pipeline: Path) -> None:
     without = api.estimated(pipeline, calibrate=False)
-    assert (without.seconds, without.sources) == (None, ())
+    assert (without.seconds, without.seconds_at_most, without.sources) == (None, None, ())
     assert [cost.max_iterations for cost in without.costs] == [30, 10, 10]
 
 
+def test_a_busy_machine_is_said_and_its_trial_is_not_taken_for_a_quiet_ones(
+    pipeline: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet, _ = estimated(pipeline, small_frames(0.001))
+    busy, trials = estimated(pipeline, small_frames(0.003, load_share=0.5), busy=1.0)
+    assert trials == 1, "for both jobs, whose engines take the same"
+    assert quiet.seconds is not None
+    assert busy.seconds is not None
+    assert busy.seconds > 1.5 * quiet.seconds
+    assert busy.seconds_when_quiet == pytest.approx(quiet.seconds, rel=1e-6)
+    assert (quiet.seconds_when_quiet, estimated(pipeline)[0].seconds) == (None, quiet.seconds)
+    assert estimated(pipeline, busy=1.0)[0].seconds == busy.seconds, "kept for some minutes"
+    monkeypatch.setattr(nstpipe.planning.estimate, "TRIAL_SECONDS_KEPT", {"quiet": 0.0, "busy": 0.0})
+    assert estimated(pipeline, small_frames(0.002))[1] == 2, "none is kept, not even for the second job"
+    monkeypatch.undo()
+    monkeypatch.setattr(api, "estimated", lambda *_, **__: busy)
+    exit_code(["plan", str(pipeline)])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "other programs use 1.0 of 2 cores. The time holds if they go on. Without them it would be about" in said
+    assert re.search(r"That is about .+, at most .+ with 1 worker, measured in a short trial", said)
+
+
 def test_an_earlier_run_is_believed_more(pipeline: Path) -> None:
-    api.run(pipeline, jobs=["street"])
-    found = api.estimated(pipeline)
+    """Also for another job, whose frames are as large; but not for frames that are much larger."""
+    nstpipe.run(pipeline, jobs=["street"], workers=1)
+    with closing(Journal(pipeline.parent / ".nstpipe")) as journal:
+        known = journal.latest_times()
+    assert [(frame.kind, frame.pixels, frame.max_iterations, frame.tolerance) for frame in known] == [
+        ("picture", 64 * 48, 10, 0.001)
+    ] * 2
+    assert all(frame.optimizing_seconds and frame.optimizing_seconds < frame.seconds for frame in known)
+    [share] = {frame.load_share for frame in known}
+    found, trials = estimated(pipeline, busy=2 * (share or 0.0), workers=1)
     film, *pictures = found.costs
     assert [(cost.frames_left, cost.max_iterations, cost.seconds) for cost in pictures] == [(0, 0, 0), (0, 0, 0)]
-    assert found.sources == ("an earlier run",)
-    with closing(Journal(pipeline.parent / ".nstpipe")) as journal:
-        run = journal.latest_run()
-    assert run is not None
-    spent = run.jobs["street"]
-    assert film.seconds == pytest.approx(spent.seconds / spent.work * 30 * 64 * 48)
-
-
-def test_an_earlier_run_of_much_smaller_frames_is_not_believed(pipeline: Path) -> None:
-    api.run(pipeline, jobs=["street"], overrides=["jobs.*.size=32"])
-    assert api.estimated(pipeline, calibrate=False).sources == ("an earlier run",), (
-        "of the film, whose frames take twice the work"
-    )
-    larger = api.estimated(pipeline, overrides=["jobs.*.size=256"], calibrate=False)
-    assert (larger.seconds, larger.sources) == (None, ())
+    assert (found.sources, trials) == (("an earlier run",), 0)
+    assert film.seconds is not None
+    larger, trials = estimated(pipeline, small_frames(0.001), workers=1, overrides=["jobs.*.size=512"])
+    assert (larger.sources, trials) == (("a short trial",), 1)
 
 
 def test_workers_share_the_clips_but_not_a_clip(pipeline: Path) -> None:
-    api.run(pipeline, jobs=["street"])
-    alone = api.estimated(pipeline)
-    together = api.estimated(pipeline, workers=4)
-    assert together.seconds == alone.seconds, "one clip is left, and it cannot be shared"
-    assert together.workers == 4
+    alone, _ = estimated(pipeline, small_frames(0.001), workers=1, overrides=["jobs.street.size=32"])
+    together, _ = estimated(pipeline, small_frames(0.001), workers=4, overrides=["jobs.street.size=32"])
+    film, *pictures = (cost.seconds or 0.0 for cost in alone.costs)
+    start = (1 + RUN_STARTS) * 2.0
+    assert alone.seconds == pytest.approx(film + sum(pictures) + start)
+    assert together.seconds == pytest.approx(film + start), "the pictures are done long before the film"
+
+
+def test_a_trial_paints_and_times_small_frames(pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nstpipe.running.trial, "SIDES", {"cpu": (32, 48)})
+    monkeypatch.setattr(nstpipe.running.trial, "ITERATIONS", {"cpu": (1, 2)})
+    settings = load_pipeline(pipeline, ["workers=1"])
+    before = sorted(path.name for path in pipeline.parent.iterdir())
+    for has_videos, kinds in ((True, ["first", "later", "later"]), (False, ["picture"] * 3)):
+        timed = nstpipe.running.trial.timed(settings, settings.jobs[0], isolated=False, has_videos=has_videos)
+        assert [(frame.kind, frame.pixels) for frame in timed.frames] == [
+            (kind, side * side) for _ in range(2) for side in (32, 48) for kind in kinds
+        ]
+        assert [frame.iterations for frame in timed.frames] == [1] * 6 + [2] * 6
+        assert all(frame.optimizing_seconds and frame.optimizing_seconds < frame.seconds for frame in timed.frames)
+    assert sorted(path.name for path in pipeline.parent.iterdir()) == before
 
 
 def test_what_failed_before_costs_nothing_and_is_said(pipeline: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,7 +199,7 @@ def test_the_table_fits_into_eighty_columns(pipeline: Path, capsys: pytest.Captu
     assert max(map(len, table.splitlines())) <= 80
     assert "film: film.mp4" in table
     assert "to do: new" in table
-    assert "Total: 8 frames, at most 50 iterations" in said
+    assert "Total: 8 frames, 50 iterations." in said
     assert exit_code(["plan", str(pipeline), "--no-calibrate", "--quiet"]) == 0
     assert capsys.readouterr().out == ""
 
@@ -149,10 +242,12 @@ def test_pictures_that_go_on_from_one_another_share_no_workers(tmp_path: Path) -
     for number in range(4):
         make_picture(tmp_path / "in" / f"{number}.png", size=(80, 60))
     pipeline = write_pipeline(tmp_path, {"name": "street", "input": "in", "output": "out", **LONG})
-    linked = api.estimated(pipeline, workers=4)
-    assert linked.seconds == pytest.approx(sum(cost.seconds or 0 for cost in linked.costs))
-    alone = api.estimated(pipeline, workers=4, overrides=["jobs.street.link=none"])
-    assert alone.seconds == pytest.approx(sum(cost.seconds or 0 for cost in alone.costs) / 4)
+    start = (1 + RUN_STARTS) * 2.0
+    linked, _ = estimated(pipeline, small_frames(0.001), workers=4)
+    assert linked.seconds == pytest.approx(sum(cost.seconds or 0 for cost in linked.costs) + start)
+    alone, _ = estimated(pipeline, small_frames(0.001), workers=4, overrides=["jobs.street.link=none"])
+    assert alone.seconds == pytest.approx(sum(cost.seconds or 0 for cost in alone.costs) / 4 + start), "each new to the size"
+    estimated(pipeline, small_frames(0.001), workers=2)
     planned: list[JobPlanned] = []
     api.run(
         pipeline,
@@ -160,4 +255,4 @@ def test_pictures_that_go_on_from_one_another_share_no_workers(tmp_path: Path) -
         overrides=["jobs.street.optimizer.first=1", "jobs.street.optimizer.next=1"],
         on_event=lambda event: planned.append(event) if isinstance(event, JobPlanned) else None,
     )
-    assert [event.workers for event in planned] == [1]
+    assert [(event.workers, event.seconds_likely is not None) for event in planned] == [(1, True)], "as the trial told"

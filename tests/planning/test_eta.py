@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nstpipe.events import FrameDone, JobPlanned
-from nstpipe.planning.eta import Forecast, as_duration
+from nstpipe.events import FrameDone, FrameProgressed, JobPlanned
+from nstpipe.planning.eta import Forecast, as_duration, as_range
 
 
 def planned(frames: int = 11, work: int = 200) -> JobPlanned:
@@ -54,6 +54,47 @@ def test_two_workers_take_half_the_time() -> None:
     forecast = Forecast.of(replace(planned(work=200), workers=2))
     forecast.advance(done(seconds=50, most=100))
     assert forecast.seconds_left() == pytest.approx(25)
+
+
+def under_way(evaluations: int, most: int, seconds: float, pixels: int = 1) -> FrameProgressed:
+    return FrameProgressed(
+        job="job",
+        path="in",
+        frame_index=0,
+        evaluations=evaluations,
+        most_evaluations=most,
+        loss=1,
+        pixels=pixels,
+        seconds=seconds,
+    )
+
+
+def test_the_first_frame_has_a_time_left_by_its_iterations() -> None:
+    """Of 200 iterations half are likely. 25 of the first frame's 100 took 50 s, so 75 likely ones are left at 2 s each."""
+    forecast = Forecast.of(replace(planned(work=200), likely_share=0.5))
+    forecast.progress(under_way(evaluations=25, most=100, seconds=50))
+    assert forecast.seconds_left() == pytest.approx(75 * 2)
+    assert forecast.frames_under_way == pytest.approx(0.25)
+    forecast.progress(under_way(evaluations=99, most=100, seconds=198))
+    assert forecast.seconds_left() == pytest.approx(50 * 2), "any iteration may be its last"
+    forecast.forget("in")
+    assert forecast.seconds_left() is None
+    forecast.progress(under_way(evaluations=25, most=100, seconds=0, pixels=0))
+    assert forecast.seconds_left() is None, "an older version does not say how large the frame is"
+    forecast.advance(done(seconds=50, most=100))
+    assert (forecast.frames_under_way, forecast.seconds_left()) == (0, pytest.approx(50))
+
+
+def test_before_the_first_iteration_earlier_runs_tell_the_time() -> None:
+    forecast = Forecast.of(replace(planned(work=200), seconds_likely=80, workers=2))
+    assert forecast.seconds_left() == pytest.approx(80)
+    forecast.progress(under_way(evaluations=25, most=100, seconds=50))
+    assert forecast.seconds_left() == pytest.approx(175 * 2 / 2), "then its own iterations"
+
+
+def test_a_range_is_said_only_if_it_is_one() -> None:
+    assert as_range(7800, 14400) == "2 h 10 min, at most 4 h 00 min"
+    assert (as_range(8, 8.3), as_range(8, None), as_range(None, None)) == ("8 s", "8 s", "–")
 
 
 def test_nothing_left_takes_no_time() -> None:

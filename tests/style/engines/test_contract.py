@@ -24,7 +24,7 @@ from nstpipe.config.engines import Engine as AnyEngine
 from nstpipe.events import Event, FrameDone, FrameProgressed
 from nstpipe.media.frame import resized
 from nstpipe.media.tensors import tensor_of
-from nstpipe.painting.trial import seconds_a_pixel
+from nstpipe.running import trial
 from nstpipe.style.engine import Engine, Iterate, MinimizeOptions, Stylizer
 from nstpipe.style.engines import ENGINES, EngineFactory
 from nstpipe.style.objective import TemporalTarget
@@ -232,15 +232,22 @@ def test_a_run_paints_a_video_and_a_picture_with_it(engine_name: str, engine: st
         assert iterates or frame.most_evaluations == 1
     assert all(event.evaluations > 0 for event in events if isinstance(event, FrameProgressed))
     assert (tmp_path / ".nstpipe" / "report.html").is_file()
-    pace = api.estimated(write_pipeline(tmp_path, *({**job, "engine": engine} for job in jobs), seed=1, workers=1))
+    anew = write_pipeline(tmp_path, *({**job, "engine": engine} for job in jobs), seed=1, workers=1)
+    pace = api.estimated(anew, calibrate=False)
     assert pace.sources == ("an earlier run",)
 
 
-def test_one_picture_and_the_estimate_work_with_it(engine: str | dict[str, str], tmp_path: Path, style: StylePicture) -> None:
+def test_one_picture_and_the_estimate_work_with_it(
+    engine_name: str, engine: str | dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, style: StylePicture
+) -> None:
     picture = Image.open(make_picture(tmp_path / "in.png"))
     result = nstpipe.stylize(picture, Image.fromarray(style.pixels), size=48, engine=engine, iterations=3, device="cpu")
     assert result.size == (48, 36)
     assert np.abs(np.asarray(result).astype(int) - np.asarray(picture.resize((48, 36))).astype(int)).mean() > 2
-    path = write_pipeline(tmp_path, {"name": "one", "input": "in.png", "output": "out.png", "engine": engine})
+    path = write_pipeline(tmp_path, {"name": "one", "input": "in.png", "output": "out.png", "engine": engine}, workers=1)
     pipeline = load_pipeline(path)
-    assert 0 < seconds_a_pixel(pipeline, pipeline.jobs[0]) < 1
+    monkeypatch.setattr(trial, "SIDES", {"cpu": (32, 48)})
+    timed = trial.timed(pipeline, pipeline.jobs[0], isolated=False, has_videos=False)
+    passes = [1] * 6 + ([5] if ENGINE_TRAITS[engine_name].iterates else [1]) * 6
+    assert [frame.passes for frame in timed.frames] == passes
+    assert all(frame.optimizing_seconds and frame.optimizing_seconds <= frame.seconds for frame in timed.frames)
