@@ -15,6 +15,7 @@ import pytest
 
 from nstpipe.config import load_pipeline
 from nstpipe.system.lock import holder_of
+from nstpipe.window import studio
 from tests.making import make_picture, make_video, write_pipeline
 from tests.window.conftest import open_window
 
@@ -67,7 +68,8 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         os.kill(holder.process, signal.SIGKILL)
 
 
-def test_from_the_first_picture_to_the_result(browser: Browser, folder: Path) -> None:
+def test_from_the_first_picture_to_a_job(browser: Browser, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(studio, "ITERATIONS", 8)
     with open_window(folder) as window, context_of(browser) as context:
         page = entered(context, window.address)
         # A first picture, by the keyboard alone.
