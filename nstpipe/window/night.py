@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nstpipe.config import Pipeline, load_pipeline
-from nstpipe.errors import EXIT_DONE, EXIT_SOME_FAILED, EXIT_STOPPED, NstpipeError, UsageError
+from nstpipe.errors import EXIT_DONE, EXIT_SOME_FAILED, EXIT_STOPPED, ItemError, NstpipeError, UsageError
 from nstpipe.events import Event, FrameDone, ItemFailed, Noticed, OutputDone, RunFinished, TriedAgain
 from nstpipe.journal.database import JOURNAL
 from nstpipe.journal.journal import Journal
@@ -52,6 +52,9 @@ MOST_POINTS = 300
 
 MOST_FAILURES = 100
 """The most failures that are listed."""
+
+MOST_SOUGHT = 2_000
+"""A frame is taken from a finished video of at most so many frames; to find it in a longer one would take too long."""
 
 LOG_BYTES = 400_000
 """So much of the end of a log is read."""
@@ -94,8 +97,9 @@ class View:
 
     @property
     def seconds_left(self) -> float | None:
-        """The longest time that a job has left; None if none is known."""
-        return max((job.seconds_left for job in self.status.jobs if job.seconds_left is not None), default=None)
+        """The longest time that a job has left; None if that of an unfinished job is not known."""
+        seconds = [job.seconds_left for job in self.status.jobs if job.left or job.running]
+        return max((one for one in seconds if one is not None), default=None) if None not in seconds else None
 
 
 def view_of(pipeline: Pipeline) -> View:
@@ -114,7 +118,8 @@ def view_of(pipeline: Pipeline) -> View:
             name = latest.name if latest is not None else ""
     events = list(_last_events(log_path(pipeline.work, name))) if name else []
     frames = [event for event in events if isinstance(event, FrameDone) and event.is_final][-MOST_POINTS:]
-    said = [line for event in events if (line := _sentence(event))]
+    folder = pipeline.file.parent if pipeline.file is not None else Path()
+    said = [line for event in events if (line := _sentence(event, folder))]
     return View(
         status=status,
         is_ours=status.holder is not None and _is_here(status.holder),
@@ -147,10 +152,14 @@ def _last_events(path: Path) -> Iterator[Event]:
         yield from logged_events(end)
 
 
-def _sentence(event: Event) -> tuple[str, str] | None:
+def _below(path: Path, folder: Path) -> Path:
+    return path.relative_to(folder) if path.is_relative_to(folder) else path
+
+
+def _sentence(event: Event, folder: Path) -> tuple[str, str] | None:
     at = time.strftime("%H:%M:%S", time.localtime(event.at))
     if isinstance(event, OutputDone):
-        return at, f"✓ {event.output}"
+        return at, f"✓ {_below(Path(event.output), folder)}"
     if isinstance(event, FrameDone) and event.is_final:
         return at, f"{Path(event.path).name} · {event.frame_index + 1} · {event.seconds:.1f} s"
     if isinstance(event, ItemFailed):
@@ -176,6 +185,8 @@ class Looks:
         self._one_at_a_time = asyncio.Lock()
         self._pipeline: Pipeline | None = None
         self._stamp: Stamp | None = None
+        self.asked: Holder | None = None
+        """The run that was asked to stop after the frame in hand."""
 
     async def now(self) -> View:
         """Return a view that is not older than a moment.
@@ -235,7 +246,7 @@ async def _answer(request: Request, template: str, complaint: str = "") -> Respo
 def _words(view: View, request: Request) -> dict[str, Any]:
     _, t = texts_for(request)
     if view.status.holder is not None:
-        state = "running"
+        state = "stopping" if view.status.holder == looks_of(request).asked else "running"
     elif view.status.exit_code is None:
         state = "never" if not view.last_run else "killed"
     else:
@@ -275,7 +286,7 @@ async def events(request: Request) -> Response:
         while True:
             try:
                 view = await looks.now()
-                now: object = (view.status, view.newest, view.frames)
+                now: object = (view.status, view.newest, view.frames, looks.asked)
             except NstpipeError as error:
                 now = str(error)
             if now != seen:
@@ -370,7 +381,10 @@ async def stop(request: Request) -> Response:
             raise UsageError("No run is under way.", "It has ended by itself.")
         if not _is_here(holder):
             raise UsageError(f"The run is on {holder.host}.", "Stop it there.")
-        for _ in range(2 if fields.get("at_once") else 1):
+        looks = looks_of(request)
+        asked = 1 if looks.asked == holder else 0  # a second signal stops at once: Pause pressed twice is still one
+        looks.asked = holder
+        for _ in range(asked, 2 if fields.get("at_once") else 1):
             os.kill(holder.process, signal.SIGTERM)
             await asyncio.sleep(0.3)
             if holder_of(pipeline.work) is None:
@@ -419,9 +433,11 @@ async def newest_frame(request: Request) -> Response:
 
 
 def _pixels_of(pipeline: Pipeline, frame: FrameDone) -> Any:
-    """Return a finished frame: from the store of its clip, or from the finished picture; None if neither has it any more."""
+    """Return a finished frame: from the store of its clip, or from the finished output; None if neither has it any more."""
     from nstpipe.journal.frames import DamagedFramesError, frame_store
     from nstpipe.media.pictures.files import read_picture
+    from nstpipe.media.video.decode import VideoSource
+    from nstpipe.media.video.probe import probe
     from nstpipe.planning.fingerprints import clip_fingerprints
 
     with closing(Journal(pipeline.work, pipeline=pipeline.file, read_only=True)) as journal:
@@ -437,4 +453,8 @@ def _pixels_of(pipeline: Pipeline, frame: FrameDone) -> Any:
                     return next(iter(store.frames(frame.frame_index, frame.frame_index + 1)))
         if record.state == "done" and record.frames == 1:
             return read_picture(Path(record.path))[0]
+        if record.state == "done" and record.frames <= MOST_SOUGHT:
+            with suppress(ItemError, StopIteration):
+                source = VideoSource(probe(Path(record.path)))
+                return next(source.read(frame.frame_index, frame.frame_index + 1)).pixels
     return None

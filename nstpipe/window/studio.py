@@ -33,6 +33,9 @@ LONGEST_SEARCH = 40
 PREVIEW_JOB = "first-picture"
 """The name of the job of a preview."""
 
+ITERATIONS = 30
+"""The most iterations of a preview, unless the page asks for others."""
+
 PAUSE_SECONDS = 0.3
 """So long after the page was sent, the rest is loaded: the browser asks for its pictures first."""
 
@@ -213,7 +216,7 @@ async def preview(request: Request) -> Response:
         fields = await form_of(request)
         pipeline = await asyncio.to_thread(pipeline_of_look, fields, window)
         frame = int(_number("frame", fields.get("frame") or "1"))
-        iterations = int(_number("iterations", fields.get("iterations") or "30"))
+        iterations = int(_number("iterations", fields.get("iterations") or str(ITERATIONS)))
         if frame < 1 or not 1 <= iterations <= 1000:
             raise UsageError("frame and iterations: should be whole numbers from 1 on, and at most 1000 iterations.")
     except NstpipeError as error:

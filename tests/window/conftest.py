@@ -15,6 +15,7 @@ import pytest
 
 from nstpipe.window import studio
 from nstpipe.window.server import WindowOptions, server_of
+from tests.report.conftest import browser  # noqa: F401
 
 studio.PAUSE_SECONDS = 3600.0  # no test here waits for torch, which would be loaded behind its back
 

@@ -69,7 +69,7 @@ def test_requests_of_other_sites_are_refused(shared: Opened, method: str, header
     if status != 400:  # which the server itself answers
         assert "'unsafe" not in answered["content-security-policy"]
         assert answered["content-security-policy"].startswith("default-src 'none'")
-        assert (answered["x-content-type-options"], answered["referrer-policy"]) == ("nosniff", "no-referrer")
+        assert (answered["x-content-type-options"], answered["referrer-policy"]) == ("nosniff", "same-origin")
         assert answered["cross-origin-resource-policy"] == "same-origin"
 
 

@@ -6,6 +6,17 @@ const progress = document.getElementById("progress");
 const connection = document.getElementById("connection");
 
 if (progress) {
+  // The part that changes is replaced as a whole. What is focused keeps the focus by its id; where it is gone, as a button that
+  // was pressed, the keyboard goes on from the run's state, which is then read out.
+  let hadFocus = false;
+  progress.addEventListener("htmx:beforeSwap", () => { hadFocus = hadFocus || progress.contains(document.activeElement); });
+  progress.addEventListener("htmx:beforeRequest", () => { hadFocus = hadFocus || progress.contains(document.activeElement); });
+  progress.addEventListener("htmx:afterSettle", () => {
+    if (hadFocus && document.activeElement === document.body) document.getElementById("run-state")?.focus();
+    hadFocus = false;
+  });
+  // A frame that is kept no more, for its video is long and finished, leaves no hole.
+  progress.addEventListener("error", (event) => event.target.closest(".newest li")?.remove(), true);
   follow("/night/events", {
     opened: () => { connection.hidden = true; },
     lost: () => { connection.hidden = false; },

@@ -10,16 +10,20 @@ document.body.addEventListener("htmx:afterSwap", (event) => {
   for (const box of viewer.querySelectorAll(".compare")) comparison(box);
   const pair = viewer.querySelector(".pair");
   if (pair) together([...pair.querySelectorAll("video")]);
+  viewer.querySelector(".compare input, [data-play]")?.focus();  // the arrow keys or the space bar work at once
 });
 viewer.addEventListener("close", () => document.getElementById("one").replaceChildren());
+
+// Closing the dialog interrupts a video that is about to play, which is no fault.
+function play(video) { video.play().catch(() => {}); }
 
 function together([original, result]) {
   const button = viewer.querySelector("[data-play]");
   const place = viewer.querySelector(".player input");
   const shown = viewer.querySelector(".player output");
   const time = () => `${result.currentTime.toFixed(1)} / ${(result.duration || 0).toFixed(1)} s`;
-  button.addEventListener("click", () => { if (result.paused) { if (result.ended) result.currentTime = 0; result.play(); } else result.pause(); });
-  result.addEventListener("play", () => { original.currentTime = result.currentTime; original.play(); button.textContent = button.dataset.pause; });
+  button.addEventListener("click", () => { if (result.paused) { if (result.ended) result.currentTime = 0; play(result); } else result.pause(); });
+  result.addEventListener("play", () => { original.currentTime = result.currentTime; play(original); button.textContent = button.dataset.pause; });
   for (const name of ["pause", "ended"]) result.addEventListener(name, () => { original.pause(); button.textContent = button.dataset.again; });
   result.addEventListener("loadedmetadata", () => { shown.textContent = time(); });
   result.addEventListener("timeupdate", () => {

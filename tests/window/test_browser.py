@@ -1,0 +1,218 @@
+"""The window in a real browser, on real small media: from the first picture to the finished result."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from nstpipe.config import load_pipeline
+from nstpipe.system.lock import holder_of
+from nstpipe.window import studio
+from tests.making import make_picture, make_video, write_pipeline
+from tests.window.conftest import open_window
+
+pytest.importorskip("playwright.sync_api")
+axe_playwright_python = pytest.importorskip("axe_playwright_python")
+
+from playwright.sync_api import Browser, BrowserContext, Page, expect  # noqa: E402 (whatever is missing is skipped first)
+
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+PATIENCE_MILLISECONDS = 120_000
+
+
+def context_of(browser: Browser, **options: object) -> BrowserContext:
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)  # type: ignore[arg-type]
+    context.set_default_timeout(PATIENCE_MILLISECONDS)
+    expect.set_options(timeout=PATIENCE_MILLISECONDS)
+    return context
+
+
+def entered(context: BrowserContext, address: str) -> Page:
+    """A page that has come in, and fails its test for an error in a script or anything that the policy forbids."""
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text) if "Security Policy" in message.text else None)
+    page.problems = problems  # type: ignore[attr-defined]
+    page.goto(address)
+    page.wait_for_url("**/")
+    return page
+
+
+def violations(page: Page) -> list[str]:
+    found = page.evaluate(f"{AXE}; axe.run({{runOnly: {RULES}}})")["violations"]
+    return [f"{one['id']}: {[node['target'] for node in one['nodes'][:4]]}" for one in found]
+
+
+def focused(page: Page) -> str:
+    return str(page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder with a picture and a video. A run that a test has left behind is ended."""
+    make_picture(tmp_path / "street.png")
+    make_video(tmp_path / "film.mp4", frames=30)
+    yield tmp_path
+    holder = holder_of(tmp_path / ".nstpipe")
+    if holder is not None:
+        os.kill(holder.process, signal.SIGKILL)
+
+
+def test_from_the_first_picture_to_a_job(browser: Browser, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(studio, "ITERATIONS", 8)
+    with open_window(folder) as window, context_of(browser) as context:
+        page = entered(context, window.address)
+        # A first picture, by the keyboard alone.
+        page.keyboard.press("Tab")
+        assert focused(page) == "Skip to the content"
+        page.get_by_role("button", name="street.png").focus()
+        page.keyboard.press("Enter")
+        page.get_by_role("button", name="Night cafe").focus()
+        page.keyboard.press("Space")
+        page.get_by_label("Preview size").select_option("256")
+        expect(page.locator("#status")).to_contain_text("Done in ")
+        natural = page.locator("#after").evaluate("image => [image.naturalWidth, image.naturalHeight]")
+        assert natural == [256, 192]
+        assert len(page.locator("#curve polyline").get_attribute("points").split()) > 3  # type: ignore[union-attr]
+        page.locator("#split").focus()
+        page.keyboard.press("End")
+        assert page.locator("#compare").evaluate("box => box.style.getPropertyValue('--split')") == "100%"
+        # What is moved is painted again; a preview that became stale is dropped.
+        before = page.locator("#after").get_attribute("src")
+        for _ in range(4):
+            page.locator("#strength").press("ArrowRight")
+        expect(page.locator("#strength-shown")).to_have_text("2 ×")
+        expect(page.locator("#after")).not_to_have_attribute("src", str(before))
+        page.get_by_role("radio", name="Picture's").check()
+        # Another tab's preview takes its place, and this one says so.
+        other = entered(context, f"http://127.0.0.1:{window.port}/")
+        other.get_by_role("button", name="street.png").click()
+        other.get_by_role("button", name="Starry night").click()
+        expect(page.locator("#status")).to_have_text("Another preview has taken the place of this one.")
+        other.close()
+        page.get_by_role("button", name="Make it a job").click()
+        # Form and text, both ways.
+        text = page.locator("#yaml")
+        expect(text).to_have_value(re.compile("strength: 2.0(.|\n)*color: content"))
+        page.get_by_label("size", exact=True).fill("48")
+        page.get_by_label("size", exact=True).press("Tab")
+        expect(text).to_have_value(re.compile("size: 48"))
+        page.locator("#f-name").fill("no spaces please")
+        page.locator("#f-name").press("Tab")
+        expect(page.locator("#problems")).to_contain_text("should be letters, digits, - and _ only")
+        text.fill(text.input_value().replace("no spaces please", "street") + "# mine\n")
+        expect(page.locator("#problems")).to_contain_text("No problem in the file")
+        expect(page.locator("#f-name")).to_have_value("street")
+        page.get_by_role("button", name="Save", exact=True).click()
+        expect(page.locator("#saved")).to_contain_text("✓ Saved")
+        assert (folder / "pipeline.yaml").read_text().endswith("# mine\n")
+        assert load_pipeline(folder / "pipeline.yaml").jobs[0].size == 48
+        page.get_by_role("button", name="Plan with time and disk").click()
+        expect(page.get_by_role("region", name="Plan with time and disk")).to_contain_text("new")
+        assert not page.problems + other.problems  # type: ignore[attr-defined]
+
+
+def open_by_command(folder: Path) -> tuple[subprocess.Popen[str], str]:
+    command = [sys.executable, "-m", "nstpipe", "ui", str(folder), "--no-browser", "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    return process, re.findall(r"http\S+", process.stdout.readline())[0]
+
+
+def test_a_run_outlives_the_window_and_is_found_again(browser: Browser, folder: Path) -> None:
+    make_picture(folder / "broken.png").write_bytes((folder / "broken.png").read_bytes()[:300])
+    quick = {"optimizer": {"first": 2, "next": 250, "tolerance": 0}}
+    write_pipeline(
+        folder,
+        {"name": "street", "input": "street.png", "output": "out/street.png"},
+        {"name": "broken", "input": "broken.png", "output": "out/broken.png"},
+        {"name": "film", "input": "film.mp4", "output": "out/film.mp4", **quick},
+        workers=1,
+    )
+    server, address = open_by_command(folder)
+    try:
+        with context_of(browser) as context:
+            page = entered(context, address)
+            page.get_by_role("link", name="Run").click()
+            expect(page.locator("#run-state")).to_contain_text("Nothing has run yet")
+            page.get_by_role("button", name="Start the run").click()
+            expect(page.locator("#run-state")).to_contain_text("A run is under way")
+            expect(page.locator(".newest img").first).to_be_visible()
+            server.kill()
+            server.wait()
+            expect(page.locator("#connection")).to_be_visible()
+        holder = holder_of(folder / ".nstpipe")
+        assert holder is not None and psutil.pid_exists(holder.process)
+        server, address = open_by_command(folder)
+        with context_of(browser) as context:
+            page = entered(context, address)
+            page.goto(page.url + "night")
+            expect(page.locator("#run-state")).to_contain_text("A run is under way")
+            page.get_by_role("button", name="Pause").press("Enter")
+            expect(page.locator("#run-state")).not_to_contain_text("A run is under way")  # at once, not after the frame
+            expect(page.get_by_role("button", name="Pause")).to_have_count(0)
+            expect(page.locator("#run-state")).to_be_focused()
+            expect(page.locator("#run-state")).to_contain_text("Paused; finished frames are kept")
+            expect(page.locator("#failures-title + *, .problems")).to_contain_text(["Try these again", "broken.png"])
+            text = (folder / "pipeline.yaml").read_text().replace("next: 250", "next: 1")
+            (folder / "pipeline.yaml").write_text(text)
+            make_picture(folder / "broken.png")  # mended
+            page.get_by_role("button", name="Try these again").click()
+            expect(page.locator("#run-state")).to_contain_text("Everything is done")
+            # The frames of a finished clip are shown from its video: the work folder has them no more.
+            expect(page.locator(".newest img")).to_have_count(4)
+            for image in page.locator(".newest img").all():
+                expect(image).to_have_js_property("naturalWidth", 48)
+            assert (folder / "out" / "film.mp4").exists() and (folder / "out" / "broken.png").exists()
+            page.get_by_role("link", name="Results").click()
+            page.get_by_role("button", name="film.mp4").click()
+            page.get_by_role("button", name="Play", exact=True).click()
+            expect(page.locator(".player output")).to_contain_text("/ 1.2 s")
+            page.keyboard.press("Escape")
+            page.get_by_role("button", name="street.png").click()
+            expect(page.locator("#viewer .compare img").last).to_be_visible()
+            page.keyboard.press("Escape")
+            with context.expect_page() as opened:
+                page.get_by_role("link", name="Report of").first.click()
+            expect(opened.value.locator("h1")).to_be_visible()
+            assert not page.problems  # type: ignore[attr-defined]
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
+def test_every_page_is_accessible(browser: Browser, folder: Path, width: int, scheme: str) -> None:
+    write_pipeline(folder, {"name": "street", "input": "street.png", "output": "out/street.png", "sizee": 3})
+    with open_window(folder) as window, context_of(browser, color_scheme=scheme) as context:
+        page = entered(context, window.address)
+        page.set_viewport_size({"width": width, "height": 844})
+        found = {}
+        for path in ("", "jobs", "night", "results"):
+            if path == "night":  # the other pages are shown with a job that is right
+                write_pipeline(folder, {"name": "street", "input": "street.png", "output": "out/street.png"})
+            page.goto(f"http://127.0.0.1:{window.port}/{path}")
+            found[path] = violations(page)
+            overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert overflow <= 0, path
+        page.goto(f"http://127.0.0.1:{window.port}/")
+        page.get_by_role("button", name="Browse folders").first.click()
+        expect(page.get_by_role("button", name="film.mp4").last).to_be_visible()
+        found["dialog"] = violations(page)
+        assert not {path: problems for path, problems in found.items() if problems}
+        # The dialog takes the focus, gives it back, and chooses by the keyboard.
+        page.keyboard.press("Escape")
+        assert focused(page) == "Browse folders"
+        page.set_input_files("[data-upload=input]", folder / "street.png")
+        expect(page.locator("#input-chosen")).to_contain_text("uploads/street.png: a picture of 72x54 pixels")
+        assert not page.problems  # type: ignore[attr-defined]
