@@ -342,7 +342,7 @@ def test_doctor_and_status_cut_nothing_that_somebody_may_copy(
 
     path, name = "/a/" + "long-folder/" * 12 + "ffmpeg", "job-" + "x" * 100
     finding = doctor.Finding("ffmpeg", f"7.1 at {path}", f"Remove {path}.")
-    monkeypatch.setattr(doctor, "examine", lambda folder: (finding, doctor.Finding("disk", "full")))
+    monkeypatch.setattr(doctor, "examine", lambda *_: (finding, doctor.Finding("disk", "full")))
     monkeypatch.setenv("COLUMNS", "40")
     assert command("doctor").out.splitlines() == [f"ffmpeg  7.1 at {path}", f"        Remove {path}.", "disk    full"]
     assert name in command("status", a_picture(tmp_path, name=name)).out
