@@ -129,12 +129,13 @@ def open_by_command(folder: Path) -> tuple[subprocess.Popen[str], str]:
 
 def test_a_run_outlives_the_window_and_is_found_again(browser: Browser, folder: Path) -> None:
     make_picture(folder / "broken.png").write_bytes((folder / "broken.png").read_bytes()[:300])
-    quick = {"optimizer": {"first": 2, "next": 250, "tolerance": 0}}
+    # A first frame to be shown at once, and then enough work for the run to outlast everything that is done beside it.
+    lasting = {"optimizer": {"first": 2, "next": 1500, "tolerance": 0}}
     write_pipeline(
         folder,
         {"name": "street", "input": "street.png", "output": "out/street.png"},
         {"name": "broken", "input": "broken.png", "output": "out/broken.png"},
-        {"name": "film", "input": "film.mp4", "output": "out/film.mp4", **quick},
+        {"name": "film", "input": "film.mp4", "output": "out/film.mp4", **lasting},
         workers=1,
     )
     server, address = open_by_command(folder)
@@ -162,7 +163,7 @@ def test_a_run_outlives_the_window_and_is_found_again(browser: Browser, folder: 
             expect(page.locator("#run-state")).to_be_focused()
             expect(page.locator("#run-state")).to_contain_text("Paused; finished frames are kept")
             expect(page.locator("#failures-title + *, .problems")).to_contain_text(["Try these again", "broken.png"])
-            text = (folder / "pipeline.yaml").read_text().replace("next: 250", "next: 1")
+            text = (folder / "pipeline.yaml").read_text().replace("next: 1500", "next: 1")
             (folder / "pipeline.yaml").write_text(text)
             make_picture(folder / "broken.png")  # mended
             page.get_by_role("button", name="Try these again").click()
