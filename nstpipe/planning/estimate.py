@@ -37,17 +37,17 @@ START_SECONDS = 4.0
 """Seconds that a worker process takes to start and to load its engine, where no trial has measured it."""
 
 RUN_STARTS = 0.6
-"""What a run takes beside its workers, in starts of a worker: the command itself starts, and writes the report. It was 1.2 when
-the command loaded torch, too."""
+"""What a run takes beside its workers, in starts of a worker: the command itself starts, and writes the report. It is half of
+what was measured when the command loaded torch, too, and was not measured since."""
 
 SLOW_START = 1.5
 """How many times as long the start takes at most, as where files are read for the first time."""
 
 CLIP_SECONDS = 0.25
-"""What a clip of a video takes beside its frames: ffmpeg is started to read it."""
+"""What a clip of a video takes beside its frames: ffmpeg is started to read it. This is an assumption."""
 
 ENCODE_SECONDS, ENCODE_SECONDS_A_PIXEL = 0.6, 0.06e-6
-"""What an encoded video takes, and each pixel of its frames. See docs/performance.md."""
+"""What an encoded video takes, and each pixel of its frames. These are assumptions, which no benchmark has measured."""
 
 TILED_BYTES_A_PIXEL, USABLE_SHARE = 3600, 0.6
 """A picture for which so large a share of the free memory is not enough is painted in tiles; see `nstpipe.style.tile_budget`.

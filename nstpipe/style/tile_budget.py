@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 
 import torch
 
 from nstpipe.style.layers import LAYERS, pixels_a_position
+from nstpipe.style.memory_share import MemoryShare
 from nstpipe.style.minimize import bytes_held
 from nstpipe.style.network import Network
 from nstpipe.style.tiles import margin_pixels
@@ -30,9 +32,6 @@ TILE_SIDES = (2048, 1536, 1024, 768, 512, 384, 256)
 """Sides of tiles, in pixels. They are few, so that a little more or less free memory does not change the tiles, and with them
 the last digits of a result."""
 
-HALVINGS = 40
-"""Enough to come from a terabyte to one byte: a container may allow far less memory than its machine says is free."""
-
 
 class TileBudget:
     """Decides from the free memory whether a picture is worked on in tiles, and how large they are.
@@ -47,7 +46,7 @@ class TileBudget:
     def __init__(self, network: Network, content_layers: Collection[str]) -> None:
         self._network = network
         self._content_layers = content_layers
-        self._memory_share = 1.0
+        self._memory = MemoryShare()
 
     def take_less_memory(self, height: int, width: int) -> int | None:
         """Halve the usable share of the free memory until a picture of this size gets smaller tiles.
@@ -59,13 +58,7 @@ class TileBudget:
         Returns:
             The new side of its tiles, in pixels; None if they cannot be any smaller.
         """
-        side_before = self.tile_side(height, width)
-        for _ in range(HALVINGS):
-            self._memory_share /= 2
-            side = self.tile_side(height, width)
-            if side != side_before:
-                return side
-        return None
+        return self._memory.halve_until_smaller(partial(self.tile_side, height, width))
 
     def tile_side(self, height: int, width: int, *, is_optimized: bool = True) -> int | None:
         """Return the side of the tiles for a picture, in pixels, or None if the whole picture fits into memory.
@@ -78,7 +71,7 @@ class TileBudget:
             is_optimized: whether the picture is optimized. If only its activations are wanted, less memory is needed.
         """
         float32_factor = 1 if self._network.precision == torch.bfloat16 else 2
-        free = free_bytes(self._network.device) * self._memory_share
+        free = free_bytes(self._network.device) * self._memory.share
         if height * width * BYTES_A_PIXEL * float32_factor <= free * USABLE_SHARE:
             return None
         # An optimized picture keeps several copies of the whole, and the content's activations, beside its tile.

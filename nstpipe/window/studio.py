@@ -114,7 +114,7 @@ def _first_file(folder: Path, window: Window) -> Path:
     entries = window.roots.listing(str(folder)).entries
     found = next((entry for entry in entries if entry.kind != "folder"), None)
     if found is None:
-        raise UsageError(f"{folder} holds no picture.")
+        raise UsageError(f"{folder} holds no picture and no video.", "Choose a folder that holds one.")
     return Path(found.path)
 
 
@@ -141,6 +141,7 @@ async def describe(request: Request) -> Response:
 
 async def upload(request: Request) -> Response:
     """Store a file that was dropped. Its body is the file itself."""
+    from nstpipe.system.files import as_megabytes
     from nstpipe.window.guard import BodyTooLongError
     from nstpipe.window.uploads import UPLOADS, receive_upload, safe_folder
 
@@ -153,7 +154,8 @@ async def upload(request: Request) -> Response:
         length = int(request.headers.get("content-length", "0"))
         path = await receive_upload(request.stream(), length, name, place)
     except BodyTooLongError:
-        return JSONResponse({"problem": f"{name} is too large.", "next_step": "Put it into the folder by hand."}, 413)
+        problem = f"{name} is too large; at most {as_megabytes(window.most_upload_bytes)} can be dropped."
+        return JSONResponse({"problem": problem, "next_step": f"Copy it into {window.folder} by hand."}, 413)
     except NstpipeError as error:
         return JSONResponse(said(error), 422)
     return JSONResponse({"path": str(path), "folder": str(path.parent)}, 201)

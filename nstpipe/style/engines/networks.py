@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -20,6 +20,7 @@ from nstpipe.style.networks.transfers import AdainTransfer, AttentionTransfer, S
 from nstpipe.style.objective import TemporalTarget
 from nstpipe.style.paintings import TARGETS_KEPT, Adapted, Paintings
 from nstpipe.style.precision import choose_precision
+from nstpipe.style.region_stylizer import RegionStylizer
 from nstpipe.style.regions import LEAST_SHARE, partition_masks
 from nstpipe.style.settings import EngineSettings, RegionPaint, StylePicture
 from nstpipe.style.styled_regions import PaintedRegions
@@ -99,7 +100,7 @@ class OnePassEngine:
 
     def _stylizer(self, colors: ColorTransfer) -> OnePassStylizer:
         paintings = [NetworkPaintings(self.painter, paint, colors.adapted) for paint in self.paints]
-        return OnePassStylizer(self.painter, self.alpha, self.settings.temporal, colors, PaintedRegions(paintings))
+        return OnePassStylizer(colors, PaintedRegions(paintings), self.painter, self.alpha, self.settings.temporal)
 
 
 def _painter(settings: EngineSettings, trained: TrainedNetwork) -> Painter[Any]:
@@ -125,42 +126,18 @@ def _on_device(part: Part, device: torch.device, precision: torch.dtype) -> Part
 
 
 @dataclass(frozen=True, eq=False)
-class OnePassStylizer:
-    """Paints the frames of one clip. It is an `nstpipe.style.engine.Stylizer`.
+class OnePassStylizer(RegionStylizer[PaintedRegions[NetworkPaintings]]):
+    """Paints the frames of one clip. It is an `nstpipe.style.engine.Stylizer`. The network needs no picture to start from.
 
     Attributes:
         painter: the network.
         alpha: how far the style is applied, 0 to 1.
         temporal_weight: factor of the weight of earlier results.
-        colors: which colors the paintings, the frames and the results have.
-        regions: the paintings, and where each is wanted.
     """
 
     painter: Painter[Any]
     alpha: float
     temporal_weight: float
-    colors: ColorTransfer
-    regions: PaintedRegions[NetworkPaintings]
-
-    def masked(self, masks: Tensor | None) -> OnePassStylizer:
-        """See `nstpipe.style.engine.Stylizer.masked`."""
-        return replace(self, regions=replace(self.regions, masks=masks))
-
-    def seen(self, content: Tensor) -> Tensor:
-        """Return a frame as the network sees it: gray where only luminance is transferred."""
-        return self.colors.seen(content)
-
-    def shown(self, image: Tensor, content: Tensor) -> Tensor:
-        """Return a result with the frame's colors where only luminance was transferred, and the frame where it is kept."""
-        shown = self.colors.shown(image, content)
-        keep_mask = self.regions.keep_mask(content)
-        return keep_mask.put_back(shown) if keep_mask is not None else shown
-
-    def first_start(self, content: Tensor, init: str, seed: int) -> Tensor:
-        """See `nstpipe.style.engine.Stylizer.first_start`. The network starts from nothing; a refinement does not use it."""
-        if init == "noise":
-            return torch.rand(content.shape, generator=torch.Generator().manual_seed(seed))
-        return content if init == "content" else self.regions.start(content, init)
 
     def stylize(
         self,

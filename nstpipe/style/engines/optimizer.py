@@ -19,6 +19,7 @@ from nstpipe.style.network import network_of
 from nstpipe.style.objective import Losses, Objective, TemporalTarget
 from nstpipe.style.objective_builder import ObjectiveBuilder
 from nstpipe.style.paintings import PaintingMoments
+from nstpipe.style.region_stylizer import RegionStylizer
 from nstpipe.style.settings import EngineSettings, RegionPaint, StylePicture
 from nstpipe.style.styled_regions import StyledRegions
 from nstpipe.style.tile_budget import TileBudget
@@ -76,42 +77,18 @@ class OptimizerEngine:
             for paint in self.paints
         ]
         builder = ObjectiveBuilder(self.network, self.loss_weights, self.settings.distance, self.tile_budget)
-        return OptimizerStylizer(builder, colors, StyledRegions(paintings))
+        return OptimizerStylizer(colors, StyledRegions(paintings), builder)
 
 
 @dataclass(frozen=True, eq=False)
-class OptimizerStylizer:
+class OptimizerStylizer(RegionStylizer[StyledRegions]):
     """Optimizes the frames of one clip. It is an `nstpipe.style.engine.Stylizer`.
 
     Attributes:
         objectives: builds the loss of a frame.
-        colors: which colors the paintings, the frames and the results have.
-        regions: the paintings, and where each is wanted.
     """
 
     objectives: ObjectiveBuilder
-    colors: ColorTransfer
-    regions: StyledRegions
-
-    def masked(self, masks: Tensor | None) -> OptimizerStylizer:
-        """See `nstpipe.style.engine.Stylizer.masked`."""
-        return replace(self, regions=replace(self.regions, masks=masks))
-
-    def seen(self, content: Tensor) -> Tensor:
-        """Return a frame as it is compared with the style: gray where only luminance is transferred."""
-        return self.colors.seen(content)
-
-    def shown(self, image: Tensor, content: Tensor) -> Tensor:
-        """Return a result with the frame's colors where only luminance was transferred, and the frame where it is kept."""
-        shown = self.colors.shown(image, content)
-        keep_mask = self.regions.keep_mask(content)
-        return keep_mask.put_back(shown) if keep_mask is not None else shown
-
-    def first_start(self, content: Tensor, init: str, seed: int) -> Tensor:
-        """See `nstpipe.style.engine.Stylizer.first_start`."""
-        if init == "noise":
-            return torch.rand(content.shape, generator=torch.Generator().manual_seed(seed))
-        return content if init == "content" else self.regions.start(content, init)
 
     def objective(
         self, content: Tensor, temporal_target: TemporalTarget | None = None, *, wrapped: bool = False

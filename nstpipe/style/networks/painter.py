@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nstpipe.style.layers import check_network_size, pixels_a_position
+from nstpipe.style.memory_share import MemoryShare
 from nstpipe.style.networks.layers import DECODED_PIXELS, DECODER_REACH_POSITIONS, Encoder, decode
 from nstpipe.style.networks.transfers import Kept, StyledPart, Transfer
 from nstpipe.style.tiles import tiles_of
@@ -35,9 +37,6 @@ USABLE_SHARE = 0.6
 
 TILE_SIDES = (2048, 1536, 1024, 768, 512, 384, 256, 128)
 """Sides of tiles, in pixels."""
-
-HALVINGS = 40
-"""Enough to come from a terabyte to one byte: a container may allow far less memory than its machine says is free."""
 
 
 def weights_at(layers: Sequence[str], weight: Tensor) -> dict[str, Tensor]:
@@ -65,14 +64,14 @@ class Painter(Generic[Kept]):
         decoder: the decoder, on the device.
         transfer: what is done with the activations, in float32.
         device: where it computes.
-        memory_share: share of the free memory that is taken for granted; smaller after it ran out.
+        memory: how much of the free memory is taken for granted.
     """
 
     encoder: Encoder
     decoder: nn.Sequential
     transfer: Transfer[Kept]
     device: torch.device
-    memory_share: float = 1.0
+    memory: MemoryShare = field(default_factory=MemoryShare)
 
     @property
     def grid_pixels(self) -> int:
@@ -94,7 +93,7 @@ class Painter(Generic[Kept]):
 
         The answer depends on the memory that is free at this moment.
         """
-        free = free_bytes(self.device) * self.memory_share * USABLE_SHARE - height * width * FEATURE_BYTES_A_PIXEL
+        free = free_bytes(self.device) * self.memory.share * USABLE_SHARE - height * width * FEATURE_BYTES_A_PIXEL
         if height * width * BYTES_A_PIXEL <= free:
             return None
         margins = 2 * self.margin_pixels
@@ -107,13 +106,7 @@ class Painter(Generic[Kept]):
         Returns:
             The new side of its tiles, in pixels; None if they cannot be any smaller.
         """
-        before = self.tile_side(height, width)
-        for _ in range(HALVINGS):
-            self.memory_share /= 2
-            side = self.tile_side(height, width)
-            if side != before:
-                return side
-        return None
+        return self.memory.halve_until_smaller(partial(self.tile_side, height, width))
 
     @torch.no_grad()
     def kept(self, painting: Tensor, opacity: Tensor | None) -> Kept:

@@ -151,7 +151,7 @@ def test_tiles_and_chunks_change_nothing(settings: EngineSettings, content: Tens
     assert whole.painter.tile_side(150, 210) is None
     one_piece = painted_by(whole, large)
     tiled = OnePassEngine(settings, [picture(2)])
-    tiled.painter.memory_share = 0.0
+    tiled.painter.memory.share = 0.0
     assert tiled.painter.tile_side(150, 210) == 128
     monkeypatch.setattr(attention, "SCORES_AT_ONCE", 5000)
     torch.testing.assert_close(painted_by(tiled, large), one_piece, **CLOSE)
