@@ -86,6 +86,7 @@ class AdainRecipe:
     def __init__(self, encoder: Encoder, options: TrainingOptions, device: torch.device) -> None:
         self._options = options
         self._decoder: nn.Sequential = made_without_side_effects(options.seed, decoder_layers).to(device)
+        self._decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._layers = _Layers(encoder, self._decoder, options.precision, device)
         self._adam = torch.optim.Adam(self._decoder.parameters(), lr=options.learning_rate)
 

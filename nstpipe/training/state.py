@@ -23,6 +23,9 @@ FORMAT = 1
 _OTHER_NAMES = {"network": "NETWORK", "vgg_weights": "--weights"}
 """What the command calls those of the options that it does not call as `TrainingOptions` does."""
 
+ADDED_LATER: dict[str, Any] = {"schedule": "decay", "warmup": 0, "start": "random"}
+"""Options that the states of earlier versions do not name, with what they were."""
+
 RECENT = 50
 """The number of steps over which losses are averaged for people, and by which an explosion is told."""
 
@@ -142,7 +145,7 @@ class Snapshot:
         afresh = "Give --restart to begin anew, or another --output."
         try:
             content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
-            known = content["options"] if content["format"] == FORMAT else {}
+            known = ADDED_LATER | content["options"] if content["format"] == FORMAT else {}
         except Exception as error:  # torch takes the bytes of a foreign file for a pickle, and fails in any way
             raise UsageError(f"{path} is no state of a training.", afresh) from error
         for name, value in options.deciding().items():

@@ -166,12 +166,24 @@ def _encoder_of(name: str, weights: TensorFile, files: Mapping[str, Path], vgg_w
             f"engine.weights: {weights.path} was trained with VGG19's original weights; `weights: {vgg_weights}` are others.",
             "Use `weights: bundled`.",
         )
-    means = {key.removeprefix(MEANS): tensor for key, tensor in weights.tensors.items() if key.startswith(MEANS)}
-    shapes = {f"{MEANS}{conv}": encoder_shapes()[f"{place}.bias"] for conv, place in encoder_convolutions(LAST_LAYERS[name])}
-    if means:
-        taken = weights.taken("engine.weights", shapes)
-        means = {key.removeprefix(MEANS): tensor for key, tensor in taken.items()}
-    return folded(vgg, means or None)
+    return folded(vgg, encoder_means("engine.weights", weights, name) or None)
+
+
+def encoder_means(key: str, weights: TensorFile, engine: str) -> dict[str, Tensor]:
+    """Return the mean activations by which the encoder of a network is normalized; none if it is not.
+
+    Args:
+        key: the key or option that names the file, for messages.
+        weights: the file of the network.
+        engine: the engine that it is for.
+
+    Raises:
+        MachineError: there are some, but not all of them.
+    """
+    if not any(name.startswith(MEANS) for name in weights.tensors):
+        return {}
+    convolutions = encoder_convolutions(LAST_LAYERS[engine])
+    return weights.taken(key, {name: encoder_shapes()[f"{place}.bias"] for name, place in convolutions}, MEANS)
 
 
 MEANS = "encoder.means."
