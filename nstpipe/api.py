@@ -31,7 +31,7 @@ from nstpipe.planning.estimate import Estimate, Trial, estimate
 from nstpipe.planning.leftovers import Cleaning, Leftover, clean_work_folder
 from nstpipe.planning.picks import jobs_from, with_each_painting
 from nstpipe.planning.plan import Plan, plan_pipeline
-from nstpipe.planning.requirements import requirements_of
+from nstpipe.planning.requirements import requirements_of_all_jobs, unusable_engines
 from nstpipe.planning.status import JobStatus, Status, pipeline_status
 from nstpipe.planning.validate import Validation, validate_pipeline
 from nstpipe.running.outcome import RunResult
@@ -104,17 +104,19 @@ def run(
         stack.enter_context(stop.in_force())
         stack.enter_context(_ffmpeg_of(settings))
         listeners = stack.enter_context(finishing(Listeners(settings, name, on_event)))
-        for requirement in requirements_of(settings):
+        for requirement in requirements_of_all_jobs(settings):
             requirement()
+        unusable = unusable_engines(settings)
         _take_lock(stack, settings, wait, stop, listeners)
         executor = executor_for(settings, isolated=isolated)
         stack.callback(executor.close)
-        executor.prepare(prepare_engine, settings.jobs[0], RunSettings.of(settings))
+        first = next(job for job in settings.jobs if job.name not in unusable)
+        executor.prepare(prepare_engine, first, RunSettings.of(settings))
         from nstpipe.running.run import Run  # after the workers are on their way
 
         journal = stack.enter_context(closing(Journal(settings.work, pipeline=settings.file)))
         log = stack.enter_context(finishing(RunLog(settings.work, name)))
-        return Run(settings, journal, log, name, stop, listeners, executor).execute(
+        return Run(settings, journal, log, name, stop, listeners, executor, unusable).execute(
             retry_failed=retry_failed, fail_fast=fail_fast
         )
 

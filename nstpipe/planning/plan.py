@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from nstpipe.config import Job, Pipeline
-from nstpipe.errors import ItemError, OutputError
+from nstpipe.errors import ItemError, MachineError, OutputError
 from nstpipe.events import Emit, ItemFailed
 from nstpipe.journal.journal import Journal
 from nstpipe.planning.input_info import InputInfo
@@ -28,13 +28,16 @@ from nstpipe.planning.notices import notices_of
 from nstpipe.planning.outputs import Output, failed, plan_job
 from nstpipe.planning.picks import picked, remembered_problems
 from nstpipe.planning.places import Places
-from nstpipe.planning.requirements import check_engine_files, check_flow
+from nstpipe.planning.requirements import check_engine_files, check_flow, raise_if_none_is_usable
 from nstpipe.planning.resources import bytes_needed, frames_done
 from nstpipe.style.weights_files import weights_sha256
 from nstpipe.system.files import free_bytes
 from nstpipe.system.item_errors import item_errors
 from nstpipe.system.retry import RETRY_WAITS_SECONDS
 from nstpipe.system.stop import Stop
+
+
+NONE_UNUSABLE: Mapping[str, MachineError] = {}
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,9 @@ class Plan:
     paintings: tuple[JobNotice, ...] = ()
 
 
-def plan_pipeline(pipeline: Pipeline, journal: Journal, *, stop: Stop, emit: Emit) -> Plan:
+def plan_pipeline(
+    pipeline: Pipeline, journal: Journal, *, stop: Stop, emit: Emit, unusable: Mapping[str, MachineError] = NONE_UNUSABLE
+) -> Plan:
     """Open all inputs, and decide what must be done and why.
 
     Args:
@@ -68,23 +73,28 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal, *, stop: Stop, emit: Emi
         journal: Knows what earlier runs did, and keeps what is measured of the inputs.
         stop: Checked before each input, and while one is decoded.
         emit: Receives the progress.
+        unusable: Why the engines of some jobs cannot be used, by the name of the job. Nothing of theirs is planned.
 
     Raises:
+        MachineError: The engine of no job can be used.
         Stopped: The time is up. What was measured by then is kept.
     """
-    return _Planner(pipeline, journal, stop, emit).plan()
+    return _Planner(pipeline, journal, stop, emit, unusable).plan()
 
 
 class _Planner:
     """Plans the jobs of a pipeline one after the other, and collects what cannot be done. See `plan_pipeline`."""
 
-    def __init__(self, pipeline: Pipeline, journal: Journal, stop: Stop, emit: Emit) -> None:
+    def __init__(
+        self, pipeline: Pipeline, journal: Journal, stop: Stop, emit: Emit, unusable: Mapping[str, MachineError]
+    ) -> None:
         self._pipeline = pipeline
         self._journal = journal
         self._watch = InspectionProgress(stop, emit)
         self._places = Places(pipeline, journal)
         self._waits = list(RETRY_WAITS_SECONDS)
         self._weights_sha256 = weights_sha256(pipeline.weights)
+        self._unusable = dict(unusable)
         self._failures: list[ItemFailed] = []
         self._unwritable: OutputError | None = None
         self._paintings: list[JobNotice] = []
@@ -94,6 +104,7 @@ class _Planner:
         """Plan all jobs."""
         pipeline = self._pipeline
         planned = [output for job in pipeline.jobs for output in self._outputs_of(job)]
+        raise_if_none_is_usable(pipeline, self._unusable)
         outputs = [self._with_omissions(output) for output in planned]
         needed = bytes_needed([output for output in outputs if not output.is_done], pipeline)
         mended = (JobNotice(output.job.name, said) for output in outputs for said in output.input.mended)
@@ -122,12 +133,24 @@ class _Planner:
         if isinstance(error, OutputError):
             self._unwritable = self._unwritable or error
 
+    def _has_usable_engine(self, job: Job) -> bool:
+        """Whether the files of a job's engine can be used. If not, the job fails, and the others go on."""
+        if job.name not in self._unusable:
+            try:
+                check_engine_files(self._pipeline, job)
+            except MachineError as error:
+                self._unusable[job.name] = error
+        if (found := self._unusable.get(job.name)) is not None:
+            self._failures.append(failed(job, job.input, found))
+        return found is None
+
     def _outputs_of(self, job: Job) -> tuple[Output, ...]:
+        if not self._has_usable_engine(job):
+            return ()
         try:
             with item_errors(job.input):
                 check_pictures(job)
                 check_flow(job.temporal.flow, self._pipeline.device)
-                check_engine_files(self._pipeline, job)
                 flow = [job.temporal.flow] if isinstance(job.temporal.flow, Path) else []
                 read = (*(path for path, _ in pictures_of(job)), *flow, *job.engine.files.values())
                 pictures = {path: self._journal.digest(path) for path in read}

@@ -109,9 +109,10 @@ class TrainingOptions:
     def deciding(self) -> dict[str, Any]:
         """Return the options that a training must not change when it continues, as JSON can hold them."""
         free = ("output", "steps", "device", "save_every", "content", "styles")
-        return {
+        found = {
             name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items() if name not in free
         }
+        return found | ({"start": self.start.name} if isinstance(self.start, Path) else {})
 
 
 def paper_options(network: str) -> dict[str, Any]:

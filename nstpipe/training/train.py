@@ -115,6 +115,13 @@ class _Training:
         self._recipe: Recipe = RECIPES[options.network](encoder, options, self._device)
         if saved is None:
             self._begin(encoder)
+        else:
+            is_given = options.encoder is not None
+            saved.check_encoder(
+                self._encoder_sha256,
+                options.encoder or options.vgg_weights,
+                "--encoder" if is_given else "--weights",
+            )
         self._progress = saved.restore(self._recipe) if saved is not None else Progress()
         self._good = self._snapshot()
 
@@ -241,7 +248,7 @@ class _Training:
         self._good = self._snapshot()
 
     def _snapshot(self) -> Snapshot:
-        return Snapshot.of(self._recipe, self._progress, self._means, self._options)
+        return Snapshot.of(self._recipe, self._progress, self._means, self._encoder_sha256, self._options)
 
     def _show(self, began: float, first: int) -> None:
         done, steps = self._progress.step, self._options.steps

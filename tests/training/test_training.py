@@ -171,7 +171,6 @@ def test_a_bad_step_is_taken_back(
 ) -> None:
     """It goes back to the last good state, says so, and ends with other crops and half the learning rate."""
     monkeypatch.setattr(room, "GOOD_EVERY", 2)
-    monkeypatch.setattr("nstpipe.training.state.LEAST_RECENT", 2)
     steps, rates = itertools.count(1), []
     whole = AdainRecipe.step
 

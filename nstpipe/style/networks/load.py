@@ -53,6 +53,11 @@ def load_network(engine: NetworkEngine, vgg_weights: str | Path) -> TrainedNetwo
     Raises:
         MachineError: a file is missing, or is not what is expected there; the message names the first tensor that is wrong.
     """
+    if engine.bundled is not None and (found := sha256_of(engine.bundled.path)) != engine.bundled.sha256:
+        raise MachineError(
+            f"engine.weights: bundled: {engine.bundled.path} has sha256 {found}, expected {engine.bundled.sha256}.",
+            "Install nstpipe again; the file is damaged.",
+        )
     stamps = tuple(stamp_of(path) for path in engine.files.values())
     return _loaded(engine.name, tuple(engine.files.items()), vgg_weights, stamps)
 
