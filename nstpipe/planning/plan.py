@@ -36,7 +36,6 @@ from nstpipe.system.item_errors import item_errors
 from nstpipe.system.retry import RETRY_WAITS_SECONDS
 from nstpipe.system.stop import Stop
 
-
 NONE_UNUSABLE: Mapping[str, MachineError] = {}
 
 

@@ -111,7 +111,8 @@ class _Training:
         self._content = PictureFolder.of(options.content, options.resize, options.held_out, self._tell)
         self._styles = PictureFolder.of(options.styles, options.resize, options.held_out, self._tell)
         encoder_state, self._encoder_sha256, self._means = self._encoder(saved)
-        encoder = Encoder(encoder_state, LAST_LAYERS[options.network]).to(self._device, memory_format=torch.channels_last)
+        encoder = Encoder(encoder_state, LAST_LAYERS[options.network]).to(self._device)
+        encoder.to(memory_format=torch.channels_last)  # fastest for convolutions
         self._recipe: Recipe = RECIPES[options.network](encoder, options, self._device)
         if saved is None:
             self._begin(encoder)
