@@ -162,7 +162,8 @@ class AdainEngine(NetworkEngine):
     weights: Annotated[Literal["bundled"] | FilePath, keyword_or_path(BUNDLED)] = Field(
         default=BUNDLED,
         description="A decoder: bundled, which comes with nstpipe, a file of `nstpipe train adain`, decoder.pth of "
-        "github.com/naoto0804/pytorch-AdaIN (with its vgg_normalised.pth as `encoder`), or the variables of github.com/elleryqueenhomels/arbitrary_style_transfer as .npz.",
+        "github.com/naoto0804/pytorch-AdaIN (with its vgg_normalised.pth as `encoder`), or the variables of "
+        "github.com/elleryqueenhomels/arbitrary_style_transfer as .npz.",
     )
 
 

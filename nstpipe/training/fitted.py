@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -82,11 +82,6 @@ def _fit(convolution: nn.Conv2d, inputs: Sequence[Tensor], wanted: Sequence[Tens
         products += rows.T @ rows
         right += rows.T @ outputs[:, places].flatten(0, 1).float().cpu()
     products.diagonal()[:-1].add_(RIDGE * products.diagonal()[:-1].mean())
-    solution = torch.linalg.solve(products.double(), right.double()).float()
+    solution = torch.cholesky_solve(right.double(), torch.linalg.cholesky(products.double())).float()
     kernel = solution[:-1].T.reshape(convolution.weight.shape)
     convolution.load_state_dict({"weight": kernel, "bias": solution[-1]})
-
-
-def weights_of(state: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
-    """Return the weights of a part of a network by their names in the part."""
-    return {name.removeprefix(f"{part}."): tensor for name, tensor in state.items() if name.startswith(f"{part}.")}

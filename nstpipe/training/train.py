@@ -30,7 +30,7 @@ from nstpipe.system.stop import Stop
 from nstpipe.training.fitted import fit_decoder
 from nstpipe.training.options import TrainingOptions
 from nstpipe.training.pictures import PictureFolder, crops_of
-from nstpipe.training.recipes import RECIPES, Recipe
+from nstpipe.training.recipes import RECIPES, Recipe, share_rates
 from nstpipe.training.state import Progress, Snapshot, state_path
 from nstpipe.version import __version__
 
@@ -166,6 +166,9 @@ class _Training:
             ]
             decoder = self._recipe.shipped["decoder"]
             fit_decoder(cast(nn.Sequential, decoder), encoder, pictures, options.seed)
+        if options.start != "random":
+            for optimizer in self._recipe.optimizers.values():
+                share_rates(optimizer)
 
     @torch.no_grad()
     def _measured(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -221,7 +224,7 @@ class _Training:
         rate = options.rate(progress.step) / 2**progress.returns
         for optimizer in self._recipe.optimizers.values():
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get("share", 1.0)
         losses = self._recipe.step(content, styles)
         if not progress.takes(losses):
             self._go_back(losses["total"])
