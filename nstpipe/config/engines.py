@@ -55,7 +55,9 @@ ENGINE_TRAITS: dict[str, EngineTraits] = {
     "adain": EngineTraits(
         iterates=False,
         last_layer="relu4_1",
-        bundled=BundledWeights(_FOLDER / "adain.safetensors", "SHA"),
+        bundled=BundledWeights(
+            _FOLDER / "adain.safetensors", "23773b6890f5baf51b0e1336875c64b09a7c8bc27506dcc69f9b2a51067548d3"
+        ),
     ),
     "iecontrast": EngineTraits(iterates=False, last_layer="relu5_1"),
 }
