@@ -32,6 +32,7 @@ from nstpipe.planning.leftovers import Cleaning, Leftover, clean_work_folder
 from nstpipe.planning.picks import jobs_from, with_each_painting
 from nstpipe.planning.plan import Plan, plan_pipeline
 from nstpipe.planning.requirements import requirements_of
+from nstpipe.planning.resources import worker_count
 from nstpipe.planning.status import JobStatus, Status, pipeline_status
 from nstpipe.planning.validate import Validation, validate_pipeline
 from nstpipe.running.outcome import RunResult
@@ -97,7 +98,7 @@ def run(
     from nstpipe.painting.task import RunSettings
     from nstpipe.running.executors import executor_for
 
-    settings = _loaded(pipeline, jobs, overrides, workers, device)
+    settings = _settled(_loaded(pipeline, jobs, overrides, workers, device), isolated=isolated)
     stop = stop or Stop()
     name = _name_of_run(datetime.now())
     with ExitStack() as stack:
@@ -199,7 +200,7 @@ def estimated(
         isolated: as for `run`.
         on_event: called with each event that says how far the look at the inputs is.
     """
-    settings = _loaded(pipeline, jobs, overrides, workers, device)
+    settings = _settled(_loaded(pipeline, jobs, overrides, workers, device), isolated=isolated)
     is_cpu(settings.device)  # a device that is missing is an error before the inputs are read
     with _ffmpeg_of(settings), closing(Journal(settings.work, pipeline=settings.file, repair=False)) as journal:
         check_ffmpeg()
@@ -299,6 +300,13 @@ def _loaded(
     limit_megapixels(loaded.max_megapixels)
     chosen = {job.name for meant in by_name.values() for job in meant}
     return loaded.with_jobs(tuple(job for job in loaded.jobs if not jobs or job.name in chosen))
+
+
+def _settled(pipeline: Pipeline, *, isolated: bool) -> Pipeline:
+    """Return the settings with a single worker if that is this process itself, which does not multiply."""
+    if isolated or pipeline.workers != "auto" or worker_count(pipeline) > 1:
+        return pipeline
+    return pipeline.model_copy(update={"workers": 1})
 
 
 def stylize(

@@ -44,9 +44,9 @@ class Runs:
         """Record the settings and versions of a run; see `Journal.describe_run`."""
         self._connection.execute("UPDATE run SET about = ? WHERE id = ?", (json.dumps(about), run))
 
-    def plan(self, run: str, planned: Sequence[JobPlanned]) -> None:
-        """Record the jobs of a run that goes on."""
-        self._connection.execute("UPDATE run SET planned = ? WHERE id = ?", (_as_json(planned), run))
+    def plan(self, run: str, planned: Sequence[JobPlanned], workers: int) -> None:
+        """Record the jobs of a run that goes on, and its number of processes."""
+        self._connection.execute("UPDATE run SET planned = ?, workers = ? WHERE id = ?", (_as_json(planned), workers, run))
 
     def end(self, run: str, exit_code: int, error: str) -> None:
         """Record how a run ended; see `Journal.end_run`."""

@@ -21,7 +21,8 @@ from nstpipe.planning.iterations import likely_iterations
 from nstpipe.planning.outputs import Clip, FrameGroup, Output
 from nstpipe.planning.pace import Pace, Timed, pace_of, tells
 from nstpipe.planning.plan import Plan
-from nstpipe.planning.resources import clip_bytes, frames_done, worker_count
+from nstpipe.planning.resources import bytes_needed, clip_bytes, frames_done, worker_count
+from nstpipe.planning.workers import with_workers
 from nstpipe.style import ALGORITHM_VERSION
 from nstpipe.system.devices import choose_device, is_cpu
 from nstpipe.system.load import Load, load_now
@@ -284,13 +285,15 @@ def estimate(
     none, and a `trial` is given, small frames are painted. The journal keeps what they took.
 
     Args:
-        pipeline: The pipeline with the jobs that were planned.
+        pipeline: The pipeline with the jobs that were planned. If it leaves the number of workers open, it is chosen here.
         plan: The plan of the pipeline.
         journal: The journal of its work folder.
         trial: Returns the trial to run if no earlier frames tell the pace of a job; None for no trial.
         load: Measures what other programs take of the processor; None to take the machine as quiet.
     """
     todo = [output for output in plan.outputs if not output.is_done and output.failed_before is None]
+    pipeline = with_workers(pipeline, todo, journal)
+    plan = replace(plan, bytes_needed=bytes_needed([output for output in plan.outputs if not output.is_done], pipeline))
     now = load() if load is not None and todo else None
     known = journal.latest_times() if todo else ()
     setups = {job.name: setup_of(pipeline, job) for job in pipeline.jobs if todo}

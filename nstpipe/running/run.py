@@ -12,7 +12,6 @@ from nstpipe.errors import InputError, NstpipeError, OutputError
 from nstpipe.events import Emit, Noticed
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import RunLog
-from nstpipe.planning.estimate import pace_setups
 from nstpipe.planning.outputs import Output
 from nstpipe.planning.plan import Plan, plan_pipeline
 from nstpipe.planning.provenance import Provenance
@@ -66,7 +65,7 @@ class Run:
         """
         if (engines := sys.modules.get("nstpipe.painting.engines")) is not None:
             engines.forget_pictures()  # those of an earlier run in this process
-        self._recorder.begin(worker_count(self._pipeline), Provenance.of(self._pipeline), pace_setups(self._pipeline))
+        self._recorder.begin(worker_count(self._pipeline), Provenance.of(self._pipeline))
         try:
             return self._execute(retry_failed=retry_failed, fail_fast=fail_fast)
         except NstpipeError as error:
@@ -96,7 +95,8 @@ class Run:
         todo = choose_outputs(plan, self._pipeline, self._recorder, retry_failed=retry_failed)
         if fail_fast and self._recorder.failures:
             self._stop.ask(StopReason.FAILURE)
-        announce(plan, todo, self._pipeline, self._journal, self._recorder)
+        self._pipeline = announce(plan, todo, self._pipeline, self._journal, self._recorder)
+        self._executor.settle(worker_count(self._pipeline))
         with self._stop.graceful():
             maker.make(todo, fail_fast=fail_fast)
         return self._end(plan, todo)
