@@ -108,16 +108,18 @@ def run(
         for requirement in requirements_of(settings):
             requirement()
         _take_lock(stack, settings, wait, stop, listeners)
+        journal = stack.enter_context(closing(Journal(settings.work, pipeline=settings.file)))
         executor = executor_for(settings, isolated=isolated)
         stack.callback(executor.close)
-        executor.prepare(prepare_engine, settings.jobs[0], RunSettings.of(settings))
+        # Where the last run has done everything, there is most likely nothing to do.
+        is_prepared = retry_failed or not journal.has_done_all(job.name for job in settings.jobs)
+        if is_prepared:
+            executor.prepare(prepare_engine, settings.jobs[0], RunSettings.of(settings))
         from nstpipe.running.run import Run  # after the workers are on their way
 
-        journal = stack.enter_context(closing(Journal(settings.work, pipeline=settings.file)))
         log = stack.enter_context(finishing(RunLog(settings.work, name)))
-        return Run(settings, journal, log, name, stop, listeners, executor).execute(
-            retry_failed=retry_failed, fail_fast=fail_fast
-        )
+        run = Run(settings, journal, log, name, stop, listeners, executor, is_prepared=is_prepared)
+        return run.execute(retry_failed=retry_failed, fail_fast=fail_fast)
 
 
 def _name_of_run(begun: datetime) -> str:

@@ -64,6 +64,13 @@ class Runs:
         with closing(self._connection.execute("SELECT id, about FROM run")) as cursor:
             return {run: json.loads(about) for run, about in cursor}
 
+    def latest_finished(self) -> set[str]:
+        """Return the jobs of the run that started last, if it came to its end; none if it did not."""
+        query = "SELECT planned, exit_code FROM run ORDER BY started_at DESC LIMIT 1"
+        with closing(self._connection.execute(query)) as cursor:
+            planned, exit_code = cursor.fetchone() or ("[]", None)
+        return {job["job"] for job in json.loads(planned)} if exit_code in (EXIT_DONE, EXIT_SOME_FAILED) else set()
+
     def latest(self) -> LatestRun | None:
         """Return the run that started last; None if there was none."""
         return self._latest("1")

@@ -17,9 +17,12 @@ CORES_A_WORKER = 8
 
 
 def bytes_needed(outputs: Sequence[Output], pipeline: Pipeline) -> int:
-    """Return the space that outputs need on the disk of the work folder: that of one waiting video per worker."""
+    """Return the space that outputs need on the disk of the work folder.
+
+    It is that of one waiting video for each worker, and of one that is encoded while they paint the next ones.
+    """
     needed = [sum(clip_bytes(clip, output, pipeline.work) for clip in output.clips) for output in outputs]
-    return sum(sorted(needed, reverse=True)[: worker_count(pipeline)]) if any(needed) else 0
+    return sum(sorted(needed, reverse=True)[: worker_count(pipeline) + 1]) if any(needed) else 0
 
 
 def clip_bytes(clip: Clip, output: Output, work: Path) -> int:

@@ -24,8 +24,9 @@ from nstpipe.system.threads import core_count, is_chosen_by_user
 WAITING_SHARE = 0.2
 """The share of an evaluation that no further thread shortens, because threads wait for each other."""
 
-WORKER_BYTES = 900_000_000
-"""What a worker takes beside its frame: Python, torch and the network."""
+WORKER_BYTES = 1_000_000_000
+"""What a worker takes beside its frame: Python, torch and the network, which was 0.81 GB in bfloat16, and the transformed
+filters of float32."""
 
 WHOLE_BYTES_A_PIXEL, USABLE_SHARE = 3600, 0.6
 """What a frame in one piece takes, in float32, and the share of the free memory that it may take at most; see

@@ -1,9 +1,12 @@
-"""How many threads a process may compute with."""
+"""How many threads a process may compute with, and how urgent they are."""
 
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 """Environment variables that set the threads of the libraries that compute here."""
@@ -42,3 +45,17 @@ def respect_quota() -> None:
 
     if torch.get_num_threads() > core_count() and not is_chosen_by_user():
         limit_threads(core_count())
+
+
+NICENESS = 5
+"""How much lower the priority of a thread is whose work is not urgent: it gets a third of a core that both want."""
+
+
+def lower_priority() -> None:
+    """Lower the priority of this thread, and of the threads and processes that it starts from now on.
+
+    Only Linux has priorities of single threads, so nothing is done on other systems.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
