@@ -40,7 +40,7 @@ _KIND = "workers"
 
 
 def with_workers(pipeline: Pipeline, todo: Sequence[Output], journal: Journal) -> Pipeline:
-    """Return a pipeline whose number of workers is settled, given what is to be done.
+    """Return a pipeline whose number of workers is settled, given what is to be done. It stays open if that is nothing.
 
     Workers of one thread have nobody to wait for, so they do more together than one worker with all threads, as long as there
     are enough clips that need not wait for each other, and memory for all of them. The outputs that an interrupted run has left
@@ -51,10 +51,10 @@ def with_workers(pipeline: Pipeline, todo: Sequence[Output], journal: Journal) -
         todo: The outputs to make.
         journal: Knows which outputs an earlier run has left, and its workers.
     """
-    if pipeline.workers != "auto":
+    if pipeline.workers != "auto" or not todo:
         return pipeline
     usual = worker_count(pipeline)
-    if not todo or is_chosen_by_user() or not is_cpu(pipeline.device):
+    if is_chosen_by_user() or not is_cpu(pipeline.device):
         return _with(pipeline, usual)
     cores, free, work = core_count(), memory().free_bytes, Work.of(todo, pipeline.work)
     numbers = range(usual, max(usual, cores) + 1)
