@@ -15,7 +15,6 @@ import numpy as np
 from PIL import Image
 
 from nstpipe.config import Job, Pipeline
-from nstpipe.config.engines import NetworkEngine
 from nstpipe.errors import OutputError
 from nstpipe.events import Emit, Event, FrameDone
 from nstpipe.journal.journal import Journal
@@ -132,7 +131,7 @@ def _small_job(job: Job, folder: Path, side: int, iterations: int, copy: int, *,
         left = number * PAN_PIXELS
         wide.crop((left, 0, left + side, side)).save(inputs / f"frame_{number:05d}.png", compress_level=1)
     outputs = folder / f"{name}-out"
-    refines = isinstance(job.engine, NetworkEngine) and job.iterates
+    refines = job.engine.refinement > 0
     return job.model_copy(
         update={
             "name": name,
