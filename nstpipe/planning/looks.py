@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,21 @@ and its finished pictures stay."""
 
 
 @dataclass(frozen=True)
+class LookProgress:
+    """How far the training of a network is.
+
+    Attributes:
+        step: the number of steps that are done.
+        loss: the loss of frames that it does not learn from; None if it has not been measured yet.
+        seconds_left: the most that is left of its time.
+    """
+
+    step: int
+    loss: float | None
+    seconds_left: float
+
+
+@dataclass(frozen=True)
 class Look:
     """A network that has learned a look, or will.
 
@@ -36,6 +51,7 @@ class Look:
         path: the file of the network.
         jobs: the jobs that use it.
         frames: how many frames these have.
+        progress: how far its training is; None before its first step.
     """
 
     settings: str
@@ -44,6 +60,14 @@ class Look:
     path: Path
     jobs: tuple[str, ...]
     frames: int
+    progress: LookProgress | None = None
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds that the training takes at most from now on."""
+        if self.is_trained:
+            return 0.0
+        return 60 * self.minutes if self.progress is None else self.progress.seconds_left
 
     @property
     def identity(self) -> str:
@@ -128,7 +152,7 @@ class Looks:
     """
 
     def __init__(self, work: Path) -> None:
-        self._folder = looks_folder(work)
+        self._work = work
         self._wanted: list[_Wanted] = []
 
     def want(self, job: Job, settings: str, found: Iterable[InputInfo]) -> None:
@@ -141,15 +165,16 @@ class Looks:
 
     def looks(self) -> tuple[Look, ...]:
         """Return the networks that are wanted. Jobs with equal settings share one, unless they have one of their own already."""
-        known = list(self._known())
+        known = list(known_looks(self._work))
         looks: dict[str, Look] = {}
         untrained: dict[str, list[_Wanted]] = {}
         for wanted in self._wanted:
-            serving = max((one for one in known if one.settings == wanted.settings), key=lambda one: _seen(one, wanted), default=None)
+            alike = [one for one in known if one.settings == wanted.settings]
+            serving = max(alike, key=lambda one: _seen(one, wanted), default=None)
             if serving is None or _seen(serving, wanted) < KNOWN_SHARE:
                 untrained.setdefault(wanted.settings, []).append(wanted)
                 continue
-            look = looks.get(serving.identity, replace(serving, minutes=wanted.minutes))
+            look = looks.get(serving.identity, replace(serving, minutes=wanted.minutes, jobs=()))
             looks[look.identity] = _shared(look, wanted)
         for settings, together in untrained.items():
             material = tuple(sorted({sha256 for wanted in together for sha256 in wanted.counts}))
@@ -160,18 +185,21 @@ class Looks:
         return tuple(looks.values())
 
     def _path(self, identity: str) -> Path:
-        return self._folder / f"{identity[:16]}.safetensors"
+        return looks_folder(self._work) / f"{identity[:16]}.safetensors"
 
-    def _known(self) -> Iterator[Look]:
-        """Yield the networks that are there, or whose training has begun."""
-        for path in sorted(self._folder.glob("*.json")):
-            try:
-                kept = json.loads(path.read_text(encoding="utf-8"))
-                look = Look(kept["settings"], tuple(kept["material"]), 0.0, path.with_suffix(".safetensors"), (), 0)
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
-            if look.is_trained or look.is_begun:
-                yield look
+
+def known_looks(work: Path) -> Iterator[Look]:
+    """Yield the networks that are there, or whose training has begun."""
+    for path in sorted(looks_folder(work).glob("*.json")):
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            progress = LookProgress(**kept["progress"]) if kept.get("progress") is not None else None
+            network = path.with_suffix(".safetensors")
+            look = Look(kept["settings"], tuple(kept["material"]), 0.0, network, tuple(kept["jobs"]), 0, progress)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if look.is_trained or look.is_begun:
+            yield look
 
 
 def _seen(look: Look, wanted: _Wanted) -> float:
@@ -192,6 +220,8 @@ def remember(look: Look) -> None:
         OutputError: it cannot be written.
     """
     content: dict[str, Any] = {"settings": look.settings, "material": list(look.material), "jobs": list(look.jobs)}
+    if look.progress is not None:
+        content["progress"] = asdict(look.progress)
     with atomic_write(look.path.with_suffix(".json")) as partial:
         partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
@@ -207,3 +237,15 @@ def check_one_look(job: Job) -> None:
             f"engine: a network learns one look, and style.pick is {job.style.pick}.",
             "Give `pick: one`, or an engine that knows any painting, such as adain.",
         )
+
+
+def with_trained_look(job: Job, settings: str, work: Path) -> Job:
+    """Return a job with the network that a run has trained for its settings, if there is one.
+
+    Args:
+        job: the job.
+        settings: see `settings_hash`.
+        work: the work folder.
+    """
+    path = next((look.path for look in known_looks(work) if look.settings == settings and look.is_trained), None)
+    return job.model_copy(update={"engine": job.engine.model_copy(update={"weights": path})})

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from nstpipe.config import Job, Pipeline
+from nstpipe.config.engines import LookEngine
 from nstpipe.errors import OutputError
 from nstpipe.events import Emit, Event, FrameDone
 from nstpipe.journal.journal import Journal
@@ -26,6 +27,7 @@ from nstpipe.planning.resources import worker_count
 from nstpipe.running.executors import executor_for
 from nstpipe.running.schedule import Schedule, tasks_of
 from nstpipe.system.devices import is_cpu
+from nstpipe.system.files import atomic_write, ensure_folder
 from nstpipe.system.load import LoadMeter
 from nstpipe.system.stop import Stop
 
@@ -108,8 +110,21 @@ def _paint(task: ClipTask, emit: Emit, stop: Stop) -> str:
     """Paint a clip in a worker process, and return why it failed, if so. torch is loaded only there."""
     from nstpipe.painting.clip import run_clip
 
+    engine = task.output.job.engine
+    if isinstance(engine, LookEngine) and engine.weights is not None and not engine.weights.exists():
+        _write_untrained(engine.weights, len(task.output.job.regions))
     failure = run_clip(task, emit, stop).failure
     return failure.reason if failure is not None else ""
+
+
+def _write_untrained(path: Path, regions: int) -> None:
+    """Write a network that has learned nothing: it takes as long as one that has."""
+    from nstpipe.style.networks.looks import saved_look
+    from nstpipe.style.networks.transformation import made
+
+    ensure_folder(path.parent)
+    with atomic_write(path) as partial:
+        partial.write_bytes(saved_look(made(0, regions), {}))
 
 
 def _times(frames: Iterable[FrameDone], *, is_video: bool) -> Iterator[FrameTime]:
