@@ -88,9 +88,5 @@ def _material(task: LookTask, emit: Emit, stop: Stop) -> list[TrainingFrame]:
 
 def _shots(output: Output) -> list[Shot]:
     found = output.input
-    source = (
-        VideoSource(found.video) if found.video is not None else PictureSource(found.file.path.parent, [found.file.path])
-    )
-    return [
-        Shot(source, clip.first_frame_index, clip.end_frame_index, output.size, found.masks) for clip in output.clips
-    ]
+    source = VideoSource(found.video) if found.video is not None else PictureSource(found.file.path.parent, [found.file.path])
+    return [Shot(source, clip.first_frame_index, clip.end_frame_index, output.size, found.masks) for clip in output.clips]

@@ -62,7 +62,7 @@ def _check_look(weights: Path, pipeline: Pipeline, job: Job) -> None:
     from nstpipe.style.networks.looks import load_look
 
     try:
-        load_look(weights, len(job.regions))
+        load_look(weights, sum(region.style is not None for region in job.regions))
     except MachineError as error:
         raise _at_its_place(error, pipeline, job) from error
 

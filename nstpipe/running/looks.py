@@ -98,9 +98,7 @@ def _trained(
             with suppress(OutputError):  # the training goes on without
                 remember(replace(look, progress=progress))
 
-    results = executor.execute(
-        train_look, [task], emit=emit, stop=stop, on_killed=on_killed, is_ready=lambda _: True
-    )
+    results = executor.execute(train_look, [task], emit=emit, stop=stop, on_killed=on_killed, is_ready=lambda _: True)
     return next(iter(list(results)), None)
 
 

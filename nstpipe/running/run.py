@@ -101,9 +101,7 @@ class Run:
             self._stop.ask(StopReason.FAILURE)
         announce(plan, todo, self._pipeline, self._journal, self._recorder)
         with self._stop.graceful():
-            ready = train_looks(
-                self._pipeline, plan, todo, recorder=self._recorder, stop=self._stop, executor=self._executor
-            )
+            ready = train_looks(self._pipeline, plan, todo, recorder=self._recorder, stop=self._stop, executor=self._executor)
             if fail_fast and self._recorder.failures:
                 self._stop.ask(StopReason.FAILURE)
             maker.make(ready, fail_fast=fail_fast)

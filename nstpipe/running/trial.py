@@ -112,19 +112,19 @@ def _paint(task: ClipTask, emit: Emit, stop: Stop) -> str:
 
     engine = task.output.job.engine
     if isinstance(engine, LookEngine) and engine.weights is not None and not engine.weights.exists():
-        _write_untrained(engine.weights, len(task.output.job.regions))
+        _write_untrained(engine.weights)
     failure = run_clip(task, emit, stop).failure
     return failure.reason if failure is not None else ""
 
 
-def _write_untrained(path: Path, regions: int) -> None:
+def _write_untrained(path: Path) -> None:
     """Write a network that has learned nothing: it takes as long as one that has."""
     from nstpipe.style.networks.looks import saved_look
     from nstpipe.style.networks.transformation import made
 
     ensure_folder(path.parent)
     with atomic_write(path) as partial:
-        partial.write_bytes(saved_look(made(0, regions), {}))
+        partial.write_bytes(saved_look(made(seed=0), {}))
 
 
 def _times(frames: Iterable[FrameDone], *, is_video: bool) -> Iterator[FrameTime]:

@@ -12,14 +12,14 @@ import io
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from nstpipe.errors import DiskFullError, MachineError
@@ -28,9 +28,9 @@ from nstpipe.media.tensors import tensor_of, tensor_of_floats
 from nstpipe.motion.reliability import came_from_inside
 from nstpipe.motion.warp import warp
 from nstpipe.style.engines.optimizer import OptimizerEngine, OptimizerStylizer
-from nstpipe.style.engines.transformation import places_of
+from nstpipe.style.engines.transformation import learned_regions, places_of
 from nstpipe.style.networks.looks import ENGINE, saved_look
-from nstpipe.style.networks.transformation import TransformationNetwork, made
+from nstpipe.style.networks.transformation import made
 from nstpipe.style.objective import Losses, Objective, TemporalTarget
 from nstpipe.style.precision import choose_precision
 from nstpipe.style.settings import EngineSettings, RegionPaint, StylePicture
@@ -51,8 +51,8 @@ WARM_UP_STEPS = 20
 """Steps in which the learning rate rises."""
 
 COOL_DOWN = 0.35
-"""Share of the training in which the learning rate falls, at its end (Hu et al. 2024, "MiniCPM", section 4). It needs no number of
-steps that is known beforehand, so the training can end when the loss does."""
+"""Share of the training in which the learning rate falls, at its end (Hu et al. 2024, "MiniCPM", section 4). No number of steps
+must be known beforehand, so the training can end when the loss does not fall any more."""
 
 CHECK_EVERY = 100
 """Steps between two measurements of the loss of held-out frames."""
@@ -229,11 +229,11 @@ def part_of(size: tuple[int, int], variant: int, generator: np.random.Generator)
     """
     width, height = size
     wanted = trained_size(size)
-    share = wanted[0] / width
-    smallest, largest = (1 / LARGEST_ZOOM, 1.0) if share == 1 else (share, 1.0)
+    inner = wanted
     if variant >= 2 * VARIANTS // 3:
-        share = float(np.exp(generator.uniform(math.log(smallest), math.log(largest))))
-    inner = min(width, round(width * share)), min(height, round(height * share))
+        smallest = 1 / LARGEST_ZOOM if wanted == size else wanted[0] / width
+        share = math.exp(generator.uniform(math.log(smallest), 0))
+        inner = round(width * share), round(height * share)
     down, right = generator.random(2)
     top, left = int(down * (height - inner[1] + 1)), int(right * (width - inner[0] + 1))
     return Part(top, left, inner[1], inner[0], variant % 2 == 1, wanted)
@@ -281,7 +281,7 @@ class _Training:
         self._held_out, self._frames = _held_out(frames)
         self._device = choose_device(options.settings.device)
         self._precision = choose_precision(options.settings.precision, self._device)
-        self._network = made(options.seed, len(regions)).to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = made(options.seed, learned_regions(regions)).to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._optimizer = torch.optim.Adam(self._network.parameters(), lr=LEARNING_RATE, betas=BETAS)
         self._stylizers: dict[tuple[float, int], OptimizerStylizer] = {}
         self._engines: dict[float, OptimizerEngine] = {}
@@ -376,7 +376,7 @@ class _Training:
         self._optimizer.zero_grad()
         losses, total = self._losses(example, objective)
         total.backward()  # type: ignore[no-untyped-call]
-        found = {"total": float(losses.total), "content": float(losses.content), "style": float(losses.style)}
+        found = {name: float(getattr(losses, name).detach()) for name in ("total", "content", "style")}
         if not progress.takes(found):
             self._go_back(found["total"])
             return False
@@ -444,7 +444,7 @@ class _Training:
             stylizer = stylizer.masked(part.of(torch.from_numpy(frame.masks)[None])[0])
         seen = stylizer.seen(part.of(tensor_of(frame.pixels)))
         base = stylizer.first_start(seen, "matched", 0)
-        places = places_of(stylizer.regions.masks)
+        places = places_of(stylizer.regions)
         on_device = seen.to(self._device)
         example = Example(
             on_device,
@@ -588,7 +588,8 @@ def _held_out(frames: Sequence[TrainingFrame]) -> tuple[list[TrainingFrame], lis
     places = range(HELD_OUT_EVERY // 2, len(frames), HELD_OUT_EVERY)
     if not places:
         return list(frames[:MOST_HELD_OUT]), list(frames)
-    chosen = {places[number * len(places) // min(MOST_HELD_OUT, len(places))] for number in range(min(MOST_HELD_OUT, len(places)))}
+    count = min(MOST_HELD_OUT, len(places))
+    chosen = {places[number * len(places) // count] for number in range(count)}
     return [frames[index] for index in sorted(chosen)], [frame for index, frame in enumerate(frames) if index not in chosen]
 
 

@@ -131,7 +131,7 @@ class TransformationEngine:
         ask_for_large_pages()
         self.settings = settings
         device = choose_device(settings.device)
-        network = load_look(settings.engine.weights, len(regions))
+        network = load_look(settings.engine.weights, learned_regions(regions))
         self.painter = painter_of(network, device, choose_precision(settings.precision, device))
         self.paints = (RegionPaint(tuple(styles), settings.strength, settings.style_scale), *regions)
         self._shared_stylizer: TransformationStylizer | None = None
@@ -182,10 +182,19 @@ class TransformationStylizer(RegionStylizer[PaintedRegions[Paintings]]):
         It is not held to earlier results: the network has learned to paint the same thing alike.
         """
         base = self.regions.start(content, "matched")
-        image = self.painter.paint(content, base, places_of(self.regions.masks), wrapped=wrapped)
+        image = self.painter.paint(content, base, places_of(self.regions), wrapped=wrapped)
         yield Iterate(self.seen(image))
 
 
-def places_of(masks: Tensor | None) -> Tensor | None:
-    """Return where each region is, regions x height x width, so that no two of them overlap; None if there are none."""
-    return partition_masks(masks)[1:] if masks is not None else None
+def places_of(regions: PaintedRegions[Paintings]) -> Tensor | None:
+    """Return where each region with paintings of its own is, so that no two overlap: regions x height x width, or None."""
+    if regions.masks is None:
+        return None
+    weights = partition_masks(regions.masks)[1:]
+    places = [weight for paintings, weight in zip(regions.paintings[1:], weights, strict=True) if paintings.styles]
+    return torch.stack(places) if places else None
+
+
+def learned_regions(regions: Sequence[RegionPaint]) -> int:
+    """Return the number of regions that a network must tell apart. A region that stays as it is, is put back afterwards."""
+    return sum(bool(region.styles) for region in regions)

@@ -24,7 +24,7 @@ def load_look(path: Path, regions: int) -> TransformationNetwork:
 
     Args:
         path: the file.
-        regions: the number of regions that the job has.
+        regions: the number of the job's regions that have paintings of their own.
 
     Raises:
         MachineError: the file is missing, or is not what is expected there; the message names the first tensor that is wrong.
@@ -44,7 +44,7 @@ def _loaded(path: Path, regions: int, stamp: Stamp | None) -> TransformationNetw
     trained_for = weights.metadata.get("regions", regions)
     if trained_for != regions:
         raise MachineError(
-            f"engine.weights: {path} was trained for {trained_for} regions; this job has {regions}.",
+            f"engine.weights: {path} was trained for {trained_for} regions with paintings of their own; this job has {regions}.",
             "Train a network for this job: leave out `weights`.",
         )
     state = weights.taken("engine.weights", shapes_of(lambda: TransformationNetwork(regions)))
