@@ -21,8 +21,8 @@ TRAINING_VERSION = 1
 """Part of every network's identity: raised when networks are trained in another way."""
 
 KNOWN_SHARE = 0.5
-"""A network serves inputs of which it has seen so large a share, counted in frames. So a folder may grow without a new training,
-and its finished pictures stay."""
+"""A network serves inputs of which it has seen so large a share, counted in frames. So a folder may grow without a new
+training, and its finished pictures stay."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class Looks:
         self._wanted.append(_Wanted(job.name, job.engine.train_minutes, settings, counts))
 
     def looks(self) -> tuple[Look, ...]:
-        """Return the networks that are wanted. Jobs with equal settings share one, unless they have one of their own already."""
+        """Return the networks that are wanted. Jobs with equal settings share one, unless they have their own already."""
         known = list(known_looks(self._work))
         looks: dict[str, Look] = {}
         untrained: dict[str, list[_Wanted]] = {}

@@ -1,9 +1,9 @@
 """Trains a network on a job's own frames until it paints their look in one pass (Johnson, Alahi, Li 2016).
 
-Its loss is that which the optimizer minimizes for a frame, with the job's own layers, weights, paintings, regions and colors. In
-some steps it includes the temporal loss: the result is compared with that of the frame before, warped along the optical flow, and
-painted from a noisy original (Ruder, Dosovitskiy, Brox 2018, section 4; Wang et al. 2020, "Consistent Video Style Transfer via
-Compound Regularization").
+Its loss is that which the optimizer minimizes for a frame, with the job's own layers, weights, paintings, regions and colors.
+In some steps it includes the temporal loss: the result is compared with that of the frame before, warped along the optical flow,
+and painted from a noisy original (Ruder, Dosovitskiy, Brox 2018, section 4; Wang et al. 2020, "Consistent Video Style Transfer
+via Compound Regularization").
 """
 
 from __future__ import annotations
@@ -282,7 +282,7 @@ class _Training:
         self._device = choose_device(options.settings.device)
         self._precision = choose_precision(options.settings.precision, self._device)
         self._network = made(options.seed, learned_regions(regions)).to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._optimizer = torch.optim.Adam(self._network.parameters(), lr=LEARNING_RATE, betas=BETAS)
+        self._optimizer = torch.optim.Adam(self._network.parameters(), lr=LEARNING_RATE, betas=BETAS, fused=True)
         self._stylizers: dict[tuple[float, int], OptimizerStylizer] = {}
         self._engines: dict[float, OptimizerEngine] = {}
         self._kept: OrderedDict[tuple[int, int, int], Example] = OrderedDict()

@@ -164,7 +164,7 @@ def test_colors_and_regions_of_the_job_are_learned(learn: Learn, style: StylePic
     settings = replace(SETTINGS, color=color)
     path, _ = learn(steps=2, settings=settings, regions=regions, material=material)
     assert load_look(path, 1).regions == 1, "what stays as it is needs no place of its own"
-    with pytest.raises(MachineError, match="trained for 1 regions with paintings of their own; this job has 0"):
+    with pytest.raises(MachineError, match="trained for 1 regions with paintings of their own, and this job has 0"):
         load_look(path, 0)
 
 

@@ -112,8 +112,8 @@ class TransformationEngine:
 
     Args:
         settings: everything that decides the result, except for the pictures.
-        styles: the paintings of the whole picture, or of what belongs to no region. The network has learned their strokes; their
-            colors are what it adds the strokes to.
+        styles: the paintings of the whole picture, or of what belongs to no region. The network has learned their strokes, and
+            adds these to the frame in their colors.
         regions: what each region is painted with.
 
     Raises:
@@ -125,8 +125,8 @@ class TransformationEngine:
         if settings.engine.weights is None:
             raise MachineError(
                 "engine.weights: the network of this job is not trained yet.",
-                "`nstpipe run` trains it before it paints; `nstpipe train pipeline.yaml --job NAME -o FILE` makes a file to give "
-                "as `engine.weights`.",
+                "`nstpipe run` trains it before it paints; `nstpipe train pipeline.yaml --job NAME -o FILE` makes a file for "
+                "`engine.weights`.",
             )
         ask_for_large_pages()
         self.settings = settings

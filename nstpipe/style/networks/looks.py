@@ -44,7 +44,8 @@ def _loaded(path: Path, regions: int, stamp: Stamp | None) -> TransformationNetw
     trained_for = weights.metadata.get("regions", regions)
     if trained_for != regions:
         raise MachineError(
-            f"engine.weights: {path} was trained for {trained_for} regions with paintings of their own; this job has {regions}.",
+            f"engine.weights: {path} was trained for {trained_for} regions with paintings of their own, and this job has "
+            f"{regions}.",
             "Train a network for this job: leave out `weights`.",
         )
     state = weights.taken("engine.weights", shapes_of(lambda: TransformationNetwork(regions)))

@@ -1,8 +1,8 @@
 """The transformation network: it is trained to paint one look, and paints a frame in one pass (Johnson, Alahi, Li 2016).
 
 It departs from the paper where two cores gain time: most of its work is done at an eighth of the frame's size and not at a
-quarter; the activations of the way down are added on the way up; and the result is added to the frame in the colors of the style,
-so that the network learns strokes only. Upsampling is bilinear, because nearest upsampling and transposed convolutions weave.
+quarter; the activations of the way down are added on the way up; and the result is added to the frame in the colors of the
+style, so that the network learns strokes only. Upsampling is bilinear, for nearest upsampling and transposed convolutions weave.
 """
 
 from __future__ import annotations
@@ -175,8 +175,8 @@ class TransformationNetwork(nn.Module):
             regions: where each region is, pictures x regions x height x width, 0 to 1; None if there are none.
             wrap: width in pixels of the strips at the left and right edges that repeat the opposite edge, a multiple of
                 `GRID_PIXELS`. They do not count in means and deviations.
-            rows: how many rows, at the frame's own size, are computed at once, to save memory, a multiple of `GRID_PIXELS`; None
-                for all. Training needs None.
+            rows: how many rows, at the frame's own size, are computed at once, to save memory, a multiple of `GRID_PIXELS`;
+                None for all. Training needs None.
         """
         height, width = frame.shape[-2:]
         given = (frame - 0.5) * GAIN
