@@ -328,7 +328,7 @@ def estimate(
 
 
 def _tried(job: Job, planned: Job) -> Job:
-    """Return the job that a trial paints: with the engine that `auto` stands for, and without weights that are not there yet."""
+    """Return the job that a trial paints: with the engine that `auto` stands for, without weights that are not there yet."""
     if not isinstance(planned.engine, LookEngine):
         return planned if isinstance(job.engine, AutoEngine) else job
     weights = planned.engine.weights if planned.engine.weights is not None and planned.engine.weights.exists() else None

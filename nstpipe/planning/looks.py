@@ -239,13 +239,11 @@ def check_one_look(job: Job) -> None:
         )
 
 
-def with_trained_look(job: Job, settings: str, work: Path) -> Job:
-    """Return a job with the network that a run has trained for its settings, if there is one.
+def trained_network(settings: str, work: Path) -> Path | None:
+    """Return the file of a network that a run has trained with these settings; None if there is none.
 
     Args:
-        job: the job.
         settings: see `settings_hash`.
         work: the work folder.
     """
-    path = next((look.path for look in known_looks(work) if look.settings == settings and look.is_trained), None)
-    return job.model_copy(update={"engine": job.engine.model_copy(update={"weights": path})})
+    return next((look.path for look in known_looks(work) if look.settings == settings and look.is_trained), None)

@@ -1,8 +1,8 @@
 """Trains a network on a job's own frames until it paints their look in one pass (Johnson, Alahi, Li 2016).
 
 Its loss is that which the optimizer minimizes for a frame, with the job's own layers, weights, paintings, regions and colors.
-In some steps it includes the temporal loss: the result is compared with that of the frame before, warped along the optical flow,
-and painted from a noisy original (Ruder, Dosovitskiy, Brox 2018, section 4; Wang et al. 2020, "Consistent Video Style Transfer
+In some steps it includes the temporal loss: the result is compared with that of the frame before, painted from a noisy original
+and warped along the optical flow (Ruder, Dosovitskiy, Brox 2018, section 4; Wang et al. 2020, "Consistent Video Style Transfer
 via Compound Regularization").
 """
 

@@ -2,7 +2,7 @@
 
 It departs from the paper where two cores gain time: most of its work is done at an eighth of the frame's size and not at a
 quarter; the activations of the way down are added on the way up; and the result is added to the frame in the colors of the
-style, so that the network learns strokes only. Upsampling is bilinear, for nearest upsampling and transposed convolutions weave.
+style, so that the network learns strokes only. Upsampling is bilinear: nearest upsampling and transposed convolutions weave.
 """
 
 from __future__ import annotations
