@@ -92,7 +92,8 @@ def train(
     """Train a network and save it for `engine`. Ctrl-C saves and stops; the same command continues.
 
     With adain or iecontrast it learns to paint in the style of any painting, from two folders; the defaults are those of the
-    papers. With a pipeline.yaml it learns the look of a job, on the job's own frames, as `engine: network` does. Of the options, --job, --set, --output, --restart, --max-runtime, --json and --quiet are for a pipeline.
+    papers. With a pipeline.yaml it learns the look of a job, on the job's own frames, as `engine: network` does. Of the
+    options, --job, --set, --output, --restart, --max-runtime, --json and --quiet are for a pipeline.
 
     Example: nstpipe train pipeline.yaml --job night -o starry.safetensors
     """

@@ -351,7 +351,7 @@ class _Training:
         begin, end = self._cooling
         warm = min(1.0, (self._progress.step + 1) / WARM_UP_STEPS)
         cool = min(1.0, max(0.0, (end - self._spent) / max(end - begin, 1e-9)))
-        return LEARNING_RATE * warm * (0.01 + 0.99 * cool) / 2**self._progress.returns
+        return LEARNING_RATE * warm * (0.01 + 0.99 * cool) * math.pow(0.5, self._progress.returns)
 
     # A step.
 

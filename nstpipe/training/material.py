@@ -130,7 +130,8 @@ def _training_frame(shot: Shot, index: int, first: NDArray[np.uint8] | None, flo
     index = max(1, index)
     frames = list(shot.source.read(shot.first_frame_index + index - 1, shot.first_frame_index + index + 1))
     before, pixels = (in_eight_bits(resized(frame.pixels, shot.size)) for frame in frames)
-    motion = motion_between(*(for_flow(frame.pixels, shot.size) for frame in frames), flow, shot.size)
+    earlier, later = (for_flow(frame.pixels, shot.size) for frame in frames)
+    motion = motion_between(earlier, later, flow, shot.size)
     return TrainingFrame(pixels, masks, first, before, motion)
 
 

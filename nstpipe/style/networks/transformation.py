@@ -133,7 +133,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, columns: slice, rows: int | None = None) -> Tensor:
         """Return the sum; see `_Convolution.forward`."""
-        return x + self.second(functional.relu_(self.first(x, columns, rows)), columns, rows)
+        change: Tensor = self.second(functional.relu_(self.first(x, columns, rows)), columns, rows)
+        return x + change
 
 
 class TransformationNetwork(nn.Module):
