@@ -170,8 +170,8 @@ def status(
     console.print(table)
     for look in found.training:
         loss = f", loss of held-out frames {look.loss:.3g}" if look.loss is not None else ""
-        line = f"{', '.join(look.jobs)}: the network is in training, {look.step:,} steps done{loss}"
-        console.print(f"{line}, {as_duration(look.seconds_left)} left at most", markup=False, highlight=False, soft_wrap=True)
+        said = f"{', '.join(look.jobs)}: the network is in training, {look.step:,} steps done{loss}"
+        console.print(f"{said}, {as_duration(look.seconds_left)} left at most", markup=False, highlight=False, soft_wrap=True)
     for path, reason in found.failures.items():
         console.print(f"failed: {path}: {reason}", markup=False, highlight=False, soft_wrap=True)
     if found.holder is not None:
