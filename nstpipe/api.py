@@ -44,6 +44,7 @@ from nstpipe.system.stop import Stop
 if TYPE_CHECKING:
     from PIL import Image
 
+    from nstpipe.painting.task import LookResult
     from nstpipe.training.options import TrainingOptions
     from nstpipe.training.train import Trained
 
@@ -426,6 +427,42 @@ def train(
         return train(options, stop=stop or Stop(), emit=emit, restart=restart)
 
 
+def train_look(
+    pipeline: str | Path | Pipeline,
+    output: str | Path,
+    *,
+    job: str = "",
+    overrides: Sequence[str] = (),
+    restart: bool = False,
+    stop: Stop | None = None,
+    on_event: Emit = _ignore,
+) -> LookResult:
+    """Train a network for the look of a job, on its own frames, or continue; what `nstpipe train pipeline.yaml` does.
+
+    A training that is stopped keeps its state beside the output.
+
+    Args:
+        pipeline: the path of a pipeline.yaml, or a pipeline that is already loaded.
+        output: file of the network, for `engine.weights`.
+        job: name of the job; empty for the only one. Its engine may be another one.
+        overrides: ``key.path=value``, as for ``--set``.
+        restart: begin anew, though there is a training to continue.
+        stop: asks it to end, from another thread or a signal handler, or by its deadline.
+        on_event: called with each event as it happens.
+
+    Raises:
+        ConfigError: the YAML is wrong.
+        InputError: no input of the job can be used, or a painting cannot be read.
+        MachineError: weights, device or ffmpeg are missing, or the loss is no number however often the training goes back.
+        OutputError: the output cannot be written.
+        UsageError: there is no job of that name, or several and no name; or the output is there already.
+    """
+    from nstpipe.commands.train_look import train_look
+
+    settings = _loaded(pipeline, [job] if job else (), overrides, None, None)
+    return train_look(settings, Path(output), stop or Stop(), on_event, restart=restart)
+
+
 def _checked_pictures(content: Image.Image, style: Image.Image | Sequence[Image.Image]) -> list[Image.Image]:
     """Return the paintings that `stylize` was given.
 
@@ -490,5 +527,6 @@ __all__ = [
     "status",
     "stylize",
     "train",
+    "train_look",
     "validate",
 ]

@@ -20,6 +20,7 @@ from nstpipe.planning.provenance import Provenance
 from nstpipe.planning.resources import worker_count
 from nstpipe.report.page import leave_report
 from nstpipe.running.executor import Executor
+from nstpipe.running.looks import train_looks
 from nstpipe.running.outcome import Outcome, RunResult
 from nstpipe.running.output_maker import OutputMaker
 from nstpipe.running.preparation import announce, choose_outputs, tell_ignored
@@ -100,6 +101,8 @@ class Run:
             raise plan.unwritable  # all go to one folder, say, and one message is enough
         for passed_over in plan.paintings:
             self._recorder.emit(Noticed(job=passed_over.job, message=passed_over.message))
+        for chosen in plan.engines:
+            self._recorder.emit(Noticed(job=chosen.job, message=chosen.message))
         for failure in plan.failures:
             self._recorder.fail(failure)
         if not plan.outputs:
@@ -112,7 +115,10 @@ class Run:
         self._pipeline = announce(plan, todo, self._pipeline, self._journal, self._recorder)
         self._executor.settle(worker_count(self._pipeline))
         with self._stop.graceful():
-            maker.make(todo, fail_fast=fail_fast)
+            ready = train_looks(self._pipeline, plan, todo, recorder=self._recorder, stop=self._stop, executor=self._executor)
+            if fail_fast and self._recorder.failures:
+                self._stop.ask(StopReason.FAILURE)
+            maker.make(ready, fail_fast=fail_fast)
         return self._end(plan, todo)
 
     def _prepare(self, plan: Plan) -> None:
