@@ -56,7 +56,7 @@ ENGINE_TRAITS: dict[str, EngineTraits] = {
         iterates=False,
         last_layer="relu4_1",
         bundled=BundledWeights(
-            _FOLDER / "adain.safetensors", "23773b6890f5baf51b0e1336875c64b09a7c8bc27506dcc69f9b2a51067548d3"
+            _FOLDER / "adain.safetensors", "9cbc620a0b55a9bcc172a6b16b55c329bc7bdd88966b5a06b62ac89ae6a7fa21"
         ),
     ),
     "iecontrast": EngineTraits(iterates=False, last_layer="relu5_1"),
