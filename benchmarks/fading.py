@@ -163,14 +163,14 @@ def pan(size: int) -> Clip:
 
 
 def walk(size: int) -> Clip:
-    """A view that goes forward on a street, with steps: what is near moves faster than what is far, and the sky stands still."""
+    """A view that goes forward on a street, with the sway of steps: what is near moves faster than what is far."""
     width, height = size, round(size * 9 / 16 / 2) * 2
     still = picture("street_01.jpg", 2 * DETAIL * size)
-    frames = tuple(
-        cv2.remap(still, *seen_from(index, still.shape[1], DETAIL * width, DETAIL * height), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
-        for index in range(round(SECONDS * FRAMES_A_SECOND))
-    )
-    return Clip("walk", (width, height), frames)
+    places = [
+        seen_from(index, still.shape[1], DETAIL * width, DETAIL * height) for index in range(round(SECONDS * FRAMES_A_SECOND))
+    ]
+    frames = [cv2.remap(still, *place, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT) for place in places]
+    return Clip("walk", (width, height), tuple(frames))
 
 
 def seen_from(index: int, still_width: int, width: int, height: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

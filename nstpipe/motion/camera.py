@@ -10,8 +10,8 @@ from nstpipe.motion.flow.method import Floats, gray_levels
 from nstpipe.motion.warp import sampling_positions
 
 MOST_CORNERS, CORNER_QUALITY, CORNERS_ACROSS = 500, 0.01, 64
-"""The corners that the camera's motion is fitted to: at most so many, at least so strong relative to the strongest one, and apart
-by at least this fraction of the longest side."""
+"""The corners that the camera's motion is fitted to: at most so many, at least so strong relative to the strongest one, and at
+least this fraction of the longest side apart."""
 
 
 LEAST_CORNERS, LEAST_SHARE, LARGEST_ERROR_PIXELS = 12, 0.25, 1.0
@@ -36,9 +36,9 @@ mismatches were averaged with those behind it."""
 def camera_motion(flow: Floats, picture: Pixels) -> Floats | None:
     """Return the flow of a whole picture that a homography gives, fitted to the flow of the picture's corners.
 
-    A homography is exact for a camera that turns or zooms, and for a plane that it passes, such as a road (Hartley and Zisserman
-    2004, "Multiple View Geometry", section 13). It is found by RANSAC (Fischler and Bolles 1981), so things that move by
-    themselves do not count.
+    A homography is exact for a camera that turns or zooms, and for a plane that it passes, such as a road (Hartley and
+    Zisserman 2004, "Multiple View Geometry", chapter 13). It is found by RANSAC (Fischler and Bolles 1981), so things that move
+    by themselves do not count.
 
     Args:
         flow: height x width x 2, in pixels.
@@ -72,8 +72,8 @@ _LEAST_DEPTH = 0.1
 def follow_camera(flow: Floats, picture: Pixels, other: Pixels) -> Floats:
     """Return a flow that is the camera's motion wherever the pictures do not show another one.
 
-    Where there is no texture, such as in a clear or a dark sky, flow follows the noise. There it differs from frame to frame, and
-    would stir the brush strokes.
+    Where there is no texture, such as in a clear or a dark sky, flow follows the noise. There it differs from frame to frame,
+    and would stir the brush strokes.
 
     Args:
         flow: height x width x 2: for each pixel of `picture`, where the same thing is in `other`, in pixels.
@@ -84,7 +84,7 @@ def follow_camera(flow: Floats, picture: Pixels, other: Pixels) -> Floats:
     if camera is None:
         return flow
     texture, other_texture = _texture(picture), _texture(other)
-    apart = np.hypot(*np.moveaxis(flow - camera, 2, 0))
+    apart = _around(np.linalg.norm(flow - camera, axis=2))
     gain = _mismatch(camera, texture, other_texture) - _mismatch(flow, texture, other_texture)
     shown = gain > np.minimum(LEVELS_PER_PIXEL * apart, ENOUGH_LEVELS)
     around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * AROUND_PIXELS + 1, 2 * AROUND_PIXELS + 1))
@@ -101,5 +101,9 @@ def _texture(picture: Pixels) -> Floats:
 def _mismatch(flow: Floats, texture: Floats, other: Floats) -> Floats:
     """Return the mean difference of two textures around each pixel, height x width, in levels of 255."""
     there = cv2.remap(other, *sampling_positions(flow), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    levels: Floats = cv2.absdiff(texture, there).mean(axis=2)
-    return cv2.GaussianBlur(levels, (0, 0), WINDOW_SIGMA_PIXELS)
+    return _around(cv2.absdiff(texture, there).mean(axis=2, dtype=np.float32))
+
+
+def _around(values: Floats) -> Floats:
+    averaged: Floats = cv2.GaussianBlur(values, (0, 0), WINDOW_SIGMA_PIXELS)
+    return averaged
