@@ -105,5 +105,4 @@ def _mismatch(flow: Floats, texture: Floats, other: Floats) -> Floats:
 
 
 def _around(values: Floats) -> Floats:
-    averaged: Floats = cv2.GaussianBlur(values, (0, 0), WINDOW_SIGMA_PIXELS)
-    return averaged
+    return cv2.GaussianBlur(values, (0, 0), WINDOW_SIGMA_PIXELS).astype(np.float32, copy=False)
