@@ -57,7 +57,7 @@ async def show(request: Request) -> Response:
 async def _prepare(window: Window) -> None:
     """Load what the next steps need, while the user looks at the page."""
     await window.previews.warm_up()
-    await asyncio.to_thread(importlib.import_module, "nstpipe.window.jobs")
+    await asyncio.to_thread(importlib.import_module, "nstpipe.window.jobs.page")
 
 
 def _title(path: Path) -> str:
@@ -128,7 +128,7 @@ async def describe(request: Request) -> Response:
         await asyncio.to_thread(window.roots.check_links, path)
         seen = await asyncio.to_thread(look_at, path)
     except NstpipeError as error:
-        return JSONResponse(said(error), 422)
+        return JSONResponse(said(error, window), 422)
     return JSONResponse(
         {
             "path": str(path),
@@ -157,7 +157,7 @@ async def upload(request: Request) -> Response:
         problem = f"{name} is too large; at most {as_megabytes(window.most_upload_bytes)} can be dropped."
         return JSONResponse({"problem": problem, "next_step": f"Copy it into {window.folder} by hand."}, 413)
     except NstpipeError as error:
-        return JSONResponse(said(error), 422)
+        return JSONResponse(said(error, window), 422)
     return JSONResponse({"path": str(path), "folder": str(path.parent)}, 201)
 
 
@@ -222,7 +222,7 @@ async def preview(request: Request) -> Response:
         if frame < 1 or not 1 <= iterations <= 1000:
             raise UsageError("frame and iterations: should be whole numbers from 1 on, and at most 1000 iterations.")
     except NstpipeError as error:
-        return JSONResponse(said(error), 422)
+        return JSONResponse(said(error, window), 422)
     number = await window.previews.request(pipeline, PREVIEW_JOB, frame - 1, iterations)
     return JSONResponse({"number": number}, 202)
 

@@ -16,7 +16,7 @@ import yaml
 from yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from nstpipe.errors import UsageError
-from nstpipe.window.forms import Field
+from nstpipe.window.jobs.forms import Field
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
