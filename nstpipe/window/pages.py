@@ -63,8 +63,9 @@ class Window:
         is_below = place != self.folder and place.is_relative_to(self.folder)
         return str(place.relative_to(self.folder)) if is_below else str(place)
 
-    def written_path(self, path: Path) -> str:
+    def written_path(self, place: str | Path) -> str:
         """Return a path as it is written into the pipeline.yaml."""
+        path = Path(place)
         return path.relative_to(self.folder).as_posix() if path.is_relative_to(self.folder) else str(path)
 
     def shown_text(self, text: str) -> str:
@@ -97,6 +98,7 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
         "pipeline_name": window.pipeline.name,
         "shown_path": window.shown_path,
         "shown_text": window.shown_text,
+        "written_path": window.written_path,
         "is_local": window.is_local,
         "path": request.url.path,
     }

@@ -18,12 +18,13 @@ from PIL import Image
 from pydantic import BaseModel
 
 from nstpipe.config import load_pipeline
+from nstpipe.config.engines import ENGINE_TRAITS, ENGINES_WITH_KEYS, PlainEngine
 from nstpipe.config.models import Job
 from nstpipe.errors import UsageError
 from nstpipe.window.jobs.forms import Field, field_of, fields
+from nstpipe.window.jobs.yaml_text import Draft
 from nstpipe.window.roots import PAINTINGS
 from nstpipe.window.texts import LANGUAGES, language_of, texts_in
-from nstpipe.window.jobs.yaml_text import Draft
 from tests.making import make_picture
 from tests.test_docs import EXAMPLES
 from tests.window.conftest import Opened
@@ -48,7 +49,8 @@ def test_each_language_has_every_text_with_the_same_places_to_fill() -> None:
     used = set(re.findall(r"\bt\.([a-z_]+)", templates)) | set(re.findall(r"\bt\(\"([a-z_]+)\"", templates))
     english = texts_in("en")
     assert used <= set(english)
-    assert set(english) - used <= {name for name in english if name.startswith("run_")} | {"changed_elsewhere", "start", "go_on_run"}
+    said = {name for name in english if name.startswith("run_")} | {"changed_elsewhere", "start", "go_on_run"}
+    assert set(english) - used <= said
     for language in LANGUAGES:
         texts = texts_in(language)
         assert {key: places(text) for key, text in texts.items()} == {key: places(text) for key, text in english.items()}
@@ -61,6 +63,9 @@ def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from keys_of(field.annotation, f"{prefix}{name}.")
+        elif name == "engine":  # one of several models
+            models = [PlainEngine, *ENGINES_WITH_KEYS.values()]
+            yield from (f"engine.{key}" for model in models for key in model.model_fields)
         else:
             yield f"{prefix}{name}"
 
@@ -77,6 +82,10 @@ def test_the_form_has_every_key_of_a_job_with_its_range() -> None:
         ("yaml", ""),
         ("text", "matched, content, noise, blank"),
     ]
+    engine = {field.key: field for field in fields() if field.key.startswith("engine.")}
+    assert engine["engine.name"].choices == tuple(ENGINE_TRAITS)
+    assert engine["engine.weights"].engines == tuple(ENGINES_WITH_KEYS)
+    assert engine["engine.transformer"].engines == ("iecontrast",)
 
 
 @pytest.mark.parametrize("example", [pytest.param(block, id=name) for name, block in EXAMPLES])
@@ -133,6 +142,12 @@ def test_a_key_that_is_set_changes_its_line_and_no_other() -> None:
         ("name: 'ä: b'", "name", "#c", "name: '#c'"),
         ("name: a", "optimizer.first", "5", "name: a\n    optimizer: {first: 5}"),
         ("name: a", "exclude", "[x", UsageError),
+        ("name: a", "engine.name", "adain", "name: a\n    engine: adain"),
+        ("name: a\n    engine: adain", "engine.weights", "w", "name: a\n    engine: {name: adain, weights: w}"),
+        ("name: a\n    engine: {name: adain, alpha: 1}", "engine.name", "optimizer", "name: a\n    engine: optimizer"),
+        ("name: a\n    engine: {name: adain, alpha: 1}", "engine.name", "", "name: a"),
+        ("name: a\n    style: p", "style.collection", "c", "name: a\n    style: {collection: c}"),
+        ("name: a\n    style: {collection: c, pick: each}", "style.images", "[p]", "name: a\n    style: {images: [p]}"),
     ],
 )
 def test_values_of_every_kind_are_written(job: str, key: str, value: str | None, expected: str | type[UsageError]) -> None:

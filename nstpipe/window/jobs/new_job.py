@@ -38,14 +38,17 @@ def _new_job(window: Window, fields: dict[str, str]) -> int:
 
     source = window.roots.existing(fields.get("input", ""))
     fields.pop("size", None)  # that of the preview
-    settings = look_of(fields)
+    settings = look_of(fields, window)
     style = settings.pop("style")
-    style["images"] = [window.written_path(_own_painting(window, window.roots.existing(path))) for path in style["images"]]
+    if "collection" in style:
+        painting = style["collection"] = window.written_path(style["collection"])
+    else:
+        [painting] = style["images"] = [window.written_path(_own_painting(window, Path(style["images"][0])))]
     text = text_of(window) or EMPTY_PIPELINE
     draft = Draft(text)
     seen = look_at(source)
     taken = set(draft.names)
-    name = free_name(re.sub("[^A-Za-z0-9]+", "-", f"{source.stem}-{Path(style['images'][0]).stem}").strip("-") or "job", taken)
+    name = free_name(re.sub("[^A-Za-z0-9]+", "-", f"{source.stem}-{Path(painting).stem}").strip("-") or "job", taken)
     folder = default_output([source], window.pipeline)
     output = folder / (name if seen.is_folder else f"{name}{source.suffix.lower()}")
     plain = {"strength": 1.0, "scale": 1.0, "distance": "gram"}
@@ -54,7 +57,7 @@ def _new_job(window: Window, fields: dict[str, str]) -> int:
         "name": name,
         "input": window.written_path(source),
         "output": window.written_path(output),
-        "style": short["images"][0] if list(short) == ["images"] and len(short["images"]) == 1 else short,
+        "style": painting if list(short) == ["images"] else short,
         **{key: value for key, value in settings.items() if (key, value) != ("color", "style")},
     }
     index = draft.add(job)

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nstpipe.errors import NstpipeError, UsageError
-from nstpipe.window.jobs.forms import advanced_fields, field_of, first_fields
+from nstpipe.window.jobs.forms import advanced_fields, field_of, first_fields, proof_fields
 from nstpipe.window.jobs.pipeline_file import checked, outside, stamp, text_of, write
 from nstpipe.window.jobs.yaml_text import Draft
 from nstpipe.window.pages import Window, form_of, number_of, page, texts_for, window_of
@@ -62,7 +62,7 @@ def _editor(window: Window, text: str, index: int) -> dict[str, Any]:
     }
 
 
-_FIELDS = {"first": first_fields(), "advanced": advanced_fields()}
+_FIELDS = {"first": first_fields(), "advanced": advanced_fields(), "proofs": proof_fields()}
 
 
 async def edit(request: Request) -> Response:

@@ -24,7 +24,9 @@ async def proof(request: Request) -> Response:
     window = window_of(request)
     fields = await form_of(request)
     axes = [
-        f"{fields[key].strip()}={fields[f'{key}-values'].strip()}" for key in ("across", "down") if fields.get(key, "").strip()
+        f"{key}={fields.get(f'{direction}-values', '').strip()}"
+        for direction in ("across", "down")
+        if (key := fields.get(direction, "").strip())
     ]
     try:
         text = await asyncio.to_thread(text_of, window)

@@ -1,5 +1,6 @@
 // The page of the jobs: keeps the place of the cursor and the open details while the editor is renewed.
 
+import { choosing } from "./choose.js";
 import { follow } from "./stream.js";
 
 let kept = null;
@@ -12,6 +13,18 @@ document.body.addEventListener("change", (event) => {
   const values = { ...Object.fromEntries(new FormData(editor)), key };
   htmx.ajax("POST", "/jobs/edit", { target: "#editor", swap: "outerHTML", values });
 });
+
+// A file that was chosen in the dialog is written into its field; a folder of paintings into that of collections.
+if (document.getElementById("browser")) {
+  choosing({
+    chosen: (wanted, path, { field: id, written, isCollection }) => {
+      const field = document.getElementById(wanted === "painting" && isCollection ? "f-style-collection" : id);
+      if (!field) return;
+      field.value = wanted === "painting" && !isCollection ? `[${JSON.stringify(written)}]` : written;
+      field.dispatchEvent(new Event("change", { bubbles: true }));
+    },
+  });
+}
 
 // The Enter key ends a field; it sends nothing by itself.
 document.body.addEventListener("submit", (event) => { if (event.target.id === "editor") event.preventDefault(); });
@@ -60,6 +73,12 @@ document.body.addEventListener("click", (event) => {
 });
 
 const proof = document.getElementById("proof");
+for (const select of proof?.querySelectorAll("select") ?? []) {
+  const values = proof.elements[`${select.name}-values`];
+  const begin = () => { values.value = select.selectedOptions[0]?.dataset.values ?? ""; values.disabled = !select.value; };
+  select.addEventListener("change", begin);
+  begin();
+}
 proof?.addEventListener("submit", async (event) => {
   event.preventDefault();
   const status = document.getElementById("proof-status");
