@@ -66,7 +66,8 @@ class Window:
     def written_path(self, place: str | Path) -> str:
         """Return a path as it is written into the pipeline.yaml."""
         path = Path(place)
-        return path.relative_to(self.folder).as_posix() if path.is_relative_to(self.folder) else str(path)
+        written = path.relative_to(self.folder).as_posix() if path.is_relative_to(self.folder) else str(path)
+        return written.replace("$", "$$")  # ${NAME} would be filled in
 
     def shown_text(self, text: str) -> str:
         """Return a message with its paths as people read them: from the window's folder."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from nstpipe.window.jobs.yaml_text import Draft
 from nstpipe.window.pages import Window, form_of, page, window_of
 from nstpipe.window.roots import PAINTINGS
 from nstpipe.window.studio import look_of
+
+LONGEST_PART = 40
+"""The most characters of a picture's name, and of a painting's, in the name of a job."""
 
 EMPTY_PIPELINE = "# nstpipe run pipeline.yaml does all that is not done yet.\nversion: 1\njobs: []\n"
 
@@ -47,8 +51,7 @@ def _new_job(window: Window, fields: dict[str, str]) -> int:
     text = text_of(window) or EMPTY_PIPELINE
     draft = Draft(text)
     seen = look_at(source)
-    taken = set(draft.names)
-    name = free_name(re.sub("[^A-Za-z0-9]+", "-", f"{source.stem}-{Path(painting).stem}").strip("-") or "job", taken)
+    name = free_name(_job_name(source.stem, Path(painting).stem), set(draft.names))
     folder = default_output([source], window.pipeline)
     output = folder / (name if seen.is_folder else f"{name}{source.suffix.lower()}")
     plain = {"strength": 1.0, "scale": 1.0, "distance": "gram"}
@@ -67,6 +70,12 @@ def _new_job(window: Window, fields: dict[str, str]) -> int:
         raise problem
     write(window, changed)
     return index
+
+
+def _job_name(*parts: str) -> str:
+    """Return a name of the letters and digits of these, without their accents."""
+    text = unicodedata.normalize("NFKD", "-".join(part[:LONGEST_PART] for part in parts)).encode("ascii", "ignore").decode()
+    return re.sub("[^A-Za-z0-9]+", "-", text).strip("-") or "job"
 
 
 def _own_painting(window: Window, painting: Path) -> Path:

@@ -35,7 +35,7 @@ document.body.addEventListener("htmx:beforeSwap", (event) => {
   const text = document.getElementById("yaml");
   kept = {
     id: active?.id, from: active?.selectionStart, to: active?.selectionEnd, text: active === text ? text.value : null,
-    top: text?.scrollTop ?? 0, open: document.getElementById("advanced")?.open ?? false,
+    top: text?.scrollTop ?? 0, place: scrollY, open: document.getElementById("advanced")?.open ?? false,
   };
 });
 
@@ -52,6 +52,7 @@ document.body.addEventListener("htmx:afterSwap", () => {
     if (typeof kept.from === "number") try { active.setSelectionRange(kept.from, kept.to); } catch { /* not a text */ }
   }
   text.scrollTop = kept.top;
+  scrollTo(0, kept.place);
   kept = null;
 });
 
