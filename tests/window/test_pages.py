@@ -9,7 +9,9 @@ import re
 import string
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -21,9 +23,11 @@ from nstpipe.config import load_pipeline
 from nstpipe.config.engines import ENGINE_TRAITS, ENGINES_WITH_KEYS, PlainEngine
 from nstpipe.config.models import Job
 from nstpipe.errors import UsageError
+from nstpipe.system.lock import holder_of
 from nstpipe.window.jobs.forms import Field, field_of, fields
 from nstpipe.window.jobs.yaml_text import Draft
 from nstpipe.window.roots import PAINTINGS
+from nstpipe.window.runs.process import SIGNAL_SECONDS, ask_to_stop, stop_request
 from nstpipe.window.texts import LANGUAGES, language_of, texts_in
 from tests.making import make_picture
 from tests.test_docs import EXAMPLES
@@ -166,6 +170,42 @@ def the(key: str) -> Field:
     found = field_of(key)
     assert found is not None
     return found
+
+
+def test_a_request_to_stop_is_kept_for_a_server_that_starts_later(tmp_path: Path) -> None:
+    holder = """
+import signal, sys, time
+from pathlib import Path
+from nstpipe.system.lock import locked
+work = Path(sys.argv[1])
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+with locked(work):
+    print("locked", flush=True)
+    while len(asked) < 2:
+        time.sleep(0.01)
+        (work / "asked").write_text(str(len(asked)))
+"""
+
+    def asked() -> str:
+        time.sleep(2 * SIGNAL_SECONDS)
+        return (tmp_path / "asked").read_text()
+
+    with subprocess.Popen([sys.executable, "-c", holder, str(tmp_path)], stdout=subprocess.PIPE) as run:
+        assert run.stdout is not None and run.stdout.readline() == b"locked\n"
+        found = holder_of(tmp_path)
+        assert found is not None and stop_request(tmp_path) is None
+        # To pause twice is to pause once: a second signal would stop the run in the middle of a frame.
+        for _ in range(2):
+            ask_to_stop(tmp_path, "a-run", at_once=False)
+            assert asked() == "1"
+        request = stop_request(tmp_path)
+        assert request is not None and request.is_of(found) and not request.is_of(replace(found, process_started=1.0))
+        ask_to_stop(tmp_path, "a-run", at_once=True)
+        assert run.wait(20) == 0
+    assert stop_request(tmp_path) == replace(request, at_once=True)
+    with pytest.raises(UsageError, match="No run is under way"):
+        ask_to_stop(tmp_path, "a-run", at_once=True)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
