@@ -126,7 +126,7 @@ class _Planner:
         try:
             with item_errors(job.input):
                 check_pictures(job)
-                check_flow(job.temporal.flow, self._pipeline.device)
+                check_flow(job.temporal.flow, self._pipeline.devices[0])
                 check_engine_files(self._pipeline, job)
                 flow = [job.temporal.flow] if isinstance(job.temporal.flow, Path) else []
                 read = (*(path for path, _ in pictures_of(job)), *flow, *job.engine.files.values())

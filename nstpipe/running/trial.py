@@ -65,7 +65,7 @@ def timed(pipeline: Pipeline, job: Job, *, isolated: bool, has_videos: bool) -> 
 
 
 def _timed(pipeline: Pipeline, job: Job, *, isolated: bool, has_videos: bool) -> Timed:
-    kind = "cpu" if is_cpu(pipeline.device) else "cuda"
+    kind = "cpu" if is_cpu(pipeline.devices[0]) else "cuda"
     frames: list[FrameDone] = []
 
     def collect(event: Event) -> None:
