@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from nstpipe.config.fields import FilePath, Model, absolute
+from nstpipe.errors import UsageError
 
 Kind = Literal["local", "slurm", "pbs", "sge", "lsf", "oar", "moab", "htcondor"]
 
@@ -72,7 +73,8 @@ class Cluster(Model):
     def _one_of_both(self) -> Cluster:
         if (self.kind is None) == (self.address is None):
             raise PydanticCustomError(
-                "cluster_which", "should have either an address, such as tcp://scheduler:8786, or a kind, such as local or slurm"
+                "cluster_which",
+                "should have an address, such as tcp://scheduler:8786, or else a kind, such as slurm",
             )
         if self.options and self.kind in (None, "local"):
             names = ", ".join(self.options)
@@ -98,3 +100,16 @@ class Cluster(Model):
     def scheduler_file(self) -> Path | None:
         """The path of the scheduler file, if that is how the scheduler is found."""
         return self.address if isinstance(self.address, Path) else None
+
+
+def cluster_of(text: str) -> Cluster:
+    """Return the cluster that a command line names. A relative path is relative to the current folder.
+
+    Raises:
+        UsageError: It is neither an address, nor a path, nor a kind.
+    """
+    try:
+        return Cluster.model_validate(text, context={"folder": Path.cwd()})
+    except ValidationError as error:
+        said = error.errors(include_url=False)[0]["msg"]
+        raise UsageError(f"--cluster: found {text or 'nothing'}; {said[:1].lower()}{said[1:]}.") from error

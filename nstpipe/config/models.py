@@ -525,8 +525,8 @@ class Pipeline(Model):
     work: FilePath = Field(default=".nstpipe", validate_default=True, description="Folder for the journal and unfinished work.")
     device: Device | Annotated[tuple[Device, ...], Field(strict=False, min_length=1), AfterValidator(_gpus)] = Field(
         default="auto",
-        description="auto, cpu, cuda or cuda:N. auto uses a GPU if there is one. A list of GPUs, such as [cuda:0, cuda:1], gives "
-        "each a process of its own.",
+        description="auto, cpu, cuda or cuda:N. auto uses a GPU if there is one. A list of GPUs, such as [cuda:0, cuda:1], "
+        "gives each a process of its own.",
     )
     precision: Literal["auto", "bfloat16", "float32"] = Field(
         default="auto",
@@ -579,7 +579,9 @@ class Pipeline(Model):
     @property
     def device_of_process(self) -> str:
         """The device as a process that paints knows it. One that is pinned to a GPU of a list sees no other."""
-        return self.device if isinstance(self.device, str) else "cuda"
+        if isinstance(self.device, str):
+            return self.device
+        return self.device[0] if len(self.device) == 1 else "cuda"
 
     @property
     def file(self) -> Path | None:

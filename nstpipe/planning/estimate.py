@@ -411,7 +411,9 @@ class _Costs:
         self._pipeline = pipeline
         self._known = known
         self._workers = worker_count(pipeline)
-        self._largest_whole = memory().free_bytes * USABLE_SHARE / TILED_BYTES_A_PIXEL if is_cpu(pipeline.devices[0]) else math.inf
+        self._largest_whole = (
+            memory().free_bytes * USABLE_SHARE / TILED_BYTES_A_PIXEL if is_cpu(pipeline.devices[0]) else math.inf
+        )
         self._likely: dict[tuple[str, FrameKind, int], float] = {}
         self._begun: Counter[tuple[str, tuple[int, int]]] = Counter()
 

@@ -106,7 +106,7 @@ class OutputMaker:
         self._kills.observe(event)
         self._recorder.emit(event)
 
-    def _after_kill(self, task: ClipTask, exit_code: int, /) -> ClipResult | None:
+    def _after_kill(self, task: ClipTask, exit_code: int | None, /) -> ClipResult | None:
         decision = self._kills.after(task, exit_code)
         if isinstance(decision, TriedAgain):
             self._recorder.emit(decision)

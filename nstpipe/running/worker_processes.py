@@ -232,6 +232,7 @@ class WorkerProcess:
             pass  # the worker was killed; `_listen` reports it
 
     def ask_to_stop(self, reason: StopReason) -> None:
+        """Ask the task to end soon, once."""
         if not self._asked_to_stop:
             self._asked_to_stop = True
             self.send(reason)
