@@ -8,6 +8,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,9 @@ CONNECT_SECONDS = 30.0
 """Seconds after which a scheduler that does not answer counts as out of reach."""
 
 CLOSE_SECONDS = 5.0
+
+RESTART_SECONDS = 1.0
+"""How soon a worker on this machine that was killed is started again."""
 
 _CLASSES = {
     "slurm": "SLURMCluster",
@@ -150,34 +154,56 @@ class Connection:
         return client
 
     def _start_worker(self, address: str, tls: Tls | None, name: str, threads: int) -> None:
-        command = [sys.executable, "-m", "nstpipe", "worker", address, "--name", name, "--tasks", "1"]
+        command = [sys.executable, "-m", "nstpipe", "worker", address, "--name", name, "--tasks", "1", "--no-nanny"]
         if tls is not None:
             command += ["--tls-ca", str(tls.ca), "--tls-cert", str(tls.cert), "--tls-key", str(tls.key)]
         # The worker finds modules where this process does.
         places = os.pathsep.join(path for path in sys.path if path)
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": places, THREADS_VARIABLE: str(threads)},
-            start_new_session=os.name != "nt",
-        )
-        self._until_closed.callback(_end_process, process)
+        environment = {**os.environ, "PYTHONPATH": places, THREADS_VARIABLE: str(threads)}
+        self._until_closed.callback(_LocalWorker(command, environment).end)
 
     def close(self) -> None:
         """Leave the cluster, and end what was started here."""
         self._until_closed.close()
 
 
-def _end_process(process: subprocess.Popen[bytes]) -> None:
-    import psutil
+class _LocalWorker:
+    """A worker on this machine, which is started again when it was killed.
 
-    with suppress(psutil.Error):
-        for child in psutil.Process(process.pid).children(recursive=True):
-            child.kill()
-    process.kill()
-    process.wait()
+    Args:
+        command: Its command.
+        environment: Its environment.
+    """
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        self._command = command
+        self._environment = environment
+        self._is_ending = threading.Event()
+        self._process = self._start()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=self._environment,
+            start_new_session=os.name != "nt",  # Ctrl-C is for this process, which decides what ends when
+        )
+
+    def _watch(self) -> None:
+        while not self._is_ending.wait(RESTART_SECONDS):
+            if self._process.poll() is not None:
+                self._process = self._start()
+
+    def end(self) -> None:
+        """End the worker. The process that paints for it ends by itself."""
+        self._is_ending.set()
+        self._thread.join()
+        self._process.kill()
+        self._process.wait()
 
 
 def _quietly(close: Any, **options: Any) -> None:

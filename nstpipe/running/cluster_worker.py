@@ -1,7 +1,7 @@
 """What runs in the workers of a Dask cluster: it passes tasks on to a process of its own, and tells what becomes of them.
 
 The process is the same that paints on a single machine (`nstpipe.running.worker`). It keeps torch, the network and the
-paintings for the next task. It ends when the worker does, can be killed without harm to the worker, and sees no GPU but its own.
+paintings for the next task. It ends when the worker does, can be killed without harm to it, and sees no GPU but its own.
 """
 
 from __future__ import annotations

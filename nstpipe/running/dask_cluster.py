@@ -323,6 +323,7 @@ class _Execution:
 
     def lost(self, emit: Emit) -> list[Waiting]:
         """Return the tasks that were under way on workers that are lost. The others wait again."""
+        self._session.check_refused()
         found = []
         for notice in self._session.notices():
             emit(notice)
@@ -416,6 +417,7 @@ class _Session:
         self._waiting_call: bytes | None = None
         self._answered_at = time.monotonic()
         self._is_lost = False
+        self._has_worked = False
         self._closing = threading.Event()
         try:
             self._connection = Connection(cluster, most or 1)
@@ -426,14 +428,21 @@ class _Session:
         self._client.subscribe_topic(TOPIC, self._hear)
         try:
             self._look()
-            self._check_refused()
+            self.check_refused()
         except BaseException:
             self.close()
             raise
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
 
-    def _check_refused(self) -> None:
+    def check_refused(self) -> None:
+        """Check that no worker was refused, unless others are used.
+
+        Raises:
+            MachineError: One was.
+        """
+        if self._has_worked:
+            return
         for problem in self._refused.values():
             raise MachineError(f"cluster: {problem}.", "Mend or stop this worker, then run again.")
 
@@ -509,8 +518,7 @@ class _Session:
                     problem = self._problem_of(name, report, content)
                     if problem:
                         self._refused[address] = problem
-                        if self._workers:
-                            self._notices.put(f"{problem}; it is not used")
+                        self._notices.put(f"{problem}; it is not used")
                     elif isinstance(report, WorkerReport):
                         counted = int(there[address]["resources"].get("GPU", 0))
                         gpus = min(counted or len(report.gpus), len(report.gpus))
@@ -625,6 +633,7 @@ class _Session:
             pure=False,
         )
         attempt = _Attempt(number, worker, [], lease, future)
+        self._has_worked = True
         worker.attempts.append(attempt)
         return attempt
 
