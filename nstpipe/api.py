@@ -207,13 +207,21 @@ def estimated(
         on_event: called with each event that says how far the look at the inputs is.
     """
     settings = _loaded(pipeline, jobs, overrides, workers, device, cluster)
+    about: tuple[str, ...] = ()
+    if settings.cluster is not None:
+        from nstpipe.running.dask_cluster import cluster_now
+
+        now = cluster_now(settings)
+        if now is not None:
+            about = (f"The cluster {settings.cluster} has {now}.",)
+            settings = settings.model_copy(update={"workers": max(1, now.slots)})
     for name in settings.devices:
         is_cpu(name)  # a device that is missing is an error before the inputs are read
     with _ffmpeg_of(settings), closing(Journal(settings.work, pipeline=settings.file, repair=False)) as journal:
         check_ffmpeg()
         planned = plan_pipeline(settings, journal, stop=Stop(), emit=on_event)
         found = estimate(settings, planned, journal, trial=partial(_trial, isolated=isolated) if calibrate else None)
-        return replace(found, plan=replace(planned, notices=(*journal.notices, *planned.notices)))
+        return replace(found, plan=replace(planned, notices=(*about, *journal.notices, *planned.notices)))
 
 
 def _trial(*, isolated: bool) -> Trial:

@@ -351,6 +351,17 @@ def examine(expected: Expected) -> WorkerReport:
     )
 
 
+def describe(device: str, slots: int) -> tuple[int, str]:
+    """Return how many tasks this worker runs at the same time, and what they are painted on.
+
+    Args:
+        device: As in the pipeline.
+        slots: Tasks that it would run at the same time without a GPU.
+    """
+    gpus = gpu_names() if device != "cpu" else ()
+    return (min(len(gpus), slots), gpus[0]) if gpus else (slots, processor_with_threads(threads_of_slot(slots)))
+
+
 def _content(path: Path) -> str:
     try:
         return path.read_text(encoding="ascii")

@@ -30,6 +30,7 @@ from nstpipe.running.cluster_worker import (
     Expected,
     Order,
     WorkerReport,
+    describe,
     end_idle_processes,
     examine,
     versions_here,
@@ -38,6 +39,7 @@ from nstpipe.running.cluster_worker import (
 from nstpipe.running.executor import Function, OnKilled, Result, Task
 from nstpipe.running.leases import ALIVE_SECONDS, Lease, Leases
 from nstpipe.running.schedule import clip_cost
+from nstpipe.system.files import MOST_NAMED
 from nstpipe.system.stop import Stop, StopReason
 
 POLL_SECONDS = 0.1
@@ -208,10 +210,6 @@ class DaskCluster:
         """Return how many tasks run at the same time, as far as the cluster tells it now; see `prepare` for the errors."""
         return self._connected().slots()
 
-    def workers(self) -> tuple[str, ...]:
-        """Return the workers and what they paint on, in words; see `prepare` for the errors."""
-        return tuple(f"{worker.name} ({worker.report.hardware})" for worker in self._connected().usable())
-
     def _connected(self) -> _Session:
         if self._session is None:
             self._session = _Session(self._cluster, self._work, self._most, self._reads)
@@ -267,6 +265,52 @@ class DaskCluster:
                         execution.try_again(waiting)
         finally:
             execution.end()
+
+
+@dataclass(frozen=True)
+class ClusterNow:
+    """What a cluster has at this moment.
+
+    Attributes:
+        slots: Tasks that it runs at the same time.
+        workers: Its workers with what they paint on, in words.
+    """
+
+    slots: int
+    workers: tuple[str, ...]
+
+    def __str__(self) -> str:
+        count = len(self.workers)
+        named = "; ".join(self.workers[:MOST_NAMED]) + ("; …" if count > MOST_NAMED else "")
+        return f"{count} worker{'s' if count != 1 else ''}{': ' if named else ''}{named}"
+
+
+def cluster_now(pipeline: Pipeline) -> ClusterNow | None:
+    """Ask the scheduler of a pipeline's cluster for its workers. This disturbs no run that uses it.
+
+    Returns:
+        None if no scheduler is running yet, because the run starts one.
+
+    Raises:
+        MachineError: The scheduler cannot be reached.
+    """
+    cluster = pipeline.cluster
+    if cluster is None or cluster.address is None:
+        return None
+    connection = Connection(cluster, 0)
+    try:
+        client, found, slots = connection.client, [], 0
+        for address, info in client.scheduler_info()["workers"].items():
+            try:
+                [said] = client.run(describe, pipeline.device_of_process, info["nthreads"], workers=[address]).values()
+            except Exception as error:  # it lacks nstpipe, say; a run says more
+                said = 0, f"cannot be used: {error}"
+            slots += said[0]
+            found.append(f"{_name_of(address, info)} ({said[1]})")
+        most = slots if pipeline.workers == "auto" else min(slots, pipeline.workers)
+        return ClusterNow(most, tuple(found))
+    finally:
+        connection.close()
 
 
 class _Execution:
