@@ -74,12 +74,12 @@ class Cluster(Model):
         if (self.kind is None) == (self.address is None):
             raise PydanticCustomError(
                 "cluster_which",
-                "should have an address, such as tcp://scheduler:8786, or else a kind, such as slurm",
+                "should be a mapping with an address, such as tcp://scheduler:8786, or else with a kind, such as slurm",
             )
         if self.options and self.kind in (None, "local"):
             names = ", ".join(self.options)
             raise PydanticCustomError(
-                "cluster_options", "should have no key {names}: only a batch system takes more keys", {"names": names}
+                "cluster_options", "should be a mapping without {names}, which only a batch system takes", {"names": names}
             )
         return self
 

@@ -6,6 +6,7 @@ Values are checked strictly (``"512"`` is not a number), and the models are froz
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -499,14 +500,23 @@ KEYS_THAT_CHANGE_NO_RESULT = frozenset({"overwrite", "track", "notify", "prometh
 """The keys of a pipeline that protect files, configure listeners or say where the work is done, and change no result."""
 
 
-Device = Annotated[str, Field(pattern=DEVICE_PATTERN)]
+def _devices(value: Any) -> Any:
+    names = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    is_list = isinstance(value, (list, tuple))
+    usable = all(isinstance(name, str) and re.match(DEVICE_PATTERN, name) for name in names)
+    if not usable or (is_list and (len(set(names)) < len(names) or not all(name.startswith("cuda:") for name in names))):
+        raise PydanticCustomError(
+            "device_choice", "should be auto, cpu, cuda, cuda:N or a list of different GPUs, such as [cuda:0, cuda:1]"
+        )
+    return names if is_list else value
 
 
-def _gpus(value: tuple[str, ...]) -> tuple[str, ...]:
-    """Check that a list names different GPUs, each by its number."""
-    if len(set(value)) < len(value) or not all(name.startswith("cuda:") for name in value):
-        raise PydanticCustomError("device_list", "should be a list of different GPUs, such as [cuda:0, cuda:1]")
-    return value
+_DEVICES_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "pattern": DEVICE_PATTERN},
+        {"type": "array", "items": {"type": "string", "pattern": "^cuda:[0-9]+$"}, "minItems": 1, "uniqueItems": True},
+    ]
+}
 
 
 class _Places(dict[str, str]):
@@ -523,7 +533,7 @@ class Pipeline(Model):
 
     version: Annotated[Literal[1], BeforeValidator(_whole_number)] = Field(description="Version of the file format.")
     work: FilePath = Field(default=".nstpipe", validate_default=True, description="Folder for the journal and unfinished work.")
-    device: Device | Annotated[tuple[Device, ...], Field(strict=False, min_length=1), AfterValidator(_gpus)] = Field(
+    device: Annotated[str | tuple[str, ...], BeforeValidator(_devices), WithJsonSchema(_DEVICES_SCHEMA)] = Field(
         default="auto",
         description="auto, cpu, cuda or cuda:N. auto uses a GPU if there is one. A list of GPUs, such as [cuda:0, cuda:1], "
         "gives each a process of its own.",

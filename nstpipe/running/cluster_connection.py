@@ -9,7 +9,8 @@ import os
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,11 +108,8 @@ class Connection:
 
     def __init__(self, cluster: Cluster, workers: int) -> None:
         check_packages(cluster)
-        # Dask tells of each lost connection in its log, with tracebacks; what matters is said by this package.
-        for name in ("distributed", "distributed.client", "distributed.core", "distributed.batched", "distributed.comm"):
-            if not os.environ.get("DASK_LOGGING__DISTRIBUTED"):
-                logging.getLogger(name).setLevel(logging.CRITICAL)
         self._until_closed = ExitStack()
+        self._until_closed.enter_context(_silent_log())
         try:
             self.client = self._client(cluster, workers)
         except MachineError:
@@ -165,6 +163,28 @@ class Connection:
     def close(self) -> None:
         """Leave the cluster, and end what was started here."""
         self._until_closed.close()
+
+
+@contextmanager
+def _silent_log() -> Iterator[None]:
+    """Mark a block in which Dask logs nothing: it tells of each lost connection with tracebacks. nstpipe says what matters.
+
+    The environment variable DASK_LOGGING__DISTRIBUTED brings it back.
+    """
+    import distributed  # sets its levels when it is imported
+
+    if os.environ.get("DASK_LOGGING__DISTRIBUTED"):
+        yield
+        return
+    names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] == distributed.__name__]
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 class _LocalWorker:

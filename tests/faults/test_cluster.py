@@ -1,4 +1,4 @@
-"""Faults of a Dask cluster on loopback, with scheduler and workers as processes: no frame is lost, and the bytes stay the same."""
+"""Faults of a Dask cluster on loopback, with scheduler and workers as processes: no frame is lost, the bytes stay the same."""
 
 from __future__ import annotations
 
