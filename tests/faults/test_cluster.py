@@ -143,7 +143,7 @@ def test_a_worker_and_then_the_scheduler_killed(
     assert painted_by == {"w1", "w2"}
     wait_for(lambda: not machines.painting())
     assert not (night.folder / "work" / "cluster").exists()
-    night.finish("--set", "cluster=")
+    night.finish("--set", "cluster=null")
     seen.times, seen.frames_lost, seen.bytes_equal = 2, night.frames_lost(), night.results() == whole_by_two.results()
     assert (seen.frames_lost, seen.bytes_equal) == (0, True)
 
