@@ -506,7 +506,7 @@ def _devices(value: Any) -> Any:
     usable = all(isinstance(name, str) and re.match(DEVICE_PATTERN, name) for name in names)
     if not usable or (is_list and (len(set(names)) < len(names) or not all(name.startswith("cuda:") for name in names))):
         raise PydanticCustomError(
-            "device_choice", "should be auto, cpu, cuda, cuda:N or a list of different GPUs, such as [cuda:0, cuda:1]"
+            "device_choice", "should be auto, cpu, cuda or cuda:N, or a list of different GPUs such as [cuda:0, cuda:1]"
         )
     return names if is_list else value
 
