@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import joblib
-
 from nstpipe.config.cluster import Cluster, Tls
 from nstpipe.errors import EXIT_DONE, EXIT_STOPPED, MachineError
 from nstpipe.planning.resources import CORES_A_WORKER
 from nstpipe.running.cluster_connection import check_packages, security_of
 from nstpipe.system.devices import gpu_names
 from nstpipe.system.hardware import THREADS_VARIABLE
+from nstpipe.system.threads import core_count
 
 CLOSE_SECONDS = 5.0
 
@@ -64,7 +63,7 @@ def run_worker(options: WorkerOptions, say: Callable[[str], None]) -> int:
 
 def _settings(options: WorkerOptions, gpus: int) -> tuple[int, dict[str, Any]]:
     """Return how many clips the worker paints at the same time, and how Dask is to start it."""
-    cores = int(joblib.cpu_count())
+    cores = core_count()
     tasks = options.tasks or gpus or max(1, cores // CORES_A_WORKER)
     threads = options.threads or int(os.environ.get(THREADS_VARIABLE, 0)) or max(1, cores // tasks)
     settings: dict[str, Any] = {

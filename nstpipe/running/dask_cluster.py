@@ -200,6 +200,9 @@ class DaskCluster:
         """
         self._connected().prepare(function, arguments)
 
+    def settle(self, workers: int) -> None:
+        """Do nothing: a cluster has its own number of workers. See `Executor.settle`."""
+
     def close(self) -> None:
         """Leave the cluster, and end the workers that were started for it."""
         if self._session is not None:

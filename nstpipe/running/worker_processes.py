@@ -17,22 +17,19 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import joblib
-
 from nstpipe.config import Pipeline
 from nstpipe.errors import MachineError
 from nstpipe.events import Emit
 from nstpipe.running.executor import Function, OnKilled, Result, Task
 from nstpipe.system.devices import only_visible
 from nstpipe.system.stop import Stop, StopReason
+from nstpipe.system.threads import THREAD_VARIABLES, core_count, limit_threads
 
 POLL_SECONDS = 0.1
 """Seconds after which the workers hear of a stop, at most."""
 
 _MAIN = "import sys; sys.path[:] = sys.argv[1:]; from nstpipe.running.worker import serve; serve()"
 """The program of a worker. It finds modules where this process does."""
-
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 Inbox = queue.SimpleQueue[tuple["WorkerProcess", str, Any]]
 """Messages of all workers: the worker, the kind of message, and its content."""
@@ -66,6 +63,12 @@ class WorkerProcesses:
         """
         self._prepared = _Pool(self._threads, self._gpus)
         self._prepared.start_idle((function, arguments))
+
+    def settle(self, workers: int) -> None:
+        """Share the cores among so many processes; see `Executor.settle`."""
+        self._workers = workers
+        if self._prepared is not None:
+            self._prepared.share(self._threads)
 
     def close(self) -> None:
         """End the prepared process; see `Executor.close`."""
@@ -123,14 +126,14 @@ class WorkerProcesses:
         Without a limit each of several workers would use all cores. The limit does not depend on the number of tasks, because
         another number of threads rounds differently.
         """
-        return max(1, joblib.cpu_count() // self._workers) if self._workers > 1 else None
+        return max(1, core_count() // self._workers) if self._workers > 1 else None
 
 
 class _Pool:
     """The workers of one execution. A worker starts when a task needs it, and keeps running for further tasks."""
 
     def __init__(self, threads: int | None, gpus: Sequence[str]) -> None:
-        self._threads = thread_variables(threads)
+        self._threads = threads
         self._on_gpu: dict[str, list[WorkerProcess]] = {gpu: [] for gpu in gpus}
         self._inbox: Inbox = queue.SimpleQueue()
         self._idle: list[WorkerProcess] = []
@@ -144,11 +147,18 @@ class _Pool:
 
     def _new(self) -> WorkerProcess:
         if not self._on_gpu:
-            return WorkerProcess(self._inbox, self._threads)
+            return WorkerProcess(self._inbox, thread_variables(self._threads))
         gpu, others = min(self._on_gpu.items(), key=lambda item: len(item[1]))
-        worker = WorkerProcess(self._inbox, {**self._threads, **only_visible(gpu)})
+        worker = WorkerProcess(self._inbox, {**thread_variables(self._threads), **only_visible(gpu)})
         others.append(worker)
         return worker
+
+    def share(self, threads: int | None) -> None:
+        """Give the workers another number of threads than they were started with, before their first task."""
+        if threads is not None and threads != self._threads:
+            for worker in self._idle:
+                worker.send((limit_threads, (threads,)))
+        self._threads = threads
 
     def start(self, function: Callable[..., Any], task: object, deadline: float | None) -> None:
         worker = self._idle.pop() if self._idle else self._new()

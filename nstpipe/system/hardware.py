@@ -6,7 +6,7 @@ import os
 import platform
 from pathlib import Path
 
-import joblib
+from nstpipe.system.threads import core_count
 
 WORKER_VARIABLE = "NSTPIPE_WORKER"
 """The environment variable by which a process that paints for a cluster knows the name of its worker."""
@@ -46,4 +46,4 @@ def threads_of_slot(slots: int) -> int:
         slots: How many they are.
     """
     given = os.environ.get(THREADS_VARIABLE, "")
-    return int(given) if given.isdecimal() and int(given) else max(1, int(joblib.cpu_count()) // max(1, slots))
+    return int(given) if given.isdecimal() and int(given) else max(1, core_count() // max(1, slots))

@@ -230,7 +230,7 @@ def test_a_list_of_gpus_pins_each_process_before_torch_is_imported(tmp_path: Pat
 
 
 def test_threads_are_shared_and_can_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardware.joblib, "cpu_count", lambda: 16)
+    monkeypatch.setattr(hardware, "core_count", lambda: 16)
     monkeypatch.delenv(hardware.THREADS_VARIABLE, raising=False)
     assert [hardware.threads_of_slot(slots) for slots in (1, 3, 32)] == [16, 5, 1]
     monkeypatch.setenv(hardware.THREADS_VARIABLE, "4")
