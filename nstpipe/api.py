@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nstpipe.config import Job, Loaded, Pipeline, load_pipeline, load_right_part
+from nstpipe.config.cluster import cluster_of
 from nstpipe.config.document import Located
 from nstpipe.config.load import validated
 from nstpipe.config.models import MOST_WORKERS, Color
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from nstpipe.painting.task import LookResult
+    from nstpipe.running.executor import Executor
     from nstpipe.training.options import TrainingOptions
     from nstpipe.training.train import Trained
 
@@ -62,6 +64,7 @@ def run(
     overrides: Sequence[str] = (),
     workers: int | None = None,
     device: str | None = None,
+    cluster: str | None = None,
     retry_failed: bool = False,
     fail_fast: bool = False,
     wait: bool = False,
@@ -77,6 +80,7 @@ def run(
         overrides: ``key.path=value``, as for ``--set``.
         workers: processes, instead of the pipeline's own number.
         device: instead of the pipeline's own.
+        cluster: instead of the pipeline's own: the address of a Dask scheduler, the path of a scheduler file, or ``local``.
         retry_failed: try again what failed before, though nothing has changed about it.
         fail_fast: stop at the first item that fails.
         wait: for another run that works on the same folder.
@@ -89,7 +93,7 @@ def run(
         BusyError: another run works on the same folder.
         ConfigError: the YAML is wrong.
         InputError: no input at all could be used.
-        MachineError: weights, device or ffmpeg are missing.
+        MachineError: weights, device or ffmpeg are missing, or the cluster cannot be used.
         OutputError: an output or the work folder cannot be written; a DiskFullError if there is not enough room.
         UsageError: there is no job of that name.
     """
@@ -99,7 +103,7 @@ def run(
     from nstpipe.painting.task import RunSettings
     from nstpipe.running.executors import executor_for
 
-    settings = _settled(_loaded(pipeline, jobs, overrides, workers, device), isolated=isolated)
+    settings = _settled(_loaded(pipeline, jobs, overrides, workers, device, cluster), isolated=isolated)
     stop = stop or Stop()
     name = _name_of_run(datetime.now())
     with ExitStack() as stack:
@@ -116,6 +120,7 @@ def run(
         is_prepared = retry_failed or not journal.has_done_all(job.name for job in settings.jobs)
         if is_prepared:
             executor.prepare(prepare_engine, settings.jobs[0], RunSettings.of(settings))
+            settings = _with_slots(settings, executor)
         from nstpipe.running.run import Run  # after the workers are on their way
 
         log = stack.enter_context(finishing(RunLog(settings.work, name)))
@@ -187,6 +192,7 @@ def estimated(
     overrides: Sequence[str] = (),
     workers: int | None = None,
     device: str | None = None,
+    cluster: str | None = None,
     calibrate: bool = True,
     isolated: bool = False,
     on_event: Emit = _ignore,
@@ -199,17 +205,27 @@ def estimated(
         overrides: ``key.path=value``, as for ``--set``.
         workers: processes, instead of the pipeline's own number.
         device: instead of the pipeline's own.
+        cluster: as for `run`.
         calibrate: paint a few small frames where no earlier run says how fast this machine is; this takes some seconds, once.
         isolated: as for `run`.
         on_event: called with each event that says how far the look at the inputs is.
     """
-    settings = _settled(_loaded(pipeline, jobs, overrides, workers, device), isolated=isolated)
-    is_cpu(settings.device)  # a device that is missing is an error before the inputs are read
+    settings = _settled(_loaded(pipeline, jobs, overrides, workers, device, cluster), isolated=isolated)
+    about: tuple[str, ...] = ()
+    if settings.cluster is not None:
+        from nstpipe.running.dask_cluster import cluster_now
+
+        now = cluster_now(settings)
+        if now is not None:
+            about = (f"The cluster {settings.cluster} has {now}.",)
+            settings = settings.model_copy(update={"workers": max(1, now.slots)})
+    for name in settings.devices:
+        is_cpu(name)  # a device that is missing is an error before the inputs are read
     with _ffmpeg_of(settings), closing(Journal(settings.work, pipeline=settings.file, repair=False)) as journal:
         check_ffmpeg()
         planned = plan_pipeline(settings, journal, stop=Stop(), emit=on_event)
         found = estimate(settings, planned, journal, trial=partial(_trial, isolated=isolated) if calibrate else None)
-        return replace(found, plan=replace(planned, notices=(*journal.notices, *planned.notices)))
+        return replace(found, plan=replace(planned, notices=(*about, *journal.notices, *planned.notices)))
 
 
 def _trial(*, isolated: bool) -> Trial:
@@ -280,20 +296,36 @@ def _ffmpeg_of(pipeline: Pipeline) -> AbstractContextManager[None]:
     return using(pipeline.ffmpeg, pipeline.place_of("ffmpeg"))
 
 
+def _with_slots(pipeline: Pipeline, executor: Executor) -> Pipeline:
+    """Return a pipeline with as many workers as its cluster has, for the estimates."""
+    from nstpipe.running.dask_cluster import DaskCluster
+
+    return pipeline.model_copy(update={"workers": executor.slots()}) if isinstance(executor, DaskCluster) else pipeline
+
+
 def _loaded(
-    pipeline: str | Path | Pipeline, jobs: Sequence[str], overrides: Sequence[str], workers: int | None, device: str | None
+    pipeline: str | Path | Pipeline,
+    jobs: Sequence[str],
+    overrides: Sequence[str],
+    workers: int | None,
+    device: str | None,
+    cluster: str | None = None,
 ) -> Pipeline:
     if device is not None and not re.match(DEVICE_PATTERN, device):
         raise UsageError(f"--device: found {device or 'nothing'}; should be auto, cpu, cuda or cuda:N.")
     if workers is not None and not 1 <= workers <= MOST_WORKERS:
         raise UsageError(f"--workers: found {workers}; should be 1 to {MOST_WORKERS}.")
-    given = {name: value for name, value in {"workers": workers, "device": device}.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in {"workers": workers, "device": device}.items() if value is not None}
     if isinstance(pipeline, Pipeline):
         if overrides:
             raise UsageError(f"overrides: found {overrides[0]}; a loaded pipeline has its values: override while it is loaded.")
+        if cluster is not None:
+            given["cluster"] = cluster_of(cluster)
         loaded = pipeline.model_copy(update=given)
     else:
         loaded = load_pipeline(Path(pipeline), [*overrides, *(f"{name}={value}" for name, value in given.items())])
+        if cluster is not None:
+            loaded = loaded.model_copy(update={"cluster": cluster_of(cluster)})
     known = [job.name for job in loaded.jobs]
     loaded = with_each_painting(loaded)
     by_name = {name: jobs_from(loaded, name) for name in jobs}
@@ -307,7 +339,7 @@ def _loaded(
 
 def _settled(pipeline: Pipeline, *, isolated: bool) -> Pipeline:
     """Return the settings with a single worker if that is this process itself, which does not multiply."""
-    if isolated or pipeline.workers != "auto" or worker_count(pipeline) > 1:
+    if isolated or pipeline.cluster is not None or pipeline.workers != "auto" or worker_count(pipeline) > 1:
         return pipeline
     return pipeline.model_copy(update={"workers": 1})
 

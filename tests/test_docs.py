@@ -81,8 +81,8 @@ def pipeline_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
         pipeline = load_pipeline(tmp_path / "pipeline.yaml", tiny)
         for job in pipeline.jobs:
             furnish(job)
-        # Nothing leaves the machine; what is sent, and how, has tests of its own.
-        return pipeline.model_copy(update={"notify": Notify(), "track": Track()})
+        # Nothing leaves the machine; what is sent, and how, has tests of its own. So have clusters.
+        return pipeline.model_copy(update={"notify": Notify(), "track": Track(), "cluster": None})
 
     return load
 

@@ -22,6 +22,7 @@ from nstpipe.cli.clean import clean
 from nstpipe.cli.init import init
 from nstpipe.cli.options import (
     AsJson,
+    ClusterOption,
     File,
     JobNames,
     Overrides,
@@ -41,6 +42,7 @@ from nstpipe.cli.schedule import schedule
 from nstpipe.cli.train import train
 from nstpipe.cli.ui import ui
 from nstpipe.cli.validate import validate
+from nstpipe.cli.worker import worker
 from nstpipe.errors import (
     EXIT_BUG,
     EXIT_DONE,
@@ -92,6 +94,7 @@ def run(
     set_: Overrides = [],  # noqa: B006
     workers: Annotated[int | None, typer.Option(min=1, help="Number of worker processes; overrides the file.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; overrides the file.")] = None,
+    cluster: ClusterOption = None,
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print failures only.")] = False,
     until: Annotated[str | None, typer.Option(metavar="HH:MM", help="Stop before this time of day.")] = None,
@@ -126,6 +129,7 @@ def run(
             overrides=with_overwrite(set_, overwrite=overwrite),
             workers=workers,
             device=device,
+            cluster=cluster,
             retry_failed=retry_failed,
             fail_fast=fail_fast,
             wait=wait,
@@ -322,6 +326,7 @@ app.command()(preview)
 app.command()(schedule)
 app.command()(train)
 app.command()(ui)
+app.command()(worker)
 
 
 class _Stopped(BaseException):

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from nstpipe.cli.options import (
     AsJson,
+    ClusterOption,
     File,
     JobNames,
     Overrides,
@@ -46,6 +47,7 @@ def plan(
     set_: Overrides = [],  # noqa: B006
     workers: Annotated[int | None, typer.Option(min=1, help="Number of worker processes; overrides the file.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; overrides the file.")] = None,
+    cluster: ClusterOption = None,
     calibrate: Annotated[
         bool,
         typer.Option(help="Paint a few small frames if no earlier run shows how fast this machine is. The result is kept."),
@@ -69,6 +71,7 @@ def plan(
             overrides=with_overwrite(set_, overwrite=overwrite),
             workers=workers,
             device=device,
+            cluster=cluster,
             calibrate=calibrate,
             isolated=True,
             on_event=on_event,

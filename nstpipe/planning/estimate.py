@@ -260,14 +260,16 @@ def setup_of(pipeline: Pipeline, job: Job) -> str:
     torch is loaded only where there might be a GPU.
     """
     device = "cpu"
-    if not is_cpu(pipeline.device):
+    if not is_cpu(pipeline.devices[0]):
         import torch
 
-        device = torch.cuda.get_device_name(choose_device(pipeline.device))
+        device = torch.cuda.get_device_name(choose_device(pipeline.devices[0]))
     import joblib
 
     layers = [*job.content.layers, *job.style.layers]
-    machine = (platform.node(), platform.machine(), joblib.cpu_count(), device)
+    machine: tuple[object, ...] = (platform.node(), platform.machine(), joblib.cpu_count(), device)
+    if pipeline.cluster is not None:
+        machine = ("cluster", pipeline.cluster, pipeline.device_of_process)
     software = (version("torch"), ALGORITHM_VERSION, TRIAL_VERSION)
     engine = (job.engine.name, job.iterates, job.style.distance, job.pooling, job.padding)
     return "|".join(map(str, (*machine, *software, worker_count(pipeline), pipeline.precision, *engine, *layers)))
@@ -435,7 +437,9 @@ class _Costs:
         self._pipeline = pipeline
         self._known = known
         self._workers = worker_count(pipeline)
-        self._largest_whole = memory().free_bytes * USABLE_SHARE / TILED_BYTES_A_PIXEL if is_cpu(pipeline.device) else math.inf
+        self._largest_whole = (
+            memory().free_bytes * USABLE_SHARE / TILED_BYTES_A_PIXEL if is_cpu(pipeline.devices[0]) else math.inf
+        )
         self._likely: dict[tuple[str, FrameKind, int], float] = {}
         self._begun: Counter[tuple[str, tuple[int, int]]] = Counter()
 

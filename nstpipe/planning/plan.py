@@ -160,7 +160,7 @@ class _Planner:
             with item_errors(job.input):
                 check_one_look(job)
                 check_pictures(job)
-                check_flow(job.temporal.flow, self._pipeline.device)
+                check_flow(job.temporal.flow, self._pipeline.devices[0])
                 check_engine_files(self._pipeline, job)
                 flow = [job.temporal.flow] if isinstance(job.temporal.flow, Path) else []
                 read = (*(path for path, _ in pictures_of(job)), *flow, *job.engine.files.values())

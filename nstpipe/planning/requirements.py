@@ -21,11 +21,12 @@ def requirements_of(pipeline: Pipeline) -> Iterator[Callable[[], object]]:
 
     torch is imported only for weights other than the bundled ones, for RAFT, for networks, and if there may be a GPU.
     """
-    yield partial(is_cpu, pipeline.device)
+    for device in pipeline.devices:
+        yield partial(is_cpu, device)
     yield partial(_check_weights, pipeline.weights)
     yield check_ffmpeg
     for flow in dict.fromkeys(job.temporal.flow for job in pipeline.jobs):
-        yield partial(check_flow, flow, pipeline.device)
+        yield partial(check_flow, flow, pipeline.devices[0])
     networks = {job.engine: job for job in reversed(pipeline.jobs) if isinstance(job.engine, NetworkEngine)}
     for engine, job in reversed(networks.items()):
         yield partial(_check_network, engine, pipeline, job)

@@ -42,8 +42,8 @@ def worker_count(pipeline: Pipeline) -> int:
     """Return the number of processes that work on clips at the same time; if it is open, the least that `auto` chooses."""
     if pipeline.workers != "auto":
         return pipeline.workers
-    if not is_cpu(pipeline.device):
-        return 1  # one process fills a GPU; several would share its memory
+    if not is_cpu(pipeline.devices[0]):
+        return len(pipeline.devices)  # one process fills a GPU; several would share its memory
     return max(1, core_count() // CORES_A_WORKER)
 
 

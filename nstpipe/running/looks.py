@@ -78,7 +78,7 @@ def _trained(
     task = look_task(look, plan, RunSettings.of(pipeline), worker_count(pipeline))
     kills = 0
 
-    def on_killed(task: LookTask, exit_code: int, /) -> LookResult | None:
+    def on_killed(task: LookTask, exit_code: int | None, /) -> LookResult | None:
         nonlocal kills
         kills += 1
         if kills == 1:

@@ -132,7 +132,7 @@ class OutputMaker:
             # A worker ends a clip before the deadline if its next frame would not be done by then.
             self._stop.ask(StopReason.TIME)
 
-    def _after_kill(self, task: ClipTask, exit_code: int, /) -> ClipResult | None:
+    def _after_kill(self, task: ClipTask, exit_code: int | None, /) -> ClipResult | None:
         decision = self._kills.after(task, exit_code)
         if isinstance(decision, TriedAgain):
             self._recorder.emit(decision)
