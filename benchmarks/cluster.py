@@ -5,8 +5,8 @@
     python benchmarks/cluster.py --plot docs/images/scaling.png
 
 The simulation runs the scheduler's own `Backlog` against a clock that jumps from one end of a clip to the next, so that it
-takes seconds. The real run sends each clip through Dask to a process that sleeps, and adds what messages and processes cost. Its
-time is scaled, so that overhead counts a hundred times as much as with clips of that length.
+takes seconds. The real run sends each clip through Dask to a process that sleeps, and adds what messages and processes cost.
+Its time is scaled, so that overhead counts a hundred times as much as with clips of that length.
 """
 
 from __future__ import annotations
@@ -124,6 +124,7 @@ def real(costs: Sequence[float], slots: int, scale: float) -> Outcome:
         warm = [(-1 - number, 1.0) for number in range(slots)]
         assert len(list(executor.execute(paint, warm, **everything))) == slots  # starts the processes, which a night does once
         events.clear()
+        print("the processes are there", flush=True)
         spans = list(executor.execute(paint, tasks, **everything))
         executor.close()
     assert sorted(number for number, _, _ in spans) == list(range(len(costs))), "each clip once"
