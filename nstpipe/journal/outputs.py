@@ -49,7 +49,7 @@ class Outputs:
     def forget_unplanned(self, jobs: Sequence[str]) -> None:
         """Delete the failures of inputs of these jobs that could not be planned."""
         marks = ", ".join("?" for _ in jobs)
-        query = f"DELETE FROM output WHERE job IN ({marks}) AND state = 'failed' AND fingerprint = ''"
+        query = f"DELETE FROM main.output WHERE job IN ({marks}) AND state = 'failed' AND fingerprint = ''"
         self._connection.execute(query, list(jobs))
 
 

@@ -71,6 +71,7 @@ class Output:
         fingerprint_inputs: The values that the fingerprint is the hash of, in readable form.
         failed_before: The record of an earlier failure, if nothing has changed since; None if there was none.
         linked_output: The output that a picture starts from; None if it is not linked.
+        elsewhere: The first frame indices of the clips that other shards make.
     """
 
     job: Job
@@ -82,6 +83,17 @@ class Output:
     fingerprint_inputs: Mapping[str, Any] = field(default_factory=dict)
     failed_before: Record | None = None
     linked_output: Path | None = None
+    elsewhere: frozenset[int] = frozenset()
+
+    @property
+    def own_clips(self) -> tuple[Clip, ...]:
+        """The clips that this run makes: all of them, except where shards share a video."""
+        return tuple(clip for clip in self.clips if clip.first_frame_index not in self.elsewhere)
+
+    @property
+    def own_frames(self) -> int:
+        """The number of frames in these clips."""
+        return sum(clip.frame_count for clip in self.own_clips)
 
     @property
     def path(self) -> Path:

@@ -17,7 +17,7 @@ CORES_A_WORKER = 8
 
 def bytes_needed(outputs: Sequence[Output], pipeline: Pipeline) -> int:
     """Return the space that outputs need on the disk of the work folder: that of one waiting video per worker."""
-    needed = [sum(clip_bytes(clip, output, pipeline.work) for clip in output.clips) for output in outputs]
+    needed = [sum(clip_bytes(clip, output, pipeline.work) for clip in output.own_clips) for output in outputs]
     return sum(sorted(needed, reverse=True)[: worker_count(pipeline)]) if any(needed) else 0
 
 

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from nstpipe.config import Pipeline
-from nstpipe.errors import DiskFullError, OutputError
+from nstpipe.errors import BusyError, DiskFullError, OutputError
 from nstpipe.events import Event, ItemFailed, Noticed, OutputDone, TriedAgain
 from nstpipe.journal.frames import DamagedFramesError
 from nstpipe.journal.journal import Journal
+from nstpipe.journal.layers import SHARDS
 from nstpipe.journal.placing import Placing
 from nstpipe.painting.encode import finish_output
 from nstpipe.painting.in_worker import run_clip
 from nstpipe.painting.task import ClipResult, ClipTask, RunSettings
 from nstpipe.planning.outputs import Output, failed
+from nstpipe.planning.partition import Share
 from nstpipe.planning.plan import Plan
+from nstpipe.planning.resources import frames_done
 from nstpipe.running.executor import Executor
 from nstpipe.running.kills import Kills
 from nstpipe.running.recorder import Recorder
 from nstpipe.running.schedule import Schedule, tasks_of
 from nstpipe.running.stored_frames import StoredFrames
 from nstpipe.system.files import stamp_of
+from nstpipe.system.lock import locked
 from nstpipe.system.stop import Stop, Stopped, StopReason
 
 
@@ -32,14 +38,24 @@ class OutputMaker:
         pipeline: The settings of the run.
         plan: All outputs of the run.
         journal: Names the outputs of jobs that are not part of the run.
+        share: What a shard makes; None for a run that makes everything.
         recorder: Records what happens.
         stop: Asks the run to end.
         executor: Runs the clips.
     """
 
     def __init__(
-        self, pipeline: Pipeline, plan: Plan, journal: Journal, recorder: Recorder, stop: Stop, executor: Executor
+        self,
+        pipeline: Pipeline,
+        plan: Plan,
+        journal: Journal,
+        recorder: Recorder,
+        stop: Stop,
+        executor: Executor,
+        share: Share | None = None,
     ) -> None:
+        self._journal = journal
+        self._partners = _Partners(pipeline, journal, share) if share is not None else None
         self._pipeline = pipeline
         self._recorder = recorder
         self._stop = stop
@@ -115,6 +131,16 @@ class OutputMaker:
 
     def _finish(self, output: Output, placing: Placing) -> bool:
         """Write an output from its frames; return False if some frames were damaged and must be made again."""
+        if output.elsewhere and self._partners is not None:
+            with self._partners.alone_with(output) as waits_for:
+                if waits_for:
+                    self._recorder.waiting.add(output.path)
+                    self._recorder.emit(Noticed(job=output.job.name, message=waits_for))
+                    return True
+                return self._finish_alone(output, placing)
+        return self._finish_alone(output, placing)
+
+    def _finish_alone(self, output: Output, placing: Placing) -> bool:
         try:
             done = self._file_of(output, placing)
             if isinstance(done, ItemFailed):
@@ -152,3 +178,45 @@ class OutputMaker:
         if isinstance(done, ItemFailed):
             self._recorder.fail(done, output)
         return done
+
+
+class _Partners:
+    """Sees that of the shards that share a video, the one that finishes its last clip makes the file, and no other.
+
+    Args:
+        pipeline: The settings of the run.
+        journal: The journal of the shard.
+        share: What the shard makes.
+    """
+
+    def __init__(self, pipeline: Pipeline, journal: Journal, share: Share) -> None:
+        self._work = pipeline.work
+        self._journal = journal
+        partners = share.partition.partners_of(share.shard)
+        self._folders = [partner.folder(pipeline.work) for partner in partners]
+
+    @contextmanager
+    def alone_with(self, output: Output) -> Iterator[str]:
+        """Keep other shards from making the file of an output, if this one is to make it.
+
+        Yields:
+            Why this shard does not make it, in words; empty if it does.
+        """
+        name = hashlib.sha256(str(output.fingerprint).encode()).hexdigest()[:32]
+        left = [clip for clip in output.clips if frames_done(self._work, clip) < clip.frame_count]
+        if left:
+            yield (
+                f"{output.input.file.path.name}: the {len(output.own_clips)} shots of this shard are done; "
+                f"{len(left)} of {len(output.clips)} are not done yet, and the shard that finishes the last one makes the file"
+            )
+            return
+        try:
+            with locked(self._work / SHARDS / "files" / name):
+                self._journal.take_over([output.path], self._folders)
+                record = self._journal.record_of(output.path)
+                if record is not None and record.state == "done" and record.fingerprint == output.fingerprint:
+                    yield f"{output.input.file.path.name}: another shard has made {output.path}" if not record.damage else ""
+                else:
+                    yield ""
+        except BusyError:
+            yield f"{output.input.file.path.name}: another shard is making {output.path}"
