@@ -78,7 +78,7 @@ def run(
         retry_failed: try again what failed before, though nothing has changed about it.
         fail_fast: stop at the first item that fails.
         wait: for another run that works on the same folder.
-        shard: ``NUMBER/TOTAL``, such as ``3/40``: do only this part, beside other runs that do the others in the same work folder.
+        shard: ``NUMBER/TOTAL``, such as ``3/40``: do only this part, beside runs that do the others in the same work folder.
         isolated: let even a single worker be a process of its own, as the command does: if the system kills it, for want of
             memory, say, it costs a frame and not the run. It takes some seconds to start.
         stop: asks it to end, from another thread or a signal handler, or by its deadline.
