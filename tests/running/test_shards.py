@@ -30,10 +30,10 @@ class Killed(Exception):  # noqa: N818
 
 
 def make_cut_video(path: Path) -> Path:
-    """A video of two shots of four frames each, which differ by much more than a cut needs."""
+    """A video of two shots of ten frames each, which differ by much more than a cut needs."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    first, second = "testsrc2=size=64x48:rate=25:duration=0.8", "mandelbrot=size=64x48:rate=25"
-    joined = "[0:v]trim=end_frame=20[a];[1:v]negate,trim=end_frame=20[b];[a][b]concat=n=2"
+    first, second = "testsrc2=size=64x48:rate=25:duration=0.4", "mandelbrot=size=64x48:rate=25"
+    joined = "[0:v]trim=end_frame=10[a];[1:v]negate,trim=end_frame=10[b];[a][b]concat=n=2"
     sources = ["-f", "lavfi", "-i", first, "-f", "lavfi", "-i", second]
     return make_with_ffmpeg(*sources, "-filter_complex", joined, "-c:v", "libx264", "-pix_fmt", "yuv420p", result=path)
 
@@ -95,11 +95,11 @@ def test_shards_make_what_one_run_makes(tmp_path: Path) -> None:
         assert names(result) <= planned[number - 1]
         assert ("linked_0.png" in names(result)) == ("linked_1.png" in names(result))
     assert max(painted(events).values()) == 1
-    assert sum(painted(events).values()) == 3 + 40
+    assert sum(painted(events).values()) == 3 + 20
     assert sum("film.mp4" in of_shard for of_shard in planned) == 2
     assert [name for result in results for name in names(result) if name == "film.mp4"] == ["film.mp4"]
     status = nstpipe.api.status(pipelines[1])
-    assert [(job.done, job.failed, job.left, job.frames_done) for job in status.jobs] == [(3, 1, 0, 3), (1, 0, 0, 40)]
+    assert [(job.done, job.failed, job.left, job.frames_done) for job in status.jobs] == [(3, 1, 0, 3), (1, 0, 0, 20)]
     assert contents(parts / "out") == contents(whole / "out")
     result, again = run(pipelines[1], None)
     assert (result.exit_code, result.outputs, len(result.already_done)) == (2, (), 4)
@@ -137,23 +137,23 @@ def test_nothing_is_painted_again_after_a_kill_or_with_another_number_of_shards(
 
     def die(event: Event) -> None:
         seen.append(event)
-        if isinstance(event, FrameDone) and event.frame_index % 20 == 9:
+        if isinstance(event, FrameDone) and event.frame_index % 10 == 4:
             raise Killed
 
     for _ in range(2):  # the second time it goes on behind the frame at which it died, and ends
         try:
             nstpipe.run(pipeline, shard="1/3", on_event=die)
         except Killed:
-            assert len(painted(seen)) == 10
+            assert len(painted(seen)) == 5
             [status] = [job for job in nstpipe.api.status(pipeline).jobs if job.job == "film"]
-            assert (status.running, status.frames_done) == (1, 10)
-    assert sum(painted(seen).values()) == 20
+            assert (status.running, status.frames_done) == (1, 5)
+    assert sum(painted(seen).values()) == 10
     # The first of two shards takes over what is left; the plan of the second knows it before any of them has begun.
     assert {output.path.name for output in nstpipe.api.plan(pipeline, shard="2/2").outputs} <= {"film.mp4", "a.png"}
     for shard in ("1/2", "2/2"):
         seen += run(pipeline, shard)[1]
     assert max(painted(seen).values()) == 1
-    assert sum(painted(seen).values()) == 41
+    assert sum(painted(seen).values()) == 21
     assert nstpipe.api.status(pipeline).jobs[0].done == 1
     result, events = run(pipeline, None)
     assert (result.exit_code, result.outputs, painted(events)) == (0, (), Counter())
@@ -190,7 +190,7 @@ def test_who_may_work_beside_a_shard(tmp_path: Path) -> None:
 
     def beside(event: Event) -> None:
         if isinstance(event, OutputDone):
-            with pytest.raises(BusyError, match="another run works on|a run without shards works on"):
+            with pytest.raises(BusyError, match=r"(another run|a run without shards) works on"):
                 nstpipe.run(pipeline, shard="1/2")
 
     make_picture(tmp_path / "in" / "last.png", seed=9)
@@ -217,7 +217,7 @@ def test_what_a_disk_damages_is_mended(tmp_path: Path, damaged: str) -> None:
     path.write_bytes(b"\0" * 5000)
     assert nstpipe.api.status(pipeline).jobs[0].done == (0 if "journal" in damaged else 1)
     results = [run(pipeline, shard)[0] for shard in ("1/2", "2/2", None)]
-    assert [len(result.outputs) for result in results] == [0, 1, 0]
+    assert sum(len(result.outputs) for result in results) == 1
 
 
 def test_a_shard_that_was_killed_holds_nobody_up(tmp_path: Path) -> None:
