@@ -64,7 +64,7 @@ def step(name: str, pipeline: Path) -> dict[str, Any]:
     """Do one step in this process, and say what came of it."""
     import nstpipe.api
     import nstpipe.running.run
-    import nstpipe.running.worker_processes  # noqa: F401 - what a run loads
+    import nstpipe.running.worker_processes
 
     if name == "modules":
         return {}
@@ -146,7 +146,12 @@ def case(folder: Path, pictures: int) -> dict[str, Any]:
     for name in STEPS:
         found[name] = measured(name, pipeline)
         print(f"{pictures:>9,} {name:<16} {found[name]}", flush=True)
-    expected = {"again": (0, pictures), "again, all done": (pictures, 0), "status": (pictures, 0), "nothing to do": (pictures, 0)}
+    expected = {
+        "again": (0, pictures),
+        "again, all done": (pictures, 0),
+        "status": (pictures, 0),
+        "nothing to do": (pictures, 0),
+    }
     for name, (done, left) in expected.items():
         assert (found[name]["done"], found[name]["left"], found[name]["failed"]) == (done, left, 0), (name, found[name])
     each, base = 1000 / pictures, found["modules"]["mb"]

@@ -152,11 +152,14 @@ class Database:
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Make the changes of a block all at once, or none of them if it raises.
+        """Make the changes of a block all at once, or none of them if it raises. A block within another one is part of it.
 
         Raises:
             OutputError: The journal cannot be written; a DiskFullError if there is no room.
         """
+        if self.connection.in_transaction:
+            yield
+            return
         try:
             self.connection.execute("BEGIN IMMEDIATE")
             yield

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from nstpipe.journal.path_keys import take_over_moved
 from nstpipe.journal.queries import Queries
 from nstpipe.journal.rows import DEFAULTS
 from nstpipe.system.files import sha256_of, state_of
+
+MOST_UNSAVED, UNSAVED_SECONDS = 1000, 1.0
+"""Values that can be computed again are written so many at a time, or after so many seconds: each write waits for the disk."""
 
 
 class Journal(Queries):
@@ -42,6 +45,7 @@ class Journal(Queries):
         shard: Path | None = None,
     ) -> None:
         super().__init__(work, pipeline=pipeline, repair=repair, read_only=read_only, shard=shard)
+        self._saved_at = time.monotonic()
         self._maker = _relative(pipeline, work) if pipeline is not None else ""
         if pipeline is not None and not read_only:
             with self._database.changing():
@@ -284,17 +288,43 @@ class Journal(Queries):
 
     def remember(self, kind: str, key: str, value: str) -> None:
         """Store a value, in place of one with the same kind and key."""
-        if not self._database.read_only:
+        if self._database.read_only:
+            return
+        self._unsaved[kind, key] = value
+        now = time.monotonic()
+        if len(self._unsaved) >= MOST_UNSAVED or now - self._saved_at >= UNSAVED_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Write the values that `remember` has not written yet. A killed process loses them, and computes them again."""
+        if self._unsaved:
             with self._database.changing():
-                self._lookups.put(kind, key, value)
+                for (kind, key), value in self._unsaved.items():
+                    self._lookups.put(kind, key, value)
+            self._unsaved.clear()
+        self._saved_at = time.monotonic()
+
+    def close(self) -> None:
+        """Write what is not written yet, and close the file."""
+        with suppress(OutputError):  # a full disk must not hide what has happened before
+            self.save()
+        super().close()
+
+    def at_once(self) -> AbstractContextManager[None]:
+        """Return a block whose records are written all at once, or not at all if it raises.
+
+        Raises:
+            OutputError: The journal cannot be written.
+        """
+        return self._database.changing()
 
     def known(self, kind: str, key: str) -> str | None:
         """Return a value that `cached` has kept; None if there is none."""
-        return self._lookups.get(kind, key)
+        return self._looked_up(kind, key)
 
     def cached(self, kind: str, key: str, compute: Callable[[], str]) -> str:
         """Return a value that is costly to compute and never changes. It is computed once for each kind and key."""
-        known = self._lookups.get(kind, key)
+        known = self._looked_up(kind, key)
         if known is not None:
             return known
         value = compute()
@@ -309,9 +339,12 @@ class Journal(Queries):
         """
         state = state_of(path)
         stamp = f"{state.size_bytes}|{state.modified_ns}"
-        # Versions before 6 took the whole path as the key.
-        before = self._lookups.get("sha256", f"{path}|{stamp}")
-        return self.cached("sha256", f"{self._keys.key(path)}|{stamp}", lambda: before or sha256_of(path))
+
+        def compute() -> str:
+            # Versions before 6 took the whole path as the key.
+            return self._lookups.get("sha256", f"{path}|{stamp}") or sha256_of(path)
+
+        return self.cached("sha256", f"{self._keys.key(path)}|{stamp}", compute)
 
 
 def _file_known_of(row: Mapping[str, Any] | None) -> dict[str, Any]:

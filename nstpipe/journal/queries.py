@@ -58,6 +58,7 @@ class Queries:
         self._database = Database(self._home, self._keys, repair=repair, read_only=read_only, is_shard=shard is not None)
         self._outputs = Outputs(self._database.connection)
         self._lookups = Lookups(self._database.connection)
+        self._unsaved: dict[tuple[str, str], str] = {}
         self._clips = History(self._database.connection)
         self._runs = Runs(self._database.connection)
         self.path = self._database.path
@@ -160,7 +161,11 @@ class Queries:
 
     def recall(self, kind: str, key: str) -> str | None:
         """Return what `Journal.remember` has stored; None if there is nothing."""
-        return self._lookups.get(kind, key)
+        return self._looked_up(kind, key)
+
+    def _looked_up(self, kind: str, key: str) -> str | None:
+        """Return a stored value, also one that is not in the file yet."""
+        return self._unsaved.get((kind, key)) or self._lookups.get(kind, key)
 
     def clips(self, output: str) -> tuple[Entry, ...]:
         """Return what is known of an output's clips, in the order of the file."""

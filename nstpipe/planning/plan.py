@@ -13,7 +13,7 @@ from nstpipe.errors import ItemError, OutputError
 from nstpipe.events import Emit, ItemFailed
 from nstpipe.journal.journal import Journal
 from nstpipe.planning.input_info import InputInfo
-from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings
+from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings, listed_once
 from nstpipe.planning.inspect import (
     InspectionProgress,
     check_pictures,
@@ -76,7 +76,11 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal, *, stop: Stop, emit: Emi
     Raises:
         Stopped: The time is up. What was measured by then is kept.
     """
-    return _Planner(pipeline, journal, stop, emit, share).plan()
+    try:
+        with listed_once():
+            return _Planner(pipeline, journal, stop, emit, share).plan()
+    finally:
+        journal.save()
 
 
 class _Planner:

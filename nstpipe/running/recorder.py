@@ -67,11 +67,12 @@ class Recorder:
     def plan(self, outputs: Sequence[Output], jobs: Sequence[JobPlanned]) -> None:
         """Record the outputs that the run will make, to which events of clips will refer, and tell of the jobs."""
         self._outputs = {(output.job.name, str(output.input.file.path)): output for output in outputs}
-        for output in outputs:
-            bounds = [(clip.first_frame_index, clip.end_frame_index) for clip in output.clips]
-            self._journal.record_plan(
-                output.path, output.job.name, output.input.file.path, output.fingerprint, output.fingerprint_inputs, bounds
-            )
+        with self._journal.at_once():
+            for output in outputs:
+                bounds = [(clip.first_frame_index, clip.end_frame_index) for clip in output.clips]
+                self._journal.record_plan(
+                    output.path, output.job.name, output.input.file.path, output.fingerprint, output.fingerprint_inputs, bounds
+                )
         self._journal.plan_run(self._run, jobs)
         for job in jobs:
             self.emit(job)

@@ -190,6 +190,22 @@ def check_is_no_special_file(path: Path) -> None:
             raise SpecialFileError(errno.EINVAL, f"it is {name}, not a file", str(path))
 
 
+class Resolver:
+    """Resolves paths as `Path.resolve` does, but each folder once."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, str] = {}
+
+    def __call__(self, path: Path) -> str:
+        """Return the path of a file without any link."""
+        folder, name = os.path.split(path)
+        if name in ("", "..", ".") or os.path.islink(path):  # noqa: PTH114 - as text, which is quicker
+            return os.path.realpath(path)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        return os.path.join(self._folders[folder], name)  # noqa: PTH118
+
+
 def suggest_path(path: Path) -> str:
     """Suggest what the user may have meant by a path that does not exist, in sentences."""
     missing = next((place for place in (path, *path.absolute().parents) if place.parent.is_dir()), path)
