@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nstpipe.config import Job, Loaded, Pipeline, load_pipeline, load_right_part
+from nstpipe.config.cluster import cluster_of
 from nstpipe.config.document import Located
 from nstpipe.config.load import validated
 from nstpipe.config.models import MOST_WORKERS, Color
@@ -33,6 +34,7 @@ from nstpipe.planning.partition import Shard, Share
 from nstpipe.planning.picks import jobs_from, with_each_painting
 from nstpipe.planning.plan import Plan, plan_pipeline
 from nstpipe.planning.requirements import requirements_of
+from nstpipe.planning.resources import worker_count
 from nstpipe.planning.shards import LOCK_POLL_SECONDS, partition_for, shard_at_work, whole_folder
 from nstpipe.planning.status import JobStatus, Status, pipeline_status
 from nstpipe.planning.validate import Validation, validate_pipeline
@@ -44,6 +46,8 @@ from nstpipe.system.stop import Stop, Stopped
 if TYPE_CHECKING:
     from PIL import Image
 
+    from nstpipe.painting.task import LookResult
+    from nstpipe.running.executor import Executor
     from nstpipe.training.options import TrainingOptions
     from nstpipe.training.train import Trained
 
@@ -59,6 +63,7 @@ def run(
     overrides: Sequence[str] = (),
     workers: int | None = None,
     device: str | None = None,
+    cluster: str | None = None,
     retry_failed: bool = False,
     fail_fast: bool = False,
     wait: bool = False,
@@ -75,6 +80,7 @@ def run(
         overrides: ``key.path=value``, as for ``--set``.
         workers: processes, instead of the pipeline's own number.
         device: instead of the pipeline's own.
+        cluster: instead of the pipeline's own: the address of a Dask scheduler, the path of a scheduler file, or ``local``.
         retry_failed: try again what failed before, though nothing has changed about it.
         fail_fast: stop at the first item that fails.
         wait: for another run that works on the same folder.
@@ -88,7 +94,7 @@ def run(
         BusyError: another run works on the same folder.
         ConfigError: the YAML is wrong.
         InputError: no input at all could be used.
-        MachineError: weights, device or ffmpeg are missing.
+        MachineError: weights, device or ffmpeg are missing, or the cluster cannot be used.
         OutputError: an output or the work folder cannot be written; a DiskFullError if there is not enough room.
         UsageError: there is no job of that name, or no such shard.
     """
@@ -98,7 +104,7 @@ def run(
     from nstpipe.painting.task import RunSettings
     from nstpipe.running.executors import executor_for
 
-    settings = _loaded(pipeline, jobs, overrides, workers, device)
+    settings = _settled(_loaded(pipeline, jobs, overrides, workers, device), isolated=isolated)
     part = Shard.parse(shard) if shard is not None else None
     began, stop = time.monotonic(), stop or Stop()
     name = _name_of_run(datetime.now()) + (part.run_suffix if part is not None else "")
@@ -112,11 +118,6 @@ def run(
             share = _take_lock(stack, settings, part, wait, stop, listeners)
         except Stopped:  # while the work was divided; the next shard goes on with it
             return Outcome.of(Plan((), ()), (), (), (), stop.reason).as_result(time.monotonic() - began)
-        executor = executor_for(settings, isolated=isolated)
-        stack.callback(executor.close)
-        executor.prepare(prepare_engine, settings.jobs[0], RunSettings.of(settings))
-        from nstpipe.running.run import Run  # after the workers are on their way
-
         folder = part.folder(settings.work) if part is not None else None
         journal = stack.enter_context(closing(Journal(settings.work, pipeline=settings.file, shard=folder)))
         if share is None:
@@ -124,10 +125,18 @@ def run(
         else:
             partners = [partner.folder(settings.work) for partner in share.partition.partners_of(share.shard)]
             journal.take_over(share.partition.outputs_of(share.shard), partners)
+        executor = executor_for(settings, isolated=isolated)
+        stack.callback(executor.close)
+        # Where the last run has done everything, there is most likely nothing to do.
+        is_prepared = retry_failed or not journal.has_done_all(job.name for job in settings.jobs)
+        if is_prepared:
+            executor.prepare(prepare_engine, settings.jobs[0], RunSettings.of(settings))
+            settings = _with_slots(settings, executor)
+        from nstpipe.running.run import Run  # after the workers are on their way
+
         log = stack.enter_context(finishing(RunLog(settings.work, name, keep_all=share is not None)))
-        return Run(settings, journal, log, name, stop, listeners, executor, share).execute(
-            retry_failed=retry_failed, fail_fast=fail_fast
-        )
+        run = Run(settings, journal, log, name, stop, listeners, executor, is_prepared=is_prepared, share=share)
+        return run.execute(retry_failed=retry_failed, fail_fast=fail_fast)
 
 
 def _name_of_run(begun: datetime) -> str:
@@ -204,6 +213,7 @@ def estimated(
     overrides: Sequence[str] = (),
     workers: int | None = None,
     device: str | None = None,
+    cluster: str | None = None,
     calibrate: bool = True,
     shard: str | None = None,
     isolated: bool = False,
@@ -217,19 +227,29 @@ def estimated(
         overrides: ``key.path=value``, as for ``--set``.
         workers: processes, instead of the pipeline's own number.
         device: instead of the pipeline's own.
+        cluster: as for `run`.
         calibrate: paint a few small frames where no earlier run says how fast this machine is; this takes some seconds, once.
         shard: as for `run`.
         isolated: as for `run`.
         on_event: called with each event that says how far the look at the inputs is.
     """
     part = Shard.parse(shard) if shard is not None else None
-    settings = _loaded(pipeline, jobs, overrides, workers, device)
-    is_cpu(settings.device)  # a device that is missing is an error before the inputs are read
+    settings = _settled(_loaded(pipeline, jobs, overrides, workers, device, cluster), isolated=isolated)
+    about: tuple[str, ...] = ()
+    if settings.cluster is not None:
+        from nstpipe.running.dask_cluster import cluster_now
+
+        now = cluster_now(settings)
+        if now is not None:
+            about = (f"The cluster {settings.cluster} has {now}.",)
+            settings = settings.model_copy(update={"workers": max(1, now.slots)})
+    for name in settings.devices:
+        is_cpu(name)  # a device that is missing is an error before the inputs are read
     with _ffmpeg_of(settings), closing(Journal(settings.work, pipeline=settings.file, repair=False)) as journal:
         check_ffmpeg()
         planned = _planned(settings, journal, part, on_event)
         found = estimate(settings, planned, journal, trial=partial(_trial, isolated=isolated) if calibrate else None)
-        return replace(found, plan=replace(planned, notices=(*journal.notices, *planned.notices)))
+        return replace(found, plan=replace(planned, notices=(*about, *journal.notices, *planned.notices)))
 
 
 def _planned(pipeline: Pipeline, journal: Journal, shard: Shard | None, emit: Emit) -> Plan:
@@ -308,20 +328,36 @@ def _ffmpeg_of(pipeline: Pipeline) -> AbstractContextManager[None]:
     return using(pipeline.ffmpeg, pipeline.place_of("ffmpeg"))
 
 
+def _with_slots(pipeline: Pipeline, executor: Executor) -> Pipeline:
+    """Return a pipeline with as many workers as its cluster has, for the estimates."""
+    from nstpipe.running.dask_cluster import DaskCluster
+
+    return pipeline.model_copy(update={"workers": executor.slots()}) if isinstance(executor, DaskCluster) else pipeline
+
+
 def _loaded(
-    pipeline: str | Path | Pipeline, jobs: Sequence[str], overrides: Sequence[str], workers: int | None, device: str | None
+    pipeline: str | Path | Pipeline,
+    jobs: Sequence[str],
+    overrides: Sequence[str],
+    workers: int | None,
+    device: str | None,
+    cluster: str | None = None,
 ) -> Pipeline:
     if device is not None and not re.match(DEVICE_PATTERN, device):
         raise UsageError(f"--device: found {device or 'nothing'}; should be auto, cpu, cuda or cuda:N.")
     if workers is not None and not 1 <= workers <= MOST_WORKERS:
         raise UsageError(f"--workers: found {workers}; should be 1 to {MOST_WORKERS}.")
-    given = {name: value for name, value in {"workers": workers, "device": device}.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in {"workers": workers, "device": device}.items() if value is not None}
     if isinstance(pipeline, Pipeline):
         if overrides:
             raise UsageError(f"overrides: found {overrides[0]}; a loaded pipeline has its values: override while it is loaded.")
+        if cluster is not None:
+            given["cluster"] = cluster_of(cluster)
         loaded = pipeline.model_copy(update=given)
     else:
         loaded = load_pipeline(Path(pipeline), [*overrides, *(f"{name}={value}" for name, value in given.items())])
+        if cluster is not None:
+            loaded = loaded.model_copy(update={"cluster": cluster_of(cluster)})
     known = [job.name for job in loaded.jobs]
     loaded = with_each_painting(loaded)
     by_name = {name: jobs_from(loaded, name) for name in jobs}
@@ -331,6 +367,13 @@ def _loaded(
     limit_megapixels(loaded.max_megapixels)
     chosen = {job.name for meant in by_name.values() for job in meant}
     return loaded.with_jobs(tuple(job for job in loaded.jobs if not jobs or job.name in chosen))
+
+
+def _settled(pipeline: Pipeline, *, isolated: bool) -> Pipeline:
+    """Return the settings with a single worker if that is this process itself, which does not multiply."""
+    if isolated or pipeline.cluster is not None or pipeline.workers != "auto" or worker_count(pipeline) > 1:
+        return pipeline
+    return pipeline.model_copy(update={"workers": 1})
 
 
 def stylize(
@@ -448,6 +491,42 @@ def train(
         return train(options, stop=stop or Stop(), emit=emit, restart=restart)
 
 
+def train_look(
+    pipeline: str | Path | Pipeline,
+    output: str | Path,
+    *,
+    job: str = "",
+    overrides: Sequence[str] = (),
+    restart: bool = False,
+    stop: Stop | None = None,
+    on_event: Emit = _ignore,
+) -> LookResult:
+    """Train a network for the look of a job, on its own frames, or continue; what `nstpipe train pipeline.yaml` does.
+
+    A training that is stopped keeps its state beside the output.
+
+    Args:
+        pipeline: the path of a pipeline.yaml, or a pipeline that is already loaded.
+        output: file of the network, for `engine.weights`.
+        job: name of the job; empty for the only one. Its engine may be another one.
+        overrides: ``key.path=value``, as for ``--set``.
+        restart: begin anew, though there is a training to continue.
+        stop: asks it to end, from another thread or a signal handler, or by its deadline.
+        on_event: called with each event as it happens.
+
+    Raises:
+        ConfigError: the YAML is wrong.
+        InputError: no input of the job can be used, or a painting cannot be read.
+        MachineError: weights, device or ffmpeg are missing, or the loss is no number however often the training goes back.
+        OutputError: the output cannot be written.
+        UsageError: there is no job of that name, or several and no name; or the output is there already.
+    """
+    from nstpipe.commands.train_look import train_look
+
+    settings = _loaded(pipeline, [job] if job else (), overrides, None, None)
+    return train_look(settings, Path(output), stop or Stop(), on_event, restart=restart)
+
+
 def _checked_pictures(content: Image.Image, style: Image.Image | Sequence[Image.Image]) -> list[Image.Image]:
     """Return the paintings that `stylize` was given.
 
@@ -512,5 +591,6 @@ __all__ = [
     "status",
     "stylize",
     "train",
+    "train_look",
     "validate",
 ]

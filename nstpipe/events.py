@@ -81,6 +81,8 @@ class ClipStarted(Event):
         precision: the type in which its network computes, such as bfloat16.
         torch: the version of torch that it computes with.
         painting: the painting that was picked for it, by its path in the style's collection; empty if there is none.
+        worker: the worker of a cluster that paints it; empty on a single machine.
+        hardware: what it is painted on: a GPU, or the processor and the number of threads.
     """
 
     job: str
@@ -93,6 +95,8 @@ class ClipStarted(Event):
     precision: str = ""
     torch: str = ""
     painting: str = ""
+    worker: str = ""
+    hardware: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +226,7 @@ class Noticed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingProgressed(Event):
-    """A network is in training. Sent by `nstpipe train` at most a few times a second.
+    """A network is in training. Sent at most a few times a second.
 
     Attributes:
         network: engine that the network is for.
@@ -231,6 +235,7 @@ class TrainingProgressed(Event):
         losses: mean of each weighted loss over the last steps, by name.
         seconds_a_step: mean duration of a step since the training began or was continued.
         seconds_left: estimated time until the last step.
+        job: job of a run that the network is trained for; empty for a training by `nstpipe train`.
     """
 
     network: str
@@ -239,11 +244,12 @@ class TrainingProgressed(Event):
     losses: dict[str, float]
     seconds_a_step: float
     seconds_left: float
+    job: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSaved(Event):
-    """A network in training is saved. `nstpipe train` continues from there.
+    """A network in training is saved. Its training continues from there.
 
     Attributes:
         network: engine that the network is for.

@@ -22,6 +22,7 @@ from nstpipe.cli.clean import clean
 from nstpipe.cli.init import init
 from nstpipe.cli.options import (
     AsJson,
+    ClusterOption,
     File,
     JobNames,
     Overrides,
@@ -42,6 +43,7 @@ from nstpipe.cli.schedule import schedule
 from nstpipe.cli.train import train
 from nstpipe.cli.ui import ui
 from nstpipe.cli.validate import validate
+from nstpipe.cli.worker import worker
 from nstpipe.errors import (
     EXIT_BUG,
     EXIT_DONE,
@@ -93,6 +95,7 @@ def run(
     set_: Overrides = [],  # noqa: B006
     workers: Annotated[int | None, typer.Option(min=1, help="Number of worker processes; overrides the file.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; overrides the file.")] = None,
+    cluster: ClusterOption = None,
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print failures only.")] = False,
     until: Annotated[str | None, typer.Option(metavar="HH:MM", help="Stop before this time of day.")] = None,
@@ -128,6 +131,7 @@ def run(
             overrides=with_overwrite(set_, overwrite=overwrite),
             workers=workers,
             device=device,
+            cluster=cluster,
             retry_failed=retry_failed,
             fail_fast=fail_fast,
             wait=wait,
@@ -171,6 +175,10 @@ def status(
         table.add_row(line.job, str(line.done), str(line.running), str(line.failed), str(line.left), frames, left)
     console = console_for(as_json, wide_in_a_pipe=True)
     console.print(table)
+    for look in found.training:
+        loss = f", loss of held-out frames {look.loss:.3g}" if look.loss is not None else ""
+        said = f"{', '.join(look.jobs)}: the network is in training, {look.step:,} steps done{loss}"
+        console.print(f"{said}, {as_duration(look.seconds_left)} left at most", markup=False, highlight=False, soft_wrap=True)
     for path, reason in found.failures.items():
         console.print(f"failed: {path}: {reason}", markup=False, highlight=False, soft_wrap=True)
     if found.holder is not None:
@@ -324,6 +332,7 @@ app.command()(preview)
 app.command()(schedule)
 app.command()(train)
 app.command()(ui)
+app.command()(worker)
 
 
 class _Stopped(BaseException):

@@ -63,6 +63,15 @@ Overwrite = Annotated[
     bool,
     typer.Option("--overwrite", help="Let outputs replace files that this pipeline did not make; never its own inputs."),
 ]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Dask scheduler whose workers paint: tcp://HOST:PORT, a scheduler file, or `local`; overrides the file.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON object per line on stdout; text for people goes to stderr.")
 ]

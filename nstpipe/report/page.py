@@ -20,7 +20,7 @@ from nstpipe.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, EXIT_S
 from nstpipe.journal.journal import Journal
 from nstpipe.planning.eta import as_duration
 from nstpipe.report.data import MOST_FAILURES, PICTURE_SECONDS, ReportData, gather
-from nstpipe.system.files import atomic_write, is_numbered
+from nstpipe.system.files import MOST_NAMED, atomic_write, is_numbered
 
 REPORT_NAME = "report.html"
 """The name of the latest run's report in the work folder."""
@@ -149,6 +149,7 @@ def as_html(facts: ReportData, path: Path | None = None) -> str:
         tiles=_tiles(facts),
         setup=_setup(facts),
         most_failures=MOST_FAILURES,
+        most_named=MOST_NAMED,
         earlier=_earlier(facts, path),
         style=Markup(_template("report.css")),
         script=Markup(script),

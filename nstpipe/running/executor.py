@@ -19,8 +19,13 @@ Function = Callable[[Task, Emit, Stop], Result]
 class OnKilled(Protocol):
     """Decides what happens to a task whose process was killed."""
 
-    def __call__(self, task: Any, exit_code: int, /) -> Any:
-        """Return a result that ends the task, or None to run the task again."""
+    def __call__(self, task: Any, exit_code: int | None, /) -> Any:
+        """Return a result that ends the task, or None to run the task again.
+
+        Args:
+            task: The task.
+            exit_code: The exit code of the process; None if its machine was lost, or it was hung.
+        """
 
 
 class Executor(Protocol):
@@ -44,6 +49,16 @@ class Executor(Protocol):
         Args:
             function: Found in other processes by its name. It should import what takes long, and not its module.
             arguments: What it is called with.
+        """
+
+    def settle(self, workers: int) -> None:
+        """Learn how many tasks are to run at the same time, before the first one does.
+
+        What there is to do may decide it, which is not known when the executor is made. An executor whose workers are not
+        processes on this machine has its own number.
+
+        Args:
+            workers: the number of processes.
         """
 
     def close(self) -> None:

@@ -27,6 +27,7 @@ _EXIT_CODES = {
     StopReason.TIME: EXIT_STOPPED,
     StopReason.FAILURE: EXIT_SOME_FAILED,
     StopReason.NO_OUTPUT: OutputError.exit_code,
+    StopReason.NO_CLUSTER: EXIT_STOPPED,
 }
 
 

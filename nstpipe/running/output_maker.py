@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from nstpipe.config import Pipeline
@@ -22,6 +23,7 @@ from nstpipe.planning.partition import Share
 from nstpipe.planning.plan import Plan
 from nstpipe.planning.resources import frames_done
 from nstpipe.running.executor import Executor
+from nstpipe.running.finishing import Finishing
 from nstpipe.running.kills import Kills
 from nstpipe.running.recorder import Recorder
 from nstpipe.running.schedule import Schedule, tasks_of
@@ -86,12 +88,45 @@ class OutputMaker:
         settings = RunSettings.of(self._pipeline)
         schedule = Schedule(task for output in outputs for task in tasks_of(output, settings, self._outdated))
         again: list[Output] = []
+        with Finishing(self._recorder.emit, self._stop) as finishing:
+
+            def record(*, wait_for_all: bool = False) -> None:
+                for output, finished in finishing.ended(wait_for_all=wait_for_all):
+                    if not self._record(output, finished.result):
+                        again.append(output)
+                if fail_fast and self._recorder.failures:
+                    self._stop.ask(StopReason.FAILURE)
+
+            for output, placing in self._painted(schedule, record):
+                if output.elsewhere and self._partners is not None:
+                    if not self._finish_shared(output, placing, self._partners):
+                        again.append(output)
+                elif output.is_video:
+                    finishing.begin(output, placing)
+                else:  # a picture is written already
+                    self._record(output, partial(finish_output, output, placing, self._recorder.emit, self._stop))
+            record(wait_for_all=True)
+        return again if self._stop.reason is None else []
+
+    def _painted(self, schedule: Schedule, record: Callable[[], None]) -> Iterator[tuple[Output, Placing]]:
+        """Paint the clips, and yield each output after its last clip.
+
+        Args:
+            schedule: The clips.
+            record: Called again and again, to record what has been written meanwhile.
+        """
         failed_outputs: set[Path] = set()
         out_of_time = False
+
+        def emit(event: Event) -> None:
+            self._kills.observe(event)
+            self._recorder.emit(event)
+            record()
+
         for result in self._executor.execute(
             run_clip,
             schedule.tasks,
-            emit=self._emit_of_clip,
+            emit=emit,
             stop=self._stop,
             on_killed=self._after_kill,
             is_ready=schedule.is_ready,
@@ -109,40 +144,38 @@ class OutputMaker:
                 out_of_time = True
             else:
                 self._recorder.clip_done(task)
-                if schedule.completes_output(task) and not self._finish(output, task.placing):
-                    again.append(output)
-            if fail_fast and self._recorder.failures:
-                self._stop.ask(StopReason.FAILURE)
+                if schedule.completes_output(task):
+                    yield output, task.placing
+            record()
         if out_of_time:
             # A worker ends a clip before the deadline if its next frame would not be done by then.
             self._stop.ask(StopReason.TIME)
-        return again if self._stop.reason is None else []
 
-    def _emit_of_clip(self, event: Event) -> None:
-        self._kills.observe(event)
-        self._recorder.emit(event)
-
-    def _after_kill(self, task: ClipTask, exit_code: int, /) -> ClipResult | None:
+    def _after_kill(self, task: ClipTask, exit_code: int | None, /) -> ClipResult | None:
         decision = self._kills.after(task, exit_code)
         if isinstance(decision, TriedAgain):
             self._recorder.emit(decision)
             return None
         return decision
 
-    def _finish(self, output: Output, placing: Placing) -> bool:
-        """Write an output from its frames; return False if some frames were damaged and must be made again."""
-        if output.elsewhere and self._partners is not None:
-            with self._partners.alone_with(output) as waits_for:
-                if waits_for:
-                    self._recorder.waiting.add(output.path)
-                    self._recorder.emit(Noticed(job=output.job.name, message=waits_for))
-                    return True
-                return self._finish_alone(output, placing)
-        return self._finish_alone(output, placing)
+    def _finish_shared(self, output: Output, placing: Placing, partners: _Partners) -> bool:
+        """Write a video whose clips several shards have made, unless another shard does; see `_record`."""
+        with partners.alone_with(output) as waits_for:
+            if not waits_for:
+                return self._record(output, partial(finish_output, output, placing, self._recorder.emit, self._stop))
+            self._recorder.waiting.add(output.path)
+            self._recorder.emit(Noticed(job=output.job.name, message=waits_for))
+            return True
 
-    def _finish_alone(self, output: Output, placing: Placing) -> bool:
+    def _record(self, output: Output, finish: Callable[[], OutputDone | ItemFailed]) -> bool:
+        """Record what has come of writing an output; return False if some frames were damaged and must be made again.
+
+        Args:
+            output: The output.
+            finish: Returns or raises what `finish_output` does.
+        """
         try:
-            done = self._file_of(output, placing)
+            done = self._file_of(output, finish)
             if isinstance(done, ItemFailed):
                 return True
             self._recorder.output_done(done, output)
@@ -158,7 +191,7 @@ class OutputMaker:
         self._recorder.emit(done)
         return True
 
-    def _file_of(self, output: Output, placing: Placing) -> OutputDone | ItemFailed:
+    def _file_of(self, output: Output, finish: Callable[[], OutputDone | ItemFailed]) -> OutputDone | ItemFailed:
         """Make the file of an output; record and return the failure if that cannot be.
 
         Raises:
@@ -167,7 +200,7 @@ class OutputMaker:
             DiskFullError: there is no room.
         """
         try:
-            done = finish_output(output, placing, self._recorder.emit, self._stop)
+            done = finish()
         except DiskFullError:
             raise
         except OutputError as error:

@@ -12,7 +12,8 @@ from nstpipe.errors import InputError, NstpipeError, OutputError
 from nstpipe.events import Emit, Noticed
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import RunLog
-from nstpipe.planning.estimate import pace_setups
+from nstpipe.painting.in_worker import prepare_engine
+from nstpipe.painting.task import RunSettings
 from nstpipe.planning.outputs import Output
 from nstpipe.planning.partition import Share
 from nstpipe.planning.plan import Plan, plan_pipeline
@@ -20,6 +21,7 @@ from nstpipe.planning.provenance import Provenance
 from nstpipe.planning.resources import worker_count
 from nstpipe.report.page import leave_report
 from nstpipe.running.executor import Executor
+from nstpipe.running.looks import train_looks
 from nstpipe.running.outcome import Outcome, RunResult
 from nstpipe.running.output_maker import OutputMaker
 from nstpipe.running.preparation import announce, choose_outputs, tell_ignored
@@ -40,6 +42,7 @@ class Run:
         stop: Asks the run to end.
         on_event: Called with each event.
         executor: Runs the clips.
+        is_prepared: Whether the executor has begun to load what the clips need. Otherwise it does as soon as there is one.
         share: What a shard makes; None for a run that makes everything.
     """
 
@@ -52,6 +55,8 @@ class Run:
         stop: Stop,
         on_event: Emit,
         executor: Executor,
+        *,
+        is_prepared: bool,
         share: Share | None = None,
     ) -> None:
         self._pipeline = pipeline
@@ -59,6 +64,7 @@ class Run:
         self._name = name
         self._stop = stop
         self._executor = executor
+        self._is_prepared = is_prepared
         self._share = share
         self._began = time.monotonic()
         self._meter = LoadMeter()
@@ -77,7 +83,7 @@ class Run:
         """
         if (engines := sys.modules.get("nstpipe.painting.engines")) is not None:
             engines.forget_pictures()  # those of an earlier run in this process
-        self._recorder.begin(worker_count(self._pipeline), Provenance.of(self._pipeline), pace_setups(self._pipeline))
+        self._recorder.begin(worker_count(self._pipeline), Provenance.of(self._pipeline))
         try:
             return self._execute(retry_failed=retry_failed, fail_fast=fail_fast)
         except NstpipeError as error:
@@ -97,7 +103,7 @@ class Run:
         reasons = {failure.reason for failure in plan.failures}
         if not plan.outputs and plan.unwritable is not None and reasons == {plan.unwritable.problem}:
             raise plan.unwritable  # all go to one folder, say, and one message is enough
-        for told in (*plan.paintings, *plan.unshared):
+        for told in (*plan.paintings, *plan.engines, *plan.unshared):
             self._recorder.emit(Noticed(job=told.job, message=told.message))
         for failure in plan.failures:
             self._recorder.fail(failure)
@@ -105,14 +111,25 @@ class Run:
             return self._end(plan, ())  # there are more shards than clips
         if not plan.outputs:
             raise plan.unwritable or InputError("nothing usable in the inputs.", "See the reasons above.")
+        self._prepare(plan)
         maker = OutputMaker(self._pipeline, plan, self._journal, self._recorder, self._stop, self._executor, self._share)
         todo = choose_outputs(plan, self._pipeline, self._recorder, retry_failed=retry_failed)
         if fail_fast and self._recorder.failures:
             self._stop.ask(StopReason.FAILURE)
-        announce(plan, todo, self._pipeline, self._journal, self._recorder)
+        self._pipeline = announce(plan, todo, self._pipeline, self._journal, self._recorder)
+        self._executor.settle(worker_count(self._pipeline))
         with self._stop.graceful():
-            maker.make(todo, fail_fast=fail_fast)
+            ready = train_looks(self._pipeline, plan, todo, recorder=self._recorder, stop=self._stop, executor=self._executor)
+            if fail_fast and self._recorder.failures:
+                self._stop.ask(StopReason.FAILURE)
+            maker.make(ready, fail_fast=fail_fast)
         return self._end(plan, todo)
+
+    def _prepare(self, plan: Plan) -> None:
+        """Begin to load what the first clip needs, if there is one."""
+        first = next((output for output in plan.outputs if not output.is_done and output.failed_before is None), None)
+        if first is not None and not self._is_prepared:
+            self._executor.prepare(prepare_engine, first.job, RunSettings.of(self._pipeline))
 
     def _end(self, plan: Plan, todo: Sequence[Output]) -> RunResult:
         recorder = self._recorder
