@@ -19,7 +19,7 @@ from nstpipe.journal.database import JOURNAL, Database
 from nstpipe.journal.path_keys import take_over_moved
 from nstpipe.journal.queries import Queries
 from nstpipe.journal.rows import DEFAULTS
-from nstpipe.system.files import sha256_of, state_of
+from nstpipe.system.files import Stamp, sha256_of, state_of
 
 MOST_UNSAVED, UNSAVED_SECONDS = 1000, 1.0
 """Values that can be computed again are written so many at a time, or after so many seconds: each write waits for the disk."""
@@ -345,6 +345,21 @@ class Journal(Queries):
             return self._lookups.get("sha256", f"{path}|{stamp}") or sha256_of(path)
 
         return self.cached("sha256", f"{self._keys.key(path)}|{stamp}", compute)
+
+    def inspected(self, kind: str, path: Path, stamp: Stamp, inspect: Callable[[str], str]) -> str:
+        """Return what an inspection of an input has found. It is inspected again only if its size or time has changed.
+
+        Args:
+            kind: The kind of the inspection.
+            path: The input.
+            stamp: Its size and time.
+            inspect: Inspects it, given the sha256 of its content.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        key = f"{self._keys.key(path)}|{stamp[0]}|{stamp[1]}"
+        return self.cached(kind, key, lambda: inspect(self._looked_up("sha256", key) or sha256_of(path)))
 
 
 def _file_known_of(row: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -183,8 +183,9 @@ def plan_job(
         before = outputs[-1] if outputs and item.is_linked else None
         fingerprint_inputs = fingerprinter.inputs_of(item, before.clips[0].fingerprint if before is not None else None)
         bounds = fingerprint_inputs["clips"]
-        clips = tuple(map(Clip, *zip(*bounds, strict=True), clip_fingerprints(fingerprint_inputs)))
-        fingerprint = output_fingerprint(fingerprint_inputs)
+        of_clips = clip_fingerprints(fingerprint_inputs)
+        clips = tuple(map(Clip, *zip(*bounds, strict=True), of_clips))
+        fingerprint = output_fingerprint(fingerprint_inputs, of_clips)
         record = known.get(item.file.output)
         stored = sum(map(frames_stored, clips)) if item.video is not None else 0
         reason = reason_to_run(fingerprint, fingerprint_inputs, record, stored, item.frame_count)

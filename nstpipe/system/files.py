@@ -198,11 +198,16 @@ class Resolver:
 
     def __call__(self, path: Path) -> str:
         """Return the path of a file without any link."""
+        return self._of_file(os.path.abspath(path) if ".." not in path.parts else os.path.realpath(path))  # noqa: PTH100
+
+    def _of_file(self, path: str) -> str:
         folder, name = os.path.split(path)
-        if name in ("", "..", ".") or os.path.islink(path):  # noqa: PTH114 - as text, which is quicker
+        if not name:
+            return path
+        if os.path.islink(path):  # noqa: PTH114 - as text, which is quicker
             return os.path.realpath(path)
         if folder not in self._folders:
-            self._folders[folder] = os.path.realpath(folder)
+            self._folders[folder] = self._of_file(folder)
         return os.path.join(self._folders[folder], name)  # noqa: PTH118
 
 
