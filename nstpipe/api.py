@@ -33,7 +33,7 @@ from nstpipe.planning.leftovers import Cleaning, Leftover, clean_work_folder
 from nstpipe.planning.partition import Shard, Share
 from nstpipe.planning.picks import jobs_from, with_each_painting
 from nstpipe.planning.plan import Plan, plan_pipeline
-from nstpipe.planning.requirements import requirements_of
+from nstpipe.planning.requirements import requirements_of_all_jobs, unusable_engines
 from nstpipe.planning.resources import worker_count
 from nstpipe.planning.shards import LOCK_POLL_SECONDS, partition_for, shard_at_work, whole_folder
 from nstpipe.planning.status import JobStatus, Status, pipeline_status
@@ -112,8 +112,9 @@ def run(
         stack.enter_context(stop.in_force())
         stack.enter_context(_ffmpeg_of(settings))
         listeners = stack.enter_context(finishing(Listeners(settings, name, on_event)))
-        for requirement in requirements_of(settings):
+        for requirement in requirements_of_all_jobs(settings):
             requirement()
+        unusable = unusable_engines(settings)
         try:
             share = _take_lock(stack, settings, part, wait, stop, listeners)
         except Stopped:  # while the work was divided; the next shard goes on with it
@@ -130,12 +131,13 @@ def run(
         # Where the last run has done everything, there is most likely nothing to do.
         is_prepared = retry_failed or not journal.has_done_all(job.name for job in settings.jobs)
         if is_prepared:
-            executor.prepare(prepare_engine, settings.jobs[0], RunSettings.of(settings))
+            first = next(job for job in settings.jobs if job.name not in unusable)
+            executor.prepare(prepare_engine, first, RunSettings.of(settings))
             settings = _with_slots(settings, executor)
         from nstpipe.running.run import Run  # after the workers are on their way
 
         log = stack.enter_context(finishing(RunLog(settings.work, name, keep_all=share is not None)))
-        run = Run(settings, journal, log, name, stop, listeners, executor, is_prepared=is_prepared, share=share)
+        run = Run(settings, journal, log, name, stop, listeners, executor, unusable, is_prepared=is_prepared, share=share)
         return run.execute(retry_failed=retry_failed, fail_fast=fail_fast)
 
 
