@@ -30,11 +30,12 @@ def requirements_of(pipeline: Pipeline) -> Iterator[Callable[[], object]]:
 
 def requirements_of_all_jobs(pipeline: Pipeline) -> Iterator[Callable[[], object]]:
     """Yield those of the checks without which no job can be done. The network of an engine concerns its own job only."""
-    yield partial(is_cpu, pipeline.device)
+    for device in pipeline.devices:
+        yield partial(is_cpu, device)
     yield partial(_check_weights, pipeline.weights)
     yield check_ffmpeg
     for flow in dict.fromkeys(job.temporal.flow for job in pipeline.jobs):
-        yield partial(check_flow, flow, pipeline.device)
+        yield partial(check_flow, flow, pipeline.devices[0])
 
 
 def unusable_engines(pipeline: Pipeline) -> dict[str, MachineError]:

@@ -15,6 +15,7 @@ from nstpipe.journal.log import RunLog
 from nstpipe.painting.in_worker import prepare_engine
 from nstpipe.painting.task import RunSettings
 from nstpipe.planning.outputs import Output
+from nstpipe.planning.partition import Share
 from nstpipe.planning.plan import Plan, plan_pipeline
 from nstpipe.planning.provenance import Provenance
 from nstpipe.planning.resources import worker_count
@@ -43,6 +44,7 @@ class Run:
         executor: Runs the clips.
         unusable: Why the engines of some jobs cannot be used, by the name of the job.
         is_prepared: Whether the executor has begun to load what the clips need. Otherwise it does as soon as there is one.
+        share: What a shard makes; None for a run that makes everything.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Run:
         unusable: Mapping[str, MachineError],
         *,
         is_prepared: bool,
+        share: Share | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._unusable = unusable
@@ -65,6 +68,7 @@ class Run:
         self._stop = stop
         self._executor = executor
         self._is_prepared = is_prepared
+        self._share = share
         self._began = time.monotonic()
         self._meter = LoadMeter()
         self._recorder = Recorder(journal, log, name, stop, on_event)
@@ -95,7 +99,12 @@ class Run:
         tell_ignored(self._pipeline, self._journal, self._recorder)
         try:
             plan = plan_pipeline(
-                self._pipeline, self._journal, stop=self._stop, emit=self._recorder.emit, unusable=self._unusable
+                self._pipeline,
+                self._journal,
+                stop=self._stop,
+                emit=self._recorder.emit,
+                unusable=self._unusable,
+                share=self._share,
             )
         except Stopped:
             # The journal keeps what was measured of the inputs, so that the next run gets further.
@@ -104,16 +113,16 @@ class Run:
         reasons = {failure.reason for failure in plan.failures}
         if not plan.outputs and plan.unwritable is not None and reasons == {plan.unwritable.problem}:
             raise plan.unwritable  # all go to one folder, say, and one message is enough
-        for passed_over in plan.paintings:
-            self._recorder.emit(Noticed(job=passed_over.job, message=passed_over.message))
-        for chosen in plan.engines:
-            self._recorder.emit(Noticed(job=chosen.job, message=chosen.message))
+        for told in (*plan.paintings, *plan.engines, *plan.unshared):
+            self._recorder.emit(Noticed(job=told.job, message=told.message))
         for failure in plan.failures:
             self._recorder.fail(failure)
+        if not plan.outputs and self._share is not None and not plan.failures:
+            return self._end(plan, ())  # there are more shards than clips
         if not plan.outputs:
             raise plan.unwritable or InputError("nothing usable in the inputs.", "See the reasons above.")
         self._prepare(plan)
-        maker = OutputMaker(self._pipeline, plan, self._journal, self._recorder, self._stop, self._executor)
+        maker = OutputMaker(self._pipeline, plan, self._journal, self._recorder, self._stop, self._executor, self._share)
         todo = choose_outputs(plan, self._pipeline, self._recorder, retry_failed=retry_failed)
         if fail_fast and self._recorder.failures:
             self._stop.ask(StopReason.FAILURE)
@@ -134,7 +143,9 @@ class Run:
 
     def _end(self, plan: Plan, todo: Sequence[Output]) -> RunResult:
         recorder = self._recorder
-        outcome = Outcome.of(plan, todo, recorder.made, recorder.failures, self._stop.reason, recorder.unwritable)
+        outcome = Outcome.of(
+            plan, todo, recorder.made, recorder.failures, self._stop.reason, recorder.unwritable, recorder.waiting
+        )
         if self._recorder.error is not None:
             raise with_room_needed(self._recorder.error, outcome.left, self._pipeline)
         exit_code = outcome.exit_code
@@ -147,7 +158,8 @@ class Run:
         """Write the report, and return its path; empty if it cannot be written, which must not cost the run."""
         try:
             with self._stop.graceful():  # a signal must not lose the result that is about to be returned
-                path = leave_report(self._pipeline, self._journal, self._name)
+                folder = self._share.shard.folder(self._pipeline.work) if self._share is not None else None
+                path = leave_report(self._pipeline, self._journal, self._name, folder)
         except Exception as error:
             reason = error.problem if isinstance(error, NstpipeError) else f"{type(error).__name__}: {error}"
             message = f"the report could not be written: {reason}"
