@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,7 @@ from PIL import Image
 
 import nstpipe
 from nstpipe import api
+from nstpipe.cli import exit_code
 from nstpipe.config import load_pipeline
 from nstpipe.errors import MachineError
 from nstpipe.events import Event, FrameDone, ItemFailed, Noticed, TrainingProgressed, TrainingSaved
@@ -309,3 +311,24 @@ def test_auto_chooses_by_the_number_of_frames_and_says_why(
     [notice] = planned.plan.engines
     assert notice.message.startswith(f"engine: auto takes {engine}: {frames} frames are ")
     assert load_pipeline(path).jobs[0].engine.name == "auto"
+
+
+def test_the_command_trains_a_network_that_another_job_uses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_picture(tmp_path / "in.png")
+    jobs = [job("look", "optimizer", input="in.png", output="a.png"), job("other", FAST, input="in.png", output="b.png")]
+    path, output = write_pipeline(tmp_path, *jobs, workers=1), tmp_path / "my.safetensors"
+    assert exit_code(["train", str(path), "-o", str(output)]) == 64
+    assert "--job: the file has 2 jobs; give the name of one: look, other." in capsys.readouterr().err
+    assert exit_code(["train", str(path), "--job", "other", "-o", str(output), "--json"]) == 0
+    *events, summary = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (summary["output"], summary["is_done"]) == (str(output), True)
+    assert "TrainingSaved" in {event["event"] for event in events}
+    # It is not made twice, and nothing else is replaced.
+    assert exit_code(["train", str(path), "--job", "other", "-o", str(output)]) == 64
+    assert exit_code(["train", str(path), "--job", "other", "-o", str(tmp_path / "in.png"), "--restart"]) == 64
+    assert exit_code(["train", str(path), "--content", str(tmp_path), "-o", str(tmp_path / "c.safetensors")]) == 64
+    assert exit_code(["train", "adain", "--job", "other", "-o", str(tmp_path / "c.safetensors")]) == 64
+    assert not (tmp_path / "a.png").exists()
+    use = ["jobs.look.engine={name: network, weights: my.safetensors}"]
+    assert not api.plan(path, jobs=["look"], overrides=use).looks
+    assert nstpipe.run(path, jobs=["look"], overrides=use).exit_code == 0
