@@ -244,6 +244,13 @@ def test_a_run_trains_once_for_all_jobs_of_a_look_and_paints(tmp_path: Path) -> 
     result = nstpipe.run(path, on_event=events.append)
     assert [Path(output.output).name for output in result.outputs] == ["2.png"]
     assert not any(isinstance(event, TrainingSaved) for event in events)
+    # A frame that is too small for the loss is found before the training, and costs itself alone.
+    make_picture(tmp_path / "pictures" / "small.png", size=(96, 2))
+    with_small = api.plan(path)
+    [failure] = with_small.failures
+    assert "small.png: the frame is 48x1 pixels when stylized; the layers asked for need" in failure.reason
+    assert with_small.looks[0].is_trained
+    (tmp_path / "pictures" / "small.png").unlink()
     # Another strength is another look.
     [look] = api.plan(path, overrides=["jobs.street.style.strength=2"]).looks[1:]
     assert look.jobs == ("street",)
