@@ -7,7 +7,6 @@ worker that is lost costs the frame under way: its lease is taken back, and the 
 from __future__ import annotations
 
 import itertools
-import os
 import pickle
 import queue
 import secrets
@@ -238,9 +237,9 @@ class DaskCluster:
         execution = _Execution(self._connected(), function, tasks, self._cost, is_ready)
         try:
             while True:
-                execution.assign(stop)
                 if execution.is_over(stop):
                     return
+                execution.assign(stop)
                 for waiting in execution.lost(emit):
                     result = on_killed(waiting.task, None)
                     if result is not None:
@@ -357,7 +356,13 @@ class _Execution:
                         break
                     seconds_left = None if stop.deadline is None else stop.deadline - time.time()
                     packed = tuple(pickle.dumps((self._function, waiting.task)) for waiting in chosen)
-                    attempt = self._session.submit(worker, packed, seconds_left)
+                    try:
+                        attempt = self._session.submit(worker, packed, seconds_left)
+                    except Exception:
+                        if not self._session.is_lost():
+                            raise
+                        self._backlog.put_back(chosen)
+                        return
                     attempt.todo = list(chosen)
                     self._attempts[attempt.number] = attempt
 
@@ -460,6 +465,7 @@ class _Session:
         self._lock = threading.Lock()
         self._workers: dict[str, _Worker] = {}
         self._refused: dict[str, str] = {}
+        self._examining: dict[str, threading.Thread] = {}
         self._prepared = ""
         self._waiting_call: bytes | None = None
         self._answered_at = time.monotonic()
@@ -474,13 +480,26 @@ class _Session:
         self._client = self._connection.client
         self._client.subscribe_topic(TOPIC, self._hear)
         try:
-            self._look()
-            self.check_refused()
+            self._examine_all()
         except BaseException:
             self.close()
             raise
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
+
+    def _examine_all(self) -> None:
+        """Examine the workers that are there at the start.
+
+        Raises:
+            MachineError: One of them cannot be used.
+        """
+        end = time.monotonic() + ANSWER_SECONDS
+        for thread in self._look():
+            thread.join(max(0.0, end - time.monotonic()))
+        self.check_refused()
+        if self._examining:
+            names = ", ".join(self._examining)
+            raise MachineError(f"cluster: {names} does not answer.", "Look whether this worker runs, or stop it.")
 
     def check_refused(self) -> None:
         """Check that no worker was refused, unless others are used.
@@ -514,18 +533,16 @@ class _Session:
         found: Mapping[str, Any] = await scheduler.identity(n_workers=-1)
         return found
 
-    def _look(self) -> None:
-        """Ask the scheduler for its workers, and examine those that are new."""
+    def _look(self) -> list[threading.Thread]:
+        """Ask the scheduler for its workers, and begin to examine those that are new, each in one of the returned threads."""
         identity = self._client.sync(self._identity, callback_timeout=ANSWER_SECONDS)
         now = time.monotonic()
         # While the scheduler did not answer, no sign of life of any worker could arrive.
         was_away = now - self._answered_at > LOOK_SECONDS + ANSWER_SECONDS / 2
         self._answered_at = now
         there = {address: info for address, info in identity["workers"].items() if info["status"] in ("running", "paused")}
-        new = [address for address in there if address not in self._workers and address not in self._refused]
-        examined = self._examined(new, there) if new else {}
         with self._lock:
-            self._workers.update(examined)
+            known = {*self._workers, *self._refused, *self._examining}
             for address in [address for address in self._workers if address not in there]:
                 del self._workers[address]
             for address in [address for address in self._refused if address not in there]:
@@ -537,44 +554,57 @@ class _Session:
                 elif now - worker.seen_at > self._cluster.lost_after and not worker.is_silent:
                     worker.is_silent = True
                     self._notices.put(f"worker {worker.name} gives no sign of life; its work goes on elsewhere")
-        if self._waiting_call is not None and examined:
-            self._submit_call(next(iter(examined.values())))
+            begun = [self._begin_examining(address, info) for address, info in there.items() if address not in known]
+            usable = next(iter(self._workers.values()), None)
+        if self._waiting_call is not None and usable is not None:
+            self._submit_call(usable)
+        return begun
 
-    def _examined(self, addresses: Sequence[str], there: Mapping[str, Mapping[str, Any]]) -> dict[str, _Worker]:
-        """Examine workers, and return those that can be used. The others are refused, with the reason."""
-        found: dict[str, _Worker] = {}
-        with _probes(self.leases.folder, self._reads) as (probe, content, outputs):
-            by_slots: dict[int, list[str]] = {}
-            for address in addresses:
-                by_slots.setdefault(int(there[address]["nthreads"]), []).append(address)
-            for slots, alike in by_slots.items():
-                expected = Expected(
-                    probe=probe,
-                    content=content,
-                    answers=probe.parent,
-                    inputs=tuple((path, path.stat().st_size if path.is_file() else None) for path in self._reads.inputs),
-                    outputs=outputs,
-                    weights=self._reads.weights,
-                    device=self._reads.device,
-                    slots=slots,
-                )
-                answers = self._client.run(examine, expected, workers=alike, on_error="return")
-                for address in alike:
-                    name = _name_of(address, there[address])
-                    report = answers.get(address)
-                    problem = self._problem_of(name, report, content)
-                    if problem:
-                        self._refused[address] = problem
-                        self._notices.put(f"{problem}; it is not used")
-                    elif isinstance(report, WorkerReport):
-                        counted = int(there[address]["resources"].get("GPU", 0))
-                        gpus = min(counted or len(report.gpus), len(report.gpus))
-                        worker = _Worker(address, name, report, min(gpus, slots) or slots, bool(counted and gpus))
-                        worker.seen_at = time.monotonic()
-                        found[address] = worker
-        return found
+    def _begin_examining(self, address: str, info: Mapping[str, Any]) -> threading.Thread:
+        """Examine a worker in a thread of its own: one that stands still must not keep the others waiting."""
 
-    def _problem_of(self, name: str, report: object, content: str) -> str:
+        def examine_it() -> None:
+            try:
+                found = self._examined(address, info)
+            except Exception as error:  # it or the scheduler has just ended; if not, it is examined again
+                found = f"worker {_name_of(address, info)} does not answer: {error}"
+            with self._lock:
+                self._examining.pop(address, None)
+                if isinstance(found, _Worker):
+                    self._workers[address] = found
+                else:
+                    self._refused[address] = found
+                    self._notices.put(f"{found}; it is not used")
+
+        thread = threading.Thread(target=examine_it, daemon=True)
+        self._examining[address] = thread
+        thread.start()
+        return thread
+
+    def _examined(self, address: str, info: Mapping[str, Any]) -> _Worker | str:
+        """Return a worker that can be used, or why it cannot."""
+        slots, name = int(info["nthreads"]), _name_of(address, info)
+        with _probes(self.leases.folder, self._reads) as (probe, answer, content, outputs):
+            expected = Expected(
+                probe=probe,
+                content=content,
+                answer=answer,
+                inputs=tuple((path, path.stat().st_size if path.is_file() else None) for path in self._reads.inputs),
+                outputs=outputs,
+                weights=self._reads.weights,
+                device=self._reads.device,
+                slots=slots,
+            )
+            report = self._client.run(examine, expected, workers=[address], on_error="return").get(address)
+            problem = self._problem_of(name, report, content, answer)
+        if problem or not isinstance(report, WorkerReport):
+            return problem
+        counted = int(info["resources"].get("GPU", 0))
+        gpus = min(counted or len(report.gpus), len(report.gpus))
+        sign, now = float(info["last_seen"]), time.monotonic()
+        return _Worker(address, name, report, min(gpus, slots) or slots, bool(counted and gpus), seen_at=now, sign=sign)
+
+    def _problem_of(self, name: str, report: object, content: str, answer: Path) -> str:
         """Return why a worker cannot be used; empty if it can be."""
         if isinstance(report, ModuleNotFoundError):
             return f"worker {name} lacks nstpipe ({report}); install the same version there"
@@ -586,7 +616,7 @@ class _Session:
         if report.problems:
             return f"worker {name} on {report.host} {report.problems[0]}"
         try:
-            written = report.answer.read_text(encoding="ascii") if report.answer is not None else ""
+            written = answer.read_text(encoding="ascii")
         except OSError:
             written = ""
         if written != content:
@@ -720,22 +750,21 @@ class _probes:  # noqa: N801 - used as a context manager only
         self._folder, self._reads = folder, reads
         self._written: list[Path] = []
 
-    def __enter__(self) -> tuple[Path, str, tuple[Path, ...]]:
+    def __enter__(self) -> tuple[Path, Path, str, tuple[Path, ...]]:
         content = secrets.token_hex(16)
-        probe = self._folder / "probe"
+        probe, answer = self._folder / f"probe-{content[:8]}", self._folder / f"answer-{content[:8]}"
+        self._written = [probe, answer]
         probe.write_text(content, encoding="ascii")
-        self._written.append(probe)
         outputs = []
         for folder in self._reads.outputs:
-            place = folder / f"{_PROBE}-{os.getpid()}-{content[:8]}"
+            place = folder / f"{_PROBE}-{content[:8]}"
             with suppress(OSError):  # it cannot be written to; the run says so of each output
                 place.write_text(content, encoding="ascii")
                 self._written.append(place)
                 outputs.append(place)
-        return probe, content, tuple(outputs)
+        return probe, answer, content, tuple(outputs)
 
     def __exit__(self, *error: object) -> None:
         for path in self._written:
-            path.unlink(missing_ok=True)
-        for path in self._folder.glob("seen-*"):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)

@@ -138,7 +138,7 @@ def expected(folder: Path, **other: Any) -> Expected:
     fields = {
         "probe": answers / "probe",
         "content": "right",
-        "answers": answers,
+        "answer": answers / "answer",
         "inputs": ((folder / "in.mp4", 5),),
         "outputs": (),
         "weights": "bundled",
