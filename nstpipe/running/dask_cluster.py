@@ -462,7 +462,7 @@ class _Session:
         self._numbers = itertools.count(1)
         self._inbox: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
         self._notices: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._workers: dict[str, _Worker] = {}
         self._refused: dict[str, str] = {}
         self._examining: dict[str, threading.Thread] = {}
@@ -554,11 +554,7 @@ class _Session:
                 elif now - worker.seen_at > self._cluster.lost_after and not worker.is_silent:
                     worker.is_silent = True
                     self._notices.put(f"worker {worker.name} gives no sign of life; its work goes on elsewhere")
-            begun = [self._begin_examining(address, info) for address, info in there.items() if address not in known]
-            usable = next(iter(self._workers.values()), None)
-        if self._waiting_call is not None and usable is not None:
-            self._submit_call(usable)
-        return begun
+            return [self._begin_examining(address, info) for address, info in there.items() if address not in known]
 
     def _begin_examining(self, address: str, info: Mapping[str, Any]) -> threading.Thread:
         """Examine a worker in a thread of its own: one that stands still must not keep the others waiting."""
@@ -571,6 +567,7 @@ class _Session:
             with self._lock:
                 self._examining.pop(address, None)
                 if isinstance(found, _Worker):
+                    self._submit_call(found)  # before it can be given a task
                     self._workers[address] = found
                 else:
                     self._refused[address] = found
@@ -664,10 +661,10 @@ class _Session:
     def prepare(self, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
         """Let a process of the first worker call a function. It waits for a worker if there is none yet."""
         call = pickle.dumps((function, arguments))
-        usable = self.usable()
-        self._waiting_call = call
-        if usable:
-            self._submit_call(usable[0])
+        with self._lock:
+            self._waiting_call = call
+            for worker in self.usable()[:1]:
+                self._submit_call(worker)
 
     def _submit_call(self, worker: _Worker) -> None:
         call, self._waiting_call = self._waiting_call, None
