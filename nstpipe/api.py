@@ -30,17 +30,18 @@ from nstpipe.media.video.ffmpeg_program import check as check_ffmpeg
 from nstpipe.media.video.ffmpeg_program import using
 from nstpipe.planning.estimate import Estimate, Trial, estimate
 from nstpipe.planning.leftovers import Cleaning, Leftover, clean_work_folder
+from nstpipe.planning.partition import Shard, Share
 from nstpipe.planning.picks import jobs_from, with_each_painting
 from nstpipe.planning.plan import Plan, plan_pipeline
-from nstpipe.planning.requirements import requirements_of
+from nstpipe.planning.requirements import requirements_of_all_jobs, unusable_engines
 from nstpipe.planning.resources import worker_count
+from nstpipe.planning.shards import LOCK_POLL_SECONDS, partition_for, shard_at_work, whole_folder
 from nstpipe.planning.status import JobStatus, Status, pipeline_status
 from nstpipe.planning.validate import Validation, validate_pipeline
-from nstpipe.running.outcome import RunResult
+from nstpipe.running.outcome import Outcome, RunResult
 from nstpipe.system.devices import DEVICE_PATTERN, is_cpu
 from nstpipe.system.files import check_replaceable
-from nstpipe.system.lock import locked
-from nstpipe.system.stop import Stop
+from nstpipe.system.stop import Stop, Stopped
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -49,8 +50,6 @@ if TYPE_CHECKING:
     from nstpipe.running.executor import Executor
     from nstpipe.training.options import TrainingOptions
     from nstpipe.training.train import Trained
-
-LOCK_POLL_SECONDS = 0.5
 
 
 def _ignore(_: Event) -> None:
@@ -68,6 +67,7 @@ def run(
     retry_failed: bool = False,
     fail_fast: bool = False,
     wait: bool = False,
+    shard: str | None = None,
     isolated: bool = False,
     stop: Stop | None = None,
     on_event: Emit = _ignore,
@@ -84,6 +84,7 @@ def run(
         retry_failed: try again what failed before, though nothing has changed about it.
         fail_fast: stop at the first item that fails.
         wait: for another run that works on the same folder.
+        shard: ``NUMBER/TOTAL``, such as ``3/40``: do only this part, beside runs that do the others in the same work folder.
         isolated: let even a single worker be a process of its own, as the command does: if the system kills it, for want of
             memory, say, it costs a frame and not the run. It takes some seconds to start.
         stop: asks it to end, from another thread or a signal handler, or by its deadline.
@@ -95,7 +96,7 @@ def run(
         InputError: no input at all could be used.
         MachineError: weights, device or ffmpeg are missing, or the cluster cannot be used.
         OutputError: an output or the work folder cannot be written; a DiskFullError if there is not enough room.
-        UsageError: there is no job of that name.
+        UsageError: there is no job of that name, or no such shard.
     """
     from nstpipe.listeners.listener import finishing
     from nstpipe.listeners.listeners import Listeners
@@ -103,28 +104,40 @@ def run(
     from nstpipe.painting.task import RunSettings
     from nstpipe.running.executors import executor_for
 
-    settings = _settled(_loaded(pipeline, jobs, overrides, workers, device, cluster), isolated=isolated)
-    stop = stop or Stop()
-    name = _name_of_run(datetime.now())
+    settings = _settled(_loaded(pipeline, jobs, overrides, workers, device), isolated=isolated)
+    part = Shard.parse(shard) if shard is not None else None
+    began, stop = time.monotonic(), stop or Stop()
+    name = _name_of_run(datetime.now()) + (part.run_suffix if part is not None else "")
     with ExitStack() as stack:
         stack.enter_context(stop.in_force())
         stack.enter_context(_ffmpeg_of(settings))
         listeners = stack.enter_context(finishing(Listeners(settings, name, on_event)))
-        for requirement in requirements_of(settings):
+        for requirement in requirements_of_all_jobs(settings):
             requirement()
-        _take_lock(stack, settings, wait, stop, listeners)
-        journal = stack.enter_context(closing(Journal(settings.work, pipeline=settings.file)))
+        unusable = unusable_engines(settings)
+        try:
+            share = _take_lock(stack, settings, part, wait, stop, listeners)
+        except Stopped:  # while the work was divided; the next shard goes on with it
+            return Outcome.of(Plan((), ()), (), (), (), stop.reason).as_result(time.monotonic() - began)
+        folder = part.folder(settings.work) if part is not None else None
+        journal = stack.enter_context(closing(Journal(settings.work, pipeline=settings.file, shard=folder)))
+        if share is None:
+            journal.join_shards()
+        else:
+            partners = [partner.folder(settings.work) for partner in share.partition.partners_of(share.shard)]
+            journal.take_over(share.partition.outputs_of(share.shard), partners)
         executor = executor_for(settings, isolated=isolated)
         stack.callback(executor.close)
         # Where the last run has done everything, there is most likely nothing to do.
         is_prepared = retry_failed or not journal.has_done_all(job.name for job in settings.jobs)
         if is_prepared:
-            executor.prepare(prepare_engine, settings.jobs[0], RunSettings.of(settings))
+            first = next(job for job in settings.jobs if job.name not in unusable)
+            executor.prepare(prepare_engine, first, RunSettings.of(settings))
             settings = _with_slots(settings, executor)
         from nstpipe.running.run import Run  # after the workers are on their way
 
-        log = stack.enter_context(finishing(RunLog(settings.work, name)))
-        run = Run(settings, journal, log, name, stop, listeners, executor, is_prepared=is_prepared)
+        log = stack.enter_context(finishing(RunLog(settings.work, name, keep_all=share is not None)))
+        run = Run(settings, journal, log, name, stop, listeners, executor, unusable, is_prepared=is_prepared, share=share)
         return run.execute(retry_failed=retry_failed, fail_fast=fail_fast)
 
 
@@ -133,20 +146,28 @@ def _name_of_run(begun: datetime) -> str:
     return f"{begun:%Y%m%d-%H%M%S}-{begun.microsecond // 1000:03d}-{os.getpid()}"
 
 
-def _take_lock(stack: ExitStack, pipeline: Pipeline, wait: bool, stop: Stop, on_event: Emit) -> None:
-    said = False
+def _take_lock(
+    stack: ExitStack, pipeline: Pipeline, shard: Shard | None, wait: bool, stop: Stop, on_event: Emit
+) -> Share | None:
+    """Take the lock of the work folder, or that of a shard; return what the shard makes."""
+    said = set[str]()
+
+    def waiting(error: BusyError) -> None:
+        if error.problem not in said:
+            said.add(error.problem)
+            on_event(Noticed(job=pipeline.jobs[0].name, message=f"waiting: {error.problem}"))
+
     while True:
         try:
-            stack.enter_context(locked(pipeline.work))
+            if shard is None:
+                stack.enter_context(whole_folder(pipeline.work))
+                return None
+            return stack.enter_context(shard_at_work(pipeline, shard, stop=stop, emit=on_event, waiting=waiting))
         except BusyError as error:
             if not wait or stop.should_stop():
                 raise
-            if not said:
-                on_event(Noticed(job=pipeline.jobs[0].name, message=f"waiting: {error.problem}"))
-            said = True
+            waiting(error)
             time.sleep(LOCK_POLL_SECONDS)
-        else:
-            return
 
 
 def validate(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = (), on_event: Emit = _ignore) -> Validation:
@@ -175,13 +196,15 @@ def plan(
     *,
     jobs: Sequence[str] = (),
     overrides: Sequence[str] = (),
+    shard: str | None = None,
     on_event: Emit = _ignore,
 ) -> Plan:
     """Say what `run` would do, with the reasons. See `run` for arguments and errors."""
+    part = Shard.parse(shard) if shard is not None else None
     settings = _loaded(pipeline, jobs, overrides, None, None)
     with _ffmpeg_of(settings), closing(Journal(settings.work, pipeline=settings.file, repair=False)) as journal:
         check_ffmpeg()
-        planned = plan_pipeline(settings, journal, stop=Stop(), emit=on_event)
+        planned = _planned(settings, journal, part, on_event)
         return replace(planned, notices=(*journal.notices, *planned.notices))
 
 
@@ -194,6 +217,7 @@ def estimated(
     device: str | None = None,
     cluster: str | None = None,
     calibrate: bool = True,
+    shard: str | None = None,
     isolated: bool = False,
     on_event: Emit = _ignore,
 ) -> Estimate:
@@ -207,9 +231,11 @@ def estimated(
         device: instead of the pipeline's own.
         cluster: as for `run`.
         calibrate: paint a few small frames where no earlier run says how fast this machine is; this takes some seconds, once.
+        shard: as for `run`.
         isolated: as for `run`.
         on_event: called with each event that says how far the look at the inputs is.
     """
+    part = Shard.parse(shard) if shard is not None else None
     settings = _settled(_loaded(pipeline, jobs, overrides, workers, device, cluster), isolated=isolated)
     about: tuple[str, ...] = ()
     if settings.cluster is not None:
@@ -223,9 +249,17 @@ def estimated(
         is_cpu(name)  # a device that is missing is an error before the inputs are read
     with _ffmpeg_of(settings), closing(Journal(settings.work, pipeline=settings.file, repair=False)) as journal:
         check_ffmpeg()
-        planned = plan_pipeline(settings, journal, stop=Stop(), emit=on_event)
+        planned = _planned(settings, journal, part, on_event)
         found = estimate(settings, planned, journal, trial=partial(_trial, isolated=isolated) if calibrate else None)
         return replace(found, plan=replace(planned, notices=(*about, *journal.notices, *planned.notices)))
+
+
+def _planned(pipeline: Pipeline, journal: Journal, shard: Shard | None, emit: Emit) -> Plan:
+    """Plan a pipeline, or what a shard would make of it."""
+    if shard is None:
+        return plan_pipeline(pipeline, journal, stop=Stop(), emit=emit)
+    with closing(partition_for(pipeline, shard, journal, stop=Stop(), emit=emit)) as partition:
+        return plan_pipeline(pipeline, journal, stop=Stop(), emit=emit, share=Share(shard, partition))
 
 
 def _trial(*, isolated: bool) -> Trial:

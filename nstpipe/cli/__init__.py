@@ -27,6 +27,7 @@ from nstpipe.cli.options import (
     JobNames,
     Overrides,
     Overwrite,
+    ShardOption,
     console_for,
     deadline_of,
     is_unwritable,
@@ -103,6 +104,7 @@ def run(
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first item that fails.")] = False,
     overwrite: Overwrite = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until another run on the same work folder ends.")] = False,
+    shard: ShardOption = None,
 ) -> None:
     """Do everything that is not done yet. Safe to run again at any time.
 
@@ -133,6 +135,7 @@ def run(
             retry_failed=retry_failed,
             fail_fast=fail_fast,
             wait=wait,
+            shard=shard,
             isolated=True,
             stop=stop,
             on_event=on_event,
@@ -164,7 +167,7 @@ def status(
     found = api.status(pipeline, jobs=job, overrides=set_)
     if as_json:
         print_json(asdict(found))
-    state = "running" if found.holder else "begun"
+    state = "running" if found.holder or found.shards else "begun"
     table = Table(Column("job", overflow="fold"), "done", state, "failed", "left", "frames", "time left")
     for line in found.jobs:
         frames = f"{line.frames_done} of {line.frames}" if line.frames or not line.left else "–"
@@ -180,6 +183,9 @@ def status(
         console.print(f"failed: {path}: {reason}", markup=False, highlight=False, soft_wrap=True)
     if found.holder is not None:
         console.print(f"A run is in progress: {found.holder}.", markup=False, highlight=False, soft_wrap=True)
+    elif found.shards:
+        for shard, holder in found.shards.items():
+            console.print(f"Shard {shard} is at work: {holder}.", markup=False, highlight=False, soft_wrap=True)
     elif found.exit_code is None and not any(line.done + line.running + line.failed for line in found.jobs):
         count = sum(line.left for line in found.jobs)
         outputs = f"A run would make {count} output{'s' if count != 1 else ''}" if count else "No input was found"

@@ -100,6 +100,16 @@ WIDE = 10_000
 """The width of a table in a pipe, in columns, so that each row is one line."""
 
 
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Only part I of N, beside other runs that do the other parts in the same work folder, as in a SLURM array.",
+    ),
+]
+
+
 def with_overwrite(overrides: list[str], *, overwrite: bool) -> list[str]:
     """Return what a command overrides, with the key that `--overwrite` stands for."""
     return [*overrides, "overwrite=true"] if overwrite else overrides

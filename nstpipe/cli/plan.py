@@ -21,6 +21,7 @@ from nstpipe.cli.options import (
     JobNames,
     Overrides,
     Overwrite,
+    ShardOption,
     console_for,
     failure_as_json,
     inspection_progress,
@@ -54,6 +55,7 @@ def plan(
     ] = True,
     every: Annotated[bool, typer.Option("--all", help="Show a row for each picture and shot, however many.")] = False,
     overwrite: Overwrite = False,
+    shard: ShardOption = None,
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print failures only.")] = False,
 ) -> None:
@@ -73,6 +75,7 @@ def plan(
             device=device,
             cluster=cluster,
             calibrate=calibrate,
+            shard=shard,
             isolated=True,
             on_event=on_event,
         )
@@ -155,7 +158,7 @@ def _rows(found: Estimate, *, every: bool) -> Iterator[_Row]:
     for costs in alike.values():
         first = costs[0].output
         name = names[first.input.file.path] if len(costs) == 1 else f"{len(costs)} pictures"
-        frames = sum(cost.output.input.frame_count for cost in costs)
+        frames = sum(cost.output.own_frames for cost in costs)
         why = _state(costs[0], first.reason if len(costs) == 1 else _common_reason(costs))
         what = f"{first.job.name}: {name}{_painted_after(costs)}"
         yield _Row(what, why, _cells(costs, frames, first.size))

@@ -30,7 +30,7 @@ from nstpipe.system.devices import choose_device, is_cpu
 from nstpipe.system.load import Load, load_now
 from nstpipe.system.memory import memory
 
-TRIAL_VERSION = 2
+TRIAL_VERSION = 3
 """Part of the key of every trial: raised when trials are made in another way."""
 
 TRIAL_SECONDS_KEPT = {"quiet": 30 * 24 * 3600.0, "busy": 600.0}
@@ -422,7 +422,11 @@ def _keep(journal: Journal, key: str, load: str, timed: Timed) -> None:
 
 def _nothing(output: Output) -> OutputCost:
     """Return what an output takes that is done, or that is not tried again."""
-    return OutputCost(output, tuple(ClipCost(clip, 0, 0, 0.0, 0, 0.0, 0.0, 0.0) for clip in output.clips), None)
+    return OutputCost(output, tuple(map(_no_cost, output.clips)), None)
+
+
+def _no_cost(clip: Clip) -> ClipCost:
+    return ClipCost(clip, 0, 0, 0.0, 0, 0.0, 0.0, 0.0)
 
 
 class _Costs:
@@ -450,6 +454,9 @@ class _Costs:
             pace = replace(pace, now=pace.now.in_tiles(), quiet=pace.quiet.in_tiles() if pace.quiet is not None else None)
         costs = []
         for clip in output.clips:
+            if clip.first_frame_index in output.elsewhere:
+                costs.append(_no_cost(clip))
+                continue
             done = frames_done(self._pipeline.work, clip) if output.is_video else 0
             groups = output.frame_groups(clip, done)
             likely = [(group, self._likely_iterations(output.job, group)) for group in groups]

@@ -21,7 +21,7 @@ def bytes_needed(outputs: Sequence[Output], pipeline: Pipeline) -> int:
 
     It is that of one waiting video for each worker, and of one that is encoded while they paint the next ones.
     """
-    needed = [sum(clip_bytes(clip, output, pipeline.work) for clip in output.clips) for output in outputs]
+    needed = [sum(clip_bytes(clip, output, pipeline.work) for clip in output.own_clips) for output in outputs]
     return sum(sorted(needed, reverse=True)[: worker_count(pipeline) + 1]) if any(needed) else 0
 
 

@@ -70,7 +70,7 @@ def clip_cost(task: object) -> float:
 
 
 def tasks_of(output: Output, settings: RunSettings, outdated: Mapping[Path, Stamp | None]) -> list[ClipTask]:
-    """Return a task for each clip of an output.
+    """Return a task for each clip of an output that this run makes.
 
     Args:
         output: The output to make.
@@ -80,4 +80,4 @@ def tasks_of(output: Output, settings: RunSettings, outdated: Mapping[Path, Stam
     linked_picture = None
     if output.linked_output is not None and output.input.neighbor is not None:
         linked_picture = LinkedPicture(output.input.neighbor.path, output.linked_output, outdated.get(output.linked_output))
-    return [ClipTask(output, clip, settings, linked_picture, outdated.get(output.path)) for clip in output.clips]
+    return [ClipTask(output, clip, settings, linked_picture, outdated.get(output.path)) for clip in output.own_clips]
