@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+import nstpipe
 from nstpipe.config import load_pipeline
 from nstpipe.config.cluster import Cluster
-from nstpipe.errors import MachineError
+from nstpipe.errors import MachineError, UsageError
 from nstpipe.events import ClipStarted, FrameDone
 from nstpipe.report.data import Painter, painters_of
 from nstpipe.running import dask_cluster
@@ -181,6 +182,13 @@ def test_a_scheduler_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pyt
         DaskCluster(Cluster(address=tmp_path / "none.json"), tmp_path).prepare(print)
     assert "dask scheduler --scheduler-file" in caught.value.next_step
     assert not (tmp_path / "cluster").exists()
+
+
+def test_a_shard_of_a_cluster_is_refused(tmp_path: Path) -> None:
+    make_picture(tmp_path / "a.png")
+    path = write_pipeline(tmp_path, {"name": "one", "input": "a.png", "output": "b.png"})
+    with pytest.raises(UsageError, match="give either a shard or a cluster"):
+        nstpipe.run(path, shard="1/2", cluster="tcp://scheduler:8786")
 
 
 def test_a_key_that_dask_jobqueue_does_not_know_is_named(tmp_path: Path) -> None:
