@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 import nstpipe
 from nstpipe.config import load_pipeline
-from nstpipe.config.cluster import Cluster
+from nstpipe.config.cluster import Cluster, Tls
 from nstpipe.errors import MachineError, UsageError
 from nstpipe.events import ClipStarted, FrameDone
 from nstpipe.report.data import Painter, painters_of
@@ -198,17 +200,42 @@ def test_a_key_that_dask_jobqueue_does_not_know_is_named(tmp_path: Path) -> None
     assert "queue" in caught.value.next_step
 
 
-def test_a_worker_with_another_version_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def certificates(folder: Path) -> Tls | None:
+    """Certificates for all machines of a cluster; None if openssl is missing."""
+    if shutil.which("openssl") is None:
+        return None
+    subject, made = ["-nodes", "-newkey", "rsa:2048", "-subj"], {"cwd": folder, "check": True, "capture_output": True}
+    for command in (
+        ["req", "-x509", "-keyout", "ca.key", "-out", "ca.pem", *subject, "/CN=authority"],
+        ["req", "-keyout", "me.key", "-out", "me.csr", *subject, "/CN=me"],
+        ["x509", "-req", "-in", "me.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out", "me.pem"],
+    ):
+        subprocess.run(["openssl", *command], **made)  # type: ignore[call-overload]
+    return Tls(ca=folder / "ca.pem", cert=folder / "me.pem", key=folder / "me.key")
+
+
+def test_a_worker_is_reached_by_certificate_and_one_with_another_version_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A real worker, which has this version, is compared with a process that says it has another."""
     monkeypatch.setattr(dask_cluster, "versions_here", lambda weights: (("nstpipe", "9.9"), *real_versions(weights)[1:]))
-    executor = DaskCluster(Cluster(kind="local"), tmp_path, 1)
+    tls = certificates(tmp_path)
+    executor = DaskCluster(Cluster(kind="local", tls=tls), tmp_path, 1)
+    place = "tls" if tls is not None else "tcp"
     try:
-        with pytest.raises(
-            MachineError, match=r"worker local-1 at tcp://.* has another version of nstpipe: .*; this machine has 9.9"
-        ):
+        named = rf"worker local-1 at {place}://.* has another version of nstpipe: .*; this machine has 9.9"
+        with pytest.raises(MachineError, match=named):
             list(execute(executor, visible_gpus, [0]))
     finally:
         executor.close()
+
+
+def test_certificates_that_are_missing_are_named(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match=r"cluster: tls://127.0.0.1:9 needs certificates"):
+        DaskCluster(Cluster(address="tls://127.0.0.1:9"), tmp_path).prepare(print)
+    tls = Tls(ca=tmp_path / "none.pem", cert=tmp_path / "none.pem", key=tmp_path / "none.pem")
+    with pytest.raises(MachineError, match=r"cluster.tls: .*none.pem cannot be read: No such file"):
+        DaskCluster(Cluster(address="tls://127.0.0.1:9", tls=tls), tmp_path).prepare(print)
 
 
 real_versions = dask_cluster.versions_here
