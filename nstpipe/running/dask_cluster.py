@@ -47,6 +47,9 @@ POLL_SECONDS = 0.1
 LOOK_SECONDS = 1.0
 """How often the scheduler is asked for its workers."""
 
+LONGEST_UNSEEN_SECONDS = 5.0
+"""How often lost workers are looked for, at least, however much the others say."""
+
 ANSWER_SECONDS = 20.0
 """Seconds in which a worker must answer when it is examined."""
 
@@ -332,6 +335,7 @@ class _Execution:
         self._attempts: dict[int, _Attempt] = {}
         self._hardware: dict[int, str] = {}
         self._asked = False
+        self._looked = 0.0
         self._waits_since: float | None = time.monotonic()
 
     def assign(self, stop: Stop) -> None:
@@ -374,13 +378,29 @@ class _Execution:
         return not self._attempts and (stop.reason is not None or not len(self._backlog))
 
     def lost(self, emit: Emit) -> list[Waiting]:
-        """Return the tasks that were under way on workers that are lost. The others wait again."""
+        """Return the tasks that were under way on workers that are lost. The others wait again.
+
+        What workers have said is read first: one may have been lost after it had told of a result.
+
+        Raises:
+            MachineError: A worker cannot start a process, or no worker can be used.
+        """
+        unseen = time.monotonic() - self._looked
+        if unseen < LOOK_SECONDS or (self._session.has_messages() and unseen < LONGEST_UNSEEN_SECONDS):
+            return []
+        self._looked = time.monotonic()
         self._session.check_refused()
         found = []
         for notice in self._session.notices():
             emit(notice)
         for attempt in list(self._attempts.values()):
             if attempt.worker.is_silent or not self._session.has(attempt.worker):
+                found += self._give_up(attempt)
+            elif attempt.future.status == "error":
+                error = attempt.future.exception(timeout=ANSWER_SECONDS)
+                if isinstance(error, NstpipeError):
+                    raise error
+                emit(Noticed(job=self._session.job, message=f"worker {attempt.worker.name} failed: {error!r}"))
                 found += self._give_up(attempt)
         if self._attempts or self._session.usable():
             self._waits_since = None
@@ -413,6 +433,8 @@ class _Execution:
     def receive(self) -> tuple[str, Waiting, Any] | None:
         """Return the next message: its kind, its task and its value; None if there is none for a moment."""
         message = self._session.receive()
+        while message is not None and message["attempt"] not in self._attempts:
+            message = self._session.receive()  # one of an attempt that was given up
         attempt = self._attempts.get(message["attempt"]) if message is not None else None
         if message is None or attempt is None:
             return None
@@ -646,6 +668,10 @@ class _Session:
         """Return what the user should know of the workers."""
         while not self._notices.empty():
             yield Noticed(job=self.job, message=self._notices.get())
+
+    def has_messages(self) -> bool:
+        """Return whether workers have said something that is not read yet."""
+        return not self._inbox.empty()
 
     def receive(self) -> Mapping[str, Any] | None:
         """Return the next message; None if there is none for a moment."""
