@@ -67,7 +67,10 @@ def timed(pipeline: Pipeline, job: Job, *, isolated: bool, has_videos: bool) -> 
 
 
 def _timed(pipeline: Pipeline, job: Job, *, isolated: bool, has_videos: bool) -> Timed:
-    kind = "cpu" if is_cpu(pipeline.device) else "cuda"
+    if pipeline.cluster is not None:
+        # Workers of a cluster see neither the temporary folder nor its inputs, so this machine is timed in their place.
+        pipeline = pipeline.model_copy(update={"cluster": None, "workers": "auto", "device": pipeline.devices[0]})
+    kind = "cpu" if is_cpu(pipeline.devices[0]) else "cuda"
     frames: list[FrameDone] = []
     stop = Stop()
 
