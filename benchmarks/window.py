@@ -126,7 +126,7 @@ def pages_of(window: Opened) -> Mapping[str, tuple[str, Mapping[str, str] | None
         "first page": ("/", None, "studio"),
         "jobs": ("/jobs", None, "job-0000"),
         "a field is changed": ("/jobs/edit", edit, "size: 64"),
-        "run": ("/night", None, "job-0000"),
+        "run": ("/night", None, "run-state"),
         "results": ("/results", None, "gallery" if "100000" in window.folder.name else "</main>"),
         "a folder is opened": (f"/browse?path={window.folder}/in/job-0000", None, "000000.png"),
     }
