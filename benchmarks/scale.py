@@ -34,7 +34,7 @@ TARGETS = {
     "nothing to do, ms a picture": 0.09,
     "memory, MB": 500.0,
 }
-STEPS = ("modules", "reading", "first look", "again", "record", "again, all done", "status", "nothing to do")
+STEPS = ("modules", "reading", "first look", "again", "record", "again, all done", "status", "report", "nothing to do")
 
 
 def make(folder: Path, pictures: int) -> Path:
@@ -72,6 +72,8 @@ def step(name: str, pipeline: Path) -> dict[str, Any]:
         return {"bytes": sum(len(path.read_bytes()) for path in files_below(pipeline.parent / "in"))}
     if name == "record":
         return {"recorded": record(pipeline)}
+    if name == "report":
+        return {"bytes": nstpipe.api.report(pipeline).stat().st_size}
     if name == "status":
         [status] = nstpipe.api.status(pipeline).jobs
         return {"done": status.done, "left": status.left, "failed": status.failed}
@@ -104,6 +106,8 @@ def record(pipeline: Path) -> int:
     module.os.fsync = lambda _: None  # type: ignore[attr-defined]  # each output waits for the disk; here a million would
     with closing(Journal(settings.work, pipeline=settings.file)) as journal:
         journal._database.connection.execute("PRAGMA synchronous = OFF")
+        run = f"{time.strftime('%Y%m%d-%H%M%S')}-000-1"
+        journal.begin_run(run, 1, ())
         for number, output in enumerate(plan.outputs):
             if number % 50_000 == 0:  # no file has more than 65,000 names
                 copies.append(pipeline.parent / f"painted_{number}.jpg")
@@ -118,6 +122,7 @@ def record(pipeline: Path) -> int:
                 fingerprint=output.fingerprint, sha256=sha256,
             )  # fmt: skip
             journal.record_done(done, output.fingerprint_inputs)
+        journal.end_run(run, 0)
     return len(plan.outputs)
 
 

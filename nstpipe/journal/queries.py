@@ -128,9 +128,13 @@ class Queries:
             made.setdefault(self._keys.key(row["path"]), set()).add(row["sha256"])
         return made
 
-    def records(self) -> Iterator[Record]:
-        """Yield what is known of each output, without checking the files."""
-        return (self._as_record(row) for row in self._outputs.all())
+    def records(self, *, finished: bool = True) -> Iterator[Record]:
+        """Yield what is known of each output, without checking the files.
+
+        Args:
+            finished: Whether to yield those that are finished, too.
+        """
+        return (self._as_record(row) for row in self._outputs.all(finished=finished))
 
     def latest_run(self, suffix: str = "") -> LatestRun | None:
         """Return the run that goes on, or else the last one; None if there was none.

@@ -27,7 +27,7 @@ from nstpipe.system.files import Resolver, SpecialFileError, check_is_no_special
 _Found = TypeVar("_Found")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class InputFile:
     """One file to be stylized.
 

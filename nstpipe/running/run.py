@@ -14,6 +14,7 @@ from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import RunLog
 from nstpipe.painting.in_worker import prepare_engine
 from nstpipe.painting.task import RunSettings
+from nstpipe.planning.inputs import listed_once
 from nstpipe.planning.outputs import Output
 from nstpipe.planning.partition import Share
 from nstpipe.planning.plan import Plan, plan_pipeline
@@ -85,7 +86,8 @@ class Run:
             engines.forget_pictures()  # those of an earlier run in this process
         self._recorder.begin(worker_count(self._pipeline), Provenance.of(self._pipeline))
         try:
-            return self._execute(retry_failed=retry_failed, fail_fast=fail_fast)
+            with listed_once():
+                return self._execute(retry_failed=retry_failed, fail_fast=fail_fast)
         except NstpipeError as error:
             with suppress(OutputError):
                 self._journal.end_run(self._name, error.exit_code, str(error), self._meter.read().share)
