@@ -202,5 +202,8 @@ class _Settings(dict[str, Any]):
         return _as_text(dict(self))
 
 
+_encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
+
 def _as_text(value: object) -> str:
-    return value.text if isinstance(value, _Settings) else json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return value.text if isinstance(value, _Settings) else _encoder.encode(value)
