@@ -38,6 +38,16 @@ class Outputs:
         """Yield every row that is not damaged, sorted by path; those of finished outputs only if they are wanted."""
         yield from self._rows("ORDER BY path" if finished else "WHERE state != 'done' ORDER BY path")
 
+    def tally(self, job: str) -> dict[str, tuple[int, int]]:
+        """Return the number of a job's outputs and that of their frames, by state."""
+        query = "SELECT state, count(*), sum(frames) FROM output WHERE job = ? GROUP BY state"
+        with closing(self._connection.execute(query, (job,))) as cursor:
+            return {state: (count, frames) for state, count, frames in cursor}
+
+    def begun(self, job: str) -> Iterator[dict[str, Any]]:
+        """Yield the rows of a job's outputs that have been begun and are not finished, or have failed."""
+        yield from self._rows("WHERE job = ? AND state IN ('started', 'failed') ORDER BY path", job)
+
     def _rows(self, where: str, *values: str) -> Iterator[dict[str, Any]]:
         with closing(self._connection.execute(f"SELECT {', '.join(FIELDS)}, checksum FROM output {where}", values)) as cursor:
             while rows := cursor.fetchmany(ROWS_AT_ONCE):

@@ -86,8 +86,7 @@ class Run:
             engines.forget_pictures()  # those of an earlier run in this process
         self._recorder.begin(worker_count(self._pipeline), Provenance.of(self._pipeline))
         try:
-            with listed_once():
-                return self._execute(retry_failed=retry_failed, fail_fast=fail_fast)
+            return self._execute(retry_failed=retry_failed, fail_fast=fail_fast)
         except NstpipeError as error:
             with suppress(OutputError):
                 self._journal.end_run(self._name, error.exit_code, str(error), self._meter.read().share)
@@ -95,9 +94,12 @@ class Run:
             raise
 
     def _execute(self, *, retry_failed: bool, fail_fast: bool) -> RunResult:
-        tell_ignored(self._pipeline, self._journal, self._recorder)
         try:
-            plan = plan_pipeline(self._pipeline, self._journal, stop=self._stop, emit=self._recorder.emit, share=self._share)
+            with listed_once():
+                tell_ignored(self._pipeline, self._journal, self._recorder)
+                plan = plan_pipeline(
+                    self._pipeline, self._journal, stop=self._stop, emit=self._recorder.emit, share=self._share
+                )
         except Stopped:
             # The journal keeps what was measured of the inputs, so that the next run gets further.
             return self._end(Plan((), ()), ())
