@@ -20,7 +20,7 @@ from typing import Any
 
 from nstpipe.config import Pipeline
 from nstpipe.config.cluster import Cluster
-from nstpipe.errors import MachineError
+from nstpipe.errors import MachineError, NstpipeError
 from nstpipe.events import Emit, Noticed
 from nstpipe.running.backlog import Backlog, Waiting
 from nstpipe.running.cluster_connection import Connection
