@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -43,6 +43,7 @@ from nstpipe.system.stop import Stop
 if TYPE_CHECKING:
     from PIL import Image
 
+    from nstpipe.storage.mirror import Mirror
     from nstpipe.training.options import TrainingOptions
     from nstpipe.training.train import Trained
 
@@ -107,6 +108,7 @@ def run(
         for requirement in requirements_of(settings):
             requirement()
         _take_lock(stack, settings, wait, stop, listeners)
+        mirror = stack.enter_context(_remote_files(settings, stop))
         executor = executor_for(settings, isolated=isolated)
         stack.callback(executor.close)
         executor.prepare(prepare_engine, settings.jobs[0], RunSettings.of(settings))
@@ -114,9 +116,30 @@ def run(
 
         journal = stack.enter_context(closing(Journal(settings.work, pipeline=settings.file)))
         log = stack.enter_context(finishing(RunLog(settings.work, name)))
-        return Run(settings, journal, log, name, stop, listeners, executor).execute(
+        return Run(settings, journal, log, name, stop, listeners, executor, mirror).execute(
             retry_failed=retry_failed, fail_fast=fail_fast
         )
+
+
+@contextmanager
+def _remote_files(pipeline: Pipeline, stop: Stop, *, refresh: bool = True) -> Iterator[Mirror | None]:
+    """Yield the remote files of a pipeline, which whoever reads them finds within the block; None if it names none.
+
+    Args:
+        pipeline: The pipeline.
+        stop: Ends what takes long.
+        refresh: Whether to look what there is now, rather than what was there when somebody last looked.
+    """
+    if not pipeline.remotes.addresses:
+        yield None
+        return
+    from nstpipe.storage.contents import in_force
+    from nstpipe.storage.mirror import Mirror
+
+    with closing(Mirror(pipeline.work, pipeline.remotes, pipeline.storage.policy, stop)) as mirror, in_force(mirror):
+        if refresh:
+            mirror.refresh()
+        yield mirror
 
 
 def _name_of_run(begun: datetime) -> str:
@@ -157,7 +180,9 @@ def validate(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = (), 
         if loaded.pipeline is not None:
             limit_megapixels(loaded.pipeline.max_megapixels)
             loaded = replace(loaded, pipeline=with_each_painting(loaded.pipeline))
-    with nullcontext() if loaded.pipeline is None else _ffmpeg_of(loaded.pipeline):
+    if loaded.pipeline is None:
+        return validate_pipeline(loaded, check_packages, emit=on_event)
+    with _ffmpeg_of(loaded.pipeline), _remote_files(loaded.pipeline, Stop()):
         return validate_pipeline(loaded, check_packages, emit=on_event)
 
 
@@ -170,7 +195,11 @@ def plan(
 ) -> Plan:
     """Say what `run` would do, with the reasons. See `run` for arguments and errors."""
     settings = _loaded(pipeline, jobs, overrides, None, None)
-    with _ffmpeg_of(settings), closing(Journal(settings.work, pipeline=settings.file, repair=False)) as journal:
+    with (
+        _ffmpeg_of(settings),
+        closing(Journal(settings.work, pipeline=settings.file, repair=False)) as journal,
+        _remote_files(settings, Stop()),
+    ):
         check_ffmpeg()
         planned = plan_pipeline(settings, journal, stop=Stop(), emit=on_event)
         return replace(planned, notices=(*journal.notices, *planned.notices))
@@ -201,7 +230,11 @@ def estimated(
     """
     settings = _loaded(pipeline, jobs, overrides, workers, device)
     is_cpu(settings.device)  # a device that is missing is an error before the inputs are read
-    with _ffmpeg_of(settings), closing(Journal(settings.work, pipeline=settings.file, repair=False)) as journal:
+    with (
+        _ffmpeg_of(settings),
+        closing(Journal(settings.work, pipeline=settings.file, repair=False)) as journal,
+        _remote_files(settings, Stop()),
+    ):
         check_ffmpeg()
         planned = plan_pipeline(settings, journal, stop=Stop(), emit=on_event)
         found = estimate(settings, planned, journal, trial=partial(_trial, isolated=isolated) if calibrate else None)
@@ -235,7 +268,7 @@ def clean(
         on_event: called with each event that says how far the look at the inputs is.
     """
     settings = _loaded(pipeline, (), (), None, None)
-    with _ffmpeg_of(settings):
+    with _ffmpeg_of(settings), _remote_files(settings, Stop(), refresh=False):
         return clean_work_folder(settings, agrees, on_event)
 
 
@@ -266,7 +299,11 @@ def report(
     path = output if output is not None else settings.work / REPORT_NAME
     if output is not None:
         check_replaceable(output, MARK)
-    with _ffmpeg_of(settings), closing(Journal(settings.work, pipeline=settings.file, read_only=True)) as journal:
+    with (
+        _ffmpeg_of(settings),
+        closing(Journal(settings.work, pipeline=settings.file, read_only=True)) as journal,
+        _remote_files(settings, Stop(), refresh=False),
+    ):
         write_report(settings, journal, path)
     return path
 

@@ -34,6 +34,7 @@ ROOMS = (
     "events",
     "events_schema",
     "system",
+    "storage",
     "media",
     "motion",
     "config",

@@ -16,7 +16,8 @@ from nstpipe.journal import placing, second_record
 from nstpipe.journal.path_keys import take_over_moved
 from nstpipe.journal.queries import Queries
 from nstpipe.journal.rows import DEFAULTS
-from nstpipe.system.files import sha256_of, state_of
+from nstpipe.storage.contents import content_sha256
+from nstpipe.system.files import state_of
 
 
 class Journal(Queries):
@@ -241,7 +242,7 @@ class Journal(Queries):
         stamp = f"{state.size_bytes}|{state.modified_ns}"
         # Versions before 6 took the whole path as the key.
         before = self._lookups.get("sha256", f"{path}|{stamp}")
-        return self.cached("sha256", f"{self._keys.key(path)}|{stamp}", lambda: before or sha256_of(path))
+        return self.cached("sha256", f"{self._keys.key(path)}|{stamp}", lambda: before or content_sha256(path))
 
 
 def _file_known_of(row: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened
 from nstpipe.media.pictures.raw import RAW_SUFFIXES, begins_as_raw, is_raw
 from nstpipe.media.signature import SIGNATURE_BYTES, matches
 from nstpipe.media.video.containers import CONTAINERS, OTHER_VIDEO_SIGNATURES
+from nstpipe.storage.contents import remembered
 from nstpipe.system.files import check_is_no_special_file
 
 
@@ -38,11 +40,14 @@ def is_moving(path: Path) -> bool | None:
 
 
 def _has_several_frames(path: Path) -> bool:
-    try:
-        with opened(path) as image:
-            return bool(getattr(image, "is_animated", False))
-    except PILLOW_ERRORS:
-        return False
+    def look() -> str:
+        try:
+            with opened(path) as image:
+                return json.dumps(bool(getattr(image, "is_animated", False)))
+        except PILLOW_ERRORS:
+            return json.dumps(False)
+
+    return bool(json.loads(remembered(path, "moves", look)))
 
 
 def holds_raw(path: Path) -> bool:
@@ -50,7 +55,9 @@ def holds_raw(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix in PICTURE_SUFFIXES:
         return False  # looked into when it is read, as there may be many
-    return is_raw(path) if is_moving(path) is False else suffix in RAW_SUFFIXES
+    if is_moving(path) is not False:
+        return suffix in RAW_SUFFIXES
+    return bool(json.loads(remembered(path, "raw", lambda: json.dumps(is_raw(path)))))
 
 
 def holds_video(path: Path) -> bool:

@@ -30,6 +30,7 @@ from nstpipe.planning.picks import picked, remembered_problems
 from nstpipe.planning.places import Places
 from nstpipe.planning.requirements import check_engine_files, check_flow
 from nstpipe.planning.resources import bytes_needed, frames_done
+from nstpipe.storage.contents import expect
 from nstpipe.style.weights_files import weights_sha256
 from nstpipe.system.files import free_bytes
 from nstpipe.system.item_errors import item_errors
@@ -154,6 +155,7 @@ class _Planner:
     def _inspected(self, job: Job, files: Sequence[InputFile]) -> list[InputInfo]:
         """Look into the inputs of a job, and return those that can be used."""
         found: list[InputInfo] = []
+        expect([file.path for file in files])
         with LinkMeasurements(job, self._journal) as measurements:
             for inputs_done, file in enumerate(files):
                 at = partial(self._watch, job.name, str(file.path), inputs_done, len(files))

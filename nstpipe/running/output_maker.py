@@ -16,11 +16,15 @@ from nstpipe.painting.in_worker import run_clip
 from nstpipe.painting.task import ClipResult, ClipTask, RunSettings
 from nstpipe.planning.outputs import Output, failed
 from nstpipe.planning.plan import Plan
+from nstpipe.planning.resources import worker_count
+from nstpipe.running.delivery import Delivery
 from nstpipe.running.executor import Executor
 from nstpipe.running.kills import Kills
 from nstpipe.running.recorder import Recorder
 from nstpipe.running.schedule import Schedule, tasks_of
+from nstpipe.running.staging import Staging
 from nstpipe.running.stored_frames import StoredFrames
+from nstpipe.storage.mirror import Mirror
 from nstpipe.system.files import stamp_of
 from nstpipe.system.stop import Stop, Stopped, StopReason
 
@@ -35,21 +39,35 @@ class OutputMaker:
         recorder: Records what happens.
         stop: Asks the run to end.
         executor: Runs the clips.
+        mirror: The remote files; None if there are none.
     """
 
     def __init__(
-        self, pipeline: Pipeline, plan: Plan, journal: Journal, recorder: Recorder, stop: Stop, executor: Executor
+        self,
+        pipeline: Pipeline,
+        plan: Plan,
+        journal: Journal,
+        recorder: Recorder,
+        stop: Stop,
+        executor: Executor,
+        mirror: Mirror | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._recorder = recorder
         self._stop = stop
         self._executor = executor
+        self._mirror = mirror
+        self._delivery = Delivery(mirror, recorder, stop)
         self._kills = Kills()
         self._outdated = {output.path: stamp_of(output.path) for output in plan.outputs if not output.is_done}
         self._frames = StoredFrames(pipeline.work, plan, journal)
         for output in plan.outputs:
             if output.is_done:
                 self._frames.release(output)  # an earlier run was killed before it could
+
+    def deliver_earlier(self, plan: Plan) -> None:
+        """Upload what an earlier run has made and not uploaded."""
+        self._delivery.resume(plan)
 
     def make(self, outputs: Sequence[Output], *, fail_fast: bool) -> None:
         """Make outputs, until all are made or failed, or the run is asked to stop.
@@ -60,6 +78,7 @@ class OutputMaker:
         """
         while outputs:
             outputs = self._make_once(outputs, fail_fast=fail_fast)
+        self._delivery.finish()
 
     def _make_once(self, outputs: Sequence[Output], *, fail_fast: bool) -> list[Output]:
         """Stylize all clips, and finish each output after its last clip.
@@ -69,6 +88,13 @@ class OutputMaker:
         """
         settings = RunSettings.of(self._pipeline)
         schedule = Schedule(task for output in outputs for task in tasks_of(output, settings, self._outdated))
+        staging = Staging(self._mirror, schedule.tasks, ahead=2 * worker_count(self._pipeline))
+        try:
+            return self._run(schedule, staging, fail_fast=fail_fast)
+        finally:
+            staging.close()
+
+    def _run(self, schedule: Schedule, staging: Staging, *, fail_fast: bool) -> list[Output]:
         again: list[Output] = []
         failed_outputs: set[Path] = set()
         out_of_time = False
@@ -78,7 +104,7 @@ class OutputMaker:
             emit=self._emit_of_clip,
             stop=self._stop,
             on_killed=self._after_kill,
-            is_ready=schedule.is_ready,
+            is_ready=lambda task: schedule.is_ready(task) and staging.is_ready(task),
         ):
             task, output = result.task, result.task.output
             schedule.end(task)
@@ -87,7 +113,10 @@ class OutputMaker:
             elif result.failure is not None:
                 if output.path not in failed_outputs:
                     failed_outputs.add(output.path)
-                    self._recorder.fail(result.failure, output, try_again_unasked=result.try_again_unasked)
+                    tried = (
+                        None if result.unreachable else output
+                    )  # else only a change of the input would let it be tried again
+                    self._recorder.fail(result.failure, tried, try_again_unasked=result.try_again_unasked)
                 self._recorder.clip_failed(task, result.failure.reason)
             elif result.stopped:
                 out_of_time = True
@@ -95,6 +124,9 @@ class OutputMaker:
                 self._recorder.clip_done(task)
                 if schedule.completes_output(task) and not self._finish(output, task.placing):
                     again.append(output)
+            if schedule.is_ended(output.path):
+                staging.end(output.path)
+            self._delivery.look()
             if fail_fast and self._recorder.failures:
                 self._stop.ask(StopReason.FAILURE)
         if out_of_time:
@@ -129,7 +161,7 @@ class OutputMaker:
             self._recorder.give_up(error)
             return True
         self._frames.release(output)
-        self._recorder.emit(done)
+        self._delivery.deliver(done, output)
         return True
 
     def _file_of(self, output: Output, placing: Placing) -> OutputDone | ItemFailed:

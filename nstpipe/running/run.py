@@ -24,6 +24,7 @@ from nstpipe.running.output_maker import OutputMaker
 from nstpipe.running.preparation import announce, choose_outputs, tell_ignored
 from nstpipe.running.recorder import Recorder
 from nstpipe.running.stored_frames import with_room_needed
+from nstpipe.storage.mirror import Mirror
 from nstpipe.system.load import LoadMeter
 from nstpipe.system.stop import Stop, Stopped, StopReason
 
@@ -39,16 +40,26 @@ class Run:
         stop: Asks the run to end.
         on_event: Called with each event.
         executor: Runs the clips.
+        mirror: The remote files; None if there are none.
     """
 
     def __init__(
-        self, pipeline: Pipeline, journal: Journal, log: RunLog, name: str, stop: Stop, on_event: Emit, executor: Executor
+        self,
+        pipeline: Pipeline,
+        journal: Journal,
+        log: RunLog,
+        name: str,
+        stop: Stop,
+        on_event: Emit,
+        executor: Executor,
+        mirror: Mirror | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._journal = journal
         self._name = name
         self._stop = stop
         self._executor = executor
+        self._mirror = mirror
         self._began = time.monotonic()
         self._meter = LoadMeter()
         self._recorder = Recorder(journal, log, name, stop, on_event)
@@ -92,12 +103,13 @@ class Run:
             self._recorder.fail(failure)
         if not plan.outputs:
             raise plan.unwritable or InputError("nothing usable in the inputs.", "See the reasons above.")
-        maker = OutputMaker(self._pipeline, plan, self._journal, self._recorder, self._stop, self._executor)
+        maker = OutputMaker(self._pipeline, plan, self._journal, self._recorder, self._stop, self._executor, self._mirror)
         todo = choose_outputs(plan, self._pipeline, self._recorder, retry_failed=retry_failed)
         if fail_fast and self._recorder.failures:
             self._stop.ask(StopReason.FAILURE)
         announce(plan, todo, self._pipeline, self._journal, self._recorder)
         with self._stop.graceful():
+            maker.deliver_earlier(plan)
             maker.make(todo, fail_fast=fail_fast)
         return self._end(plan, todo)
 
