@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -20,7 +20,7 @@ from nstpipe.config import Job, Loaded, Pipeline, load_pipeline, load_right_part
 from nstpipe.config.document import Located
 from nstpipe.config.load import validated
 from nstpipe.config.models import MOST_WORKERS, Color
-from nstpipe.errors import BusyError, InputError, UsageError
+from nstpipe.errors import BusyError, InputError, NstpipeError, UsageError
 from nstpipe.events import Emit, Event, Noticed
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import RunLog
@@ -28,6 +28,7 @@ from nstpipe.media.pictures.pillow import limit_megapixels
 from nstpipe.media.video.ffmpeg_program import check as check_ffmpeg
 from nstpipe.media.video.ffmpeg_program import using
 from nstpipe.planning.estimate import Estimate, Trial, estimate
+from nstpipe.planning.inspect import pictures_of
 from nstpipe.planning.leftovers import Cleaning, Leftover, clean_work_folder
 from nstpipe.planning.picks import jobs_from, with_each_painting
 from nstpipe.planning.plan import Plan, plan_pipeline
@@ -35,6 +36,7 @@ from nstpipe.planning.requirements import requirements_of
 from nstpipe.planning.status import JobStatus, Status, pipeline_status
 from nstpipe.planning.validate import Validation, validate_pipeline
 from nstpipe.running.outcome import RunResult
+from nstpipe.storage.failures import StorageError
 from nstpipe.system.devices import DEVICE_PATTERN, is_cpu
 from nstpipe.system.files import check_replaceable
 from nstpipe.system.lock import locked
@@ -102,6 +104,7 @@ def run(
     stop = stop or Stop()
     name = _name_of_run(datetime.now())
     with ExitStack() as stack:
+        stack.enter_context(_addresses_shown(settings))
         stack.enter_context(stop.in_force())
         stack.enter_context(_ffmpeg_of(settings))
         listeners = stack.enter_context(finishing(Listeners(settings, name, on_event)))
@@ -111,14 +114,23 @@ def run(
         mirror = stack.enter_context(_remote_files(settings, stop))
         executor = executor_for(settings, isolated=isolated)
         stack.callback(executor.close)
+        if mirror is not None:
+            _pin_pictures(settings, mirror)
         executor.prepare(prepare_engine, settings.jobs[0], RunSettings.of(settings))
         from nstpipe.running.run import Run  # after the workers are on their way
 
         journal = stack.enter_context(closing(Journal(settings.work, pipeline=settings.file)))
         log = stack.enter_context(finishing(RunLog(settings.work, name)))
-        return Run(settings, journal, log, name, stop, listeners, executor, mirror).execute(
-            retry_failed=retry_failed, fail_fast=fail_fast
+        on_event = _with_addresses(listeners, settings)
+        run = Run(settings, journal, log, name, stop, on_event, executor, mirror)
+        result = run.execute(retry_failed=retry_failed, fail_fast=fail_fast)
+        if mirror is None:
+            return result
+        mirror.empty()
+        outputs, failures = (
+            [one.with_texts(settings.remotes.shown) for one in some] for some in (result.outputs, result.failures)
         )
+        return replace(result, outputs=tuple(outputs), failures=tuple(failures))
 
 
 @contextmanager
@@ -140,6 +152,33 @@ def _remote_files(pipeline: Pipeline, stop: Stop, *, refresh: bool = True) -> It
         if refresh:
             mirror.refresh()
         yield mirror
+
+
+def _with_addresses(on_event: Emit, pipeline: Pipeline) -> Emit:
+    """Return an `on_event` that is told of addresses in place of the paths that stand for them."""
+    if not pipeline.remotes.addresses:
+        return on_event
+    return lambda event: on_event(event.with_texts(pipeline.remotes.shown))
+
+
+@contextmanager
+def _addresses_shown(pipeline: Pipeline) -> Iterator[None]:
+    """Let the errors of the block name addresses in place of the paths that stand for them."""
+    try:
+        yield
+    except NstpipeError as error:
+        if pipeline.remotes.addresses:
+            error.problem, error.next_step = map(pipeline.remotes.shown, (error.problem, error.next_step))
+            error.args = (error.problem, error.next_step)
+        raise
+
+
+def _pin_pictures(pipeline: Pipeline, mirror: Mirror) -> None:
+    """Fetch the paintings and single masks of all jobs for the whole run. What cannot be fetched, the plan tells."""
+    for path in dict.fromkeys(path for job in pipeline.jobs for path, _ in pictures_of(job)):
+        if mirror.covers(path):
+            with suppress(StorageError):
+                mirror.pin(path)
 
 
 def _name_of_run(begun: datetime) -> str:

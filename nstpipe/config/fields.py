@@ -29,9 +29,7 @@ def absolute(value: Any, info: Any) -> Any:
     if not value.strip():
         raise PydanticCustomError("path_empty", "should be a path, but is empty")
     if is_address(value):
-        said = (
-            "should be a path on this machine; addresses such as {protocol}:// are for input, output, work, paintings and masks"
-        )
+        said = "should be a path on this machine; {protocol}:// is for input, output, paintings and masks"
         raise PydanticCustomError("path_address", said, {"protocol": protocol_of(value)})
     folder: Path = (info.context or {}).get("folder", Path())
     try:

@@ -48,8 +48,8 @@ def run_clip(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
         Exception: whatever `emit` raises.
     """
     if task.staged.problem:
-        reason = ItemError(task.staged.problem, task.staged.next_step)
-        return ClipResult(task, failed(task.output.job, task.output.input.file.path, reason, task.output), unreachable=True)
+        problem = ItemError(task.staged.problem, task.staged.next_step)
+        return ClipResult(task, failed(task.output.job, task.output.input.file.path, problem, task.output), unreachable=True)
     of_listener: list[Exception] = []
 
     def tell(event: Event) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
-from pathlib import Path
+from functools import partial
 
 from nstpipe.errors import ItemError, OutputError
 from nstpipe.events import Noticed, OutputDone
@@ -12,6 +11,7 @@ from nstpipe.planning.outputs import Output, failed
 from nstpipe.planning.plan import Plan
 from nstpipe.running.recorder import Recorder
 from nstpipe.storage.mirror import Mirror
+from nstpipe.system.files import parts_of
 from nstpipe.system.stop import Stop, StopReason
 
 POLL_SECONDS = 0.1
@@ -35,21 +35,21 @@ class Delivery:
         self._most_waiting = most_waiting
         self._uploads: dict[Future[int], tuple[OutputDone, Output]] = {}
 
+    def note_made(self, output: Output) -> None:
+        """Note that the file of an output is new, before the journal knows it, so that nothing remote takes its place."""
+        if self._mirror is not None and self._mirror.covers(output.path):
+            self._mirror.note_made(output.path)
+
     def deliver(self, done: OutputDone, output: Output) -> None:
         """Tell that an output is done, as soon as it is where it goes."""
         if self._mirror is None or not self._mirror.covers(output.path):
             self._recorder.emit(done)
             return
-        self._uploads[self._begin(self._mirror, output.path)] = done, output
+        self._uploads[self._mirror.submit(partial(self._mirror.upload, output.path))] = done, output
         self.look()
         while len(self._uploads) > self._most_waiting and not self._stop.should_stop():
             wait(self._uploads, POLL_SECONDS, "FIRST_COMPLETED")
             self.look()
-
-    @staticmethod
-    def _begin(mirror: Mirror, path: Path) -> Future[int]:
-        mirror.note_made(path)
-        return mirror.submit(lambda: mirror.upload(path))
 
     def look(self) -> None:
         """Tell of the uploads that have ended."""
@@ -80,10 +80,9 @@ class Delivery:
         if self._mirror is None:
             return
         mirror = self._mirror
-        outputs = {part: output for output in plan.outputs if output.is_done for part in _parts_of(output)}
-        uploads = {
-            mirror.submit(_upload_of(mirror, path)): (path, outputs[path]) for path in mirror.waiting() if path in outputs
-        }
+        outputs = {part: output for output in plan.outputs if output.is_done for part in parts_of(output.path)}
+        waiting = [path for path in mirror.waiting() if path in outputs]
+        uploads = {mirror.submit(partial(mirror.upload, path)): (path, outputs[path]) for path in waiting}
         while uploads and not self._ends_now:
             ended, _ = wait(uploads, POLL_SECONDS, "FIRST_COMPLETED")
             for upload in ended:
@@ -94,16 +93,6 @@ class Delivery:
                     self._recorder.emit(Noticed(job=output.job.name, message=message))
                 else:
                     self._recorder.undelivered(None, failed(output.job, output.input.file.path, problem, output))
-
-
-def _upload_of(mirror: Mirror, path: Path) -> Callable[[], int]:
-    return lambda: mirror.upload(path)
-
-
-def _parts_of(output: Output) -> Iterator[Path]:
-    from nstpipe.system.files import parts_of
-
-    yield from parts_of(output.path)
 
 
 def _problem_of(upload: Future[int]) -> OutputError | ItemError | None:

@@ -113,9 +113,8 @@ class OutputMaker:
             elif result.failure is not None:
                 if output.path not in failed_outputs:
                     failed_outputs.add(output.path)
-                    tried = (
-                        None if result.unreachable else output
-                    )  # else only a change of the input would let it be tried again
+                    # An input that was out of reach is tried again, though it has not changed.
+                    tried = None if result.unreachable else output
                     self._recorder.fail(result.failure, tried, try_again_unasked=result.try_again_unasked)
                 self._recorder.clip_failed(task, result.failure.reason)
             elif result.stopped:
@@ -151,6 +150,7 @@ class OutputMaker:
             done = self._file_of(output, placing)
             if isinstance(done, ItemFailed):
                 return True
+            self._delivery.note_made(output)
             self._recorder.output_done(done, output)
         except Stopped:
             return True

@@ -88,15 +88,18 @@ class Staging:
     def _stage(self, output: Path, tasks: Sequence[ClipTask]) -> None:
         assert self._mirror is not None
         files = [path for path in dict.fromkeys(_files_of(tasks)) if self._mirror.covers(path)]
+        # What this run is to make must not be fetched: an old result would take its place.
+        made = [path for path in files if path in self._tasks]
         try:
-            if files:
-                self._mirror.hold(*files)
+            self._mirror.keep(*made)
+            if len(files) > len(made):
+                self._mirror.hold(*(path for path in files if path not in made))
         except Stopped:
+            self._mirror.release(*made)
             return
         except NstpipeError as error:
             self._fail(tasks, error.problem, error.next_step)
-        except OSError as error:
-            self._fail(tasks, f"{tasks[0].output.input.file.path} cannot be fetched: {error.strerror or error}.", "")
+            self._mirror.release(*made)
         else:
             with self._lock:
                 if output not in self._ended:

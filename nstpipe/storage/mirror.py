@@ -89,20 +89,20 @@ class Mirror:
         """
         roots = self._remotes.roots()
         with ThreadPoolExecutor(max(1, min(len(roots), self._policy.transfers)), "listing") as pool:
-            listed = pool.map(lambda item: self._listed(*item), roots.items())
-            for (root, address), found in zip(roots.items(), listed, strict=True):
+            listed = pool.map(lambda item: self._listed(*item), roots.values())
+            for (root, (address, is_output)), found in zip(roots.items(), listed, strict=True):
                 if isinstance(found, StorageError):
                     self._problems[root] = found
-                else:
-                    self._show(root, address, found)
+                    continue
+                self._show(root, address, [found] if isinstance(found, Entry) else found, with_heads=not is_output)
+                if isinstance(found, list) and not is_output:
+                    root.mkdir(parents=True, exist_ok=True)
 
-    def _listed(self, root: Path, address: Address) -> list[Entry] | StorageError:
-        is_output = any(root == path or root in path.parents for path in self._remotes.outputs)
+    def _listed(self, address: Address, is_output: bool) -> list[Entry] | Entry | StorageError:
         try:
-            found = self._store_of(address).look(address, may_be_missing=is_output)
+            return self._store_of(address).look(address, may_be_missing=is_output)
         except StorageError as error:
             return error
-        return [found] if isinstance(found, Entry) else found
 
     def problem_of(self, path: Path) -> StorageError | None:
         """Return why a remote file or folder could not be listed; None if it could, or if it is not remote."""
@@ -112,7 +112,7 @@ class Mirror:
         """Return the remote files below a folder whose names cannot be those of files here, each with the reason."""
         return [(path, why) for path, why in self._unsafe if folder in path.parents]
 
-    def _show(self, root: Path, address: Address, entries: Sequence[Entry]) -> None:
+    def _show(self, root: Path, address: Address, entries: Sequence[Entry], *, with_heads: bool) -> None:
         known = {row.path: row for row in self._index.below(self._key(root))}
         rows: list[Row] = []
         new: list[tuple[Path, Entry]] = []
@@ -134,7 +134,7 @@ class Mirror:
             if row is not None and row.identity == entry.identity and _has_stamp(path, row):
                 continue
             new.append((path, entry))
-        heads = self._heads(root, address, new)
+        heads = self._heads(address, new) if with_heads else {}
         for path, entry in new:
             row = self._row(path, entry)
             before = self._index.get(row.path)
@@ -152,8 +152,6 @@ class Mirror:
         with self._index.changing():
             self._index.put(rows)
             self._index.forget(row.path for row in gone)
-        if not root.exists() and not (len(entries) == 1 and not entries[0].inside):
-            root.mkdir(parents=True, exist_ok=True)
 
     def _check_case(self, root: Path, inside: str, folded: dict[str, str]) -> None:
         """See that a name does not fall together with another one where upper and lower case are the same.
@@ -169,10 +167,8 @@ class Mirror:
     def _ignores_case(self) -> bool:
         return (self._root / INDEX.upper()).exists()
 
-    def _heads(self, root: Path, address: Address, new: Sequence[tuple[Path, Entry]]) -> dict[Path, bytes]:
-        """Return the first bytes of files that are inputs, by their paths."""
-        if any(root == path or root in path.parents for path in self._remotes.outputs):
-            return {}
+    def _heads(self, address: Address, new: Sequence[tuple[Path, Entry]]) -> dict[Path, bytes]:
+        """Return the first bytes of files, by their paths."""
         store = self._store_of(address)
 
         def head_of(item: tuple[Path, Entry]) -> tuple[Path, bytes]:
@@ -226,10 +222,7 @@ class Mirror:
             Stopped: The run is to end.
         """
         parts = [part for path in paths for part in _parts(path)]
-        with self._changed:
-            for part in parts:
-                key = self._key(part)
-                self._holds[key] = self._holds.get(key, 0) + 1
+        self.keep(*paths)
         try:
             self._acquire(parts)
         except BaseException:
@@ -237,6 +230,26 @@ class Mirror:
             raise
         for path in paths:
             self._go_ahead(path)
+
+    def keep(self, *paths: Path) -> None:
+        """Do the same as `hold`, but fetch nothing: the files are here, or will be made here."""
+        with self._changed:
+            for part in (part for path in paths for part in _parts(path)):
+                key = self._key(part)
+                self._holds[key] = self._holds.get(key, 0) + 1
+
+    def pin(self, *paths: Path) -> None:
+        """Fetch files, and keep them as long as the mirror is open. They do not count as room taken.
+
+        Raises:
+            StorageError: One cannot be fetched.
+        """
+        for path in paths:
+            self.hold(path)
+            with self._changed:
+                for part in _parts(path):
+                    self._present.pop(self._key(part), None)
+            self.release(path)
 
     def release(self, *paths: Path) -> None:
         """Let files go that were held."""
@@ -354,6 +367,12 @@ class Mirror:
             size, head = path.stat().st_size, file.read(HEAD_BYTES)
         self._index.put([replace(row, state="hollow")])  # first, so that a power cut leaves nothing that seems to be there
         self._make_hollow(path, replace(row, size=size), head)
+
+    def empty(self) -> None:
+        """Hollow out all files but those that wait to be uploaded."""
+        with self._changed:
+            self._present.update((row.path, max(row.size, 0)) for row in self._index.present())
+            self._evict(0)
 
     def expect(self, paths: Iterable[Path]) -> None:
         """Say which files will be held, in this order. The next ones are fetched while the caller works on one."""

@@ -43,9 +43,12 @@ class Remotes:
     outputs: frozenset[Path] = frozenset()
     work: Address | None = None
 
-    def roots(self) -> dict[Path, Address]:
-        """Return what must be listed: each address, or the folder before its first wildcard or its number."""
-        found: dict[Path, Address] = {}
+    def roots(self) -> dict[Path, tuple[Address, bool]]:
+        """Return what must be listed: each address, or the folder before its first wildcard or its number.
+
+        Each comes with whether it is only written to, and so need not exist.
+        """
+        found: dict[Path, tuple[Address, bool]] = {}
         for path, address in self.addresses.items():
             root, of_root = path, address
             parts = address.key.split("/")
@@ -53,12 +56,13 @@ class Remotes:
             if fixed < len(parts) and not address.query and address.protocol not in ("http", "https"):
                 root = path.parents[len(parts) - fixed - 1]
                 of_root = replace(address, key="/".join(parts[:fixed]))
-            found.setdefault(root, of_root)
+            is_output = path in self.outputs and found.get(root, (of_root, True))[1]
+            found[root] = (of_root, is_output)
         return found
 
     def address_of(self, path: Path) -> Address | None:
         """Return the address that a path stands for; None if it is one of this machine's own."""
-        roots = {**self.roots(), **self.addresses}
+        roots = {**{root: address for root, (address, _) in self.roots().items()}, **self.addresses}
         for above in (path, *path.parents):
             if above in roots:
                 return roots[above].below(path.relative_to(above).as_posix())

@@ -32,6 +32,9 @@ CHUNK_BYTES = 8 << 20
 PART_BYTES = 32 << 20
 """The bytes of a part of a multipart upload. They decide the checksum that S3 gives the whole."""
 
+FIRST_WAIT_SECONDS = 1.0
+"""The wait before the second attempt. Each further wait is twice as long."""
+
 LONGEST_WAIT_SECONDS = 30.0
 """The longest wait before another attempt."""
 
@@ -45,14 +48,12 @@ class Policy:
         retries: How often a request is tried again.
         timeout_seconds: How long an answer may take.
         transfers: How many files are transferred at the same time.
-        first_wait_seconds: The wait before the second attempt. Each further wait is twice as long.
     """
 
     max_bytes: int = 20_000_000_000
     retries: int = 6
     timeout_seconds: float = 60.0
     transfers: int = 4
-    first_wait_seconds: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -362,7 +363,7 @@ class Store:
 def _waits(policy: Policy) -> Iterator[float]:
     for number in range(policy.retries):
         # Clients that were turned away together should not come back together.
-        yield min(policy.first_wait_seconds * 2**number, LONGEST_WAIT_SECONDS) * random.uniform(0.75, 1.25)
+        yield min(FIRST_WAIT_SECONDS * 2**number, LONGEST_WAIT_SECONDS) * random.uniform(0.75, 1.25)
 
 
 _CLIENTS = threading.Lock()
