@@ -30,6 +30,10 @@ class StorageError(ItemError):
         self.kind = kind
 
 
+class BadTransferError(Exception):
+    """What arrived is not what was sent. The text says how, and holds no secret."""
+
+
 _EXPIRED = re.compile(r"expiredtoken|token.{0,40}expired|expired.{0,20}(token|credential)|requestexpired|has expired", re.I)
 
 _DENIED = re.compile(
@@ -84,6 +88,8 @@ def _status_of(error: BaseException) -> int | None:
 def in_words(error: BaseException, address: Address) -> str:
     """Return what a client's error says, without any part that is secret."""
     chain = list(_chain(error))
+    if isinstance(error, BadTransferError):
+        return str(error)
     if any(_status_of(one) == 503 or _code_of(one) in ("SlowDown", "ServiceUnavailable", "503") for one in chain) or any(
         isinstance(one, OSError) and one.errno == errno.EBUSY for one in chain
     ):

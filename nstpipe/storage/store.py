@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from nstpipe.errors import MachineError
 from nstpipe.storage.address import Address
-from nstpipe.storage.failures import StorageError, failure, kind_of
+from nstpipe.storage.failures import BadTransferError, StorageError, failure, kind_of
 from nstpipe.system.files import complete, partial_path
 from nstpipe.system.stop import Stop, Stopped
 
@@ -234,7 +234,7 @@ class Store:
         if len(block) == size and offset + length <= size:
             return block[offset : offset + length]  # a server that sends no parts sends everything
         if len(block) != length:
-            raise ConnectionError(f"{len(block)} of {length} bytes came")
+            raise BadTransferError(f"{len(block)} of {length} bytes came")
         return block
 
     def _range(self, path: str, start: int, end: int) -> bytes:
@@ -288,9 +288,9 @@ class Store:
             self._fs.invalidate_cache()
             info = self._info(temporary)
             if info.get("size") != size:
-                raise ConnectionError(f"{info.get('size')} of {size} bytes arrived")
+                raise BadTransferError(f"{info.get('size')} of {size} bytes arrived")
             if not _has_checksum_of(info, source) and self._sha256_of(temporary, size) != sha256:
-                raise ConnectionError("the content was damaged on the way")
+                raise BadTransferError("the content was damaged on the way")
             if self._base.protocol == "sftp":
                 self._fs.mv(temporary, path)
             else:

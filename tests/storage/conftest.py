@@ -15,8 +15,8 @@ from moto.server import ThreadedMotoServer
 from nstpipe.storage import store
 from tests.storage.faulty import Proxy, proxy_before
 
-SECRET_KEY = "wJalrXUtnFEMI0SECRET0KEY"  # noqa: S105 - opens nothing
-SESSION_TOKEN = "FwoGZXIvYXdzSESSIONTOKEN"  # noqa: S105 - opens nothing
+SECRET_KEY = "wJalrXUtnFEMI0SECRET0KEY"
+SESSION_TOKEN = "FwoGZXIvYXdzSESSIONTOKEN"
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Cloud:
         content: bytes = self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
         return content
 
-    def keys(self, prefix: str = "") -> list[str]:
+    def names(self, prefix: str = "") -> list[str]:
         """The names of the objects."""
         found = self.client.list_objects_v2(Bucket=self.bucket, Prefix=prefix).get("Contents", [])
         return [one["Key"] for one in found]

@@ -1,4 +1,4 @@
-"""A proxy in front of a web server that lets requests go wrong: slow, turned away, cut or with credentials that have expired."""
+"""A proxy in front of a web server that lets requests go wrong: slow, turned away, cut, or with expired credentials."""
 
 from __future__ import annotations
 
@@ -114,15 +114,10 @@ def proxy_before(target: int) -> Iterator[Proxy]:
 
         def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes, cut: int | None = None) -> None:
             self.send_response_only(status)
-            given = {name.lower() for name, _ in headers}
             for name, value in headers:
                 if name.lower() not in ("transfer-encoding", "connection", "content-length"):
                     self.send_header(name, value)
-            length = (
-                dict((name.lower(), value) for name, value in headers).get("content-length")
-                if "content-length" in given
-                else None
-            )
+            length = {name.lower(): value for name, value in headers}.get("content-length")
             self.send_header("Content-Length", length if self.command == "HEAD" and length else str(len(content)))
             self.end_headers()
             if self.command != "HEAD":

@@ -66,8 +66,10 @@ def test_addresses_that_cannot_be_used_are_told_without_their_secrets(text: str,
 
 @pytest.mark.parametrize(
     "key",
-    ["../a", "a/../../b", "/etc/passwd", "a//b", "a/", ".", "a/./b", "a\\..\\b", "a\0b", "a\nb", "\x7f", "n" * 256, "é" * 128]
-    + ["\udcff.jpg", "/".join("abcdefgh" for _ in range(300))],
+    [
+        *("../a", "a/../../b", "/etc/passwd", "a//b", "a/", ".", "a/./b", "a\\..\\b", "a\0b", "a\nb", "\x7f", "\udcff.jpg"),
+        *("n" * 256, "é" * 128, "/".join(["abcdefgh"] * 300)),
+    ],
 )
 def test_names_from_elsewhere_cannot_leave_a_folder(key: str) -> None:
     with pytest.raises(UnsafeNameError, match=r"^its name "):
