@@ -309,10 +309,11 @@ class Mirror:
         """
         size, limit = sum(max(row.size, 0) for row in rows), self._policy.max_bytes
         first = self._address(self._root / rows[0].path)
-        what = f"{first} has" if len(rows) == 1 else f"{first} and {len(rows) - 1} files that are needed with it have"
-        if size > limit:
+        what = f"{first} has" if len(parts) == 1 else f"{first} and the files that are needed with it have"
+        together = sum(max(row.size, 0) for part in parts if (row := self._index.get(self._key(part))) is not None)
+        if together > limit:
             raise StorageError(
-                f"{what} {as_megabytes(size)}; storage.max_gigabytes allows {as_megabytes(limit)} at a time.",
+                f"{what} {as_megabytes(together)}; storage.max_gigabytes allows {as_megabytes(limit)} at a time.",
                 "Raise storage.max_gigabytes, if the disk has the room.",
                 "local",
             )

@@ -386,16 +386,17 @@ def _client(address: Address, policy: Policy) -> Any:
                 ) from None
         fsspec = importlib.import_module("fsspec")
         try:
-            return fsspec.filesystem(
-                address.protocol, skip_instance_cache=True, use_listings_cache=False, **_options(address, policy)
-            )
+            options = _options(address, policy)
+            client = fsspec.filesystem(address.protocol, skip_instance_cache=True, use_listings_cache=False, **options)
+            if address.protocol == "s3":
+                client.retries = 1  # nstpipe waits and tries again itself, so that it can stop and say so
+            return client
         except Exception as error:
             raise failure(error, address, "reached") from None
 
 
 def _options(address: Address, policy: Policy) -> dict[str, Any]:
     if address.protocol == "s3":
-        # nstpipe waits and tries again itself, and says so.
         return {
             "config_kwargs": {
                 "connect_timeout": policy.timeout_seconds,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -138,8 +139,11 @@ def test_what_is_made_here_survives_until_it_is_uploaded(cloud: Cloud, tmp_path:
 def test_hostile_names_are_left_out_and_reach_nothing(cloud: Cloud, tmp_path: Path) -> None:
     work = tmp_path / "deep" / "work"
     bad = ["in/../../../../escape.jpg", "in//root.jpg", "in/a\\..\\b.jpg", "in/line\nbreak.jpg", "in/" + "n" * 300 + ".jpg"]
-    for key in (*bad, "in/good.jpg", "in/Good.jpg", "in/..hidden.jpg"):
-        cloud.put(key, content(0))
+    good = ["in/good.jpg", "in/Good.jpg", "in/..hidden.jpg"]
+    cloud.put(good[0], content(0))
+    objects = "".join(f"<Contents><Key>{quote(key, safe='')}</Key><Size>5</Size></Contents>" for key in (*bad, *good))
+    listing = f"<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>{objects}</ListBucketResult>"
+    cloud.proxy.faults.append(Fault("GET", "prefix=in%2F&delimiter=&", 200, listing.encode()))  # as from another's bucket
     mirror, source, _ = mirror_of(work)
     assert sorted(path.name for path in source.iterdir()) == ["..hidden.jpg", "Good.jpg", "good.jpg"]
     said = [why for _, why in mirror.unsafe_below(source)]
