@@ -93,7 +93,17 @@ class Store:
         self._policy = policy
         self._web = address.protocol in ("http", "https")
         self._base = replace(address, key="", query="")
-        self._fs = _client(address, policy)
+        self._address = address
+        self._lock = threading.Lock()
+        self._connected: Any = None
+        _check_packages(address)
+
+    @property
+    def _fs(self) -> Any:
+        with self._lock:
+            if self._connected is None:
+                self._connected = _client(self._address, self._policy)
+            return self._connected
 
     def look(self, address: Address, *, may_be_missing: bool = False) -> list[Entry] | Entry:
         """Return the file at an address, or all files of the folder there.
@@ -369,40 +379,39 @@ def _waits(policy: Policy) -> Iterator[float]:
 _CLIENTS = threading.Lock()
 
 
-def _client(address: Address, policy: Policy) -> Any:
-    """Return fsspec's client. It finds its credentials in the usual places.
+def _check_packages(address: Address) -> None:
+    """See that the packages for an address are installed.
 
     Raises:
-        MachineError: A package is missing.
+        MachineError: One is missing.
     """
-    kind = address.kind
-    with _CLIENTS:  # two threads must not import a package at the same time
-        for package in ("fsspec", kind.package):
-            try:
-                importlib.import_module(package)
-            except ImportError:
-                raise MachineError(
-                    f"{address} needs the package {package}.", f"`pip install 'nstpipe[{kind.name}]'` installs it."
-                ) from None
-        fsspec = importlib.import_module("fsspec")
+    for package in ("fsspec", address.kind.package):
         try:
-            options = _options(address, policy)
-            client = fsspec.filesystem(address.protocol, skip_instance_cache=True, use_listings_cache=False, **options)
-            if address.protocol == "s3":
-                client.retries = 1  # nstpipe waits and tries again itself, so that it can stop and say so
-            return client
-        except Exception as error:
-            raise failure(error, address, "reached") from None
+            with _CLIENTS:  # two threads must not import a package at the same time
+                importlib.import_module(package)
+        except ImportError:
+            step = f"`pip install 'nstpipe[{address.kind.name}]'` installs it."
+            raise MachineError(f"{address} needs the package {package}.", step) from None
+
+
+def _client(address: Address, policy: Policy) -> Any:
+    """Return fsspec's client, which finds its credentials in the usual places. It may connect at once."""
+    fsspec = importlib.import_module("fsspec")
+    client = fsspec.filesystem(address.protocol, skip_instance_cache=True, **_options(address, policy))
+    if address.protocol == "s3":
+        client.retries = 1  # nstpipe waits and tries again itself, so that it can stop and say so
+    return client
 
 
 def _options(address: Address, policy: Policy) -> dict[str, Any]:
     if address.protocol == "s3":
         return {
+            "use_listings_cache": False,
             "config_kwargs": {
                 "connect_timeout": policy.timeout_seconds,
                 "read_timeout": policy.timeout_seconds,
                 "retries": {"total_max_attempts": 1},
-            }
+            },
         }
     if address.protocol == "sftp":
         host, _, port = address.host.partition(":")
@@ -417,7 +426,7 @@ def _options(address: Address, policy: Policy) -> dict[str, Any]:
         if address.user or address.password:
             options["client_kwargs"]["auth"] = aiohttp.BasicAuth(address.user, address.password)
         return options
-    return {}
+    return {"use_listings_cache": False}
 
 
 def _entry(inside: str, info: Mapping[str, Any]) -> Entry:

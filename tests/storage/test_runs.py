@@ -95,7 +95,7 @@ def test_an_upload_that_fails_or_is_interrupted_is_made_up_for_without_painting(
     job = {"name": "one", "input": "s3://street/in", "output": "s3://street/out"}
     path = write_pipeline(tmp_path, job, workers=1, storage={"retries": 0})
     cloud.proxy.faults.append(Fault("PUT", "/out/", 503, SLOW_DOWN))
-    with pytest.raises(nstpipe.errors.OutputError, match="nothing could|slow down"):
+    with pytest.raises(nstpipe.errors.OutputError, match="slow down"):
         run(path)
     assert api.status(path).jobs[0].done == 1
     cloud.proxy.faults[:] = [Fault("PUT", "/out/", 400, EXPIRED)]
