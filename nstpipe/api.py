@@ -33,6 +33,7 @@ from nstpipe.planning.leftovers import Cleaning, Leftover, clean_work_folder
 from nstpipe.planning.picks import jobs_from, with_each_painting
 from nstpipe.planning.plan import Plan, plan_pipeline
 from nstpipe.planning.requirements import requirements_of
+from nstpipe.planning.resources import worker_count
 from nstpipe.planning.status import JobStatus, Status, pipeline_status
 from nstpipe.planning.validate import Validation, validate_pipeline
 from nstpipe.running.outcome import RunResult
@@ -45,6 +46,7 @@ from nstpipe.system.stop import Stop
 if TYPE_CHECKING:
     from PIL import Image
 
+    from nstpipe.painting.task import LookResult
     from nstpipe.storage.mirror import Mirror
     from nstpipe.training.options import TrainingOptions
     from nstpipe.training.train import Trained
@@ -100,7 +102,7 @@ def run(
     from nstpipe.painting.task import RunSettings
     from nstpipe.running.executors import executor_for
 
-    settings = _loaded(pipeline, jobs, overrides, workers, device)
+    settings = _settled(_loaded(pipeline, jobs, overrides, workers, device), isolated=isolated)
     stop = stop or Stop()
     name = _name_of_run(datetime.now())
     with ExitStack() as stack:
@@ -112,25 +114,27 @@ def run(
             requirement()
         _take_lock(stack, settings, wait, stop, listeners)
         mirror = stack.enter_context(_remote_files(settings, stop))
-        executor = executor_for(settings, isolated=isolated)
-        stack.callback(executor.close)
         if mirror is not None:
             _pin_pictures(settings, mirror)
-        executor.prepare(prepare_engine, settings.jobs[0], RunSettings.of(settings))
+        journal = stack.enter_context(closing(Journal(settings.work, pipeline=settings.file)))
+        executor = executor_for(settings, isolated=isolated)
+        stack.callback(executor.close)
+        # Where the last run has done everything, there is most likely nothing to do.
+        is_prepared = retry_failed or not journal.has_done_all(job.name for job in settings.jobs)
+        if is_prepared:
+            executor.prepare(prepare_engine, settings.jobs[0], RunSettings.of(settings))
         from nstpipe.running.run import Run  # after the workers are on their way
 
-        journal = stack.enter_context(closing(Journal(settings.work, pipeline=settings.file)))
         log = stack.enter_context(finishing(RunLog(settings.work, name)))
         on_event = _with_addresses(listeners, settings)
-        run = Run(settings, journal, log, name, stop, on_event, executor, mirror)
+        run = Run(settings, journal, log, name, stop, on_event, executor, mirror, is_prepared=is_prepared)
         result = run.execute(retry_failed=retry_failed, fail_fast=fail_fast)
         if mirror is None:
             return result
         mirror.empty()
-        outputs, failures = (
-            [one.with_texts(settings.remotes.shown) for one in some] for some in (result.outputs, result.failures)
-        )
-        return replace(result, outputs=tuple(outputs), failures=tuple(failures))
+        shown = settings.remotes.shown
+        outputs = tuple(done.with_texts(shown) for done in result.outputs)
+        return replace(result, outputs=outputs, failures=tuple(failure.with_texts(shown) for failure in result.failures))
 
 
 @contextmanager
@@ -267,7 +271,7 @@ def estimated(
         isolated: as for `run`.
         on_event: called with each event that says how far the look at the inputs is.
     """
-    settings = _loaded(pipeline, jobs, overrides, workers, device)
+    settings = _settled(_loaded(pipeline, jobs, overrides, workers, device), isolated=isolated)
     is_cpu(settings.device)  # a device that is missing is an error before the inputs are read
     with (
         _ffmpeg_of(settings),
@@ -375,6 +379,13 @@ def _loaded(
     limit_megapixels(loaded.max_megapixels)
     chosen = {job.name for meant in by_name.values() for job in meant}
     return loaded.with_jobs(tuple(job for job in loaded.jobs if not jobs or job.name in chosen))
+
+
+def _settled(pipeline: Pipeline, *, isolated: bool) -> Pipeline:
+    """Return the settings with a single worker if that is this process itself, which does not multiply."""
+    if isolated or pipeline.workers != "auto" or worker_count(pipeline) > 1:
+        return pipeline
+    return pipeline.model_copy(update={"workers": 1})
 
 
 def stylize(
@@ -492,6 +503,42 @@ def train(
         return train(options, stop=stop or Stop(), emit=emit, restart=restart)
 
 
+def train_look(
+    pipeline: str | Path | Pipeline,
+    output: str | Path,
+    *,
+    job: str = "",
+    overrides: Sequence[str] = (),
+    restart: bool = False,
+    stop: Stop | None = None,
+    on_event: Emit = _ignore,
+) -> LookResult:
+    """Train a network for the look of a job, on its own frames, or continue; what `nstpipe train pipeline.yaml` does.
+
+    A training that is stopped keeps its state beside the output.
+
+    Args:
+        pipeline: the path of a pipeline.yaml, or a pipeline that is already loaded.
+        output: file of the network, for `engine.weights`.
+        job: name of the job; empty for the only one. Its engine may be another one.
+        overrides: ``key.path=value``, as for ``--set``.
+        restart: begin anew, though there is a training to continue.
+        stop: asks it to end, from another thread or a signal handler, or by its deadline.
+        on_event: called with each event as it happens.
+
+    Raises:
+        ConfigError: the YAML is wrong.
+        InputError: no input of the job can be used, or a painting cannot be read.
+        MachineError: weights, device or ffmpeg are missing, or the loss is no number however often the training goes back.
+        OutputError: the output cannot be written.
+        UsageError: there is no job of that name, or several and no name; or the output is there already.
+    """
+    from nstpipe.commands.train_look import train_look
+
+    settings = _loaded(pipeline, [job] if job else (), overrides, None, None)
+    return train_look(settings, Path(output), stop or Stop(), on_event, restart=restart)
+
+
 def _checked_pictures(content: Image.Image, style: Image.Image | Sequence[Image.Image]) -> list[Image.Image]:
     """Return the paintings that `stylize` was given.
 
@@ -556,5 +603,6 @@ __all__ = [
     "status",
     "stylize",
     "train",
+    "train_look",
     "validate",
 ]

@@ -234,7 +234,7 @@ class Noticed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingProgressed(Event):
-    """A network is in training. Sent by `nstpipe train` at most a few times a second.
+    """A network is in training. Sent at most a few times a second.
 
     Attributes:
         network: engine that the network is for.
@@ -243,6 +243,7 @@ class TrainingProgressed(Event):
         losses: mean of each weighted loss over the last steps, by name.
         seconds_a_step: mean duration of a step since the training began or was continued.
         seconds_left: estimated time until the last step.
+        job: job of a run that the network is trained for; empty for a training by `nstpipe train`.
     """
 
     network: str
@@ -251,11 +252,12 @@ class TrainingProgressed(Event):
     losses: dict[str, float]
     seconds_a_step: float
     seconds_left: float
+    job: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSaved(Event):
-    """A network in training is saved. `nstpipe train` continues from there.
+    """A network in training is saved. Its training continues from there.
 
     Attributes:
         network: engine that the network is for.

@@ -18,7 +18,6 @@ from pydantic import BaseModel
 import nstpipe.api
 from nstpipe.cli import exit_code
 from nstpipe.config import load_pipeline
-from nstpipe.config.engines import NetworkEngine
 from nstpipe.config.models import Job, Notify, Pipeline, Track
 from nstpipe.errors import ConfigError
 from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
@@ -108,8 +107,8 @@ def test_examples_that_run_hold_every_setting() -> None:
 
 def furnish(job: Job) -> None:
     """Make small media for what a job reads, and random weights for its engine."""
-    if isinstance(job.engine, NetworkEngine):
-        own_file(job.engine.weights, job.engine.name)
+    if (weights := job.engine.files.get("weights")) is not None:
+        own_file(weights, job.engine.name)
     for image in (*job.style.images, *(image for region in job.regions if region.style for image in region.style.images)):
         make_picture(image.path)
     if job.style.collection is not None:

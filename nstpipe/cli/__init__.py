@@ -168,6 +168,10 @@ def status(
         table.add_row(line.job, str(line.done), str(line.running), str(line.failed), str(line.left), frames, left)
     console = console_for(as_json, wide_in_a_pipe=True)
     console.print(table)
+    for look in found.training:
+        loss = f", loss of held-out frames {look.loss:.3g}" if look.loss is not None else ""
+        said = f"{', '.join(look.jobs)}: the network is in training, {look.step:,} steps done{loss}"
+        console.print(f"{said}, {as_duration(look.seconds_left)} left at most", markup=False, highlight=False, soft_wrap=True)
     for path, reason in found.failures.items():
         console.print(f"failed: {path}: {reason}", markup=False, highlight=False, soft_wrap=True)
     if found.holder is not None:

@@ -31,6 +31,7 @@ from nstpipe.errors import DiskFullError
 
 if TYPE_CHECKING:
     from nstpipe.planning.estimate import Estimate, OutputCost
+    from nstpipe.planning.looks import Look
 
 LONGEST_REASON = 28
 """The longest reason that the table shows, in letters. Longer ones stand below the table."""
@@ -228,7 +229,7 @@ def _common_reason(costs: list[OutputCost]) -> str:
 
 
 def _summary(found: Estimate) -> Iterator[str]:
-    from nstpipe.planning.eta import as_range
+    from nstpipe.planning.eta import as_duration, as_range
     from nstpipe.system.files import as_megabytes
 
     planned, frames = found.plan, sum(cost.frames_left for cost in found.costs)
@@ -239,6 +240,10 @@ def _summary(found: Estimate) -> Iterator[str]:
         yield f"Total: {frames:,} frames, " + (counts if round(likely) < iterations else f"{iterations:,} iterations.")
     elif frames:
         yield f"Total: {frames:,} frames."
+    for look in found.training:
+        begun = "goes on with the training of" if look.is_begun else "trains"
+        frames_of = f"{look.frames:,} frame{'s' if look.frames > 1 else ''} of {', '.join(look.jobs)}"
+        yield f"Before the frames, the run {begun} a network on {frames_of}: {as_duration(look.seconds_left)} at most."
     if found.seconds is not None and (iterations or frames):
         workers = f"{found.workers} worker{'s' if found.workers > 1 else ''}"
         source = " and ".join(found.sources)
@@ -268,7 +273,7 @@ def _about_load(found: Estimate) -> Iterator[str]:
 
 
 def _as_json(cost: OutputCost, found: Estimate) -> dict[str, Any]:
-    output = cost.output
+    output, planned = cost.output, found.plan
     return {
         "job": output.job.name,
         "path": str(output.input.file.path),
@@ -287,6 +292,8 @@ def _as_json(cost: OutputCost, found: Estimate) -> dict[str, Any]:
         "seconds_at_most": cost.seconds_at_most,
         "bytes_needed": cost.bytes_needed,
         "pace": cost.source,
+        "engine": output.job.engine.name,
+        "training": _training_as_json(planned.look_of(output.job)),
         "workers": found.workers,
         "total_seconds": found.seconds,
         "total_seconds_at_most": found.seconds_at_most,
@@ -307,4 +314,17 @@ def _as_json(cost: OutputCost, found: Estimate) -> dict[str, Any]:
             for part in cost.clips
         ],
         "described": dict(output.fingerprint_inputs),
+    }
+
+
+def _training_as_json(look: Look | None) -> dict[str, Any] | None:
+    """Return what is known of the network that a job's run trains; None if it needs none."""
+    if look is None:
+        return None
+    return {
+        "network": str(look.path),
+        "trained": look.is_trained,
+        "begun": look.is_begun,
+        "jobs": list(look.jobs),
+        "seconds_left": look.seconds_left,
     }

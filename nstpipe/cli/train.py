@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
+from rich.console import Console
 
-from nstpipe.cli.options import AsJson, console_for, deadline_of, print_json, write_or_discard
-from nstpipe.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_STOPPED, EXIT_TERMINATED
+from nstpipe.cli.options import AsJson, Overrides, console_for, deadline_of, print_json, write_or_discard
+from nstpipe.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_STOPPED, EXIT_TERMINATED, UsageError
+from nstpipe.events import Emit, Event
 from nstpipe.system.stop import Stop, StopReason
 
 _EXIT_CODES = {StopReason.INTERRUPTED: EXIT_INTERRUPTED, StopReason.TERMINATED: EXIT_TERMINATED}
@@ -20,11 +24,18 @@ _EXIT_CODES = {StopReason.INTERRUPTED: EXIT_INTERRUPTED, StopReason.TERMINATED: 
 def train(
     context: typer.Context,
     network: Annotated[
-        Literal["adain", "iecontrast"],
-        typer.Argument(metavar="NETWORK", help="Engine that the network is for: adain or iecontrast.", show_default=False),
+        str,
+        typer.Argument(
+            metavar="NETWORK",
+            help="adain or iecontrast, for any painting; or a pipeline.yaml, for the look of one of its jobs.",
+            show_default=False,
+        ),
     ],
-    content: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of photographs.")],
-    styles: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of paintings.")],
+    *,
+    content: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder of photographs; not with a pipeline.")] = None,
+    styles: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder of paintings; not with a pipeline.")] = None,
+    job: Annotated[str, typer.Option(metavar="NAME", help="Job of the pipeline; default: its only one.")] = "",
+    set_: Overrides = [],  # noqa: B006  # typer reads the default and never changes it
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="File of the trained network.")],
     steps: Annotated[int | None, typer.Option(min=1, help="Number of steps; default: 160000.")] = None,
     batch: Annotated[
@@ -78,16 +89,30 @@ def train(
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print notices only.")] = False,
 ) -> None:
-    """Train a network that paints in the style of any painting, and save it for `engine`. Run it again to continue.
+    """Train a network and save it for `engine`. Ctrl-C saves and stops; the same command continues.
 
-    The defaults are those of the papers. Ctrl-C saves and stops; the same command continues.
+    With adain or iecontrast it learns to paint in the style of any painting, from two folders; the defaults are those of the
+    papers. With a pipeline.yaml it learns the look of a job, on the job's own frames, as `engine: network` does. Of the
+    options, --job, --set, --output, --restart, --max-runtime, --json and --quiet are for a pipeline.
 
-    Example: nstpipe train adain --content photographs --styles paintings -o my.safetensors
+    Example: nstpipe train pipeline.yaml --job night -o starry.safetensors
     """
-    from nstpipe.training.options import TrainingOptions, paper_options
-
     stop: Stop = context.obj
     stop.deadline = deadline_of(None, max_runtime, time.time())
+    if network not in ("adain", "iecontrast"):
+        if content is not None or styles is not None:
+            raise UsageError(
+                f"NETWORK: found {network}; with --content and --styles it should be adain or iecontrast.",
+                "A network for the look of a job learns from the job's own frames.",
+            )
+        _train_look(Path(network), job, set_, output, stop, restart=restart, as_json=as_json, quiet=quiet)
+    if content is None or styles is None:
+        missing = "--content" if content is None else "--styles"
+        raise UsageError(f"{missing}: is missing; {network} learns from a folder of photographs and one of paintings.")
+    if job or set_:
+        raise UsageError(f"{'--job' if job else '--set'}: belongs to a pipeline, and {network} learns from two folders.")
+    from nstpipe.training.options import TrainingOptions, paper_options
+
     given = {"steps": steps, "batch": batch, "style_weight": style_weight}
     options = TrainingOptions(
         network=network,
@@ -113,20 +138,9 @@ def train(
         **{**paper_options(network), **{name: value for name, value in given.items() if value is not None}},
     )
     from nstpipe import api
-    from nstpipe.events import Event
-    from nstpipe.listeners.json_lines import JsonLines
-    from nstpipe.listeners.listener import finishing
-    from nstpipe.listeners.training import TrainingProgress
 
     console = console_for(as_json)
-    json_lines = JsonLines(sys.stdout)
-    with finishing(TrainingProgress(console, quiet=quiet)) as shown:
-
-        def on_event(event: Event) -> None:
-            write_or_discard(lambda: shown(event), sys.stderr if as_json else sys.stdout)
-            if as_json:
-                write_or_discard(lambda: json_lines(event), sys.stdout)
-
+    with _shown(console, as_json=as_json, quiet=quiet) as on_event:
         trained = api.train(options, restart=restart, tensorboard=tensorboard, wandb=wandb, stop=stop, on_event=on_event)
     if as_json:
         print_json({**asdict(trained), "output": str(trained.output), "sheet": str(trained.sheet) if trained.sheet else None})
@@ -136,5 +150,56 @@ def train(
         said += ". The same command continues."
     if not quiet:
         console.print(said, markup=False, highlight=False, soft_wrap=True)
-    code = EXIT_DONE if trained.is_done else EXIT_STOPPED
-    raise typer.Exit(code if stop.reason is None or trained.is_done else _EXIT_CODES.get(stop.reason, code))
+    raise typer.Exit(_exit_code(stop, is_done=trained.is_done))
+
+
+def _train_look(
+    pipeline: Path, job: str, overrides: list[str], output: Path, stop: Stop, *, restart: bool, as_json: bool, quiet: bool
+) -> NoReturn:
+    """Train a network for the look of a job, and exit."""
+    from nstpipe import api
+
+    console = console_for(as_json)
+    with _shown(console, as_json=as_json, quiet=quiet) as on_event:
+        learned = api.train_look(pipeline, output, job=job, overrides=overrides, restart=restart, stop=stop, on_event=on_event)
+    if as_json:
+        print_json(
+            {
+                "output": str(output),
+                "step": learned.step,
+                "seconds": learned.seconds,
+                "loss": learned.loss,
+                "is_done": learned.is_done,
+            }
+        )
+    said = f"{output}: {learned.step:,} steps in {learned.seconds / 60:.1f} minutes"
+    if learned.loss is not None:
+        said += f", loss of held-out frames {learned.loss:.3g}"
+    if not quiet:
+        end = "" if learned.is_done else ". The same command continues."
+        console.print(f"{said}{end}", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(_exit_code(stop, is_done=learned.is_done))
+
+
+def _exit_code(stop: Stop, *, is_done: bool) -> int:
+    if is_done:
+        return EXIT_DONE
+    return _EXIT_CODES.get(stop.reason, EXIT_STOPPED) if stop.reason is not None else EXIT_STOPPED
+
+
+@contextmanager
+def _shown(console: Console, *, as_json: bool, quiet: bool) -> Iterator[Emit]:
+    """Yield what shows the events of a training."""
+    from nstpipe.listeners.json_lines import JsonLines
+    from nstpipe.listeners.listener import finishing
+    from nstpipe.listeners.training import TrainingProgress
+
+    json_lines = JsonLines(sys.stdout)
+    with finishing(TrainingProgress(console, quiet=quiet)) as shown:
+
+        def on_event(event: Event) -> None:
+            write_or_discard(lambda: shown(event), sys.stderr if as_json else sys.stdout)
+            if as_json:
+                write_or_discard(lambda: json_lines(event), sys.stdout)
+
+        yield on_event

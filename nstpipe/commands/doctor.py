@@ -178,9 +178,9 @@ def _engines(pipeline: Pipeline | None) -> list[Finding]:
     jobs = pipeline.jobs if pipeline is not None else ()
     networks = dict.fromkeys(job.engine for job in jobs if isinstance(job.engine, NetworkEngine))
     if pipeline is None or not networks:
-        others = " and ".join(ENGINES_WITH_KEYS)
-        return [Finding("engines", f"optimizer; {others} with weights of yours", made)]
-    findings = [Finding("engines", "optimizer")]
+        others = " and ".join(name for name, model in ENGINES_WITH_KEYS.items() if issubclass(model, NetworkEngine))
+        return [Finding("engines", f"optimizer; network, trained by the run; {others} with weights of yours", made)]
+    findings = [Finding("engines", "optimizer; network, trained by the run")]
     for engine in networks:
         try:
             load_network(engine, pipeline.weights)

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from nstpipe.config import Job, Pipeline, load_pipeline
 from nstpipe.config.document import DocumentError, parse
+from nstpipe.config.engines import OPTIMIZER, AutoEngine, LookEngine
 from nstpipe.errors import ConfigError, InputError, ItemError, UsageError
 from nstpipe.events import Emit, FrameDone
 from nstpipe.media.frame import Pixels, Source, in_eight_bits, resized, working_size
@@ -33,11 +34,13 @@ from nstpipe.painting.start import Pass
 from nstpipe.painting.task import ClipTask, RunSettings
 from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.inputs import InputFile, find_inputs, matches_parts
-from nstpipe.planning.inspect import check_pictures, masks_of
+from nstpipe.planning.inspect import check_pictures, masks_of, pictures_of
+from nstpipe.planning.looks import settings_hash, trained_network
 from nstpipe.planning.outputs import Clip, Output
 from nstpipe.planning.picks import with_painting_for
 from nstpipe.planning.videos import rate_of
-from nstpipe.system.files import atomic_write
+from nstpipe.style.weights_files import weights_sha256
+from nstpipe.system.files import atomic_write, sha256_of
 
 PREVIEW_ITERATIONS = 30
 """The maximum number of iterations of a preview. From the color-matched start they settle the look; more of them add detail."""
@@ -243,10 +246,32 @@ class Preview:
         try:
             check_pictures(job)
             place = _place(job, self.frame_index)
-            painted_job = with_painting_for(place.file, job, pipeline)
+            painted_job = _with_engine(with_painting_for(place.file, job, pipeline), pipeline)
             return _painted(pipeline, painted_job, place, self.frame_index, first, emit, watch)
         except ItemError as error:
             raise InputError(f"{job.name}: {error.problem}", error.next_step) from error
+
+
+def _with_engine(job: Job, pipeline: Pipeline) -> Job:
+    """Return a job with the network that a run has trained for it; `auto` takes it if it is there, and else the optimizer."""
+    engine = job.engine
+    if isinstance(engine, AutoEngine):
+        engine = LookEngine(name="network")
+    if not isinstance(engine, LookEngine) or engine.weights is not None:
+        return job
+    pictures = {path: sha256_of(path) for path, _ in pictures_of(job)}
+    learning = job.model_copy(update={"engine": engine})
+    settings = settings_hash(
+        learning,
+        pictures,
+        seed=pipeline.seed,
+        weights_sha256=weights_sha256(pipeline.weights),
+        precision=pipeline.precision,
+    )
+    path = trained_network(settings, pipeline.work)
+    if path is None and isinstance(job.engine, AutoEngine):
+        return job.model_copy(update={"engine": OPTIMIZER})
+    return job.model_copy(update={"engine": engine.model_copy(update={"weights": path})})
 
 
 def _place(job: Job, frame_index: int) -> _Place:

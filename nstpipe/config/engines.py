@@ -33,6 +33,7 @@ ENGINE_TRAITS: dict[str, EngineTraits] = {
     DEFAULT_ENGINE: EngineTraits(iterates=True),
     "adain": EngineTraits(iterates=False, last_layer="relu4_1"),
     "iecontrast": EngineTraits(iterates=False, last_layer="relu5_1"),
+    "network": EngineTraits(iterates=False),
 }
 """By the name that `engine` has in a pipeline.yaml. The names are those of `nstpipe.style.engines.ENGINES`."""
 
@@ -46,7 +47,7 @@ OPTIMIZER_KEYS = frozenset(
 def _engine_name(value: str) -> str:
     # The table is read at each check: an engine may be added to it later.
     if value not in ENGINE_TRAITS:
-        raise PydanticCustomError("one_of", "should be one of {allowed}", {"allowed": list(ENGINE_TRAITS)})
+        raise PydanticCustomError("one_of", "should be one of {allowed}", {"allowed": [*ENGINE_TRAITS, "auto"]})
     return value
 
 
@@ -75,6 +76,21 @@ class Engine(Model):
         """The keys of the job that decide no frame with this engine."""
         return frozenset()
 
+    @property
+    def refinement(self) -> int:
+        """The number of the optimizer's iterations that follow the engine's own result."""
+        return 0
+
+    @property
+    def follows_motion(self) -> bool:
+        """Whether the frames of a clip are held to each other along the optical flow."""
+        return True
+
+    @property
+    def training_keys(self) -> frozenset[str]:
+        """The engine's own keys that decide how it is trained, and nothing else."""
+        return frozenset()
+
 
 class PlainEngine(Engine):
     """An engine without keys of its own."""
@@ -90,18 +106,9 @@ OPTIMIZER = PlainEngine()
 """The engine of a job that names none."""
 
 
-class NetworkEngine(Engine):
-    """A network that paints a frame in the style of any painting, in one pass."""
+class OnePass(Engine):
+    """A network that paints a frame in one pass. The optimizer may go on with its result."""
 
-    weights: FilePath
-    encoder: FilePath | None = Field(
-        default=None,
-        description="The authors' vgg_normalised.pth, where the network was trained with it. Default: VGG19, "
-        "as the `weights` of the file say.",
-    )
-    alpha: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=1.0, description="How far the style is applied: 0 leaves the content as the network rebuilds it."
-    )
     refine: Annotated[int, Field(ge=0, le=100_000)] = Field(
         default=0,
         description="Number of the optimizer's iterations that follow, with the job's layers, strength and temporal loss.",
@@ -113,15 +120,34 @@ class NetworkEngine(Engine):
         return self.refine > 0
 
     @property
-    def files(self) -> Mapping[str, Path]:
-        """The weights, and the encoder if it is a file of its own."""
-        given = {"weights": self.weights, "encoder": self.encoder}
-        return {key: path for key, path in given.items() if path is not None}
+    def refinement(self) -> int:
+        """See `Engine.refinement`."""
+        return self.refine
 
     @property
     def unread_keys(self) -> frozenset[str]:
         """The keys that only the optimizer reads, unless it follows."""
         return frozenset() if self.refine else OPTIMIZER_KEYS
+
+
+class NetworkEngine(OnePass):
+    """A network that paints a frame in the style of any painting, in one pass."""
+
+    weights: FilePath
+    encoder: FilePath | None = Field(
+        default=None,
+        description="The authors' vgg_normalised.pth, where the network was trained with it. Default: VGG19, "
+        "as the `weights` of the file say.",
+    )
+    alpha: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=1.0, description="How far the style is applied: 0 leaves the content as the network rebuilds it."
+    )
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """The weights, and the encoder if it is a file of its own."""
+        given = {"weights": self.weights, "encoder": self.encoder}
+        return {key: path for key, path in given.items() if path is not None}
 
 
 class AdainEngine(NetworkEngine):
@@ -152,10 +178,72 @@ class IEContrastEngine(NetworkEngine):
         return {**super().files, **({"transformer": self.transformer} if self.transformer is not None else {})}
 
 
+TRAIN_MINUTES = 15.0
+"""The most minutes that a network is trained where a job gives no others. See docs/performance.md for what they achieve."""
+
+
+class LookEngine(OnePass):
+    """A network that has learned one look from the material of a job (Johnson, Alahi and Li 2016)."""
+
+    name: Literal["network"] = Field(description="Name of the engine.")
+    weights: FilePath | None = Field(
+        default=None,
+        description="A file of `nstpipe train pipeline.yaml --job NAME`. Default: a run trains a network on the frames of the "
+        "job before it paints them.",
+    )
+    train_minutes: Annotated[float, Field(gt=0, le=10_000)] = Field(
+        default=TRAIN_MINUTES, description="The most minutes that the training takes, without interruptions."
+    )
+    tolerance: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.01,
+        description="The training ends sooner if the loss of frames that it does not see falls by less than this share within "
+        "a fifth of its steps; 0 uses all of its time.",
+    )
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """The weights, if there are any yet."""
+        return {"weights": self.weights} if self.weights is not None else {}
+
+    @property
+    def follows_motion(self) -> bool:
+        """Whether the optimizer follows. The network itself paints the same thing alike in all frames."""
+        return self.refine > 0
+
+    @property
+    def training_keys(self) -> frozenset[str]:
+        """See `Engine.training_keys`."""
+        return frozenset({"train_minutes", "tolerance"})
+
+
+AUTO_FRAMES = 1000
+"""From this number of frames on, `auto` takes the network."""
+
+
+class AutoEngine(Engine):
+    """Chooses between the optimizer and the network by the number of frames, when a run is planned."""
+
+    name: Literal["auto"] = Field(description="Name of the engine.")
+
+    @property
+    def iterates(self) -> bool:
+        """Whether a frame is painted in iterations: yes, as long as nothing is chosen."""
+        return True
+
+    @property
+    def last_layer(self) -> str | None:
+        """See `EngineTraits`."""
+        return None
+
+
 PLAIN = "plain"
 """The tag of the engines that have no keys of their own."""
 
-ENGINES_WITH_KEYS: dict[str, type[NetworkEngine]] = {"adain": AdainEngine, "iecontrast": IEContrastEngine}
+ENGINES_WITH_KEYS: dict[str, type[OnePass]] = {
+    "adain": AdainEngine,
+    "iecontrast": IEContrastEngine,
+    "network": LookEngine,
+}
 """The models of the engines that have keys of their own, by name."""
 
 
@@ -165,11 +253,15 @@ def _long_form(value: Any) -> Any:
 
 def _tag(value: Any) -> str:
     name = value.get("name") if isinstance(value, Mapping) else getattr(value, "name", None)
-    return name if isinstance(name, str) and name in ENGINES_WITH_KEYS else PLAIN
+    return name if isinstance(name, str) and (name in ENGINES_WITH_KEYS or name == "auto") else PLAIN
 
 
 EngineChoice = Annotated[
-    Annotated[PlainEngine, Tag(PLAIN)] | Annotated[AdainEngine, Tag("adain")] | Annotated[IEContrastEngine, Tag("iecontrast")],
+    Annotated[PlainEngine, Tag(PLAIN)]
+    | Annotated[AdainEngine, Tag("adain")]
+    | Annotated[IEContrastEngine, Tag("iecontrast")]
+    | Annotated[LookEngine, Tag("network")]
+    | Annotated[AutoEngine, Tag("auto")],
     Discriminator(_tag),
     BeforeValidator(_long_form),
 ]

@@ -27,7 +27,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from nstpipe.config.engines import OPTIMIZER, EngineChoice, NetworkEngine
+from nstpipe.config.engines import OPTIMIZER, EngineChoice
 from nstpipe.config.fields import (
     FilePath,
     Model,
@@ -350,7 +350,8 @@ class Job(Model):
     engine: EngineChoice = Field(
         default=OPTIMIZER,
         description="What paints the frames: a name, or a mapping with the engine's own keys. optimizer minimizes a loss for "
-        "each frame. adain and iecontrast are networks, which paint a frame in one pass and need `weights`.",
+        "each frame. network is trained on the job's own frames first, and paints each in one pass. adain and iecontrast are "
+        "networks for all paintings, which need `weights`. auto takes the network for many frames, and the optimizer for few.",
     )
     size: Annotated[int, Field(ge=SMALLEST_SIZE, le=LARGEST_SIZE)] | Literal["native"] = Field(
         default=512, description="Longest side in pixels. `native` keeps the size of the input."
@@ -440,21 +441,22 @@ class Job(Model):
     @property
     def first_iterations(self) -> int:
         """The maximum number of iterations for the first frame of a clip, at each of its scales."""
-        return self._refine or self.optimizer.first
+        return self.engine.refinement or self.optimizer.first
 
     @property
     def next_iterations(self) -> int:
         """The maximum number of iterations for each later frame of a clip."""
-        return self._refine or self.optimizer.next
+        return self.engine.refinement or self.optimizer.next
 
     @property
     def first_scales(self) -> int | Literal["auto"]:
         """The number of sizes at which a first frame is painted. What a network has painted is refined at full size only."""
-        return 1 if self._refine else self.scales
+        return 1 if self.engine.refinement else self.scales
 
     @property
-    def _refine(self) -> int:
-        return self.engine.refine if isinstance(self.engine, NetworkEngine) else 0
+    def follows_motion(self) -> bool:
+        """Whether the frames of a clip are held to each other along the optical flow."""
+        return self.temporal.follows_motion and self.engine.follows_motion
 
 
 def _web_address(value: SecretStr) -> SecretStr:

@@ -194,10 +194,10 @@ class Journal(Queries):
         with self._database.changing():
             self._runs.describe(run, about)
 
-    def plan_run(self, run: str, planned: Sequence[JobPlanned]) -> None:
-        """Record the jobs of a run that goes on."""
+    def plan_run(self, run: str, planned: Sequence[JobPlanned], workers: int) -> None:
+        """Record the jobs of a run that goes on, and its number of processes."""
         with self._database.changing():
-            self._runs.plan(run, planned)
+            self._runs.plan(run, planned, workers)
 
     def end_run(self, run: str, exit_code: int, error: str = "", load_share: float | None = None) -> None:
         """Record how a run ended.

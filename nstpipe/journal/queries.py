@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,10 @@ class Queries:
     def latest_run_with_work(self) -> LatestRun | None:
         """Return the latest run that painted, finished or broke something; if none did, the latest one."""
         return self._runs.latest_with_work()
+
+    def has_done_all(self, jobs: Iterable[str]) -> bool:
+        """Return whether the latest run came to its end and had all of these jobs. What has changed since is not known."""
+        return self._runs.latest_finished() >= set(jobs)
 
     def frames_of(self, source: str, job: str) -> int:
         """Return how many frames of an input are finished."""

@@ -44,9 +44,9 @@ class Runs:
         """Record the settings and versions of a run; see `Journal.describe_run`."""
         self._connection.execute("UPDATE run SET about = ? WHERE id = ?", (json.dumps(about), run))
 
-    def plan(self, run: str, planned: Sequence[JobPlanned]) -> None:
-        """Record the jobs of a run that goes on."""
-        self._connection.execute("UPDATE run SET planned = ? WHERE id = ?", (_as_json(planned), run))
+    def plan(self, run: str, planned: Sequence[JobPlanned], workers: int) -> None:
+        """Record the jobs of a run that goes on, and its number of processes."""
+        self._connection.execute("UPDATE run SET planned = ?, workers = ? WHERE id = ?", (_as_json(planned), workers, run))
 
     def end(self, run: str, exit_code: int, error: str) -> None:
         """Record how a run ended; see `Journal.end_run`."""
@@ -63,6 +63,13 @@ class Runs:
         """Return what is known of the settings of each run, by its name."""
         with closing(self._connection.execute("SELECT id, about FROM run")) as cursor:
             return {run: json.loads(about) for run, about in cursor}
+
+    def latest_finished(self) -> set[str]:
+        """Return the jobs of the run that started last, if it came to its end; none if it did not."""
+        query = "SELECT planned, exit_code FROM run ORDER BY started_at DESC LIMIT 1"
+        with closing(self._connection.execute(query)) as cursor:
+            planned, exit_code = cursor.fetchone() or ("[]", None)
+        return {job["job"] for job in json.loads(planned)} if exit_code in (EXIT_DONE, EXIT_SOME_FAILED) else set()
 
     def latest(self) -> LatestRun | None:
         """Return the run that started last; None if there was none."""

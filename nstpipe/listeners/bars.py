@@ -15,6 +15,7 @@ from nstpipe.events import (
     JobPlanned,
     Noticed,
     RunFinished,
+    TrainingProgressed,
     TriedAgain,
 )
 from nstpipe.listeners.sentences import attempt_line, failure_line, print_summary
@@ -61,6 +62,8 @@ class BarProgress:
                 self._all = self._bar("all jobs", self._tally.frames_done, self._tally.frames, "")
         elif isinstance(event, FrameProgressed):
             self._update(event.job, event.loss, f"iteration {event.evaluations}/{event.most_evaluations}")
+        elif isinstance(event, TrainingProgressed):
+            self._show_training(event)
         elif isinstance(event, FrameDone):
             self._update(event.job, event.loss, "")
         elif isinstance(event, ItemFailed):
@@ -88,6 +91,16 @@ class BarProgress:
             completed=event.inputs_done + event.share,
             left=_left(self._tally.look_seconds_left(event)),
         )
+
+    def _show_training(self, event: TrainingProgressed) -> None:
+        if event.job in self._bars:
+            iterations, loss = f"training, step {event.step:,}", event.losses.get("held_out", event.losses.get("total"))
+            self._progress.update(
+                self._bars[event.job],
+                iterations=iterations,
+                loss=f"loss {loss:.3f}" if loss is not None else "",
+                left=f"{as_duration(event.seconds_left)} of it left",
+            )
 
     def _hide_look(self) -> None:
         if self._look is not None:

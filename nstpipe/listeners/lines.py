@@ -18,6 +18,7 @@ from nstpipe.events import (
     Noticed,
     OutputDone,
     RunFinished,
+    TrainingProgressed,
     TriedAgain,
 )
 from nstpipe.listeners.sentences import attempt_line, failure_line, print_summary
@@ -60,6 +61,8 @@ class LineProgress:
             self._tell(event, at_once=not self._has_said)
         elif isinstance(event, FrameProgressed):
             self._tell(event)
+        elif isinstance(event, TrainingProgressed):
+            self._tell_training(event)
         elif isinstance(event, OutputDone) and event.frames > 1:  # a folder's pictures are counted with the frames
             self._print(f"{event.job}: made {event.output} ({event.frames} frames)")
         elif isinstance(event, ItemFailed):
@@ -87,6 +90,13 @@ class LineProgress:
         if self._is_due():
             after = f", {as_duration(left)} left" if left is not None else ""
             self._print(f"{event.job}: looking at the inputs, {event.inputs_done} of {event.inputs} done{after}")
+
+    def _tell_training(self, event: TrainingProgressed) -> None:
+        if self._is_due():
+            loss = event.losses.get("held_out", event.losses.get("total"))
+            after = f", loss {loss:.3f}" if loss is not None else ""
+            left = as_duration(event.seconds_left)
+            self._print(f"{event.job}: the network is in training, step {event.step:,}{after}, {left} left")
 
     def _tell(self, event: FrameDone | FrameProgressed, *, at_once: bool = False) -> None:
         if not self._is_due() and not at_once:

@@ -76,8 +76,21 @@ def _paintings(images: Iterable[StyleImage]) -> _Paintings:
 @functools.lru_cache(maxsize=1)
 def _engine(settings: EngineSettings, paintings: _Paintings, regions: tuple[_Paint, ...]) -> Engine:
     """Make an engine. All clips of a job share it, so a process reads and measures the paintings once."""
-    painted = [RegionPaint(_read(paint.paintings), paint.strength, paint.scale) for paint in regions]
-    return make_engine(settings, _read(paintings), painted)
+    return make_engine(settings, _read(paintings), _region_paints(regions))
+
+
+def paints_of(job: Job) -> tuple[tuple[StylePicture, ...], list[RegionPaint]]:
+    """Return the paintings of a job, and what each of its regions is painted with.
+
+    Raises:
+        ItemError: a painting cannot be read.
+    """
+    regions = [_Paint.of(region.style) for region in job.regions]
+    return _read(_paintings(job.style.images)), _region_paints(regions)
+
+
+def _region_paints(regions: Iterable[_Paint]) -> list[RegionPaint]:
+    return [RegionPaint(_read(paint.paintings), paint.strength, paint.scale) for paint in regions]
 
 
 def _read(paintings: _Paintings) -> tuple[StylePicture, ...]:

@@ -89,7 +89,7 @@ def painted_frames(
     stylizer = _clip_stylizer(engine, source, task.clip, size)
     painted = deque(results, maxlen=max(job.temporal.lags))
     # A single picture needs no flow.
-    lags = job.temporal.lags if job.temporal.follows_motion and len(once.order) > 1 else ()
+    lags = job.temporal.lags if job.follows_motion and len(once.order) > 1 else ()
     flow = flow_method(job.temporal.flow, task.run.device) if lags else flow_method("dis")
     began = time.monotonic()
     found = frames_with_flow(source, once.order, begin, size, lags, flow)

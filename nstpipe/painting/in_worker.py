@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nstpipe.config import Job
 from nstpipe.events import Emit
-from nstpipe.painting.task import ClipResult, ClipTask, RunSettings
+from nstpipe.painting.task import ClipResult, ClipTask, LookResult, LookTask, RunSettings
 from nstpipe.system.stop import Stop
 
 
@@ -13,6 +13,13 @@ def run_clip(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
     from nstpipe.painting import clip
 
     return clip.run_clip(task, emit, stop)
+
+
+def train_look(task: LookTask, emit: Emit, stop: Stop) -> LookResult:
+    """Train the network of jobs; see `nstpipe.painting.looks.train_look`."""
+    from nstpipe.painting import looks
+
+    return looks.train_look(task, emit, stop)
 
 
 def prepare_engine(job: Job, run: RunSettings) -> None:

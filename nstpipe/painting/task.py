@@ -116,3 +116,51 @@ class ClipResult:
     stopped: bool = False
     try_again_unasked: bool = False
     unreachable: bool = False
+
+
+@dataclass(frozen=True)
+class LookTask:
+    """A network to be trained, with what it learns from. It can be sent to another process.
+
+    Attributes:
+        outputs: the outputs whose originals it learns from; their jobs have the same look.
+        run: the settings of the run.
+        identity: the hash of everything that decides the training.
+        path: the file of the network.
+        minutes: the most that the training takes.
+        tolerance: it ends sooner if held-out frames improve by less than this share.
+        threads: the number of threads; None for as many as the process has.
+        most_steps: how many steps it may take, in place of `minutes`; None for any.
+    """
+
+    outputs: tuple[Output, ...]
+    run: RunSettings
+    identity: str
+    path: Path
+    minutes: float
+    tolerance: float
+    threads: int | None = None
+    most_steps: int | None = None
+
+
+@dataclass(frozen=True)
+class LookResult:
+    """The outcome of a training.
+
+    Attributes:
+        task: the training.
+        step: the number of steps that are done.
+        seconds: what they took.
+        loss: the loss of held-out frames; None if none was measured.
+        is_done: whether the network is finished.
+        failure: why it cannot be trained; empty if it can.
+        next_step: what to do about it.
+    """
+
+    task: LookTask
+    step: int = 0
+    seconds: float = 0.0
+    loss: float | None = None
+    is_done: bool = False
+    failure: str = ""
+    next_step: str = ""

@@ -15,13 +15,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nstpipe.config import Job, Pipeline
+from nstpipe.config.engines import AutoEngine, LookEngine
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.records import FrameKind, FrameTime
 from nstpipe.planning.iterations import likely_iterations
+from nstpipe.planning.looks import Look
 from nstpipe.planning.outputs import Clip, FrameGroup, Output
 from nstpipe.planning.pace import Pace, Timed, pace_of, tells
 from nstpipe.planning.plan import Plan
-from nstpipe.planning.resources import clip_bytes, frames_done, worker_count
+from nstpipe.planning.resources import bytes_needed, clip_bytes, frames_done, worker_count
+from nstpipe.planning.workers import with_workers
 from nstpipe.style import ALGORITHM_VERSION
 from nstpipe.system.devices import choose_device, is_cpu
 from nstpipe.system.load import Load, load_now
@@ -166,6 +169,17 @@ class Estimate:
     load: Load | None = None
     start_seconds: float = START_SECONDS
 
+    @cached_property
+    def training(self) -> tuple[Look, ...]:
+        """The networks that are trained before frames are painted."""
+        wanted = {cost.output.job.name for cost in self.costs if cost.frames_left}
+        return tuple(look for look in self.plan.looks if not look.is_trained and wanted.intersection(look.jobs))
+
+    @property
+    def training_seconds(self) -> float:
+        """Seconds that trainings take, at most."""
+        return sum(look.seconds_left for look in self.training)
+
     @property
     def workers(self) -> int:
         """The number of processes that work at the same time."""
@@ -195,7 +209,8 @@ class Estimate:
         total = _sum(of_clip(clip) for cost in self.costs for clip in cost.clips)
         if not total:
             return total  # unknown, or nothing is left
-        return (makespan(self.costs, self.workers, of_clip) or 0.0) + (1 + RUN_STARTS) * self.start_seconds * slow
+        painting = (makespan(self.costs, self.workers, of_clip) or 0.0) + (1 + RUN_STARTS) * self.start_seconds * slow
+        return self.training_seconds + painting
 
     def job_seconds(self, job: str) -> float | None:
         """Seconds that the outputs of a job will likely take together, with all workers; None if no pace is known."""
@@ -284,13 +299,15 @@ def estimate(
     none, and a `trial` is given, small frames are painted. The journal keeps what they took.
 
     Args:
-        pipeline: The pipeline with the jobs that were planned.
+        pipeline: The pipeline with the jobs that were planned. If it leaves the number of workers open, it is chosen here.
         plan: The plan of the pipeline.
         journal: The journal of its work folder.
         trial: Returns the trial to run if no earlier frames tell the pace of a job; None for no trial.
         load: Measures what other programs take of the processor; None to take the machine as quiet.
     """
     todo = [output for output in plan.outputs if not output.is_done and output.failed_before is None]
+    pipeline = with_workers(pipeline, todo, journal)
+    plan = replace(plan, bytes_needed=bytes_needed([output for output in plan.outputs if not output.is_done], pipeline))
     now = load() if load is not None and todo else None
     known = journal.latest_times() if todo else ()
     setups = {job.name: setup_of(pipeline, job) for job in pipeline.jobs if todo}
@@ -300,7 +317,8 @@ def estimate(
         sizes = [output.size[0] * output.size[1] for output in todo if output.job.name == job.name]
         if sizes:
             setup, pixels = setups[job.name], sum(sizes) / len(sizes)
-            timed = partial(trial().timed, pipeline, job, setup in with_videos) if trial is not None else None
+            tried = _tried(job, next(output.job for output in todo if output.job.name == job.name))
+            timed = partial(trial().timed, pipeline, tried, setup in with_videos) if trial is not None else None
             paces[job.name] = _pace(job.name, setup, pixels, known, journal, timed, now)
     to_do = {output.path for output in todo}
     counted = _Costs(pipeline, known) if todo else None
@@ -310,6 +328,14 @@ def estimate(
     )
     starts = [pace.start_seconds for pace in paces.values() if pace is not None]
     return Estimate(plan, costs, pipeline, now, max(starts, default=START_SECONDS))
+
+
+def _tried(job: Job, planned: Job) -> Job:
+    """Return the job that a trial paints: with the engine that `auto` stands for, without weights that are not there yet."""
+    if not isinstance(planned.engine, LookEngine):
+        return planned if isinstance(job.engine, AutoEngine) else job
+    weights = planned.engine.weights if planned.engine.weights is not None and planned.engine.weights.exists() else None
+    return job.model_copy(update={"engine": planned.engine.model_copy(update={"weights": weights})})
 
 
 def _pace(

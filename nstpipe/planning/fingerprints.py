@@ -88,6 +88,8 @@ def _frame_settings(job: Job, picture_sha256: Mapping[Path, str]) -> dict[str, A
         del settings["engine"]  # results that were made before there was a choice stay as they are
     elif job.engine.files:
         settings["engine"] |= {key: picture_sha256[path] for key, path in job.engine.files.items()}
+        for key in job.engine.training_keys:
+            del settings["engine"][key]  # the weights say how they were trained
     _identify(job.style.images, settings["style"], picture_sha256)
     for region, dumped in zip(job.regions, settings["regions"], strict=True):
         del dumped["mask"]  # each input has its own masks, and is described with them
@@ -102,6 +104,30 @@ def _frame_settings(job: Job, picture_sha256: Mapping[Path, str]) -> dict[str, A
             owner.pop(nested or name, None)
     if isinstance(job.temporal.flow, Path):
         settings["temporal"]["flow"] = picture_sha256[job.temporal.flow]
+    return settings
+
+
+_KEYS_OF_A_LOOK = frozenset({"style", "size", "content", "color", "total_variation", "pooling", "padding"})
+"""Keys of a job that decide what its network learns, beside its regions and the weight of the temporal loss."""
+
+
+def look_settings(job: Job, picture_sha256: Mapping[Path, str]) -> dict[str, Any]:
+    """Return the settings that decide what a job's network learns, with hashes of files in place of their paths.
+
+    Args:
+        job: The job, with engine `network`.
+        picture_sha256: The hashes of its paintings, by path.
+    """
+    settings = job.model_dump(mode="json", include=set(_KEYS_OF_A_LOOK))
+    _identify(job.style.images, settings["style"], picture_sha256)
+    settings["temporal"] = job.temporal.weight
+    settings["engine"] = job.engine.model_dump(mode="json", include=set(job.engine.training_keys))
+    settings["regions"] = []
+    for region in job.regions:
+        style = region.style.model_dump(mode="json") if region.style is not None else None
+        if region.style is not None and style is not None:
+            _identify(region.style.images, style, picture_sha256)
+        settings["regions"].append(style)
     return settings
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from nstpipe.config import Job, Pipeline
+from nstpipe.config.engines import LookEngine
 from nstpipe.errors import ItemError, OutputError
 from nstpipe.events import Emit, ItemFailed
 from nstpipe.journal.journal import Journal
@@ -24,6 +25,7 @@ from nstpipe.planning.inspect import (
 )
 from nstpipe.planning.job_notice import JobNotice
 from nstpipe.planning.links import LinkMeasurements, linked
+from nstpipe.planning.looks import Look, Looks, check_one_look, chosen_engine, settings_hash
 from nstpipe.planning.notices import notices_of
 from nstpipe.planning.outputs import Output, failed, plan_job
 from nstpipe.planning.picks import picked, remembered_problems
@@ -50,6 +52,8 @@ class Plan:
         notices: Settings that have no effect, and what the outputs to make will not hold of their inputs; each with its job.
         unwritable: Why the first of the outputs that cannot be written cannot; None if all can.
         paintings: What of collections is passed over. It is among the notices too.
+        looks: The networks that jobs with engine `network` use, trained or not.
+        engines: What `engine: auto` stands for in each job that has it. It is among the notices too.
     """
 
     outputs: tuple[Output, ...]
@@ -59,6 +63,29 @@ class Plan:
     notices: tuple[str, ...] = ()
     unwritable: OutputError | None = None
     paintings: tuple[JobNotice, ...] = ()
+    looks: tuple[Look, ...] = ()
+    engines: tuple[JobNotice, ...] = ()
+
+    def look_of(self, job: Job) -> Look | None:
+        """Return the network that a job uses; None if it has another engine, or weights of the user's own."""
+        return next((look for look in self.looks if job.name in look.jobs), None)
+
+
+@dataclass(frozen=True, eq=False)
+class _Inspected:
+    """A job whose inputs have been inspected.
+
+    Attributes:
+        job: The job, with the engine that it has after all.
+        files: Its inputs.
+        found: Those that can be used.
+        pictures: The hashes of the files that its settings name, by path.
+    """
+
+    job: Job
+    files: Sequence[InputFile]
+    found: Sequence[InputInfo]
+    pictures: Mapping[Path, str]
 
 
 def plan_pipeline(pipeline: Pipeline, journal: Journal, *, stop: Stop, emit: Emit) -> Plan:
@@ -90,17 +117,21 @@ class _Planner:
         self._unwritable: OutputError | None = None
         self._paintings: list[JobNotice] = []
         self._problem_of = remembered_problems(journal)
+        self._looks = Looks(pipeline.work)
+        self._engines: list[JobNotice] = []
 
     def plan(self) -> Plan:
         """Plan all jobs."""
         pipeline = self._pipeline
-        planned = [output for job in pipeline.jobs for output in self._outputs_of(job)]
+        inspected = [one for job in pipeline.jobs if (one := self._inspected_job(job)) is not None]
+        looks = self._looks.looks()  # jobs may share one, so all are inspected first
+        planned = [output for one in inspected for output in self._outputs_of(_with_look(one, looks))]
         outputs = [self._with_omissions(output) for output in planned]
         needed = bytes_needed([output for output in outputs if not output.is_done], pipeline)
         mended = (JobNotice(output.job.name, said) for output in outputs for said in output.input.mended)
         lost = notices_of(output for output in outputs if not output.is_done)
         paintings = tuple(dict.fromkeys(self._paintings))
-        notices = (*ignored_settings(pipeline.jobs), *paintings, *mended, *lost)
+        notices = (*ignored_settings(pipeline.jobs), *self._engines, *paintings, *mended, *lost)
         return Plan(
             tuple(outputs),
             tuple(self._failures),
@@ -109,6 +140,8 @@ class _Planner:
             tuple(map(str, notices)),
             unwritable=self._unwritable,
             paintings=paintings,
+            looks=looks,
+            engines=tuple(self._engines),
         )
 
     def _with_omissions(self, output: Output) -> Output:
@@ -123,9 +156,10 @@ class _Planner:
         if isinstance(error, OutputError):
             self._unwritable = self._unwritable or error
 
-    def _outputs_of(self, job: Job) -> tuple[Output, ...]:
+    def _inspected_job(self, job: Job) -> _Inspected | None:
         try:
             with item_errors(job.input):
+                check_one_look(job)
                 check_pictures(job)
                 check_flow(job.temporal.flow, self._pipeline.device)
                 check_engine_files(self._pipeline, job)
@@ -135,8 +169,44 @@ class _Planner:
                 files = find_inputs(job)
         except ItemError as error:
             self._refuse(job, job.input, error)
-            return ()
+            return None
         found = self._inspected(job, files)
+        job, notice = chosen_engine(job, found)
+        if notice is not None:
+            self._engines.append(notice)
+        if isinstance(job.engine, LookEngine) and job.engine.weights is None and found:
+            try:
+                self._want_look(job, files, found, pictures)
+            except ItemError as error:
+                self._refuse(job, job.input, error)
+                return None
+        return _Inspected(job, files, found, pictures)
+
+    def _want_look(
+        self, job: Job, files: Sequence[InputFile], found: Sequence[InputInfo], pictures: Mapping[Path, str]
+    ) -> None:
+        """Note that a job needs a network of its own.
+
+        Raises:
+            ItemError: No painting can be picked.
+        """
+        pipeline = self._pipeline
+        check_one_look(job)  # now that `auto` has chosen
+        with item_errors(job.input):
+            picks = picked(job, files, found, seed=pipeline.seed, work=pipeline.work, problem_of=self._problem_of)
+        picked_job = picks.jobs[0]
+        paintings = {image.path: self._journal.digest(image.path) for image in picked_job.style.images}
+        settings = settings_hash(
+            picked_job,
+            {**pictures, **paintings},
+            seed=pipeline.seed,
+            weights_sha256=self._weights_sha256,
+            precision=pipeline.precision,
+        )
+        self._looks.want(job, settings, found)
+
+    def _outputs_of(self, inspected: _Inspected) -> tuple[Output, ...]:
+        job, files, found, pictures = inspected.job, inspected.files, list(inspected.found), inspected.pictures
         while True:
             try:
                 outputs = self._planned(job, files, found, pictures)
@@ -218,3 +288,13 @@ class _Planner:
             frames_stored=lambda clip: frames_done(pipeline.work, clip),
             precision=pipeline.precision,
         )
+
+
+def _with_look(inspected: _Inspected, looks: Sequence[Look]) -> _Inspected:
+    """Return a job with the file of its network as weights, whose identity stands for the hash that it does not have yet."""
+    job, engine = inspected.job, inspected.job.engine
+    look = next((look for look in looks if job.name in look.jobs), None)
+    if look is None or not isinstance(engine, LookEngine) or engine.weights is not None:
+        return inspected
+    job = job.model_copy(update={"engine": engine.model_copy(update={"weights": look.path})})
+    return replace(inspected, job=job, pictures={**inspected.pictures, look.path: look.identity})

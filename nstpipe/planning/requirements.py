@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from nstpipe.config import Job, Pipeline
-from nstpipe.config.engines import NetworkEngine
+from nstpipe.config.engines import LookEngine, NetworkEngine
 from nstpipe.errors import MachineError
 from nstpipe.media.video.ffmpeg_program import check as check_ffmpeg
 from nstpipe.motion.flow.methods import FLOW_METHODS, flow_method
@@ -29,6 +29,9 @@ def requirements_of(pipeline: Pipeline) -> Iterator[Callable[[], object]]:
     networks = {job.engine: job for job in reversed(pipeline.jobs) if isinstance(job.engine, NetworkEngine)}
     for engine, job in reversed(networks.items()):
         yield partial(_check_network, engine, pipeline, job)
+    for job in pipeline.jobs:
+        if isinstance(job.engine, LookEngine) and job.engine.weights is not None:
+            yield partial(_check_look, job.engine.weights, pipeline, job)
 
 
 def check_engine_files(pipeline: Pipeline, job: Job) -> None:
@@ -47,11 +50,21 @@ def check_engine_files(pipeline: Pipeline, job: Job) -> None:
             with path.open("rb"):
                 pass
         except OSError as error:
-            made = f"`nstpipe train {job.engine.name} -o {path.name}` makes one"
+            what = f"pipeline.yaml --job {job.name}" if isinstance(job.engine, LookEngine) else job.engine.name
+            made = f"`nstpipe train {what} -o {path.name}` makes one"
             raise MachineError(
                 f"{pipeline.place_in_job(job, f'engine.{key}')}: {path} cannot be read: {error.strerror}.",
                 f"Give the path of trained weights; {made}.",
             ) from error
+
+
+def _check_look(weights: Path, pipeline: Pipeline, job: Job) -> None:
+    from nstpipe.style.networks.looks import load_look
+
+    try:
+        load_look(weights, sum(region.style is not None for region in job.regions))
+    except MachineError as error:
+        raise _at_its_place(error, pipeline, job) from error
 
 
 def _check_network(engine: NetworkEngine, pipeline: Pipeline, job: Job) -> None:
@@ -60,9 +73,13 @@ def _check_network(engine: NetworkEngine, pipeline: Pipeline, job: Job) -> None:
     try:
         load_network(engine, pipeline.weights)
     except MachineError as error:
-        # Messages begin with the key that names the file.
-        key, colon, said = error.problem.partition(": ")
-        raise MachineError(f"{pipeline.place_in_job(job, key)}{colon}{said}", error.next_step) from error
+        raise _at_its_place(error, pipeline, job) from error
+
+
+def _at_its_place(error: MachineError, pipeline: Pipeline, job: Job) -> MachineError:
+    """Return an error whose message begins with a key of the job, with the place of that key instead."""
+    key, colon, said = error.problem.partition(": ")
+    return MachineError(f"{pipeline.place_in_job(job, key)}{colon}{said}", error.next_step)
 
 
 def check_flow(flow: str | Path, device: str) -> None:

@@ -10,15 +10,19 @@ from nstpipe.journal.frames import frame_store, stored_bytes
 from nstpipe.planning.fingerprints import bits_waiting
 from nstpipe.planning.outputs import EARLIER_BITS, Clip, Output
 from nstpipe.system.devices import is_cpu
+from nstpipe.system.threads import core_count
 
 CORES_A_WORKER = 8
 """The number of CPU cores that the optimization of one frame keeps busy. More cores are better used by more workers."""
 
 
 def bytes_needed(outputs: Sequence[Output], pipeline: Pipeline) -> int:
-    """Return the space that outputs need on the disk of the work folder: that of one waiting video per worker."""
+    """Return the space that outputs need on the disk of the work folder.
+
+    It is that of one waiting video for each worker, and of one that is encoded while they paint the next ones.
+    """
     needed = [sum(clip_bytes(clip, output, pipeline.work) for clip in output.clips) for output in outputs]
-    return sum(sorted(needed, reverse=True)[: worker_count(pipeline)]) if any(needed) else 0
+    return sum(sorted(needed, reverse=True)[: worker_count(pipeline) + 1]) if any(needed) else 0
 
 
 def clip_bytes(clip: Clip, output: Output, work: Path) -> int:
@@ -35,14 +39,12 @@ def _bits_of(output: Output) -> int:
 
 
 def worker_count(pipeline: Pipeline) -> int:
-    """Return the number of processes that work on clips at the same time."""
+    """Return the number of processes that work on clips at the same time; if it is open, the least that `auto` chooses."""
     if pipeline.workers != "auto":
         return pipeline.workers
     if not is_cpu(pipeline.device):
         return 1  # one process fills a GPU; several would share its memory
-    import joblib  # takes a tenth of a second
-
-    return max(1, int(joblib.cpu_count()) // CORES_A_WORKER)
+    return max(1, core_count() // CORES_A_WORKER)
 
 
 def frames_done(work: Path, clip: Clip) -> int:

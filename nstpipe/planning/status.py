@@ -13,6 +13,7 @@ from nstpipe.journal.journal import Journal
 from nstpipe.journal.records import Entry, FrameRecord, JobPace, LatestRun, Record
 from nstpipe.planning.eta import Forecast
 from nstpipe.planning.inputs import InputFile, find_inputs
+from nstpipe.planning.looks import known_looks
 from nstpipe.planning.picks import without_broken_paintings
 from nstpipe.system.lock import Holder, holder_of
 
@@ -85,6 +86,23 @@ class JobStatus:
 
 
 @dataclass(frozen=True)
+class TrainingStatus:
+    """How far the training of a network is.
+
+    Attributes:
+        jobs: The jobs that it is for.
+        step: The number of steps that are done.
+        loss: The loss of frames that it does not learn from; None if it has not been measured yet.
+        seconds_left: The most that is left of its time.
+    """
+
+    jobs: tuple[str, ...]
+    step: int
+    loss: float | None
+    seconds_left: float
+
+
+@dataclass(frozen=True)
 class Status:
     """The progress of a pipeline, as its runs have recorded it.
 
@@ -94,6 +112,7 @@ class Status:
         failures: The reason of each failure and its place in the log, by the path of the output.
         exit_code: The exit code of the last run; None if one is in progress, was killed, or there was none.
         clips: The clips that have been begun and are not done, or have failed, by the path of the output.
+        training: The networks whose training has begun and is not done.
     """
 
     holder: Holder | None
@@ -101,6 +120,7 @@ class Status:
     failures: dict[str, str]
     exit_code: int | None
     clips: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
+    training: tuple[TrainingStatus, ...] = ()
 
 
 def pipeline_status(pipeline: Pipeline) -> Status:
@@ -117,7 +137,18 @@ def pipeline_status(pipeline: Pipeline) -> Status:
         jobs = tuple(job_status(name, of_job, journal, running) for name, of_job in progress.items())
         records = [record for of_job in progress.values() for record in of_job.records]
         exit_code = latest.exit_code if latest is not None and holder is None else None
-        return Status(holder, jobs, _failures(records), exit_code, _unfinished_clips(records, journal))
+        clips, training = _unfinished_clips(records, journal), _training_of(pipeline)
+        return Status(holder, jobs, _failures(records), exit_code, clips, training)
+
+
+def _training_of(pipeline: Pipeline) -> tuple[TrainingStatus, ...]:
+    """Return the trainings that are not done, of jobs of the pipeline."""
+    names = {job.name for job in pipeline.jobs}
+    return tuple(
+        TrainingStatus(look.jobs, look.progress.step, look.progress.loss, look.progress.seconds_left)
+        for look in known_looks(pipeline.work)
+        if look.progress is not None and not look.is_trained and names.intersection(look.jobs)
+    )
 
 
 def _planned(job: Job) -> JobStatus:

@@ -46,6 +46,16 @@ class Executor(Protocol):
             arguments: What it is called with.
         """
 
+    def settle(self, workers: int) -> None:
+        """Learn how many tasks are to run at the same time, before the first one does.
+
+        What there is to do may decide it, which is not known when the executor is made. An executor whose workers are not
+        processes on this machine has its own number.
+
+        Args:
+            workers: the number of processes.
+        """
+
     def close(self) -> None:
         """End the workers that `prepare` has started, if they were not needed."""
 

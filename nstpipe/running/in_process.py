@@ -26,6 +26,9 @@ class InProcess:
     def prepare(self, function: Callable[..., None], *arguments: Any) -> None:
         """Do nothing: here it would only change the order of the work. See `Executor.prepare`."""
 
+    def settle(self, workers: int) -> None:
+        """Do nothing: there is one worker, which is this process. See `Executor.settle`."""
+
     def close(self) -> None:
         """Do nothing. See `Executor.close`."""
 

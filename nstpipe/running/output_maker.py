@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from nstpipe.config import Pipeline
@@ -19,6 +21,7 @@ from nstpipe.planning.plan import Plan
 from nstpipe.planning.resources import worker_count
 from nstpipe.running.delivery import Delivery
 from nstpipe.running.executor import Executor
+from nstpipe.running.finishing import Finishing
 from nstpipe.running.kills import Kills
 from nstpipe.running.recorder import Recorder
 from nstpipe.running.schedule import Schedule, tasks_of
@@ -89,19 +92,47 @@ class OutputMaker:
         settings = RunSettings.of(self._pipeline)
         schedule = Schedule(task for output in outputs for task in tasks_of(output, settings, self._outdated))
         staging = Staging(self._mirror, schedule.tasks, ahead=2 * worker_count(self._pipeline))
-        try:
-            return self._run(schedule, staging, fail_fast=fail_fast)
-        finally:
-            staging.close()
-
-    def _run(self, schedule: Schedule, staging: Staging, *, fail_fast: bool) -> list[Output]:
         again: list[Output] = []
+        with closing(staging), Finishing(self._recorder.emit, self._stop) as finishing:
+
+            def record(*, wait_for_all: bool = False) -> None:
+                for output, finished in finishing.ended(wait_for_all=wait_for_all):
+                    if not self._record(output, finished.result):
+                        again.append(output)
+                    staging.end(output.path)
+                self._delivery.look()
+                if fail_fast and self._recorder.failures:
+                    self._stop.ask(StopReason.FAILURE)
+
+            for output, placing in self._painted(schedule, staging, record):
+                if output.is_video:
+                    finishing.begin(output, placing)
+                else:  # a picture is written already
+                    self._record(output, partial(finish_output, output, placing, self._recorder.emit, self._stop))
+                    staging.end(output.path)
+            record(wait_for_all=True)
+        return again if self._stop.reason is None else []
+
+    def _painted(self, schedule: Schedule, staging: Staging, record: Callable[[], None]) -> Iterator[tuple[Output, Placing]]:
+        """Paint the clips, and yield each output after its last clip.
+
+        Args:
+            schedule: The clips.
+            staging: Their remote files.
+            record: Called again and again, to record what has been written meanwhile.
+        """
         failed_outputs: set[Path] = set()
         out_of_time = False
+
+        def emit(event: Event) -> None:
+            self._kills.observe(event)
+            self._recorder.emit(event)
+            record()
+
         for result in self._executor.execute(
             run_clip,
             schedule.tasks,
-            emit=self._emit_of_clip,
+            emit=emit,
             stop=self._stop,
             on_killed=self._after_kill,
             is_ready=lambda task: schedule.is_ready(task) and staging.is_ready(task),
@@ -121,21 +152,14 @@ class OutputMaker:
                 out_of_time = True
             else:
                 self._recorder.clip_done(task)
-                if schedule.completes_output(task) and not self._finish(output, task.placing):
-                    again.append(output)
-            if schedule.is_ended(output.path):
-                staging.end(output.path)
-            self._delivery.look()
-            if fail_fast and self._recorder.failures:
-                self._stop.ask(StopReason.FAILURE)
+                if schedule.completes_output(task):
+                    yield output, task.placing
+            if schedule.is_ended(output.path) and not schedule.is_complete(output.path):
+                staging.end(output.path)  # else it is still to be written
+            record()
         if out_of_time:
             # A worker ends a clip before the deadline if its next frame would not be done by then.
             self._stop.ask(StopReason.TIME)
-        return again if self._stop.reason is None else []
-
-    def _emit_of_clip(self, event: Event) -> None:
-        self._kills.observe(event)
-        self._recorder.emit(event)
 
     def _after_kill(self, task: ClipTask, exit_code: int, /) -> ClipResult | None:
         decision = self._kills.after(task, exit_code)
@@ -144,10 +168,15 @@ class OutputMaker:
             return None
         return decision
 
-    def _finish(self, output: Output, placing: Placing) -> bool:
-        """Write an output from its frames; return False if some frames were damaged and must be made again."""
+    def _record(self, output: Output, finish: Callable[[], OutputDone | ItemFailed]) -> bool:
+        """Record what has come of writing an output; return False if some frames were damaged and must be made again.
+
+        Args:
+            output: The output.
+            finish: Returns or raises what `finish_output` does.
+        """
         try:
-            done = self._file_of(output, placing)
+            done = self._file_of(output, finish)
             if isinstance(done, ItemFailed):
                 return True
             self._delivery.note_made(output)
@@ -164,7 +193,7 @@ class OutputMaker:
         self._delivery.deliver(done, output)
         return True
 
-    def _file_of(self, output: Output, placing: Placing) -> OutputDone | ItemFailed:
+    def _file_of(self, output: Output, finish: Callable[[], OutputDone | ItemFailed]) -> OutputDone | ItemFailed:
         """Make the file of an output; record and return the failure if that cannot be.
 
         Raises:
@@ -173,7 +202,7 @@ class OutputMaker:
             DiskFullError: there is no room.
         """
         try:
-            done = finish_output(output, placing, self._recorder.emit, self._stop)
+            done = finish()
         except DiskFullError:
             raise
         except OutputError as error:

@@ -12,13 +12,14 @@ from nstpipe.errors import ItemError, OutputError
 from nstpipe.events import ItemFailed, JobPlanned, Noticed
 from nstpipe.journal.journal import Journal
 from nstpipe.media.video.info import QUARTER_TURN, VideoInfo
-from nstpipe.planning.estimate import Estimate, estimate
+from nstpipe.planning.estimate import Estimate, estimate, pace_setups
 from nstpipe.planning.inputs import ignored_settings
 from nstpipe.planning.inspect import missing_frames_of
 from nstpipe.planning.notices import notices_of
 from nstpipe.planning.outputs import Output, failed
 from nstpipe.planning.plan import Plan
 from nstpipe.planning.videos import try_encoding
+from nstpipe.planning.workers import remember_workers
 from nstpipe.running.recorder import Recorder
 from nstpipe.running.stored_frames import check_room
 from nstpipe.storage.contents import held
@@ -88,16 +89,22 @@ def _problem_of(folder: Path) -> OutputError | None:
     return None
 
 
-def announce(plan: Plan, todo: Sequence[Output], pipeline: Pipeline, journal: Journal, recorder: Recorder) -> None:
+def announce(plan: Plan, todo: Sequence[Output], pipeline: Pipeline, journal: Journal, recorder: Recorder) -> Pipeline:
     """Record and tell what the run will do, and how long it will take if earlier runs tell it.
+
+    Returns:
+        The settings with the number of workers, which is chosen for what there is to do.
 
     Raises:
         DiskFullError: The stored frames do not fit on the disk.
     """
-    check_room(todo, pipeline)
     tried = tuple(replace(output, failed_before=None) for output in todo)  # also those that are tried again
     likely = estimate(pipeline, replace(plan, outputs=tried), journal, trial=None, load=None)
-    recorder.plan(todo, [_job_planned(job, plan, likely) for job in pipeline.jobs])
+    settled = likely.pipeline
+    check_room(todo, settled)
+    remember_workers(settled, todo, journal)
+    jobs = [_job_planned(job, plan, likely) for job in pipeline.jobs]
+    recorder.plan(todo, jobs, likely.workers, pace_setups(settled) if todo else {})
     # Every run says that frames of a damaged video are missing, although those that decode are done.
     to_do = {output.path for output in todo}
     for output in plan.outputs:
@@ -109,6 +116,7 @@ def announce(plan: Plan, todo: Sequence[Output], pipeline: Pipeline, journal: Jo
             recorder.emit(notice)
     for told in notices_of(todo):
         recorder.emit(Noticed(job=told.job, message=told.message))
+    return settled
 
 
 def _failed_before(output: Output) -> ItemFailed:

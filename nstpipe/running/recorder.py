@@ -50,26 +50,35 @@ class Recorder:
         self.error: OutputError | None = None
         self.unwritable: OutputError | None = None
 
-    def begin(self, workers: int, about: Provenance, setups: Mapping[str, Mapping[str, Any]]) -> None:
+    def begin(self, workers: int, about: Provenance) -> None:
         """Record that the run goes on.
 
         Args:
-            workers: The number of processes.
+            workers: The number of processes, as far as it is known.
             about: What is known of the run. The first clip adds what it is painted with.
+        """
+        self._about = about
+        self._journal.begin_run(self._run, workers, (), about.as_json())
+
+    def plan(
+        self, outputs: Sequence[Output], jobs: Sequence[JobPlanned], workers: int, setups: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Record the outputs that the run will make, to which events of clips will refer, and tell of the jobs.
+
+        Args:
+            outputs: The outputs.
+            jobs: The events that tell of the jobs.
+            workers: The number of processes.
             setups: What the pace of each job depends on.
         """
-        self._about, self._setups = about, {PACE_SETUPS: setups}
-        self._journal.begin_run(self._run, workers, (), {**about.as_json(), **self._setups})
-
-    def plan(self, outputs: Sequence[Output], jobs: Sequence[JobPlanned]) -> None:
-        """Record the outputs that the run will make, to which events of clips will refer, and tell of the jobs."""
+        self._setups = {PACE_SETUPS: setups}
         self._outputs = {(output.job.name, str(output.input.file.path)): output for output in outputs}
         for output in outputs:
             bounds = [(clip.first_frame_index, clip.end_frame_index) for clip in output.clips]
             self._journal.record_plan(
                 output.path, output.job.name, output.input.file.path, output.fingerprint, output.fingerprint_inputs, bounds
             )
-        self._journal.plan_run(self._run, jobs)
+        self._journal.plan_run(self._run, jobs, workers)
         for job in jobs:
             self.emit(job)
 

@@ -12,13 +12,15 @@ from nstpipe.errors import InputError, NstpipeError, OutputError
 from nstpipe.events import Emit, Noticed
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import RunLog
-from nstpipe.planning.estimate import pace_setups
+from nstpipe.painting.in_worker import prepare_engine
+from nstpipe.painting.task import RunSettings
 from nstpipe.planning.outputs import Output
 from nstpipe.planning.plan import Plan, plan_pipeline
 from nstpipe.planning.provenance import Provenance
 from nstpipe.planning.resources import worker_count
 from nstpipe.report.page import leave_report
 from nstpipe.running.executor import Executor
+from nstpipe.running.looks import train_looks
 from nstpipe.running.outcome import Outcome, RunResult
 from nstpipe.running.output_maker import OutputMaker
 from nstpipe.running.preparation import announce, choose_outputs, tell_ignored
@@ -41,6 +43,7 @@ class Run:
         on_event: Called with each event.
         executor: Runs the clips.
         mirror: The remote files; None if there are none.
+        is_prepared: Whether the executor has begun to load what the clips need. Otherwise it does as soon as there is one.
     """
 
     def __init__(
@@ -53,6 +56,8 @@ class Run:
         on_event: Emit,
         executor: Executor,
         mirror: Mirror | None = None,
+        *,
+        is_prepared: bool,
     ) -> None:
         self._pipeline = pipeline
         self._journal = journal
@@ -60,6 +65,7 @@ class Run:
         self._stop = stop
         self._executor = executor
         self._mirror = mirror
+        self._is_prepared = is_prepared
         self._began = time.monotonic()
         self._meter = LoadMeter()
         self._recorder = Recorder(journal, log, name, stop, on_event)
@@ -77,7 +83,7 @@ class Run:
         """
         if (engines := sys.modules.get("nstpipe.painting.engines")) is not None:
             engines.forget_pictures()  # those of an earlier run in this process
-        self._recorder.begin(worker_count(self._pipeline), Provenance.of(self._pipeline), pace_setups(self._pipeline))
+        self._recorder.begin(worker_count(self._pipeline), Provenance.of(self._pipeline))
         try:
             return self._execute(retry_failed=retry_failed, fail_fast=fail_fast)
         except NstpipeError as error:
@@ -99,19 +105,32 @@ class Run:
             raise plan.unwritable  # all go to one folder, say, and one message is enough
         for passed_over in plan.paintings:
             self._recorder.emit(Noticed(job=passed_over.job, message=passed_over.message))
+        for chosen in plan.engines:
+            self._recorder.emit(Noticed(job=chosen.job, message=chosen.message))
         for failure in plan.failures:
             self._recorder.fail(failure)
         if not plan.outputs:
             raise plan.unwritable or InputError("nothing usable in the inputs.", "See the reasons above.")
+        self._prepare(plan)
         maker = OutputMaker(self._pipeline, plan, self._journal, self._recorder, self._stop, self._executor, self._mirror)
         todo = choose_outputs(plan, self._pipeline, self._recorder, retry_failed=retry_failed)
         if fail_fast and self._recorder.failures:
             self._stop.ask(StopReason.FAILURE)
-        announce(plan, todo, self._pipeline, self._journal, self._recorder)
+        self._pipeline = announce(plan, todo, self._pipeline, self._journal, self._recorder)
+        self._executor.settle(worker_count(self._pipeline))
         with self._stop.graceful():
             maker.deliver_earlier(plan)
-            maker.make(todo, fail_fast=fail_fast)
+            ready = train_looks(self._pipeline, plan, todo, recorder=self._recorder, stop=self._stop, executor=self._executor)
+            if fail_fast and self._recorder.failures:
+                self._stop.ask(StopReason.FAILURE)
+            maker.make(ready, fail_fast=fail_fast)
         return self._end(plan, todo)
+
+    def _prepare(self, plan: Plan) -> None:
+        """Begin to load what the first clip needs, if there is one."""
+        first = next((output for output in plan.outputs if not output.is_done and output.failed_before is None), None)
+        if first is not None and not self._is_prepared:
+            self._executor.prepare(prepare_engine, first.job, RunSettings.of(self._pipeline))
 
     def _end(self, plan: Plan, todo: Sequence[Output]) -> RunResult:
         recorder = self._recorder

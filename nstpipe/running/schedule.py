@@ -53,6 +53,10 @@ class Schedule:
         """Return whether all tasks of an output have ended, well or not."""
         return self._tasks_left[output] <= 0
 
+    def is_complete(self, output: Path) -> bool:
+        """Return whether all clips of an output are done."""
+        return self._clips_left[output] <= 0
+
     def completes_output(self, task: ClipTask) -> bool:
         """Note that a clip is done; return whether it was the last one of its output."""
         self._clips_left[task.output.path] -= 1

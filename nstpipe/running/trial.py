@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from nstpipe.config import Job, Pipeline
-from nstpipe.config.engines import NetworkEngine
+from nstpipe.config.engines import LookEngine
 from nstpipe.errors import OutputError
 from nstpipe.events import Emit, Event, FrameDone
 from nstpipe.journal.journal import Journal
@@ -27,6 +27,7 @@ from nstpipe.planning.resources import worker_count
 from nstpipe.running.executors import executor_for
 from nstpipe.running.schedule import Schedule, tasks_of
 from nstpipe.system.devices import is_cpu
+from nstpipe.system.files import atomic_write, ensure_folder
 from nstpipe.system.load import LoadMeter
 from nstpipe.system.stop import Stop
 
@@ -109,8 +110,21 @@ def _paint(task: ClipTask, emit: Emit, stop: Stop) -> str:
     """Paint a clip in a worker process, and return why it failed, if so. torch is loaded only there."""
     from nstpipe.painting.clip import run_clip
 
+    engine = task.output.job.engine
+    if isinstance(engine, LookEngine) and engine.weights is not None and not engine.weights.exists():
+        _write_untrained(engine.weights)
     failure = run_clip(task, emit, stop).failure
     return failure.reason if failure is not None else ""
+
+
+def _write_untrained(path: Path) -> None:
+    """Write a network that has learned nothing: it takes as long as one that has."""
+    from nstpipe.style.networks.looks import saved_look
+    from nstpipe.style.networks.transformation import made
+
+    ensure_folder(path.parent)
+    with atomic_write(path) as partial:
+        partial.write_bytes(saved_look(made(seed=0), {}))
 
 
 def _times(frames: Iterable[FrameDone], *, is_video: bool) -> Iterator[FrameTime]:
@@ -132,7 +146,7 @@ def _small_job(job: Job, folder: Path, side: int, iterations: int, copy: int, *,
         left = number * PAN_PIXELS
         wide.crop((left, 0, left + side, side)).save(inputs / f"frame_{number:05d}.png", compress_level=1)
     outputs = folder / f"{name}-out"
-    refines = isinstance(job.engine, NetworkEngine) and job.iterates
+    refines = job.engine.refinement > 0
     return job.model_copy(
         update={
             "name": name,

@@ -17,21 +17,18 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import joblib
-
 from nstpipe.config import Pipeline
 from nstpipe.errors import MachineError
 from nstpipe.events import Emit
 from nstpipe.running.executor import Function, OnKilled, Result, Task
 from nstpipe.system.stop import Stop, StopReason
+from nstpipe.system.threads import THREAD_VARIABLES, core_count, limit_threads
 
 POLL_SECONDS = 0.1
 """Seconds after which the workers hear of a stop, at most."""
 
 _MAIN = "import sys; sys.path[:] = sys.argv[1:]; from nstpipe.running.worker import serve; serve()"
 """The program of a worker. It finds modules where this process does."""
-
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 _Inbox = queue.SimpleQueue[tuple["_Worker", str, Any]]
 """Messages of all workers: the worker, the kind of message, and its content."""
@@ -63,6 +60,12 @@ class WorkerProcesses:
         """
         self._prepared = _Pool(self._threads)
         self._prepared.start_idle((function, arguments))
+
+    def settle(self, workers: int) -> None:
+        """Share the cores among so many processes; see `Executor.settle`."""
+        self._workers = workers
+        if self._prepared is not None:
+            self._prepared.share(self._threads)
 
     def close(self) -> None:
         """End the prepared process; see `Executor.close`."""
@@ -120,7 +123,7 @@ class WorkerProcesses:
         Without a limit each of several workers would use all cores. The limit does not depend on the number of tasks, because
         another number of threads rounds differently.
         """
-        return max(1, joblib.cpu_count() // self._workers) if self._workers > 1 else None
+        return max(1, core_count() // self._workers) if self._workers > 1 else None
 
 
 class _Pool:
@@ -137,6 +140,13 @@ class _Pool:
         worker = _Worker(self._inbox, self._threads)
         self._idle.append(worker)
         worker.send(call)
+
+    def share(self, threads: int | None) -> None:
+        """Give the workers another number of threads than they were started with, before their first task."""
+        if threads is not None and threads != self._threads:
+            for worker in self._idle:
+                worker.send((limit_threads, (threads,)))
+        self._threads = threads
 
     def start(self, function: Callable[..., Any], task: object, deadline: float | None) -> None:
         worker = self._idle.pop() if self._idle else _Worker(self._inbox, self._threads)

@@ -18,6 +18,7 @@ from nstpipe.style.weights_files import weights_sha256
 from nstpipe.system.devices import choose_device
 from nstpipe.system.memory import ask_for_large_pages
 from nstpipe.system.spinning import adapt_spinning
+from nstpipe.system.threads import respect_quota
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +55,7 @@ def network_of(settings: EngineSettings) -> Network:
     layers = frozenset(name for name, _ in (*settings.content_layers, *settings.style_layers))
     precision = choose_precision(settings.precision, device)
     if device.type == "cpu":
+        respect_quota()
         adapt_spinning()
     return built_network(
         settings.weights,

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import psutil
 
+from nstpipe.system.threads import core_count
+
 BUSY_SHARE = 0.15
 """Share of the cores that other programs use on a machine that is called busy. Less has no effect that an estimate shows."""
 
@@ -61,7 +63,7 @@ class LoadMeter:
         """Return the average load since this meter was created."""
         passed = max(time.monotonic() - self._began, 1e-3)
         others = max(0.0, self._busy_seconds() - self._busy - (_own_seconds() - self._own)) / passed
-        cores = _usable_cores()
+        cores = float(core_count())
         # Cores beyond a container's quota are free for others.
         return Load(cores, min(cores, max(0.0, others - (len(self._cpus) - cores))))
 
@@ -102,9 +104,3 @@ def _allowed_cpus() -> list[int]:
         return list(psutil.Process().cpu_affinity() or ())
     except AttributeError:  # macOS has no affinity
         return list(range(psutil.cpu_count() or 1))
-
-
-def _usable_cores() -> float:
-    import joblib  # takes a tenth of a second; it knows the affinity and the quota of control groups
-
-    return float(max(1, joblib.cpu_count()))

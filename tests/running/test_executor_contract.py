@@ -95,6 +95,7 @@ def test_an_executor_can_be_used_again(executor: Executor, at_once: int, isolate
 @EVERY
 def test_no_more_tasks_are_begun_than_can_run_at_once(executor: Executor, at_once: int, isolates: bool) -> None:
     begun: list[Event] = []
+    executor.settle(at_once)
     results = execute(executor, take_a_moment, [1, 2, 3, 4, 5, 6], emit=begun.append)
     next(results)
     assert len(begun) <= at_once

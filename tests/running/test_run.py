@@ -5,21 +5,29 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
 import nstpipe
 import nstpipe.api
 from nstpipe.errors import InputError, MachineError, OutputError, UsageError
-from nstpipe.events import ClipStarted, Event, FrameDone, ItemFailed, JobPlanned, OutputDone, RunFinished
+from nstpipe.events import ClipStarted, Emit, Event, FrameDone, ItemFailed, JobPlanned, OutputDone, RunFinished
+from nstpipe.journal.placing import Placing
 from nstpipe.media.video.decode import VideoSource
 from nstpipe.media.video.probe import probe
+from nstpipe.painting.encode import finish_output
+from nstpipe.planning.outputs import Output
+from nstpipe.running import finishing
 from nstpipe.style.regions import LEAST_SHARE
-from nstpipe.system.stop import StopReason
+from nstpipe.system.stop import Stop, StopReason
+from nstpipe.system.stop import Stopped as StoppedWork
 from tests.made_once import make_with_ffmpeg
 from tests.making import make_picture, make_video, write_pipeline
 
@@ -128,8 +136,16 @@ def test_settings_that_do_not_matter_redo_nothing(tmp_path: Path) -> None:
     nstpipe.run(pipeline)
     touched = tmp_path / "in" / "picture_0.jpg"
     touched.touch()
+    processes: list[psutil.Process] = []
+
+    def look(_: Event) -> None:
+        processes.extend(psutil.Process().children())
+
+    assert nstpipe.run(pipeline, workers=2, device="cpu", on_event=look).outputs == ()
+    assert not processes, "where the last run did everything, no worker is started in vain"
     (tmp_path / "pipeline.yaml").write_text(pipeline.read_text().replace("name: folder", "name: renamed"))
-    assert nstpipe.run(pipeline, workers=2, device="cpu").outputs == ()
+    assert nstpipe.run(pipeline, workers=2, device="cpu", on_event=look).outputs == ()
+    assert processes, "this test would not see a worker"
 
 
 def test_settings_that_matter_redo_all(tmp_path: Path) -> None:
@@ -184,6 +200,61 @@ def test_a_cut_starts_afresh(tmp_path: Path, samples: Path) -> None:
     assert [(clip.first_frame_index, clip.end_frame_index) for clip in output.clips] == [(0, 23), (23, 75)]
     [joined] = nstpipe.api.plan(pipeline, overrides=["jobs.city.shots=none"]).outputs
     assert [(clip.first_frame_index, clip.end_frame_index) for clip in joined.clips] == [(0, 75)]
+
+
+def two_films(folder: Path) -> Path:
+    for name, frames in (("one", 2), ("two", 3)):
+        make_video(folder / "in" / f"{name}.mp4", frames=frames)
+    return write_pipeline(folder, {"name": "films", "input": "in/*.mp4", "output": "out"})
+
+
+def test_a_video_is_written_while_the_next_one_is_painted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline, is_painted = two_films(tmp_path), threading.Event()
+
+    def finish_late(output: Output, *arguments: Any) -> OutputDone | ItemFailed:
+        assert output.path.stem == "two" or is_painted.wait(60), "the second film waits for the first"
+        return finish_output(output, *arguments)
+
+    monkeypatch.setattr(finishing, "finish_output", finish_late)
+    events: list[Event] = []
+
+    def see(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, FrameDone) and "two" in event.path:
+            is_painted.set()
+
+    assert nstpipe.run(pipeline, on_event=see).exit_code == 0
+    assert [Path(event.output).stem for event in events if isinstance(event, OutputDone)] == ["one", "two"]
+    assert [len(probe(tmp_path / "out" / f"{name}.mp4").ticks) for name in ("one", "two")] == [2, 3]
+
+
+def test_an_error_that_ends_a_run_ends_what_is_written_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread must not go on in a notebook's process, where the next run writes the same file."""
+    pipeline, begun, ends = two_films(tmp_path), threading.Event(), []
+
+    def wait_for_the_end(output: Output, placing: Placing, emit: Emit, stop: Stop) -> OutputDone | ItemFailed:
+        begun.set()
+        while not stop.should_stop():
+            time.sleep(0.01)
+        try:
+            return finish_output(output, placing, emit, stop)
+        except StoppedWork:
+            ends.append(output.path.stem)
+            raise
+
+    def fail(event: Event) -> None:
+        if isinstance(event, FrameDone) and "two" in event.path:
+            assert begun.wait(60)
+            raise Stopped
+
+    with monkeypatch.context() as patched:
+        patched.setattr(finishing, "finish_output", wait_for_the_end)
+        with pytest.raises(Stopped):
+            nstpipe.run(pipeline, on_event=fail)
+    assert ends == ["one"]
+    assert content_of(tmp_path / "out") == {}
+    assert nstpipe.run(pipeline).exit_code == 0
+    assert len(content_of(tmp_path / "out")) == 2
 
 
 def test_two_workers_give_what_one_gives(tmp_path: Path) -> None:

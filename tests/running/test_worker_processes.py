@@ -11,13 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import joblib
 import psutil
 import pytest
 
 from nstpipe.events import Emit
 from nstpipe.running.worker_processes import WorkerProcesses
 from nstpipe.system.stop import Stop
+from nstpipe.system.threads import core_count
 from tests.running.tasks import double, execute
 
 
@@ -32,12 +32,32 @@ def sleep_in_a_worker(task: Path, emit: Emit, stop: Stop) -> None:
 
 
 def test_workers_share_the_cores_however_few_tasks_there_are() -> None:
-    expected = str(max(1, joblib.cpu_count() // 2))
+    expected = str(max(1, core_count() // 2))
     assert list(execute(WorkerProcesses(2), threads_allowed, [1])) == [expected]
 
 
 def test_a_worker_that_is_alone_decides_by_itself_as_this_process_would() -> None:
     assert list(execute(WorkerProcesses(1), threads_allowed, [1])) == [os.environ.get("OMP_NUM_THREADS", "")]
+
+
+def threads_computing(task: int, emit: Emit, stop: Stop) -> tuple[int, int]:
+    import cv2
+    import torch
+
+    return torch.get_num_threads(), cv2.getNumThreads()
+
+
+def do_nothing() -> None:
+    return None
+
+
+def test_a_worker_that_was_started_before_its_number_was_known_shares_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    executor = WorkerProcesses(1)
+    executor.prepare(do_nothing)
+    executor.settle(2)
+    share = max(1, core_count() // 2)
+    assert list(execute(executor, threads_computing, [1])) == [(share, share)]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")

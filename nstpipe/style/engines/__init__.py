@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from nstpipe.config.engines import NetworkEngine
 from nstpipe.style.engine import Engine
 from nstpipe.style.engines.networks import OnePassEngine
 from nstpipe.style.engines.optimizer import OptimizerEngine
 from nstpipe.style.engines.refined import RefinedEngine
+from nstpipe.style.engines.transformation import TransformationEngine
 from nstpipe.style.settings import EngineSettings, RegionPaint, StylePicture
 
 EngineFactory = Callable[[EngineSettings, Sequence[StylePicture], Sequence[RegionPaint]], Engine]
@@ -18,6 +18,7 @@ ENGINES: dict[str, EngineFactory] = {
     "optimizer": OptimizerEngine,
     "adain": OnePassEngine,
     "iecontrast": OnePassEngine,
+    "network": TransformationEngine,
 }
 
 
@@ -33,6 +34,6 @@ def make_engine(settings: EngineSettings, styles: Sequence[StylePicture], region
         MachineError: the engine lacks something on this machine, such as its weights or the device.
     """
     engine = ENGINES[settings.engine.name](settings, styles, regions)
-    if isinstance(settings.engine, NetworkEngine) and settings.engine.refine:
+    if settings.engine.refinement:
         return RefinedEngine(engine, OptimizerEngine(settings, styles, regions))
     return engine

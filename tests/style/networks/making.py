@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from nstpipe.style.networks.files import serialized
+from nstpipe.style.networks.looks import saved_look
+from nstpipe.style.networks.transformation import made
 from nstpipe.style.weights_files import BUNDLED_SHA256
 
 DECODER = {
@@ -71,6 +73,8 @@ def _convolutions(places: Mapping[int, tuple[int, int]], seed: int) -> dict[str,
 
 def own_file(path: Path, engine: str, seed: int = 0) -> Path:
     """A file as `nstpipe train` makes it, whose encoder is the bundled VGG19."""
+    if engine == "network":
+        return look_file(path, seed)
     tensors = {f"decoder.{name}": tensor.half() for name, tensor in random_decoder(seed).items()}
     if engine == "iecontrast":
         tensors |= {f"transformer.{name}": tensor.half() for name, tensor in random_transformer().items()}
@@ -95,4 +99,15 @@ def tensorflow_file(path: Path, state: Mapping[str, Tensor]) -> Path:
         arrays[f"decoder/{scope}/kernel"] = state[f"{place}.weight"].permute(2, 3, 1, 0).numpy()
         arrays[f"decoder/{scope}/bias"] = state[f"{place}.bias"].numpy()
     np.savez(path, **arrays)  # type: ignore[arg-type]
+    return path
+
+
+def look_file(path: Path, seed: int = 0, regions: int = 0, **card: object) -> Path:
+    """A network that has learned a look, with random weights."""
+    network = made(seed, regions)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        network.last.weight.copy_(torch.randn(network.last.weight.shape, generator=generator) * 0.02)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(saved_look(network, card))
     return path

@@ -1,0 +1,144 @@
+"""Trains the networks of a run before the frames that need them are painted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from nstpipe.config import Pipeline
+from nstpipe.config.engines import LookEngine
+from nstpipe.errors import OutputError
+from nstpipe.events import Event, ItemFailed, Noticed, TrainingProgressed
+from nstpipe.painting.in_worker import train_look
+from nstpipe.painting.task import LookResult, LookTask, RunSettings
+from nstpipe.planning.eta import as_duration
+from nstpipe.planning.looks import Look, LookProgress, remember
+from nstpipe.planning.outputs import Output
+from nstpipe.planning.plan import Plan
+from nstpipe.planning.resources import worker_count
+from nstpipe.running.executor import Executor
+from nstpipe.running.recorder import Recorder
+from nstpipe.storage.contents import held
+from nstpipe.storage.failures import StorageError
+from nstpipe.system.files import ensure_folder
+from nstpipe.system.stop import Stop
+
+
+def train_looks(
+    pipeline: Pipeline,
+    plan: Plan,
+    todo: Sequence[Output],
+    *,
+    recorder: Recorder,
+    stop: Stop,
+    executor: Executor,
+) -> list[Output]:
+    """Train the networks that outputs need, one after another, with all cores. What is stopped goes on in the next run.
+
+    Args:
+        pipeline: The settings of the run.
+        plan: All outputs of the run, and the networks.
+        todo: The outputs to make.
+        recorder: Records what happens. The outputs of a training that fails are recorded as failed.
+        stop: Asks the run to end.
+        executor: Runs the trainings.
+
+    Returns:
+        The outputs whose network is there, or that need none.
+    """
+    wanted = {output.job.name for output in todo}
+    ready = list(todo)
+    for look in plan.looks:
+        if look.is_trained or not wanted.intersection(look.jobs) or stop.should_stop():
+            continue
+        result = _trained(look, pipeline, plan, recorder, stop, executor)
+        if result is not None and result.is_done:
+            minutes = result.seconds / 60
+            said = f"the network is trained: {result.step:,} steps in {minutes:.1f} minutes"
+            loss = f", loss of held-out frames {result.loss:.3g}" if result.loss is not None else ""
+            recorder.emit(Noticed(job=look.jobs[0], message=f"{said}{loss}"))
+            continue
+        of_it = [output for output in ready if output.job.name in look.jobs]
+        ready = [output for output in ready if output.job.name not in look.jobs]
+        if result is not None and result.failure:
+            for output in of_it:
+                recorder.fail(_failed(output, result), output)
+    return ready
+
+
+def _trained(
+    look: Look, pipeline: Pipeline, plan: Plan, recorder: Recorder, stop: Stop, executor: Executor
+) -> LookResult | None:
+    """Train a network; None if the training did not begin, or was killed again and again."""
+    ensure_folder(look.path.parent)
+    remember(look)
+    begun = "continues" if look.is_begun else "begins"
+    said = f"the training of the network {begun}; it takes {as_duration(look.seconds_left)} at most"
+    recorder.emit(Noticed(job=look.jobs[0], message=said))
+    task = look_task(look, plan, RunSettings.of(pipeline), worker_count(pipeline))
+    kills = 0
+
+    def on_killed(task: LookTask, exit_code: int, /) -> LookResult | None:
+        nonlocal kills
+        kills += 1
+        if kills == 1:
+            return None  # it goes on from its last state
+        return LookResult(
+            task, failure=f"the training of the network was killed twice (exit code {exit_code}).", next_step=MEMORY_ADVICE
+        )
+
+    noted_at = 0.0
+
+    def emit(event: Event) -> None:
+        nonlocal noted_at
+        recorder.emit(event)
+        if isinstance(event, TrainingProgressed) and time.monotonic() - noted_at > NOTED_SECONDS:
+            noted_at = time.monotonic()
+            progress = LookProgress(event.step, event.losses.get("held_out"), event.seconds_left)
+            with suppress(OutputError):  # the training goes on without
+                remember(replace(look, progress=progress))
+
+    try:
+        with held(*(output.input.file.path for output in task.outputs)):
+            results = executor.execute(train_look, [task], emit=emit, stop=stop, on_killed=on_killed, is_ready=lambda _: True)
+            return next(iter(list(results)), None)
+    except StorageError as error:
+        return LookResult(task, failure=error.problem, next_step=error.next_step)
+
+
+NOTED_SECONDS = 5.0
+"""Time between two notes beside the network of how far its training is, which plans and `nstpipe status` read."""
+
+MEMORY_ADVICE = "It takes about 2 GB of memory; close other programs, or take another engine."
+
+
+def look_task(look: Look, plan: Plan, run: RunSettings, workers: int) -> LookTask:
+    """Return the task of a training.
+
+    Args:
+        look: The network.
+        plan: Knows the outputs whose originals it learns from.
+        run: The settings of the run.
+        workers: How many processes will paint at the same time; each has its share of the cores.
+    """
+    outputs = tuple(output for output in plan.outputs if output.job.name in look.jobs)
+    engine = outputs[0].job.engine
+    assert isinstance(engine, LookEngine)
+    threads = None
+    if workers > 1:
+        import joblib
+
+        threads = joblib.cpu_count()
+    return LookTask(outputs, run, look.identity, look.path, engine.train_minutes, engine.tolerance, threads)
+
+
+def _failed(output: Output, result: LookResult) -> ItemFailed:
+    return ItemFailed(
+        job=output.job.name,
+        path=str(output.input.file.path),
+        reason=f"its network cannot be trained: {result.failure}",
+        next_step=result.next_step,
+        output=str(output.path),
+    )

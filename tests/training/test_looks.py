@@ -1,0 +1,311 @@
+"""Networks that learn a job's look: what they learn from, how a training ends and goes on, and what a run makes of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import nstpipe
+from nstpipe import api
+from nstpipe.config import load_pipeline
+from nstpipe.errors import MachineError
+from nstpipe.events import Event, FrameDone, ItemFailed, Noticed, TrainingProgressed, TrainingSaved
+from nstpipe.media.tensors import tensor_of
+from nstpipe.motion.motion import Motion
+from nstpipe.style.engines import make_engine
+from nstpipe.style.networks.files import read_tensors
+from nstpipe.style.networks.looks import load_look, saved_look
+from nstpipe.style.networks.transformation import GRID_PIXELS, made
+from nstpipe.style.settings import EngineSettings, RegionPaint, StylePicture
+from nstpipe.system.stop import Stop, StopReason
+from nstpipe.training import looks as training
+from nstpipe.training.looks import LookOptions, learn_look, part_of, trained_size
+from nstpipe.training.material import TrainingFrame, spread
+from nstpipe.training.state import state_path
+from tests.making import make_picture, make_video, write_pipeline
+from tests.style.networks.making import look_file
+from tests.style.test_engine import SETTINGS
+
+
+@pytest.mark.parametrize(
+    ("counts", "wanted", "expected"),
+    [
+        ([5], 5, [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4)]),
+        ([1, 1], 4, [(0, 0), (1, 0)]),  # no frame twice
+        ([100, 2], 3, [(0, 50), (1, 1)]),  # of the one that is left, no shot has a whole share
+        ([9, 9, 9, 9], 2, [(1, 4), (3, 4)]),
+    ],
+)
+def test_frames_are_spread_over_all_shots(counts: list[int], wanted: int, expected: list[tuple[int, int]]) -> None:
+    assert spread(counts, wanted) == expected
+
+
+def test_every_shot_has_a_frame_and_long_ones_have_more() -> None:
+    chosen = spread([1000, 10, 1], 50)
+    by_shot = [[index for shot, index in chosen if shot == number] for number in range(3)]
+    assert [len(indices) for indices in by_shot] == [47, 1, 1]
+    assert np.ptp(np.diff(by_shot[0])) <= 1, "evenly"
+
+
+@pytest.mark.parametrize("size", [(64, 48), (1920, 1080), (400, 3000)])
+def test_parts_lie_in_the_frame_and_the_first_ones_have_its_scale(size: tuple[int, int]) -> None:
+    wanted = trained_size(size)
+    assert wanted[0] * wanted[1] <= 1.01 * training.TRAINED_PIXELS
+    for variant in range(training.VARIANTS):
+        part = part_of(size, variant, np.random.default_rng(variant))
+        assert 0 <= part.top <= size[1] - part.height
+        assert 0 <= part.left <= size[0] - part.width
+        assert part.of(torch.zeros(1, 3, size[1], size[0])).shape == (1, 3, wanted[1], wanted[0])
+        if variant < 2 * training.VARIANTS // 3:
+            assert (part.width, part.height) == wanted
+
+
+def test_a_mirrored_part_is_the_mirror_image() -> None:
+    picture = torch.rand(1, 3, 20, 30)
+    part = part_of((30, 20), 1, np.random.default_rng(0))
+    assert torch.equal(part.of(picture), picture.flip(3))
+
+
+@pytest.fixture(scope="module")
+def style(samples: Path) -> StylePicture:
+    with Image.open(samples / "styles" / "van_gogh_starry_night.jpg") as image:
+        return StylePicture(np.asarray(image.convert("RGB").resize((80, 64))), 1.0)
+
+
+def frames(count: int = 3) -> list[TrainingFrame]:
+    """Frames of noise in blocks, each one pixel further to the right than the one before it."""
+    blocks = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+    wide = np.kron(blocks, np.ones((8, 8, 1), np.uint8))
+    backward = np.zeros((48, 48, 2), np.float32)
+    backward[..., 0] = 1
+    motion = Motion(backward, np.ones((48, 48), np.float32))
+    cut = [np.ascontiguousarray(wide[:, left : left + 48]) for left in range(count + 1)]
+    return [TrainingFrame(cut[index + 1], before=cut[index], motion=motion) for index in range(count)]
+
+
+Learn = Callable[..., tuple[Path, list[Event]]]
+
+
+@pytest.fixture
+def learn(tmp_path: Path, style: StylePicture) -> Learn:
+    """Train for some steps; return the file and the events."""
+
+    def learn(
+        name: str = "look",
+        *,
+        steps: int = 3,
+        stop: Stop | None = None,
+        settings: EngineSettings = SETTINGS,
+        regions: tuple[RegionPaint, ...] = (),
+        material: list[TrainingFrame] | None = None,
+        **options: object,
+    ) -> tuple[Path, list[Event]]:
+        events: list[Event] = []
+        output = tmp_path / f"{name}.safetensors"
+        given = LookOptions(replace(settings, temporal=1.0), "identity", output, 1.0, 0.0, most_steps=steps)
+        given = replace(given, **options)  # type: ignore[arg-type]
+        learn_look(material or frames(), [style], regions, given, stop=stop or Stop(), emit=events.append)
+        return output, events
+
+    return learn
+
+
+def test_a_stopped_training_goes_on_as_if_it_had_not_been_stopped(learn: Learn, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, _ = learn("whole")
+    steps, stop = training._Training._step, Stop()
+
+    def two(self: training._Training) -> bool:
+        if self._progress.step == 1:
+            stop.ask(StopReason.INTERRUPTED)
+        return steps(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Training, "_step", two)
+        stopped, events = learn("stopped", stop=stop)
+    assert not stopped.exists()
+    assert state_path(stopped).exists()
+    assert not any(isinstance(event, TrainingSaved) for event in events)
+    learn("stopped")
+    assert not state_path(stopped).exists()
+    one, other = load_look(whole, 0).state_dict(), load_look(stopped, 0).state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_held_out_frames_improve_and_are_not_learned_from(learn: Learn, style: StylePicture, tmp_path: Path) -> None:
+    """Nine frames: one of eight is held out. In a few steps the loss of its result falls below that of the plain start."""
+    material = frames(9)
+    path, _ = learn(steps=12, material=material)
+    card = read_tensors("weights", path).metadata
+    assert (card["frames"], card["held_out"], card["step"]) == (8, 1, 12)
+    engine = make_engine(SETTINGS, [style])
+    stylizer = engine.stylizer(None)
+    content = tensor_of(material[4].pixels)
+    objective = stylizer.objective(content)  # type: ignore[attr-defined]
+    base = stylizer.first_start(content, "matched", 0)
+    with torch.no_grad():
+        painted = load_look(path, 0)(content, base).clamp(0, 1)
+        assert float(objective(painted).total) < 0.95 * float(objective(base).total)
+        assert float(objective(painted).total) == pytest.approx(card["curve"][-1][1], rel=0.02)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("color", ["content", "matched"])
+def test_colors_and_regions_of_the_job_are_learned(learn: Learn, style: StylePicture, color: str, tmp_path: Path) -> None:
+    masks = np.zeros((2, 48, 48), np.float32)
+    masks[0, :, :16], masks[1, :, 32:] = 1, 1
+    regions = (RegionPaint(), RegionPaint((style,), 2.0, 0.5))
+    material = [replace(frame, masks=masks, first=frame.pixels) for frame in frames(2)]
+    settings = replace(SETTINGS, color=color)
+    path, _ = learn(steps=2, settings=settings, regions=regions, material=material)
+    assert load_look(path, 1).regions == 1, "what stays as it is needs no place of its own"
+    with pytest.raises(MachineError, match="trained for 1 regions with paintings of their own, and this job has 0"):
+        load_look(path, 0)
+
+
+def test_a_bad_loss_goes_back_and_ends_at_last(learn: Learn, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses, calls = training._Training._losses, []
+
+    def broken_once(self: training._Training, *arguments: object) -> object:
+        found, total = losses(self, *arguments)  # type: ignore[arg-type]
+        calls.append(total)
+        return (replace(found, total=found.total * math.nan), total) if len(calls) == 2 else (found, total)
+
+    monkeypatch.setattr(training._Training, "_losses", broken_once)
+    path, events = learn(steps=3)
+    assert path.exists()
+    assert any(isinstance(event, Noticed) and "going back to step 0" in event.message for event in events)
+    monkeypatch.setattr(training, "MOST_RETURNS", 0)
+    calls.clear()
+    with pytest.raises(MachineError, match="gone back 0 times already"):
+        learn("other", steps=3)
+
+
+def test_a_training_ends_when_held_out_frames_no_longer_improve(learn: Learn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "CHECK_EVERY", 1)
+    monkeypatch.setattr(training._Training, "held_out_loss", lambda self: 1.0)
+    path, _ = learn(steps=1000, tolerance=0.01)
+    # Five checks after five steps; the learning rate falls until these are 65 % of all.
+    assert b'step\\": 8,' in path.read_bytes()
+
+
+def test_bands_and_panoramas_are_painted_without_seams() -> None:
+    network = made(seed=0)
+    torch.nn.init.normal_(network.last.weight, std=0.02)
+    frame, base = torch.rand(2, 1, 3, 70, 93)
+    with torch.no_grad():
+        whole = network(frame, base)
+        assert torch.allclose(network(frame, base, rows=2 * GRID_PIXELS), whole, atol=1e-5)
+        # A panorama that is turned gives the turned result: its edges are no edges.
+        frame, base = torch.rand(2, 1, 3, 16, 256)
+        turned = [picture.roll(64, dims=3) for picture in (frame, base)]
+        results = []
+        for pair in ((frame, base), turned):
+            strips = [torch.cat([picture[..., -128:], picture, picture[..., :128]], dim=3) for picture in pair]
+            results.append(network(*strips, wrap=128)[..., 128:-128])
+        assert torch.allclose(results[0].roll(64, dims=3), results[1], atol=2e-3)
+
+
+def job(name: str, engine: object = "network", **settings: object) -> dict[str, object]:
+    return {"name": name, "engine": engine, "size": 48, **settings}
+
+
+FAST = {"name": "network", "train_minutes": 0.001}
+
+
+def test_a_run_trains_once_for_all_jobs_of_a_look_and_paints(tmp_path: Path) -> None:
+    make_video(tmp_path / "in.mp4", frames=3, pan_pixels=2, audio=False)
+    for seed in range(2):
+        make_picture(tmp_path / "pictures" / f"{seed}.png", seed=seed)
+    jobs = [job("film", FAST, input="in.mp4", output="film.mp4"), job("street", FAST, input="pictures", output="street")]
+    path = write_pipeline(tmp_path, *jobs, workers=1)
+    planned = api.estimated(path, calibrate=False)
+    [look] = planned.training
+    assert (look.jobs, look.frames, look.seconds_left) == (("film", "street"), 5, pytest.approx(0.06))
+    events: list[Event] = []
+    assert nstpipe.run(path, on_event=events.append).exit_code == 0
+    kinds = [type(event) for event in events]
+    assert kinds.count(TrainingSaved) == 1
+    assert kinds.count(FrameDone) == 5
+    assert kinds.index(TrainingSaved) < kinds.index(FrameDone)
+    assert next(event for event in events if isinstance(event, TrainingProgressed)).job == "film"
+    # Nothing is trained or painted again, also when a picture is added that is one of three.
+    assert not api.plan(path).looks[0].seconds_left
+    assert all(output.is_done for output in api.plan(path).outputs)
+    make_picture(tmp_path / "pictures" / "2.png", seed=2)
+    events.clear()
+    result = nstpipe.run(path, on_event=events.append)
+    assert [Path(output.output).name for output in result.outputs] == ["2.png"]
+    assert not any(isinstance(event, TrainingSaved) for event in events)
+    # Another strength is another look.
+    [look] = api.plan(path, overrides=["jobs.street.style.strength=2"]).looks[1:]
+    assert look.jobs == ("street",)
+    assert not look.is_trained
+
+
+def test_a_stopped_run_goes_on_with_the_training_and_a_failed_one_costs_its_job_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_picture(tmp_path / "in.png")
+    jobs = [job("look", {"name": "network", "train_minutes": 60}, input="in.png", output="a.png")]
+    jobs += [job("plain", "optimizer", input="in.png", output="b.png", optimizer={"first": 1})]
+    path = write_pipeline(tmp_path, *jobs, workers=1)
+    stop = Stop()
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, TrainingProgressed):
+            stop.ask(StopReason.INTERRUPTED)
+
+    monkeypatch.setattr(training, "PROGRESS_SECONDS", 0.0)
+    assert nstpipe.run(path, stop=stop, on_event=on_event).exit_code == 130
+    [look] = api.plan(path).looks
+    assert look.is_begun
+    assert look.progress is not None
+    assert not (tmp_path / "b.png").exists()
+    monkeypatch.setattr(training, "MOST_RETURNS", 0)
+    monkeypatch.setattr(training.LookProgress, "takes", lambda self, losses: False)
+    events: list[Event] = []
+    result = nstpipe.run(path, on_event=events.append)
+    assert result.exit_code == 2
+    [failure] = [event for event in events if isinstance(event, ItemFailed)]
+    assert failure.reason.startswith("its network cannot be trained: the loss was")
+    assert (tmp_path / "b.png").exists()
+
+
+def test_weights_are_used_without_a_training_and_checked(tmp_path: Path) -> None:
+    make_picture(tmp_path / "in.png")
+    look_file(tmp_path / "my.safetensors")
+    engine = {"name": "network", "weights": "my.safetensors", "refine": 1}
+    path = write_pipeline(tmp_path, job("look", engine, input="in.png", output="a.png"), workers=1)
+    assert not api.plan(path).looks
+    events: list[Event] = []
+    assert nstpipe.run(path, on_event=events.append).exit_code == 0
+    assert [event.evaluations for event in events if isinstance(event, FrameDone)] == [1]
+    [output] = api.plan(path).outputs
+    assert output.is_done
+    look_file(tmp_path / "my.safetensors", seed=1)
+    assert api.plan(path).outputs[0].reason == "engine.weights changed"
+    (tmp_path / "my.safetensors").write_bytes(saved_look(made(0, regions=1), {}))
+    with pytest.raises(MachineError, match=r"engine\.weights: .* was trained for 1 regions"):
+        nstpipe.run(path)
+
+
+@pytest.mark.parametrize(("frames", "engine"), [(2, "optimizer"), (3, "network")])
+def test_auto_chooses_by_the_number_of_frames_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frames: int, engine: str
+) -> None:
+    monkeypatch.setattr("nstpipe.planning.looks.AUTO_FRAMES", 3)
+    for seed in range(frames):
+        make_picture(tmp_path / "in" / f"{seed}.png", seed=seed)
+    path = write_pipeline(tmp_path, job("look", "auto", input="in", output="out", link="none"), workers=1)
+    planned = api.estimated(path, calibrate=False)
+    assert {output.job.engine.name for output in planned.plan.outputs} == {engine}
+    assert bool(planned.training) == (engine == "network")
+    [notice] = planned.plan.engines
+    assert notice.message.startswith(f"engine: auto takes {engine}: {frames} frames are ")
+    assert load_pipeline(path).jobs[0].engine.name == "auto"
