@@ -113,7 +113,7 @@ def run(
         for requirement in requirements_of(settings):
             requirement()
         _take_lock(stack, settings, wait, stop, listeners)
-        mirror = stack.enter_context(_remote_files(settings, stop))
+        mirror = stack.enter_context(_remote_files(settings, stop, alone=True))
         if mirror is not None:
             _pin_pictures(settings, mirror)
         journal = stack.enter_context(closing(Journal(settings.work, pipeline=settings.file)))
@@ -138,23 +138,21 @@ def run(
 
 
 @contextmanager
-def _remote_files(pipeline: Pipeline, stop: Stop, *, refresh: bool = True) -> Iterator[Mirror | None]:
+def _remote_files(pipeline: Pipeline, stop: Stop, *, refresh: bool = True, alone: bool = False) -> Iterator[Mirror | None]:
     """Yield the remote files of a pipeline, which whoever reads them finds within the block; None if it names none.
 
     Args:
         pipeline: The pipeline.
         stop: Ends what takes long.
         refresh: Whether to look what there is now, rather than what was there when somebody last looked.
+        alone: Whether no other process works on the folder: the caller holds its lock.
     """
     if not pipeline.remotes.addresses:
         yield None
         return
-    from nstpipe.storage.contents import in_force
-    from nstpipe.storage.mirror import Mirror
+    from nstpipe.storage.mirror import opened
 
-    with closing(Mirror(pipeline.work, pipeline.remotes, pipeline.storage.policy, stop)) as mirror, in_force(mirror):
-        if refresh:
-            mirror.refresh()
+    with opened(pipeline.work, pipeline.remotes, pipeline.storage.policy, stop, refresh=refresh, alone=alone) as mirror:
         yield mirror
 
 
@@ -175,6 +173,15 @@ def _addresses_shown(pipeline: Pipeline) -> Iterator[None]:
             error.problem, error.next_step = map(pipeline.remotes.shown, (error.problem, error.next_step))
             error.args = (error.problem, error.next_step)
         raise
+
+
+def _plan_with_addresses(plan: Plan, pipeline: Pipeline) -> Plan:
+    """Return a plan whose sentences name addresses in place of the paths that stand for them."""
+    if not pipeline.remotes.addresses:
+        return plan
+    shown = pipeline.remotes.shown
+    failures = tuple(failure.with_texts(shown) for failure in plan.failures)
+    return replace(plan, failures=failures, notices=tuple(map(shown, plan.notices)), remotes=pipeline.remotes)
 
 
 def _pin_pictures(pipeline: Pipeline, mirror: Mirror) -> None:
@@ -225,8 +232,13 @@ def validate(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = (), 
             loaded = replace(loaded, pipeline=with_each_painting(loaded.pipeline))
     if loaded.pipeline is None:
         return validate_pipeline(loaded, check_packages, emit=on_event)
+    remotes = loaded.pipeline.remotes
     with _ffmpeg_of(loaded.pipeline), _remote_files(loaded.pipeline, Stop()):
-        return validate_pipeline(loaded, check_packages, emit=on_event)
+        found = validate_pipeline(loaded, check_packages, emit=_with_addresses(on_event, loaded.pipeline))
+    if not remotes.addresses:
+        return found
+    failures = tuple(failure.with_texts(remotes.shown) for failure in found.failures)
+    return replace(found, failures=failures, notices=tuple(map(remotes.shown, found.notices)))
 
 
 def plan(
@@ -245,7 +257,8 @@ def plan(
     ):
         check_ffmpeg()
         planned = plan_pipeline(settings, journal, stop=Stop(), emit=on_event)
-        return replace(planned, notices=(*journal.notices, *planned.notices))
+        planned = replace(planned, notices=(*journal.notices, *planned.notices))
+        return _plan_with_addresses(planned, settings)
 
 
 def estimated(
@@ -281,7 +294,8 @@ def estimated(
         check_ffmpeg()
         planned = plan_pipeline(settings, journal, stop=Stop(), emit=on_event)
         found = estimate(settings, planned, journal, trial=partial(_trial, isolated=isolated) if calibrate else None)
-        return replace(found, plan=replace(planned, notices=(*journal.notices, *planned.notices)))
+        planned = replace(planned, notices=(*journal.notices, *planned.notices))
+        return replace(found, plan=_plan_with_addresses(planned, settings))
 
 
 def _trial(*, isolated: bool) -> Trial:
@@ -295,7 +309,10 @@ def status(pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrid
 
     See `run` for arguments and errors.
     """
-    return pipeline_status(_loaded(pipeline, jobs, overrides, None, None))
+    settings = _loaded(pipeline, jobs, overrides, None, None)
+    found, shown = pipeline_status(settings), settings.remotes.shown
+    failures = {shown(path): shown(reason) for path, reason in found.failures.items()}
+    return replace(found, failures=failures, clips={shown(path): clips for path, clips in found.clips.items()})
 
 
 def clean(

@@ -90,9 +90,11 @@ RemoteOutput = Annotated[RemotePath, AfterValidator(_writable)]
 def work_folder(value: Any, info: Any) -> Any:
     """Make the path of the work folder absolute."""
     if isinstance(value, str) and is_address(value):
-        raise PydanticCustomError("work_address", "should be a path on this machine: a journal cannot live in remote storage")
+        raise PydanticCustomError("work_address", WORK_IS_LOCAL)
     return absolute(value, info)
 
+
+WORK_IS_LOCAL = "should be a path on this machine: its journal is a database, which remote storage cannot hold. Inputs and outputs may be remote"
 
 WorkFolder = Annotated[
     Path,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from nstpipe.planning.places import Places
 from nstpipe.planning.requirements import check_engine_files, check_flow
 from nstpipe.planning.resources import bytes_needed, frames_done
 from nstpipe.storage.contents import expect
+from nstpipe.storage.remotes import Remotes
 from nstpipe.style.weights_files import weights_sha256
 from nstpipe.system.files import free_bytes
 from nstpipe.system.item_errors import item_errors
@@ -52,6 +53,7 @@ class Plan:
         notices: Settings that have no effect, and what the outputs to make will not hold of their inputs; each with its job.
         unwritable: Why the first of the outputs that cannot be written cannot; None if all can.
         paintings: What of collections is passed over. It is among the notices too.
+        remotes: The addresses that paths of the plan stand for.
         looks: The networks that jobs with engine `network` use, trained or not.
         engines: What `engine: auto` stands for in each job that has it. It is among the notices too.
     """
@@ -63,6 +65,7 @@ class Plan:
     notices: tuple[str, ...] = ()
     unwritable: OutputError | None = None
     paintings: tuple[JobNotice, ...] = ()
+    remotes: Remotes = field(default_factory=lambda: Remotes({}), repr=False)
     looks: tuple[Look, ...] = ()
     engines: tuple[JobNotice, ...] = ()
 

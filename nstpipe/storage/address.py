@@ -94,6 +94,10 @@ _OF_SIGNATURES = re.compile(
 """Names in the query of a presigned address. They change with each signing, and say nothing of the file."""
 
 
+SHORTEST_SECRET = 12
+"""The shortest value in a query that may be secret by itself."""
+
+
 class AddressError(ValueError):
     """An address cannot be used. Its text completes "should be …", and holds nothing of what may be secret."""
 
@@ -129,9 +133,9 @@ class Address:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The parts that are never shown, the longest first."""
-        values = {self.password, self.query, *(value for _, value in parse_qsl(self.query)), unquote(self.password)}
-        return tuple(sorted(filter(None, values), key=len, reverse=True))
+        """The parts that are never shown, the longest first. Short values of a query, such as a number, are no secrets."""
+        values = {value for _, value in parse_qsl(self.query) if len(value) >= SHORTEST_SECRET}
+        return tuple(sorted(filter(None, {self.password, self.query, *values}), key=len, reverse=True))
 
     @property
     def url(self) -> str:

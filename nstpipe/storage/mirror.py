@@ -13,13 +13,14 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from nstpipe.errors import NstpipeError, OutputError
 from nstpipe.storage.address import Address, UnsafeNameError, safe_parts
+from nstpipe.storage.contents import in_force
 from nstpipe.storage.failures import StorageError
 from nstpipe.storage.index import INDEX, Index, Row
 from nstpipe.storage.remotes import MIRROR, Remotes
@@ -40,6 +41,26 @@ UNKNOWN_SIZE = -1
 """The size of a file whose server does not tell it."""
 
 
+@contextmanager
+def opened(
+    work: Path, remotes: Remotes, policy: Policy, stop: Stop, *, refresh: bool = True, alone: bool = False
+) -> Iterator[Mirror]:
+    """Yield the mirror of remote files, which whoever reads them finds within the block.
+
+    Args:
+        work: The work folder.
+        remotes: What the paths of the pipeline stand for.
+        policy: How remote storage is used.
+        stop: Ends what takes long.
+        refresh: Whether to look what there is now, rather than what was there when somebody last looked.
+        alone: Whether no other process works on the folder: the caller holds its lock.
+    """
+    with closing(Mirror(work, remotes, policy, stop, alone=alone)) as mirror, in_force(mirror):
+        if refresh:
+            mirror.refresh()
+        yield mirror
+
+
 class Mirror:
     """The remote files of a pipeline.
 
@@ -48,13 +69,14 @@ class Mirror:
         remotes: What the paths of the pipeline stand for.
         policy: How remote storage is used.
         stop: Ends what takes long.
+        alone: Whether no other process works on the folder. Otherwise what others have fetched stays.
 
     Raises:
         MachineError: A package is missing.
         OutputError: The mirror cannot be written to.
     """
 
-    def __init__(self, work: Path, remotes: Remotes, policy: Policy, stop: Stop) -> None:
+    def __init__(self, work: Path, remotes: Remotes, policy: Policy, stop: Stop, *, alone: bool = True) -> None:
         self._root = work / MIRROR
         self._remotes = remotes
         self._policy = policy
@@ -66,7 +88,8 @@ class Mirror:
         self._changed = threading.Condition(threading.RLock())
         self._holds: dict[str, int] = {}
         self._fetching: set[str] = set()
-        self._present: OrderedDict[str, int] = OrderedDict((row.path, row.size) for row in self._index.present())
+        present = self._index.present() if alone else []
+        self._present: OrderedDict[str, int] = OrderedDict((row.path, max(row.size, 0)) for row in present)
         self._reserved = 0
         self._problems: dict[Path, StorageError] = {}
         self._unsafe: list[tuple[Path, str]] = []
@@ -87,7 +110,7 @@ class Mirror:
 
         What cannot be listed is told by `problem_of`. The mirror then shows what was there before.
         """
-        roots = self._remotes.roots()
+        roots = self._remotes.roots
         with ThreadPoolExecutor(max(1, min(len(roots), self._policy.transfers)), "listing") as pool:
             listed = pool.map(lambda item: self._listed(*item), roots.values())
             for (root, (address, is_output)), found in zip(roots.items(), listed, strict=True):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,15 +37,14 @@ class Remotes:
     Attributes:
         addresses: The address of each, by the path that stands for it.
         outputs: Those of the paths that are written to.
-        work: The address of the work folder; None if it is on this machine.
     """
 
     addresses: Mapping[Path, Address]
     outputs: frozenset[Path] = frozenset()
-    work: Address | None = None
 
-    def roots(self) -> dict[Path, tuple[Address, bool]]:
-        """Return what must be listed: each address, or the folder before its first wildcard or its number.
+    @functools.cached_property
+    def roots(self) -> Mapping[Path, tuple[Address, bool]]:
+        """What must be listed: each address, or the folder before its first wildcard or its number.
 
         Each comes with whether it is only written to, and so need not exist.
         """
@@ -53,30 +53,40 @@ class Remotes:
             root, of_root = path, address
             parts = address.key.split("/")
             fixed = len(list(itertools.takewhile(lambda part: not (glob.has_magic(part) or "%" in part), parts)))
-            if fixed < len(parts) and not address.query and address.protocol not in ("http", "https"):
+            if fixed < len(parts) and address.protocol not in ("http", "https"):
                 root = path.parents[len(parts) - fixed - 1]
                 of_root = replace(address, key="/".join(parts[:fixed]))
             is_output = path in self.outputs and found.get(root, (of_root, True))[1]
             found[root] = (of_root, is_output)
         return found
 
+    @functools.cached_property
+    def _places(self) -> Mapping[Path, Address]:
+        return {**{root: address for root, (address, _) in self.roots.items()}, **self.addresses}
+
+    @functools.cached_property
+    def _spelled(self) -> Mapping[str, str]:
+        """How the begin of each path is shown."""
+        return {
+            str(path.parents[len(address.local_parts) - 3]) if len(address.local_parts) > 2 else str(path): (
+                f"{address.protocol}://{address.host}"
+            )
+            for path, address in self.addresses.items()
+        }
+
+    @functools.cached_property
+    def _secret(self) -> tuple[Address, ...]:
+        return tuple(address for address in self.addresses.values() if address.secrets)
+
     def address_of(self, path: Path) -> Address | None:
         """Return the address that a path stands for; None if it is one of this machine's own."""
-        roots = {**{root: address for root, (address, _) in self.roots().items()}, **self.addresses}
         for above in (path, *path.parents):
-            if above in roots:
-                return roots[above].below(path.relative_to(above).as_posix())
+            if above in self._places:
+                return self._places[above].below(path.relative_to(above).as_posix())
         return None
 
     def shown(self, text: str) -> str:
         """Return a text with addresses in place of the paths that stand for them, and without secrets."""
-        for root in {path.parents[len(address.local_parts) - 1] for path, address in self.addresses.items()}:
-            for address in self.addresses.values():
-                begin = str(root.joinpath(*address.local_parts[:2]))
-                text = text.replace(begin, f"{address.protocol}://{address.host}")
-        return without_secrets(text, *self.addresses.values(), *([self.work] if self.work is not None else []))
-
-
-def packages_of(addresses: Iterable[Address]) -> tuple[str, ...]:
-    """Return the extras of nstpipe that addresses need."""
-    return tuple(dict.fromkeys(address.kind.name for address in addresses))
+        for begin, shown in self._spelled.items():
+            text = text.replace(begin, shown)
+        return without_secrets(text, *self._secret) if self.addresses else text
