@@ -94,7 +94,8 @@ def work_folder(value: Any, info: Any) -> Any:
     return absolute(value, info)
 
 
-WORK_IS_LOCAL = "should be a path on this machine: its journal is a database, which remote storage cannot hold. Inputs and outputs may be remote"
+WORK_IS_LOCAL = "should be a path on this machine, for its journal is a database; only inputs and outputs may be remote"
+"""Why the work folder is no address."""
 
 WorkFolder = Annotated[
     Path,
