@@ -12,7 +12,7 @@ from nstpipe.planning.plan import Plan
 from nstpipe.running.recorder import Recorder
 from nstpipe.storage.mirror import Mirror
 from nstpipe.system.files import parts_of
-from nstpipe.system.stop import Stop, StopReason
+from nstpipe.system.stop import Stop, Stopped, StopReason
 
 POLL_SECONDS = 0.1
 """Seconds after which a stop is noticed while uploads are waited for."""
@@ -56,7 +56,9 @@ class Delivery:
         for upload in [upload for upload in self._uploads if upload.done()]:
             done, output = self._uploads.pop(upload)
             problem = _problem_of(upload)
-            if problem is None:
+            if isinstance(upload.exception(), Stopped):
+                self._recorder.withdraw(done)  # the next run continues with it
+            elif problem is None:
                 self._recorder.emit(done)
             else:
                 self._recorder.undelivered(done, failed(output.job, output.input.file.path, problem, output))
@@ -88,6 +90,8 @@ class Delivery:
             for upload in ended:
                 path, output = uploads.pop(upload)
                 problem = _problem_of(upload)
+                if isinstance(upload.exception(), Stopped):
+                    continue
                 if problem is None:
                     message = f"{path} is uploaded; an earlier run had made it"
                     self._recorder.emit(Noticed(job=output.job.name, message=message))

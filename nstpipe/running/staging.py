@@ -100,6 +100,9 @@ class Staging:
         except NstpipeError as error:
             self._fail(tasks, error.problem, error.next_step)
             self._mirror.release(*made)
+        except Exception as error:  # or its tasks would wait forever
+            self._fail(tasks, f"{tasks[0].output.input.file.path} cannot be fetched: {type(error).__name__}.", "")
+            self._mirror.release(*made)
         else:
             with self._lock:
                 if output not in self._ended:

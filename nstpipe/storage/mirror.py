@@ -467,6 +467,7 @@ class Mirror:
 
         Raises:
             OutputError: It cannot be written.
+            Stopped: The run is to end.
         """
         sent = 0
         for part in _parts(path):
@@ -475,7 +476,7 @@ class Mirror:
                 continue
             address = self._address(part)
             try:
-                entry = self._store_of(address).put(part, address, sha256_of(part))
+                entry = self._store_of(address).put(part, address, sha256_of(part), self._stop)
             except StorageError as error:
                 raise OutputError(error.problem, f"{error.next_step} It is made, and kept in {part}.") from None
             whole = replace(row, identity=entry.identity, state="whole", etag=entry.etag, remote_modified=entry.modified)

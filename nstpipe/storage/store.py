@@ -145,7 +145,7 @@ class Store:
             return
         place = address.kind.place
         try:
-            self._tried(lambda: self._fs.ls(address.host, detail=False, refresh=True), replace(address, key=""), "listed")
+            self._tried(lambda: self._fs.ls(address.host, detail=False), replace(address, key=""), "listed")
         except StorageError as error:
             if error.kind != "missing":
                 raise
@@ -273,19 +273,21 @@ class Store:
         # A mark of another kind says only whether the file is still the same.
         return entry.size is None or self.entry(address).identity == entry.identity
 
-    def put(self, source: Path, address: Address, sha256: str) -> Entry:
+    def put(self, source: Path, address: Address, sha256: str, stop: Stop) -> Entry:
         """Copy a file from this machine. It gets its name when all of it is there and was checked.
 
         Args:
             source: The file.
             address: Where to put it. A file there is replaced.
             sha256: The hash of its content.
+            stop: Ends the wait before another attempt.
 
         Returns:
             What the server says of it.
 
         Raises:
             StorageError: It cannot be written.
+            Stopped: The run is to end.
         """
         folder, _, name = address.key.rpartition("/")
         hidden = replace(address, key=f"{folder}/{partial_path(Path(name)).name}".lstrip("/"))
@@ -307,7 +309,7 @@ class Store:
                 self._fs.cp_file(temporary, path)
                 self._fs.rm_file(temporary)
 
-        self._tried(once, address, "written")
+        self._tried(once, address, "written", stop)
         made = self.entry(address)
         if made.size != size:
             raise StorageError(

@@ -136,19 +136,19 @@ def test_a_file_gets_its_remote_name_when_it_was_checked(cloud: Cloud, tmp_path:
     named: list[bool] = []
     cloud.proxy.on_request = lambda method, _: named.append("in/a.bin" in cloud.names()) if method == "HEAD" else None
     cloud.proxy.faults.append(Fault("PUT", "partial", 503, SLOW_DOWN, times=1))
-    made = store_of().put(source, ADDRESS, sha256)
+    made = store_of().put(source, ADDRESS, sha256, Stop())
     assert named[0] is False and named[-1] is True
     assert cloud.names() == ["in/a.bin"] and cloud.get("in/a.bin") == CONTENT
     assert made.size == len(CONTENT)
     cloud.proxy.faults.append(Fault("PUT", "a.bin", 503, SLOW_DOWN))
     with pytest.raises(StorageError, match="cannot be written: the server asks to slow down"):
-        store_of(retries=1).put(source, ADDRESS, sha256)
+        store_of(retries=1).put(source, ADDRESS, sha256, Stop())
     assert cloud.get("in/a.bin") == CONTENT  # what was there stays
     cloud.proxy.faults.clear()
     source.write_bytes(b"other")
     monkeypatch.setattr(module, "_has_checksum_of", lambda *_: False)  # as a server that gives no checksum
     with pytest.raises(StorageError, match="damaged on the way"):
-        store_of(retries=1).put(source, ADDRESS, sha256)
+        store_of(retries=1).put(source, ADDRESS, sha256, Stop())
     assert cloud.get("in/a.bin") == CONTENT
 
 
@@ -157,7 +157,7 @@ def test_a_large_file_is_sent_in_parts_and_checked(cloud: Cloud, tmp_path: Path,
     content = os.urandom(1 << 20) * 11
     (tmp_path / "large").write_bytes(content)
     before = len(cloud.proxy.requests)
-    made = store_of().put(tmp_path / "large", ADDRESS, hashlib.sha256(content).hexdigest())
+    made = store_of().put(tmp_path / "large", ADDRESS, hashlib.sha256(content).hexdigest(), Stop())
     assert made.size == len(content)
     assert cloud.get("in/a.bin") == content
     sent = cloud.proxy.requests[before:]
