@@ -241,8 +241,8 @@ class Store:
 
     def _whole_range(self, path: str, offset: int, length: int, size: int) -> bytes:
         block = self._range(path, offset, offset + length)
-        if len(block) == size and offset + length <= size:
-            return block[offset : offset + length]  # a server that sends no parts sends everything
+        if len(block) == size:
+            return block[offset:]  # a server that sends no parts sends everything
         if len(block) != length:
             raise BadTransferError(f"{len(block)} of {length} bytes came")
         return block
@@ -307,6 +307,9 @@ class Store:
                 self._fs.mv(temporary, path)
             else:
                 self._fs.cp_file(temporary, path)
+                self._fs.invalidate_cache()
+                if self._info(path).get("size") != size:  # some servers copy after they have answered
+                    raise BadTransferError("the server has not finished its own copy")
                 self._fs.rm_file(temporary)
 
         self._tried(once, address, "written", stop)

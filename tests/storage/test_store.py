@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -171,6 +174,43 @@ def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyP
         Store(parse_address("gs://bucket/in"), Policy())
     assert error.value.problem == "gs://bucket/in needs the package gcsfs."
     assert "pip install 'nstpipe[gs]'" in error.value.next_step
+
+
+class _Plain(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_web_server_that_sends_no_parts_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHUNK_BYTES", 4000)
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "a b.bin").write_bytes(CONTENT)
+    asked: list[str] = []
+
+    class Handler(_Plain):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            super().do_GET()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=tmp_path / "served"))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        address = parse_address(f"http://127.0.0.1:{server.server_address[1]}/a%20b.bin")
+        store = Store(address, Policy(retries=1))
+        entry = store.look(address)
+        assert isinstance(entry, Entry) and entry.size == len(CONTENT) and entry.modified > 0
+        assert store.head(address, 100) == CONTENT[:100]
+        asked.clear()
+        store.fetch(address, entry, tmp_path / "a.bin", Stop())
+        assert (tmp_path / "a.bin").read_bytes() == CONTENT
+        assert len(asked) == 1
+        with pytest.raises(StorageError, match=r"127.0.0.1:\d+/none does not exist"):
+            store.look(replace(address, key="none"))
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def test_errors_hold_no_credentials(cloud: Cloud, tmp_path: Path) -> None:
