@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
@@ -50,8 +50,39 @@ class Outputs:
     def forget_unplanned(self, jobs: Sequence[str]) -> None:
         """Delete the failures of inputs of these jobs that could not be planned."""
         marks = ", ".join("?" for _ in jobs)
-        query = f"DELETE FROM output WHERE job IN ({marks}) AND state = 'failed' AND fingerprint = ''"
+        query = f"DELETE FROM main.output WHERE job IN ({marks}) AND state = 'failed' AND fingerprint = ''"
         self._connection.execute(query, list(jobs))
+
+
+class _Described(Mapping[str, Any]):
+    """What a fingerprint was made of. It is read when somebody asks for it, which is where something has changed."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def _values(self) -> dict[str, Any]:
+        values: dict[str, Any] = json.loads(self._text)
+        return values
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values())
+
+    def __len__(self) -> int:
+        return len(self._values())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mapping) and self._values() == dict(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def items(self) -> ItemsView[str, Any]:
+        """Return the entries, read once."""
+        return self._values().items()
 
 
 def as_record(row: Mapping[str, Any], damage: Damage = "") -> Record:
@@ -64,7 +95,7 @@ def as_record(row: Mapping[str, Any], damage: Damage = "") -> Record:
     return Record(
         state=row["state"],
         fingerprint=row["fingerprint"],
-        fingerprint_inputs=json.loads(row["described"]),
+        fingerprint_inputs=_Described(row["described"]),
         damage=damage,
         attempts=row["attempts"],
         reason=row["reason"],

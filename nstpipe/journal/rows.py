@@ -28,7 +28,7 @@ def put_row(connection: sqlite3.Connection, row: Mapping[str, Any]) -> None:
     """Write a row, in place of one with the same path."""
     values = [row[name] for name in FIELDS]
     marks = ", ".join("?" for _ in range(len(FIELDS) + 1))
-    query = f"INSERT OR REPLACE INTO output ({', '.join(FIELDS)}, checksum) VALUES ({marks})"
+    query = f"INSERT OR REPLACE INTO main.output ({', '.join(FIELDS)}, checksum) VALUES ({marks})"
     connection.execute(query, (*values, checksum_of(values)))
 
 

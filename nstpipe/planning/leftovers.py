@@ -16,7 +16,7 @@ from nstpipe.journal.frames import frames_folder
 from nstpipe.journal.journal import Journal
 from nstpipe.planning.fingerprints import clip_fingerprints
 from nstpipe.planning.plan import Plan, plan_pipeline
-from nstpipe.system.lock import locked
+from nstpipe.planning.shards import whole_folder
 from nstpipe.system.stop import Stop
 
 
@@ -103,7 +103,8 @@ def clean_work_folder(pipeline: Pipeline, agrees: Callable[[tuple[Leftover, ...]
     if not pipeline.work.is_dir():
         agrees(())
         return Cleaning((), removed=False)
-    with locked(pipeline.work), closing(Journal(pipeline.work, pipeline=pipeline.file)) as journal:
+    with whole_folder(pipeline.work), closing(Journal(pipeline.work, pipeline=pipeline.file)) as journal:
+        journal.join_shards()
         plan = plan_pipeline(pipeline, journal, stop=Stop(), emit=emit)
         found = find_leftovers(pipeline.work, plan, journal)
         removed = agrees(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +10,12 @@ from pathlib import Path
 from nstpipe.config import Job, Pipeline
 from nstpipe.errors import ItemError
 from nstpipe.journal.journal import Journal
+from nstpipe.journal.layers import shard_folders
 from nstpipe.journal.records import Entry, FrameRecord, JobPace, LatestRun, Record
 from nstpipe.planning.eta import Forecast
 from nstpipe.planning.inputs import InputFile, find_inputs
 from nstpipe.planning.looks import known_looks
+from nstpipe.planning.partition import Shard
 from nstpipe.planning.picks import without_broken_paintings
 from nstpipe.system.lock import Holder, holder_of
 
@@ -113,6 +115,7 @@ class Status:
         exit_code: The exit code of the last run; None if one is in progress, was killed, or there was none.
         clips: The clips that have been begun and are not done, or have failed, by the path of the output.
         training: The networks whose training has begun and is not done.
+        shards: The shards that are at work, by their names, such as ``3/40``.
     """
 
     holder: Holder | None
@@ -121,24 +124,29 @@ class Status:
     exit_code: int | None
     clips: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
     training: tuple[TrainingStatus, ...] = ()
+    shards: dict[str, Holder] = field(default_factory=dict)
 
 
 def pipeline_status(pipeline: Pipeline) -> Status:
     """Return the progress of a pipeline, also during a run. This changes nothing, and decodes no input."""
     holder = holder_of(pipeline.work)
+    shards = {Shard.of_folder(folder): holder_of(folder) for folder in shard_folders(pipeline.work)}
+    at_work = {shard: by for shard, by in shards.items() if by is not None}
+    named = {str(shard): by for shard, by in at_work.items()}
     if not (pipeline.work / "journal.sqlite").exists():
-        return Status(holder, tuple(_planned(job) for job in pipeline.jobs), {}, None)
+        return Status(holder, tuple(_planned(job) for job in pipeline.jobs), {}, None, shards=named)
     with closing(Journal(pipeline.work, pipeline=pipeline.file, read_only=True)) as journal:
         latest = journal.latest_run()
-        running = latest if holder is not None and latest is not None and latest.finished_at is None else None
+        begun = [latest] if holder is not None else [journal.latest_run(shard.run_suffix) for shard in at_work]
+        running = [run for run in begun if run is not None and run.finished_at is None]
         known = {record.path: record for record in journal.records()}
         pipeline = without_broken_paintings(pipeline, journal)
         progress = {job.name: job_progress(job, known, journal.spelled) for job in pipeline.jobs}
         jobs = tuple(job_status(name, of_job, journal, running) for name, of_job in progress.items())
         records = [record for of_job in progress.values() for record in of_job.records]
-        exit_code = latest.exit_code if latest is not None and holder is None else None
+        exit_code = latest.exit_code if latest is not None and holder is None and not at_work else None
         clips, training = _unfinished_clips(records, journal), _training_of(pipeline)
-        return Status(holder, jobs, _failures(records), exit_code, clips, training)
+        return Status(holder, jobs, _failures(records), exit_code, clips, training, named)
 
 
 def _training_of(pipeline: Pipeline) -> tuple[TrainingStatus, ...]:
@@ -178,14 +186,14 @@ def _unfinished_clips(records: Iterable[Record], journal: Journal) -> dict[str, 
     }
 
 
-def job_status(job: str, progress: JobProgress, journal: Journal, running: LatestRun | None = None) -> JobStatus:
+def job_status(job: str, progress: JobProgress, journal: Journal, running: Sequence[LatestRun] = ()) -> JobStatus:
     """Count what is recorded of a job.
 
     Args:
         job: The name of the job.
         progress: What is recorded of it.
         journal: Knows the finished frames.
-        running: The run in progress; None if there is none, or if the time left is not needed.
+        running: The run in progress, or the runs of shards; none if the time left is not needed.
     """
     states = [record.state for record in progress.records]
     done = [
@@ -200,7 +208,8 @@ def job_status(job: str, progress: JobProgress, journal: Journal, running: Lates
         left=states.count("planned") + len(progress.unknown),
         frames=sum(record.frames for record in progress.records) + sum(not file.is_video for file in progress.unknown),
         frames_done=sum(done),
-        seconds_left=_seconds_left(running.jobs.get(job)) if running is not None else None,
+        # A job is done when the last shard is.
+        seconds_left=max((left for run in running if (left := _seconds_left(run.jobs.get(job))) is not None), default=None),
     )
 
 

@@ -39,8 +39,8 @@ class StoredFrames:
     def release(self, output: Output) -> None:
         """Delete the frames of a finished output, except those that other outputs need."""
         self._unfinished.pop(output.path, None)
-        if not output.is_video:
-            return
+        if not output.is_video or output.elsewhere:
+            return  # other shards that have just started may look for the frames of a video that they share
         needed = {clip.fingerprint for other in self._unfinished.values() for clip in other.clips} | self._needed_elsewhere
         for clip in output.clips:
             if clip.fingerprint not in needed:

@@ -42,9 +42,7 @@ UNKNOWN_SIZE = -1
 
 
 @contextmanager
-def opened(
-    work: Path, remotes: Remotes, policy: Policy, stop: Stop, *, refresh: bool = True, alone: bool = False
-) -> Iterator[Mirror]:
+def opened(work: Path, remotes: Remotes, policy: Policy, stop: Stop, *, refresh: bool = True) -> Iterator[Mirror]:
     """Yield the mirror of remote files, which whoever reads them finds within the block.
 
     Args:
@@ -53,9 +51,8 @@ def opened(
         policy: How remote storage is used.
         stop: Ends what takes long.
         refresh: Whether to look what there is now, rather than what was there when somebody last looked.
-        alone: Whether no other process works on the folder: the caller holds its lock.
     """
-    with closing(Mirror(work, remotes, policy, stop, alone=alone)) as mirror, in_force(mirror):
+    with closing(Mirror(work, remotes, policy, stop)) as mirror, in_force(mirror):
         if refresh:
             mirror.refresh()
         yield mirror
@@ -69,14 +66,13 @@ class Mirror:
         remotes: What the paths of the pipeline stand for.
         policy: How remote storage is used.
         stop: Ends what takes long.
-        alone: Whether no other process works on the folder. Otherwise what others have fetched stays.
 
     Raises:
         MachineError: A package is missing.
         OutputError: The mirror cannot be written to.
     """
 
-    def __init__(self, work: Path, remotes: Remotes, policy: Policy, stop: Stop, *, alone: bool = True) -> None:
+    def __init__(self, work: Path, remotes: Remotes, policy: Policy, stop: Stop) -> None:
         self._root = work / MIRROR
         self._remotes = remotes
         self._policy = policy
@@ -88,8 +84,8 @@ class Mirror:
         self._changed = threading.Condition(threading.RLock())
         self._holds: dict[str, int] = {}
         self._fetching: set[str] = set()
-        present = self._index.present() if alone else []
-        self._present: OrderedDict[str, int] = OrderedDict((row.path, max(row.size, 0)) for row in present)
+        self._present: OrderedDict[str, int] = OrderedDict()
+        self._is_alone = False  # what others have fetched stays
         self._reserved = 0
         self._problems: dict[Path, StorageError] = {}
         self._unsafe: list[tuple[Path, str]] = []
@@ -102,6 +98,13 @@ class Mirror:
         """End what is under way, and forget the files that no longer exist remotely."""
         self._pool.shutdown(cancel_futures=True)
         self._index.close()
+
+    def be_alone(self) -> None:
+        """Learn that no other process works on the folder: what an earlier one has fetched may go when room is needed."""
+        self._is_alone = True
+        with self._changed:
+            for row in self._index.present():
+                self._present.setdefault(row.path, max(row.size, 0))
 
     # What there is
 
@@ -395,7 +398,8 @@ class Mirror:
     def empty(self) -> None:
         """Hollow out all files but those that wait to be uploaded."""
         with self._changed:
-            self._present.update((row.path, max(row.size, 0)) for row in self._index.present())
+            if self._is_alone:
+                self._present.update((row.path, max(row.size, 0)) for row in self._index.present())
             self._evict(0)
 
     def expect(self, paths: Iterable[Path]) -> None:

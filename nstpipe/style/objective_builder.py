@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from nstpipe.config.models import StyleDistance
+from nstpipe.style.features import FeatureExtractor
 from nstpipe.style.layers import check_size
 from nstpipe.style.loss_weights import LossWeights
 from nstpipe.style.network import Network
 from nstpipe.style.objective import Objective, StyleTarget, TemporalTarget
+from nstpipe.style.paintings import digest
 from nstpipe.style.regions import LEAST_SHARE, downsample_to_layers
 from nstpipe.style.styled_regions import StyledRegions
 from nstpipe.style.tile_budget import TileBudget
@@ -23,6 +26,11 @@ WRAP_PIXELS = 64
 
 NEW_STYLE_WEIGHT = 3.0
 """Factor of the style where something has just come into view. See docs/decisions/2026-11-23-new-areas-count-three-times.md."""
+
+LARGEST_KEPT_PIXELS = 1024 * 1024
+"""The content of a frame of at most this size is remembered, some 20 MB, for a preview of it with other settings."""
+
+_known_content: WeakKeyDictionary[Network, tuple[Hashable, Mapping[str, Tensor]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,11 +79,25 @@ class ObjectiveBuilder:
             targets = self._style_targets(regions, content, newness, lambda weight: view.continued(weight)[0])
             measured = measure(view, content, side, styles=frozenset(), activations=layers)
             return TiledObjective(view, self.loss_weights, measured.activations, targets, temporal_target, side, keep_mask)
-        with torch.no_grad():
-            activations = dict(view(content))
-        content_targets = {layer: activations[layer] for layer in layers}
+        content_targets = self._content_targets(view, content, layers)
         targets = self._style_targets(regions, content, newness, lambda weight: weight)
         return Objective(view, self.loss_weights, content_targets, targets, temporal_target, keep_mask)
+
+    def _content_targets(self, view: FeatureExtractor, content: Tensor, layers: frozenset[str]) -> Mapping[str, Tensor]:
+        """Return the activations that the result is compared with. Those of the newest small frame are remembered."""
+        height, width = content.shape[-2:]
+        is_kept = content.device.type == "cpu" and height * width <= LARGEST_KEPT_PIXELS
+        key = (layers, view.wrap_pixels, digest(content)) if is_kept else None
+        known = _known_content.get(self.network)
+        if known is not None and known[0] == key:
+            return known[1]
+        with torch.no_grad():
+            activations = dict(view(content))
+        found = {layer: activations[layer] for layer in layers}
+        _known_content.pop(self.network, None)
+        if key is not None:
+            _known_content[self.network] = (key, found)
+        return found
 
     def _style_targets(
         self, regions: StyledRegions, content: Tensor, newness: Tensor | None, continued: Callable[[Tensor], Tensor]

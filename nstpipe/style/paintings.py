@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -25,6 +28,12 @@ from nstpipe.style.tiles import measure
 
 TARGETS_KEPT = 6
 """The number of sizes at which a painting's moments are remembered: those of one frame's scales, and of a few frames."""
+
+MOMENTS_KEPT = 12
+"""The number of pictures whose moments are remembered for each network. Each takes 2.4 MB. Another engine of this process, such
+as that of a preview with another strength, measures the same picture no second time."""
+
+_known_moments: WeakKeyDictionary[Network, OrderedDict[Hashable, Mapping[str, Moments]]] = WeakKeyDictionary()
 
 
 Adapted = Callable[[Tensor, Tensor | None], Tensor]
@@ -137,10 +146,16 @@ class PaintingMoments(Paintings):
             painting = picture.to(network.device)
             side = self._tile_budget.tile_side(*painting.shape[-2:], is_optimized=False) or max(painting.shape[-2:])
             weights = self._weights(opacity)
-            measured = measure(
-                network.features(), painting, side, styles=self._layers, activations=frozenset(), weights=weights
-            )
-            for layer, found in measured.moments.items():
+            key = (side, self._layers, digest(picture), digest(opacity) if opacity is not None else b"")
+            known = _known_moments.setdefault(network, OrderedDict())
+            if key not in known:
+                view = network.features()
+                measured = measure(view, painting, side, styles=self._layers, activations=frozenset(), weights=weights)
+                known[key] = measured.moments
+                while len(known) > MOMENTS_KEPT:
+                    known.popitem(last=False)
+            known.move_to_end(key)
+            for layer, found in known[key].items():
                 parts.setdefault(layer, []).append((share, found))
         return {layer: _mixed(found) for layer, found in parts.items()}
 
@@ -158,3 +173,9 @@ def _mixed(parts: Sequence[tuple[float, Moments]]) -> Moments:
     grams = torch.stack([share * part.gram for share, part in parts]).sum(dim=0)
     means = torch.stack([share * part.mean for share, part in parts if part.mean is not None]).sum(dim=0)
     return Moments(grams, means, parts[0][1].count)
+
+
+def digest(picture: Tensor) -> bytes:
+    """Return what tells a picture from every other one of the same or another shape."""
+    values = picture.cpu().contiguous().numpy()
+    return hashlib.blake2b(values.tobytes(), digest_size=20, key=repr(values.shape).encode()).digest()

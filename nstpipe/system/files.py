@@ -190,6 +190,27 @@ def check_is_no_special_file(path: Path) -> None:
             raise SpecialFileError(errno.EINVAL, f"it is {name}, not a file", str(path))
 
 
+class Resolver:
+    """Resolves paths as `Path.resolve` does, but each folder once."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, str] = {}
+
+    def __call__(self, path: Path) -> str:
+        """Return the path of a file without any link."""
+        return self._of_file(os.path.abspath(path) if ".." not in path.parts else os.path.realpath(path))  # noqa: PTH100
+
+    def _of_file(self, path: str) -> str:
+        folder, name = os.path.split(path)
+        if not name:
+            return path
+        if os.path.islink(path):  # noqa: PTH114 - as text, which is quicker
+            return os.path.realpath(path)
+        if folder not in self._folders:
+            self._folders[folder] = self._of_file(folder)
+        return os.path.join(self._folders[folder], name)  # noqa: PTH118
+
+
 def suggest_path(path: Path) -> str:
     """Suggest what the user may have meant by a path that does not exist, in sentences."""
     missing = next((place for place in (path, *path.absolute().parents) if place.parent.is_dir()), path)

@@ -29,21 +29,21 @@ STATIC = Path(__file__).parent / "static"
 YEAR_SECONDS = 365 * 24 * 3600
 
 PAGES = {
-    "/jobs": "jobs.show",
-    "/jobs/edit": "jobs.edit",
-    "/jobs/save": "jobs.save",
-    "/jobs/new": "jobs.new",
-    "/jobs/mask": "jobs.mask",
-    "/jobs/plan": "jobs.plan",
-    "/jobs/check": "jobs.inputs",
-    "/jobs/proof": "jobs.proof",
-    "/night": "night.show",
-    "/night/progress": "night.progress",
-    "/night/events": "night.events",
-    "/night/start": "night.start",
-    "/night/stop": "night.stop",
-    "/night/schedule": "night.schedule",
-    "/night/frame/{number:int}": "night.newest_frame",
+    "/jobs": "jobs.page.show",
+    "/jobs/edit": "jobs.page.edit",
+    "/jobs/save": "jobs.page.save",
+    "/jobs/new": "jobs.new_job.new",
+    "/jobs/mask": "jobs.masks.mask",
+    "/jobs/plan": "jobs.checks.plan",
+    "/jobs/check": "jobs.checks.inputs",
+    "/jobs/proof": "jobs.proof.proof",
+    "/night": "runs.page.show",
+    "/night/progress": "runs.page.progress",
+    "/night/events": "runs.page.events",
+    "/night/start": "runs.page.start",
+    "/night/stop": "runs.page.stop",
+    "/night/schedule": "runs.page.schedule",
+    "/night/frame/{number:int}": "runs.newest_frames.newest_frame",
     "/results": "results.show",
     "/results/one": "results.one",
     "/results/open": "results.open_folder",
@@ -58,7 +58,7 @@ POSTED = frozenset(path for path in PAGES if path.startswith(("/jobs/", "/night/
 
 
 def _later(place: str) -> Callable[[Request], Awaitable[Response]]:
-    module, _, name = place.partition(".")
+    module, _, name = place.rpartition(".")
 
     async def answer(request: Request) -> Response:
         found = await asyncio.to_thread(importlib.import_module, f"nstpipe.window.{module}")

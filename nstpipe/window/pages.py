@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -61,6 +63,16 @@ class Window:
         is_below = place != self.folder and place.is_relative_to(self.folder)
         return str(place.relative_to(self.folder)) if is_below else str(place)
 
+    def written_path(self, place: str | Path) -> str:
+        """Return a path as it is written into the pipeline.yaml."""
+        path = Path(place)
+        written = path.relative_to(self.folder).as_posix() if path.is_relative_to(self.folder) else str(path)
+        return written.replace("$", "$$")  # ${NAME} would be filled in
+
+    def shown_text(self, text: str) -> str:
+        """Return a message with its paths as people read them: from the window's folder."""
+        return text.replace(f"{self.folder}{os.sep}", "")
+
 
 def window_of(request: Request) -> Window:
     """Return the window that a request belongs to."""
@@ -86,6 +98,8 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
         "folder": window.folder,
         "pipeline_name": window.pipeline.name,
         "shown_path": window.shown_path,
+        "shown_text": window.shown_text,
+        "written_path": window.written_path,
         "is_local": window.is_local,
         "path": request.url.path,
     }
@@ -123,9 +137,14 @@ async def form_of(request: Request) -> dict[str, str]:
     return {name: value.replace("\r\n", "\n") for name, value in pairs}
 
 
+def number_of(text: str | None, otherwise: int) -> int:
+    """Return the whole number that a field or a query holds, of at most six digits; the other one if it holds none."""
+    return int(text) if text is not None and re.fullmatch("[0-9]{1,6}", text) else otherwise
+
+
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def said(error: NstpipeError) -> dict[str, str]:
+def said(error: NstpipeError, window: Window) -> dict[str, str]:
     """Return an error as the page shows it."""
-    return {"problem": error.problem, "next_step": error.next_step}
+    return {"problem": window.shown_text(error.problem), "next_step": window.shown_text(error.next_step)}

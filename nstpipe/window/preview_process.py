@@ -9,11 +9,15 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any
 
 from nstpipe.errors import NstpipeError
@@ -31,12 +35,18 @@ class Superseded(Exception):  # noqa: N818 - nothing went wrong
 
 
 class Requests:
-    """Reads the requests, and knows the newest one. When the page's process ends, so does this one."""
+    """Reads the requests, and knows the newest one. When the page's process ends, so does this one.
+
+    A request that comes while a preview is painted raises `Superseded` there: a thread reads it and raises a signal, whose
+    handler Python calls in the main thread, between two operations of torch. An iteration takes up to a second.
+    """
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self._newest: dict[str, Any] | None = None
         self._changed = threading.Condition()
+        self._painted: int | None = None
+        signal.signal(signal.SIGINT, self._interrupt)
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
@@ -44,7 +54,34 @@ class Requests:
             with self._changed:
                 self._newest = json.loads(line)
                 self._changed.notify()
+            signal.raise_signal(signal.SIGINT)
         os._exit(0)
+
+    def _interrupt(self, _: int, frame: FrameType | None) -> None:
+        # A module whose import is broken off cannot always be imported again.
+        if self._painted is not None and self.has_newer(self._painted) and not _is_importing(frame):
+            self._painted = None
+            raise Superseded
+
+    @contextmanager
+    def painting(self, number: int) -> Iterator[None]:
+        """Mark a block that may be broken off when a newer request comes.
+
+        Raises:
+            Superseded: One has come.
+        """
+        self._painted = number
+        try:
+            yield
+        finally:
+            self._painted = None
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Mark a part of such a block that must not be broken off."""
+        number, self._painted = self._painted, None
+        yield
+        self._painted = number
 
     def after(self, number: int) -> dict[str, Any]:
         """Wait for a request that is newer than this one, and return the newest."""
@@ -56,6 +93,14 @@ class Requests:
     def has_newer(self, number: int) -> bool:
         """Return whether a newer request has come."""
         return self._newest is not None and self._newest["number"] > number
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if "importlib._bootstrap" in frame.f_code.co_filename:
+            return True
+        frame = frame.f_back
+    return False
 
 
 class Messages:
@@ -89,6 +134,7 @@ def main() -> None:
 def _warm_up() -> None:
     from PIL import Image
 
+    import nstpipe.commands.preview  # noqa: F401 - what a preview needs is loaded before the first one
     from nstpipe.api import stylize
 
     plain = Image.new("RGB", (WARM_SIZE, WARM_SIZE), (120, 130, 140))
@@ -101,10 +147,11 @@ def _warm_up() -> None:
 def _serve(request: dict[str, Any], requests: Requests, messages: Messages) -> None:
     number: int = request["number"]
     try:
-        if request["axes"]:
-            _proof_sheet(request, messages)
-        else:
-            _preview(request, requests, messages)
+        with requests.painting(number):
+            if request["axes"]:
+                _proof_sheet(request, requests, messages)
+            else:
+                _preview(request, requests, messages)
     except Superseded:
         messages.send(number, "superseded")
     except NstpipeError as error:
@@ -124,9 +171,13 @@ def _preview(request: dict[str, Any], requests: Requests, messages: Messages) ->
     is_first = True
 
     def watch(glimpse: Glimpse) -> None:
-        nonlocal shown_at, is_first
         if requests.has_newer(number):
             raise Superseded
+        with requests.undisturbed():
+            tell(glimpse)
+
+    def tell(glimpse: Glimpse) -> None:
+        nonlocal shown_at, is_first
         if is_first:
             is_first = False
             messages.send(number, "before", _as_jpeg(glimpse.before))
@@ -143,10 +194,11 @@ def _preview(request: dict[str, Any], requests: Requests, messages: Messages) ->
         )
     height, width = painted.after.shape[:2]
     size = {"width": width, "height": height, "iterations": painted.iterations, "most": painted.max_iterations}
-    messages.send(number, "done", _as_png(painted.after), seconds=time.monotonic() - began, **size)
+    with requests.undisturbed():
+        messages.send(number, "done", _as_png(painted.after), seconds=time.monotonic() - began, **size)
 
 
-def _proof_sheet(request: dict[str, Any], messages: Messages) -> None:
+def _proof_sheet(request: dict[str, Any], requests: Requests, messages: Messages) -> None:
     from nstpipe.commands.preview import Preview, axis, combinations, proof_sheet
     from nstpipe.events import Event, FrameDone
 
@@ -158,14 +210,16 @@ def _proof_sheet(request: dict[str, Any], messages: Messages) -> None:
         nonlocal done
         if isinstance(event, FrameDone):
             done += 1
-            messages.send(number, "painting", iterations=done, most=cells, loss=None, seconds=time.monotonic() - began)
+            with requests.undisturbed():
+                messages.send(number, "painting", iterations=done, most=cells, loss=None, seconds=time.monotonic() - began)
 
     with tempfile.TemporaryDirectory() as folder:
         preview = Preview(_written(request, folder), request["job"], request["frame"], (), request["iterations"])
         sheet = proof_sheet(preview, axes, emit)
     file = io.BytesIO()
     sheet.image.save(file, "PNG")
-    messages.send(number, "done", file.getvalue(), seconds=time.monotonic() - began, iterations=cells, most=cells)
+    with requests.undisturbed():
+        messages.send(number, "done", file.getvalue(), seconds=time.monotonic() - began, iterations=cells, most=cells)
 
 
 def _written(request: dict[str, Any], folder: str) -> Path:

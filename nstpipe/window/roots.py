@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 PAINTINGS = Path(__file__).parent / "paintings"
 """The paintings that come with nstpipe. They can be read, and nothing is written there."""
 
+WEIGHTS_SUFFIXES = (".pth", ".pt", ".npz", ".safetensors")
+"""The names of files that hold a network end so."""
+
 MOST_LISTED = 500
 """The most entries of a folder that are listed. Files of larger folders are found by their path."""
 
@@ -35,7 +38,7 @@ class Entry:
     Attributes:
         name: Its name.
         path: Its path.
-        kind: ``folder``, ``picture`` or ``video``.
+        kind: ``folder``, ``picture``, ``video``, or ``weights`` for the file of a network.
     """
 
     name: str
@@ -163,6 +166,8 @@ class Roots:
                 kind = "video"
             elif suffix in PICTURE_SUFFIXES:
                 kind = "picture"
+            elif suffix in WEIGHTS_SUFFIXES:
+                kind = "weights"
             else:
                 return None
             if found.is_symlink() and not self.holds(Path(os.path.realpath(found.path))):

@@ -11,6 +11,7 @@ import nstpipe
 from nstpipe import api
 from nstpipe.cli import exit_code
 from nstpipe.errors import ConfigError, MachineError
+from nstpipe.events import Event, ItemFailed
 from tests.making import make_picture, write_pipeline
 from tests.style.networks.making import own_file
 
@@ -61,10 +62,8 @@ def test_what_a_network_reads_decides_its_result_and_nothing_else_does(folder: P
 
 
 def test_a_network_without_its_file_ends_before_the_work(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(
-        ConfigError, match=r"engine\.weights: is required, but missing: a decoder: a file of `nstpipe train adain`"
-    ):
-        planned(folder, engine="adain")
+    with pytest.raises(ConfigError, match=r"engine\.weights: is required, but missing: a file of `nstpipe train iecontrast`"):
+        planned(folder, engine="iecontrast")
     path = write_pipeline(folder, job(engine={"name": "adain", "weights": "none.safetensors"}))
     for command in (api.plan, nstpipe.run):
         with pytest.raises(MachineError, match=r"engine\.weights: .*none\.safetensors cannot be read: No such file"):
@@ -77,6 +76,24 @@ def test_a_network_without_its_file_ends_before_the_work(folder: Path, capsys: p
         assert f"{path}:{line}: jobs[0].engine.weights: {folder / written} " in said
         assert "nstpipe train adain" in said
         assert "weights_only" not in said, "torch's own message recommends to load it unsafely"
+
+
+@pytest.mark.parametrize("content", [None, b"no weights"], ids=["missing", "foreign"])
+def test_a_network_that_cannot_be_loaded_costs_its_own_job_only(folder: Path, content: bytes | None) -> None:
+    if content is not None:
+        (folder / "none.safetensors").write_bytes(content)
+    other = job(name="two", output="two.png", engine={"name": "adain", "weights": "a.safetensors"})
+    path = write_pipeline(folder, job(engine={"name": "adain", "weights": "none.safetensors"}), other, workers=1)
+    events: list[Event] = []
+    result = nstpipe.run(path, on_event=events.append)
+    assert result.exit_code == 2
+    [failure] = [event for event in events if isinstance(event, ItemFailed)]
+    assert failure.job == "one"
+    assert f"engine.weights: {folder / 'none.safetensors'} " in failure.reason
+    assert (folder / "two.png").is_file()
+    assert not (folder / "out.png").exists()
+    if content is None:
+        assert [failure.job for failure in api.plan(path).failures] == ["one"], "a plan opens the files, and loads none"
 
 
 @pytest.mark.parametrize(("engine", "smallest"), [("adain", 9), ("iecontrast", 17), ("refined", 9)])

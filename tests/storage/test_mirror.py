@@ -31,6 +31,7 @@ def mirror_of(work: Path, max_bytes: int = 10**9, retries: int = 0) -> tuple[Mir
     places = [mirrored(f"s3://street/{name}", work) for name in ("in", "out")]
     remotes = Remotes(dict(places), frozenset({places[1][0]}))
     mirror = Mirror(work, remotes, Policy(max_bytes, retries=retries, transfers=2), Stop())
+    mirror.be_alone()
     mirror.refresh()
     return mirror, places[0][0], places[1][0]
 

@@ -9,7 +9,9 @@ import re
 import string
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -18,12 +20,15 @@ from PIL import Image
 from pydantic import BaseModel
 
 from nstpipe.config import load_pipeline
+from nstpipe.config.engines import ENGINE_TRAITS, ENGINES_WITH_KEYS, PlainEngine
 from nstpipe.config.models import Job
 from nstpipe.errors import UsageError
-from nstpipe.window.forms import Field, field_of, fields
+from nstpipe.system.lock import holder_of
+from nstpipe.window.jobs.forms import Field, field_of, fields
+from nstpipe.window.jobs.yaml_text import Draft
 from nstpipe.window.roots import PAINTINGS
+from nstpipe.window.runs.process import SIGNAL_SECONDS, ask_to_stop, stop_request
 from nstpipe.window.texts import LANGUAGES, language_of, texts_in
-from nstpipe.window.yaml_text import Draft
 from tests.making import make_picture
 from tests.test_docs import EXAMPLES
 from tests.window.conftest import Opened
@@ -48,7 +53,8 @@ def test_each_language_has_every_text_with_the_same_places_to_fill() -> None:
     used = set(re.findall(r"\bt\.([a-z_]+)", templates)) | set(re.findall(r"\bt\(\"([a-z_]+)\"", templates))
     english = texts_in("en")
     assert used <= set(english)
-    assert set(english) - used <= {name for name in english if name.startswith("run_")} | {"changed_elsewhere"}
+    said = {name for name in english if name.startswith("run_")} | {"changed_elsewhere", "start", "go_on_run"}
+    assert set(english) - used <= said
     for language in LANGUAGES:
         texts = texts_in(language)
         assert {key: places(text) for key, text in texts.items()} == {key: places(text) for key, text in english.items()}
@@ -61,6 +67,9 @@ def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from keys_of(field.annotation, f"{prefix}{name}.")
+        elif name == "engine":  # one of several models
+            models = [PlainEngine, *ENGINES_WITH_KEYS.values()]
+            yield from (f"engine.{key}" for model in models for key in model.model_fields)
         else:
             yield f"{prefix}{name}"
 
@@ -77,6 +86,10 @@ def test_the_form_has_every_key_of_a_job_with_its_range() -> None:
         ("yaml", ""),
         ("text", "matched, content, noise, blank"),
     ]
+    engine = {field.key: field for field in fields() if field.key.startswith("engine.")}
+    assert engine["engine.name"].choices == (*ENGINE_TRAITS, "auto")
+    assert engine["engine.weights"].engines == tuple(ENGINES_WITH_KEYS)
+    assert engine["engine.transformer"].engines == ("iecontrast",)
 
 
 @pytest.mark.parametrize("example", [pytest.param(block, id=name) for name, block in EXAMPLES])
@@ -133,6 +146,12 @@ def test_a_key_that_is_set_changes_its_line_and_no_other() -> None:
         ("name: 'ä: b'", "name", "#c", "name: '#c'"),
         ("name: a", "optimizer.first", "5", "name: a\n    optimizer: {first: 5}"),
         ("name: a", "exclude", "[x", UsageError),
+        ("name: a", "engine.name", "adain", "name: a\n    engine: adain"),
+        ("name: a\n    engine: adain", "engine.weights", "w", "name: a\n    engine: {name: adain, weights: w}"),
+        ("name: a\n    engine: {name: adain, alpha: 1}", "engine.name", "optimizer", "name: a\n    engine: optimizer"),
+        ("name: a\n    engine: {name: adain, alpha: 1}", "engine.name", "", "name: a"),
+        ("name: a\n    style: p", "style.collection", "c", "name: a\n    style: {collection: c}"),
+        ("name: a\n    style: {collection: c, pick: each}", "style.images", "[p]", "name: a\n    style: {images: [p]}"),
     ],
 )
 def test_values_of_every_kind_are_written(job: str, key: str, value: str | None, expected: str | type[UsageError]) -> None:
@@ -151,6 +170,42 @@ def the(key: str) -> Field:
     found = field_of(key)
     assert found is not None
     return found
+
+
+def test_a_request_to_stop_is_kept_for_a_server_that_starts_later(tmp_path: Path) -> None:
+    holder = """
+import signal, sys, time
+from pathlib import Path
+from nstpipe.system.lock import locked
+work = Path(sys.argv[1])
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+with locked(work):
+    print("locked", flush=True)
+    while len(asked) < 2:
+        time.sleep(0.01)
+        (work / "asked").write_text(str(len(asked)))
+"""
+
+    def asked() -> str:
+        time.sleep(2 * SIGNAL_SECONDS)
+        return (tmp_path / "asked").read_text()
+
+    with subprocess.Popen([sys.executable, "-c", holder, str(tmp_path)], stdout=subprocess.PIPE) as run:
+        assert run.stdout is not None and run.stdout.readline() == b"locked\n"
+        found = holder_of(tmp_path)
+        assert found is not None and stop_request(tmp_path) is None
+        # To pause twice is to pause once: a second signal would stop the run in the middle of a frame.
+        for _ in range(2):
+            ask_to_stop(tmp_path, "a-run", at_once=False)
+            assert asked() == "1"
+        request = stop_request(tmp_path)
+        assert request is not None and request.is_of(found) and not request.is_of(replace(found, process_started=1.0))
+        ask_to_stop(tmp_path, "a-run", at_once=True)
+        assert run.wait(20) == 0
+    assert stop_request(tmp_path) == replace(request, at_once=True)
+    with pytest.raises(UsageError, match="No run is under way"):
+        ask_to_stop(tmp_path, "a-run", at_once=True)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -2,23 +2,27 @@
 
 const MOST_FILES = 500;
 
-export function choosing({ chosen, busy, failed }) {
+export function choosing({ chosen, busy = () => {}, failed = () => {} }) {
   const dialog = document.getElementById("browser");
   const listing = document.getElementById("listing");
   let wanted = "input";
+  let asking = null;
 
-  for (const button of document.querySelectorAll("[data-browse]")) {
-    button.addEventListener("click", () => {
-      wanted = button.dataset.browse;
-      htmx.ajax("GET", `/browse?for=${wanted}`, { target: "#listing", swap: "innerHTML" });
-      dialog.showModal();
-    });
-  }
+  // Parts of a page are renewed, and their buttons with them.
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.("[data-browse]");
+    if (!button) return;
+    asking = button;
+    wanted = button.dataset.browse;
+    listing.replaceChildren();
+    htmx.ajax("GET", `/browse?for=${wanted}`, { target: "#listing", swap: "innerHTML" });
+    dialog.showModal();
+  });
   listing.addEventListener("click", (event) => {
     const button = event.target.closest("[data-choose]");
     if (!button) return;
     dialog.close();
-    chosen(wanted, button.dataset.choose);
+    chosen(wanted, button.dataset.choose, { field: asking?.dataset.field, written: button.dataset.written, isCollection: "collection" in button.dataset });
   });
   for (const field of document.querySelectorAll("[data-upload]")) {
     field.addEventListener("change", () => { send(field.dataset.upload, [...field.files].map((file) => ({ file, folder: "" }))); field.value = ""; });

@@ -1,5 +1,6 @@
 // The page of the jobs: keeps the place of the cursor and the open details while the editor is renewed.
 
+import { choosing } from "./choose.js";
 import { follow } from "./stream.js";
 
 let kept = null;
@@ -13,6 +14,18 @@ document.body.addEventListener("change", (event) => {
   htmx.ajax("POST", "/jobs/edit", { target: "#editor", swap: "outerHTML", values });
 });
 
+// A file that was chosen in the dialog is written into its field; a folder of paintings into that of collections.
+if (document.getElementById("browser")) {
+  choosing({
+    chosen: (wanted, path, { field: id, written, isCollection }) => {
+      const field = document.getElementById(wanted === "painting" && isCollection ? "f-style-collection" : id);
+      if (!field) return;
+      field.value = wanted === "painting" && !isCollection ? `[${JSON.stringify(written)}]` : written;
+      field.dispatchEvent(new Event("change", { bubbles: true }));
+    },
+  });
+}
+
 // The Enter key ends a field; it sends nothing by itself.
 document.body.addEventListener("submit", (event) => { if (event.target.id === "editor") event.preventDefault(); });
 
@@ -22,7 +35,7 @@ document.body.addEventListener("htmx:beforeSwap", (event) => {
   const text = document.getElementById("yaml");
   kept = {
     id: active?.id, from: active?.selectionStart, to: active?.selectionEnd, text: active === text ? text.value : null,
-    top: text?.scrollTop ?? 0, open: document.getElementById("advanced")?.open ?? false,
+    top: text?.scrollTop ?? 0, place: scrollY, open: document.getElementById("advanced")?.open ?? false,
   };
 });
 
@@ -39,6 +52,7 @@ document.body.addEventListener("htmx:afterSwap", () => {
     if (typeof kept.from === "number") try { active.setSelectionRange(kept.from, kept.to); } catch { /* not a text */ }
   }
   text.scrollTop = kept.top;
+  scrollTo(0, kept.place);
   kept = null;
 });
 
@@ -60,6 +74,12 @@ document.body.addEventListener("click", (event) => {
 });
 
 const proof = document.getElementById("proof");
+for (const select of proof?.querySelectorAll("select") ?? []) {
+  const values = proof.elements[`${select.name}-values`];
+  const begin = () => { values.value = select.selectedOptions[0]?.dataset.values ?? ""; values.disabled = !select.value; };
+  select.addEventListener("change", begin);
+  begin();
+}
 proof?.addEventListener("submit", async (event) => {
   event.preventDefault();
   const status = document.getElementById("proof-status");

@@ -36,8 +36,9 @@ function showPowers() {
   }
 }
 
-export function settings() {
+function settings(iterations) {
   const values = new URLSearchParams(new FormData(form));
+  if (iterations) values.set("iterations", iterations);
   for (const slider of form.querySelectorAll("[data-power]")) values.set(slider.dataset.power, power(slider).toFixed(4));
   return values;
 }
@@ -47,10 +48,10 @@ function ask() {
   keep();
   clearTimeout(timer);
   if (!form.elements.input.value || !form.elements.painting.value) return;
-  timer = setTimeout(request, WAIT_MILLISECONDS);
+  timer = setTimeout(() => request(), WAIT_MILLISECONDS);
 }
 
-async function request() {
+async function request(iterations) {
   asking?.abort();
   asking = new AbortController();
   complain(null);
@@ -60,7 +61,7 @@ async function request() {
   at("progress").removeAttribute("value");
   let answer;
   try {
-    answer = await fetch("/preview", { method: "POST", body: settings(), signal: asking.signal });
+    answer = await fetch("/preview", { method: "POST", body: settings(iterations), signal: asking.signal });
   } catch (error) {
     if (error.name !== "AbortError") { say(words.lost); at("again").hidden = false; at("progress").hidden = true; }
     return;
@@ -74,7 +75,7 @@ function show(number) {
   stop();
   let pictures = 0;
   let hasBefore = false;
-  at("again").hidden = at("save").hidden = true;
+  at("again").hidden = at("save").hidden = at("finer").hidden = true;
   stop = follow(`/preview/${number}/events`, {
     opened: () => { losses = []; },
     lost: () => say(words.lost),
@@ -87,6 +88,7 @@ function show(number) {
       if (now.state === "done") {
         at("save").href = `/preview/${number}/picture?download`;
         at("save").hidden = at("make-job").hidden = false;
+        at("finer").hidden = now.iterations >= Math.min(now.most, words.finer);
         at("frame-box").dataset.state = "done";
       }
       if (now.state === "failed") complain(now);
@@ -181,7 +183,8 @@ form.addEventListener("click", (event) => {
   if (tile.dataset.input !== undefined) choose("input", tile.dataset.input);
   else if (tile.dataset.painting) choose("painting", tile.dataset.painting);
 });
-at("again").addEventListener("click", request);
+at("again").addEventListener("click", () => request());
+at("finer").addEventListener("click", () => request(words.finer));
 at("make-job").addEventListener("click", () => {
   const post = document.createElement("form");
   post.method = "post";

@@ -16,7 +16,7 @@ import yaml
 from yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from nstpipe.errors import UsageError
-from nstpipe.window.forms import Field
+from nstpipe.window.jobs.forms import INSTEAD, SHORT_FORMS, Field
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -92,8 +92,9 @@ class Draft:
             key = f"{prefix}{item.key.value}"
             if item.key.value == "<<":
                 continue
-            if key == "style" and isinstance(item.value, ScalarNode):
-                yield "style.images", f"[{_scalar_text(item.value)}]"
+            if key in SHORT_FORMS and isinstance(item.value, ScalarNode):
+                whole = f"[{_scalar_text(item.value)}]" if key == "style" else str(item.value.value)
+                yield f"{key}.{SHORT_FORMS[key]}", whole
             elif isinstance(item.value, MappingNode) and item.key.value not in ("layers", "matrix"):
                 yield from self._texts(item.value, f"{key}.")
             else:
@@ -107,10 +108,17 @@ class Draft:
         """
         steps = field.key.split(".")
         if text == "":
-            self._remove(self._job(index), steps)
+            # Without its name, an engine is nothing.
+            self._remove(self._job(index), ["engine"] if field.key == "engine.name" else steps)
+        elif field.key == "engine.name":
+            # The keys of an engine are its own, so they go with it.
+            self._write(self._job(index), ["engine"], _value_text(field, text))
         else:
             self._write(self._job(index), steps, _value_text(field, text))
         self._read()
+        for other in INSTEAD.get(field.key, ()) if text else ():
+            self._remove(self._job(index), other.split("."))
+            self._read()
 
     def _write(self, place: MappingNode, steps: list[str], value: str) -> None:
         step, rest = steps[0], steps[1:]
@@ -123,6 +131,8 @@ class Draft:
             self._replace(found, value)
         elif isinstance(found.value, MappingNode) and not found.is_alias:
             self._write(found.value, rest, value)
+        elif step == "engine" and isinstance(found.value, ScalarNode):
+            self._replace(found, f"{{name: {_scalar_text(found.value)}, {rest[0]}: {value}}}")
         elif step == "style" and isinstance(found.value, ScalarNode):
             # The short form gives way to the long one, unless it can stay as short as it was.
             painting = _scalar_text(found.value)

@@ -1,0 +1,204 @@
+"""How far the runs of a pipeline are: read from the journal, the lock and the log, as `nstpipe status` does.
+
+The page so shows the same thing whoever has started the run, and after the server was closed in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.requests import Request
+
+from nstpipe.config import Pipeline, load_pipeline
+from nstpipe.errors import NstpipeError
+from nstpipe.events import Event, FrameDone, ItemFailed, Noticed, OutputDone, RunFinished, TriedAgain
+from nstpipe.journal.database import JOURNAL
+from nstpipe.journal.journal import Journal
+from nstpipe.journal.log import log_path, logged_events
+from nstpipe.planning.status import Status, pipeline_status
+from nstpipe.system.files import Stamp, stamp_of
+from nstpipe.window.pages import Window, window_of
+from nstpipe.window.runs.process import StopRequest, is_here, stop_request
+
+LOOK_SECONDS = 1.0
+"""Shortest time between two looks at the journal. All open pages share one look."""
+
+LONGEST_SHARE = 0.2
+"""A look that takes long, because there are many files, is repeated so rarely that it takes this share of the time at most."""
+
+MOST_POINTS = 300
+"""The most frames in the curves of loss and flicker; the newest ones."""
+
+MOST_FAILURES = 100
+"""The most failures that are listed."""
+
+LOG_BYTES = 400_000
+"""So much of the end of a log is read."""
+
+
+@dataclass(frozen=True)
+class View:
+    """How far the runs of a pipeline are, as the page shows it.
+
+    Attributes:
+        status: What `nstpipe status` says.
+        is_ours: Whether the run can be asked to stop from here: it is on this machine.
+        failures: The failed outputs: job, path, reason and next step.
+        more_failures: The number of further failures.
+        newest: The newest events, newest first: time and sentence.
+        losses: The losses of the newest frames, oldest first.
+        flickers: Their flicker in levels of 255, where it was measured.
+        frames: The newest finished frames, newest first: what stands below and its number in the log.
+        last_run: The name of the latest run; empty if there was none.
+        asked: The latest request to stop that was made here; None if none was.
+    """
+
+    status: Status
+    is_ours: bool
+    failures: tuple[tuple[str, str, str, str], ...]
+    more_failures: int
+    newest: tuple[tuple[str, str], ...]
+    losses: tuple[float, ...]
+    flickers: tuple[float, ...]
+    frames: tuple[FrameDone, ...]
+    last_run: str
+    asked: StopRequest | None = None
+
+    @property
+    def share(self) -> float:
+        """The finished share of all frames, 0 to 1."""
+        frames = sum(job.frames for job in self.status.jobs)
+        return sum(job.frames_done for job in self.status.jobs) / frames if frames else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The longest time that a job has left; None if that of an unfinished job is not known."""
+        seconds = [job.seconds_left for job in self.status.jobs if job.left or job.running]
+        return max((one for one in seconds if one is not None), default=None) if None not in seconds else None
+
+
+def view_of(pipeline: Pipeline) -> View:
+    """Look at the journal, the lock and the log."""
+    status = pipeline_status(pipeline)
+    failures: list[tuple[str, str, str, str]] = []
+    name = ""
+    if (pipeline.work / JOURNAL).exists():
+        with closing(Journal(pipeline.work, pipeline=pipeline.file, read_only=True)) as journal:
+            failures += [
+                (record.job, record.input, record.reason, record.next_step)
+                for record in journal.records()
+                if record.state == "failed"
+            ]
+            latest = journal.latest_run()
+            name = latest.name if latest is not None else ""
+    events = list(_last_events(log_path(pipeline.work, name))) if name else []
+    frames = [event for event in events if isinstance(event, FrameDone) and event.is_final][-MOST_POINTS:]
+    folder = pipeline.file.parent if pipeline.file is not None else Path()
+    said = [line for event in events if (line := _sentence(event, folder))]
+    return View(
+        status=status,
+        is_ours=status.holder is not None and is_here(status.holder),
+        failures=tuple(failures[:MOST_FAILURES]),
+        more_failures=max(0, len(failures) - MOST_FAILURES),
+        newest=tuple(reversed(said[-12:])),
+        losses=tuple(frame.loss for frame in frames if frame.loss is not None),
+        flickers=tuple(255 * frame.warping_error**0.5 for frame in frames if frame.warping_error is not None),
+        frames=tuple(reversed(frames[-4:])),
+        last_run=name,
+        asked=stop_request(pipeline.work),
+    )
+
+
+def _last_events(path: Path) -> Iterator[Event]:
+    """Yield the events at the end of a log."""
+    try:
+        if path.stat().st_size <= LOG_BYTES:
+            yield from logged_events(path)
+            return
+    except OSError:
+        return
+    with tempfile.TemporaryDirectory() as folder, path.open("rb") as file:
+        file.seek(-LOG_BYTES, os.SEEK_END)
+        end = Path(folder) / path.name
+        end.write_bytes(file.read().partition(b"\n")[2])
+        yield from logged_events(end)
+
+
+def _below(path: Path, folder: Path) -> Path:
+    return path.relative_to(folder) if path.is_relative_to(folder) else path
+
+
+def _sentence(event: Event, folder: Path) -> tuple[str, str] | None:
+    at = time.strftime("%H:%M:%S", time.localtime(event.at))
+    if isinstance(event, OutputDone):
+        return at, f"✓ {_below(Path(event.output), folder)}"
+    if isinstance(event, FrameDone) and event.is_final:
+        return at, f"{Path(event.path).name} · {event.frame_index + 1} · {event.seconds:.1f} s"
+    if isinstance(event, ItemFailed):
+        return at, f"✗ {Path(event.path).name}: {event.reason.replace(f'{folder}{os.sep}', '')}"
+    if isinstance(event, TriedAgain):
+        return at, f"↻ {Path(event.path).name}: {event.reason.replace(f'{folder}{os.sep}', '')}"
+    if isinstance(event, Noticed):
+        return at, event.message.replace(f"{folder}{os.sep}", "")
+    if isinstance(event, RunFinished):
+        return at, f"■ {event.outputs_made} ✓, {event.items_failed} ✗, {event.outputs_left} …"
+    return None
+
+
+class Looks:
+    """Looks at a pipeline for all open pages: one look serves them all."""
+
+    def __init__(self, window: Window) -> None:
+        self._window = window
+        self._looked_at = 0.0
+        self._wait = 0.0
+        self._view: View | None = None
+        self._error: NstpipeError | None = None
+        self._one_at_a_time = asyncio.Lock()
+        self._pipeline: Pipeline | None = None
+        self._stamp: Stamp | None = None
+
+    async def now(self) -> View:
+        """Return a view that is not older than a moment.
+
+        Raises:
+            NstpipeError: The pipeline or its journal cannot be read.
+        """
+        async with self._one_at_a_time:
+            began = time.monotonic()
+            if began - self._looked_at >= self._wait:
+                try:
+                    self._view, self._error = await asyncio.to_thread(self._look), None
+                except NstpipeError as error:
+                    self._view, self._error = None, error
+                self._looked_at = time.monotonic()
+                self._wait = max(LOOK_SECONDS, (self._looked_at - began) / LONGEST_SHARE)
+        if self._view is None:
+            assert self._error is not None
+            raise self._error
+        return self._view
+
+    def forget(self) -> None:
+        """Look again at once."""
+        self._wait = 0.0
+
+    def _look(self) -> View:
+        stamp = stamp_of(self._window.pipeline)
+        if self._pipeline is None or stamp != self._stamp:
+            self._pipeline, self._stamp = load_pipeline(self._window.pipeline), stamp
+        return view_of(self._pipeline)
+
+
+def looks_of(request: Request) -> Looks:
+    """Return what looks at the window's pipeline."""
+    if not hasattr(request.app.state, "looks"):
+        request.app.state.looks = Looks(window_of(request))
+    looks: Looks = request.app.state.looks
+    return looks
