@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from nstpipe.media.losses import Omission
 from nstpipe.media.pictures.masks import Mask
 from nstpipe.planning.inputs import InputFile
-from nstpipe.system.files import sha256_of, state_of
+from nstpipe.storage.contents import content_sha256
+from nstpipe.system.files import state_of
 
 if TYPE_CHECKING:
     from nstpipe.media.video.info import VideoInfo
@@ -82,7 +83,7 @@ class InputInfo:
 
 @functools.lru_cache(maxsize=64)
 def _sha256_of(path: Path, stamp: tuple[int, int]) -> str:
-    return sha256_of(path)
+    return content_sha256(path)
 
 
 def is_unchanged(found: InputInfo) -> bool:
