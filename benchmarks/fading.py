@@ -3,6 +3,7 @@
 Clips:
     city: the second shot of samples/video/city_night.mp4.
     drive: 10 seconds of a view that comes closer to a street and shakes, at 12.5 frames a second.
+    walk: 10 seconds of a view that goes forward on a street, which is seen in perspective, at 12.5 frames a second.
     pan: 10 seconds of a view that goes along a panorama and sways, at 12.5 frames a second.
 
 Each clip is painted by `nstpipe run` in the style of *The Starry Night*. The loss of a frame is content, style and total
@@ -18,7 +19,8 @@ What is printed is how much of its contrast is left at the end, in waves of abou
 the original and in the others, and which share of a frame starts from the content. It takes seconds.
 
 Run: python benchmarks/fading.py [--size 320] [--clips CLIP ...] [--next 12] [--carried] [--json results.json]
-With --keep FOLDER, each clip's videos stay there. With --before OLD.json --plot FILE.svg, the curves of two versions are drawn.
+With --keep FOLDER, each clip's videos stay there. With --before OLD.json, the frames by themselves are taken from there, and
+--plot FILE.svg draws the curves of both versions.
 """
 
 from __future__ import annotations
@@ -160,7 +162,44 @@ def pan(size: int) -> Clip:
     return moving("pan", still, (width, height), place)
 
 
-CLIPS: dict[str, Callable[[int], Clip]] = {"city": lambda size: city(size, 75), "drive": drive, "pan": pan}
+def walk(size: int) -> Clip:
+    """A view that goes forward on a street, with the sway of steps: what is near moves faster than what is far."""
+    width, height = size, round(size * 9 / 16 / 2) * 2
+    still = picture("street_01.jpg", 2 * DETAIL * size)
+    places = [
+        seen_from(index, still.shape[1], DETAIL * width, DETAIL * height) for index in range(round(SECONDS * FRAMES_A_SECOND))
+    ]
+    frames = [cv2.remap(still, *place, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT) for place in places]
+    return Clip("walk", (width, height), tuple(frames))
+
+
+def seen_from(index: int, still_width: int, width: int, height: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Where a frame of the walk sees each of its pixels in the still picture.
+
+    The picture is painted on the ground, and, above the horizon, on a wall far away (as in Horry, Anjyo and Arai 1997, "Tour
+    into the picture"). All lengths are in meters, and in widths of the frame on the plane of the picture.
+    """
+    step = 2 * np.pi * index / FRAMES_A_SECOND * STEPS_A_SECOND
+    sway_right, sway_down = 0.002 * np.sin(step / 2), 0.003 * np.sin(step)
+    column, row = np.meshgrid(np.arange(width), np.arange(height))
+    right = (column + 0.5) / width - 0.5 + sway_right
+    down = (row + 0.5) / width - HORIZON * height / width + sway_down
+    gone = METERS_A_FRAME * index
+    with np.errstate(divide="ignore"):
+        ground = np.where(down > 0, EYE_METERS * FOCAL_WIDTHS / down, np.inf)
+    distance = np.minimum(ground, WALL_METERS - gone)
+    scale = distance / (distance + gone)
+    x = (right * scale + 0.5) * still_width - 0.5
+    y = (down * scale + HORIZON * height / width) * still_width - 0.5
+    return x.astype(np.float32), y.astype(np.float32)
+
+
+EYE_METERS, WALL_METERS, FOCAL_WIDTHS, HORIZON = 1.5, 30.0, 0.6, 0.4
+"""Height of the eye, distance of the wall, focal length in widths of a frame, and height of the horizon as a share of it."""
+
+METERS_A_FRAME, STEPS_A_SECOND = 0.03, 2
+
+CLIPS: dict[str, Callable[[int], Clip]] = {"city": lambda size: city(size, 75), "drive": drive, "pan": pan, "walk": walk}
 
 
 def by_itself(stylizer: OptimizerStylizer, content: Pixels) -> Pixels:
@@ -171,10 +210,17 @@ def by_itself(stylizer: OptimizerStylizer, content: Pixels) -> Pixels:
     return pixels_of(last.image)
 
 
-def measured(clip: Clip, folder: Path, painter: OptimizerStylizer, judge: OptimizerStylizer, settings: dict[str, Any]) -> Curve:
+def measured(
+    clip: Clip,
+    folder: Path,
+    painter: OptimizerStylizer,
+    judge: OptimizerStylizer,
+    settings: dict[str, Any],
+    alone: Sequence[float] = (),
+) -> Curve:
     results, done = painted(folder, clip.frames, max(clip.size), settings)
     losses = [losses_of(judge, clip, index, result) for index, result in enumerate(results)]
-    alone = [
+    alone = alone or [
         sum(losses_of(judge, clip, index, by_itself(painter, resized(clip.frames[index], clip.size))))
         for index in range(0, len(clip.frames), FRAMES_BETWEEN)
     ]
@@ -324,9 +370,13 @@ def main() -> None:
     painter, judge = (default_engine(painting, precision).stylizer(None) for precision in ("auto", "float32"))
     settings = {"optimizer": {"first": arguments.first, "next": arguments.next}}
     curves: list[Curve] = []
+    before = read(arguments.before) if arguments.before is not None else []
+    # Frames by themselves depend on no flow.
+    known = {(curve.clip, tuple(curve.size)): curve.alone for curve in before}
     with tempfile.TemporaryDirectory() as name:
         for clip in (CLIPS[name](arguments.size) for name in arguments.clips):
-            curves.append(measured(clip, (arguments.keep or Path(name)) / clip.name, painter, judge, settings))
+            folder = (arguments.keep or Path(name)) / clip.name
+            curves.append(measured(clip, folder, painter, judge, settings, known.get((clip.name, clip.size), ())))
             print(curves[-1], flush=True)
             if arguments.json is not None:
                 arguments.json.parent.mkdir(parents=True, exist_ok=True)
@@ -334,7 +384,7 @@ def main() -> None:
                 found = {"machine": machine, "settings": settings, "curves": [asdict(curve) for curve in curves]}
                 arguments.json.write_text(json.dumps(found, indent=1) + "\n")
     if arguments.plot is not None:
-        drawn(read(arguments.before) if arguments.before is not None else [], curves, arguments.plot)
+        drawn(before, curves, arguments.plot)
 
 
 if __name__ == "__main__":

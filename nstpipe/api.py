@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nstpipe.config import Job, Loaded, Pipeline, load_pipeline, load_right_part
+from nstpipe.config.cluster import cluster_of
 from nstpipe.config.document import Located
 from nstpipe.config.load import validated
 from nstpipe.config.models import MOST_WORKERS, Color
@@ -29,26 +30,26 @@ from nstpipe.media.video.ffmpeg_program import check as check_ffmpeg
 from nstpipe.media.video.ffmpeg_program import using
 from nstpipe.planning.estimate import Estimate, Trial, estimate
 from nstpipe.planning.leftovers import Cleaning, Leftover, clean_work_folder
+from nstpipe.planning.partition import Shard, Share
 from nstpipe.planning.picks import jobs_from, with_each_painting
 from nstpipe.planning.plan import Plan, plan_pipeline
-from nstpipe.planning.requirements import requirements_of
+from nstpipe.planning.requirements import requirements_of_all_jobs, unusable_engines
 from nstpipe.planning.resources import worker_count
+from nstpipe.planning.shards import LOCK_POLL_SECONDS, partition_for, shard_at_work, whole_folder
 from nstpipe.planning.status import JobStatus, Status, pipeline_status
 from nstpipe.planning.validate import Validation, validate_pipeline
-from nstpipe.running.outcome import RunResult
+from nstpipe.running.outcome import Outcome, RunResult
 from nstpipe.system.devices import DEVICE_PATTERN, is_cpu
 from nstpipe.system.files import check_replaceable
-from nstpipe.system.lock import locked
-from nstpipe.system.stop import Stop
+from nstpipe.system.stop import Stop, Stopped
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from nstpipe.painting.task import LookResult
+    from nstpipe.running.executor import Executor
     from nstpipe.training.options import TrainingOptions
     from nstpipe.training.train import Trained
-
-LOCK_POLL_SECONDS = 0.5
 
 
 def _ignore(_: Event) -> None:
@@ -62,9 +63,11 @@ def run(
     overrides: Sequence[str] = (),
     workers: int | None = None,
     device: str | None = None,
+    cluster: str | None = None,
     retry_failed: bool = False,
     fail_fast: bool = False,
     wait: bool = False,
+    shard: str | None = None,
     isolated: bool = False,
     stop: Stop | None = None,
     on_event: Emit = _ignore,
@@ -77,9 +80,11 @@ def run(
         overrides: ``key.path=value``, as for ``--set``.
         workers: processes, instead of the pipeline's own number.
         device: instead of the pipeline's own.
+        cluster: instead of the pipeline's own: the address of a Dask scheduler, the path of a scheduler file, or ``local``.
         retry_failed: try again what failed before, though nothing has changed about it.
         fail_fast: stop at the first item that fails.
         wait: for another run that works on the same folder.
+        shard: ``NUMBER/TOTAL``, such as ``3/40``: do only this part, beside runs that do the others in the same work folder.
         isolated: let even a single worker be a process of its own, as the command does: if the system kills it, for want of
             memory, say, it costs a frame and not the run. It takes some seconds to start.
         stop: asks it to end, from another thread or a signal handler, or by its deadline.
@@ -89,9 +94,9 @@ def run(
         BusyError: another run works on the same folder.
         ConfigError: the YAML is wrong.
         InputError: no input at all could be used.
-        MachineError: weights, device or ffmpeg are missing.
+        MachineError: weights, device or ffmpeg are missing, or the cluster cannot be used.
         OutputError: an output or the work folder cannot be written; a DiskFullError if there is not enough room.
-        UsageError: there is no job of that name.
+        UsageError: there is no job of that name, or no such shard.
     """
     from nstpipe.listeners.listener import finishing
     from nstpipe.listeners.listeners import Listeners
@@ -99,27 +104,40 @@ def run(
     from nstpipe.painting.task import RunSettings
     from nstpipe.running.executors import executor_for
 
-    settings = _settled(_loaded(pipeline, jobs, overrides, workers, device), isolated=isolated)
-    stop = stop or Stop()
-    name = _name_of_run(datetime.now())
+    settings = _settled(_loaded(pipeline, jobs, overrides, workers, device, cluster), isolated=isolated)
+    part = _part(settings, shard)
+    began, stop = time.monotonic(), stop or Stop()
+    name = _name_of_run(datetime.now()) + (part.run_suffix if part is not None else "")
     with ExitStack() as stack:
         stack.enter_context(stop.in_force())
         stack.enter_context(_ffmpeg_of(settings))
         listeners = stack.enter_context(finishing(Listeners(settings, name, on_event)))
-        for requirement in requirements_of(settings):
+        for requirement in requirements_of_all_jobs(settings):
             requirement()
-        _take_lock(stack, settings, wait, stop, listeners)
-        journal = stack.enter_context(closing(Journal(settings.work, pipeline=settings.file)))
+        unusable = unusable_engines(settings)
+        try:
+            share = _take_lock(stack, settings, part, wait, stop, listeners)
+        except Stopped:  # while the work was divided; the next shard goes on with it
+            return Outcome.of(Plan((), ()), (), (), (), stop.reason).as_result(time.monotonic() - began)
+        folder = part.folder(settings.work) if part is not None else None
+        journal = stack.enter_context(closing(Journal(settings.work, pipeline=settings.file, shard=folder)))
+        if share is None:
+            journal.join_shards()
+        else:
+            partners = [partner.folder(settings.work) for partner in share.partition.partners_of(share.shard)]
+            journal.take_over(share.partition.outputs_of(share.shard), partners)
         executor = executor_for(settings, isolated=isolated)
         stack.callback(executor.close)
         # Where the last run has done everything, there is most likely nothing to do.
         is_prepared = retry_failed or not journal.has_done_all(job.name for job in settings.jobs)
         if is_prepared:
-            executor.prepare(prepare_engine, settings.jobs[0], RunSettings.of(settings))
+            first = next(job for job in settings.jobs if job.name not in unusable)
+            executor.prepare(prepare_engine, first, RunSettings.of(settings))
+            settings = _with_slots(settings, executor)
         from nstpipe.running.run import Run  # after the workers are on their way
 
-        log = stack.enter_context(finishing(RunLog(settings.work, name)))
-        run = Run(settings, journal, log, name, stop, listeners, executor, is_prepared=is_prepared)
+        log = stack.enter_context(finishing(RunLog(settings.work, name, keep_all=share is not None)))
+        run = Run(settings, journal, log, name, stop, listeners, executor, unusable, is_prepared=is_prepared, share=share)
         return run.execute(retry_failed=retry_failed, fail_fast=fail_fast)
 
 
@@ -128,20 +146,28 @@ def _name_of_run(begun: datetime) -> str:
     return f"{begun:%Y%m%d-%H%M%S}-{begun.microsecond // 1000:03d}-{os.getpid()}"
 
 
-def _take_lock(stack: ExitStack, pipeline: Pipeline, wait: bool, stop: Stop, on_event: Emit) -> None:
-    said = False
+def _take_lock(
+    stack: ExitStack, pipeline: Pipeline, shard: Shard | None, wait: bool, stop: Stop, on_event: Emit
+) -> Share | None:
+    """Take the lock of the work folder, or that of a shard; return what the shard makes."""
+    said = set[str]()
+
+    def waiting(error: BusyError) -> None:
+        if error.problem not in said:
+            said.add(error.problem)
+            on_event(Noticed(job=pipeline.jobs[0].name, message=f"waiting: {error.problem}"))
+
     while True:
         try:
-            stack.enter_context(locked(pipeline.work))
+            if shard is None:
+                stack.enter_context(whole_folder(pipeline.work))
+                return None
+            return stack.enter_context(shard_at_work(pipeline, shard, stop=stop, emit=on_event, waiting=waiting))
         except BusyError as error:
             if not wait or stop.should_stop():
                 raise
-            if not said:
-                on_event(Noticed(job=pipeline.jobs[0].name, message=f"waiting: {error.problem}"))
-            said = True
+            waiting(error)
             time.sleep(LOCK_POLL_SECONDS)
-        else:
-            return
 
 
 def validate(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = (), on_event: Emit = _ignore) -> Validation:
@@ -170,13 +196,15 @@ def plan(
     *,
     jobs: Sequence[str] = (),
     overrides: Sequence[str] = (),
+    shard: str | None = None,
     on_event: Emit = _ignore,
 ) -> Plan:
     """Say what `run` would do, with the reasons. See `run` for arguments and errors."""
     settings = _loaded(pipeline, jobs, overrides, None, None)
+    part = _part(settings, shard)
     with _ffmpeg_of(settings), closing(Journal(settings.work, pipeline=settings.file, repair=False)) as journal:
         check_ffmpeg()
-        planned = plan_pipeline(settings, journal, stop=Stop(), emit=on_event)
+        planned = _planned(settings, journal, part, on_event)
         return replace(planned, notices=(*journal.notices, *planned.notices))
 
 
@@ -187,7 +215,9 @@ def estimated(
     overrides: Sequence[str] = (),
     workers: int | None = None,
     device: str | None = None,
+    cluster: str | None = None,
     calibrate: bool = True,
+    shard: str | None = None,
     isolated: bool = False,
     on_event: Emit = _ignore,
 ) -> Estimate:
@@ -199,17 +229,37 @@ def estimated(
         overrides: ``key.path=value``, as for ``--set``.
         workers: processes, instead of the pipeline's own number.
         device: instead of the pipeline's own.
+        cluster: as for `run`.
         calibrate: paint a few small frames where no earlier run says how fast this machine is; this takes some seconds, once.
+        shard: as for `run`.
         isolated: as for `run`.
         on_event: called with each event that says how far the look at the inputs is.
     """
-    settings = _settled(_loaded(pipeline, jobs, overrides, workers, device), isolated=isolated)
-    is_cpu(settings.device)  # a device that is missing is an error before the inputs are read
+    settings = _settled(_loaded(pipeline, jobs, overrides, workers, device, cluster), isolated=isolated)
+    part = _part(settings, shard)
+    about: tuple[str, ...] = ()
+    if settings.cluster is not None:
+        from nstpipe.running.dask_cluster import cluster_now
+
+        now = cluster_now(settings)
+        if now is not None:
+            about = (f"The cluster {settings.cluster} has {now}.",)
+            settings = settings.model_copy(update={"workers": max(1, now.slots)})
+    for name in settings.devices:
+        is_cpu(name)  # a device that is missing is an error before the inputs are read
     with _ffmpeg_of(settings), closing(Journal(settings.work, pipeline=settings.file, repair=False)) as journal:
         check_ffmpeg()
-        planned = plan_pipeline(settings, journal, stop=Stop(), emit=on_event)
+        planned = _planned(settings, journal, part, on_event)
         found = estimate(settings, planned, journal, trial=partial(_trial, isolated=isolated) if calibrate else None)
-        return replace(found, plan=replace(planned, notices=(*journal.notices, *planned.notices)))
+        return replace(found, plan=replace(planned, notices=(*about, *journal.notices, *planned.notices)))
+
+
+def _planned(pipeline: Pipeline, journal: Journal, shard: Shard | None, emit: Emit) -> Plan:
+    """Plan a pipeline, or what a shard would make of it."""
+    if shard is None:
+        return plan_pipeline(pipeline, journal, stop=Stop(), emit=emit)
+    with closing(partition_for(pipeline, shard, journal, stop=Stop(), emit=emit)) as partition:
+        return plan_pipeline(pipeline, journal, stop=Stop(), emit=emit, share=Share(shard, partition))
 
 
 def _trial(*, isolated: bool) -> Trial:
@@ -280,20 +330,50 @@ def _ffmpeg_of(pipeline: Pipeline) -> AbstractContextManager[None]:
     return using(pipeline.ffmpeg, pipeline.place_of("ffmpeg"))
 
 
+def _part(pipeline: Pipeline, shard: str | None) -> Shard | None:
+    """Return the shard that a run is to do; None for all.
+
+    Raises:
+        UsageError: There is no such shard, or a cluster divides the work already.
+    """
+    if shard is not None and pipeline.cluster is not None:
+        raise UsageError(
+            f"--shard {shard}: a cluster divides the work itself; give either a shard or a cluster.",
+            "`--set cluster=null` leaves out the cluster of the file.",
+        )
+    return Shard.parse(shard) if shard is not None else None
+
+
+def _with_slots(pipeline: Pipeline, executor: Executor) -> Pipeline:
+    """Return a pipeline with as many workers as its cluster has, for the estimates."""
+    from nstpipe.running.dask_cluster import DaskCluster
+
+    return pipeline.model_copy(update={"workers": executor.slots()}) if isinstance(executor, DaskCluster) else pipeline
+
+
 def _loaded(
-    pipeline: str | Path | Pipeline, jobs: Sequence[str], overrides: Sequence[str], workers: int | None, device: str | None
+    pipeline: str | Path | Pipeline,
+    jobs: Sequence[str],
+    overrides: Sequence[str],
+    workers: int | None,
+    device: str | None,
+    cluster: str | None = None,
 ) -> Pipeline:
     if device is not None and not re.match(DEVICE_PATTERN, device):
         raise UsageError(f"--device: found {device or 'nothing'}; should be auto, cpu, cuda or cuda:N.")
     if workers is not None and not 1 <= workers <= MOST_WORKERS:
         raise UsageError(f"--workers: found {workers}; should be 1 to {MOST_WORKERS}.")
-    given = {name: value for name, value in {"workers": workers, "device": device}.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in {"workers": workers, "device": device}.items() if value is not None}
     if isinstance(pipeline, Pipeline):
         if overrides:
             raise UsageError(f"overrides: found {overrides[0]}; a loaded pipeline has its values: override while it is loaded.")
+        if cluster is not None:
+            given["cluster"] = cluster_of(cluster)
         loaded = pipeline.model_copy(update=given)
     else:
         loaded = load_pipeline(Path(pipeline), [*overrides, *(f"{name}={value}" for name, value in given.items())])
+        if cluster is not None:
+            loaded = loaded.model_copy(update={"cluster": cluster_of(cluster)})
     known = [job.name for job in loaded.jobs]
     loaded = with_each_painting(loaded)
     by_name = {name: jobs_from(loaded, name) for name in jobs}
@@ -307,7 +387,7 @@ def _loaded(
 
 def _settled(pipeline: Pipeline, *, isolated: bool) -> Pipeline:
     """Return the settings with a single worker if that is this process itself, which does not multiply."""
-    if isolated or pipeline.workers != "auto" or worker_count(pipeline) > 1:
+    if isolated or pipeline.cluster is not None or pipeline.workers != "auto" or worker_count(pipeline) > 1:
         return pipeline
     return pipeline.model_copy(update={"workers": 1})
 

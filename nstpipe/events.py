@@ -81,6 +81,8 @@ class ClipStarted(Event):
         precision: the type in which its network computes, such as bfloat16.
         torch: the version of torch that it computes with.
         painting: the painting that was picked for it, by its path in the style's collection; empty if there is none.
+        worker: the worker of a cluster that paints it; empty on a single machine.
+        hardware: what it is painted on: a GPU, or the processor and the number of threads.
     """
 
     job: str
@@ -93,6 +95,8 @@ class ClipStarted(Event):
     precision: str = ""
     torch: str = ""
     painting: str = ""
+    worker: str = ""
+    hardware: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import yaml
 from pydantic import BaseModel
@@ -81,8 +82,8 @@ def pipeline_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
         pipeline = load_pipeline(tmp_path / "pipeline.yaml", tiny)
         for job in pipeline.jobs:
             furnish(job)
-        # Nothing leaves the machine; what is sent, and how, has tests of its own.
-        return pipeline.model_copy(update={"notify": Notify(), "track": Track()})
+        # Nothing leaves the machine; what is sent, and how, has tests of its own. So have clusters.
+        return pipeline.model_copy(update={"notify": Notify(), "track": Track(), "cluster": None})
 
     return load
 
@@ -247,3 +248,21 @@ def test_wrong_files_get_the_messages_that_the_page_shows(
 
 def test_there_are_twelve_wrong_files_and_more() -> None:
     assert len(list(wrong_examples())) >= 12
+
+
+def test_the_examples_of_arrays_are_accepted_by_what_reads_them() -> None:
+    """By the schemas of Kubernetes and by bash. The job's own numbers agree: as many pods as shards, counted from 1."""
+    page = (REPOSITORY / "docs" / "how-to" / "arrays.md").read_text(encoding="utf-8")
+    [manifest] = re.findall(r"```yml\n(.*?)```", page, re.DOTALL)
+    job = yaml.safe_load(manifest)
+    kubernetes_validate.validate(job, "1.31", strict=True)
+    [container] = job["spec"]["template"]["spec"]["containers"]
+    assert f"--shard $((JOB_COMPLETION_INDEX + 1))/{job['spec']['completions']} " in container["command"][-1]
+    scripts = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    assert len(scripts) == 2
+    for script in [*scripts, container["command"][-1]]:
+        checked = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True, check=False)
+        assert (checked.returncode, checked.stderr) == (0, "")
+    options = re.findall(r"^#SBATCH (--[a-z-]+)=?", scripts[0], re.MULTILINE)
+    assert scripts[0].startswith("#!/bin/bash\n#SBATCH"), "sbatch reads options only before the first command"
+    assert len(options) == scripts[0].count("#SBATCH")

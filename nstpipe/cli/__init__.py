@@ -22,10 +22,12 @@ from nstpipe.cli.clean import clean
 from nstpipe.cli.init import init
 from nstpipe.cli.options import (
     AsJson,
+    ClusterOption,
     File,
     JobNames,
     Overrides,
     Overwrite,
+    ShardOption,
     console_for,
     deadline_of,
     is_unwritable,
@@ -41,6 +43,7 @@ from nstpipe.cli.schedule import schedule
 from nstpipe.cli.train import train
 from nstpipe.cli.ui import ui
 from nstpipe.cli.validate import validate
+from nstpipe.cli.worker import worker
 from nstpipe.errors import (
     EXIT_BUG,
     EXIT_DONE,
@@ -92,6 +95,7 @@ def run(
     set_: Overrides = [],  # noqa: B006
     workers: Annotated[int | None, typer.Option(min=1, help="Number of worker processes; overrides the file.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; overrides the file.")] = None,
+    cluster: ClusterOption = None,
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print failures only.")] = False,
     until: Annotated[str | None, typer.Option(metavar="HH:MM", help="Stop before this time of day.")] = None,
@@ -100,6 +104,7 @@ def run(
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first item that fails.")] = False,
     overwrite: Overwrite = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until another run on the same work folder ends.")] = False,
+    shard: ShardOption = None,
 ) -> None:
     """Do everything that is not done yet. Safe to run again at any time.
 
@@ -126,9 +131,11 @@ def run(
             overrides=with_overwrite(set_, overwrite=overwrite),
             workers=workers,
             device=device,
+            cluster=cluster,
             retry_failed=retry_failed,
             fail_fast=fail_fast,
             wait=wait,
+            shard=shard,
             isolated=True,
             stop=stop,
             on_event=on_event,
@@ -160,7 +167,7 @@ def status(
     found = api.status(pipeline, jobs=job, overrides=set_)
     if as_json:
         print_json(asdict(found))
-    state = "running" if found.holder else "begun"
+    state = "running" if found.holder or found.shards else "begun"
     table = Table(Column("job", overflow="fold"), "done", state, "failed", "left", "frames", "time left")
     for line in found.jobs:
         frames = f"{line.frames_done} of {line.frames}" if line.frames or not line.left else "–"
@@ -176,6 +183,9 @@ def status(
         console.print(f"failed: {path}: {reason}", markup=False, highlight=False, soft_wrap=True)
     if found.holder is not None:
         console.print(f"A run is in progress: {found.holder}.", markup=False, highlight=False, soft_wrap=True)
+    elif found.shards:
+        for shard, holder in found.shards.items():
+            console.print(f"Shard {shard} is at work: {holder}.", markup=False, highlight=False, soft_wrap=True)
     elif found.exit_code is None and not any(line.done + line.running + line.failed for line in found.jobs):
         count = sum(line.left for line in found.jobs)
         outputs = f"A run would make {count} output{'s' if count != 1 else ''}" if count else "No input was found"
@@ -322,6 +332,7 @@ app.command()(preview)
 app.command()(schedule)
 app.command()(train)
 app.command()(ui)
+app.command()(worker)
 
 
 class _Stopped(BaseException):

@@ -63,6 +63,15 @@ Overwrite = Annotated[
     bool,
     typer.Option("--overwrite", help="Let outputs replace files that this pipeline did not make; never its own inputs."),
 ]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Dask scheduler whose workers paint: tcp://HOST:PORT, a scheduler file, or `local`; overrides the file.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON object per line on stdout; text for people goes to stderr.")
 ]
@@ -89,6 +98,16 @@ def replace_what_cannot_be_shown() -> None:
 
 WIDE = 10_000
 """The width of a table in a pipe, in columns, so that each row is one line."""
+
+
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Only part I of N, beside other runs that do the other parts in the same work folder, as in a SLURM array.",
+    ),
+]
 
 
 def with_overwrite(overrides: list[str], *, overwrite: bool) -> list[str]:

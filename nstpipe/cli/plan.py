@@ -16,10 +16,12 @@ from rich.table import Table
 
 from nstpipe.cli.options import (
     AsJson,
+    ClusterOption,
     File,
     JobNames,
     Overrides,
     Overwrite,
+    ShardOption,
     console_for,
     failure_as_json,
     inspection_progress,
@@ -46,12 +48,14 @@ def plan(
     set_: Overrides = [],  # noqa: B006
     workers: Annotated[int | None, typer.Option(min=1, help="Number of worker processes; overrides the file.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; overrides the file.")] = None,
+    cluster: ClusterOption = None,
     calibrate: Annotated[
         bool,
         typer.Option(help="Paint a few small frames if no earlier run shows how fast this machine is. The result is kept."),
     ] = True,
     every: Annotated[bool, typer.Option("--all", help="Show a row for each picture and shot, however many.")] = False,
     overwrite: Overwrite = False,
+    shard: ShardOption = None,
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print failures only.")] = False,
 ) -> None:
@@ -69,7 +73,9 @@ def plan(
             overrides=with_overwrite(set_, overwrite=overwrite),
             workers=workers,
             device=device,
+            cluster=cluster,
             calibrate=calibrate,
+            shard=shard,
             isolated=True,
             on_event=on_event,
         )
@@ -152,7 +158,7 @@ def _rows(found: Estimate, *, every: bool) -> Iterator[_Row]:
     for costs in alike.values():
         first = costs[0].output
         name = names[first.input.file.path] if len(costs) == 1 else f"{len(costs)} pictures"
-        frames = sum(cost.output.input.frame_count for cost in costs)
+        frames = sum(cost.output.own_frames for cost in costs)
         why = _state(costs[0], first.reason if len(costs) == 1 else _common_reason(costs))
         what = f"{first.job.name}: {name}{_painted_after(costs)}"
         yield _Row(what, why, _cells(costs, frames, first.size))

@@ -10,6 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from nstpipe.config.cluster import Cluster
 from nstpipe.config.document import UNREAD, Located, below
 from nstpipe.config.engines import ENGINES_WITH_KEYS, Engine, PlainEngine
 from nstpipe.config.models import SECRETS, Job, Pipeline, Style, StyleImage
@@ -241,6 +242,8 @@ def _allowed(detail: ErrorDetails) -> str:
         return _PATTERNS[context["pattern"]]
     if detail["type"] == "model_type" and context["class_name"] in (Style.__name__, StyleImage.__name__):
         return "a path or a mapping"
+    if detail["type"] == "model_type" and context["class_name"] == Cluster.__name__:
+        return "the address of a scheduler, a path or a mapping"
     if detail["type"] == "model_type" and context["class_name"] == PlainEngine.__name__:
         return "the name of an engine or a mapping"
     if detail["type"] in _PHRASES:

@@ -6,6 +6,7 @@ Values are checked strictly (``"512"`` is not a number), and the models are froz
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,6 +28,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from nstpipe.config.cluster import Cluster
 from nstpipe.config.engines import OPTIMIZER, EngineChoice
 from nstpipe.config.fields import FilePath, Model, PositiveNumber, Share, keyword_or_path
 from nstpipe.media.video.containers import CODECS, VIDEO_CODECS_BY_SUFFIX
@@ -496,8 +498,27 @@ class Notify(Model):
 SECRETS = frozenset({("notify", "webhook"), ("notify", "secret")})
 """The keys whose values are never shown."""
 
-KEYS_THAT_CHANGE_NO_RESULT = frozenset({"overwrite", "track", "notify", "prometheus"})
-"""The keys of a pipeline that protect files or configure listeners, and change no result."""
+KEYS_THAT_CHANGE_NO_RESULT = frozenset({"overwrite", "track", "notify", "prometheus", "cluster"})
+"""The keys of a pipeline that protect files, configure listeners or say where the work is done, and change no result."""
+
+
+def _devices(value: Any) -> Any:
+    names = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    is_list = isinstance(value, (list, tuple))
+    usable = all(isinstance(name, str) and re.match(DEVICE_PATTERN, name) for name in names)
+    if not usable or (is_list and (len(set(names)) < len(names) or not all(name.startswith("cuda:") for name in names))):
+        raise PydanticCustomError(
+            "device_choice", "should be auto, cpu, cuda or cuda:N, or a list of different GPUs such as [cuda:0, cuda:1]"
+        )
+    return names if is_list else value
+
+
+_DEVICES_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "pattern": DEVICE_PATTERN},
+        {"type": "array", "items": {"type": "string", "pattern": "^cuda:[0-9]+$"}, "minItems": 1, "uniqueItems": True},
+    ]
+}
 
 
 class _Places(dict[str, str]):
@@ -514,15 +535,25 @@ class Pipeline(Model):
 
     version: Annotated[Literal[1], BeforeValidator(_whole_number)] = Field(description="Version of the file format.")
     work: FilePath = Field(default=".nstpipe", validate_default=True, description="Folder for the journal and unfinished work.")
-    device: Annotated[str, Field(pattern=DEVICE_PATTERN)] = Field(
-        default="auto", description="auto, cpu, cuda or cuda:N. auto uses a GPU if there is one."
+    device: Annotated[str | tuple[str, ...], BeforeValidator(_devices), WithJsonSchema(_DEVICES_SCHEMA)] = Field(
+        default="auto",
+        description="auto, cpu, cuda or cuda:N. auto uses a GPU if there is one. A list of GPUs, such as [cuda:0, cuda:1], "
+        "gives each a process of its own.",
     )
     precision: Literal["auto", "bfloat16", "float32"] = Field(
         default="auto",
         description="auto uses bfloat16 if the device supports it natively and is no slower in it; otherwise float32.",
     )
     workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)] | Literal["auto"] = Field(
-        default="auto", description="Number of worker processes on this machine."
+        default="auto",
+        description="Number of clips that are painted at the same time: worker processes on this machine, or workers of the "
+        "cluster. auto: as the cores, the GPUs or the cluster allow.",
+    )
+    cluster: Cluster | None = Field(
+        default=None,
+        description="A Dask cluster that paints the clips: the address of its scheduler, the path of its scheduler file, or a "
+        "mapping such as {kind: slurm, cores: 8, memory: 16GB}. Default: worker processes on this machine. Needs "
+        "nstpipe[cluster].",
     )
     weights: Annotated[Literal["bundled", "torchvision"] | FilePath, keyword_or_path("bundled", "torchvision")] = Field(
         default="bundled", description="VGG19's weights: bundled, torchvision, or the path of a state dict."
@@ -549,6 +580,20 @@ class Pipeline(Model):
     _file: Path | None = PrivateAttr(default=None)
     _places: _Places = PrivateAttr(default_factory=_Places)
     _all_jobs: tuple[Job, ...] = PrivateAttr(default=())
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices of this machine that the run paints on, one for each process; auto where others paint."""
+        if self.cluster is not None and not self.cluster.is_here:
+            return ("auto",)
+        return (self.device,) if isinstance(self.device, str) else self.device
+
+    @property
+    def device_of_process(self) -> str:
+        """The device as a process that paints knows it. One that is pinned to a GPU of a list sees no other."""
+        if isinstance(self.device, str):
+            return self.device
+        return self.device[0] if len(self.device) == 1 else "cuda"
 
     @property
     def file(self) -> Path | None:

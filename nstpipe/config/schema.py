@@ -40,6 +40,8 @@ def json_schema() -> dict[str, Any]:
             "description": long_form.pop("description"),
             "anyOf": [{"type": "string", "minLength": 1, "description": f"Short for {field}."}, long_form],
         }
+    cluster = schema["properties"]["cluster"]
+    cluster["anyOf"].insert(0, {"type": "string", "minLength": 1, "description": "Short for address or kind."})
     job = definitions["Job"]
     engine = job["properties"]["engine"]
     short = {"type": "string", "enum": list(ENGINE_TRAITS), "description": "Short for name."}

@@ -65,27 +65,28 @@ class History:
 
     def plan(self, output: str, clips: Sequence[tuple[int, int]]) -> None:
         """Record the first and end frame index of each clip of an output, in place of what was known of its clips."""
-        self._connection.execute("DELETE FROM clip WHERE path = ?", (output,))
+        self._connection.execute("DELETE FROM main.clip WHERE path = ?", (output,))
         rows = [(output, first, end) for first, end in clips]
         self._connection.executemany(
-            "INSERT INTO clip (path, first_frame_index, end_frame_index, state) VALUES (?, ?, ?, 'planned')", rows
+            "INSERT INTO main.clip (path, first_frame_index, end_frame_index, state) VALUES (?, ?, ?, 'planned')", rows
         )
 
     def forget_frames(self, source: str, job: str) -> None:
         """Delete what is known of the frames of an input, because they will be stylized again."""
-        self._connection.execute("DELETE FROM frame WHERE path = ? AND job = ?", (source, job))
+        self._connection.execute("DELETE FROM main.frame WHERE path = ? AND job = ?", (source, job))
 
     def start(self, run: str, output: str, job: str, source: str, first: int, frame_index: int, at: float) -> None:
         """Record that work on a clip has started, at one of its frames."""
         self._connection.execute(
-            "UPDATE clip SET state = 'started', started_at = ?, finished_at = NULL WHERE path = ? AND first_frame_index = ?",
+            "UPDATE main.clip SET state = 'started', started_at = ?, finished_at = NULL"
+            " WHERE path = ? AND first_frame_index = ?",
             (at, output, first),
         )
         self._start_frame(run, job, source, first, frame_index, at)
 
     def _start_frame(self, run: str, job: str, source: str, first: int, frame_index: int, at: float) -> None:
         self._connection.execute(
-            "INSERT INTO frame (run, job, path, first_frame_index, frame_index, state, started_at)"
+            "INSERT INTO main.frame (run, job, path, first_frame_index, frame_index, state, started_at)"
             " VALUES (?, ?, ?, ?, ?, 'started', ?) ON CONFLICT (job, path, frame_index) DO UPDATE SET"
             " run = excluded.run, state = 'started', started_at = excluded.started_at, finished_at = NULL"
             " WHERE frame.state != 'done'",
@@ -95,7 +96,7 @@ class History:
     def finish_frame(self, run: str, frame: FrameDone, end_frame_index: int) -> None:
         """Record a finished frame. If the clip does not end there, its next frame is started."""
         self._connection.execute(
-            "INSERT INTO frame (run, job, path, first_frame_index, frame_index, state, started_at, finished_at, seconds,"
+            "INSERT INTO main.frame (run, job, path, first_frame_index, frame_index, state, started_at, finished_at, seconds,"
             " evaluations, most_evaluations, pixels, loss, content_loss, style_loss, warping_error, optimizing_seconds)"
             " VALUES (?, ?, ?, ?, ?, 'done', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (job, path, frame_index) DO UPDATE SET run = excluded.run, state = 'done',"
@@ -115,7 +116,7 @@ class History:
     def finish(self, output: str, first: int, at: float) -> None:
         """Record that all frames of a clip are done."""
         self._connection.execute(
-            "UPDATE clip SET state = 'done', finished_at = ? WHERE path = ? AND first_frame_index = ?", (at, output, first)
+            "UPDATE main.clip SET state = 'done', finished_at = ? WHERE path = ? AND first_frame_index = ?", (at, output, first)
         )
 
     def fail(self, output: str, job: str, source: str, first: int, reason: str, log: str, at: float, *, given_up: bool) -> None:
@@ -134,11 +135,11 @@ class History:
         change = "attempts = attempts + 1, reason = ?, log = ?" + (", state = 'failed', finished_at = ?" if given_up else "")
         values = (reason, log, at) if given_up else (reason, log)
         self._connection.execute(
-            f"UPDATE clip SET {change} WHERE path = ? AND first_frame_index = ?",
+            f"UPDATE main.clip SET {change} WHERE path = ? AND first_frame_index = ?",
             (*values, output, first),
         )
         self._connection.execute(
-            f"UPDATE frame SET {change} WHERE job = ? AND path = ? AND first_frame_index = ? AND state = 'started'",
+            f"UPDATE main.frame SET {change} WHERE job = ? AND path = ? AND first_frame_index = ? AND state = 'started'",
             (*values, job, source, first),
         )
 

@@ -19,6 +19,18 @@ from nstpipe.system.files import ensure_writable
 JOURNAL = "journal.sqlite"
 """Name of the file in the work folder."""
 
+BUSY_SECONDS, SHARD_BUSY_SECONDS = 5.0, 60.0
+"""How long a process waits for another one that writes the same journal, which takes moments. Readers of a shard's journal
+keep it waiting, too, as it has no write-ahead log."""
+
+LARGE_BYTES = 100_000_000
+"""Whoever only reads a larger journal does not check all of it, which takes seconds. Each row has a checksum of its own."""
+
+_INDICES = (
+    "CREATE INDEX IF NOT EXISTS output_state ON output (job, state, frames)",
+    "CREATE INDEX IF NOT EXISTS output_input ON output (input, job)",
+)
+
 _MOVED_ASIDE = "journal.damaged-{}.sqlite"
 
 
@@ -31,11 +43,12 @@ class Database:
     """An open journal. A damaged one is moved aside, and made again from the second record.
 
     Args:
-        work: The work folder. It is created if it is missing.
-        keys: The keys of its files.
+        work: The work folder, or the folder of a shard in it. It is created if it is missing.
+        keys: The keys of the files of the work folder.
         repair: Whether to replace a damaged journal, which only the holder of the folder's lock may do. Otherwise the second
             record is read into memory.
         read_only: Whether to change nothing at all.
+        is_shard: Whether it is the journal of a shard, which other machines may read while it is written.
 
     Attributes:
         path: The file.
@@ -47,8 +60,11 @@ class Database:
             is missing or damaged.
     """
 
-    def __init__(self, work: Path, keys: PathKeys, *, repair: bool, read_only: bool) -> None:
+    def __init__(self, work: Path, keys: PathKeys, *, repair: bool, read_only: bool, is_shard: bool = False) -> None:
         self.path = work / JOURNAL
+        # Machines that share a disk share no memory, which the write-ahead log needs.
+        self._journal_mode = "TRUNCATE" if is_shard else "WAL"
+        self._busy_seconds = SHARD_BUSY_SECONDS if is_shard else BUSY_SECONDS
         self._keys = keys
         self.read_only = read_only
         self.notices: list[str] = []
@@ -70,20 +86,22 @@ class Database:
 
     def _open_to_read(self) -> sqlite3.Connection:
         try:
-            connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+            address = f"{self.path.absolute().as_uri()}?mode=ro"
+            connection = sqlite3.connect(address, uri=True, isolation_level=None, timeout=BUSY_SECONDS)
             if self._version_of(connection) < SCHEMA_VERSION or has_old_keys(connection, self._keys):
                 connection = converted_in_memory(connection)
                 renew_keys(connection, self._keys)
-            _check(connection)
-        except sqlite3.Error as error:
+            if self.path.stat().st_size < LARGE_BYTES:
+                _check(connection)
+        except (OSError, sqlite3.Error) as error:
             raise OutputError(f"the journal {self.path} cannot be read: {error}.", "`nstpipe run` makes it anew.") from error
         return connection
 
     def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, isolation_level=None)
+        connection = sqlite3.connect(self.path, isolation_level=None, timeout=self._busy_seconds, uri=True)
         try:
             version = self._version_of(connection)
-            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA journal_mode = {self._journal_mode}")
             connection.execute("PRAGMA synchronous = FULL")
             if version < SCHEMA_VERSION:
                 create(connection)
@@ -92,6 +110,8 @@ class Database:
                 renew_keys(connection, self._keys)
                 connection.execute("COMMIT")
             _check(connection)
+            for statement in _INDICES:
+                connection.execute(statement)
         except BaseException:
             connection.close()
             raise
@@ -145,11 +165,14 @@ class Database:
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Make the changes of a block all at once, or none of them if it raises.
+        """Make the changes of a block all at once, or none of them if it raises. A block within another one is part of it.
 
         Raises:
             OutputError: The journal cannot be written; a DiskFullError if there is no room.
         """
+        if self.connection.in_transaction:
+            yield
+            return
         try:
             self.connection.execute("BEGIN IMMEDIATE")
             yield

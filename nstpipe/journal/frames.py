@@ -7,6 +7,7 @@ import io
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ STATE_INTERVAL_HISTORIES = 4
 
 STATES_SPARE = 1
 """The newest states are kept too, and one more: should the last one be damaged, that costs one frame."""
+
+_PAINTED_ON = "painted_on.txt"
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -170,6 +173,19 @@ class FrameStore:
         """A frame; None if it is missing or damaged."""
         pixels = _read(self._frame(frame_index))
         return pixels if pixels is not None and pixels.dtype in (np.uint8, np.uint16) else None
+
+    def painted_on(self) -> str:
+        """What the frames were painted on last; empty if that is not known."""
+        try:
+            return (self.folder / _PAINTED_ON).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError):
+            return ""
+
+    def note_painted_on(self, hardware: str) -> None:
+        """Keep what the next frames are painted on. Where that cannot be written, frames cannot either, and say so."""
+        with suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / _PAINTED_ON).write_text(hardware, encoding="utf-8")
 
     def remove(self) -> None:
         """Delete all of it."""

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nstpipe.errors import OutputError
 from nstpipe.events import FrameDone, ItemFailed, JobPlanned, OutputDone
-from nstpipe.journal import placing, second_record
+from nstpipe.journal import layers, placing, second_record
+from nstpipe.journal.database import JOURNAL, Database
 from nstpipe.journal.path_keys import take_over_moved
 from nstpipe.journal.queries import Queries
 from nstpipe.journal.rows import DEFAULTS
-from nstpipe.system.files import sha256_of, state_of
+from nstpipe.system.files import Stamp, sha256_of, state_of
+
+MOST_UNSAVED, UNSAVED_SECONDS = 1000, 1.0
+"""Values that can be computed again are written so many at a time, or after so many seconds: each write waits for the disk."""
 
 
 class Journal(Queries):
@@ -29,12 +35,80 @@ class Journal(Queries):
     See `Queries` for the other arguments, attributes and errors.
     """
 
-    def __init__(self, work: Path, *, pipeline: Path | None = None, repair: bool = True, read_only: bool = False) -> None:
-        super().__init__(work, pipeline=pipeline, repair=repair, read_only=read_only)
+    def __init__(
+        self,
+        work: Path,
+        *,
+        pipeline: Path | None = None,
+        repair: bool = True,
+        read_only: bool = False,
+        shard: Path | None = None,
+    ) -> None:
+        super().__init__(work, pipeline=pipeline, repair=repair, read_only=read_only, shard=shard)
+        self._saved_at = time.monotonic()
         self._maker = _relative(pipeline, work) if pipeline is not None else ""
         if pipeline is not None and not read_only:
             with self._database.changing():
                 take_over_moved(self._database.connection, self._keys, work, pipeline, self._maker)
+
+    def join_shards(self) -> int:
+        """Take over what shards have recorded, and delete their journals. No shard may be at work.
+
+        A process that is killed meanwhile loses nothing: the next one does it again.
+
+        Returns:
+            The number of shards.
+        """
+        for folder in self._unjoined:
+            # If a journal is damaged, what its second record tells of is taken over.
+            mended = Database(folder, self._keys, repair=True, read_only=False, is_shard=True)
+            self.notices += mended.notices
+            mended.connection.close()
+        connection = self._database.connection
+        if self._unjoined:
+            layers.take_off(connection)
+            layers.lay_under(connection, [folder / JOURNAL for folder in self._unjoined])
+            with self._database.changing():
+                layers.fold(connection)
+            second_record.take_over(self._work, self._unjoined)
+            for folder in self._unjoined:
+                layers.remove((folder / second_record.SECOND_RECORD, folder / JOURNAL, folder / f"{JOURNAL}-journal"))
+            layers.take_off(connection)
+        joined, self._unjoined = len(self._unjoined), ()
+        return joined
+
+    def take_over(self, outputs: Collection[Path], others: Sequence[Path] = ()) -> None:
+        """Copy what is known of outputs into the journal of this shard, which records them from now on.
+
+        Args:
+            outputs: The outputs.
+            others: The folders of other shards that may have worked on them.
+        """
+        connection = self._database.connection
+        connection.execute("CREATE TEMP TABLE IF NOT EXISTS wanted (path TEXT PRIMARY KEY)")
+        with self._database.changing():
+            connection.execute("DELETE FROM temp.wanted")
+            rows = ((self._keys.key(output),) for output in outputs)
+            connection.executemany("INSERT OR IGNORE INTO temp.wanted VALUES (?)", rows)
+            # What this shard has recorded before is newer.
+            connection.execute("DELETE FROM temp.wanted WHERE path IN (SELECT path FROM main.output)")
+            self._copy_wanted("base")
+        for folder in others:
+            if (folder / JOURNAL).exists():
+                with suppress(sqlite3.Error), layers.attached(connection, folder / JOURNAL), self._database.changing():
+                    connection.execute("DELETE FROM temp.wanted")
+                    rows = ((self._keys.key(output),) for output in outputs)
+                    connection.executemany("INSERT OR IGNORE INTO temp.wanted VALUES (?)", rows)
+                    self._copy_wanted("shard")
+
+    def _copy_wanted(self, schema: str) -> None:
+        connection = self._database.connection
+        of_output = "found.path IN (SELECT path FROM temp.wanted)"
+        of_input = (
+            f"(found.job, found.path) IN (SELECT job, input FROM {schema}.output WHERE path IN (SELECT path FROM temp.wanted))"
+        )
+        for table, where in (("clip", of_output), ("frame", of_input), ("output", of_output)):
+            layers.merge(connection, table, into=table, source=f"{schema}.{table}", where=where)
 
     def forget_unplanned(self, jobs: Sequence[str]) -> None:
         """Delete the failures of inputs of these jobs that could not be planned, because they were inspected again."""
@@ -137,7 +211,7 @@ class Journal(Queries):
                 "changed_at": done.at,
                 "maker": self._maker,
             }
-            second_record.append(self._work, row)
+            second_record.append(self._home, row)
         except OSError as error:
             raise OutputError(f"{done.output} is made, but cannot be recorded: {error}.") from error
         with self._database.changing():
@@ -214,17 +288,43 @@ class Journal(Queries):
 
     def remember(self, kind: str, key: str, value: str) -> None:
         """Store a value, in place of one with the same kind and key."""
-        if not self._database.read_only:
+        if self._database.read_only:
+            return
+        self._unsaved[kind, key] = value
+        now = time.monotonic()
+        if len(self._unsaved) >= MOST_UNSAVED or now - self._saved_at >= UNSAVED_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Write the values that `remember` has not written yet. A killed process loses them, and computes them again."""
+        if self._unsaved:
             with self._database.changing():
-                self._lookups.put(kind, key, value)
+                for (kind, key), value in self._unsaved.items():
+                    self._lookups.put(kind, key, value)
+            self._unsaved.clear()
+        self._saved_at = time.monotonic()
+
+    def close(self) -> None:
+        """Write what is not written yet, and close the file."""
+        with suppress(OutputError):  # a full disk must not hide what has happened before
+            self.save()
+        super().close()
+
+    def at_once(self) -> AbstractContextManager[None]:
+        """Return a block whose records are written all at once, or not at all if it raises.
+
+        Raises:
+            OutputError: The journal cannot be written.
+        """
+        return self._database.changing()
 
     def known(self, kind: str, key: str) -> str | None:
         """Return a value that `cached` has kept; None if there is none."""
-        return self._lookups.get(kind, key)
+        return self._looked_up(kind, key)
 
     def cached(self, kind: str, key: str, compute: Callable[[], str]) -> str:
         """Return a value that is costly to compute and never changes. It is computed once for each kind and key."""
-        known = self._lookups.get(kind, key)
+        known = self._looked_up(kind, key)
         if known is not None:
             return known
         value = compute()
@@ -239,9 +339,27 @@ class Journal(Queries):
         """
         state = state_of(path)
         stamp = f"{state.size_bytes}|{state.modified_ns}"
-        # Versions before 6 took the whole path as the key.
-        before = self._lookups.get("sha256", f"{path}|{stamp}")
-        return self.cached("sha256", f"{self._keys.key(path)}|{stamp}", lambda: before or sha256_of(path))
+
+        def compute() -> str:
+            # Versions before 6 took the whole path as the key.
+            return self._lookups.get("sha256", f"{path}|{stamp}") or sha256_of(path)
+
+        return self.cached("sha256", f"{self._keys.key(path)}|{stamp}", compute)
+
+    def inspected(self, kind: str, path: Path, stamp: Stamp, inspect: Callable[[str], str]) -> str:
+        """Return what an inspection of an input has found. It is inspected again only if its size or time has changed.
+
+        Args:
+            kind: The kind of the inspection.
+            path: The input.
+            stamp: Its size and time.
+            inspect: Inspects it, given the sha256 of its content.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        key = f"{self._keys.key(path)}|{stamp[0]}|{stamp[1]}"
+        return self.cached(kind, key, lambda: inspect(self._looked_up("sha256", key) or sha256_of(path)))
 
 
 def _file_known_of(row: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -47,15 +47,16 @@ class RunLog:
     Args:
         work: The work folder. The log is in its folder `logs`.
         run: The name of the run.
+        keep_all: Whether to delete no older logs, because other shards may still write theirs.
 
     Raises:
         OutputError: The folder cannot be created.
     """
 
-    def __init__(self, work: Path, run: str) -> None:
+    def __init__(self, work: Path, run: str, *, keep_all: bool = False) -> None:
         folder = (path := log_path(work, run)).parent
         ensure_folder(folder)
-        for old in sorted(folder.glob("*.jsonl"))[: -LOGS_KEPT + 1]:
+        for old in () if keep_all else sorted(folder.glob("*.jsonl"))[: -LOGS_KEPT + 1]:
             with suppress(OSError):
                 old.unlink()
         self.path = path

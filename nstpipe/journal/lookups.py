@@ -28,4 +28,4 @@ class Lookups:
     def put(self, kind: str, key: str, value: str) -> None:
         """Write a value, in place of one with the same kind and key."""
         row = (kind, key, value, checksum_of([kind, key, value]))
-        self._connection.execute("INSERT OR REPLACE INTO lookup VALUES (?, ?, ?, ?)", row)
+        self._connection.execute("INSERT OR REPLACE INTO main.lookup VALUES (?, ?, ?, ?)", row)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,10 @@ from nstpipe.journal.rows import FIELDS, checked_row, put_row
 from nstpipe.system.files import sha256_of, state_of
 
 Damage = Literal["", "missing", "changed"]
+
+
+ROWS_AT_ONCE = 1000
+"""Rows that are in memory at the same time."""
 
 
 class Outputs:
@@ -30,17 +34,24 @@ class Outputs:
         """Return the row of an output, by column; None if there is none, or if it is damaged."""
         return next(self._rows("WHERE path = ?", path), None)
 
-    def all(self) -> Iterator[dict[str, Any]]:
-        """Yield every row that is not damaged, sorted by path."""
-        yield from self._rows("ORDER BY path")
+    def all(self, *, finished: bool = True) -> Iterator[dict[str, Any]]:
+        """Yield every row that is not damaged, sorted by path; those of finished outputs only if they are wanted."""
+        yield from self._rows("ORDER BY path" if finished else "WHERE state != 'done' ORDER BY path")
+
+    def tally(self, job: str) -> dict[str, tuple[int, int]]:
+        """Return the number of a job's outputs and that of their frames, by state."""
+        query = "SELECT state, count(*), sum(frames) FROM output WHERE job = ? GROUP BY state"
+        with closing(self._connection.execute(query, (job,))) as cursor:
+            return {state: (count, frames) for state, count, frames in cursor}
+
+    def begun(self, job: str) -> Iterator[dict[str, Any]]:
+        """Yield the rows of a job's outputs that have been begun and are not finished, or have failed."""
+        yield from self._rows("WHERE job = ? AND state IN ('started', 'failed') ORDER BY path", job)
 
     def _rows(self, where: str, *values: str) -> Iterator[dict[str, Any]]:
         with closing(self._connection.execute(f"SELECT {', '.join(FIELDS)}, checksum FROM output {where}", values)) as cursor:
-            found = cursor.fetchall()
-        for row in found:
-            checked = checked_row(row)
-            if checked is not None:
-                yield checked
+            while rows := cursor.fetchmany(ROWS_AT_ONCE):
+                yield from (checked for row in rows if (checked := checked_row(row)) is not None)
 
     def put(self, row: Mapping[str, Any]) -> None:
         """Write a row, in place of one with the same path."""
@@ -49,8 +60,39 @@ class Outputs:
     def forget_unplanned(self, jobs: Sequence[str]) -> None:
         """Delete the failures of inputs of these jobs that could not be planned."""
         marks = ", ".join("?" for _ in jobs)
-        query = f"DELETE FROM output WHERE job IN ({marks}) AND state = 'failed' AND fingerprint = ''"
+        query = f"DELETE FROM main.output WHERE job IN ({marks}) AND state = 'failed' AND fingerprint = ''"
         self._connection.execute(query, list(jobs))
+
+
+class _Described(Mapping[str, Any]):
+    """What a fingerprint was made of. It is read when somebody asks for it, which is where something has changed."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def _values(self) -> dict[str, Any]:
+        values: dict[str, Any] = json.loads(self._text)
+        return values
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values())
+
+    def __len__(self) -> int:
+        return len(self._values())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mapping) and self._values() == dict(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def items(self) -> ItemsView[str, Any]:
+        """Return the entries, read once."""
+        return self._values().items()
 
 
 def as_record(row: Mapping[str, Any], damage: Damage = "") -> Record:
@@ -63,7 +105,7 @@ def as_record(row: Mapping[str, Any], damage: Damage = "") -> Record:
     return Record(
         state=row["state"],
         fingerprint=row["fingerprint"],
-        fingerprint_inputs=json.loads(row["described"]),
+        fingerprint_inputs=_Described(row["described"]),
         damage=damage,
         attempts=row["attempts"],
         reason=row["reason"],

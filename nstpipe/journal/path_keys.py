@@ -68,7 +68,7 @@ class PathKeys:
             return key
         for base in self._bases:
             if key.startswith(base.key + "/"):
-                return str(base.folder / key[len(base.key) + 1 :])
+                return f"{base.folder}{os.sep}{key[len(base.key) + 1 :]}"
         return os.path.normpath(self._work / key)
 
     def spelled(self, path: str | Path) -> str:
@@ -107,7 +107,7 @@ def has_old_keys(connection: sqlite3.Connection, keys: PathKeys) -> bool:
 
 
 def _is_used(connection: sqlite3.Connection, table: str, column: str, prefix: str) -> bool:
-    query = f"SELECT 1 FROM {table} WHERE {column} >= ? AND {column} < ? LIMIT 1"
+    query = f"SELECT 1 FROM main.{table} WHERE {column} >= ? AND {column} < ? LIMIT 1"
     with closing(connection.execute(query, (prefix, _after(prefix)))) as cursor:
         return cursor.fetchone() is not None
 
@@ -125,18 +125,18 @@ def renew_keys(connection: sqlite3.Connection, keys: PathKeys) -> None:
 
 def rename_keys(connection: sqlite3.Connection, old: str, new: str) -> None:
     """Replace a prefix of keys in all tables. Rows that are damaged stay as they are."""
-    query = f"SELECT {', '.join(FIELDS)}, checksum FROM output WHERE path >= ? AND path < ? OR input >= ? AND input < ?"
+    query = f"SELECT {', '.join(FIELDS)}, checksum FROM main.output WHERE path >= ? AND path < ? OR input >= ? AND input < ?"
     bounds = (old, _after(old))
     for row in connection.execute(query, (*bounds, *bounds)).fetchall():
         checked = checked_row(row)
         if checked is None:
             continue
         renamed = {name: _renamed(checked[name], old, new) for name in ("path", "input")}
-        connection.execute("DELETE FROM output WHERE path = ?", (checked["path"],))
+        connection.execute("DELETE FROM main.output WHERE path = ?", (checked["path"],))
         put_row(connection, {**checked, **renamed})
     for table in ("clip", "frame"):
         connection.execute(
-            f"UPDATE OR REPLACE {table} SET path = ? || substr(path, ?) WHERE path >= ? AND path < ?",
+            f"UPDATE OR REPLACE main.{table} SET path = ? || substr(path, ?) WHERE path >= ? AND path < ?",
             (new, len(old) + 1, *bounds),
         )
 
@@ -154,13 +154,13 @@ def take_over_moved(connection: sqlite3.Connection, keys: PathKeys, work: Path, 
         pipeline: The pipeline.yaml.
         maker: Its path relative to the work folder.
     """
-    query = "SELECT DISTINCT maker FROM output WHERE maker NOT IN ('', ?)"
+    query = "SELECT DISTINCT maker FROM main.output WHERE maker NOT IN ('', ?)"
     for (other,) in connection.execute(query, (maker,)).fetchall():
         old, new = os.path.dirname(other), os.path.dirname(maker)  # noqa: PTH120 - Path would drop a dot in front
         if Path(other).name != pipeline.name or old == new or (work / old).exists():
             continue
         rows = connection.execute(
-            "SELECT path, size_bytes, modified_ns FROM output WHERE maker = ? AND state = 'done'", (other,)
+            "SELECT path, size_bytes, modified_ns FROM main.output WHERE maker = ? AND state = 'done'", (other,)
         ).fetchall()
         places = ((_renamed(path, f"{old}/", f"{new}/"), path, stamp) for path, *stamp in rows)
         if any(place != path and stamp_of(Path(keys.path(place))) == tuple(stamp) for place, path, stamp in places):

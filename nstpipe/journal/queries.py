@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nstpipe.journal import placing, second_record
+from nstpipe.errors import OutputError
+from nstpipe.journal import layers, placing, second_record
 from nstpipe.journal.clips import History
-from nstpipe.journal.database import Database
+from nstpipe.journal.database import JOURNAL, Database
 from nstpipe.journal.lookups import Lookups
 from nstpipe.journal.outputs import Damage, Outputs, as_record, damage_of
 from nstpipe.journal.path_keys import PathKeys
@@ -22,13 +24,15 @@ from nstpipe.system.files import is_numbered, parts_of, sha256_of, stamp_of
 class Queries:
     """What is known of the outputs, clips, frames and runs of a work folder.
 
-    A row that is damaged counts as missing.
+    A row that is damaged counts as missing. What shards have recorded, and no run has joined yet, is part of it.
 
     Args:
         work: The work folder. It is created if it is missing.
         pipeline: The pipeline.yaml, whose files are known wherever its folder is; None if it is not known.
         repair: Whether to replace a damaged journal, which only the holder of the folder's lock may do.
         read_only: Whether to change nothing at all.
+        shard: The folder of the shard whose journal it is; None for that of the whole work folder. A shard also reads what is
+            known of the outputs of others.
 
     Attributes:
         path: The SQLite file.
@@ -39,16 +43,46 @@ class Queries:
             is missing or damaged.
     """
 
-    def __init__(self, work: Path, *, pipeline: Path | None = None, repair: bool = True, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        work: Path,
+        *,
+        pipeline: Path | None = None,
+        repair: bool = True,
+        read_only: bool = False,
+        shard: Path | None = None,
+    ) -> None:
         self._work = work
+        self._home = shard if shard is not None else work
         self._keys = PathKeys(work, pipeline)
-        self._database = Database(work, self._keys, repair=repair, read_only=read_only)
+        self._database = Database(self._home, self._keys, repair=repair, read_only=read_only, is_shard=shard is not None)
         self._outputs = Outputs(self._database.connection)
         self._lookups = Lookups(self._database.connection)
+        self._unsaved: dict[tuple[str, str], str] = {}
         self._clips = History(self._database.connection)
         self._runs = Runs(self._database.connection)
         self.path = self._database.path
         self.notices = self._database.notices
+        self._unjoined = () if shard is not None else self._lay_shards_over()
+        if shard is not None:
+            self._lay_over_base()
+
+    def _lay_shards_over(self) -> tuple[Path, ...]:
+        """Let what shards have recorded be read as well; return the folders of these shards."""
+        folders = tuple(folder for folder in layers.shard_folders(self._work) if (folder / JOURNAL).exists())
+        if folders:
+            journals = [folder / JOURNAL for folder in folders]
+            self.notices += layers.lay_under(self._database.connection, journals)
+        return folders
+
+    def _lay_over_base(self) -> None:
+        try:
+            layers.lay_over(self._database.connection, self._work / JOURNAL)
+        except sqlite3.Error as error:
+            self.close()
+            raise OutputError(
+                f"the journal {self._work / JOURNAL} cannot be read: {error}.", "`nstpipe run` without --shard makes it anew."
+            ) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -89,17 +123,34 @@ class Queries:
     def _contents_made(self) -> dict[str, set[str]]:
         """The sha256 of each file that was ever finished, by key."""
         made: dict[str, set[str]] = {}
-        for row in second_record.read(self._work):
+        homes = (self._work, *layers.shard_folders(self._work))
+        for row in (row for home in homes for row in second_record.read(home)):
             made.setdefault(self._keys.key(row["path"]), set()).add(row["sha256"])
         return made
 
-    def records(self) -> Iterator[Record]:
-        """Yield what is known of each output, without checking the files."""
-        return (self._as_record(row) for row in self._outputs.all())
+    def records(self, *, finished: bool = True) -> Iterator[Record]:
+        """Yield what is known of each output, without checking the files.
 
-    def latest_run(self) -> LatestRun | None:
-        """Return the run that goes on, or else the last one; None if there was none."""
-        return self._runs.latest()
+        Args:
+            finished: Whether to yield those that are finished, too.
+        """
+        return (self._as_record(row) for row in self._outputs.all(finished=finished))
+
+    def tally(self, job: str) -> dict[str, tuple[int, int]]:
+        """Return the number of a job's outputs and that of their frames, by state."""
+        return self._outputs.tally(job)
+
+    def begun(self, job: str) -> Iterator[Record]:
+        """Yield the outputs of a job that have been begun and are not finished, or have failed."""
+        return (self._as_record(row) for row in self._outputs.begun(job))
+
+    def latest_run(self, suffix: str = "") -> LatestRun | None:
+        """Return the run that goes on, or else the last one; None if there was none.
+
+        Args:
+            suffix: The end of its name.
+        """
+        return self._runs.latest(suffix)
 
     def latest_run_with_work(self) -> LatestRun | None:
         """Return the latest run that painted, finished or broke something; if none did, the latest one."""
@@ -126,7 +177,11 @@ class Queries:
 
     def recall(self, kind: str, key: str) -> str | None:
         """Return what `Journal.remember` has stored; None if there is nothing."""
-        return self._lookups.get(kind, key)
+        return self._looked_up(kind, key)
+
+    def _looked_up(self, kind: str, key: str) -> str | None:
+        """Return a stored value, also one that is not in the file yet."""
+        return self._unsaved.get((kind, key)) or self._lookups.get(kind, key)
 
     def clips(self, output: str) -> tuple[Entry, ...]:
         """Return what is known of an output's clips, in the order of the file."""

@@ -28,13 +28,16 @@ def put_row(connection: sqlite3.Connection, row: Mapping[str, Any]) -> None:
     """Write a row, in place of one with the same path."""
     values = [row[name] for name in FIELDS]
     marks = ", ".join("?" for _ in range(len(FIELDS) + 1))
-    query = f"INSERT OR REPLACE INTO output ({', '.join(FIELDS)}, checksum) VALUES ({marks})"
+    query = f"INSERT OR REPLACE INTO main.output ({', '.join(FIELDS)}, checksum) VALUES ({marks})"
     connection.execute(query, (*values, checksum_of(values)))
 
 
 def checksum_of(values: Sequence[object]) -> str:
     """Return a checksum of values. SQLite detects damage to its structure, but not to the values in it."""
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+    return hashlib.sha256(_encoder.encode(values).encode()).hexdigest()[:16]
+
+
+_encoder = json.JSONEncoder()
 
 
 def checked_row(row: Sequence[Any], fields: Sequence[str] = FIELDS) -> dict[str, Any] | None:

@@ -38,26 +38,26 @@ class Runs:
     def begin(self, run: str, workers: int, planned: Sequence[JobPlanned], about: Mapping[str, Any]) -> None:
         """Record that a run goes on; see `Journal.begin_run`."""
         row = (run, workers, time.time(), _as_json(planned), json.dumps(about))
-        self._connection.execute("INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?, NULL, NULL, ?, '')", row)
+        self._connection.execute("INSERT OR REPLACE INTO main.run VALUES (?, ?, ?, ?, NULL, NULL, ?, '')", row)
 
     def describe(self, run: str, about: Mapping[str, Any]) -> None:
         """Record the settings and versions of a run; see `Journal.describe_run`."""
-        self._connection.execute("UPDATE run SET about = ? WHERE id = ?", (json.dumps(about), run))
+        self._connection.execute("UPDATE main.run SET about = ? WHERE id = ?", (json.dumps(about), run))
 
     def plan(self, run: str, planned: Sequence[JobPlanned], workers: int) -> None:
         """Record the jobs of a run that goes on, and its number of processes."""
-        self._connection.execute("UPDATE run SET planned = ?, workers = ? WHERE id = ?", (_as_json(planned), workers, run))
+        self._connection.execute("UPDATE main.run SET planned = ?, workers = ? WHERE id = ?", (_as_json(planned), workers, run))
 
     def end(self, run: str, exit_code: int, error: str) -> None:
         """Record how a run ended; see `Journal.end_run`."""
-        query = "UPDATE run SET finished_at = ?, exit_code = ?, error = ? WHERE id = ?"
+        query = "UPDATE main.run SET finished_at = ?, exit_code = ?, error = ? WHERE id = ?"
         self._connection.execute(query, (time.time(), exit_code, error, run))
 
     def note_load(self, run: str, load_share: float) -> None:
         """Record which share of the cores other programs used during a run."""
         [(about,)] = self._connection.execute("SELECT about FROM run WHERE id = ?", (run,)).fetchall() or [("{}",)]
         row = (json.dumps({**json.loads(about), LOAD_SHARE: load_share}), run)
-        self._connection.execute("UPDATE run SET about = ? WHERE id = ?", row)
+        self._connection.execute("UPDATE main.run SET about = ? WHERE id = ?", row)
 
     def abouts(self) -> dict[str, dict[str, Any]]:
         """Return what is known of the settings of each run, by its name."""
@@ -71,20 +71,20 @@ class Runs:
             planned, exit_code = cursor.fetchone() or ("[]", None)
         return {job["job"] for job in json.loads(planned)} if exit_code in (EXIT_DONE, EXIT_SOME_FAILED) else set()
 
-    def latest(self) -> LatestRun | None:
-        """Return the run that started last; None if there was none."""
-        return self._latest("1")
+    def latest(self, suffix: str = "") -> LatestRun | None:
+        """Return the run that started last, of those whose names end so; None if there was none."""
+        return self._latest("substr(id, -length(?)) = ?", suffix, suffix) if suffix else self._latest("1")
 
     def latest_with_work(self) -> LatestRun | None:
         """Return the latest run that painted, finished or broke something; if none did, the one that started last."""
         return self._latest(_DID_SOMETHING) or self.latest()
 
-    def _latest(self, condition: str) -> LatestRun | None:
+    def _latest(self, condition: str, *values: str) -> LatestRun | None:
         query = (
             "SELECT id, workers, started_at, planned, finished_at, exit_code, about, error FROM run "
             f"WHERE {condition} ORDER BY started_at DESC LIMIT 1"
         )
-        with closing(self._connection.execute(query)) as cursor:
+        with closing(self._connection.execute(query, values)) as cursor:
             row = cursor.fetchone()
         if row is None:
             return None

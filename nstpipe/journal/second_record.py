@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,20 @@ def append(work: Path, row: Mapping[str, Any]) -> None:
     with (work / SECOND_RECORD).open("ab") as file:
         # The newline in front keeps a line that a power cut left half written apart from this one.
         file.write(b"\n" + json.dumps(row).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def take_over(work: Path, others: Iterable[Path]) -> None:
+    """Append the records of other folders to that of the work folder. They are on the disk when this returns.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    with (work / SECOND_RECORD).open("ab") as file:
+        for other in others:
+            with suppress(FileNotFoundError):
+                file.write(b"\n" + (other / SECOND_RECORD).read_bytes() + b"\n")
         file.flush()
         os.fsync(file.fileno())
 

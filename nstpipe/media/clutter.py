@@ -5,6 +5,8 @@ They are known by their names. The module opens no file.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -69,7 +71,17 @@ GEOREFERENCE_SUFFIXES = (
 
 def clutter_of(path: PurePath) -> Clutter | None:
     """The kind of a relative path, by its own name or by that of a folder above it; None if it may be a picture."""
-    return next((kind for kind in CLUTTER for part in path.parts if kind.has(part)), None)
+    return clutter_among(path.parts)
+
+
+def clutter_among(names: Iterable[str]) -> Clutter | None:
+    """The kind of a path with these names of folders and of a file; None if it may be a picture."""
+    return next((kind for name in names if (kind := _clutter_named(name)) is not None), None)
+
+
+@functools.lru_cache(maxsize=1024)
+def _clutter_named(name: str) -> Clutter | None:
+    return next((kind for kind in CLUTTER if kind.has(name)), None)
 
 
 def names_clutter(pattern: str) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nstpipe.config import Job
 from nstpipe.errors import DiskFullError, ItemError, NstpipeError, OutputError
-from nstpipe.events import ClipStarted, Emit, Event, FrameDone
+from nstpipe.events import ClipStarted, Emit, Event, FrameDone, Noticed
 from nstpipe.journal.frames import FrameStore, frame_store, pass_store
 from nstpipe.media.pictures.files import PictureSink, PictureSource, read_picture
 from nstpipe.media.pictures.pillow import limit_megapixels
@@ -32,6 +32,7 @@ from nstpipe.planning.outputs import failed
 from nstpipe.style.precision import choose_precision
 from nstpipe.system.devices import choose_device
 from nstpipe.system.files import see_that_it_can_be_made, state_of
+from nstpipe.system.hardware import processor_with_threads, worker_name
 from nstpipe.system.item_errors import as_item_error
 from nstpipe.system.memory import ask_for_large_pages
 from nstpipe.system.retry import NO_PRIMITIVE, RETRY_WAITS_SECONDS, is_out_of_memory, is_transient
@@ -171,9 +172,18 @@ def _run_shot(task: ClipTask, info: VideoInfo, emit: Emit) -> None:
     first, end = clip.first_frame_index, clip.end_frame_index
     store = frame_store(task.run.work, clip.fingerprint, history)
     gap = store.gap(first, end)
-    emit(_started(task, end if gap is None else gap.first_frame_index))
+    started = _started(task, end if gap is None else gap.first_frame_index)
+    emit(started)
     if gap is None:
         return
+    before = store.painted_on()
+    if gap.first_frame_index > first and before not in ("", started.hardware):
+        message = (
+            f"{info.path.name}: frames {first + 1} to {gap.first_frame_index} were painted on {before}, and the next ones "
+        )
+        message += f"on {started.hardware}; the last digits may differ"
+        emit(Noticed(job=task.output.job.name, message=message))
+    store.note_painted_on(started.hardware)
     source, passes = VideoSource(info), task.output.passes_of(clip)
     earlier: Callable[[int], Tensor] | None = None
     for number in range(1, passes + 1):
@@ -244,6 +254,7 @@ def _linked_result(linked: LinkedPicture, size: tuple[int, int]) -> Tensor | Non
 
 def _started(task: ClipTask, next_frame_index: int) -> ClipStarted:
     device = choose_device(task.run.device)
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     return ClipStarted(
         job=task.output.job.name,
         path=str(task.output.input.file.path),
@@ -251,8 +262,10 @@ def _started(task: ClipTask, next_frame_index: int) -> ClipStarted:
         next_frame_index=next_frame_index,
         end_frame_index=task.clip.end_frame_index,
         reason=task.output.reason,
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        device=gpu or str(device),
         precision=str(choose_precision(task.run.precision, device)).removeprefix("torch."),
         torch=str(torch.__version__),
         painting=task.output.painting,
+        worker=worker_name(),
+        hardware=gpu or processor_with_threads(torch.get_num_threads()),
     )

@@ -30,7 +30,7 @@ class LinkedPicture:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """The settings that all clips of a run share. The fields are those of `Pipeline`.
+    """The settings that all clips of a run share. The fields are those of `Pipeline`, but for `device`.
 
     Attributes:
         work: folder of unfinished work.
@@ -55,7 +55,8 @@ class RunSettings:
     @classmethod
     def of(cls, pipeline: Pipeline) -> RunSettings:
         """Return the settings of a pipeline's run."""
-        return cls(**{field.name: getattr(pipeline, field.name) for field in fields(cls)})
+        shared = {field.name: getattr(pipeline, field.name) for field in fields(cls) if field.name != "device"}
+        return cls(device=pipeline.device_of_process, **shared)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from nstpipe.system.devices import choose_device, is_cpu
 from nstpipe.system.load import Load, load_now
 from nstpipe.system.memory import memory
 
-TRIAL_VERSION = 2
+TRIAL_VERSION = 3
 """Part of the key of every trial: raised when trials are made in another way."""
 
 TRIAL_SECONDS_KEPT = {"quiet": 30 * 24 * 3600.0, "busy": 600.0}
@@ -260,14 +260,16 @@ def setup_of(pipeline: Pipeline, job: Job) -> str:
     torch is loaded only where there might be a GPU.
     """
     device = "cpu"
-    if not is_cpu(pipeline.device):
+    if not is_cpu(pipeline.devices[0]):
         import torch
 
-        device = torch.cuda.get_device_name(choose_device(pipeline.device))
+        device = torch.cuda.get_device_name(choose_device(pipeline.devices[0]))
     import joblib
 
     layers = [*job.content.layers, *job.style.layers]
-    machine = (platform.node(), platform.machine(), joblib.cpu_count(), device)
+    machine: tuple[object, ...] = (platform.node(), platform.machine(), joblib.cpu_count(), device)
+    if pipeline.cluster is not None:
+        machine = ("cluster", pipeline.cluster, pipeline.device_of_process)
     software = (version("torch"), ALGORITHM_VERSION, TRIAL_VERSION)
     engine = (job.engine.name, job.iterates, job.style.distance, job.pooling, job.padding)
     return "|".join(map(str, (*machine, *software, worker_count(pipeline), pipeline.precision, *engine, *layers)))
@@ -420,7 +422,11 @@ def _keep(journal: Journal, key: str, load: str, timed: Timed) -> None:
 
 def _nothing(output: Output) -> OutputCost:
     """Return what an output takes that is done, or that is not tried again."""
-    return OutputCost(output, tuple(ClipCost(clip, 0, 0, 0.0, 0, 0.0, 0.0, 0.0) for clip in output.clips), None)
+    return OutputCost(output, tuple(map(_no_cost, output.clips)), None)
+
+
+def _no_cost(clip: Clip) -> ClipCost:
+    return ClipCost(clip, 0, 0, 0.0, 0, 0.0, 0.0, 0.0)
 
 
 class _Costs:
@@ -435,7 +441,9 @@ class _Costs:
         self._pipeline = pipeline
         self._known = known
         self._workers = worker_count(pipeline)
-        self._largest_whole = memory().free_bytes * USABLE_SHARE / TILED_BYTES_A_PIXEL if is_cpu(pipeline.device) else math.inf
+        self._largest_whole = (
+            memory().free_bytes * USABLE_SHARE / TILED_BYTES_A_PIXEL if is_cpu(pipeline.devices[0]) else math.inf
+        )
         self._likely: dict[tuple[str, FrameKind, int], float] = {}
         self._begun: Counter[tuple[str, tuple[int, int]]] = Counter()
 
@@ -446,6 +454,9 @@ class _Costs:
             pace = replace(pace, now=pace.now.in_tiles(), quiet=pace.quiet.in_tiles() if pace.quiet is not None else None)
         costs = []
         for clip in output.clips:
+            if clip.first_frame_index in output.elsewhere:
+                costs.append(_no_cost(clip))
+                continue
             done = frames_done(self._pipeline.work, clip) if output.is_video else 0
             groups = output.frame_groups(clip, done)
             likely = [(group, self._likely_iterations(output.job, group)) for group in groups]

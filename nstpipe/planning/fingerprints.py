@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,10 @@ class Fingerprinter:
 
     def __init__(self, job: Job, picture_sha256: Mapping[Path, str], weights_sha256: str, seed: int, precision: str) -> None:
         self._job = job
-        self._settings = _frame_settings(job, picture_sha256)
+        self._settings = _Settings(_frame_settings(job, picture_sha256))
+        self._alone = _Settings(_settings_of_a_single_picture(self._settings))
         self._output_settings = job.model_dump(mode="json", include=set(_KEYS_OF_THE_OUTPUT))
+        self._of_picture_file = {"metadata": self._output_settings["metadata"]}
         self._weights_sha256 = weights_sha256
         self._seed = seed
         self._precision = precision
@@ -49,7 +52,7 @@ class Fingerprinter:
             item: The input.
             follows: The fingerprint of the picture that it starts from; None if it is not linked.
         """
-        frames = self._settings if item.video is not None or item.is_linked else _settings_of_a_single_picture(self._settings)
+        frames = self._settings if item.video is not None or item.is_linked else self._alone
         bits = bits_waiting(self._job, item)
         bounds = itertools.pairwise((*item.shot_starts, item.frame_count))
         return {
@@ -71,14 +74,18 @@ class Fingerprinter:
             # For people: its content is among the settings.
             **({"painting": self._job.style.painting} if self._job.style.painting else {}),
             "output": self._settings_of_the_file(item),
-            "clips": [list(bound) for bound in bounds],
+            "clips": [list(bound) for bound in bounds] if item.video is not None else _ONE_FRAME,
         }
 
     def _settings_of_the_file(self, item: InputInfo) -> dict[str, Any]:
         if item.video is None:
-            return {"metadata": self._output_settings["metadata"]}
+            return self._of_picture_file
         codec = self._job.encode.codec_for(item.file.output.suffix)
         return {**self._output_settings, "encode": {**self._output_settings["encode"], "codec": codec}}
+
+
+_ONE_FRAME = [[0, 1]]
+"""The bounds of a picture's clip. All pictures share the list, which nobody changes."""
 
 
 def _frame_settings(job: Job, picture_sha256: Mapping[Path, str]) -> dict[str, Any]:
@@ -158,13 +165,15 @@ def _identify(images: Iterable[StyleImage], style: dict[str, Any], sha256: Mappi
         dumped["path"] = sha256[image.path]
 
 
-def output_fingerprint(fingerprint_inputs: Mapping[str, Any]) -> str:
+def output_fingerprint(fingerprint_inputs: Mapping[str, Any], clips: Sequence[str] | None = None) -> str:
     """Hash everything that decides a whole output.
 
     Args:
         fingerprint_inputs: The values that `Fingerprinter.inputs_of` returns.
+        clips: What `clip_fingerprints` returns for them, if that is known.
     """
-    return fingerprint_of(clips=list(clip_fingerprints(fingerprint_inputs)), output=fingerprint_inputs["output"])
+    clips = clips if clips is not None else clip_fingerprints(fingerprint_inputs)
+    return fingerprint_of(clips=list(clips), output=fingerprint_inputs["output"])
 
 
 def clip_fingerprints(fingerprint_inputs: Mapping[str, Any]) -> tuple[str, ...]:
@@ -179,4 +188,22 @@ def clip_fingerprints(fingerprint_inputs: Mapping[str, Any]) -> tuple[str, ...]:
 
 def fingerprint_of(**parts: object) -> str:
     """Return the sha256 of values that JSON can hold, in hexadecimal digits."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    # The text is that of the whole mapping. Most of it is settings, which all pictures of a job share.
+    text = ",".join(f'"{name}":{_as_text(value)}' for name, value in sorted(parts.items()))
+    return hashlib.sha256(f"{{{text}}}".encode()).hexdigest()
+
+
+class _Settings(dict[str, Any]):
+    """Settings that do not change, with their text."""
+
+    @functools.cached_property
+    def text(self) -> str:
+        """The settings as JSON."""
+        return _as_text(dict(self))
+
+
+_encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
+
+def _as_text(value: object) -> str:
+    return value.text if isinstance(value, _Settings) else _encoder.encode(value)

@@ -6,24 +6,28 @@ import fnmatch
 import glob
 import itertools
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from nstpipe.config.models import Job
 from nstpipe.errors import ItemError
-from nstpipe.media.clutter import GEOREFERENCE_SUFFIXES, clutter_of, names_clutter
+from nstpipe.media.clutter import GEOREFERENCE_SUFFIXES, clutter_among, clutter_of, names_clutter
 from nstpipe.media.detect import holds_raw, holds_video, is_hidden, is_moving, natural_key
 from nstpipe.media.pictures.formats import PICTURE_SUFFIXES, UNREAD_SUFFIXES
 from nstpipe.media.pictures.raw import RAW_SUFFIXES
 from nstpipe.media.video.containers import ANIMATION_SUFFIXES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES
 from nstpipe.planning.job_notice import JobNotice
 from nstpipe.planning.linked_folders import linked_folders
-from nstpipe.system.files import SpecialFileError, check_is_no_special_file, is_numbered, suggest_path
+from nstpipe.system.files import Resolver, SpecialFileError, check_is_no_special_file, is_numbered, suggest_path
+
+_Found = TypeVar("_Found")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class InputFile:
     """One file to be stylized.
 
@@ -40,12 +44,45 @@ class InputFile:
     problem: str = ""
 
 
+_Listed = dict[tuple[str, Path, Path, tuple[str, ...] | None, tuple[str, ...]], Any]
+
+_listed: ContextVar[_Listed | None] = ContextVar("listed", default=None)
+
+
+@contextmanager
+def listed_once() -> Iterator[None]:
+    """Mark a block in which the files of each job are listed once, however often they are asked for."""
+    token = _listed.set({}) if _listed.get() is None else None
+    try:
+        yield
+    finally:
+        if token is not None:
+            _listed.reset(token)
+
+
+def _once(kind: str, job: Job, find: Callable[[Job], _Found]) -> _Found:
+    """Return what was found for a job before in the block of `listed_once`, or find it."""
+    known = _listed.get()
+    if known is None:
+        return find(job)
+    include = tuple(job.include) if job.include is not None else None
+    key = (kind, job.input, job.output, include, tuple(job.exclude))
+    if key not in known:
+        known[key] = find(job)
+    found: _Found = known[key]
+    return found
+
+
 def find_inputs(job: Job) -> tuple[InputFile, ...]:
     """Return the files that a job's input names, in natural order.
 
     Raises:
         ItemError: There are none, or they do not fit the job's output.
     """
+    return _once("inputs", job, _find_inputs)
+
+
+def _find_inputs(job: Job) -> tuple[InputFile, ...]:
     if job.input.is_dir():
         files = _of_folder(job)
     elif _is_single(job.input):
@@ -58,8 +95,9 @@ def find_inputs(job: Job) -> tuple[InputFile, ...]:
         except SpecialFileError as error:
             raise ItemError(f"input: {job.input} cannot be read: {error.strerror}.", "Give a file or a folder.") from error
         raise ItemError(f"input: {job.input} does not exist.", suggest_path(job.input))
+    resolved = Resolver()
     for file in files:
-        if file.output.resolve() == file.path.resolve():
+        if resolved(file.output) == resolved(file.path):
             raise ItemError(f"output: {file.output} is the input itself, which would be lost.", "Give another place.")
     return files
 
@@ -162,10 +200,10 @@ class _Selection:
         chosen: list[Path] = []
         others: dict[tuple[str, str], list[Path]] = {}
         for path in paths:
-            kind = None if path in named else clutter_of(path.relative_to(root))
+            kind = None if named and path in named else clutter_among(_below(path, root).split(os.sep))  # noqa: PTH206
             if kind is not None:
                 others.setdefault((kind.one, kind.several), []).append(path)
-            elif path not in named and holds_raw(path):
+            elif not (named and path in named) and holds_raw(path):
                 others.setdefault(_RAW_IN_WORDS, []).append(path)
             else:
                 chosen.append(path)
@@ -190,14 +228,17 @@ class _Selection:
 
     def georeferences(self) -> list[Path]:
         """The files that tie a chosen picture beside them to the ground."""
-        stems = {(path.parent, stem) for path in self.chosen for stem in (path.stem, path.name)}
         found = []
-        for folder in dict.fromkeys(path.parent for path in sorted(self.chosen)):
+        for folder, names in itertools.groupby(sorted(map(str, self.chosen)), key=os.path.dirname):
+            chosen = [os.path.basename(name) for name in names]  # noqa: PTH119 - as text, which is quicker
+            beside: list[str] = []
             with suppress(OSError):
-                for path in sorted(folder.iterdir()):
-                    suffix = next((end for end in GEOREFERENCE_SUFFIXES if path.name.lower().endswith(end)), None)
-                    if suffix is not None and (folder, path.name[: -len(suffix)]) in stems:
-                        found.append(path)
+                beside = sorted(name for name in os.listdir(folder) if name.lower().endswith(GEOREFERENCE_SUFFIXES))  # noqa: PTH208
+            stems = {stem for name in chosen for stem in (os.path.splitext(name)[0], name)} if beside else ()  # noqa: PTH122
+            for name in beside:
+                suffix = next(end for end in GEOREFERENCE_SUFFIXES if name.lower().endswith(end))
+                if name[: -len(suffix)] in stems:
+                    found.append(Path(folder, name))
         return found
 
 
@@ -250,28 +291,35 @@ def _of_folder(job: Job) -> tuple[InputFile, ...]:
         what = ", ".join(job.include or PICTURE_SUFFIXES)
         others = f" Passed over: {selection.described(job.input)}." if selection.passed_over else ""
         raise ItemError(f"input: {job.input} holds no picture that matches {what}.{others}", _instead_of_no_picture(job))
-    files = [_mirrored(path, job, job.input) for path in _sorted(selection.chosen, job.input)]
+    resolved = Resolver()
+    files = [_mirrored(path, job, job.input, resolved) for path in _sorted(selection.chosen, job.input)]
     unreadable = [InputFile(path, job.output, False, problem) for path, problem in _closed_folders(job.input)]
     return (*_without_collisions(files), *unreadable)
 
 
-def _mirrored(path: Path, job: Job, root: Path) -> InputFile:
+def _below(path: Path, root: Path) -> str:
+    """Return a path relative to a folder above it, as text."""
+    text, begin = str(path), str(root) + os.sep
+    return text[len(begin) :] if text.startswith(begin) else str(path.relative_to(root))
+
+
+def _mirrored(path: Path, job: Job, root: Path, resolved: Resolver) -> InputFile:
     """Return a file of a folder tree, with its path in the output's tree."""
-    output, is_video = job.output / path.relative_to(root), holds_video(path)
+    output, is_video = job.output / _below(path, root), holds_video(path)
     suffixes = (*VIDEO_CODECS_BY_SUFFIX, *ANIMATION_SUFFIXES)
     if is_video and output.suffix.lower() not in suffixes:
         output = output.with_suffix(".mp4")
-    return InputFile(path, output, is_video, _problem(path, root))
+    return InputFile(path, output, is_video, _problem(path, root, resolved))
 
 
-def _problem(path: Path, root: Path) -> str:
+def _problem(path: Path, root: Path, resolved: Resolver) -> str:
     if not _is_text(path):
         shown = str(path).encode(errors="backslashreplace").decode()
         return f"{shown} has a name that is no UTF-8, so that nothing can be recorded of it. Rename it."
-    target = path.resolve()
+    target = resolved(path)
     if path.is_symlink() and not path.exists():
         return f"{path} is a link to {target}, which does not exist."
-    if root.resolve() not in target.parents:
+    if not target.startswith(f"{resolved.folder(root)}{os.sep}"):
         return f"{path} is a link that leaves {root}: it leads to {target}."
     return "" if os.access(path, os.R_OK) else f"{path} cannot be read: permission denied."
 
@@ -294,26 +342,48 @@ def _closed_folders(root: Path) -> list[tuple[Path, str]]:
 
 
 def _without_collisions(files: Sequence[InputFile]) -> tuple[InputFile, ...]:
-    by_output: dict[Path, InputFile] = {}
+    by_output: dict[str, InputFile] = {}
     for file in files:
-        if file.output in by_output:
-            both = f"{by_output[file.output].path} and {file.path}"
+        first = by_output.setdefault(str(file.output), file)
+        if first is not file:
+            both = f"{first.path} and {file.path}"
             raise ItemError(f"output: {both} would both be written to {file.output}.", "Rename one, or split the job.")
-        by_output[file.output] = file
     return tuple(files)
 
 
 def _in_folder(job: Job) -> _Selection:
-    matches = {pattern: _matches(job.input, pattern, "include") for pattern in job.include or ("**/*",)}
-    named = {path for pattern, paths in matches.items() if _asks_by_name(pattern) for path in paths}
-    found = {path for paths in matches.values() for path in paths}
-    chosen = {path for path in found if path.is_file() or (path.is_symlink() and not path.exists())}
+    return _once("selection", job, _selected_in_folder)
+
+
+def _selected_in_folder(job: Job) -> _Selection:
+    if job.include in (None, ("**/*",), ["**/*"]):
+        named, chosen = set[Path](), list(_files_below(job.input))
+    else:
+        matches = {pattern: _matches(job.input, pattern, "include") for pattern in job.include or ()}
+        named = {path for pattern, paths in matches.items() if _asks_by_name(pattern) for path in paths}
+        found = {path for paths in matches.values() for path in paths}
+        chosen = [path for path in found if path.is_file() or (path.is_symlink() and not path.exists())]
     excluded = {path for pattern in job.exclude for path in _matches(job.input, pattern, "exclude")}
-    kept = [path for path in chosen if excluded.isdisjoint((path, *path.parents)) and not is_hidden(path, job.input)]
+    kept = [path for path in chosen if not f"{os.sep}{_below(path, job.input)}".count(f"{os.sep}.")]
+    if excluded:
+        kept = [path for path in kept if excluded.isdisjoint((path, *path.parents))]
     if job.include is not None:
         return _Selection.of(kept, job.input, named)
     pictures = [path for path in kept if _is_picture(path)]
     return _Selection.of(pictures, job.input, named).and_unread(set(kept).difference(pictures), job.input)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Yield what ``**/*`` matches below a folder, but no folder: files, and links that lead nowhere."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        folders = []
+        for entry in entries:
+            if entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path)):  # noqa: PTH110
+                yield Path(entry.path)
+            elif entry.is_dir(follow_symlinks=False):
+                folders.append(Path(entry.path))
+        for inside in folders:
+            yield from _files_below(inside)
 
 
 def _instead_of_no_picture(job: Job) -> str:
@@ -350,9 +420,13 @@ def _matches(folder: Path, pattern: str, key: str) -> list[Path]:
 
 
 def _sorted(paths: Sequence[Path], folder: Path) -> list[Path]:
-    names = {path: path.relative_to(folder).as_posix() for path in paths}
-    # The name itself decides between `1` and `01`, or the order would change from run to run.
-    return sorted(paths, key=lambda path: (natural_key(names[path]), names[path]))
+
+    def key(path: Path) -> str:
+        name = _below(path, folder).replace(os.sep, "/")
+        # The name itself decides between `1` and `01`, or the order would change from run to run.
+        return f"{natural_key(name)}\0\0{name}"
+
+    return sorted(paths, key=key)
 
 
 def _root_of(pattern: Path) -> Path:
@@ -391,7 +465,8 @@ def _by_glob(job: Job) -> tuple[InputFile, ...]:
         raise ItemError(problem, f"Look into {root}, and at include and exclude.")
     if job.output.suffix.lower() in VIDEO_CODECS_BY_SUFFIX:
         raise ItemError(f"output: {job.output} should be a folder, for the input is a glob.")
-    inputs = _without_collisions([_mirrored(path, job, root) for path in _sorted(files, root)])
+    resolved = Resolver()
+    inputs = _without_collisions([_mirrored(path, job, root, resolved) for path in _sorted(files, root)])
     whole, wanted = root.resolve(), parts[fixed:]
     for file in inputs:
         output = file.output.resolve()

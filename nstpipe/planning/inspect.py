@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from nstpipe.media.pictures.files import check_output, picture_size, read_pictur
 from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
 from nstpipe.media.pictures.masks import Mask, mask_of
 from nstpipe.media.pictures.omissions import OMISSIONS_VERSION
+from nstpipe.media.pictures.pillow import megapixel_limit
 from nstpipe.planning.fingerprints import fingerprint_of
 from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.inputs import InputFile, name_in_job
@@ -31,6 +33,10 @@ from nstpipe.system.stop import Stop, Stopped
 
 if TYPE_CHECKING:
     from nstpipe.media.video.info import MissingFrames, VideoInfo
+
+PICTURE_VERSION = 1
+"""Part of the key under which the journal keeps the size of a picture. Raise it if the same file gives another size, or another
+error."""
 
 PROGRESS_SECONDS = 0.5
 """Seconds between two progress events. A shorter inspection emits none."""
@@ -143,13 +149,15 @@ def _inspect(file: InputFile, job: Job, journal: Journal, at: _At) -> InputInfo:
     try:
         state = state_of(file.path)  # before its content: what changes from here on is noticed
         stamp = state.size_bytes, state.modified_ns
+        if not file.is_video:
+            kind = f"picture/{PICTURE_VERSION}/{megapixel_limit():g}"
+            found = journal.inspected(kind, file.path, stamp, lambda sha256: json.dumps([sha256, *picture_size(file.path)]))
+            picture_sha256, width, height = json.loads(found)
+            check_result(file, (width, height), job)
+            return InputInfo(file, picture_sha256, (width, height), stamp=stamp)
         sha256 = journal.digest(file.path)
     except OSError as error:
         raise ItemError(f"{error.filename or file.path} cannot be read: {error.strerror}.") from error
-    if not file.is_video:
-        size = picture_size(file.path)
-        check_result(file, size, job)
-        return InputInfo(file, sha256, size, stamp=stamp)
     from nstpipe.media.video.ffmpeg_frames import check_readable
     from nstpipe.planning.videos import decoded, open_video, rate_of, shaped, shots_of  # pictures need no PyAV
 
@@ -179,15 +187,35 @@ def check_result(file: InputFile, size_before: tuple[int, int], job: Job) -> Non
         ItemError: It cannot.
     """
     size = working_size(size_before, job.size, even=file.is_video)
+    has_loss = job.engine.learns or "style.layers" not in job.engine.unread_keys
+    layers = (*job.style.layers, *job.content.layers) if has_loss else None
+    suffix = None if file.is_video else file.output.suffix
+    if _fits(size, job.engine.last_layer, layers, suffix):
+        return
     try:
         if job.engine.last_layer is not None:
             check_network_size(size, job.engine.last_layer)
-        if "style.layers" not in job.engine.unread_keys:
-            check_size(size, (*job.style.layers, *job.content.layers))
+        if layers is not None:
+            check_size(size, layers)
     except ItemError as error:
         raise ItemError(f"{file.path}: {error.problem}", error.next_step) from error
     if not file.is_video:
         check_output(file.output, size)
+
+
+@functools.lru_cache(maxsize=1024)
+def _fits(size: tuple[int, int], last_layer: str | None, layers: tuple[str, ...] | None, suffix: str | None) -> bool:
+    """Return whether `check_result` finds nothing wrong with a size. Most pictures of a folder have the same."""
+    try:
+        if last_layer is not None:
+            check_network_size(size, last_layer)
+        if layers is not None:
+            check_size(size, layers)
+        if suffix is not None:
+            check_output(Path(f"picture{suffix}"), size)
+    except ItemError:
+        return False
+    return True
 
 
 def masks_of(file: InputFile, job: Job, frame_count: int) -> tuple[Mask, ...]:

@@ -16,7 +16,7 @@ from nstpipe.journal.frames import frames_folder
 from nstpipe.journal.journal import Journal
 from nstpipe.planning.fingerprints import clip_fingerprints
 from nstpipe.planning.plan import Plan, plan_pipeline
-from nstpipe.system.lock import locked
+from nstpipe.planning.shards import whole_folder
 from nstpipe.system.stop import Stop
 
 
@@ -46,9 +46,8 @@ def find_leftovers(work: Path, plan: Plan, journal: Journal) -> tuple[Leftover, 
         journal: The journal of the folder.
     """
     wanted = {clip.fingerprint for output in plan.outputs if not output.is_done for clip in output.clips}
-    for record in journal.records():
-        if record.state != "done":
-            wanted.update(clip_fingerprints(record.fingerprint_inputs))
+    for record in journal.records(finished=False):
+        wanted.update(clip_fingerprints(record.fingerprint_inputs))
     needed = {frames_folder(work, fingerprint) for fingerprint in wanted}
     folders = sorted(folder for folder in frames_folder(work, "").glob("*") if folder not in needed)
     found = [_leftover(folder, "frames that no output needs any more") for folder in folders]
@@ -103,7 +102,8 @@ def clean_work_folder(pipeline: Pipeline, agrees: Callable[[tuple[Leftover, ...]
     if not pipeline.work.is_dir():
         agrees(())
         return Cleaning((), removed=False)
-    with locked(pipeline.work), closing(Journal(pipeline.work, pipeline=pipeline.file)) as journal:
+    with whole_folder(pipeline.work), closing(Journal(pipeline.work, pipeline=pipeline.file)) as journal:
+        journal.join_shards()
         plan = plan_pipeline(pipeline, journal, stop=Stop(), emit=emit)
         found = find_leftovers(pipeline.work, plan, journal)
         removed = agrees(found)

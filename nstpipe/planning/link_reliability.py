@@ -26,7 +26,9 @@ def link_reliability(before: Path, now: Path) -> float:
     """Return the share of a picture, 0 to 1, in which the flow from the previous picture is reliable."""
     try:
         (earlier, size), (later, _) = (_small(path, stamp_of(path)) for path in (before, now))
-        return round(float(motion_between(earlier, later, size=size).reliability.mean()), 4)
+        # The flow itself tells whether two pictures show the same. A camera's motion can be fitted to any two.
+        motion = motion_between(earlier, later, size=size, with_camera=False)
+        return round(float(motion.reliability.mean()), 4)
     except (ItemError, cv2.error):
         return 0.0  # A broken picture is reported when it is painted; flow fails in a strip of a few pixels.
 

@@ -21,7 +21,7 @@ EARLIER_BITS = 16
 """Bits per value in which each pass but the last stores its frames. 16 bits keep rounding errors from adding up over passes."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Clip:
     """Frames that must be done in order, because each starts from the one before: the unit of parallel work.
 
@@ -57,7 +57,7 @@ class FrameGroup:
     max_iterations: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Output:
     """A file to be made, and the clips that it is made of.
 
@@ -71,6 +71,7 @@ class Output:
         fingerprint_inputs: The values that the fingerprint is the hash of, in readable form.
         failed_before: The record of an earlier failure, if nothing has changed since; None if there was none.
         linked_output: The output that a picture starts from; None if it is not linked.
+        elsewhere: The first frame indices of the clips that other shards make.
     """
 
     job: Job
@@ -82,6 +83,17 @@ class Output:
     fingerprint_inputs: Mapping[str, Any] = field(default_factory=dict)
     failed_before: Record | None = None
     linked_output: Path | None = None
+    elsewhere: frozenset[int] = frozenset()
+
+    @property
+    def own_clips(self) -> tuple[Clip, ...]:
+        """The clips that this run makes: all of them, except where shards share a video."""
+        return tuple(clip for clip in self.clips if clip.first_frame_index not in self.elsewhere)
+
+    @property
+    def own_frames(self) -> int:
+        """The number of frames in these clips."""
+        return sum(clip.frame_count for clip in self.own_clips)
 
     @property
     def path(self) -> Path:
@@ -171,8 +183,9 @@ def plan_job(
         before = outputs[-1] if outputs and item.is_linked else None
         fingerprint_inputs = fingerprinter.inputs_of(item, before.clips[0].fingerprint if before is not None else None)
         bounds = fingerprint_inputs["clips"]
-        clips = tuple(map(Clip, *zip(*bounds, strict=True), clip_fingerprints(fingerprint_inputs)))
-        fingerprint = output_fingerprint(fingerprint_inputs)
+        of_clips = clip_fingerprints(fingerprint_inputs)
+        clips = tuple(map(Clip, *zip(*bounds, strict=True), of_clips))
+        fingerprint = output_fingerprint(fingerprint_inputs, of_clips)
         record = known.get(item.file.output)
         stored = sum(map(frames_stored, clips)) if item.video is not None else 0
         reason = reason_to_run(fingerprint, fingerprint_inputs, record, stored, item.frame_count)

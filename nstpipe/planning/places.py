@@ -16,7 +16,7 @@ from nstpipe.media.signature import SIGNATURE_BYTES
 from nstpipe.media.video.containers import ANIMATION_SUFFIXES
 from nstpipe.planning.inputs import InputFile, find_inputs
 from nstpipe.planning.outputs import Output
-from nstpipe.system.files import is_numbered, parts_of, see_that_it_can_be_made, stamp_of
+from nstpipe.system.files import Resolver, is_numbered, parts_of, see_that_it_can_be_made, stamp_of
 
 _WAY_OUT = "Give another name, or move the file away; `overwrite: true` (`--overwrite`) replaces it."
 
@@ -35,7 +35,8 @@ class Places:
     def __init__(self, pipeline: Pipeline, journal: Journal | None) -> None:
         self._pipeline = pipeline
         self._journal = journal
-        self._taken: dict[_Identity, InputFile] = {}
+        self._taken: dict[tuple[int, int] | str, InputFile] = {}
+        self._resolved = Resolver()
         self._can_be_made = functools.cache(see_that_it_can_be_made)
         collections = ((job.style.collection, job.name) for job in pipeline.all_jobs)
         self._collections = {folder.resolve(): reader for folder, reader in collections if folder is not None}
@@ -51,7 +52,7 @@ class Places:
         if place.is_dir():
             raise OutputError(f"output: {place} is a folder.", "Give another name, or move the folder away.")
         for folder, reader in self._collections.items():
-            if folder in place.resolve().parents:
+            if folder in Path(self._resolved(place)).parents:
                 raise OutputError(
                     f"output: {place} lies inside {folder}, from which the job {reader} picks its paintings, so results would "
                     "become paintings.",
@@ -59,7 +60,7 @@ class Places:
                 )
         self._can_be_made(place.parent)
         for part in parts_of(place) or [place]:
-            first = self._taken.setdefault(_place_of(part), file)
+            first = self._taken.setdefault(_place_of(part, self._resolved), file)
             if first is not file:
                 raise OutputError(
                     f"output: {first.path} and {file.path} would both be written to {place}.", "Give another place."
@@ -88,8 +89,10 @@ class Places:
 
     def refusal_of(self, output: Output) -> OutputError | None:
         """Return why an output that is to be made may not replace what another pipeline has made; None if it may."""
+        if output.is_done or self._pipeline.overwrite or stamp_of(output.path) is None:
+            return None
         record = self._record_of(output.path)
-        if output.is_done or self._pipeline.overwrite or record is None or stamp_of(output.path) is None:
+        if record is None:
             return None
         other = self._other_maker(record)
         return OutputError(f"output: {output.path} was made by {other}, another pipeline.", _WAY_OUT) if other else None
@@ -129,13 +132,13 @@ def _identity_of(path: Path) -> _Identity:
     return state.st_dev, state.st_ino
 
 
-def _place_of(path: Path) -> _Identity:
+def _place_of(path: Path, resolved: Resolver) -> tuple[int, int] | str:
     """Return what tells the place of an output from others. Hard links are places of their own: each is replaced alone."""
     try:
         state = path.stat()
     except OSError:
-        return path.resolve()
-    return (state.st_dev, state.st_ino) if state.st_nlink == 1 else path.resolve()
+        return resolved(path)
+    return (state.st_dev, state.st_ino) if state.st_nlink == 1 else resolved(path)
 
 
 def _files_read(pipeline: Pipeline) -> Iterator[tuple[str | None, str, Path]]:

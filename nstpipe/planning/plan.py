@@ -9,12 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from nstpipe.config import Job, Pipeline
-from nstpipe.config.engines import LookEngine
-from nstpipe.errors import ItemError, OutputError
+from nstpipe.errors import ItemError, MachineError, OutputError
 from nstpipe.events import Emit, ItemFailed
 from nstpipe.journal.journal import Journal
 from nstpipe.planning.input_info import InputInfo
-from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings
+from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings, listed_once
 from nstpipe.planning.inspect import (
     InspectionProgress,
     check_pictures,
@@ -28,15 +27,18 @@ from nstpipe.planning.links import LinkMeasurements, linked
 from nstpipe.planning.looks import Look, Looks, check_one_look, chosen_engine, settings_hash
 from nstpipe.planning.notices import notices_of
 from nstpipe.planning.outputs import Output, failed, plan_job
+from nstpipe.planning.partition import Share
 from nstpipe.planning.picks import picked, remembered_problems
 from nstpipe.planning.places import Places
-from nstpipe.planning.requirements import check_engine_files, check_flow
+from nstpipe.planning.requirements import check_engine_files, check_flow, raise_if_none_is_usable
 from nstpipe.planning.resources import bytes_needed, frames_done
 from nstpipe.style.weights_files import weights_sha256
 from nstpipe.system.files import free_bytes
 from nstpipe.system.item_errors import item_errors
 from nstpipe.system.retry import RETRY_WAITS_SECONDS
 from nstpipe.system.stop import Stop
+
+NONE_UNUSABLE: Mapping[str, MachineError] = {}
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,9 @@ class Plan:
         notices: Settings that have no effect, and what the outputs to make will not hold of their inputs; each with its job.
         unwritable: Why the first of the outputs that cannot be written cannot; None if all can.
         paintings: What of collections is passed over. It is among the notices too.
+        unshared: Inputs that no shard makes, because they came after the work was divided. They are among the notices too.
         looks: The networks that jobs with engine `network` use, trained or not.
+        material: The outputs of all shards whose originals these learn from; empty if the plan is not that of a shard.
         engines: What `engine: auto` stands for in each job that has it. It is among the notices too.
     """
 
@@ -62,7 +66,9 @@ class Plan:
     notices: tuple[str, ...] = ()
     unwritable: OutputError | None = None
     paintings: tuple[JobNotice, ...] = ()
+    unshared: tuple[JobNotice, ...] = ()
     looks: tuple[Look, ...] = ()
+    material: tuple[Output, ...] = ()
     engines: tuple[JobNotice, ...] = ()
 
     def look_of(self, job: Job) -> Look | None:
@@ -87,7 +93,15 @@ class _Inspected:
     pictures: Mapping[Path, str]
 
 
-def plan_pipeline(pipeline: Pipeline, journal: Journal, *, stop: Stop, emit: Emit) -> Plan:
+def plan_pipeline(
+    pipeline: Pipeline,
+    journal: Journal,
+    *,
+    stop: Stop,
+    emit: Emit,
+    unusable: Mapping[str, MachineError] = NONE_UNUSABLE,
+    share: Share | None = None,
+) -> Plan:
     """Open all inputs, and decide what must be done and why.
 
     Args:
@@ -95,26 +109,44 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal, *, stop: Stop, emit: Emi
         journal: Knows what earlier runs did, and keeps what is measured of the inputs.
         stop: Checked before each input, and while one is decoded.
         emit: Receives the progress.
+        unusable: Why the engines of some jobs cannot be used, by the name of the job. Nothing of theirs is planned.
+        share: What a shard makes, if the plan is that of a shard; None for the whole plan.
 
     Raises:
+        MachineError: The engine of no job can be used.
         Stopped: The time is up. What was measured by then is kept.
     """
-    return _Planner(pipeline, journal, stop, emit).plan()
+    try:
+        with listed_once():
+            return _Planner(pipeline, journal, stop, emit, unusable, share).plan()
+    finally:
+        journal.save()
 
 
 class _Planner:
     """Plans the jobs of a pipeline one after the other, and collects what cannot be done. See `plan_pipeline`."""
 
-    def __init__(self, pipeline: Pipeline, journal: Journal, stop: Stop, emit: Emit) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        journal: Journal,
+        stop: Stop,
+        emit: Emit,
+        unusable: Mapping[str, MachineError],
+        share: Share | None,
+    ) -> None:
         self._pipeline = pipeline
+        self._share = share
         self._journal = journal
         self._watch = InspectionProgress(stop, emit)
         self._places = Places(pipeline, journal)
         self._waits = list(RETRY_WAITS_SECONDS)
         self._weights_sha256 = weights_sha256(pipeline.weights)
+        self._unusable = dict(unusable)
         self._failures: list[ItemFailed] = []
         self._unwritable: OutputError | None = None
         self._paintings: list[JobNotice] = []
+        self._unshared: list[JobNotice] = []
         self._problem_of = remembered_problems(journal)
         self._looks = Looks(pipeline.work)
         self._engines: list[JobNotice] = []
@@ -123,14 +155,20 @@ class _Planner:
         """Plan all jobs."""
         pipeline = self._pipeline
         inspected = [one for job in pipeline.jobs if (one := self._inspected_job(job)) is not None]
+        raise_if_none_is_usable(pipeline, self._unusable)
         looks = self._looks.looks()  # jobs may share one, so all are inspected first
         planned = [output for one in inspected for output in self._outputs_of(_with_look(one, looks))]
+        material: tuple[Output, ...] = ()
+        if self._share is not None:
+            learning = {job for look in looks for job in look.jobs}
+            material = tuple(output for output in planned if output.job.name in learning)
+            planned = [own for output in planned if (own := self._share.of_output(output)) is not None]
         outputs = [self._with_omissions(output) for output in planned]
         needed = bytes_needed([output for output in outputs if not output.is_done], pipeline)
         mended = (JobNotice(output.job.name, said) for output in outputs for said in output.input.mended)
         lost = notices_of(output for output in outputs if not output.is_done)
         paintings = tuple(dict.fromkeys(self._paintings))
-        notices = (*ignored_settings(pipeline.jobs), *self._engines, *paintings, *mended, *lost)
+        notices = (*ignored_settings(pipeline.jobs), *self._engines, *paintings, *self._unshared, *mended, *lost)
         return Plan(
             tuple(outputs),
             tuple(self._failures),
@@ -139,7 +177,9 @@ class _Planner:
             tuple(map(str, notices)),
             unwritable=self._unwritable,
             paintings=paintings,
+            unshared=tuple(self._unshared),
             looks=looks,
+            material=material,
             engines=tuple(self._engines),
         )
 
@@ -155,17 +195,29 @@ class _Planner:
         if isinstance(error, OutputError):
             self._unwritable = self._unwritable or error
 
+    def _has_usable_engine(self, job: Job) -> bool:
+        """Whether the files of a job's engine can be used. If not, the job fails, and the others go on."""
+        if job.name not in self._unusable:
+            try:
+                check_engine_files(self._pipeline, job)
+            except MachineError as error:
+                self._unusable[job.name] = error
+        if (found := self._unusable.get(job.name)) is not None:
+            self._failures.append(failed(job, job.input, found))
+        return found is None
+
     def _inspected_job(self, job: Job) -> _Inspected | None:
+        if not self._has_usable_engine(job):
+            return None
         try:
             with item_errors(job.input):
                 check_one_look(job)
                 check_pictures(job)
-                check_flow(job.temporal.flow, self._pipeline.device)
-                check_engine_files(self._pipeline, job)
+                check_flow(job.temporal.flow, self._pipeline.devices[0])
                 flow = [job.temporal.flow] if isinstance(job.temporal.flow, Path) else []
                 read = (*(path for path, _ in pictures_of(job)), *flow, *job.engine.files.values())
                 pictures = {path: self._journal.digest(path) for path in read}
-                files = find_inputs(job)
+                files = self._shared(job, find_inputs(job))
         except ItemError as error:
             self._refuse(job, job.input, error)
             return None
@@ -173,7 +225,7 @@ class _Planner:
         job, notice = chosen_engine(job, found)
         if notice is not None:
             self._engines.append(notice)
-        if isinstance(job.engine, LookEngine) and job.engine.weights is None and found:
+        if job.engine.learns and found:
             try:
                 self._want_look(job, files, found, pictures)
             except ItemError as error:
@@ -212,7 +264,8 @@ class _Planner:
             except ItemError as error:
                 self._refuse(job, job.input, error)
                 return ()
-            refusals = {output.path: why for output in outputs if (why := self._places.refusal_of(output)) is not None}
+            mine = [output for output in outputs if self._is_own(output.input.file)]
+            refusals = {output.path: why for output in mine if (why := self._places.refusal_of(output)) is not None}
             if not refusals:
                 return outputs
             for item in found:
@@ -220,6 +273,21 @@ class _Planner:
                     self._refuse(job, item.file.path, refusals[item.file.output])
             # A picture that follows a refused one starts from another, so its job is planned again.
             found = linked((item for item in found if item.file.output not in refusals), job, self._journal)
+
+    def _shared(self, job: Job, files: Sequence[InputFile]) -> tuple[InputFile, ...]:
+        """Return the inputs of a job that count for the plan: all of them, if the plan is not that of a shard."""
+        if self._share is None:
+            return tuple(files)
+        counted, later = self._share.known(files)
+        if later:
+            inputs = f"{later} inputs have" if later > 1 else "1 input has"
+            said = f"{inputs} come since the shards divided the work; the next run paints what is new, once no shard is at work"
+            self._unshared.append(JobNotice(job.name, said))
+        return counted
+
+    def _is_own(self, file: InputFile) -> bool:
+        """Return whether the plan is for an input. That of a shard reads others only because pictures are linked to them."""
+        return self._share is None or self._share.is_own(file)
 
     def _inspected(self, job: Job, files: Sequence[InputFile]) -> list[InputInfo]:
         """Look into the inputs of a job, and return those that can be used."""
@@ -230,13 +298,15 @@ class _Planner:
                 at(0.0)
                 try:
                     with item_errors(file.path):
-                        self._places.check(job, file)
+                        if self._is_own(file):
+                            self._places.check(job, file)
                         item = with_masks(inspect_with_retry(file, job, self._journal, self._waits, at), job, self._journal)
                         measurements.begin(found[-1] if found else None, item)
                         found.append(item)
                         measurements.keep()
                 except (ItemError, OutputError) as error:
-                    self._refuse(job, file.path, error)
+                    if self._is_own(file):
+                        self._refuse(job, file.path, error)
             return self._linked(job, found, measurements)
 
     def _linked(self, job: Job, items: Sequence[InputInfo], measurements: LinkMeasurements) -> list[InputInfo]:
@@ -247,7 +317,8 @@ class _Planner:
                 with item_errors(item.file.path):
                     found.append(measurements.with_neighbor(found[-1] if found else None, item))
             except ItemError as error:
-                self._refuse(job, item.file.path, error)
+                if self._is_own(item.file):
+                    self._refuse(job, item.file.path, error)
         return found
 
     def _planned(
@@ -292,7 +363,7 @@ def _with_look(inspected: _Inspected, looks: Sequence[Look]) -> _Inspected:
     """Return a job with the file of its network as weights, whose identity stands for the hash that it does not have yet."""
     job, engine = inspected.job, inspected.job.engine
     look = next((look for look in looks if job.name in look.jobs), None)
-    if look is None or not isinstance(engine, LookEngine) or engine.weights is not None:
+    if look is None or not engine.learns:
         return inspected
     job = job.model_copy(update={"engine": engine.model_copy(update={"weights": look.path})})
     return replace(inspected, job=job, pictures={**inspected.pictures, look.path: look.identity})

@@ -21,7 +21,7 @@ def bytes_needed(outputs: Sequence[Output], pipeline: Pipeline) -> int:
 
     It is that of one waiting video for each worker, and of one that is encoded while they paint the next ones.
     """
-    needed = [sum(clip_bytes(clip, output, pipeline.work) for clip in output.clips) for output in outputs]
+    needed = [sum(clip_bytes(clip, output, pipeline.work) for clip in output.own_clips) for output in outputs]
     return sum(sorted(needed, reverse=True)[: worker_count(pipeline) + 1]) if any(needed) else 0
 
 
@@ -42,8 +42,8 @@ def worker_count(pipeline: Pipeline) -> int:
     """Return the number of processes that work on clips at the same time; if it is open, the least that `auto` chooses."""
     if pipeline.workers != "auto":
         return pipeline.workers
-    if not is_cpu(pipeline.device):
-        return 1  # one process fills a GPU; several would share its memory
+    if not is_cpu(pipeline.devices[0]):
+        return len(pipeline.devices)  # one process fills a GPU; several would share its memory
     return max(1, core_count() // CORES_A_WORKER)
 
 

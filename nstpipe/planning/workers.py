@@ -54,7 +54,7 @@ def with_workers(pipeline: Pipeline, todo: Sequence[Output], journal: Journal) -
     if pipeline.workers != "auto" or not todo:
         return pipeline
     usual = worker_count(pipeline)
-    if is_chosen_by_user() or not is_cpu(pipeline.device):
+    if is_chosen_by_user() or not is_cpu(pipeline.devices[0]):
         return _with(pipeline, usual)
     cores, free, work = core_count(), memory().free_bytes, Work.of(todo, pipeline.work)
     numbers = range(usual, max(usual, cores) + 1)

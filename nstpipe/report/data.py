@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 from nstpipe.config import Job, Pipeline
-from nstpipe.events import ItemFailed, Noticed
+from nstpipe.events import ClipStarted, Event, FrameDone, ItemFailed, Noticed
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import log_path, logged_events
 from nstpipe.journal.records import FrameRecord, LatestRun, Record
@@ -104,6 +104,27 @@ class JobData:
 
 
 @dataclass(frozen=True)
+class Painter:
+    """A worker of a cluster, and what it painted in the latest run.
+
+    Attributes:
+        name: The name of the worker.
+        hardware: What it painted on.
+        clips: Clips that it began or continued.
+        frames: Frames that it finished.
+        seconds: Seconds that these took.
+        inputs: The names of the inputs, each once.
+    """
+
+    name: str
+    hardware: str
+    clips: int
+    frames: int
+    seconds: float
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Everything that a report says.
 
@@ -121,6 +142,7 @@ class ReportData:
         setup: The settings and versions of the run.
         written_at: When the data was gathered, in seconds since 1970.
         run: The name of the run; empty if there was none.
+        painters: The workers of the cluster that painted; empty if it was a single machine.
     """
 
     work: str
@@ -136,6 +158,7 @@ class ReportData:
     setup: Provenance
     written_at: float
     run: str = ""
+    painters: tuple[Painter, ...] = ()
 
     @property
     def seconds(self) -> float | None:
@@ -174,6 +197,27 @@ def gather(pipeline: Pipeline, journal: Journal, *, picture_seconds: float = PIC
         setup=Provenance.from_json(run.about) if run is not None else Provenance(),
         written_at=time.time(),
         run=run.name if run is not None else "",
+        painters=painters_of(events),
+    )
+
+
+def painters_of(events: Iterable[Event]) -> tuple[Painter, ...]:
+    """Return which worker of a cluster painted what, from the events of a run; empty if it was a single machine."""
+    begun: dict[tuple[str, str, int], tuple[str, str]] = {}
+    clips: dict[tuple[str, str], list[str]] = {}
+    frames: dict[tuple[str, str], list[float]] = {}
+    for event in events:
+        if isinstance(event, ClipStarted) and event.worker:
+            painter = event.worker, event.hardware
+            begun[event.job, event.path, event.first_frame_index] = painter
+            clips.setdefault(painter, []).append(Path(event.path).name)
+        elif isinstance(event, FrameDone):
+            by = begun.get((event.job, event.path, event.first_frame_index))
+            if by is not None:
+                frames.setdefault(by, []).append(event.seconds)
+    return tuple(
+        Painter(*by, len(names), len(frames.get(by, ())), sum(frames.get(by, ())), tuple(dict.fromkeys(names)))
+        for by, names in sorted(clips.items())
     )
 
 

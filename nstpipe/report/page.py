@@ -20,7 +20,7 @@ from nstpipe.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, EXIT_S
 from nstpipe.journal.journal import Journal
 from nstpipe.planning.eta import as_duration
 from nstpipe.report.data import MOST_FAILURES, PICTURE_SECONDS, ReportData, gather
-from nstpipe.system.files import atomic_write, is_numbered
+from nstpipe.system.files import MOST_NAMED, atomic_write, is_numbered
 
 REPORT_NAME = "report.html"
 """The name of the latest run's report in the work folder."""
@@ -53,7 +53,7 @@ def write_report(pipeline: Pipeline, journal: Journal, path: Path, *, picture_se
     _write(gather(pipeline, journal, picture_seconds=picture_seconds), path)
 
 
-def leave_report(pipeline: Pipeline, journal: Journal, run: str) -> Path:
+def leave_report(pipeline: Pipeline, journal: Journal, run: str, shard: Path | None = None) -> Path:
     """Write the report of a run that has ended under the run's name, and as the newest one.
 
     A run that found nothing to do leaves the newest report as it is.
@@ -62,6 +62,7 @@ def leave_report(pipeline: Pipeline, journal: Journal, run: str) -> Path:
         pipeline: The pipeline with the jobs of the run.
         journal: The journal of its work folder.
         run: The name of the run.
+        shard: The folder of the shard whose run it is; None for a run without shards. The report of a shard is in its folder.
 
     Returns:
         The path of the newest report.
@@ -69,6 +70,9 @@ def leave_report(pipeline: Pipeline, journal: Journal, run: str) -> Path:
     Raises:
         OutputError: The file cannot be written.
     """
+    if shard is not None:
+        _write(gather(pipeline, journal), shard / REPORT_NAME)
+        return shard / REPORT_NAME
     newest = pipeline.work / REPORT_NAME
     latest = journal.latest_run_with_work()
     if newest.is_file() and latest is not None and latest.name != run:
@@ -145,6 +149,7 @@ def as_html(facts: ReportData, path: Path | None = None) -> str:
         tiles=_tiles(facts),
         setup=_setup(facts),
         most_failures=MOST_FAILURES,
+        most_named=MOST_NAMED,
         earlier=_earlier(facts, path),
         style=Markup(_template("report.css")),
         script=Markup(script),

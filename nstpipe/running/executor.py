@@ -19,8 +19,13 @@ Function = Callable[[Task, Emit, Stop], Result]
 class OnKilled(Protocol):
     """Decides what happens to a task whose process was killed."""
 
-    def __call__(self, task: Any, exit_code: int, /) -> Any:
-        """Return a result that ends the task, or None to run the task again."""
+    def __call__(self, task: Any, exit_code: int | None, /) -> Any:
+        """Return a result that ends the task, or None to run the task again.
+
+        Args:
+            task: The task.
+            exit_code: The exit code of the process; None if its machine was lost, or it was hung.
+        """
 
 
 class Executor(Protocol):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from nstpipe.config import Pipeline
 from nstpipe.planning.resources import worker_count
+from nstpipe.running.dask_cluster import DaskCluster
 from nstpipe.running.executor import Executor
 from nstpipe.running.in_process import InProcess
 from nstpipe.running.worker_processes import WorkerProcesses
 
-EXECUTORS: tuple[type[Executor], ...] = (InProcess, WorkerProcesses)
+EXECUTORS: tuple[type[Executor], ...] = (DaskCluster, InProcess, WorkerProcesses)
 """Asked in this order; the last one serves every pipeline."""
 
 

@@ -27,17 +27,19 @@ class Kills:
         if isinstance(event, FrameDone):
             self._counts.pop((event.job, event.path, event.first_frame_index), None)
 
-    def after(self, task: ClipTask, exit_code: int) -> TriedAgain | ClipResult:
+    def after(self, task: ClipTask, exit_code: int | None) -> TriedAgain | ClipResult:
         """Count a kill, and return the event of another attempt or, after too many kills, the failed result.
 
         Args:
             task: The clip whose process was killed.
-            exit_code: The exit code of the process; negative for a signal.
+            exit_code: The exit code of the process; negative for a signal; None if it was lost with its machine, or hung.
         """
         job, path, first = task.output.job.name, str(task.output.input.file.path), task.clip.first_frame_index
         kills = self._counts.get((job, path, first), 0) + 1
         self._counts[job, path, first] = kills
         reason = f"its worker process was killed (exit code {exit_code}), most likely because memory ran out"
+        if exit_code is None:
+            reason = "its worker was lost, or gave no sign of life"
         if kills <= KILLS_TOLERATED:
             return TriedAgain(job=job, path=path, reason=reason, attempt=kills, wait_seconds=0.0, first_frame_index=first)
         stored = frames_done(task.run.work, task.clip)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
 from nstpipe.config import Pipeline
 from nstpipe.config.engines import LookEngine
-from nstpipe.errors import OutputError
+from nstpipe.errors import BusyError, OutputError
 from nstpipe.events import Event, ItemFailed, Noticed, TrainingProgressed
 from nstpipe.painting.in_worker import train_look
 from nstpipe.painting.task import LookResult, LookTask, RunSettings
@@ -18,9 +18,11 @@ from nstpipe.planning.looks import Look, LookProgress, remember
 from nstpipe.planning.outputs import Output
 from nstpipe.planning.plan import Plan
 from nstpipe.planning.resources import worker_count
+from nstpipe.planning.shards import LOCK_POLL_SECONDS
 from nstpipe.running.executor import Executor
 from nstpipe.running.recorder import Recorder
 from nstpipe.system.files import ensure_folder
+from nstpipe.system.lock import locked
 from nstpipe.system.stop import Stop
 
 
@@ -51,7 +53,10 @@ def train_looks(
     for look in plan.looks:
         if look.is_trained or not wanted.intersection(look.jobs) or stop.should_stop():
             continue
-        result = _trained(look, pipeline, plan, recorder, stop, executor)
+        with _alone(look, recorder, stop):
+            if look.is_trained:  # by another shard
+                continue
+            result = _trained(look, pipeline, plan, recorder, stop, executor) if not stop.should_stop() else None
         if result is not None and result.is_done:
             minutes = result.seconds / 60
             said = f"the network is trained: {result.step:,} steps in {minutes:.1f} minutes"
@@ -66,6 +71,23 @@ def train_looks(
     return ready
 
 
+@contextmanager
+def _alone(look: Look, recorder: Recorder, stop: Stop) -> Iterator[None]:
+    """Wait until no other shard trains a network, or the run is asked to end."""
+    with ExitStack() as stack:
+        said = False
+        while not stop.should_stop():
+            try:
+                stack.enter_context(locked(look.path.parent))
+                break
+            except BusyError as error:
+                if not said:
+                    recorder.emit(Noticed(job=look.jobs[0], message=f"waiting for the network: {error.problem}"))
+                said = True
+                time.sleep(LOCK_POLL_SECONDS)
+        yield
+
+
 def _trained(
     look: Look, pipeline: Pipeline, plan: Plan, recorder: Recorder, stop: Stop, executor: Executor
 ) -> LookResult | None:
@@ -78,7 +100,7 @@ def _trained(
     task = look_task(look, plan, RunSettings.of(pipeline), worker_count(pipeline))
     kills = 0
 
-    def on_killed(task: LookTask, exit_code: int, /) -> LookResult | None:
+    def on_killed(task: LookTask, exit_code: int | None, /) -> LookResult | None:
         nonlocal kills
         kills += 1
         if kills == 1:
@@ -117,7 +139,7 @@ def look_task(look: Look, plan: Plan, run: RunSettings, workers: int) -> LookTas
         run: The settings of the run.
         workers: How many processes will paint at the same time; each has its share of the cores.
     """
-    outputs = tuple(output for output in plan.outputs if output.job.name in look.jobs)
+    outputs = tuple(output for output in plan.material or plan.outputs if output.job.name in look.jobs)
     engine = outputs[0].job.engine
     assert isinstance(engine, LookEngine)
     threads = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ _EXIT_CODES = {
     StopReason.TIME: EXIT_STOPPED,
     StopReason.FAILURE: EXIT_SOME_FAILED,
     StopReason.NO_OUTPUT: OutputError.exit_code,
+    StopReason.NO_CLUSTER: EXIT_STOPPED,
 }
 
 
@@ -64,6 +65,7 @@ class Outcome:
         stopped: Why the run ended before all was done; None if it did not.
         unwritable: Why an output could not be written; None if all could.
         results: The output of each job that has made something, now or before.
+        waiting: Outputs of which this shard has made its clips, and others have not.
     """
 
     made: tuple[OutputDone, ...]
@@ -73,6 +75,7 @@ class Outcome:
     stopped: StopReason | None
     unwritable: OutputError | None = None
     results: tuple[str, ...] = ()
+    waiting: tuple[Path, ...] = ()
 
     @classmethod
     def of(
@@ -83,6 +86,7 @@ class Outcome:
         failures: Sequence[ItemFailed],
         reason: StopReason | None,
         unwritable: OutputError | None = None,
+        waiting: Collection[Path] = (),
     ) -> Outcome:
         """Compare what was planned with what was made.
 
@@ -93,6 +97,7 @@ class Outcome:
             failures: What has failed.
             reason: Why the run was asked to stop, if it was.
             unwritable: Why an output could not be written; None if all could.
+            waiting: Outputs of which this shard has made its clips, and others have not.
         """
         names = {done.output for done in made}
 
@@ -100,7 +105,7 @@ class Outcome:
             return output.is_done or str(output.path) in names
 
         ended = names | {failure.output for failure in failures}
-        left = tuple(output for output in todo if str(output.path) not in ended)
+        left = tuple(output for output in todo if str(output.path) not in ended and output.path not in waiting)
         return cls(
             made=tuple(made),
             already_done=tuple(output.path for output in plan.outputs if output.is_done),
@@ -109,6 +114,7 @@ class Outcome:
             # A run that was asked to stop when all was done has not been stopped.
             stopped=reason if left or not plan.outputs else None,
             unwritable=unwritable,
+            waiting=tuple(waiting),
             results=tuple(dict.fromkeys(str(output.job.output) for output in plan.outputs if is_made(output))),
         )
 
@@ -123,7 +129,7 @@ class Outcome:
         """
         if self.stopped is not None:
             return _EXIT_CODES[self.stopped]
-        if self.failures and not self.made and not self.already_done:
+        if self.failures and not self.made and not self.already_done and not self.waiting:
             if all(failure.traceback for failure in self.failures):
                 raise NstpipeError("nothing could be made, because of a bug in nstpipe.", "See the reasons above.")
             raise self.unwritable or InputError("nothing could be made of the inputs.", "See the reasons above.")

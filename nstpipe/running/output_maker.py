@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from nstpipe.config import Pipeline
-from nstpipe.errors import DiskFullError, OutputError
+from nstpipe.errors import BusyError, DiskFullError, OutputError
 from nstpipe.events import Event, ItemFailed, Noticed, OutputDone, TriedAgain
 from nstpipe.journal.frames import DamagedFramesError
 from nstpipe.journal.journal import Journal
+from nstpipe.journal.layers import SHARDS
 from nstpipe.journal.placing import Placing
 from nstpipe.painting.encode import finish_output
 from nstpipe.painting.in_worker import run_clip
 from nstpipe.painting.task import ClipResult, ClipTask, RunSettings
 from nstpipe.planning.outputs import Output, failed
+from nstpipe.planning.partition import Share
 from nstpipe.planning.plan import Plan
+from nstpipe.planning.resources import frames_done
 from nstpipe.running.executor import Executor
 from nstpipe.running.finishing import Finishing
 from nstpipe.running.kills import Kills
@@ -24,6 +29,7 @@ from nstpipe.running.recorder import Recorder
 from nstpipe.running.schedule import Schedule, tasks_of
 from nstpipe.running.stored_frames import StoredFrames
 from nstpipe.system.files import stamp_of
+from nstpipe.system.lock import locked
 from nstpipe.system.stop import Stop, Stopped, StopReason
 
 
@@ -34,14 +40,24 @@ class OutputMaker:
         pipeline: The settings of the run.
         plan: All outputs of the run.
         journal: Names the outputs of jobs that are not part of the run.
+        share: What a shard makes; None for a run that makes everything.
         recorder: Records what happens.
         stop: Asks the run to end.
         executor: Runs the clips.
     """
 
     def __init__(
-        self, pipeline: Pipeline, plan: Plan, journal: Journal, recorder: Recorder, stop: Stop, executor: Executor
+        self,
+        pipeline: Pipeline,
+        plan: Plan,
+        journal: Journal,
+        recorder: Recorder,
+        stop: Stop,
+        executor: Executor,
+        share: Share | None = None,
     ) -> None:
+        self._journal = journal
+        self._partners = _Partners(pipeline, journal, share) if share is not None else None
         self._pipeline = pipeline
         self._recorder = recorder
         self._stop = stop
@@ -82,7 +98,10 @@ class OutputMaker:
                     self._stop.ask(StopReason.FAILURE)
 
             for output, placing in self._painted(schedule, record):
-                if output.is_video:
+                if output.elsewhere and self._partners is not None:
+                    if not self._finish_shared(output, placing, self._partners):
+                        again.append(output)
+                elif output.is_video:
                     finishing.begin(output, placing)
                 else:  # a picture is written already
                     self._record(output, partial(finish_output, output, placing, self._recorder.emit, self._stop))
@@ -132,12 +151,21 @@ class OutputMaker:
             # A worker ends a clip before the deadline if its next frame would not be done by then.
             self._stop.ask(StopReason.TIME)
 
-    def _after_kill(self, task: ClipTask, exit_code: int, /) -> ClipResult | None:
+    def _after_kill(self, task: ClipTask, exit_code: int | None, /) -> ClipResult | None:
         decision = self._kills.after(task, exit_code)
         if isinstance(decision, TriedAgain):
             self._recorder.emit(decision)
             return None
         return decision
+
+    def _finish_shared(self, output: Output, placing: Placing, partners: _Partners) -> bool:
+        """Write a video whose clips several shards have made, unless another shard does; see `_record`."""
+        with partners.alone_with(output) as waits_for:
+            if not waits_for:
+                return self._record(output, partial(finish_output, output, placing, self._recorder.emit, self._stop))
+            self._recorder.waiting.add(output.path)
+            self._recorder.emit(Noticed(job=output.job.name, message=waits_for))
+            return True
 
     def _record(self, output: Output, finish: Callable[[], OutputDone | ItemFailed]) -> bool:
         """Record what has come of writing an output; return False if some frames were damaged and must be made again.
@@ -183,3 +211,45 @@ class OutputMaker:
         if isinstance(done, ItemFailed):
             self._recorder.fail(done, output)
         return done
+
+
+class _Partners:
+    """Sees that of the shards that share a video, the one that finishes its last clip makes the file, and no other.
+
+    Args:
+        pipeline: The settings of the run.
+        journal: The journal of the shard.
+        share: What the shard makes.
+    """
+
+    def __init__(self, pipeline: Pipeline, journal: Journal, share: Share) -> None:
+        self._work = pipeline.work
+        self._journal = journal
+        partners = share.partition.partners_of(share.shard)
+        self._folders = [partner.folder(pipeline.work) for partner in partners]
+
+    @contextmanager
+    def alone_with(self, output: Output) -> Iterator[str]:
+        """Keep other shards from making the file of an output, if this one is to make it.
+
+        Yields:
+            Why this shard does not make it, in words; empty if it does.
+        """
+        name = hashlib.sha256(str(output.fingerprint).encode()).hexdigest()[:32]
+        left = [clip for clip in output.clips if frames_done(self._work, clip) < clip.frame_count]
+        if left:
+            yield (
+                f"{output.input.file.path.name}: the {len(output.own_clips)} shots of this shard are done; "
+                f"{len(left)} of {len(output.clips)} are not done yet, and the shard that finishes the last one makes the file"
+            )
+            return
+        try:
+            with locked(self._work / SHARDS / "files" / name):
+                self._journal.take_over([output.path], self._folders)
+                record = self._journal.record_of(output.path)
+                if record is not None and record.state == "done" and record.fingerprint == output.fingerprint:
+                    yield f"{output.input.file.path.name}: another shard has made {output.path}" if not record.damage else ""
+                else:
+                    yield ""
+        except BusyError:
+            yield f"{output.input.file.path.name}: another shard is making {output.path}"

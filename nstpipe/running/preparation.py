@@ -171,7 +171,7 @@ def _job_planned(job: Job, plan: Plan, likely: Estimate) -> JobPlanned:
         job=job.name,
         outputs=len(outputs),
         outputs_done=sum(output.is_done for output in outputs),
-        frames=sum(output.input.frame_count for output in outputs),
+        frames=sum(output.own_frames for output in outputs),
         frames_left=frames_left,
         work_left=work_left,
         workers=max(1, min(likely.workers, clips_left)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from nstpipe.errors import OutputError
@@ -32,6 +33,7 @@ class Recorder:
         made: Outputs made so far.
         failures: Failures so far.
         error: The first error that kept everything from being written; None if there was none.
+        waiting: Outputs of which this shard has made its clips, and others have not.
         unwritable: Why the first of the outputs that could not be written could not; None if all could.
     """
 
@@ -47,6 +49,7 @@ class Recorder:
         self._setups: Mapping[str, Any] = {}
         self.made: list[OutputDone] = []
         self.failures: list[ItemFailed] = []
+        self.waiting: set[Path] = set()
         self.error: OutputError | None = None
         self.unwritable: OutputError | None = None
 
@@ -73,11 +76,12 @@ class Recorder:
         """
         self._setups = {PACE_SETUPS: setups}
         self._outputs = {(output.job.name, str(output.input.file.path)): output for output in outputs}
-        for output in outputs:
-            bounds = [(clip.first_frame_index, clip.end_frame_index) for clip in output.clips]
-            self._journal.record_plan(
-                output.path, output.job.name, output.input.file.path, output.fingerprint, output.fingerprint_inputs, bounds
-            )
+        with self._journal.at_once():
+            for output in outputs:
+                bounds = [(clip.first_frame_index, clip.end_frame_index) for clip in output.clips]
+                self._journal.record_plan(
+                    output.path, output.job.name, output.input.file.path, output.fingerprint, output.fingerprint_inputs, bounds
+                )
         self._journal.plan_run(self._run, jobs, workers)
         for job in jobs:
             self.emit(job)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from nstpipe.config import Pipeline
-from nstpipe.errors import InputError, NstpipeError, OutputError
+from nstpipe.errors import InputError, MachineError, NstpipeError, OutputError
 from nstpipe.events import Emit, Noticed
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import RunLog
 from nstpipe.painting.in_worker import prepare_engine
 from nstpipe.painting.task import RunSettings
+from nstpipe.planning.inputs import listed_once
 from nstpipe.planning.outputs import Output
+from nstpipe.planning.partition import Share
 from nstpipe.planning.plan import Plan, plan_pipeline
 from nstpipe.planning.provenance import Provenance
 from nstpipe.planning.resources import worker_count
@@ -41,7 +43,9 @@ class Run:
         stop: Asks the run to end.
         on_event: Called with each event.
         executor: Runs the clips.
+        unusable: Why the engines of some jobs cannot be used, by the name of the job.
         is_prepared: Whether the executor has begun to load what the clips need. Otherwise it does as soon as there is one.
+        share: What a shard makes; None for a run that makes everything.
     """
 
     def __init__(
@@ -53,15 +57,19 @@ class Run:
         stop: Stop,
         on_event: Emit,
         executor: Executor,
+        unusable: Mapping[str, MachineError],
         *,
         is_prepared: bool,
+        share: Share | None = None,
     ) -> None:
         self._pipeline = pipeline
+        self._unusable = unusable
         self._journal = journal
         self._name = name
         self._stop = stop
         self._executor = executor
         self._is_prepared = is_prepared
+        self._share = share
         self._began = time.monotonic()
         self._meter = LoadMeter()
         self._recorder = Recorder(journal, log, name, stop, on_event)
@@ -89,9 +97,17 @@ class Run:
             raise
 
     def _execute(self, *, retry_failed: bool, fail_fast: bool) -> RunResult:
-        tell_ignored(self._pipeline, self._journal, self._recorder)
         try:
-            plan = plan_pipeline(self._pipeline, self._journal, stop=self._stop, emit=self._recorder.emit)
+            with listed_once():
+                tell_ignored(self._pipeline, self._journal, self._recorder)
+                plan = plan_pipeline(
+                    self._pipeline,
+                    self._journal,
+                    stop=self._stop,
+                    emit=self._recorder.emit,
+                    unusable=self._unusable,
+                    share=self._share,
+                )
         except Stopped:
             # The journal keeps what was measured of the inputs, so that the next run gets further.
             return self._end(Plan((), ()), ())
@@ -99,16 +115,16 @@ class Run:
         reasons = {failure.reason for failure in plan.failures}
         if not plan.outputs and plan.unwritable is not None and reasons == {plan.unwritable.problem}:
             raise plan.unwritable  # all go to one folder, say, and one message is enough
-        for passed_over in plan.paintings:
-            self._recorder.emit(Noticed(job=passed_over.job, message=passed_over.message))
-        for chosen in plan.engines:
-            self._recorder.emit(Noticed(job=chosen.job, message=chosen.message))
+        for told in (*plan.paintings, *plan.engines, *plan.unshared):
+            self._recorder.emit(Noticed(job=told.job, message=told.message))
         for failure in plan.failures:
             self._recorder.fail(failure)
+        if not plan.outputs and self._share is not None and not plan.failures:
+            return self._end(plan, ())  # there are more shards than clips
         if not plan.outputs:
             raise plan.unwritable or InputError("nothing usable in the inputs.", "See the reasons above.")
         self._prepare(plan)
-        maker = OutputMaker(self._pipeline, plan, self._journal, self._recorder, self._stop, self._executor)
+        maker = OutputMaker(self._pipeline, plan, self._journal, self._recorder, self._stop, self._executor, self._share)
         todo = choose_outputs(plan, self._pipeline, self._recorder, retry_failed=retry_failed)
         if fail_fast and self._recorder.failures:
             self._stop.ask(StopReason.FAILURE)
@@ -129,7 +145,9 @@ class Run:
 
     def _end(self, plan: Plan, todo: Sequence[Output]) -> RunResult:
         recorder = self._recorder
-        outcome = Outcome.of(plan, todo, recorder.made, recorder.failures, self._stop.reason, recorder.unwritable)
+        outcome = Outcome.of(
+            plan, todo, recorder.made, recorder.failures, self._stop.reason, recorder.unwritable, recorder.waiting
+        )
         if self._recorder.error is not None:
             raise with_room_needed(self._recorder.error, outcome.left, self._pipeline)
         exit_code = outcome.exit_code
@@ -142,7 +160,8 @@ class Run:
         """Write the report, and return its path; empty if it cannot be written, which must not cost the run."""
         try:
             with self._stop.graceful():  # a signal must not lose the result that is about to be returned
-                path = leave_report(self._pipeline, self._journal, self._name)
+                folder = self._share.shard.folder(self._pipeline.work) if self._share is not None else None
+                path = leave_report(self._pipeline, self._journal, self._name, folder)
         except Exception as error:
             reason = error.problem if isinstance(error, NstpipeError) else f"{type(error).__name__}: {error}"
             message = f"the report could not be written: {reason}"

@@ -58,8 +58,19 @@ def _is_same(one: ClipTask, other: ClipTask) -> bool:
     return (one.output.path, one.clip.first_frame_index) == (other.output.path, other.clip.first_frame_index)
 
 
+def clip_cost(task: object) -> float:
+    """Return about how long a clip takes, in iterations times pixels. Frames that are stored already are counted.
+
+    Other tasks, such as a training, run one at a time; for them it is 1.
+    """
+    if not isinstance(task, ClipTask):
+        return 1.0
+    width, height = task.output.size
+    return float(task.output.max_iterations(task.clip, 0) * width * height)
+
+
 def tasks_of(output: Output, settings: RunSettings, outdated: Mapping[Path, Stamp | None]) -> list[ClipTask]:
-    """Return a task for each clip of an output.
+    """Return a task for each clip of an output that this run makes.
 
     Args:
         output: The output to make.
@@ -69,4 +80,4 @@ def tasks_of(output: Output, settings: RunSettings, outdated: Mapping[Path, Stam
     linked_picture = None
     if output.linked_output is not None and output.input.neighbor is not None:
         linked_picture = LinkedPicture(output.input.neighbor.path, output.linked_output, outdated.get(output.linked_output))
-    return [ClipTask(output, clip, settings, linked_picture, outdated.get(output.path)) for clip in output.clips]
+    return [ClipTask(output, clip, settings, linked_picture, outdated.get(output.path)) for clip in output.own_clips]

@@ -28,19 +28,18 @@ class StoredFrames:
     def __init__(self, work: Path, plan: Plan, journal: Journal) -> None:
         self._work = work
         self._unfinished = {output.path: output for output in plan.outputs if not output.is_done}
-        planned = {journal.spelled(output.path) for output in plan.outputs}
+        unfinished = {record.path: record for record in journal.records(finished=False)}
+        for output in plan.outputs if unfinished else ():
+            unfinished.pop(journal.spelled(output.path), None)
         self._needed_elsewhere = frozenset(
-            fingerprint
-            for record in journal.records()
-            if record.state != "done" and record.path not in planned
-            for fingerprint in clip_fingerprints(record.fingerprint_inputs)
+            fingerprint for record in unfinished.values() for fingerprint in clip_fingerprints(record.fingerprint_inputs)
         )
 
     def release(self, output: Output) -> None:
         """Delete the frames of a finished output, except those that other outputs need."""
         self._unfinished.pop(output.path, None)
-        if not output.is_video:
-            return
+        if not output.is_video or output.elsewhere:
+            return  # other shards that have just started may look for the frames of a video that they share
         needed = {clip.fingerprint for other in self._unfinished.values() for clip in other.clips} | self._needed_elsewhere
         for clip in output.clips:
             if clip.fingerprint not in needed:

@@ -14,13 +14,14 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nstpipe.config import Pipeline
 from nstpipe.errors import MachineError
 from nstpipe.events import Emit
 from nstpipe.running.executor import Function, OnKilled, Result, Task
+from nstpipe.system.devices import only_visible
 from nstpipe.system.stop import Stop, StopReason
 from nstpipe.system.threads import THREAD_VARIABLES, core_count, limit_threads
 
@@ -30,7 +31,7 @@ POLL_SECONDS = 0.1
 _MAIN = "import sys; sys.path[:] = sys.argv[1:]; from nstpipe.running.worker import serve; serve()"
 """The program of a worker. It finds modules where this process does."""
 
-_Inbox = queue.SimpleQueue[tuple["_Worker", str, Any]]
+Inbox = queue.SimpleQueue[tuple["WorkerProcess", str, Any]]
 """Messages of all workers: the worker, the kind of message, and its content."""
 
 _Call = tuple[Callable[..., None], tuple[Any, ...]]
@@ -42,23 +43,25 @@ class WorkerProcesses:
 
     Args:
         workers: The number of processes. A single process may use all threads, as this process would.
+        gpus: The GPUs that the processes are pinned to in turn, such as cuda:0; empty for none.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, gpus: Sequence[str] = ()) -> None:
         self._workers = workers
+        self._gpus = tuple(gpus)
         self._prepared: _Pool | None = None
 
     @classmethod
     def for_pipeline(cls, pipeline: Pipeline, workers: int, *, isolated: bool) -> WorkerProcesses:
         """Return the executor with a process for each worker; it serves every pipeline."""
-        return cls(workers)
+        return cls(workers, pipeline.devices if len(pipeline.devices) > 1 else ())
 
     def prepare(self, function: Callable[..., None], *arguments: Any) -> None:
         """Start one process, which calls the function while the caller goes on; see `Executor.prepare`.
 
         How many there are tasks for is not known yet, and each takes as much memory as the network.
         """
-        self._prepared = _Pool(self._threads)
+        self._prepared = _Pool(self._threads, self._gpus)
         self._prepared.start_idle((function, arguments))
 
     def settle(self, workers: int) -> None:
@@ -83,7 +86,7 @@ class WorkerProcesses:
         is_ready: Callable[[Task], bool],
     ) -> Iterator[Result]:
         """Yield the results as the workers finish them; see `Executor.execute`."""
-        pool, self._prepared = self._prepared or _Pool(self._threads), None
+        pool, self._prepared = self._prepared or _Pool(self._threads, self._gpus), None
         todo = deque(tasks)
         try:
             while True:
@@ -129,17 +132,26 @@ class WorkerProcesses:
 class _Pool:
     """The workers of one execution. A worker starts when a task needs it, and keeps running for further tasks."""
 
-    def __init__(self, threads: int | None) -> None:
+    def __init__(self, threads: int | None, gpus: Sequence[str]) -> None:
         self._threads = threads
-        self._inbox: _Inbox = queue.SimpleQueue()
-        self._idle: list[_Worker] = []
-        self.running: dict[_Worker, Any] = {}
+        self._on_gpu: dict[str, list[WorkerProcess]] = {gpu: [] for gpu in gpus}
+        self._inbox: Inbox = queue.SimpleQueue()
+        self._idle: list[WorkerProcess] = []
+        self.running: dict[WorkerProcess, Any] = {}
 
     def start_idle(self, call: _Call) -> None:
         """Start a worker that waits for a task, and calls a function before."""
-        worker = _Worker(self._inbox, self._threads)
+        worker = self._new()
         self._idle.append(worker)
         worker.send(call)
+
+    def _new(self) -> WorkerProcess:
+        if not self._on_gpu:
+            return WorkerProcess(self._inbox, thread_variables(self._threads))
+        gpu, others = min(self._on_gpu.items(), key=lambda item: len(item[1]))
+        worker = WorkerProcess(self._inbox, {**thread_variables(self._threads), **only_visible(gpu)})
+        others.append(worker)
+        return worker
 
     def share(self, threads: int | None) -> None:
         """Give the workers another number of threads than they were started with, before their first task."""
@@ -149,7 +161,7 @@ class _Pool:
         self._threads = threads
 
     def start(self, function: Callable[..., Any], task: object, deadline: float | None) -> None:
-        worker = self._idle.pop() if self._idle else _Worker(self._inbox, self._threads)
+        worker = self._idle.pop() if self._idle else self._new()
         self.running[worker] = task
         worker.send((function, task, deadline))
 
@@ -159,20 +171,23 @@ class _Pool:
             for worker in self.running:
                 worker.ask_to_stop(stop.reason)
 
-    def receive(self) -> tuple[_Worker, str, Any] | None:
+    def receive(self) -> tuple[WorkerProcess, str, Any] | None:
         """Return the next message, or None if no message came for a moment."""
         try:
             return self._inbox.get(timeout=POLL_SECONDS)
         except queue.Empty:
             return None
 
-    def release(self, worker: _Worker) -> None:
+    def release(self, worker: WorkerProcess) -> None:
         """Note that a worker has finished its task."""
         del self.running[worker]
         self._idle.append(worker)
 
-    def discard(self, worker: _Worker) -> Any:
+    def discard(self, worker: WorkerProcess) -> Any:
         """Forget a worker that was killed, and return its task; None if it was idle."""
+        for pinned in self._on_gpu.values():
+            if worker in pinned:
+                pinned.remove(worker)
         if worker in self.running:
             return self.running.pop(worker)
         self._idle.remove(worker)
@@ -183,10 +198,20 @@ class _Pool:
             worker.end()
 
 
-class _Worker:
-    """A process that runs one task after the other."""
+def thread_variables(threads: int | None) -> dict[str, str]:
+    """Return the environment of a process that computes with so many threads; empty if it decides by itself."""
+    return dict.fromkeys(THREAD_VARIABLES, str(threads)) if threads is not None else {}
 
-    def __init__(self, inbox: _Inbox, threads: int | None) -> None:
+
+class WorkerProcess:
+    """A process that runs one task after the other.
+
+    Args:
+        inbox: Receives its messages.
+        environment: What its environment has beside that of this process.
+    """
+
+    def __init__(self, inbox: Inbox, environment: Mapping[str, str]) -> None:
         self._inbox = inbox
         self._asked_to_stop = False
         try:
@@ -194,7 +219,7 @@ class _Worker:
                 [sys.executable, "-c", _MAIN, *sys.path],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env={**os.environ, **(dict.fromkeys(THREAD_VARIABLES, str(threads)) if threads is not None else {})},
+                env={**os.environ, **environment},
                 # Ctrl-C reaches a terminal's whole process group; this process decides what ends when.
                 start_new_session=os.name != "nt",
             )
@@ -204,15 +229,20 @@ class _Worker:
 
     def send(self, value: object) -> None:
         """Send a call, a task or the reason of a stop."""
+        # Tasks travel as bytes. The thread of the worker that runs them makes objects of them, and imports what they need.
+        self.send_packed(value if isinstance(value, StopReason) else pickle.dumps(value))
+
+    def send_packed(self, value: bytes | StopReason) -> None:
+        """Send a task that is pickled already, or the reason of a stop."""
         assert self._process.stdin is not None
         try:
-            # Tasks travel as bytes. The thread of the worker that runs them makes objects of them, and imports what they need.
-            pickle.dump(value if isinstance(value, StopReason) else pickle.dumps(value), self._process.stdin)
+            pickle.dump(value, self._process.stdin)
             self._process.stdin.flush()
         except BrokenPipeError:
             pass  # the worker was killed; `_listen` reports it
 
     def ask_to_stop(self, reason: StopReason) -> None:
+        """Ask the task to end soon, once."""
         if not self._asked_to_stop:
             self._asked_to_stop = True
             self.send(reason)
@@ -230,7 +260,12 @@ class _Worker:
             self._process.kill()
             self._inbox.put((self, "killed", self._process.wait()))
 
+    def kill(self) -> None:
+        """Kill the process. Its last message says so."""
+        self._process.kill()
+
     def end(self) -> None:
+        """Kill the process, and close what leads there."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):

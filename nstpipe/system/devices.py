@@ -6,7 +6,9 @@ torch takes seconds to load, so it is imported only where it must be asked.
 from __future__ import annotations
 
 import ctypes
+import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +47,22 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
+"""The environment variable that names the GPUs which a process can see. It counts only before torch is imported there."""
+
+
+def only_visible(device: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the environment of a process that sees a single GPU, which it then knows as ``cuda``.
+
+    Args:
+        device: The GPU as this process counts it, such as cuda:1.
+        environment: The environment of this process, which may itself see some GPUs only.
+    """
+    visible = [name.strip() for name in environment.get(VISIBLE_GPUS, "").split(",") if name.strip()]
+    index = int(device.partition(":")[2] or 0)
+    return {VISIBLE_GPUS: visible[index] if index < len(visible) else str(index)}
+
+
 GPU_DRIVER_LIBRARIES = ("libcuda.so.1", "nvcuda.dll")
 """NVIDIA's driver, which is installed apart from torch; without it no CUDA device can be used."""
 
@@ -61,6 +79,28 @@ def has_gpu_driver() -> bool:
             continue
         return True
     return AMD_DRIVER.exists()
+
+
+def gpu_names() -> tuple[str, ...]:
+    """Return the names of the GPUs that NVIDIA's driver shows to this process, in its order. torch is not imported.
+
+    The driver is asked directly (CUDA Driver API: cuInit, cuDeviceGetCount, cuDeviceGet, cuDeviceGetName).
+    """
+    for library in GPU_DRIVER_LIBRARIES:
+        try:
+            driver = ctypes.CDLL(library)
+        except OSError:
+            continue
+        count, device, name = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(256)
+        if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+            return ()
+        found = []
+        for index in range(count.value):
+            if driver.cuDeviceGet(ctypes.byref(device), index) or driver.cuDeviceGetName(name, len(name), device):
+                return ()
+            found.append(name.value.decode(errors="replace"))
+        return tuple(found)
+    return ()
 
 
 def is_cpu(name: str) -> bool:

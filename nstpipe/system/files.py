@@ -190,6 +190,37 @@ def check_is_no_special_file(path: Path) -> None:
             raise SpecialFileError(errno.EINVAL, f"it is {name}, not a file", str(path))
 
 
+class Resolver:
+    """Resolves paths as `Path.resolve` does, but each folder once."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, str] = {}
+
+    def __call__(self, path: Path) -> str:
+        """Return the path of a file without any link."""
+        text = str(path)
+        if ".." in text or not os.path.isabs(text):  # noqa: PTH117 - as text, which is quicker
+            return os.path.realpath(text)
+        return self._of_file(text)
+
+    def folder(self, path: Path) -> str:
+        """Return the path of a folder without any link."""
+        text = str(path)
+        if text not in self._folders:
+            self._folders[text] = self(path)
+        return self._folders[text]
+
+    def _of_file(self, path: str) -> str:
+        folder, name = os.path.split(path)
+        if not name:
+            return path
+        if os.path.islink(path):  # noqa: PTH114 - as text, which is quicker
+            return os.path.realpath(path)
+        if folder not in self._folders:
+            self._folders[folder] = self._of_file(folder)
+        return os.path.join(self._folders[folder], name)  # noqa: PTH118
+
+
 def suggest_path(path: Path) -> str:
     """Suggest what the user may have meant by a path that does not exist, in sentences."""
     missing = next((place for place in (path, *path.absolute().parents) if place.parent.is_dir()), path)
@@ -235,6 +266,8 @@ NUMBERED_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 def is_numbered(path: Path) -> bool:
     """Return whether a path is a pattern of numbered pictures, such as ``frame_%05d.png``, and not a file of that name."""
     name = path.name
+    if "%" not in name:
+        return False
     numbers_one = len(_NUMBER.findall(name)) == 1 == name.count("%")
     return numbers_one and path.suffix.lower() in NUMBERED_SUFFIXES and not path.exists()
 

@@ -24,6 +24,7 @@ class StopReason(Enum):
     TIME = "the time is up"
     FAILURE = "an item failed, and --fail-fast was given"
     NO_OUTPUT = "results cannot be written"
+    NO_CLUSTER = "the scheduler of the cluster is gone"
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong

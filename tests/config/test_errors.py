@@ -142,7 +142,7 @@ def test_wrong_styles(tmp_path: Path, style: str, key: str, words: str) -> None:
 WRONG_TOP: list[tuple[str, str, str]] = [
     ("device: gpu", "device", "found the text 'gpu'; should be auto, cpu, cuda or cuda:N"),
     ("device: 'cuda:x'", "device", "should be auto, cpu, cuda or cuda:N"),
-    ("device: 0", "device", "found 0; should be text"),
+    ("device: 0", "device", "found 0; should be auto, cpu, cuda or cuda:N"),
     ("precision: bfloat", "precision", "Did you mean bfloat16?"),
     ("workers: 0", "workers", "found 0; should be at least 1 or auto"),
     ("workers: true", "workers", "found true; should be a whole number or auto"),

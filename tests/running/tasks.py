@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,3 +71,9 @@ def take_a_moment(task: int, emit: Emit, stop: Stop) -> int:
     emit(Noticed(job="begun", message=str(task)))
     time.sleep(0.02)
     return task
+
+
+def visible_gpus(task: int, emit: Emit, stop: Stop) -> tuple[str, bool]:
+    """Return the GPUs that the process may see, and whether torch is imported already."""
+    time.sleep(0.2)  # the other process gets the other task
+    return os.environ.get("CUDA_VISIBLE_DEVICES", ""), "torch" in sys.modules

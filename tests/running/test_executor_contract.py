@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from nstpipe.config import load_pipeline
+from nstpipe.config.cluster import Cluster
 from nstpipe.errors import OutputError
 from nstpipe.events import Event, Noticed
+from nstpipe.running.dask_cluster import DaskCluster
 from nstpipe.running.executor import Executor
 from nstpipe.running.executors import EXECUTORS, executor_for
 from nstpipe.running.in_process import InProcess
@@ -29,6 +34,7 @@ CASES: dict[str, tuple[Executor, int, bool]] = {
     "in process": (InProcess(), 1, False),
     "a worker": (WorkerProcesses(1), 1, True),
     "two workers": (WorkerProcesses(2), 2, True),
+    "a cluster": (DaskCluster(Cluster(kind="local"), Path(tempfile.mkdtemp(prefix="nstpipe-tests-")), 2), 2, True),
     "threads, from the document": (ThreadPool(2), 2, False),
 }
 """An executor, the tasks that it runs at the same time, and whether it runs them in other processes."""
@@ -37,6 +43,16 @@ EVERY = pytest.mark.parametrize(("executor", "at_once", "isolates"), CASES.value
 ISOLATING = pytest.mark.parametrize(
     "executor", [executor for executor, _, isolates in CASES.values() if isolates], ids=lambda executor: type(executor).__name__
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _close_all() -> Iterator[None]:
+    """A cluster stays connected from one test to the next, as it does within a run."""
+    yield
+    for executor, _, _ in CASES.values():
+        executor.close()
+
+
 UNIX = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 
 
@@ -45,11 +61,19 @@ def test_every_executor_of_the_table_is_tried_here() -> None:
 
 
 @pytest.mark.parametrize(
-    ("workers", "isolated", "expected"), [(1, False, InProcess), (1, True, WorkerProcesses), (2, False, WorkerProcesses)]
+    ("top", "isolated", "expected"),
+    [
+        ({"workers": 1}, False, InProcess),
+        ({"workers": 1}, True, WorkerProcesses),
+        ({"workers": 2}, False, WorkerProcesses),
+        ({"workers": 1, "cluster": "tcp://scheduler:8786"}, False, DaskCluster),
+    ],
 )
-def test_the_settings_choose_the_executor(tmp_path: Path, workers: int, isolated: bool, expected: type[Executor]) -> None:
+def test_the_settings_choose_the_executor(
+    tmp_path: Path, top: dict[str, Any], isolated: bool, expected: type[Executor]
+) -> None:
     make_picture(tmp_path / "a.png")
-    pipeline = load_pipeline(write_pipeline(tmp_path, {"name": "one", "input": "a.png", "output": "b.png"}, workers=workers))
+    pipeline = load_pipeline(write_pipeline(tmp_path, {"name": "one", "input": "a.png", "output": "b.png"}, **top))
     assert type(executor_for(pipeline, isolated=isolated)) is expected
 
 
