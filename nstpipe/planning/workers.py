@@ -40,8 +40,9 @@ _KIND = "workers"
 
 
 def with_workers(pipeline: Pipeline, todo: Sequence[Output], journal: Journal) -> Pipeline:
-    """Return a pipeline whose number of workers is settled, given what is to be done. It stays open if that is nothing,
-    and where a cluster has its own number.
+    """Return a pipeline whose number of workers is settled, given what is to be done.
+
+    It stays open if that is nothing, and where a cluster has its own number.
 
     Workers of one thread have nobody to wait for, so they do more together than one worker with all threads, as long as there
     are enough clips that need not wait for each other, and memory for all of them. The outputs that an interrupted run has left
