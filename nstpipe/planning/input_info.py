@@ -36,7 +36,7 @@ class Neighbor:
         return f"linked to {self.path.name}: {self.reliability:.0%} of the flow is reliable"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class InputInfo:
     """An input file that was inspected.
 

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 from nstpipe.config import Job, Pipeline
-from nstpipe.config.engines import LookEngine
 from nstpipe.errors import ItemError, MachineError, OutputError
 from nstpipe.events import Emit, ItemFailed
 from nstpipe.journal.journal import Journal
@@ -226,7 +225,7 @@ class _Planner:
         job, notice = chosen_engine(job, found)
         if notice is not None:
             self._engines.append(notice)
-        if isinstance(job.engine, LookEngine) and job.engine.weights is None and found:
+        if job.engine.learns and found:
             try:
                 self._want_look(job, files, found, pictures)
             except ItemError as error:
@@ -364,7 +363,7 @@ def _with_look(inspected: _Inspected, looks: Sequence[Look]) -> _Inspected:
     """Return a job with the file of its network as weights, whose identity stands for the hash that it does not have yet."""
     job, engine = inspected.job, inspected.job.engine
     look = next((look for look in looks if job.name in look.jobs), None)
-    if look is None or not isinstance(engine, LookEngine) or engine.weights is not None:
+    if look is None or not engine.learns:
         return inspected
     job = job.model_copy(update={"engine": engine.model_copy(update={"weights": look.path})})
     return replace(inspected, job=job, pictures={**inspected.pictures, look.path: look.identity})
