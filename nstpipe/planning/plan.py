@@ -13,6 +13,7 @@ from nstpipe.config.engines import LookEngine
 from nstpipe.errors import ItemError, OutputError
 from nstpipe.events import Emit, ItemFailed
 from nstpipe.journal.journal import Journal
+from nstpipe.planning.ahead import inspect_ahead
 from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings, listed_once
 from nstpipe.planning.inspect import (
@@ -259,6 +260,7 @@ class _Planner:
     def _inspected(self, job: Job, files: Sequence[InputFile]) -> list[InputInfo]:
         """Look into the inputs of a job, and return those that can be used."""
         found: list[InputInfo] = []
+        inspect_ahead(job, files, self._journal, lambda done, path: self._watch(job.name, str(path), done, len(files), 0.0))
         with LinkMeasurements(job, self._journal) as measurements:
             for inputs_done, file in enumerate(files):
                 at = partial(self._watch, job.name, str(file.path), inputs_done, len(files))
