@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from pathlib import Path
 
@@ -39,8 +40,7 @@ def inspect_ahead(job: Job, files: Sequence[InputFile], journal: Journal, progre
     pictures = [file for file in files if not file.is_video and not file.problem]
     if len(pictures) - journal.count(picture_kind()) < LEAST_PICTURES:
         return
-    import joblib
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
+    import joblib  # takes a tenth of a second
 
     keep_metadata, limit = job.metadata == "keep", megapixel_limit()
     remaining = ((file.path, file.output) for file in pictures)
@@ -54,7 +54,7 @@ def inspect_ahead(job: Job, files: Sequence[InputFile], journal: Journal, progre
                 journal.remember(omissions_kind(output, job), sha256, omissions)
             done = min(done + PICTURES_A_BATCH, len(pictures) - 1)
             progress(done, pictures[done].path)
-    except TerminatedWorkerError:
+    except BrokenProcessPool:  # what joblib raises is one of these
         return  # for want of memory, say; what is left is inspected without other processes
 
 
