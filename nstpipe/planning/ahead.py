@@ -69,12 +69,16 @@ def _inspected(
 def _those_that_can_be_read(
     batch: Sequence[tuple[Path, Path]], *, keep_metadata: bool
 ) -> Iterator[tuple[Path, Stamp, str, Path, str, str]]:
+    omissions: dict[tuple[str, str], str] = {}  # of equal files they are looked for once
     for path, output in batch:
         try:
             state = state_of(path)  # before its content: what changes from here on is noticed
             sha256 = sha256_of(path)
             inspected = json.dumps([sha256, *picture_size(path)])
-            omissions = [asdict(one) for one in omissions_of_picture(path, output, keep_metadata=keep_metadata)]
+            key = (sha256, output.suffix.lower())
+            if key not in omissions:
+                found = omissions_of_picture(path, output, keep_metadata=keep_metadata)
+                omissions[key] = json.dumps([asdict(one) for one in found])
         except Exception:  # whatever it is, it is told where this input is inspected alone
             continue
-        yield path, (state.size_bytes, state.modified_ns), inspected, output, sha256, json.dumps(omissions)
+        yield path, (state.size_bytes, state.modified_ns), inspected, output, sha256, omissions[key]
