@@ -33,7 +33,7 @@ from nstpipe.planning.leftovers import Cleaning, Leftover, clean_work_folder
 from nstpipe.planning.partition import Shard, Share
 from nstpipe.planning.picks import jobs_from, with_each_painting
 from nstpipe.planning.plan import Plan, plan_pipeline
-from nstpipe.planning.requirements import requirements_of
+from nstpipe.planning.requirements import requirements_of_all_jobs, unusable_engines
 from nstpipe.planning.resources import worker_count
 from nstpipe.planning.shards import LOCK_POLL_SECONDS, partition_for, shard_at_work, whole_folder
 from nstpipe.planning.status import JobStatus, Status, pipeline_status
@@ -104,16 +104,17 @@ def run(
     from nstpipe.painting.task import RunSettings
     from nstpipe.running.executors import executor_for
 
-    settings = _settled(_loaded(pipeline, jobs, overrides, workers, device), isolated=isolated)
-    part = Shard.parse(shard) if shard is not None else None
+    settings = _settled(_loaded(pipeline, jobs, overrides, workers, device, cluster), isolated=isolated)
+    part = _part(settings, shard)
     began, stop = time.monotonic(), stop or Stop()
     name = _name_of_run(datetime.now()) + (part.run_suffix if part is not None else "")
     with ExitStack() as stack:
         stack.enter_context(stop.in_force())
         stack.enter_context(_ffmpeg_of(settings))
         listeners = stack.enter_context(finishing(Listeners(settings, name, on_event)))
-        for requirement in requirements_of(settings):
+        for requirement in requirements_of_all_jobs(settings):
             requirement()
+        unusable = unusable_engines(settings)
         try:
             share = _take_lock(stack, settings, part, wait, stop, listeners)
         except Stopped:  # while the work was divided; the next shard goes on with it
@@ -130,12 +131,13 @@ def run(
         # Where the last run has done everything, there is most likely nothing to do.
         is_prepared = retry_failed or not journal.has_done_all(job.name for job in settings.jobs)
         if is_prepared:
-            executor.prepare(prepare_engine, settings.jobs[0], RunSettings.of(settings))
+            first = next(job for job in settings.jobs if job.name not in unusable)
+            executor.prepare(prepare_engine, first, RunSettings.of(settings))
             settings = _with_slots(settings, executor)
         from nstpipe.running.run import Run  # after the workers are on their way
 
         log = stack.enter_context(finishing(RunLog(settings.work, name, keep_all=share is not None)))
-        run = Run(settings, journal, log, name, stop, listeners, executor, is_prepared=is_prepared, share=share)
+        run = Run(settings, journal, log, name, stop, listeners, executor, unusable, is_prepared=is_prepared, share=share)
         return run.execute(retry_failed=retry_failed, fail_fast=fail_fast)
 
 
@@ -198,8 +200,8 @@ def plan(
     on_event: Emit = _ignore,
 ) -> Plan:
     """Say what `run` would do, with the reasons. See `run` for arguments and errors."""
-    part = Shard.parse(shard) if shard is not None else None
     settings = _loaded(pipeline, jobs, overrides, None, None)
+    part = _part(settings, shard)
     with _ffmpeg_of(settings), closing(Journal(settings.work, pipeline=settings.file, repair=False)) as journal:
         check_ffmpeg()
         planned = _planned(settings, journal, part, on_event)
@@ -233,8 +235,8 @@ def estimated(
         isolated: as for `run`.
         on_event: called with each event that says how far the look at the inputs is.
     """
-    part = Shard.parse(shard) if shard is not None else None
     settings = _settled(_loaded(pipeline, jobs, overrides, workers, device, cluster), isolated=isolated)
+    part = _part(settings, shard)
     about: tuple[str, ...] = ()
     if settings.cluster is not None:
         from nstpipe.running.dask_cluster import cluster_now
@@ -326,6 +328,20 @@ def report(
 def _ffmpeg_of(pipeline: Pipeline) -> AbstractContextManager[None]:
     """A block in which the ffmpeg of a pipeline is used, whatever the caller's process uses otherwise."""
     return using(pipeline.ffmpeg, pipeline.place_of("ffmpeg"))
+
+
+def _part(pipeline: Pipeline, shard: str | None) -> Shard | None:
+    """Return the shard that a run is to do; None for all.
+
+    Raises:
+        UsageError: There is no such shard, or a cluster divides the work already.
+    """
+    if shard is not None and pipeline.cluster is not None:
+        raise UsageError(
+            f"--shard {shard}: a cluster divides the work itself; give either a shard or a cluster.",
+            "`--set cluster=null` leaves out the cluster of the file.",
+        )
+    return Shard.parse(shard) if shard is not None else None
 
 
 def _with_slots(pipeline: Pipeline, executor: Executor) -> Pipeline:

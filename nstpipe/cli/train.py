@@ -49,6 +49,18 @@ def train(
     decay: Annotated[
         float, typer.Option(min=0, metavar="DECAY", help="Step N has the learning rate RATE / (1 + DECAY x N).")
     ] = 5e-5,
+    schedule: Annotated[
+        Literal["decay", "cosine"], typer.Option(help="Of the learning rate. cosine falls to 0 at the last step.")
+    ] = "decay",
+    warmup: Annotated[int, typer.Option(min=0, metavar="STEPS", help="Steps in which the learning rate rises.")] = 0,
+    start: Annotated[
+        str,
+        typer.Option(
+            metavar="START",
+            help="random weights, fitted (adain only: the decoder that inverts the encoder layer by layer), or the file of a "
+            "trained network.",
+        ),
+    ] = "random",
     content_weight: Annotated[float, typer.Option(min=0, metavar="WEIGHT", help="Weight of the content loss.")] = 1.0,
     style_weight: Annotated[
         float | None,
@@ -123,6 +135,9 @@ def train(
         crop=crop,
         learning_rate=learning_rate,
         decay=decay,
+        schedule=schedule,
+        warmup=warmup,
+        start=start if start in ("random", "fitted") else Path(start),
         content_weight=content_weight,
         identity_weight=identity_weight,
         identity_features_weight=identity_features_weight,

@@ -14,7 +14,7 @@ import joblib
 import torch
 
 from nstpipe.config import Pipeline, load_pipeline, load_right_part
-from nstpipe.config.engines import ENGINES_WITH_KEYS, NetworkEngine
+from nstpipe.config.engines import BUNDLED, AdainEngine, NetworkEngine
 from nstpipe.errors import MachineError
 from nstpipe.media.video import ffmpeg_program
 from nstpipe.style.networks.load import load_network
@@ -173,22 +173,24 @@ def _weights() -> Finding:
 
 
 def _engines(pipeline: Pipeline | None) -> list[Finding]:
-    """What paints: the optimizer everywhere, and the networks that the pipeline has weights for."""
-    made = "They need weights, which `nstpipe train adain` and `nstpipe train iecontrast` make."
+    """What paints: the optimizer, and the networks of the pipeline, or else the one whose weights come with nstpipe."""
     jobs = pipeline.jobs if pipeline is not None else ()
     networks = dict.fromkeys(job.engine for job in jobs if isinstance(job.engine, NetworkEngine))
     if pipeline is None or not networks:
-        others = " and ".join(name for name, model in ENGINES_WITH_KEYS.items() if issubclass(model, NetworkEngine))
-        return [Finding("engines", f"optimizer; network, trained by the run; {others} with weights of yours", made)]
-    findings = [Finding("engines", "optimizer; network, trained by the run")]
+        networks = dict.fromkeys([AdainEngine(name="adain")])
+    findings = [Finding("engines", "optimizer; network, trained by the run; iecontrast, with weights of yours")]
+    weights = pipeline.weights if pipeline is not None else BUNDLED
     for engine in networks:
         try:
-            load_network(engine, pipeline.weights)
+            load_network(engine, weights)
         except MachineError as error:
             findings.append(Finding(f"engine {engine.name}", error.problem, error.next_step, is_needed=True))
         else:
-            found = "; ".join(f"{key}: {path}, sha256 {sha256_of(path)[:8]}" for key, path in engine.files.items())
-            findings.append(Finding(f"engine {engine.name}", found))
+            named = [
+                f"{key}: {'bundled' if key == 'weights' and engine.bundled else path}, sha256 {sha256_of(path)[:8]}"
+                for key, path in engine.files.items()
+            ]
+            findings.append(Finding(f"engine {engine.name}", "; ".join(named)))
     return findings
 
 

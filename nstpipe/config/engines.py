@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_serializer
 from pydantic_core import PydanticCustomError
 
-from nstpipe.config.fields import FilePath, Model
+from nstpipe.config.fields import FilePath, Model, keyword_or_path
 
 DEFAULT_ENGINE = "optimizer"
 
@@ -23,15 +23,42 @@ class EngineTraits:
         iterates: whether it optimizes each frame in iterations. An engine that does not, such as a network, paints a frame in
             one pass, which counts as one unit of work.
         last_layer: the last layer of VGG19 that the network of an engine needs; None if it has no network of its own.
+        bundled: the trained weights that come with nstpipe; None if there are none.
     """
 
     iterates: bool
     last_layer: str | None = None
+    bundled: BundledWeights | None = None
+
+
+@dataclass(frozen=True)
+class BundledWeights:
+    """A file of trained weights that comes with nstpipe.
+
+    Attributes:
+        path: the file.
+        sha256: of its content.
+    """
+
+    path: Path
+    sha256: str
+
+
+BUNDLED: Final = "bundled"
+"""Names the weights that come with nstpipe."""
+
+_FOLDER = Path(__file__).parents[1] / "style" / "networks" / "bundled"
 
 
 ENGINE_TRAITS: dict[str, EngineTraits] = {
     DEFAULT_ENGINE: EngineTraits(iterates=True),
-    "adain": EngineTraits(iterates=False, last_layer="relu4_1"),
+    "adain": EngineTraits(
+        iterates=False,
+        last_layer="relu4_1",
+        bundled=BundledWeights(
+            _FOLDER / "adain.safetensors", "9cbc620a0b55a9bcc172a6b16b55c329bc7bdd88966b5a06b62ac89ae6a7fa21"
+        ),
+    ),
     "iecontrast": EngineTraits(iterates=False, last_layer="relu5_1"),
     "network": EngineTraits(iterates=False),
 }
@@ -87,6 +114,11 @@ class Engine(Model):
         return True
 
     @property
+    def learns(self) -> bool:
+        """Whether it must be trained on the frames of the job, by the loss that the optimizer minimizes."""
+        return False
+
+    @property
     def training_keys(self) -> frozenset[str]:
         """The engine's own keys that decide how it is trained, and nothing else."""
         return frozenset()
@@ -133,7 +165,7 @@ class OnePass(Engine):
 class NetworkEngine(OnePass):
     """A network that paints a frame in the style of any painting, in one pass."""
 
-    weights: FilePath
+    weights: Literal["bundled"] | Path
     encoder: FilePath | None = Field(
         default=None,
         description="The authors' vgg_normalised.pth, where the network was trained with it. Default: VGG19, "
@@ -144,9 +176,15 @@ class NetworkEngine(OnePass):
     )
 
     @property
+    def bundled(self) -> BundledWeights | None:
+        """The weights that come with nstpipe, if the engine paints with them."""
+        return ENGINE_TRAITS[self.name].bundled if self.weights == BUNDLED else None
+
+    @property
     def files(self) -> Mapping[str, Path]:
         """The weights, and the encoder if it is a file of its own."""
-        given = {"weights": self.weights, "encoder": self.encoder}
+        weights = self.bundled.path if self.bundled is not None else Path(self.weights)
+        given = {"weights": weights, "encoder": self.encoder}
         return {key: path for key, path in given.items() if path is not None}
 
 
@@ -154,9 +192,11 @@ class AdainEngine(NetworkEngine):
     """Adaptive instance normalization (Huang and Belongie 2017)."""
 
     name: Literal["adain"] = Field(description="Name of the engine.")
-    weights: FilePath = Field(
-        description="A decoder: a file of `nstpipe train adain`, decoder.pth of github.com/naoto0804/pytorch-AdaIN (with its "
-        "vgg_normalised.pth as `encoder`), or the variables of github.com/elleryqueenhomels/arbitrary_style_transfer as .npz."
+    weights: Annotated[Literal["bundled"] | FilePath, keyword_or_path(BUNDLED)] = Field(
+        default=BUNDLED,
+        description="A decoder: bundled, which comes with nstpipe, a file of `nstpipe train adain`, decoder.pth of "
+        "github.com/naoto0804/pytorch-AdaIN (with its vgg_normalised.pth as `encoder`), or the variables of "
+        "github.com/elleryqueenhomels/arbitrary_style_transfer as .npz.",
     )
 
 
@@ -209,6 +249,11 @@ class LookEngine(OnePass):
     def follows_motion(self) -> bool:
         """Whether the optimizer follows. The network itself paints the same thing alike in all frames."""
         return self.refine > 0
+
+    @property
+    def learns(self) -> bool:
+        """Whether it is trained by the run, which gives it its weights."""
+        return self.weights is None
 
     @property
     def training_keys(self) -> frozenset[str]:

@@ -185,7 +185,8 @@ def check_result(file: InputFile, size_before: tuple[int, int], job: Job) -> Non
         ItemError: It cannot.
     """
     size = working_size(size_before, job.size, even=file.is_video)
-    layers = None if "style.layers" in job.engine.unread_keys else (*job.style.layers, *job.content.layers)
+    has_loss = job.engine.learns or "style.layers" not in job.engine.unread_keys
+    layers = (*job.style.layers, *job.content.layers) if has_loss else None
     suffix = None if file.is_video else file.output.suffix
     if _fits(size, job.engine.last_layer, layers, suffix):
         return

@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from nstpipe.config import Job, Pipeline
-from nstpipe.config.engines import LookEngine
-from nstpipe.errors import ItemError, OutputError
+from nstpipe.errors import ItemError, MachineError, OutputError
 from nstpipe.events import Emit, ItemFailed
 from nstpipe.journal.journal import Journal
 from nstpipe.planning.ahead import inspect_ahead
@@ -32,13 +31,15 @@ from nstpipe.planning.outputs import Output, failed, plan_job
 from nstpipe.planning.partition import Share
 from nstpipe.planning.picks import picked, remembered_problems
 from nstpipe.planning.places import Places
-from nstpipe.planning.requirements import check_engine_files, check_flow
+from nstpipe.planning.requirements import check_engine_files, check_flow, raise_if_none_is_usable
 from nstpipe.planning.resources import bytes_needed, frames_done
 from nstpipe.style.weights_files import weights_sha256
 from nstpipe.system.files import free_bytes
 from nstpipe.system.item_errors import item_errors
 from nstpipe.system.retry import RETRY_WAITS_SECONDS
 from nstpipe.system.stop import Stop
+
+NONE_UNUSABLE: Mapping[str, MachineError] = {}
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,15 @@ class _Inspected:
     pictures: Mapping[Path, str]
 
 
-def plan_pipeline(pipeline: Pipeline, journal: Journal, *, stop: Stop, emit: Emit, share: Share | None = None) -> Plan:
+def plan_pipeline(
+    pipeline: Pipeline,
+    journal: Journal,
+    *,
+    stop: Stop,
+    emit: Emit,
+    unusable: Mapping[str, MachineError] = NONE_UNUSABLE,
+    share: Share | None = None,
+) -> Plan:
     """Open all inputs, and decide what must be done and why.
 
     Args:
@@ -101,14 +110,16 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal, *, stop: Stop, emit: Emi
         journal: Knows what earlier runs did, and keeps what is measured of the inputs.
         stop: Checked before each input, and while one is decoded.
         emit: Receives the progress.
+        unusable: Why the engines of some jobs cannot be used, by the name of the job. Nothing of theirs is planned.
         share: What a shard makes, if the plan is that of a shard; None for the whole plan.
 
     Raises:
+        MachineError: The engine of no job can be used.
         Stopped: The time is up. What was measured by then is kept.
     """
     try:
         with listed_once():
-            return _Planner(pipeline, journal, stop, emit, share).plan()
+            return _Planner(pipeline, journal, stop, emit, unusable, share).plan()
     finally:
         journal.save()
 
@@ -116,7 +127,15 @@ def plan_pipeline(pipeline: Pipeline, journal: Journal, *, stop: Stop, emit: Emi
 class _Planner:
     """Plans the jobs of a pipeline one after the other, and collects what cannot be done. See `plan_pipeline`."""
 
-    def __init__(self, pipeline: Pipeline, journal: Journal, stop: Stop, emit: Emit, share: Share | None) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        journal: Journal,
+        stop: Stop,
+        emit: Emit,
+        unusable: Mapping[str, MachineError],
+        share: Share | None,
+    ) -> None:
         self._pipeline = pipeline
         self._share = share
         self._journal = journal
@@ -124,6 +143,7 @@ class _Planner:
         self._places = Places(pipeline, journal)
         self._waits = list(RETRY_WAITS_SECONDS)
         self._weights_sha256 = weights_sha256(pipeline.weights)
+        self._unusable = dict(unusable)
         self._failures: list[ItemFailed] = []
         self._unwritable: OutputError | None = None
         self._paintings: list[JobNotice] = []
@@ -136,6 +156,7 @@ class _Planner:
         """Plan all jobs."""
         pipeline = self._pipeline
         inspected = [one for job in pipeline.jobs if (one := self._inspected_job(job)) is not None]
+        raise_if_none_is_usable(pipeline, self._unusable)
         looks = self._looks.looks()  # jobs may share one, so all are inspected first
         planned = [output for one in inspected for output in self._outputs_of(_with_look(one, looks))]
         material: tuple[Output, ...] = ()
@@ -175,13 +196,25 @@ class _Planner:
         if isinstance(error, OutputError):
             self._unwritable = self._unwritable or error
 
+    def _has_usable_engine(self, job: Job) -> bool:
+        """Whether the files of a job's engine can be used. If not, the job fails, and the others go on."""
+        if job.name not in self._unusable:
+            try:
+                check_engine_files(self._pipeline, job)
+            except MachineError as error:
+                self._unusable[job.name] = error
+        if (found := self._unusable.get(job.name)) is not None:
+            self._failures.append(failed(job, job.input, found))
+        return found is None
+
     def _inspected_job(self, job: Job) -> _Inspected | None:
+        if not self._has_usable_engine(job):
+            return None
         try:
             with item_errors(job.input):
                 check_one_look(job)
                 check_pictures(job)
                 check_flow(job.temporal.flow, self._pipeline.devices[0])
-                check_engine_files(self._pipeline, job)
                 flow = [job.temporal.flow] if isinstance(job.temporal.flow, Path) else []
                 read = (*(path for path, _ in pictures_of(job)), *flow, *job.engine.files.values())
                 pictures = {path: self._journal.digest(path) for path in read}
@@ -193,7 +226,7 @@ class _Planner:
         job, notice = chosen_engine(job, found)
         if notice is not None:
             self._engines.append(notice)
-        if isinstance(job.engine, LookEngine) and job.engine.weights is None and found:
+        if job.engine.learns and found:
             try:
                 self._want_look(job, files, found, pictures)
             except ItemError as error:
@@ -332,7 +365,7 @@ def _with_look(inspected: _Inspected, looks: Sequence[Look]) -> _Inspected:
     """Return a job with the file of its network as weights, whose identity stands for the hash that it does not have yet."""
     job, engine = inspected.job, inspected.job.engine
     look = next((look for look in looks if job.name in look.jobs), None)
-    if look is None or not isinstance(engine, LookEngine) or engine.weights is not None:
+    if look is None or not engine.learns:
         return inspected
     job = job.model_copy(update={"engine": engine.model_copy(update={"weights": look.path})})
     return replace(inspected, job=job, pictures={**inspected.pictures, look.path: look.identity})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -21,18 +21,51 @@ def requirements_of(pipeline: Pipeline) -> Iterator[Callable[[], object]]:
 
     torch is imported only for weights other than the bundled ones, for RAFT, for networks, and if there may be a GPU.
     """
+    yield from requirements_of_all_jobs(pipeline)
+    # Jobs may share an engine. A network that has learned one look has as many styles as its job has regions.
+    engines = {(job.engine, len(job.regions)): job for job in reversed(pipeline.jobs)}
+    for job in reversed(engines.values()):
+        yield partial(_check_engine, job, pipeline)
+
+
+def requirements_of_all_jobs(pipeline: Pipeline) -> Iterator[Callable[[], object]]:
+    """Yield those of the checks without which no job can be done. The network of an engine concerns its own job only."""
     for device in pipeline.devices:
         yield partial(is_cpu, device)
     yield partial(_check_weights, pipeline.weights)
     yield check_ffmpeg
     for flow in dict.fromkeys(job.temporal.flow for job in pipeline.jobs):
         yield partial(check_flow, flow, pipeline.devices[0])
-    networks = {job.engine: job for job in reversed(pipeline.jobs) if isinstance(job.engine, NetworkEngine)}
-    for engine, job in reversed(networks.items()):
-        yield partial(_check_network, engine, pipeline, job)
+
+
+def unusable_engines(pipeline: Pipeline) -> dict[str, MachineError]:
+    """Load the networks of all jobs, and return why those of some jobs cannot be loaded, by the name of the job.
+
+    Raises:
+        MachineError: Those of all jobs cannot be loaded. It is the error of the first job.
+    """
+    unusable: dict[str, MachineError] = {}
     for job in pipeline.jobs:
-        if isinstance(job.engine, LookEngine) and job.engine.weights is not None:
-            yield partial(_check_look, job.engine.weights, pipeline, job)
+        try:
+            _check_engine(job, pipeline)
+        except MachineError as error:
+            unusable[job.name] = error
+    raise_if_none_is_usable(pipeline, unusable)
+    return unusable
+
+
+def raise_if_none_is_usable(pipeline: Pipeline, unusable: Mapping[str, MachineError]) -> None:
+    """Raise the error of the first job if the engine of no job can be used.
+
+    Args:
+        pipeline: The pipeline.
+        unusable: Why the engines of some jobs cannot be used, by the name of the job.
+
+    Raises:
+        MachineError: No job can be done.
+    """
+    if pipeline.jobs and all(job.name in unusable for job in pipeline.jobs):
+        raise unusable[pipeline.jobs[0].name]
 
 
 def check_engine_files(pipeline: Pipeline, job: Job) -> None:
@@ -57,6 +90,13 @@ def check_engine_files(pipeline: Pipeline, job: Job) -> None:
                 f"{pipeline.place_in_job(job, f'engine.{key}')}: {path} cannot be read: {error.strerror}.",
                 f"Give the path of trained weights; {made}.",
             ) from error
+
+
+def _check_engine(job: Job, pipeline: Pipeline) -> None:
+    if isinstance(job.engine, NetworkEngine):
+        _check_network(job.engine, pipeline, job)
+    elif isinstance(job.engine, LookEngine) and job.engine.weights is not None:
+        _check_look(job.engine.weights, pipeline, job)
 
 
 def _check_look(weights: Path, pipeline: Pipeline, job: Job) -> None:

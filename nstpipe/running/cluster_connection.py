@@ -119,15 +119,20 @@ class Connection:
             self.close()
             said = str(error).strip() or type(error).__name__
             raise MachineError(
-                f"cluster: {cluster} cannot be used: {said[:1].lower()}{said[1:].rstrip('.')}.",
+                f"cluster: {cluster} cannot be used: {said if said[:2].isupper() else said[:1].lower() + said[1:]}".rstrip(".")
+                + ".",
                 "Look whether the scheduler runs and can be reached from here, or run without a cluster.",
             ) from error
 
     def _client(self, cluster: Cluster, workers: int) -> Client:
-        from distributed import Client, LocalCluster
+        from distributed import Client, LocalCluster, Security
 
         security = security_of(cluster.tls)
         to: Any = str(cluster.address)
+        if to.startswith("tls://") and not (security or Security()).get_tls_config_for_role("client").get("ca_file"):
+            raise MachineError(
+                f"cluster: {to} needs certificates.", "Give them as cluster.tls, or in Dask's own configuration."
+            )
         if cluster.is_here:
             host = "127.0.0.1"
             to = LocalCluster(n_workers=0, host=host, dashboard_address=None, security=security, silence_logs=logging.CRITICAL)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from nstpipe.config import Pipeline
-from nstpipe.errors import InputError, NstpipeError, OutputError
+from nstpipe.errors import InputError, MachineError, NstpipeError, OutputError
 from nstpipe.events import Emit, Noticed
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import RunLog
@@ -43,6 +43,7 @@ class Run:
         stop: Asks the run to end.
         on_event: Called with each event.
         executor: Runs the clips.
+        unusable: Why the engines of some jobs cannot be used, by the name of the job.
         is_prepared: Whether the executor has begun to load what the clips need. Otherwise it does as soon as there is one.
         share: What a shard makes; None for a run that makes everything.
     """
@@ -56,11 +57,13 @@ class Run:
         stop: Stop,
         on_event: Emit,
         executor: Executor,
+        unusable: Mapping[str, MachineError],
         *,
         is_prepared: bool,
         share: Share | None = None,
     ) -> None:
         self._pipeline = pipeline
+        self._unusable = unusable
         self._journal = journal
         self._name = name
         self._stop = stop
@@ -98,7 +101,12 @@ class Run:
             with listed_once():
                 tell_ignored(self._pipeline, self._journal, self._recorder)
                 plan = plan_pipeline(
-                    self._pipeline, self._journal, stop=self._stop, emit=self._recorder.emit, share=self._share
+                    self._pipeline,
+                    self._journal,
+                    stop=self._stop,
+                    emit=self._recorder.emit,
+                    unusable=self._unusable,
+                    share=self._share,
                 )
         except Stopped:
             # The journal keeps what was measured of the inputs, so that the next run gets further.

@@ -91,5 +91,6 @@ def built_network(
         padding: zeros or replicate.
     """
     weights = load_weights(spec)
-    vgg = VGG19(weights.state, layers, pooling=pooling, padding=padding).to(device, precision)
+    state = {name: tensor.to(device, precision) for name, tensor in weights.state.items()}
+    vgg = VGG19(state, layers, pooling=pooling, padding=padding)
     return Network(vgg.to(memory_format=torch.channels_last), weights.preprocessing, device, precision)  # type: ignore[call-overload]

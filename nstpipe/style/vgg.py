@@ -186,6 +186,15 @@ def _in_two_parts(image: Tensor, precision: torch.dtype) -> Tensor:
     return torch.cat([rounded, (image - rounded).to(precision)], dim=1)
 
 
+class _Weights(nn.Module):
+    """The weights of a convolution. torch's own module would first draw random ones, or import a compiler not to."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight, requires_grad=False)
+        self.bias = nn.Parameter(bias, requires_grad=False)
+
+
 class VGG19(nn.Module):
     """VGG19's frozen layers, up to the last one whose activation is wanted.
 
@@ -216,17 +225,7 @@ class VGG19(nn.Module):
         self.convolutions = nn.ModuleDict()
         for layer in self.table:
             if layer.kind == "conv":
-                # Random weights would be lost at once, and would take numbers from the caller's random state.
-                convolution = nn.utils.skip_init(
-                    nn.Conv2d,
-                    layer.in_channels,
-                    layer.out_channels,
-                    kernel_size=3,
-                    padding=1,
-                    device=state[f"{layer.name}.weight"].device,
-                )
-                convolution.load_state_dict({"weight": state[f"{layer.name}.weight"], "bias": state[f"{layer.name}.bias"]})
-                self.convolutions[layer.name] = convolution
+                self.convolutions[layer.name] = _Weights(state[f"{layer.name}.weight"], state[f"{layer.name}.bias"])
         self.requires_grad_(False)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,11 @@ class TrainingOptions:
         resize: the shorter side to which pictures are resized, in pixels.
         crop: side of the square that is cut from them at random, in pixels.
         learning_rate: of Adam, in the first step.
-        decay: the learning rate of a step is `learning_rate` / (1 + decay · step).
+        decay: with the schedule ``decay``, the learning rate of a step is `learning_rate` / (1 + decay · step).
+        schedule: ``decay`` as in the papers, or ``cosine``, which falls from `learning_rate` to 0 at the last step.
+        warmup: number of steps in which the learning rate rises to its schedule.
+        start: ``random`` weights as in the papers, ``fitted`` (see `nstpipe.training.fitted`), or the file of a trained
+            network.
         content_weight: weight of the content loss.
         style_weight: weight of the style loss.
         identity_weight: weight of the first identity loss, of pixels; only iecontrast has it.
@@ -52,6 +57,9 @@ class TrainingOptions:
     crop: int = 256
     learning_rate: float = 1e-4
     decay: float = 5e-5
+    schedule: str = "decay"
+    warmup: int = 0
+    start: str | Path = "random"
     content_weight: float = 1.0
     style_weight: float = 10.0
     identity_weight: float = 50.0
@@ -80,18 +88,31 @@ class TrainingOptions:
             raise UsageError(
                 f"--batch: found {self.batch}; the contrastive losses compare pictures, so iecontrast needs at least 2."
             )
+        if self.start == "fitted" and self.network != "adain":
+            raise UsageError(
+                "--start: found fitted; only adain's decoder can be fitted to the encoder.",
+                "Give random, or a trained network.",
+            )
         for folder, name in ((self.content, "--content"), (self.styles, "--styles")):
             if not folder.is_dir():
                 raise UsageError(
                     f"{name}: {folder} is not a folder.", "Give a folder of pictures; its subfolders are read too."
                 )
 
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step; the first step is 0."""
+        risen = min(1.0, (step + 1) / (self.warmup + 1))
+        if self.schedule == "cosine":
+            return self.learning_rate * risen * (1 + math.cos(math.pi * step / self.steps)) / 2
+        return self.learning_rate * risen / (1 + self.decay * step)
+
     def deciding(self) -> dict[str, Any]:
         """Return the options that a training must not change when it continues, as JSON can hold them."""
         free = ("output", "steps", "device", "save_every", "content", "styles")
-        return {
+        found = {
             name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items() if name not in free
         }
+        return found | ({"start": self.start.name} if isinstance(self.start, Path) else {})
 
 
 def paper_options(network: str) -> dict[str, Any]:

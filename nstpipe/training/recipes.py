@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -74,6 +74,28 @@ def made_without_side_effects(seed: int, make: Any) -> Any:
         return make()
 
 
+FULL_RATE_SIZE = 0.03
+"""The root mean square of weights that learn at the full rate. Random weights begin with about this."""
+
+
+def share_rates(optimizer: torch.optim.Optimizer) -> None:
+    """Let small weights learn slower: each has the share of the rate that its size is of `FULL_RATE_SIZE`.
+
+    A step of Adam changes each weight by about the learning rate, whatever its size. The layers of a fitted decoder differ in
+    size, and the rate that suits most of them would undo the last one within a few steps.
+    """
+    for group in optimizer.param_groups:
+        [weights] = group["params"]
+        if weights.dim() > 1:
+            group["share"] = min(1.0, float(weights.detach().square().mean().sqrt()) / FULL_RATE_SIZE)
+
+
+def _groups(weights: Iterable[nn.Parameter], options: TrainingOptions) -> list[dict[str, Any]]:
+    """Return the groups of an optimizer: one for random weights, else one for each tensor; see `share_rates`."""
+    kept = list(weights)
+    return [{"params": kept}] if options.start == "random" else [{"params": [tensor]} for tensor in kept]
+
+
 class AdainRecipe:
     """The decoder's training (Huang and Belongie 2017, section 5): L = L_c + λ L_s, equations 11 to 13.
 
@@ -86,8 +108,9 @@ class AdainRecipe:
     def __init__(self, encoder: Encoder, options: TrainingOptions, device: torch.device) -> None:
         self._options = options
         self._decoder: nn.Sequential = made_without_side_effects(options.seed, decoder_layers).to(device)
+        self._decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._layers = _Layers(encoder, self._decoder, options.precision, device)
-        self._adam = torch.optim.Adam(self._decoder.parameters(), lr=options.learning_rate)
+        self._adam = torch.optim.Adam(_groups(self._decoder.parameters(), options), lr=options.learning_rate)
 
     @property
     def shipped(self) -> Mapping[str, nn.Module]:
@@ -155,8 +178,9 @@ class IEContrastRecipe:
         self._transformer, self._decoder, self._of_style, self._of_content, self._discriminator = parts
         self._layers = _Layers(encoder, self._decoder, options.precision, device)
         painting = [weight for part in parts[:4] for weight in part.parameters()]
-        self._adam = torch.optim.Adam(painting, lr=options.learning_rate)
-        self._judging = torch.optim.Adam(self._discriminator.parameters(), lr=options.learning_rate, betas=(0.5, 0.999))
+        self._adam = torch.optim.Adam(_groups(painting, options), lr=options.learning_rate)
+        judging = _groups(self._discriminator.parameters(), options)
+        self._judging = torch.optim.Adam(judging, lr=options.learning_rate, betas=(0.5, 0.999))
 
     @property
     def shipped(self) -> Mapping[str, nn.Module]:

@@ -23,11 +23,11 @@ FORMAT = 1
 _OTHER_NAMES = {"network": "NETWORK", "vgg_weights": "--weights"}
 """What the command calls those of the options that it does not call as `TrainingOptions` does."""
 
+ADDED_LATER: dict[str, Any] = {"schedule": "decay", "warmup": 0, "start": "random"}
+"""Options that the states of earlier versions do not name, with what they were."""
+
 RECENT = 50
 """The number of steps over which losses are averaged for people, and by which an explosion is told."""
-
-LEAST_RECENT = 10
-"""The number of steps from which on an explosion is told."""
 
 EXPLODED = 100.0
 """A loss above this factor of the recent mean has exploded."""
@@ -58,7 +58,7 @@ class Progress:
         """Take the losses of a step, and say whether they are sound: finite numbers, and no explosion of the total."""
         if not all(map(math.isfinite, losses.values())):
             return False
-        if len(self.recent) >= LEAST_RECENT and losses["total"] > EXPLODED * self.mean_losses()["total"]:
+        if self.recent and losses["total"] > EXPLODED * self.mean_losses()["total"]:
             return False
         self.recent = [*self.recent, losses][-RECENT:]
         return True
@@ -80,13 +80,21 @@ class Snapshot:
     content: Mapping[str, Any]
 
     @classmethod
-    def of(cls, recipe: Recipe, progress: Progress, means: Mapping[str, Tensor], options: TrainingOptions) -> Snapshot:
+    def of(
+        cls,
+        recipe: Recipe,
+        progress: Progress,
+        means: Mapping[str, Tensor],
+        encoder_sha256: str,
+        options: TrainingOptions,
+    ) -> Snapshot:
         """Copy the state of a training.
 
         Args:
             recipe: the network in training.
             progress: how far it is.
             means: the mean activations by which the encoder is normalized.
+            encoder_sha256: of the file of the encoder's weights.
             options: the settings.
         """
         return cls(
@@ -96,6 +104,7 @@ class Snapshot:
                     "options": options.deciding(),
                     "progress": vars(progress),
                     "means": dict(means),
+                    "encoder_sha256": encoder_sha256,
                     "weights": {name: _on_cpu(part.state_dict()) for name, part in recipe.trained.items()},
                     "optimizers": {name: _on_cpu(one.state_dict()) for name, one in recipe.optimizers.items()},
                 }
@@ -114,6 +123,24 @@ class Snapshot:
     def means(self) -> dict[str, Tensor]:
         """The mean activations by which the encoder is normalized; empty for an encoder from a file."""
         return dict(self.content["means"])
+
+    def check_encoder(self, sha256: str, file: str | Path, option: str) -> None:
+        """Check that the file of the encoder's weights is the one with which the training began.
+
+        Args:
+            sha256: its hash now.
+            file: the file, or its name.
+            option: the option of the command that names it.
+
+        Raises:
+            UsageError: it is another one.
+        """
+        known = self.content.get("encoder_sha256")  # earlier versions did not keep it
+        if known not in (None, sha256):
+            raise UsageError(
+                f"{option}: {file} has changed since the training began: it has the sha256 {sha256[:8]}, and had {known[:8]}.",
+                "Bring the former file back, or give --restart to begin anew.",
+            )
 
     def save(self, path: Path) -> None:
         """Write it to a file.
@@ -142,7 +169,7 @@ class Snapshot:
         afresh = "Give --restart to begin anew, or another --output."
         try:
             content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
-            known = content["options"] if content["format"] == FORMAT else {}
+            known = ADDED_LATER | content["options"] if content["format"] == FORMAT else {}
         except Exception as error:  # torch takes the bytes of a foreign file for a pickle, and fails in any way
             raise UsageError(f"{path} is no state of a training.", afresh) from error
         for name, value in options.deciding().items():

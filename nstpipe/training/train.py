@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from nstpipe.errors import DiskFullError, MachineError, OutputError, UsageError
 from nstpipe.events import Emit, Noticed, TrainingProgressed, TrainingSaved
@@ -22,14 +22,15 @@ from nstpipe.motion.frames_with_flow import prefetch
 from nstpipe.style.networks.encoders import encoder_shapes, folded
 from nstpipe.style.networks.files import read_tensors, serialized
 from nstpipe.style.networks.layers import Encoder, encoder_convolutions
-from nstpipe.style.networks.load import LAST_LAYERS, MEANS
+from nstpipe.style.networks.load import LAST_LAYERS, MEANS, encoder_means
 from nstpipe.style.weights import load_weights
 from nstpipe.system.devices import choose_device
 from nstpipe.system.files import atomic_write, ensure_folder, sha256_of
 from nstpipe.system.stop import Stop
+from nstpipe.training.fitted import fit_decoder
 from nstpipe.training.options import TrainingOptions
 from nstpipe.training.pictures import PictureFolder, crops_of
-from nstpipe.training.recipes import RECIPES, Recipe
+from nstpipe.training.recipes import RECIPES, Recipe, share_rates
 from nstpipe.training.state import Progress, Snapshot, state_path
 from nstpipe.version import __version__
 
@@ -47,6 +48,12 @@ CURVE_EVERY = 100
 
 MEASURED_CROPS = 64
 """The number of photographs' crops on whose activations the encoder is normalized."""
+
+FITTED_CROPS = 48
+"""The number of crops of photographs, and of paintings, that a decoder is fitted to."""
+
+FITTED_PIXELS = 128
+"""Side of these crops. Together they have five times as many positions as the first layer of the decoder has inputs."""
 
 SHEET_GAP_PIXELS = 4
 
@@ -105,7 +112,17 @@ class _Training:
         self._styles = PictureFolder.of(options.styles, options.resize, options.held_out, self._tell)
         encoder_state, self._encoder_sha256, self._means = self._encoder(saved)
         encoder = Encoder(encoder_state, LAST_LAYERS[options.network]).to(self._device)
+        encoder.to(memory_format=torch.channels_last)  # fastest for convolutions
         self._recipe: Recipe = RECIPES[options.network](encoder, options, self._device)
+        if saved is None:
+            self._begin(encoder)
+        else:
+            is_given = options.encoder is not None
+            saved.check_encoder(
+                self._encoder_sha256,
+                options.encoder or options.vgg_weights,
+                "--encoder" if is_given else "--weights",
+            )
         self._progress = saved.restore(self._recipe) if saved is not None else Progress()
         self._good = self._snapshot()
 
@@ -120,8 +137,38 @@ class _Training:
             state = tensors.taken("--encoder", encoder_shapes(LAST_LAYERS[options.network]))
             return state, sha256_of(options.encoder), {}
         vgg = load_weights(options.vgg_weights)
-        means = saved.means if saved is not None else self._measured(folded(vgg))
+        if saved is not None:
+            means = saved.means
+        elif isinstance(options.start, Path):
+            means = encoder_means("--start", read_tensors("--start", options.start), options.network)
+        else:
+            means = self._measured(folded(vgg))
         return folded(vgg, means), vgg.sha256, means
+
+    def _begin(self, encoder: Encoder) -> None:
+        """Give the network the weights that the training starts from, if they are not random."""
+        options = self._options
+        if isinstance(options.start, Path):
+            weights = read_tensors("--start", options.start)
+            if weights.metadata.get("encoder_sha256") != self._encoder_sha256:
+                raise UsageError(
+                    f"--start: {options.start} was trained with another encoder.",
+                    "Give the --encoder or --weights of its training, or --start random.",
+                )
+            for name, part in self._recipe.shipped.items():
+                shapes = {key: tuple(tensor.shape) for key, tensor in part.state_dict().items()}
+                part.load_state_dict(weights.taken("--start", shapes, f"{name}."))
+        elif options.start == "fitted":
+            pictures = [
+                crops_of(folder, (options.seed, 3, index), 1, min(options.resize, FITTED_PIXELS)).to(self._device)
+                for index in range(FITTED_CROPS)
+                for folder in (self._content, self._styles)
+            ]
+            decoder = self._recipe.shipped["decoder"]
+            fit_decoder(cast(nn.Sequential, decoder), encoder, pictures, options.seed)
+        if options.start != "random":
+            for optimizer in self._recipe.optimizers.values():
+                share_rates(optimizer)
 
     @torch.no_grad()
     def _measured(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -174,10 +221,10 @@ class _Training:
     def _stepped(self, content: Tensor, styles: Tensor) -> bool:
         """Take a step; return whether it was a good one. After a bad one, the training is at the last good state."""
         options, progress = self._options, self._progress
-        rate = options.learning_rate / (1 + options.decay * progress.step) / 2**progress.returns
+        rate = options.rate(progress.step) / 2**progress.returns
         for optimizer in self._recipe.optimizers.values():
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get("share", 1.0)
         losses = self._recipe.step(content, styles)
         if not progress.takes(losses):
             self._go_back(losses["total"])
@@ -205,7 +252,7 @@ class _Training:
         self._good = self._snapshot()
 
     def _snapshot(self) -> Snapshot:
-        return Snapshot.of(self._recipe, self._progress, self._means, self._options)
+        return Snapshot.of(self._recipe, self._progress, self._means, self._encoder_sha256, self._options)
 
     def _show(self, began: float, first: int) -> None:
         done, steps = self._progress.step, self._options.steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import pytest
 import nstpipe
 from nstpipe import api
 from nstpipe.cli import exit_code
+from nstpipe.config.engines import ENGINE_TRAITS
 from nstpipe.errors import ConfigError, MachineError
+from nstpipe.events import Event, ItemFailed
+from nstpipe.system.files import sha256_of
 from tests.making import make_picture, write_pipeline
 from tests.style.networks.making import own_file
 
@@ -60,11 +64,25 @@ def test_what_a_network_reads_decides_its_result_and_nothing_else_does(folder: P
     assert planned(folder, engine=network)[1] == "engine.weights changed"
 
 
+def test_adain_needs_no_weights_of_the_users(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its decoder comes with nstpipe. Where it is, decides nothing; what it holds, does. A damaged one is refused."""
+    fingerprint, _ = planned(folder, engine="adain")
+    assert planned(folder, engine={"name": "adain", "weights": "bundled"})[0] == fingerprint
+    bundled = ENGINE_TRAITS["adain"].bundled
+    assert bundled is not None
+    assert sha256_of(bundled.path) == bundled.sha256
+    (folder / "copy.safetensors").write_bytes(bundled.path.read_bytes())
+    assert planned(folder, engine={"name": "adain", "weights": "copy.safetensors"})[0] == fingerprint
+    assert nstpipe.run(write_pipeline(folder, job(engine="adain"), workers=1)).exit_code == 0
+    damaged = replace(bundled, path=own_file(folder / "damaged.safetensors", "adain"))
+    monkeypatch.setitem(ENGINE_TRAITS, "adain", replace(ENGINE_TRAITS["adain"], bundled=damaged))
+    with pytest.raises(MachineError, match=r"engine\.weights: bundled: .*damaged\.safetensors has sha256 .*; expected sha256"):
+        nstpipe.run(write_pipeline(folder, job(engine="adain")))
+
+
 def test_a_network_without_its_file_ends_before_the_work(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(
-        ConfigError, match=r"engine\.weights: is required, but missing: a decoder: a file of `nstpipe train adain`"
-    ):
-        planned(folder, engine="adain")
+    with pytest.raises(ConfigError, match=r"engine\.weights: is required, but missing: a file of `nstpipe train iecontrast`"):
+        planned(folder, engine="iecontrast")
     path = write_pipeline(folder, job(engine={"name": "adain", "weights": "none.safetensors"}))
     for command in (api.plan, nstpipe.run):
         with pytest.raises(MachineError, match=r"engine\.weights: .*none\.safetensors cannot be read: No such file"):
@@ -77,6 +95,24 @@ def test_a_network_without_its_file_ends_before_the_work(folder: Path, capsys: p
         assert f"{path}:{line}: jobs[0].engine.weights: {folder / written} " in said
         assert "nstpipe train adain" in said
         assert "weights_only" not in said, "torch's own message recommends to load it unsafely"
+
+
+@pytest.mark.parametrize("content", [None, b"no weights"], ids=["missing", "foreign"])
+def test_a_network_that_cannot_be_loaded_costs_its_own_job_only(folder: Path, content: bytes | None) -> None:
+    if content is not None:
+        (folder / "none.safetensors").write_bytes(content)
+    other = job(name="two", output="two.png", engine={"name": "adain", "weights": "a.safetensors"})
+    path = write_pipeline(folder, job(engine={"name": "adain", "weights": "none.safetensors"}), other, workers=1)
+    events: list[Event] = []
+    result = nstpipe.run(path, on_event=events.append)
+    assert result.exit_code == 2
+    [failure] = [event for event in events if isinstance(event, ItemFailed)]
+    assert failure.job == "one"
+    assert f"engine.weights: {folder / 'none.safetensors'} " in failure.reason
+    assert (folder / "two.png").is_file()
+    assert not (folder / "out.png").exists()
+    if content is None:
+        assert [failure.job for failure in api.plan(path).failures] == ["one"], "a plan opens the files, and loads none"
 
 
 @pytest.mark.parametrize(("engine", "smallest"), [("adain", 9), ("iecontrast", 17), ("refined", 9)])

@@ -22,14 +22,15 @@ from nstpipe.errors import DiskFullError, InputError, MachineError, UsageError
 from nstpipe.events import Event, Noticed, TrainingProgressed, TrainingSaved
 from nstpipe.style.networks.encoders import encoder_shapes
 from nstpipe.style.networks.files import read_tensors
-from nstpipe.style.networks.layers import Encoder
+from nstpipe.style.networks.layers import Encoder, decode, decoder_layers
 from nstpipe.style.networks.load import LAST_LAYERS, load_network
 from nstpipe.system.stop import Stop, StopReason
 from nstpipe.training import train as room
+from nstpipe.training.fitted import fit_decoder
 from nstpipe.training.losses import Discriminator, Projection, contrastive_loss, normalized_content_loss, style_loss
 from nstpipe.training.options import TrainingOptions, paper_options
-from nstpipe.training.recipes import RECIPES, AdainRecipe
-from nstpipe.training.state import state_path
+from nstpipe.training.recipes import RECIPES, AdainRecipe, share_rates
+from nstpipe.training.state import Progress, state_path
 from nstpipe.training.train import train
 from tests.making import make_picture
 from tests.style.networks import plain
@@ -171,7 +172,6 @@ def test_a_bad_step_is_taken_back(
 ) -> None:
     """It goes back to the last good state, says so, and ends with other crops and half the learning rate."""
     monkeypatch.setattr(room, "GOOD_EVERY", 2)
-    monkeypatch.setattr("nstpipe.training.state.LEAST_RECENT", 2)
     steps, rates = itertools.count(1), []
     whole = AdainRecipe.step
 
@@ -193,6 +193,72 @@ def test_a_bad_step_is_taken_back(
     assert "in step 4; going back to step 2" in notice
     assert rates == [1e-4] * 4 + [5e-5] * 2
     assert all(bool(torch.isfinite(tensor).all()) for tensor in weights_of(trained.output).values())
+
+
+def test_an_explosion_in_the_second_step_goes_back_to_the_start() -> None:
+    progress = Progress()
+    assert progress.takes({"total": 1.0})
+    assert not progress.takes({"total": 101.0})
+    assert progress.takes({"total": 99.0})
+
+
+def test_the_learning_rate_rises_and_follows_its_schedule(pictures: Path, tmp_path: Path) -> None:
+    """From reasoning: a quarter of the way along a cosine, (1 + cos(π/4)) / 2 of the rate is left."""
+    options = options_of("adain", pictures, tmp_path / "a", steps=8, learning_rate=1.0, decay=0.5, warmup=1)
+    assert [options.rate(step) for step in range(4)] == pytest.approx([1 / 2, 1 / 1.5, 1 / 2, 1 / 2.5])
+    cosine = replace(options, schedule="cosine")
+    assert [cosine.rate(step) for step in (0, 2, 4, 8)] == pytest.approx([0.5, 0.5 + 0.5**1.5, 0.5, 0.0])
+
+
+def test_a_fitted_decoder_rebuilds_pictures(pictures: Path) -> None:
+    """Better than the best of all pictures without content, the mean color; and random weights rebuild nothing."""
+    torch.manual_seed(0)
+    encoder, decoder = Encoder(random_encoder(), "relu4_1"), decoder_layers()
+    seen = [functional.interpolate(torch.rand(1, 3, 6, 6), 64, mode="bicubic").clamp(0, 1) for _ in range(12)]
+
+    def error(picture: Tensor) -> float:
+        return float(functional.mse_loss(decode(decoder, encoder(picture)["relu4_1"]), picture))
+
+    picture = functional.interpolate(torch.rand(1, 3, 6, 6), 64, mode="bicubic").clamp(0, 1)
+    spread = float((picture - picture.mean(dim=(2, 3), keepdim=True)).square().mean())
+    with torch.no_grad():
+        assert error(picture) > spread
+        fit_decoder(decoder, encoder, seen, seed=0)
+        assert error(picture) < 0.5 * spread
+
+
+def test_a_training_goes_on_from_a_trained_network(pictures: Path, encoder: Path, tmp_path: Path) -> None:
+    """With its weights and means. Small weights learn slower, also after an interruption."""
+    first = run(options_of("adain", pictures, tmp_path / "a.safetensors", steps=1)).output
+    options = options_of("adain", pictures, tmp_path / "b.safetensors", steps=1, start=first, learning_rate=0.0)
+    run(options)
+    one, other = weights_of(first), weights_of(options.output)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert run(replace(options, steps=2)).step == 2
+    card = read_tensors("weights", options.output).metadata
+    assert card["options"]["start"] == "a.safetensors"  # type: ignore[index]
+    with pytest.raises(UsageError, match=r"--start: .*a\.safetensors was trained with another encoder"):
+        run(replace(options, encoder=encoder, output=tmp_path / "c.safetensors"))
+
+
+def test_small_weights_learn_slower() -> None:
+    large, small, bias = (
+        torch.nn.Parameter(torch.full(size, value)) for size, value in [((2, 2), 0.3), ((2, 2), 0.003), ((2,), 0.0)]
+    )
+    adam = torch.optim.Adam([{"params": [one]} for one in (large, small, bias)], lr=1.0)
+    share_rates(adam)
+    assert [group.get("share", 1.0) for group in adam.param_groups] == pytest.approx([1.0, 0.1, 1.0])
+
+
+def test_a_changed_encoder_is_noticed_when_a_training_goes_on(pictures: Path, encoder: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.pth"
+    own.write_bytes(encoder.read_bytes())
+    options = options_of("adain", pictures, tmp_path / "a.safetensors", steps=1, encoder=own)
+    run(options)
+    saved(own, {name: tensor * 1.5 for name, tensor in torch.load(own, weights_only=True).items()})
+    with pytest.raises(UsageError, match=r"--encoder: .*own\.pth has changed since the training began"):
+        run(replace(options, steps=2))
+    assert run(replace(options, steps=2), restart=True).step == 2
 
 
 def test_losses_that_are_never_numbers_end_the_training(

@@ -87,7 +87,7 @@ def test_the_form_has_every_key_of_a_job_with_its_range() -> None:
         ("text", "matched, content, noise, blank"),
     ]
     engine = {field.key: field for field in fields() if field.key.startswith("engine.")}
-    assert engine["engine.name"].choices == tuple(ENGINE_TRAITS)
+    assert engine["engine.name"].choices == (*ENGINE_TRAITS, "auto")
     assert engine["engine.weights"].engines == tuple(ENGINES_WITH_KEYS)
     assert engine["engine.transformer"].engines == ("iecontrast",)
 

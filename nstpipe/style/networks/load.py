@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from nstpipe.config.engines import ENGINE_TRAITS, NetworkEngine
+from nstpipe.config.engines import ENGINE_TRAITS, BundledWeights, NetworkEngine
 from nstpipe.errors import MachineError
 from nstpipe.style.networks.attention import Transformer
 from nstpipe.style.networks.encoders import encoder_shapes, folded
@@ -53,8 +53,21 @@ def load_network(engine: NetworkEngine, vgg_weights: str | Path) -> TrainedNetwo
     Raises:
         MachineError: a file is missing, or is not what is expected there; the message names the first tensor that is wrong.
     """
+    if engine.bundled is not None:
+        _check_bundled(engine.bundled)
     stamps = tuple(stamp_of(path) for path in engine.files.values())
     return _loaded(engine.name, tuple(engine.files.items()), vgg_weights, stamps)
+
+
+def _check_bundled(weights: BundledWeights) -> None:
+    try:
+        found = f"has sha256 {sha256_of(weights.path)}"
+    except OSError as error:
+        found = f"cannot be read: {error.strerror}"
+    if found != f"has sha256 {weights.sha256}":
+        raise MachineError(
+            f"engine.weights: bundled: {weights.path} {found}; expected sha256 {weights.sha256}.", "Install nstpipe again."
+        )
 
 
 @functools.lru_cache(maxsize=1)  # the larger of the two takes 180 MB
@@ -166,12 +179,24 @@ def _encoder_of(name: str, weights: TensorFile, files: Mapping[str, Path], vgg_w
             f"engine.weights: {weights.path} was trained with VGG19's original weights; `weights: {vgg_weights}` are others.",
             "Use `weights: bundled`.",
         )
-    means = {key.removeprefix(MEANS): tensor for key, tensor in weights.tensors.items() if key.startswith(MEANS)}
-    shapes = {f"{MEANS}{conv}": encoder_shapes()[f"{place}.bias"] for conv, place in encoder_convolutions(LAST_LAYERS[name])}
-    if means:
-        taken = weights.taken("engine.weights", shapes)
-        means = {key.removeprefix(MEANS): tensor for key, tensor in taken.items()}
-    return folded(vgg, means or None)
+    return folded(vgg, encoder_means("engine.weights", weights, name) or None)
+
+
+def encoder_means(key: str, weights: TensorFile, engine: str) -> dict[str, Tensor]:
+    """Return the mean activations by which the encoder of a network is normalized; none if it is not.
+
+    Args:
+        key: the key or option that names the file, for messages.
+        weights: the file of the network.
+        engine: the engine that it is for.
+
+    Raises:
+        MachineError: there are some, but not all of them.
+    """
+    if not any(name.startswith(MEANS) for name in weights.tensors):
+        return {}
+    convolutions = encoder_convolutions(LAST_LAYERS[engine])
+    return weights.taken(key, {name: encoder_shapes()[f"{place}.bias"] for name, place in convolutions}, MEANS)
 
 
 MEANS = "encoder.means."

@@ -29,15 +29,14 @@ GRID_PIXELS = 2 ** len(WIDTHS)
 GAIN = 4.0
 """Factor of the frame's values, less their middle: about the inverse of their deviation."""
 
-VALUES_AT_ONCE = 1 << 24
-"""The most values of an activation that are normalized at once while a frame is painted."""
-
 EPS = 1e-5
 """Added to each variance, so that a channel without variance can be divided by its deviation."""
 
 
 class _Norm(nn.Module):
-    """Instance normalization (Ulyanov, Vedaldi, Lempitsky 2016), in float32.
+    """Instance normalization (Ulyanov, Vedaldi, Lempitsky 2016), in float32. It is batch normalization of a single picture.
+
+    torch's batch normalization takes a tenth of the time of its functions for mean and variance.
 
     Args:
         channels: of the activation.
@@ -52,22 +51,15 @@ class _Norm(nn.Module):
         """Return an activation with the learned mean and deviation.
 
         Args:
-            x: pictures x channels x height x width.
+            x: 1 x channels x height x width.
             columns: those that count in its own mean and deviation.
         """
-        if torch.is_grad_enabled():
-            return self._normalized(x, columns, slice(None))
-        # In its own memory, and a few channels at a time: in float32 the whole would take twice the memory of bfloat16.
-        at_once = max(1, VALUES_AT_ONCE // (x.shape[-2] * x.shape[-1]))
-        for first in range(0, x.shape[1], at_once):
-            channels = slice(first, first + at_once)
-            x[:, channels] = self._normalized(x[:, channels], columns, channels)
-        return x
-
-    def _normalized(self, x: Tensor, columns: slice, channels: slice) -> Tensor:
-        variance, mean = torch.var_mean(x[..., columns].float(), dim=(2, 3), correction=0, keepdim=True)
-        gain = self.weight[channels, None, None] * (variance + EPS).rsqrt()
-        return torch.addcmul(self.bias[channels, None, None] - mean * gain, x, gain).to(x.dtype)
+        counted = x[..., columns]
+        if counted.shape == x.shape:
+            return functional.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=EPS)
+        _, mean, inverse_deviation = torch.native_batch_norm(counted, None, None, None, None, True, 0.0, EPS)
+        variance = inverse_deviation.square().reciprocal() - EPS
+        return functional.batch_norm(x, mean, variance, self.weight, self.bias, eps=EPS)
 
 
 class _Convolution(nn.Module):
@@ -89,7 +81,7 @@ class _Convolution(nn.Module):
         """Return the normalized result.
 
         Args:
-            x: pictures x channels x height x width.
+            x: 1 x channels x height x width.
             columns: those of the result that count in its mean and deviation.
             rows: how many rows of the result are computed at once, to save memory; None for all.
         """
@@ -101,7 +93,7 @@ def in_bands(convolution: nn.Conv2d, x: Tensor, rows: int | None) -> Tensor:
 
     Args:
         convolution: without padding of its own.
-        x: pictures x channels x height x width. Height and width are multiples of the convolution's step.
+        x: 1 x channels x height x width. Height and width are multiples of the convolution's step.
         rows: how many rows of the result are computed at once; None for all. The result is the same, except for rounding.
     """
     side, step = convolution.kernel_size[0], convolution.stride[0]
@@ -168,12 +160,12 @@ class TransformationNetwork(nn.Module):
     def forward(
         self, frame: Tensor, base: Tensor, regions: Tensor | None = None, *, wrap: int = 0, rows: int | None = None
     ) -> Tensor:
-        """Return the painted frame, pictures x 3 x height x width, float32, not clamped.
+        """Return the painted frame, 1 x 3 x height x width, float32, not clamped.
 
         Args:
-            frame: pictures x 3 x height x width, RGB, 0 to 1, float32.
+            frame: 1 x 3 x height x width, RGB, 0 to 1, float32.
             base: the frame in the colors of the style, of the same shape. The strokes are added to it.
-            regions: where each region is, pictures x regions x height x width, 0 to 1; None if there are none.
+            regions: where each region is, 1 x regions x height x width, 0 to 1; None if there are none.
             wrap: width in pixels of the strips at the left and right edges that repeat the opposite edge, a multiple of
                 `GRID_PIXELS`. They do not count in means and deviations.
             rows: how many rows, at the frame's own size, are computed at once, to save memory, a multiple of `GRID_PIXELS`;
@@ -215,7 +207,7 @@ def _doubled(convolution: _Convolution, x: Tensor, columns: slice, rows: int | N
 
     Args:
         convolution: with a kernel of 3.
-        x: pictures x channels x height x width.
+        x: 1 x channels x height x width.
         columns: those of the result that count in its mean and deviation.
         rows: how many rows of the result are computed at once; None for all.
     """

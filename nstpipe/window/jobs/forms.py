@@ -153,12 +153,13 @@ def _fields(schema: Mapping[str, Any], known: Mapping[str, Any], prefix: str, ab
 
 def _engine_fields(value: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[Field]:
     """Yield the name of the engine, and the keys of all engines. An engine is one of several models."""
-    names = tuple(ENGINE_TRAITS)
+    models = [known[choice["$ref"].rpartition("/")[2]] for choice in value["oneOf"]]
+    named = [model["properties"]["name"]["const"] for model in models if "const" in model["properties"]["name"]]
+    names = tuple(dict.fromkeys([*ENGINE_TRAITS, *named]))
     shared: dict[str, Any] = {"description": value["description"], "default": value["default"]}
     yield Field("engine.name", "choice", choices=names, allowed=", ".join(names), **shared)
     found: dict[str, Field] = {}
-    for choice in value["oneOf"]:
-        model = known[choice["$ref"].rpartition("/")[2]]
+    for model in models:
         engine = model["properties"]["name"].get("const", "")
         for name, key in model["properties"].items():
             if engine and name != "name":
