@@ -114,6 +114,11 @@ class Engine(Model):
         return True
 
     @property
+    def learns(self) -> bool:
+        """Whether it must be trained on the frames of the job, by the loss that the optimizer minimizes."""
+        return False
+
+    @property
     def training_keys(self) -> frozenset[str]:
         """The engine's own keys that decide how it is trained, and nothing else."""
         return frozenset()
@@ -244,6 +249,11 @@ class LookEngine(OnePass):
     def follows_motion(self) -> bool:
         """Whether the optimizer follows. The network itself paints the same thing alike in all frames."""
         return self.refine > 0
+
+    @property
+    def learns(self) -> bool:
+        """Whether it is trained by the run, which gives it its weights."""
+        return self.weights is None
 
     @property
     def training_keys(self) -> frozenset[str]:
