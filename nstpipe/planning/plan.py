@@ -12,6 +12,7 @@ from nstpipe.config import Job, Pipeline
 from nstpipe.errors import ItemError, MachineError, OutputError
 from nstpipe.events import Emit, ItemFailed
 from nstpipe.journal.journal import Journal
+from nstpipe.planning.ahead import inspect_ahead
 from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings, listed_once
 from nstpipe.planning.inspect import (
@@ -297,6 +298,7 @@ class _Planner:
         """Look into the inputs of a job, and return those that can be used."""
         found: list[InputInfo] = []
         expect([file.path for file in files])
+        inspect_ahead(job, files, self._journal, lambda done, path: self._watch(job.name, str(path), done, len(files), 0.0))
         with LinkMeasurements(job, self._journal) as measurements:
             for inputs_done, file in enumerate(files):
                 at = partial(self._watch, job.name, str(file.path), inputs_done, len(files))
