@@ -18,8 +18,8 @@ from nstpipe.planning.input_info import omissions_kind, picture_kind
 from nstpipe.planning.inputs import InputFile
 from nstpipe.system.files import Stamp, sha256_of, state_of
 
-LEAST_PICTURES = 2000
-"""Fewer pictures are inspected by this process alone: others take about as long to start."""
+LEAST_PICTURES = 10_000
+"""Fewer new pictures are inspected by this process alone: others take some seconds to start."""
 
 PICTURES_A_BATCH = 100
 """Pictures that a process inspects before it tells what it has found."""
