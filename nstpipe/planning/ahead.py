@@ -16,6 +16,7 @@ from nstpipe.media.pictures.omissions import omissions_of_picture
 from nstpipe.media.pictures.pillow import limit_megapixels, megapixel_limit
 from nstpipe.planning.input_info import omissions_kind, picture_kind
 from nstpipe.planning.inputs import InputFile
+from nstpipe.storage.contents import is_remote
 from nstpipe.system.files import Stamp, sha256_of, state_of
 
 LEAST_PICTURES = 10_000
@@ -37,7 +38,8 @@ def inspect_ahead(job: Job, files: Sequence[InputFile], journal: Journal, progre
         progress: Called again and again with the number of pictures that have been inspected, and the next one. If it raises,
             the inspection ends.
     """
-    pictures = [file for file in files if not file.is_video and not file.problem]
+    # Remote files are not here yet, and other processes could not fetch them.
+    pictures = [file for file in files if not file.is_video and not file.problem and not is_remote(file.path)]
     if len(pictures) - journal.count(picture_kind()) < LEAST_PICTURES:
         return
     import joblib  # takes a tenth of a second

@@ -13,7 +13,8 @@ from nstpipe.media.pictures.masks import Mask
 from nstpipe.media.pictures.omissions import OMISSIONS_VERSION
 from nstpipe.media.pictures.pillow import megapixel_limit
 from nstpipe.planning.inputs import InputFile
-from nstpipe.system.files import sha256_of, state_of
+from nstpipe.storage.contents import content_sha256
+from nstpipe.system.files import state_of
 
 if TYPE_CHECKING:
     from nstpipe.media.video.info import VideoInfo
@@ -100,7 +101,7 @@ def omissions_kind(output: Path, job: Job) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _sha256_of(path: Path, stamp: tuple[int, int]) -> str:
-    return sha256_of(path)
+    return content_sha256(path)
 
 
 def is_unchanged(found: InputInfo) -> bool:
