@@ -252,6 +252,7 @@ class DaskCluster:
                         execution.try_again(waiting)
                 message = execution.receive()
                 if message is None:
+                    execution.look_again()
                     continue
                 kind, waiting, value = message
                 if kind == "event":
@@ -426,6 +427,11 @@ class _Execution:
     def try_again(self, waiting: Waiting) -> None:
         """Let a task wait again whose process or worker was lost."""
         self._backlog.put_back([waiting], self._hardware.get(waiting.number, ""))
+
+    def look_again(self) -> None:
+        """See whether tasks have become ready by themselves, if none is."""
+        if not self._backlog.ready_count:
+            self._backlog.note_result()
 
     def note_result(self) -> None:
         self._backlog.note_result()
