@@ -107,8 +107,8 @@ def run(
     from nstpipe.painting.task import RunSettings
     from nstpipe.running.executors import executor_for
 
-    settings = _settled(_loaded(pipeline, jobs, overrides, workers, device), isolated=isolated)
-    part = Shard.parse(shard) if shard is not None else None
+    settings = _settled(_loaded(pipeline, jobs, overrides, workers, device, cluster), isolated=isolated)
+    part = _part(settings, shard)
     began, stop = time.monotonic(), stop or Stop()
     name = _name_of_run(datetime.now()) + (part.run_suffix if part is not None else "")
     with ExitStack() as stack:
@@ -279,8 +279,8 @@ def plan(
     on_event: Emit = _ignore,
 ) -> Plan:
     """Say what `run` would do, with the reasons. See `run` for arguments and errors."""
-    part = Shard.parse(shard) if shard is not None else None
     settings = _loaded(pipeline, jobs, overrides, None, None)
+    part = _part(settings, shard)
     with (
         _ffmpeg_of(settings),
         closing(Journal(settings.work, pipeline=settings.file, repair=False)) as journal,
@@ -319,8 +319,8 @@ def estimated(
         isolated: as for `run`.
         on_event: called with each event that says how far the look at the inputs is.
     """
-    part = Shard.parse(shard) if shard is not None else None
     settings = _settled(_loaded(pipeline, jobs, overrides, workers, device, cluster), isolated=isolated)
+    part = _part(settings, shard)
     about: tuple[str, ...] = ()
     if settings.cluster is not None:
         from nstpipe.running.dask_cluster import cluster_now
@@ -424,6 +424,20 @@ def report(
 def _ffmpeg_of(pipeline: Pipeline) -> AbstractContextManager[None]:
     """A block in which the ffmpeg of a pipeline is used, whatever the caller's process uses otherwise."""
     return using(pipeline.ffmpeg, pipeline.place_of("ffmpeg"))
+
+
+def _part(pipeline: Pipeline, shard: str | None) -> Shard | None:
+    """Return the shard that a run is to do; None for all.
+
+    Raises:
+        UsageError: There is no such shard, or a cluster divides the work already.
+    """
+    if shard is not None and pipeline.cluster is not None:
+        raise UsageError(
+            f"--shard {shard}: a cluster divides the work itself; give either a shard or a cluster.",
+            "`--set cluster=null` leaves out the cluster of the file.",
+        )
+    return Shard.parse(shard) if shard is not None else None
 
 
 def _with_slots(pipeline: Pipeline, executor: Executor) -> Pipeline:

@@ -359,8 +359,19 @@ class Journal(Queries):
         Raises:
             OSError: The file cannot be read.
         """
-        key = f"{self._keys.key(path)}|{stamp[0]}|{stamp[1]}"
+        key = self._stamped(path, stamp)
         return self.cached(kind, key, lambda: inspect(self._looked_up("sha256", key) or content_sha256(path)))
+
+    def keep_inspected(self, kind: str, path: Path, stamp: Stamp, value: str) -> None:
+        """Store what an inspection has found elsewhere; see `inspected`."""
+        self.remember(kind, self._stamped(path, stamp), value)
+
+    def _stamped(self, path: Path, stamp: Stamp) -> str:
+        return f"{self._keys.key(path)}|{stamp[0]}|{stamp[1]}"
+
+    def count(self, kind: str) -> int:
+        """Return the number of values of a kind that are stored."""
+        return self._lookups.count(kind)
 
 
 def _file_known_of(row: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -129,9 +129,21 @@ class Queries:
             made.setdefault(self._keys.key(row["path"]), set()).add(row["sha256"])
         return made
 
-    def records(self) -> Iterator[Record]:
-        """Yield what is known of each output, without checking the files."""
-        return (self._as_record(row) for row in self._outputs.all())
+    def records(self, *, finished: bool = True) -> Iterator[Record]:
+        """Yield what is known of each output, without checking the files.
+
+        Args:
+            finished: Whether to yield those that are finished, too.
+        """
+        return (self._as_record(row) for row in self._outputs.all(finished=finished))
+
+    def tally(self, job: str) -> dict[str, tuple[int, int]]:
+        """Return the number of a job's outputs and that of their frames, by state."""
+        return self._outputs.tally(job)
+
+    def begun(self, job: str) -> Iterator[Record]:
+        """Yield the outputs of a job that have been begun and are not finished, or have failed."""
+        return (self._as_record(row) for row in self._outputs.begun(job))
 
     def latest_run(self, suffix: str = "") -> LatestRun | None:
         """Return the run that goes on, or else the last one; None if there was none.

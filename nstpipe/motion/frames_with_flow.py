@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from nstpipe.media.frame import Frame, Pixels, Source, in_eight_bits, resized
 from nstpipe.motion.flow.method import FlowMethod, for_flow
 from nstpipe.motion.motion import Motion, motion_between
+from nstpipe.system.threads import lower_priority
 
 BACKWARD_CHUNK_FRAMES = 16
 """Videos are decoded forwards. For a backward pass, this many frames at a time are kept in memory."""
@@ -82,10 +83,14 @@ def _read(source: Source, order: range) -> Iterator[Frame]:
         yield from reversed(list(source.read(indices[-1], indices[0] + 1)))
 
 
-def prefetch(items: Iterator[Item]) -> Generator[Item, None, None]:
+def prefetch(items: Iterator[Item], *, is_urgent: bool = True) -> Generator[Item, None, None]:
     """The same items, each produced by a thread while the one before it is used. Exceptions of the thread are raised here.
 
     Closing the iterator ends the thread after its current item.
+
+    Args:
+        items: What is produced.
+        is_urgent: Whether an item takes about as long as its use. Otherwise the thread has a lower priority.
     """
     made: queue.Queue[_Made[Item]] = queue.Queue(maxsize=1)
     closed = threading.Event()
@@ -97,6 +102,8 @@ def prefetch(items: Iterator[Item]) -> Generator[Item, None, None]:
                 return
 
     def make() -> None:
+        if not is_urgent:
+            lower_priority()
         try:
             for item in items:
                 put(_Made(item=item))

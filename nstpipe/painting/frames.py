@@ -94,7 +94,8 @@ def painted_frames(
     began = time.monotonic()
     found = frames_with_flow(source, once.order, begin, size, lags, flow)
     # A thread decodes and computes flow while a frame is painted. A single picture has nothing to prefetch.
-    with closing(prefetch(found) if len(once.order) - begin > 1 else found) as coming:
+    is_single = len(once.order) - begin == 1
+    with closing(found if is_single else prefetch(found, is_urgent=not job.iterates)) as coming:
         for step in coming:
             frame, content = step.frame, tensor_of(step.resized)
             masks = read_masks(task.output.input.masks, frame.frame_index, size)

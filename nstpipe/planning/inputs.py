@@ -28,7 +28,7 @@ from nstpipe.system.files import Resolver, SpecialFileError, check_is_no_special
 _Found = TypeVar("_Found")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class InputFile:
     """One file to be stylized.
 
@@ -326,7 +326,7 @@ def _problem(path: Path, root: Path, resolved: Resolver) -> str:
     target = resolved(path)
     if path.is_symlink() and not path.exists():
         return f"{path} is a link to {target}, which does not exist."
-    if not target.startswith(os.path.join(resolved(root), "")):  # noqa: PTH118 - as text, which is quicker
+    if not target.startswith(f"{resolved.folder(root)}{os.sep}"):
         return f"{path} is a link that leaves {root}: it leads to {target}."
     return "" if os.access(path, os.R_OK) else f"{path} cannot be read: permission denied."
 

@@ -19,10 +19,8 @@ from nstpipe.media.losses import Omission
 from nstpipe.media.pictures.files import check_output, picture_size, read_picture
 from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
 from nstpipe.media.pictures.masks import Mask, mask_of
-from nstpipe.media.pictures.omissions import OMISSIONS_VERSION
-from nstpipe.media.pictures.pillow import megapixel_limit
 from nstpipe.planning.fingerprints import fingerprint_of
-from nstpipe.planning.input_info import InputInfo
+from nstpipe.planning.input_info import InputInfo, omissions_kind, picture_kind
 from nstpipe.planning.inputs import InputFile, name_in_job
 from nstpipe.planning.notices import omissions_of
 from nstpipe.planning.outputs import Output, failed
@@ -35,10 +33,6 @@ from nstpipe.version import __version__
 
 if TYPE_CHECKING:
     from nstpipe.media.video.info import MissingFrames, VideoInfo
-
-PICTURE_VERSION = 1
-"""Part of the key under which the journal keeps the size of a picture. Raise it if the same file gives another size, or another
-error."""
 
 PROGRESS_SECONDS = 0.5
 """Seconds between two progress events. A shorter inspection emits none."""
@@ -154,8 +148,9 @@ def _inspect(file: InputFile, job: Job, journal: Journal, at: _At) -> InputInfo:
         state = state_of(file.path)  # before its content: what changes from here on is noticed
         stamp = state.size_bytes, state.modified_ns
         if not file.is_video:
-            kind = f"picture/{PICTURE_VERSION}/{megapixel_limit():g}"
-            found = journal.inspected(kind, file.path, stamp, lambda sha256: json.dumps([sha256, *size_of_picture(file.path)]))
+            found = journal.inspected(
+                picture_kind(), file.path, stamp, lambda sha256: json.dumps([sha256, *size_of_picture(file.path)])
+            )
             picture_sha256, width, height = json.loads(found)
             check_result(file, (width, height), job)
             return InputInfo(file, picture_sha256, (width, height), stamp=stamp)
@@ -222,13 +217,12 @@ def _video_of(file: InputFile, job: Job, journal: Journal, sha256: str, at: _At)
 def with_omissions(picture: InputInfo, job: Job, journal: Journal) -> InputInfo:
     """Add what the result of a picture will not hold of it. The journal keeps it."""
     file = picture.file
-    kind = f"omissions/{OMISSIONS_VERSION}/{file.output.suffix.lower()}/{job.metadata}"
 
     def compute() -> str:
         with held(file.path):
             return json.dumps([asdict(one) for one in omissions_of(file, job, None)])
 
-    found = journal.cached(kind, picture.sha256, compute)
+    found = journal.cached(omissions_kind(file.output, job), picture.sha256, compute)
     return replace(picture, omissions=tuple(Omission(**one) for one in json.loads(found)))
 
 
@@ -239,7 +233,8 @@ def check_result(file: InputFile, size_before: tuple[int, int], job: Job) -> Non
         ItemError: It cannot.
     """
     size = working_size(size_before, job.size, even=file.is_video)
-    layers = None if "style.layers" in job.engine.unread_keys else (*job.style.layers, *job.content.layers)
+    has_loss = job.engine.learns or "style.layers" not in job.engine.unread_keys
+    layers = (*job.style.layers, *job.content.layers) if has_loss else None
     suffix = None if file.is_video else file.output.suffix
     if _fits(size, job.engine.last_layer, layers, suffix):
         return

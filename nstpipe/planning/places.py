@@ -95,8 +95,10 @@ class Places:
 
     def refusal_of(self, output: Output) -> OutputError | None:
         """Return why an output that is to be made may not replace what another pipeline has made; None if it may."""
+        if output.is_done or self._pipeline.overwrite or stamp_of(output.path) is None:
+            return None
         record = self._record_of(output.path)
-        if output.is_done or self._pipeline.overwrite or record is None or stamp_of(output.path) is None:
+        if record is None:
             return None
         other = self._other_maker(record)
         return OutputError(f"output: {output.path} was made by {other}, another pipeline.", _WAY_OUT) if other else None

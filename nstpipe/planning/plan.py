@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from nstpipe.config import Job, Pipeline
-from nstpipe.config.engines import LookEngine
 from nstpipe.errors import ItemError, MachineError, OutputError
 from nstpipe.events import Emit, ItemFailed
 from nstpipe.journal.journal import Journal
+from nstpipe.planning.ahead import inspect_ahead
 from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings, listed_once
 from nstpipe.planning.inspect import (
@@ -230,7 +230,7 @@ class _Planner:
         job, notice = chosen_engine(job, found)
         if notice is not None:
             self._engines.append(notice)
-        if isinstance(job.engine, LookEngine) and job.engine.weights is None and found:
+        if job.engine.learns and found:
             try:
                 self._want_look(job, files, found, pictures)
             except ItemError as error:
@@ -298,6 +298,7 @@ class _Planner:
         """Look into the inputs of a job, and return those that can be used."""
         found: list[InputInfo] = []
         expect([file.path for file in files])
+        inspect_ahead(job, files, self._journal, lambda done, path: self._watch(job.name, str(path), done, len(files), 0.0))
         with LinkMeasurements(job, self._journal) as measurements:
             for inputs_done, file in enumerate(files):
                 at = partial(self._watch, job.name, str(file.path), inputs_done, len(files))
@@ -369,7 +370,7 @@ def _with_look(inspected: _Inspected, looks: Sequence[Look]) -> _Inspected:
     """Return a job with the file of its network as weights, whose identity stands for the hash that it does not have yet."""
     job, engine = inspected.job, inspected.job.engine
     look = next((look for look in looks if job.name in look.jobs), None)
-    if look is None or not isinstance(engine, LookEngine) or engine.weights is not None:
+    if look is None or not engine.learns:
         return inspected
     job = job.model_copy(update={"engine": engine.model_copy(update={"weights": look.path})})
     return replace(inspected, job=job, pictures={**inspected.pictures, look.path: look.identity})

@@ -14,6 +14,7 @@ from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import RunLog
 from nstpipe.painting.in_worker import prepare_engine
 from nstpipe.painting.task import RunSettings
+from nstpipe.planning.inputs import listed_once
 from nstpipe.planning.outputs import Output
 from nstpipe.planning.partition import Share
 from nstpipe.planning.plan import Plan, plan_pipeline
@@ -100,16 +101,17 @@ class Run:
             raise
 
     def _execute(self, *, retry_failed: bool, fail_fast: bool) -> RunResult:
-        tell_ignored(self._pipeline, self._journal, self._recorder)
         try:
-            plan = plan_pipeline(
-                self._pipeline,
-                self._journal,
-                stop=self._stop,
-                emit=self._recorder.emit,
-                unusable=self._unusable,
-                share=self._share,
-            )
+            with listed_once():
+                tell_ignored(self._pipeline, self._journal, self._recorder)
+                plan = plan_pipeline(
+                    self._pipeline,
+                    self._journal,
+                    stop=self._stop,
+                    emit=self._recorder.emit,
+                    unusable=self._unusable,
+                    share=self._share,
+                )
         except Stopped:
             # The journal keeps what was measured of the inputs, so that the next run gets further.
             return self._end(Plan((), ()), ())
