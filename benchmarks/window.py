@@ -5,7 +5,8 @@ A window is opened by its command on a folder with one job and one picture, on o
 turn; its least time counts, and the ratio is that to the small pipeline. An answer that does not say what it should stops the
 benchmark.
 
-Run: python benchmarks/window.py [--repeats 3] [--json results.json]
+Run: python benchmarks/window.py [--repeats 3] [--folder FOLDER] [--json results.json]
+With --folder, the pipelines are made there, and used again by the next time.
 """
 
 from __future__ import annotations
@@ -75,6 +76,8 @@ def opened(folder: Path) -> Iterator[Opened]:
 
 def prepared(folder: Path, jobs: int, pictures: int) -> Path:
     """Make a folder with a pipeline of so many jobs, each with so many pictures."""
+    if folder.exists():
+        return folder
     folder.mkdir()
     Image.new("RGB", (64, 48), (90, 120, 150)).save(folder / "style.png")
     content = (folder / "style.png").read_bytes()
@@ -94,6 +97,8 @@ def with_journal(folder: Path) -> Path:
     from nstpipe.journal.journal import Journal
     from nstpipe.journal.rows import put_row
 
+    if (folder / ".nstpipe").exists():
+        return folder
     file = folder / "pipeline.yaml"
     first = folder / "in" / "job-0000" / "000000.png"
     with closing(Journal(folder / ".nstpipe", pipeline=file)) as journal:
@@ -121,7 +126,7 @@ def pages_of(window: Opened) -> Mapping[str, tuple[str, Mapping[str, str] | None
         "first page": ("/", None, "studio"),
         "jobs": ("/jobs", None, "job-0000"),
         "a field is changed": ("/jobs/edit", edit, "size: 64"),
-        "run": ("/night", None, "job-0000"),
+        "run": ("/night", None, "run-state"),
         "results": ("/results", None, "gallery" if "100000" in window.folder.name else "</main>"),
         "a folder is opened": (f"/browse?path={window.folder}/in/job-0000", None, "000000.png"),
     }
@@ -131,9 +136,11 @@ def main() -> None:
     """Time the pages."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--folder", type=Path)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as temporary:
+        place = options.folder or temporary
         folders = {
             "1 job": prepared(Path(place) / "1", 1, 1),
             f"{JOBS} jobs": prepared(Path(place) / "1000", JOBS, 1),

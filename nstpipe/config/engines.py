@@ -56,7 +56,7 @@ ENGINE_TRAITS: dict[str, EngineTraits] = {
         iterates=False,
         last_layer="relu4_1",
         bundled=BundledWeights(
-            _FOLDER / "adain.safetensors", "9cbc620a0b55a9bcc172a6b16b55c329bc7bdd88966b5a06b62ac89ae6a7fa21"
+            _FOLDER / "adain.safetensors", "be70f695d7678f0d6ae2a0698fc0063809222e90ecbd6e124146e496209e8f4c"
         ),
     ),
     "iecontrast": EngineTraits(iterates=False, last_layer="relu5_1"),
@@ -112,6 +112,11 @@ class Engine(Model):
     def follows_motion(self) -> bool:
         """Whether the frames of a clip are held to each other along the optical flow."""
         return True
+
+    @property
+    def learns(self) -> bool:
+        """Whether it must be trained on the frames of the job, by the loss that the optimizer minimizes."""
+        return False
 
     @property
     def training_keys(self) -> frozenset[str]:
@@ -244,6 +249,11 @@ class LookEngine(OnePass):
     def follows_motion(self) -> bool:
         """Whether the optimizer follows. The network itself paints the same thing alike in all frames."""
         return self.refine > 0
+
+    @property
+    def learns(self) -> bool:
+        """Whether it is trained by the run, which gives it its weights."""
+        return self.weights is None
 
     @property
     def training_keys(self) -> frozenset[str]:

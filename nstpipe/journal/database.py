@@ -19,8 +19,17 @@ from nstpipe.system.files import ensure_writable
 JOURNAL = "journal.sqlite"
 """Name of the file in the work folder."""
 
-BUSY_SECONDS = 60.0
-"""How long a process waits for another one that reads or writes the same journal, which takes moments."""
+BUSY_SECONDS, SHARD_BUSY_SECONDS = 5.0, 60.0
+"""How long a process waits for another one that writes the same journal, which takes moments. Readers of a shard's journal
+keep it waiting, too, as it has no write-ahead log."""
+
+LARGE_BYTES = 100_000_000
+"""Whoever only reads a larger journal does not check all of it, which takes seconds. Each row has a checksum of its own."""
+
+_INDICES = (
+    "CREATE INDEX IF NOT EXISTS output_state ON output (job, state, frames)",
+    "CREATE INDEX IF NOT EXISTS output_input ON output (input, job)",
+)
 
 _MOVED_ASIDE = "journal.damaged-{}.sqlite"
 
@@ -55,6 +64,7 @@ class Database:
         self.path = work / JOURNAL
         # Machines that share a disk share no memory, which the write-ahead log needs.
         self._journal_mode = "TRUNCATE" if is_shard else "WAL"
+        self._busy_seconds = SHARD_BUSY_SECONDS if is_shard else BUSY_SECONDS
         self._keys = keys
         self.read_only = read_only
         self.notices: list[str] = []
@@ -81,13 +91,14 @@ class Database:
             if self._version_of(connection) < SCHEMA_VERSION or has_old_keys(connection, self._keys):
                 connection = converted_in_memory(connection)
                 renew_keys(connection, self._keys)
-            _check(connection)
-        except sqlite3.Error as error:
+            if self.path.stat().st_size < LARGE_BYTES:
+                _check(connection)
+        except (OSError, sqlite3.Error) as error:
             raise OutputError(f"the journal {self.path} cannot be read: {error}.", "`nstpipe run` makes it anew.") from error
         return connection
 
     def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_SECONDS, uri=True)
+        connection = sqlite3.connect(self.path, isolation_level=None, timeout=self._busy_seconds, uri=True)
         try:
             version = self._version_of(connection)
             connection.execute(f"PRAGMA journal_mode = {self._journal_mode}")
@@ -99,6 +110,8 @@ class Database:
                 renew_keys(connection, self._keys)
                 connection.execute("COMMIT")
             _check(connection)
+            for statement in _INDICES:
+                connection.execute(statement)
         except BaseException:
             connection.close()
             raise

@@ -63,7 +63,6 @@ def lay_over(connection: sqlite3.Connection, under: Path) -> None:
         sqlite3.Error: It cannot be read.
     """
     connection.execute("ATTACH ? AS base", (f"{under.absolute().as_uri()}?mode=ro",))
-    _index_inputs(connection, "main.")
     _view(connection, over="main.", under="base.")
 
 
@@ -79,7 +78,7 @@ def lay_under(connection: sqlite3.Connection, journals: Sequence[Path]) -> list[
     """
     for table in TABLES:
         _copy_empty(connection, table)
-    _index_inputs(connection, "temp.over_")
+    connection.execute("CREATE INDEX IF NOT EXISTS temp.over_output_input ON over_output (input, job)")
     problems = []
     for path in journals:
         try:
@@ -157,11 +156,6 @@ def _copy_empty(connection: sqlite3.Connection, table: str) -> None:
     ).fetchall()
     begins = re.compile(rf'CREATE TABLE "?{table}"?', re.IGNORECASE)
     connection.execute(begins.sub(f"CREATE TEMP TABLE over_{table}", statement, count=1))
-
-
-def _index_inputs(connection: sqlite3.Connection, over: str) -> None:
-    schema, _, prefix = over.partition(".")
-    connection.execute(f"CREATE INDEX IF NOT EXISTS {schema}.{prefix}output_input ON {prefix}output (input, job)")
 
 
 def _view(connection: sqlite3.Connection, *, over: str, under: str) -> None:

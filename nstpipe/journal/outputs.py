@@ -11,9 +11,14 @@ from typing import Any, Literal
 
 from nstpipe.journal.records import Record
 from nstpipe.journal.rows import FIELDS, checked_row, put_row
-from nstpipe.system.files import sha256_of, state_of
+from nstpipe.storage.contents import content_sha256
+from nstpipe.system.files import state_of
 
 Damage = Literal["", "missing", "changed"]
+
+
+ROWS_AT_ONCE = 1000
+"""Rows that are in memory at the same time."""
 
 
 class Outputs:
@@ -30,17 +35,24 @@ class Outputs:
         """Return the row of an output, by column; None if there is none, or if it is damaged."""
         return next(self._rows("WHERE path = ?", path), None)
 
-    def all(self) -> Iterator[dict[str, Any]]:
-        """Yield every row that is not damaged, sorted by path."""
-        yield from self._rows("ORDER BY path")
+    def all(self, *, finished: bool = True) -> Iterator[dict[str, Any]]:
+        """Yield every row that is not damaged, sorted by path; those of finished outputs only if they are wanted."""
+        yield from self._rows("ORDER BY path" if finished else "WHERE state != 'done' ORDER BY path")
+
+    def tally(self, job: str) -> dict[str, tuple[int, int]]:
+        """Return the number of a job's outputs and that of their frames, by state."""
+        query = "SELECT state, count(*), sum(frames) FROM output WHERE job = ? GROUP BY state"
+        with closing(self._connection.execute(query, (job,))) as cursor:
+            return {state: (count, frames) for state, count, frames in cursor}
+
+    def begun(self, job: str) -> Iterator[dict[str, Any]]:
+        """Yield the rows of a job's outputs that have been begun and are not finished, or have failed."""
+        yield from self._rows("WHERE job = ? AND state IN ('started', 'failed') ORDER BY path", job)
 
     def _rows(self, where: str, *values: str) -> Iterator[dict[str, Any]]:
         with closing(self._connection.execute(f"SELECT {', '.join(FIELDS)}, checksum FROM output {where}", values)) as cursor:
-            found = cursor.fetchall()
-        for row in found:
-            checked = checked_row(row)
-            if checked is not None:
-                yield checked
+            while rows := cursor.fetchmany(ROWS_AT_ONCE):
+                yield from (checked for row in rows if (checked := checked_row(row)) is not None)
 
     def put(self, row: Mapping[str, Any]) -> None:
         """Write a row, in place of one with the same path."""
@@ -117,7 +129,7 @@ def damage_of(row: Mapping[str, Any], output: Path) -> Damage:
         if (state.size_bytes, state.modified_ns) == (row["size_bytes"], row["modified_ns"]):
             return ""
         # A copied or touched file has another time; only its content tells.
-        return "" if state.size_bytes == row["size_bytes"] and sha256_of(output) == row["sha256"] else "changed"
+        return "" if state.size_bytes == row["size_bytes"] and content_sha256(output) == row["sha256"] else "changed"
     except FileNotFoundError:
         return "missing"
     except OSError:

@@ -68,7 +68,7 @@ class PathKeys:
             return key
         for base in self._bases:
             if key.startswith(base.key + "/"):
-                return str(base.folder / key[len(base.key) + 1 :])
+                return f"{base.folder}{os.sep}{key[len(base.key) + 1 :]}"
         return os.path.normpath(self._work / key)
 
     def spelled(self, path: str | Path) -> str:

@@ -34,7 +34,10 @@ def put_row(connection: sqlite3.Connection, row: Mapping[str, Any]) -> None:
 
 def checksum_of(values: Sequence[object]) -> str:
     """Return a checksum of values. SQLite detects damage to its structure, but not to the values in it."""
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+    return hashlib.sha256(_encoder.encode(values).encode()).hexdigest()[:16]
+
+
+_encoder = json.JSONEncoder()
 
 
 def checked_row(row: Sequence[Any], fields: Sequence[str] = FIELDS) -> dict[str, Any] | None:

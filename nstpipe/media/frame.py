@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -121,6 +122,7 @@ class Sink(Protocol):
         """Delete what was written. After `finish`, this does nothing."""
 
 
+@functools.lru_cache(maxsize=256)
 def working_size(size: tuple[int, int], longest: int | str, *, even: bool = False) -> tuple[int, int]:
     """The width and height at which a frame is stylized.
 

@@ -62,8 +62,12 @@ def camera_motion(flow: Floats, picture: Pixels) -> Floats | None:
     if there[..., 2].min() < _LEAST_DEPTH:
         return None  # a part of the picture would be seen from behind
     motion: Floats = there[..., :2] / there[..., 2:] - np.stack([x, y], axis=2)
+    # Otherwise the edge of a still picture would come from beyond its edge.
+    motion[np.abs(motion) < _ROUNDING_PIXELS] = 0
     return motion
 
+
+_ROUNDING_PIXELS = 1e-6
 
 _LEAST_DEPTH = 0.1
 """Of a point that the homography moves, where a point that stays has the depth 1."""

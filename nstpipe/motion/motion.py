@@ -52,14 +52,17 @@ def motion_between(
         previous, frame = resized(previous, size), resized(frame, size)
     height, width, _ = frame.shape
     at_least = flow_size(size)
+
+    def directed(picture: Pixels, other: Pixels) -> Floats:
+        found = flow(picture, other, at_least)
+        return follow_camera(found, picture, other) if with_camera else found
+
     if flow is dis_flow:  # most of it runs in one thread; a network fills its device, and takes twice the memory for two
         with ThreadPoolExecutor(1, "flow") as other_direction:
-            coming = other_direction.submit(flow, previous, frame, at_least)
-            backward = flow(frame, previous, at_least)
+            coming = other_direction.submit(directed, previous, frame)
+            backward = directed(frame, previous)
             forward = coming.result()
     else:
-        backward, forward = flow(frame, previous, at_least), flow(previous, frame, at_least)
-    if with_camera:
-        backward, forward = follow_camera(backward, frame, previous), follow_camera(forward, previous, frame)
+        backward, forward = directed(frame, previous), directed(previous, frame)
     shorter = np.array([size[0] / width, size[1] / height], np.float32)
     return Motion(resized(backward, size) * shorter, reliability(backward, forward, size))

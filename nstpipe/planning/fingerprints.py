@@ -40,6 +40,7 @@ class Fingerprinter:
         self._settings = _Settings(_frame_settings(job, picture_sha256))
         self._alone = _Settings(_settings_of_a_single_picture(self._settings))
         self._output_settings = job.model_dump(mode="json", include=set(_KEYS_OF_THE_OUTPUT))
+        self._of_picture_file = {"metadata": self._output_settings["metadata"]}
         self._weights_sha256 = weights_sha256
         self._seed = seed
         self._precision = precision
@@ -73,14 +74,18 @@ class Fingerprinter:
             # For people: its content is among the settings.
             **({"painting": self._job.style.painting} if self._job.style.painting else {}),
             "output": self._settings_of_the_file(item),
-            "clips": [list(bound) for bound in bounds],
+            "clips": [list(bound) for bound in bounds] if item.video is not None else _ONE_FRAME,
         }
 
     def _settings_of_the_file(self, item: InputInfo) -> dict[str, Any]:
         if item.video is None:
-            return {"metadata": self._output_settings["metadata"]}
+            return self._of_picture_file
         codec = self._job.encode.codec_for(item.file.output.suffix)
         return {**self._output_settings, "encode": {**self._output_settings["encode"], "codec": codec}}
+
+
+_ONE_FRAME = [[0, 1]]
+"""The bounds of a picture's clip. All pictures share the list, which nobody changes."""
 
 
 def _frame_settings(job: Job, picture_sha256: Mapping[Path, str]) -> dict[str, Any]:
@@ -197,5 +202,8 @@ class _Settings(dict[str, Any]):
         return _as_text(dict(self))
 
 
+_encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
+
 def _as_text(value: object) -> str:
-    return value.text if isinstance(value, _Settings) else json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return value.text if isinstance(value, _Settings) else _encoder.encode(value)

@@ -22,12 +22,13 @@ from nstpipe.media.pictures.raw import RAW_SUFFIXES
 from nstpipe.media.video.containers import ANIMATION_SUFFIXES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES
 from nstpipe.planning.job_notice import JobNotice
 from nstpipe.planning.linked_folders import linked_folders
+from nstpipe.storage.contents import check_listed, unsafe_below
 from nstpipe.system.files import Resolver, SpecialFileError, check_is_no_special_file, is_numbered, suggest_path
 
 _Found = TypeVar("_Found")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class InputFile:
     """One file to be stylized.
 
@@ -83,6 +84,7 @@ def find_inputs(job: Job) -> tuple[InputFile, ...]:
 
 
 def _find_inputs(job: Job) -> tuple[InputFile, ...]:
+    check_listed(job.input)
     if job.input.is_dir():
         files = _of_folder(job)
     elif _is_single(job.input):
@@ -294,7 +296,12 @@ def _of_folder(job: Job) -> tuple[InputFile, ...]:
     resolved = Resolver()
     files = [_mirrored(path, job, job.input, resolved) for path in _sorted(selection.chosen, job.input)]
     unreadable = [InputFile(path, job.output, False, problem) for path, problem in _closed_folders(job.input)]
-    return (*_without_collisions(files), *unreadable)
+    return (*_without_collisions(files), *unreadable, *_unnamed(job, job.input))
+
+
+def _unnamed(job: Job, root: Path) -> list[InputFile]:
+    """Return the remote files of a folder that cannot have their names here."""
+    return [InputFile(path, job.output / path.name, False, problem) for path, problem in unsafe_below(root)]
 
 
 def _below(path: Path, root: Path) -> str:
@@ -319,7 +326,7 @@ def _problem(path: Path, root: Path, resolved: Resolver) -> str:
     target = resolved(path)
     if path.is_symlink() and not path.exists():
         return f"{path} is a link to {target}, which does not exist."
-    if not target.startswith(os.path.join(resolved(root), "")):  # noqa: PTH118 - as text, which is quicker
+    if not target.startswith(f"{resolved.folder(root)}{os.sep}"):
         return f"{path} is a link that leaves {root}: it leads to {target}."
     return "" if os.access(path, os.R_OK) else f"{path} cannot be read: permission denied."
 
@@ -477,7 +484,7 @@ def _by_glob(job: Job) -> tuple[InputFile, ...]:
                 f"output: {file.output} matches the input {job.input}, so results would become inputs.",
                 "Give a place outside it, or a narrower pattern.",
             )
-    return inputs
+    return (*inputs, *_unnamed(job, root))
 
 
 def _matching(pattern: Path) -> list[Path]:

@@ -46,9 +46,8 @@ def find_leftovers(work: Path, plan: Plan, journal: Journal) -> tuple[Leftover, 
         journal: The journal of the folder.
     """
     wanted = {clip.fingerprint for output in plan.outputs if not output.is_done for clip in output.clips}
-    for record in journal.records():
-        if record.state != "done":
-            wanted.update(clip_fingerprints(record.fingerprint_inputs))
+    for record in journal.records(finished=False):
+        wanted.update(clip_fingerprints(record.fingerprint_inputs))
     needed = {frames_folder(work, fingerprint) for fingerprint in wanted}
     folders = sorted(folder for folder in frames_folder(work, "").glob("*") if folder not in needed)
     found = [_leftover(folder, "frames that no output needs any more") for folder in folders]

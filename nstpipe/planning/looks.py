@@ -232,7 +232,7 @@ def check_one_look(job: Job) -> None:
     Raises:
         ItemError: they may have several.
     """
-    if isinstance(job.engine, LookEngine) and job.engine.weights is None and job.style.collection and job.style.pick != "one":
+    if job.engine.learns and job.style.collection is not None and job.style.pick != "one":
         raise ItemError(
             f"engine: a network learns one look, and style.pick is {job.style.pick}.",
             "Give `pick: one`, or an engine that knows any painting, such as adain.",

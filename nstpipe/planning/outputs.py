@@ -21,7 +21,7 @@ EARLIER_BITS = 16
 """Bits per value in which each pass but the last stores its frames. 16 bits keep rounding errors from adding up over passes."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Clip:
     """Frames that must be done in order, because each starts from the one before: the unit of parallel work.
 
@@ -57,7 +57,7 @@ class FrameGroup:
     max_iterations: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Output:
     """A file to be made, and the clips that it is made of.
 

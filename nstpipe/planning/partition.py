@@ -20,6 +20,9 @@ from nstpipe.system.files import atomic_write
 MOST_SHARDS = 10_000
 """The most shards that a pipeline can be divided among."""
 
+SHARD_RUN = re.compile(r"-shard-[0-9]+-of-[0-9]+$")
+"""The end of the name of a shard's run."""
+
 PARTITION = "partition.sqlite"
 """Name of the file with the partition, in the folder of the shards."""
 

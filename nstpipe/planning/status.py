@@ -9,13 +9,14 @@ from pathlib import Path
 
 from nstpipe.config import Job, Pipeline
 from nstpipe.errors import ItemError
+from nstpipe.events import JobPlanned
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.layers import shard_folders
 from nstpipe.journal.records import Entry, FrameRecord, JobPace, LatestRun, Record
 from nstpipe.planning.eta import Forecast
 from nstpipe.planning.inputs import InputFile, find_inputs
 from nstpipe.planning.looks import known_looks
-from nstpipe.planning.partition import Shard
+from nstpipe.planning.partition import SHARD_RUN, Shard
 from nstpipe.planning.picks import without_broken_paintings
 from nstpipe.system.lock import Holder, holder_of
 
@@ -139,14 +140,62 @@ def pipeline_status(pipeline: Pipeline) -> Status:
         latest = journal.latest_run()
         begun = [latest] if holder is not None else [journal.latest_run(shard.run_suffix) for shard in at_work]
         running = [run for run in begun if run is not None and run.finished_at is None]
-        known = {record.path: record for record in journal.records()}
         pipeline = without_broken_paintings(pipeline, journal)
-        progress = {job.name: job_progress(job, known, journal.spelled) for job in pipeline.jobs}
-        jobs = tuple(job_status(name, of_job, journal, running) for name, of_job in progress.items())
-        records = [record for of_job in progress.values() for record in of_job.records]
+        large = _large_jobs(latest)
+        known = (
+            {record.path: record for record in journal.records()} if set(large) < {job.name for job in pipeline.jobs} else {}
+        )
+        records: list[Record] = []
+        counts: list[JobStatus] = []
+        for job in pipeline.jobs:
+            if job.name in large:
+                begun_records = list(journal.begun(job.name))
+                counts.append(_counted(large[job.name], begun_records, journal, running))
+                records += begun_records
+            else:
+                progress = job_progress(job, known, journal.spelled)
+                counts.append(job_status(job.name, progress, journal, running))
+                records += progress.records
+        jobs = tuple(counts)
         exit_code = latest.exit_code if latest is not None and holder is None and not at_work else None
         clips, training = _unfinished_clips(records, journal), _training_of(pipeline)
         return Status(holder, jobs, _failures(records), exit_code, clips, training, named)
+
+
+MANY_OUTPUTS = 50_000
+"""The inputs of a job with so many outputs are not listed: it counts as the latest run has planned it."""
+
+
+def _large_jobs(latest: LatestRun | None) -> dict[str, JobPlanned]:
+    """Return the very large jobs of the latest run, by name, as it has planned them. The run of a shard knows its own part."""
+    if latest is None or SHARD_RUN.search(latest.name):
+        return {}
+    return {name: pace.planned for name, pace in latest.jobs.items() if pace.planned.outputs >= MANY_OUTPUTS}
+
+
+def _counted(planned: JobPlanned, begun: Sequence[Record], journal: Journal, running: Sequence[LatestRun]) -> JobStatus:
+    """Count the outputs of a very large job without listing its inputs.
+
+    Args:
+        planned: The job as the latest run has planned it.
+        begun: Its outputs that have been begun and are not finished, or have failed.
+        journal: Knows the others.
+        running: As in `job_status`.
+    """
+    tally = journal.tally(planned.job)
+    done, frames_done = tally.get("done", (0, 0))
+    started, failed = (sum(record.state == state for record in begun) for state in ("started", "failed"))
+    tried = sum(record.state == "failed" and record.path != record.input for record in begun)
+    return JobStatus(
+        job=planned.job,
+        done=done,
+        running=started,
+        failed=failed,
+        left=max(0, planned.outputs - done - started - tried),
+        frames=planned.frames,
+        frames_done=frames_done + sum(min(one.frames, journal.frames_of(one.input, one.job)) for one in begun),
+        seconds_left=_seconds_left_of(planned.job, running),
+    )
 
 
 def _training_of(pipeline: Pipeline) -> tuple[TrainingStatus, ...]:
@@ -208,9 +257,14 @@ def job_status(job: str, progress: JobProgress, journal: Journal, running: Seque
         left=states.count("planned") + len(progress.unknown),
         frames=sum(record.frames for record in progress.records) + sum(not file.is_video for file in progress.unknown),
         frames_done=sum(done),
-        # A job is done when the last shard is.
-        seconds_left=max((left for run in running if (left := _seconds_left(run.jobs.get(job))) is not None), default=None),
+        seconds_left=_seconds_left_of(job, running),
     )
+
+
+def _seconds_left_of(job: str, running: Sequence[LatestRun]) -> float | None:
+    """Return the seconds until a job is done, which is when the last shard is; None if they are not known."""
+    known = (_seconds_left(run.jobs.get(job)) for run in running)
+    return max((seconds for seconds in known if seconds is not None), default=None)
 
 
 def _seconds_left(pace: JobPace | None) -> float | None:

@@ -6,7 +6,6 @@ paintings for the next task. It ends when the worker does, can be killed without
 
 from __future__ import annotations
 
-import os
 import pickle
 import platform
 import queue
@@ -247,7 +246,7 @@ class Expected:
     Attributes:
         probe: A file in the work folder that has just been written.
         content: Its content.
-        answers: The folder in which the worker is to write a file of the same content, named after itself.
+        answer: A file in the same folder, which the worker is to write with the same content.
         inputs: Files with their sizes, and folders with None, that the run reads.
         outputs: Probe files with the same content, in the folders of outputs or above them.
         weights: VGG19's weights, as in the pipeline.
@@ -257,7 +256,7 @@ class Expected:
 
     probe: Path
     content: str
-    answers: Path
+    answer: Path
     inputs: tuple[tuple[Path, int | None], ...]
     outputs: tuple[Path, ...]
     weights: str | Path
@@ -276,8 +275,6 @@ class WorkerReport:
         threads: Threads of each process.
         hardware: What its processes compute on, in words.
         problems: What it does not see, each as a sentence without its subject.
-        answer: The file that it has written; None if it could not.
-        process: The number of its process, which tells a worker that was started again from the one before.
     """
 
     host: str
@@ -286,8 +283,6 @@ class WorkerReport:
     threads: int
     hardware: str
     problems: tuple[str, ...]
-    answer: Path | None
-    process: int
 
 
 def versions_here(weights: str | Path) -> tuple[tuple[str, str], ...]:
@@ -314,14 +309,11 @@ def examine(expected: Expected) -> WorkerReport:
     problems: list[str] = []
     if _content(expected.probe) != expected.content:
         problems.append(f"does not see the work folder {expected.probe.parent.parent.parent}")
-    answer: Path | None = expected.answers / f"seen-{socket.gethostname()}-{os.getpid()}"
-    assert answer is not None
     try:
-        answer.write_text(expected.content, encoding="ascii")
+        expected.answer.write_text(expected.content, encoding="ascii")
     except OSError as error:
         if not problems:
             problems.append(f"cannot write to the work folder {expected.probe.parent.parent.parent}: {error.strerror}")
-        answer = None
     for path, size in expected.inputs:
         try:
             found = path.stat()
@@ -346,8 +338,6 @@ def examine(expected: Expected) -> WorkerReport:
         threads=threads,
         hardware=gpus[0] if gpus else processor_with_threads(threads),
         problems=tuple(problems),
-        answer=answer,
-        process=os.getpid(),
     )
 
 

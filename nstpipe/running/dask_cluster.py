@@ -7,7 +7,6 @@ worker that is lost costs the frame under way: its lease is taken back, and the 
 from __future__ import annotations
 
 import itertools
-import os
 import pickle
 import queue
 import secrets
@@ -21,7 +20,7 @@ from typing import Any
 
 from nstpipe.config import Pipeline
 from nstpipe.config.cluster import Cluster
-from nstpipe.errors import MachineError
+from nstpipe.errors import MachineError, NstpipeError
 from nstpipe.events import Emit, Noticed
 from nstpipe.running.backlog import Backlog, Waiting
 from nstpipe.running.cluster_connection import Connection
@@ -37,7 +36,7 @@ from nstpipe.running.cluster_worker import (
     work,
 )
 from nstpipe.running.executor import Function, OnKilled, Result, Task
-from nstpipe.running.leases import ALIVE_SECONDS, Lease, Leases
+from nstpipe.running.leases import ALIVE_SECONDS, MOST_SECONDS_A_LOOK, Lease, Leases
 from nstpipe.running.schedule import clip_cost
 from nstpipe.system.files import MOST_NAMED
 from nstpipe.system.stop import Stop, StopReason
@@ -47,6 +46,9 @@ POLL_SECONDS = 0.1
 
 LOOK_SECONDS = 1.0
 """How often the scheduler is asked for its workers."""
+
+LONGEST_UNSEEN_SECONDS = 5.0
+"""How often lost workers are looked for, at least, however much the others say."""
 
 ANSWER_SECONDS = 20.0
 """Seconds in which a worker must answer when it is examined."""
@@ -116,7 +118,7 @@ class _Worker:
         slots: The tasks that it runs at the same time.
         has_gpu_resource: Whether Dask counts its GPUs.
         attempts: The attempts that it has, begun or not.
-        seen_at: When it last gave a sign of life to the scheduler, on the clock of this process.
+        silent_seconds: Seconds without a sign of life to the scheduler.
         sign: The last sign of life.
         is_silent: Whether it counts as lost until the next sign of life.
     """
@@ -127,7 +129,7 @@ class _Worker:
     slots: int
     has_gpu_resource: bool
     attempts: list[_Attempt] = field(default_factory=list)
-    seen_at: float = 0.0
+    silent_seconds: float = 0.0
     sign: float = 0.0
     is_silent: bool = False
 
@@ -238,9 +240,9 @@ class DaskCluster:
         execution = _Execution(self._connected(), function, tasks, self._cost, is_ready)
         try:
             while True:
-                execution.assign(stop)
                 if execution.is_over(stop):
                     return
+                execution.assign(stop)
                 for waiting in execution.lost(emit):
                     result = on_killed(waiting.task, None)
                     if result is not None:
@@ -250,6 +252,7 @@ class DaskCluster:
                         execution.try_again(waiting)
                 message = execution.receive()
                 if message is None:
+                    execution.look_again()
                     continue
                 kind, waiting, value = message
                 if kind == "event":
@@ -333,6 +336,7 @@ class _Execution:
         self._attempts: dict[int, _Attempt] = {}
         self._hardware: dict[int, str] = {}
         self._asked = False
+        self._looked = 0.0
         self._waits_since: float | None = time.monotonic()
 
     def assign(self, stop: Stop) -> None:
@@ -357,7 +361,13 @@ class _Execution:
                         break
                     seconds_left = None if stop.deadline is None else stop.deadline - time.time()
                     packed = tuple(pickle.dumps((self._function, waiting.task)) for waiting in chosen)
-                    attempt = self._session.submit(worker, packed, seconds_left)
+                    try:
+                        attempt = self._session.submit(worker, packed, seconds_left)
+                    except Exception:
+                        if not self._session.is_lost():
+                            raise
+                        self._backlog.put_back(chosen)
+                        return
                     attempt.todo = list(chosen)
                     self._attempts[attempt.number] = attempt
 
@@ -369,13 +379,29 @@ class _Execution:
         return not self._attempts and (stop.reason is not None or not len(self._backlog))
 
     def lost(self, emit: Emit) -> list[Waiting]:
-        """Return the tasks that were under way on workers that are lost. The others wait again."""
+        """Return the tasks that were under way on workers that are lost. The others wait again.
+
+        What workers have said is read first: one may have been lost after it had told of a result.
+
+        Raises:
+            MachineError: A worker cannot start a process, or no worker can be used.
+        """
+        unseen = time.monotonic() - self._looked
+        if unseen < LOOK_SECONDS or (self._session.has_messages() and unseen < LONGEST_UNSEEN_SECONDS):
+            return []
+        self._looked = time.monotonic()
         self._session.check_refused()
         found = []
         for notice in self._session.notices():
             emit(notice)
         for attempt in list(self._attempts.values()):
             if attempt.worker.is_silent or not self._session.has(attempt.worker):
+                found += self._give_up(attempt)
+            elif attempt.future.status == "error":
+                error = attempt.future.exception(timeout=ANSWER_SECONDS)
+                if isinstance(error, NstpipeError):
+                    raise error
+                emit(Noticed(job=self._session.job, message=f"worker {attempt.worker.name} failed: {error!r}"))
                 found += self._give_up(attempt)
         if self._attempts or self._session.usable():
             self._waits_since = None
@@ -402,12 +428,19 @@ class _Execution:
         """Let a task wait again whose process or worker was lost."""
         self._backlog.put_back([waiting], self._hardware.get(waiting.number, ""))
 
+    def look_again(self) -> None:
+        """See whether tasks have become ready by themselves, if none is."""
+        if not self._backlog.ready_count:
+            self._backlog.note_result()
+
     def note_result(self) -> None:
         self._backlog.note_result()
 
     def receive(self) -> tuple[str, Waiting, Any] | None:
         """Return the next message: its kind, its task and its value; None if there is none for a moment."""
         message = self._session.receive()
+        while message is not None and message["attempt"] not in self._attempts:
+            message = self._session.receive()  # one of an attempt that was given up
         attempt = self._attempts.get(message["attempt"]) if message is not None else None
         if message is None or attempt is None:
             return None
@@ -457,12 +490,14 @@ class _Session:
         self._numbers = itertools.count(1)
         self._inbox: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
         self._notices: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._workers: dict[str, _Worker] = {}
         self._refused: dict[str, str] = {}
+        self._examining: dict[str, threading.Thread] = {}
         self._prepared = ""
         self._waiting_call: bytes | None = None
-        self._answered_at = time.monotonic()
+        self._looked = time.monotonic()
+        self._unanswered_since: float | None = None
         self._is_lost = False
         self._has_worked = False
         self._closing = threading.Event()
@@ -474,13 +509,26 @@ class _Session:
         self._client = self._connection.client
         self._client.subscribe_topic(TOPIC, self._hear)
         try:
-            self._look()
-            self.check_refused()
+            self._examine_all()
         except BaseException:
             self.close()
             raise
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
+
+    def _examine_all(self) -> None:
+        """Examine the workers that are there at the start.
+
+        Raises:
+            MachineError: One of them cannot be used.
+        """
+        end = time.monotonic() + ANSWER_SECONDS
+        for thread in self._look():
+            thread.join(max(0.0, end - time.monotonic()))
+        self.check_refused()
+        if self._examining:
+            names = ", ".join(self._examining)
+            raise MachineError(f"cluster: {names} does not answer.", "Look whether this worker runs, or stop it.")
 
     def check_refused(self) -> None:
         """Check that no worker was refused, unless others are used.
@@ -507,74 +555,81 @@ class _Session:
             try:
                 self._look()
             except Exception:  # the scheduler does not answer; `is_lost` decides
-                continue
+                self._unanswered_since = self._unanswered_since or time.monotonic()
 
     async def _identity(self) -> Mapping[str, Any]:
         scheduler: Any = self._client.scheduler
         found: Mapping[str, Any] = await scheduler.identity(n_workers=-1)
         return found
 
-    def _look(self) -> None:
-        """Ask the scheduler for its workers, and examine those that are new."""
+    def _look(self) -> list[threading.Thread]:
+        """Ask the scheduler for its workers, and begin to examine those that are new, each in one of the returned threads."""
         identity = self._client.sync(self._identity, callback_timeout=ANSWER_SECONDS)
         now = time.monotonic()
-        # While the scheduler did not answer, no sign of life of any worker could arrive.
-        was_away = now - self._answered_at > LOOK_SECONDS + ANSWER_SECONDS / 2
-        self._answered_at = now
+        # While the scheduler did not answer, or this process stood still, no sign of life of any worker could arrive.
+        passed, self._looked, self._unanswered_since = min(now - self._looked, MOST_SECONDS_A_LOOK), now, None
         there = {address: info for address, info in identity["workers"].items() if info["status"] in ("running", "paused")}
-        new = [address for address in there if address not in self._workers and address not in self._refused]
-        examined = self._examined(new, there) if new else {}
         with self._lock:
-            self._workers.update(examined)
+            known = {*self._workers, *self._refused, *self._examining}
             for address in [address for address in self._workers if address not in there]:
                 del self._workers[address]
             for address in [address for address in self._refused if address not in there]:
                 del self._refused[address]
             for address, worker in self._workers.items():
                 sign = float(there[address]["last_seen"])
-                if sign != worker.sign or was_away:
-                    worker.sign, worker.seen_at, worker.is_silent = sign, now, False
-                elif now - worker.seen_at > self._cluster.lost_after and not worker.is_silent:
+                worker.silent_seconds += passed
+                if sign != worker.sign:
+                    worker.sign, worker.silent_seconds, worker.is_silent = sign, 0.0, False
+                elif worker.silent_seconds > self._cluster.lost_after and not worker.is_silent:
                     worker.is_silent = True
                     self._notices.put(f"worker {worker.name} gives no sign of life; its work goes on elsewhere")
-        if self._waiting_call is not None and examined:
-            self._submit_call(next(iter(examined.values())))
+            return [self._begin_examining(address, info) for address, info in there.items() if address not in known]
 
-    def _examined(self, addresses: Sequence[str], there: Mapping[str, Mapping[str, Any]]) -> dict[str, _Worker]:
-        """Examine workers, and return those that can be used. The others are refused, with the reason."""
-        found: dict[str, _Worker] = {}
-        with _probes(self.leases.folder, self._reads) as (probe, content, outputs):
-            by_slots: dict[int, list[str]] = {}
-            for address in addresses:
-                by_slots.setdefault(int(there[address]["nthreads"]), []).append(address)
-            for slots, alike in by_slots.items():
-                expected = Expected(
-                    probe=probe,
-                    content=content,
-                    answers=probe.parent,
-                    inputs=tuple((path, path.stat().st_size if path.is_file() else None) for path in self._reads.inputs),
-                    outputs=outputs,
-                    weights=self._reads.weights,
-                    device=self._reads.device,
-                    slots=slots,
-                )
-                answers = self._client.run(examine, expected, workers=alike, on_error="return")
-                for address in alike:
-                    name = _name_of(address, there[address])
-                    report = answers.get(address)
-                    problem = self._problem_of(name, report, content)
-                    if problem:
-                        self._refused[address] = problem
-                        self._notices.put(f"{problem}; it is not used")
-                    elif isinstance(report, WorkerReport):
-                        counted = int(there[address]["resources"].get("GPU", 0))
-                        gpus = min(counted or len(report.gpus), len(report.gpus))
-                        worker = _Worker(address, name, report, min(gpus, slots) or slots, bool(counted and gpus))
-                        worker.seen_at = time.monotonic()
-                        found[address] = worker
-        return found
+    def _begin_examining(self, address: str, info: Mapping[str, Any]) -> threading.Thread:
+        """Examine a worker in a thread of its own: one that stands still must not keep the others waiting."""
 
-    def _problem_of(self, name: str, report: object, content: str) -> str:
+        def examine_it() -> None:
+            try:
+                found = self._examined(address, info)
+            except Exception as error:  # it or the scheduler has just ended; if not, it is examined again
+                found = f"worker {_name_of(address, info)} does not answer: {error}"
+            with self._lock:
+                self._examining.pop(address, None)
+                if isinstance(found, _Worker):
+                    self._submit_call(found)  # before it can be given a task
+                    self._workers[address] = found
+                else:
+                    self._refused[address] = found
+                    self._notices.put(f"{found}; it is not used")
+
+        thread = threading.Thread(target=examine_it, daemon=True)
+        self._examining[address] = thread
+        thread.start()
+        return thread
+
+    def _examined(self, address: str, info: Mapping[str, Any]) -> _Worker | str:
+        """Return a worker that can be used, or why it cannot."""
+        slots, name = int(info["nthreads"]), _name_of(address, info)
+        with _probes(self.leases.folder, self._reads) as (probe, answer, content, outputs):
+            expected = Expected(
+                probe=probe,
+                content=content,
+                answer=answer,
+                inputs=tuple((path, path.stat().st_size if path.is_file() else None) for path in self._reads.inputs),
+                outputs=outputs,
+                weights=self._reads.weights,
+                device=self._reads.device,
+                slots=slots,
+            )
+            report = self._client.run(examine, expected, workers=[address], on_error="return").get(address)
+            problem = self._problem_of(name, report, content, answer)
+        if problem or not isinstance(report, WorkerReport):
+            return problem
+        counted = int(info["resources"].get("GPU", 0))
+        gpus = min(counted or len(report.gpus), len(report.gpus))
+        return _Worker(address, name, report, min(gpus, slots) or slots, bool(counted and gpus))
+
+    def _problem_of(self, name: str, report: object, content: str, answer: Path) -> str:
         """Return why a worker cannot be used; empty if it can be."""
         if isinstance(report, ModuleNotFoundError):
             return f"worker {name} lacks nstpipe ({report}); install the same version there"
@@ -586,7 +641,7 @@ class _Session:
         if report.problems:
             return f"worker {name} on {report.host} {report.problems[0]}"
         try:
-            written = report.answer.read_text(encoding="ascii") if report.answer is not None else ""
+            written = answer.read_text(encoding="ascii")
         except OSError:
             written = ""
         if written != content:
@@ -609,9 +664,9 @@ class _Session:
 
     def is_lost(self) -> bool:
         """Return whether the scheduler is gone."""
-        if self._client.status != "running" or time.monotonic() - self._answered_at > max(
-            self._cluster.lost_after, 2 * ANSWER_SECONDS
-        ):
+        since = self._unanswered_since
+        silent = since is not None and time.monotonic() - since > self._cluster.lost_after
+        if silent or self._client.status != "running":
             self._is_lost = True
         return self._is_lost
 
@@ -619,6 +674,10 @@ class _Session:
         """Return what the user should know of the workers."""
         while not self._notices.empty():
             yield Noticed(job=self.job, message=self._notices.get())
+
+    def has_messages(self) -> bool:
+        """Return whether workers have said something that is not read yet."""
+        return not self._inbox.empty()
 
     def receive(self) -> Mapping[str, Any] | None:
         """Return the next message; None if there is none for a moment."""
@@ -634,10 +693,10 @@ class _Session:
     def prepare(self, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
         """Let a process of the first worker call a function. It waits for a worker if there is none yet."""
         call = pickle.dumps((function, arguments))
-        usable = self.usable()
-        self._waiting_call = call
-        if usable:
-            self._submit_call(usable[0])
+        with self._lock:
+            self._waiting_call = call
+            for worker in self.usable()[:1]:
+                self._submit_call(worker)
 
     def _submit_call(self, worker: _Worker) -> None:
         call, self._waiting_call = self._waiting_call, None
@@ -720,22 +779,21 @@ class _probes:  # noqa: N801 - used as a context manager only
         self._folder, self._reads = folder, reads
         self._written: list[Path] = []
 
-    def __enter__(self) -> tuple[Path, str, tuple[Path, ...]]:
+    def __enter__(self) -> tuple[Path, Path, str, tuple[Path, ...]]:
         content = secrets.token_hex(16)
-        probe = self._folder / "probe"
+        probe, answer = self._folder / f"probe-{content[:8]}", self._folder / f"answer-{content[:8]}"
+        self._written = [probe, answer]
         probe.write_text(content, encoding="ascii")
-        self._written.append(probe)
         outputs = []
         for folder in self._reads.outputs:
-            place = folder / f"{_PROBE}-{os.getpid()}-{content[:8]}"
+            place = folder / f"{_PROBE}-{content[:8]}"
             with suppress(OSError):  # it cannot be written to; the run says so of each output
                 place.write_text(content, encoding="ascii")
                 self._written.append(place)
                 outputs.append(place)
-        return probe, content, tuple(outputs)
+        return probe, answer, content, tuple(outputs)
 
     def __exit__(self, *error: object) -> None:
         for path in self._written:
-            path.unlink(missing_ok=True)
-        for path in self._folder.glob("seen-*"):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)

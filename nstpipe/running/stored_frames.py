@@ -28,12 +28,11 @@ class StoredFrames:
     def __init__(self, work: Path, plan: Plan, journal: Journal) -> None:
         self._work = work
         self._unfinished = {output.path: output for output in plan.outputs if not output.is_done}
-        planned = {journal.spelled(output.path) for output in plan.outputs}
+        unfinished = {record.path: record for record in journal.records(finished=False)}
+        for output in plan.outputs if unfinished else ():
+            unfinished.pop(journal.spelled(output.path), None)
         self._needed_elsewhere = frozenset(
-            fingerprint
-            for record in journal.records()
-            if record.state != "done" and record.path not in planned
-            for fingerprint in clip_fingerprints(record.fingerprint_inputs)
+            fingerprint for record in unfinished.values() for fingerprint in clip_fingerprints(record.fingerprint_inputs)
         )
 
     def release(self, output: Output) -> None:

@@ -198,7 +198,17 @@ class Resolver:
 
     def __call__(self, path: Path) -> str:
         """Return the path of a file without any link."""
-        return self._of_file(os.path.abspath(path) if ".." not in path.parts else os.path.realpath(path))  # noqa: PTH100
+        text = str(path)
+        if ".." in text or not os.path.isabs(text):  # noqa: PTH117 - as text, which is quicker
+            return os.path.realpath(text)
+        return self._of_file(text)
+
+    def folder(self, path: Path) -> str:
+        """Return the path of a folder without any link."""
+        text = str(path)
+        if text not in self._folders:
+            self._folders[text] = self(path)
+        return self._folders[text]
 
     def _of_file(self, path: str) -> str:
         folder, name = os.path.split(path)
@@ -256,6 +266,8 @@ NUMBERED_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 def is_numbered(path: Path) -> bool:
     """Return whether a path is a pattern of numbered pictures, such as ``frame_%05d.png``, and not a file of that name."""
     name = path.name
+    if "%" not in name:
+        return False
     numbers_one = len(_NUMBER.findall(name)) == 1 == name.count("%")
     return numbers_one and path.suffix.lower() in NUMBERED_SUFFIXES and not path.exists()
 

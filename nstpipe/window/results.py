@@ -72,8 +72,8 @@ class Made:
         return datetime.fromtimestamp(self.made_at).strftime("%Y-%m-%d %H:%M")
 
 
-def results_of(pipeline: Pipeline, window: Window) -> list[Made]:
-    """Return the finished results that are still there, newest first."""
+def results_of(pipeline: Pipeline) -> list[Made]:
+    """Return the finished results, newest first."""
     if not (pipeline.work / JOURNAL).exists():
         return []
     with closing(Journal(pipeline.work, pipeline=pipeline.file, read_only=True)) as journal:
@@ -82,8 +82,11 @@ def results_of(pipeline: Pipeline, window: Window) -> list[Made]:
     return [
         Made(record.job, record.path, record.input, Path(record.path).suffix.lower() not in PICTURE_SUFFIXES, record.changed_at)
         for record in done
-        if window.roots.holds(Path(os.path.realpath(record.path)))
     ]
+
+
+def _can_be_shown(made: Made, window: Window) -> bool:
+    return window.roots.holds(Path(os.path.realpath(made.path)))
 
 
 def reports_of(pipeline: Pipeline) -> list[tuple[str, str]]:
@@ -109,12 +112,12 @@ async def show(request: Request) -> Response:
         return page(request, "results.html", error=None, **empty)
     try:
         pipeline = await asyncio.to_thread(load_pipeline, window.pipeline)
-        made = await asyncio.to_thread(results_of, pipeline, window)
+        made = await asyncio.to_thread(results_of, pipeline)
     except NstpipeError as error:
         return page(request, "results.html", error=error, **empty)
     pages = max(1, -(-len(made) // ON_A_PAGE))
     number = min(number, pages)
-    shown = made[(number - 1) * ON_A_PAGE : number * ON_A_PAGE]
+    shown = [one for one in made[(number - 1) * ON_A_PAGE : number * ON_A_PAGE] if _can_be_shown(one, window)]
     return page(
         request,
         "results.html",
@@ -132,7 +135,7 @@ async def one(request: Request) -> Response:
     window = window_of(request)
     try:
         pipeline = await asyncio.to_thread(load_pipeline, window.pipeline)
-        made = await asyncio.to_thread(results_of, pipeline, window)
+        made = await asyncio.to_thread(results_of, pipeline)
         found = next((result for result in made if result.path == request.query_params.get("path")), None)
         if found is None:
             raise UsageError("There is no such result any more.", "Load the page again.")

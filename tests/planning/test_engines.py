@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 import nstpipe
 from nstpipe import api
 from nstpipe.cli import exit_code
+from nstpipe.config.engines import ENGINE_TRAITS
 from nstpipe.errors import ConfigError, MachineError
 from nstpipe.events import Event, ItemFailed
+from nstpipe.system.files import sha256_of
 from tests.making import make_picture, write_pipeline
 from tests.style.networks.making import own_file
 
@@ -59,6 +62,22 @@ def test_what_a_network_reads_decides_its_result_and_nothing_else_does(folder: P
     assert planned(folder, engine={**network, "refine": 1})[0] != own
     own_file(folder / "other.safetensors", "adain", seed=7).rename(folder / "a.safetensors")
     assert planned(folder, engine=network)[1] == "engine.weights changed"
+
+
+def test_adain_needs_no_weights_of_the_users(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its decoder comes with nstpipe. Where it is, decides nothing; what it holds, does. A damaged one is refused."""
+    fingerprint, _ = planned(folder, engine="adain")
+    assert planned(folder, engine={"name": "adain", "weights": "bundled"})[0] == fingerprint
+    bundled = ENGINE_TRAITS["adain"].bundled
+    assert bundled is not None
+    assert sha256_of(bundled.path) == bundled.sha256
+    (folder / "copy.safetensors").write_bytes(bundled.path.read_bytes())
+    assert planned(folder, engine={"name": "adain", "weights": "copy.safetensors"})[0] == fingerprint
+    assert nstpipe.run(write_pipeline(folder, job(engine="adain"), workers=1)).exit_code == 0
+    damaged = replace(bundled, path=own_file(folder / "damaged.safetensors", "adain"))
+    monkeypatch.setitem(ENGINE_TRAITS, "adain", replace(ENGINE_TRAITS["adain"], bundled=damaged))
+    with pytest.raises(MachineError, match=r"engine\.weights: bundled: .*damaged\.safetensors has sha256 .*; expected sha256"):
+        nstpipe.run(write_pipeline(folder, job(engine="adain")))
 
 
 def test_a_network_without_its_file_ends_before_the_work(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +11,10 @@ from typing import Any
 
 import pytest
 
+import nstpipe
 from nstpipe.config import load_pipeline
-from nstpipe.config.cluster import Cluster
-from nstpipe.errors import MachineError
+from nstpipe.config.cluster import Cluster, Tls
+from nstpipe.errors import MachineError, UsageError
 from nstpipe.events import ClipStarted, FrameDone
 from nstpipe.report.data import Painter, painters_of
 from nstpipe.running import dask_cluster
@@ -138,7 +141,7 @@ def expected(folder: Path, **other: Any) -> Expected:
     fields = {
         "probe": answers / "probe",
         "content": "right",
-        "answers": answers,
+        "answer": answers / "answer",
         "inputs": ((folder / "in.mp4", 5),),
         "outputs": (),
         "weights": "bundled",
@@ -183,6 +186,13 @@ def test_a_scheduler_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pyt
     assert not (tmp_path / "cluster").exists()
 
 
+def test_a_shard_of_a_cluster_is_refused(tmp_path: Path) -> None:
+    make_picture(tmp_path / "a.png")
+    path = write_pipeline(tmp_path, {"name": "one", "input": "a.png", "output": "b.png"})
+    with pytest.raises(UsageError, match="give either a shard or a cluster"):
+        nstpipe.run(path, shard="1/2", cluster="tcp://scheduler:8786")
+
+
 def test_a_key_that_dask_jobqueue_does_not_know_is_named(tmp_path: Path) -> None:
     cluster = Cluster.model_validate({"kind": "slurm", "cores": 1, "memory": "1GB", "partition": "gpu"})
     with pytest.raises(MachineError, match=r"cluster.partition: unknown key of kind slurm") as caught:
@@ -190,17 +200,42 @@ def test_a_key_that_dask_jobqueue_does_not_know_is_named(tmp_path: Path) -> None
     assert "queue" in caught.value.next_step
 
 
-def test_a_worker_with_another_version_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def certificates(folder: Path) -> Tls | None:
+    """Certificates for all machines of a cluster; None if openssl is missing."""
+    if shutil.which("openssl") is None:
+        return None
+    subject, made = ["-nodes", "-newkey", "rsa:2048", "-subj"], {"cwd": folder, "check": True, "capture_output": True}
+    for command in (
+        ["req", "-x509", "-keyout", "ca.key", "-out", "ca.pem", *subject, "/CN=authority"],
+        ["req", "-keyout", "me.key", "-out", "me.csr", *subject, "/CN=me"],
+        ["x509", "-req", "-in", "me.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out", "me.pem"],
+    ):
+        subprocess.run(["openssl", *command], **made)  # type: ignore[call-overload]
+    return Tls(ca=folder / "ca.pem", cert=folder / "me.pem", key=folder / "me.key")
+
+
+def test_a_worker_is_reached_by_certificate_and_one_with_another_version_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A real worker, which has this version, is compared with a process that says it has another."""
     monkeypatch.setattr(dask_cluster, "versions_here", lambda weights: (("nstpipe", "9.9"), *real_versions(weights)[1:]))
-    executor = DaskCluster(Cluster(kind="local"), tmp_path, 1)
+    tls = certificates(tmp_path)
+    executor = DaskCluster(Cluster(kind="local", tls=tls), tmp_path, 1)
+    place = "tls" if tls is not None else "tcp"
     try:
-        with pytest.raises(
-            MachineError, match=r"worker local-1 at tcp://.* has another version of nstpipe: .*; this machine has 9.9"
-        ):
+        named = rf"worker local-1 at {place}://.* has another version of nstpipe: .*; this machine has 9.9"
+        with pytest.raises(MachineError, match=named):
             list(execute(executor, visible_gpus, [0]))
     finally:
         executor.close()
+
+
+def test_certificates_that_are_missing_are_named(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match=r"cluster: tls://127.0.0.1:9 needs certificates"):
+        DaskCluster(Cluster(address="tls://127.0.0.1:9"), tmp_path).prepare(print)
+    tls = Tls(ca=tmp_path / "none.pem", cert=tmp_path / "none.pem", key=tmp_path / "none.pem")
+    with pytest.raises(MachineError, match=r"cluster.tls: .*none.pem cannot be read: No such file"):
+        DaskCluster(Cluster(address="tls://127.0.0.1:9", tls=tls), tmp_path).prepare(print)
 
 
 real_versions = dask_cluster.versions_here

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,7 @@ from PIL import Image
 
 import nstpipe
 from nstpipe import api
+from nstpipe.cli import exit_code
 from nstpipe.config import load_pipeline
 from nstpipe.errors import MachineError
 from nstpipe.events import Event, FrameDone, ItemFailed, Noticed, TrainingProgressed, TrainingSaved
@@ -242,6 +244,13 @@ def test_a_run_trains_once_for_all_jobs_of_a_look_and_paints(tmp_path: Path) -> 
     result = nstpipe.run(path, on_event=events.append)
     assert [Path(output.output).name for output in result.outputs] == ["2.png"]
     assert not any(isinstance(event, TrainingSaved) for event in events)
+    # A frame that is too small for the loss is found before the training, and costs itself alone.
+    make_picture(tmp_path / "pictures" / "small.png", size=(96, 2))
+    with_small = api.plan(path)
+    [failure] = with_small.failures
+    assert "small.png: the frame is 48x1 pixels when stylized; the layers asked for need" in failure.reason
+    assert with_small.looks[0].is_trained
+    (tmp_path / "pictures" / "small.png").unlink()
     # Another strength is another look.
     [look] = api.plan(path, overrides=["jobs.street.style.strength=2"]).looks[1:]
     assert look.jobs == ("street",)
@@ -309,3 +318,24 @@ def test_auto_chooses_by_the_number_of_frames_and_says_why(
     [notice] = planned.plan.engines
     assert notice.message.startswith(f"engine: auto takes {engine}: {frames} frames are ")
     assert load_pipeline(path).jobs[0].engine.name == "auto"
+
+
+def test_the_command_trains_a_network_that_another_job_uses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_picture(tmp_path / "in.png")
+    jobs = [job("look", "optimizer", input="in.png", output="a.png"), job("other", FAST, input="in.png", output="b.png")]
+    path, output = write_pipeline(tmp_path, *jobs, workers=1), tmp_path / "my.safetensors"
+    assert exit_code(["train", str(path), "-o", str(output)]) == 64
+    assert "--job: the file has 2 jobs; give the name of one: look, other." in capsys.readouterr().err
+    assert exit_code(["train", str(path), "--job", "other", "-o", str(output), "--json"]) == 0
+    *events, summary = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (summary["output"], summary["is_done"]) == (str(output), True)
+    assert "TrainingSaved" in {event["event"] for event in events}
+    # It is not made twice, and nothing else is replaced.
+    assert exit_code(["train", str(path), "--job", "other", "-o", str(output)]) == 64
+    assert exit_code(["train", str(path), "--job", "other", "-o", str(tmp_path / "in.png"), "--restart"]) == 64
+    assert exit_code(["train", str(path), "--content", str(tmp_path), "-o", str(tmp_path / "c.safetensors")]) == 64
+    assert exit_code(["train", "adain", "--job", "other", "-o", str(tmp_path / "c.safetensors")]) == 64
+    assert not (tmp_path / "a.png").exists()
+    use = ["jobs.look.engine={name: network, weights: my.safetensors}"]
+    assert not api.plan(path, jobs=["look"], overrides=use).looks
+    assert nstpipe.run(path, jobs=["look"], overrides=use).exit_code == 0

@@ -26,7 +26,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect  # noqa: E
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-PATIENCE_MILLISECONDS = 60_000
+PATIENCE_MILLISECONDS = 120_000
 
 
 def context_of(browser: Browser, **options: object) -> BrowserContext:

@@ -29,11 +29,12 @@ from nstpipe.style.styled_regions import PaintedRegions
 from nstpipe.system.devices import choose_device, free_bytes
 from nstpipe.system.memory import ask_for_large_pages
 
-BYTES_A_PIXEL = 700
-"""Memory that a pixel takes while a frame is painted in one piece in bfloat16: the activations at the frame's own size."""
+BYTES_A_PIXEL = {torch.bfloat16: 450, torch.float32: 600}
+"""Memory that a pixel takes while a frame is painted in one piece. Measured on a CPU: 420 and 561, at 1920x1080."""
 
-BAND_BYTES_A_PIXEL = 260
-"""Memory that a pixel of the whole frame takes if it is painted in bands, in bfloat16."""
+BAND_BYTES_A_PIXEL = {torch.bfloat16: 210, torch.float32: 330}
+"""Memory that a pixel of the whole frame takes if it is painted in bands. Measured in bands of 64 rows, these among it: 199 and
+311, at 1920x1080."""
 
 USABLE_SHARE = 0.6
 """Share of the free memory that may be used."""
@@ -64,12 +65,12 @@ class LookPainter:
 
         The answer depends on the memory that is free at this moment.
         """
-        wide = self.network.precision.itemsize / 2
+        precision = self.network.precision
         free = free_bytes(self.device) * self.memory.share * USABLE_SHARE
-        if height * width * BYTES_A_PIXEL * wide <= free:
+        if height * width * BYTES_A_PIXEL[precision] <= free:
             return None
-        free -= height * width * BAND_BYTES_A_PIXEL * wide
-        return next((rows for rows in BAND_ROWS if rows * width * BYTES_A_PIXEL * wide <= free), BAND_ROWS[-1])
+        free -= height * width * BAND_BYTES_A_PIXEL[precision]
+        return next((rows for rows in BAND_ROWS if rows * width * BYTES_A_PIXEL[precision] <= free), BAND_ROWS[-1])
 
     def take_less_memory(self, height: int, width: int) -> int | None:
         """Halve the usable share of the free memory until a frame of this size is painted in lower bands.

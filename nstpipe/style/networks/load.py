@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from nstpipe.config.engines import ENGINE_TRAITS, NetworkEngine
+from nstpipe.config.engines import ENGINE_TRAITS, BundledWeights, NetworkEngine
 from nstpipe.errors import MachineError
 from nstpipe.style.networks.attention import Transformer
 from nstpipe.style.networks.encoders import encoder_shapes, folded
@@ -53,13 +53,21 @@ def load_network(engine: NetworkEngine, vgg_weights: str | Path) -> TrainedNetwo
     Raises:
         MachineError: a file is missing, or is not what is expected there; the message names the first tensor that is wrong.
     """
-    if engine.bundled is not None and (found := sha256_of(engine.bundled.path)) != engine.bundled.sha256:
-        raise MachineError(
-            f"engine.weights: bundled: {engine.bundled.path} has sha256 {found}, expected {engine.bundled.sha256}.",
-            "Install nstpipe again; the file is damaged.",
-        )
+    if engine.bundled is not None:
+        _check_bundled(engine.bundled)
     stamps = tuple(stamp_of(path) for path in engine.files.values())
     return _loaded(engine.name, tuple(engine.files.items()), vgg_weights, stamps)
+
+
+def _check_bundled(weights: BundledWeights) -> None:
+    try:
+        found = f"has sha256 {sha256_of(weights.path)}"
+    except OSError as error:
+        found = f"cannot be read: {error.strerror}"
+    if found != f"has sha256 {weights.sha256}":
+        raise MachineError(
+            f"engine.weights: bundled: {weights.path} {found}; expected sha256 {weights.sha256}.", "Install nstpipe again."
+        )
 
 
 @functools.lru_cache(maxsize=1)  # the larger of the two takes 180 MB

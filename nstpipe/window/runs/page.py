@@ -38,7 +38,7 @@ async def _answer(request: Request, template: str, complaint: str = "") -> Respo
 
 def _state(view: View) -> str:
     """Return the state of the runs, by the end of the name of its text."""
-    holder, asked, code = view.status.holder, view.asked, view.status.exit_code
+    holder, asked, code = view.holder, view.asked, view.exit_code
     if holder is not None:
         return "stopping" if asked is not None and asked.is_of(holder) else "running"
     if code is None:
@@ -47,7 +47,7 @@ def _state(view: View) -> str:
         was_asked = asked is not None and asked.at_once and asked.run == view.last_run
         return "stopped_at_once" if was_asked else "killed"
     if code == EXIT_DONE:
-        return "more" if any(job.left or job.running for job in view.status.jobs) else "finished"
+        return "more" if any(job.left or job.running for job in view.jobs) else "finished"
     return {EXIT_SOME_FAILED: "some_failed", EXIT_STOPPED: "stopped"}.get(code, "stopped")
 
 
@@ -62,7 +62,7 @@ def _words(view: View, request: Request) -> dict[str, Any]:
         "percent": round(100 * view.share),
         "loss_points": _points(view.losses),
         "flicker_points": _points(view.flickers),
-        "durations": [as_duration(job.seconds_left) if job.seconds_left is not None else "–" for job in view.status.jobs],
+        "durations": [as_duration(job.seconds_left) if job.seconds_left is not None else "–" for job in view.jobs],
     }
 
 
@@ -85,7 +85,7 @@ async def events(request: Request) -> Response:
         while True:
             try:
                 view = await looks.now()
-                now: object = (view.status, view.newest, view.frames, view.asked)
+                now: object = (view.counts, view.holder, view.exit_code, view.newest, view.frames, view.asked)
             except NstpipeError as error:
                 now = str(error)
             if now != seen:

@@ -17,13 +17,13 @@ from pathlib import Path
 from starlette.requests import Request
 
 from nstpipe.config import Pipeline, load_pipeline
-from nstpipe.errors import NstpipeError
 from nstpipe.events import Event, FrameDone, ItemFailed, Noticed, OutputDone, RunFinished, TriedAgain
 from nstpipe.journal.database import JOURNAL
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import log_path, logged_events
-from nstpipe.planning.status import Status, pipeline_status
+from nstpipe.planning.status import JobStatus, pipeline_status
 from nstpipe.system.files import Stamp, stamp_of
+from nstpipe.system.lock import Holder, holder_of
 from nstpipe.window.pages import Window, window_of
 from nstpipe.window.runs.process import StopRequest, is_here, stop_request
 
@@ -31,7 +31,10 @@ LOOK_SECONDS = 1.0
 """Shortest time between two looks at the journal. All open pages share one look."""
 
 LONGEST_SHARE = 0.2
-"""A look that takes long, because there are many files, is repeated so rarely that it takes this share of the time at most."""
+"""To count, which takes long where there are many files, takes this share of the time at most."""
+
+COUNT_PATIENCE_SECONDS = 0.4
+"""A page waits so long for the counts. Then it is shown with those before, or without them, and the counts come later."""
 
 MOST_POINTS = 300
 """The most frames in the curves of loss and flicker; the newest ones."""
@@ -44,14 +47,29 @@ LOG_BYTES = 400_000
 
 
 @dataclass(frozen=True)
+class Counts:
+    """What is counted of a pipeline. It takes long where there are very many files.
+
+    Attributes:
+        jobs: The progress of each job.
+        failures: The failed outputs: job, path, reason and next step.
+        more_failures: The number of further failures.
+    """
+
+    jobs: tuple[JobStatus, ...] = ()
+    failures: tuple[tuple[str, str, str, str], ...] = ()
+    more_failures: int = 0
+
+
+@dataclass(frozen=True)
 class View:
     """How far the runs of a pipeline are, as the page shows it.
 
     Attributes:
-        status: What `nstpipe status` says.
+        counts: What is counted; None as long as nothing is.
+        holder: The run in progress; None if there is none.
+        exit_code: The exit code of the last run; None if one is in progress, was killed, or there was none.
         is_ours: Whether the run can be asked to stop from here: it is on this machine.
-        failures: The failed outputs: job, path, reason and next step.
-        more_failures: The number of further failures.
         newest: The newest events, newest first: time and sentence.
         losses: The losses of the newest frames, oldest first.
         flickers: Their flicker in levels of 255, where it was measured.
@@ -60,10 +78,10 @@ class View:
         asked: The latest request to stop that was made here; None if none was.
     """
 
-    status: Status
+    counts: Counts | None
+    holder: Holder | None
+    exit_code: int | None
     is_ours: bool
-    failures: tuple[tuple[str, str, str, str], ...]
-    more_failures: int
     newest: tuple[tuple[str, str], ...]
     losses: tuple[float, ...]
     flickers: tuple[float, ...]
@@ -72,41 +90,54 @@ class View:
     asked: StopRequest | None = None
 
     @property
+    def jobs(self) -> tuple[JobStatus, ...]:
+        """The progress of each job."""
+        return self.counts.jobs if self.counts is not None else ()
+
+    @property
     def share(self) -> float:
         """The finished share of all frames, 0 to 1."""
-        frames = sum(job.frames for job in self.status.jobs)
-        return sum(job.frames_done for job in self.status.jobs) / frames if frames else 0.0
+        frames = sum(job.frames for job in self.jobs)
+        return sum(job.frames_done for job in self.jobs) / frames if frames else 0.0
 
     @property
     def seconds_left(self) -> float | None:
         """The longest time that a job has left; None if that of an unfinished job is not known."""
-        seconds = [job.seconds_left for job in self.status.jobs if job.left or job.running]
+        seconds = [job.seconds_left for job in self.jobs if job.left or job.running]
         return max((one for one in seconds if one is not None), default=None) if None not in seconds else None
 
 
-def view_of(pipeline: Pipeline) -> View:
-    """Look at the journal, the lock and the log."""
-    status = pipeline_status(pipeline)
-    failures: list[tuple[str, str, str, str]] = []
-    name = ""
+def counts_of(pipeline: Pipeline) -> Counts:
+    """Count what is done, as `nstpipe status` does."""
+    jobs = pipeline_status(pipeline).jobs
+    if not (pipeline.work / JOURNAL).exists():
+        return Counts(jobs)
+    with closing(Journal(pipeline.work, pipeline=pipeline.file, read_only=True)) as journal:
+        failures = [
+            (record.job, record.input, record.reason, record.next_step)
+            for record in journal.records(finished=False)
+            if record.state == "failed"
+        ]
+    return Counts(jobs, tuple(failures[:MOST_FAILURES]), max(0, len(failures) - MOST_FAILURES))
+
+
+def view_of(pipeline: Pipeline, counts: Counts | None) -> View:
+    """Look at the lock, the latest run and the end of its log."""
+    holder, name, exit_code = holder_of(pipeline.work), "", None
     if (pipeline.work / JOURNAL).exists():
         with closing(Journal(pipeline.work, pipeline=pipeline.file, read_only=True)) as journal:
-            failures += [
-                (record.job, record.input, record.reason, record.next_step)
-                for record in journal.records()
-                if record.state == "failed"
-            ]
             latest = journal.latest_run()
-            name = latest.name if latest is not None else ""
+        if latest is not None:
+            name, exit_code = latest.name, latest.exit_code if holder is None else None
     events = list(_last_events(log_path(pipeline.work, name))) if name else []
     frames = [event for event in events if isinstance(event, FrameDone) and event.is_final][-MOST_POINTS:]
     folder = pipeline.file.parent if pipeline.file is not None else Path()
     said = [line for event in events if (line := _sentence(event, folder))]
     return View(
-        status=status,
-        is_ours=status.holder is not None and is_here(status.holder),
-        failures=tuple(failures[:MOST_FAILURES]),
-        more_failures=max(0, len(failures) - MOST_FAILURES),
+        counts=counts,
+        holder=holder,
+        exit_code=exit_code,
+        is_ours=holder is not None and is_here(holder),
         newest=tuple(reversed(said[-12:])),
         losses=tuple(frame.loss for frame in frames if frame.loss is not None),
         flickers=tuple(255 * frame.warping_error**0.5 for frame in frames if frame.warping_error is not None),
@@ -153,17 +184,22 @@ def _sentence(event: Event, folder: Path) -> tuple[str, str] | None:
 
 
 class Looks:
-    """Looks at a pipeline for all open pages: one look serves them all."""
+    """Looks at a pipeline for all open pages: one look serves them all.
+
+    To count very many files takes long, and goes on while the rest is shown; it is repeated so rarely that it takes a small
+    share of the time.
+    """
 
     def __init__(self, window: Window) -> None:
         self._window = window
-        self._looked_at = 0.0
-        self._wait = 0.0
+        self._looked_at = -LOOK_SECONDS
         self._view: View | None = None
-        self._error: NstpipeError | None = None
         self._one_at_a_time = asyncio.Lock()
         self._pipeline: Pipeline | None = None
         self._stamp: Stamp | None = None
+        self._counts: Counts | None = None
+        self._count_again_at = 0.0
+        self._counting: asyncio.Task[Counts] | None = None
 
     async def now(self) -> View:
         """Return a view that is not older than a moment.
@@ -172,28 +208,41 @@ class Looks:
             NstpipeError: The pipeline or its journal cannot be read.
         """
         async with self._one_at_a_time:
-            began = time.monotonic()
-            if began - self._looked_at >= self._wait:
-                try:
-                    self._view, self._error = await asyncio.to_thread(self._look), None
-                except NstpipeError as error:
-                    self._view, self._error = None, error
+            if self._view is None or time.monotonic() - self._looked_at >= LOOK_SECONDS:
+                pipeline = await asyncio.to_thread(self._loaded)
+                await self._count(pipeline)
+                self._view = await asyncio.to_thread(view_of, pipeline, self._counts)
                 self._looked_at = time.monotonic()
-                self._wait = max(LOOK_SECONDS, (self._looked_at - began) / LONGEST_SHARE)
-        if self._view is None:
-            assert self._error is not None
-            raise self._error
-        return self._view
+            return self._view
+
+    async def _count(self, pipeline: Pipeline) -> None:
+        if self._counting is None and time.monotonic() >= self._count_again_at:
+            self._counting = asyncio.create_task(self._counted(pipeline))
+        if self._counting is not None:
+            await asyncio.wait({self._counting}, timeout=COUNT_PATIENCE_SECONDS)
+            if self._counting.done():
+                done, self._counting = self._counting, None
+                self._counts = done.result()
+
+    async def _counted(self, pipeline: Pipeline) -> Counts:
+        began = time.monotonic()
+        try:
+            return await asyncio.to_thread(counts_of, pipeline)
+        finally:
+            ended = time.monotonic()
+            self._count_again_at = ended + (ended - began) / LONGEST_SHARE
 
     def forget(self) -> None:
         """Look again at once."""
-        self._wait = 0.0
+        self._view = None
+        self._count_again_at = 0.0
 
-    def _look(self) -> View:
+    def _loaded(self) -> Pipeline:
         stamp = stamp_of(self._window.pipeline)
         if self._pipeline is None or stamp != self._stamp:
             self._pipeline, self._stamp = load_pipeline(self._window.pipeline), stamp
-        return view_of(self._pipeline)
+            self._counts = None
+        return self._pipeline
 
 
 def looks_of(request: Request) -> Looks:
