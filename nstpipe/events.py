@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, TypeVar
+
+AnyEvent = TypeVar("AnyEvent", bound="Event")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +23,16 @@ class Event:
         """Return ``{"event": "FrameDone", ...}``, with JSON's own types only."""
         fields = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         return {"event": type(self).__name__, **fields}
+
+    def with_texts(self: AnyEvent, change: Callable[[str], str]) -> AnyEvent:
+        """Return the event with all of its texts changed."""
+
+        def changed(value: Any) -> Any:
+            if isinstance(value, tuple):
+                return tuple(map(changed, value))
+            return change(value) if isinstance(value, str) else value
+
+        return replace(self, **{name: changed(value) for name, value in vars(self).items()})
 
 
 @dataclass(frozen=True, kw_only=True)

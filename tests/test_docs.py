@@ -107,8 +107,9 @@ def test_examples_that_run_hold_every_setting() -> None:
 
 
 def furnish(job: Job) -> None:
-    """Make small media for what a job reads, and random weights for its engine."""
-    if (weights := job.engine.files.get("weights")) is not None:
+    """Make small media for what a job reads, and random weights for its engine, unless they come with nstpipe."""
+    weights = job.engine.files.get("weights")
+    if weights is not None and getattr(job.engine, "bundled", None) is None:
         own_file(weights, job.engine.name)
     for image in (*job.style.images, *(image for region in job.regions if region.style for image in region.style.images)):
         make_picture(image.path)

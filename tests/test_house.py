@@ -34,6 +34,7 @@ ROOMS = (
     "events",
     "events_schema",
     "system",
+    "storage",
     "media",
     "motion",
     "config",
@@ -158,7 +159,7 @@ def test_config_and_version_do_not_wait_for_torch() -> None:
     assert not modules_after("import nstpipe.cli") & heavy
 
 
-HEAVY = {"torch", "torchvision", "scenedetect", "cv2", "joblib"}
+HEAVY = {"fsspec", "torch", "torchvision", "scenedetect", "cv2", "joblib"}
 """Packages that take long to load, and that no command needs which has nothing to decode or to paint."""
 
 FOR_VIDEOS, FOR_RUNS = {"av"}, {"http.client", "nstpipe.listeners.notify", "nstpipe.listeners.prometheus"}

@@ -282,8 +282,8 @@ def _as_json(cost: OutputCost, found: Estimate) -> dict[str, Any]:
     output, planned = cost.output, found.plan
     return {
         "job": output.job.name,
-        "path": str(output.input.file.path),
-        "output": str(output.path),
+        "path": planned.remotes.shown(str(output.input.file.path)),
+        "output": planned.remotes.shown(str(output.path)),
         "painting": output.painting,
         "frames": output.input.frame_count,
         "first_frame_indices": list(output.input.shot_starts),

@@ -6,6 +6,7 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -39,8 +40,11 @@ from nstpipe.planning.looks import settings_hash, trained_network
 from nstpipe.planning.outputs import Clip, Output
 from nstpipe.planning.picks import with_painting_for
 from nstpipe.planning.videos import rate_of
+from nstpipe.storage.contents import content_sha256, held
+from nstpipe.storage.mirror import opened
 from nstpipe.style.weights_files import weights_sha256
-from nstpipe.system.files import atomic_write, sha256_of
+from nstpipe.system.files import atomic_write
+from nstpipe.system.stop import Stop
 
 PREVIEW_ITERATIONS = 30
 """The maximum number of iterations of a preview. From the color-matched start they settle the look; more of them add detail."""
@@ -237,7 +241,10 @@ class Preview:
         """
         pipeline, job = self.settings()
         limit_megapixels(pipeline.max_megapixels)
-        with using(pipeline.ffmpeg, pipeline.place_of("ffmpeg")):
+        with ExitStack() as stack:
+            stack.enter_context(using(pipeline.ffmpeg, pipeline.place_of("ffmpeg")))
+            if pipeline.remotes.addresses:
+                stack.enter_context(opened(pipeline.work, pipeline.remotes, pipeline.storage.policy, Stop()))
             check_ffmpeg()
             return self._painted(pipeline, job, emit, watch)
 
@@ -247,7 +254,8 @@ class Preview:
             check_pictures(job)
             place = _place(job, self.frame_index)
             painted_job = _with_engine(with_painting_for(place.file, job, pipeline), pipeline)
-            return _painted(pipeline, painted_job, place, self.frame_index, first, emit, watch)
+            with held(place.file.path, *(path for path, _ in pictures_of(painted_job) if not path.is_dir())):
+                return _painted(pipeline, painted_job, place, self.frame_index, first, emit, watch)
         except ItemError as error:
             raise InputError(f"{job.name}: {error.problem}", error.next_step) from error
 
@@ -259,7 +267,7 @@ def _with_engine(job: Job, pipeline: Pipeline) -> Job:
         engine = LookEngine(name="network")
     if not isinstance(engine, LookEngine) or engine.weights is not None:
         return job
-    pictures = {path: sha256_of(path) for path, _ in pictures_of(job)}
+    pictures = {path: content_sha256(path) for path, _ in pictures_of(job)}
     learning = job.model_copy(update={"engine": engine})
     settings = settings_hash(
         learning,
@@ -291,9 +299,10 @@ def _place(job: Job, frame_index: int) -> _Place:
             continue
         if file.problem:
             raise ItemError(file.problem)
-        video = probe(file.path, rate_of(job))
-        if frame_index < frames_before + len(video.ticks):
-            return _Place(file, replace(video, shapes=shapes_of(video)), frame_index - frames_before)
+        with held(file.path):
+            video = probe(file.path, rate_of(job))
+            if frame_index < frames_before + len(video.ticks):
+                return _Place(file, replace(video, shapes=shapes_of(video)), frame_index - frames_before)
         frames_before += len(video.ticks)
     raise UsageError(f"--frame {frame_index + 1}: {job.name} has {frames_before} frames, counted from 1.")
 

@@ -14,8 +14,9 @@ from typing import Any
 
 from nstpipe.config.cluster import Cluster, Tls
 from nstpipe.errors import EXIT_DONE, EXIT_STOPPED, MachineError
+from nstpipe.planning.requirements import check_cluster_packages
 from nstpipe.planning.resources import CORES_A_WORKER
-from nstpipe.running.cluster_connection import check_packages, security_of
+from nstpipe.running.cluster_connection import security_of
 from nstpipe.system.devices import gpu_names
 from nstpipe.system.hardware import THREADS_VARIABLE
 from nstpipe.system.threads import core_count
@@ -56,7 +57,7 @@ def run_worker(options: WorkerOptions, say: Callable[[str], None]) -> int:
     Raises:
         MachineError: A package is missing, or the scheduler cannot be reached.
     """
-    check_packages(Cluster(address=options.scheduler))
+    check_cluster_packages(Cluster(address=options.scheduler))
     logging.getLogger("distributed").setLevel(os.environ.get("DASK_LOGGING__DISTRIBUTED", "WARNING").upper())
     return asyncio.run(_serve(options, say))
 
@@ -116,7 +117,7 @@ async def _serve(options: WorkerOptions, say: Callable[[str], None]) -> int:
             await asyncio.wait_for(node.close(), CLOSE_SECONDS)
     except (OSError, asyncio.TimeoutError, ValueError, RuntimeError) as error:
         raise MachineError(
-            f"the scheduler {options.scheduler} cannot be reached: {error}.",
+            f"the scheduler {options.scheduler} cannot be reached: {str(error).rstrip('.')}.",
             "Start it with `dask scheduler`, and look whether its address is right.",
         ) from error
     if ended_by:

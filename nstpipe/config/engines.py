@@ -56,7 +56,7 @@ ENGINE_TRAITS: dict[str, EngineTraits] = {
         iterates=False,
         last_layer="relu4_1",
         bundled=BundledWeights(
-            _FOLDER / "adain.safetensors", "9cbc620a0b55a9bcc172a6b16b55c329bc7bdd88966b5a06b62ac89ae6a7fa21"
+            _FOLDER / "adain.safetensors", "be70f695d7678f0d6ae2a0698fc0063809222e90ecbd6e124146e496209e8f4c"
         ),
     ),
     "iecontrast": EngineTraits(iterates=False, last_layer="relu5_1"),

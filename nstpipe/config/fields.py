@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
+
+from nstpipe.storage.address import PROTOCOLS, AddressError, is_address, protocol_of
+from nstpipe.storage.remotes import mirrored
 
 
 class Model(BaseModel):
@@ -24,6 +28,9 @@ def absolute(value: Any, info: Any) -> Any:
         raise PydanticCustomError("path_type", "should be a path, in quotes if it looks like a number")
     if not value.strip():
         raise PydanticCustomError("path_empty", "should be a path, but is empty")
+    if is_address(value):
+        said = "should be a path on this machine; {protocol}:// is for input, output, paintings and masks"
+        raise PydanticCustomError("path_address", said, {"protocol": protocol_of(value)})
     folder: Path = (info.context or {}).get("folder", Path())
     try:
         os.fsencode(value)
@@ -42,14 +49,69 @@ FilePath = Annotated[
     WithJsonSchema({"type": "string", "minLength": 1, "description": "relative to the YAML file"}),
 ]
 
+
+def absolute_or_mirrored(value: Any, info: Any) -> Any:
+    """Make a path absolute, and turn an address into the path in the work folder that stands for it.
+
+    The addresses are noted in the context, by their paths: they may hold secrets, and the models hold none.
+    """
+    if not isinstance(value, str) or not is_address(value):
+        return absolute(value, info)
+    context = info.context or {}
+    try:
+        path, address = mirrored(value, context.get("work", Path()))
+    except AddressError as error:
+        raise PydanticCustomError("address", "{said}", {"said": str(error)}) from None
+    context.get("addresses", {})[path] = address
+    return path
+
+
+def _writable(value: Path, info: Any) -> Path:
+    address = (info.context or {}).get("addresses", {}).get(value)
+    if address is not None and not address.kind.is_writable:
+        others = ", ".join(f"{name}://" for name, row in PROTOCOLS.items() if row.is_writable)
+        raise PydanticCustomError("address_read_only", "should be a path or begin with one of {others}", {"others": others})
+    if address is not None:
+        info.context["outputs"].add(value)
+    return value
+
+
+RemotePath = Annotated[
+    Path,
+    BeforeValidator(absolute_or_mirrored),
+    WithJsonSchema({"type": "string", "minLength": 1, "description": "relative to the YAML file, or an address"}),
+]
+"""A path, or an address such as s3://bucket/folder."""
+
+RemoteOutput = Annotated[RemotePath, AfterValidator(_writable)]
+"""A path, or an address that can be written to."""
+
+
+def work_folder(value: Any, info: Any) -> Any:
+    """Make the path of the work folder absolute."""
+    if isinstance(value, str) and is_address(value):
+        raise PydanticCustomError("work_address", WORK_IS_LOCAL)
+    return absolute(value, info)
+
+
+WORK_IS_LOCAL = "should be a path on this machine, for its journal is a database; only inputs and outputs may be remote"
+"""Why the work folder is no address."""
+
+WorkFolder = Annotated[
+    Path,
+    BeforeValidator(work_folder),
+    WithJsonSchema({"type": "string", "minLength": 1, "description": "relative to the YAML file"}),
+]
+"""The path of the work folder."""
+
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-def keyword_or_path(*keywords: str | None) -> Any:
+def keyword_or_path(*keywords: str | None, make: Callable[[Any, Any], Any] = absolute) -> Any:
     """Return a check that lets some words through, and makes a path of anything else."""
 
     def check(value: Any, info: Any) -> Any:
-        return value if value in keywords else absolute(value, info)
+        return value if value in keywords else make(value, info)
 
     return BeforeValidator(check)

@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -21,6 +22,7 @@ from nstpipe.errors import ConfigError, Problem
 from nstpipe.media.pictures.formats import PICTURE_FORMATS, PICTURE_SUFFIXES
 from nstpipe.media.signature import SIGNATURE_BYTES, matches
 from nstpipe.media.video.containers import CONTAINERS, OTHER_VIDEO_SIGNATURES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES
+from nstpipe.storage.remotes import Remotes
 from nstpipe.system.characters import lookalikes
 from nstpipe.system.files import MOST_NAMED, PIPELINE_NAMES
 
@@ -90,7 +92,7 @@ def load_right_part(
     document = _overridden(document, [setting for setting in settings if setting not in late], problems)
     document, defaults = _expanded(document, problems)
     document = _overridden(document, late, problems)
-    context = {"folder": path.absolute().parent}
+    context = _context_of(path, document)
     # A default that every job overrides is checked too.
     problems += validated(_with_jobs(document, [defaults]), context)[1] if defaults is not None else []
     pipeline, found = validated(document, context)
@@ -397,7 +399,19 @@ def _filled(place: Located, values: Mapping[str, Located] | None, problems: list
     return replace(place, value=_PLACEHOLDER.sub(lambda match: str(values[match[1]].value), place.value))
 
 
-def validated(document: Located, context: Mapping[str, Path]) -> tuple[Pipeline | None, list[Problem]]:
+def _context_of(path: Path, document: Located) -> dict[str, Any]:
+    """Return what paths are relative to, and where the addresses that they stand for are noted."""
+    folder = path.absolute().parent
+    work = document.value.get("work")
+    given = work.value if work is not None and isinstance(work.value, str) else str(Pipeline.model_fields["work"].default)
+    try:
+        place = folder / Path(given).expanduser()
+    except RuntimeError:
+        place = folder  # the work folder is told to be wrong
+    return {"folder": folder, "work": place, "addresses": {}, "outputs": set()}
+
+
+def validated(document: Located, context: Mapping[str, Any]) -> tuple[Pipeline | None, list[Problem]]:
     """Return the valid part of a document, and the problems of the rest."""
     problems: list[Problem] = []
     try:
@@ -409,6 +423,8 @@ def validated(document: Located, context: Mapping[str, Path]) -> tuple[Pipeline 
             pipeline = Pipeline.model_validate(document.plain(), context=context)
         except ValidationError:
             return None, problems
+    if context.get("addresses"):
+        pipeline = pipeline.with_remotes(Remotes(dict(context["addresses"]), frozenset(context["outputs"])))
     return pipeline, [*problems, *_conflicts(pipeline, document)]
 
 

@@ -15,6 +15,8 @@ from nstpipe.config.document import UNREAD, Located, below
 from nstpipe.config.engines import ENGINES_WITH_KEYS, Engine, PlainEngine
 from nstpipe.config.models import SECRETS, Job, Pipeline, Style, StyleImage
 from nstpipe.errors import Problem
+from nstpipe.storage.address import is_address
+from nstpipe.storage.failures import without_secrets
 from nstpipe.system.devices import DEVICE_PATTERN
 
 
@@ -189,7 +191,8 @@ def _found(here: Located) -> str:
     if isinstance(value, str) and re.fullmatch("[-+]?0[0-9_]+", value):
         return f"{_short(value)}, which is text because of its leading zero"
     if isinstance(value, str):
-        return f"the text {_short(value)!r}"
+        # An address may hold a password or a signature.
+        return f"the text {_short(without_secrets(value))!r}" if is_address(value) else f"the text {_short(value)!r}"
     return _short(str(value))
 
 

@@ -30,9 +30,21 @@ from pydantic_core import PydanticCustomError
 
 from nstpipe.config.cluster import Cluster
 from nstpipe.config.engines import OPTIMIZER, EngineChoice
-from nstpipe.config.fields import FilePath, Model, PositiveNumber, Share, keyword_or_path
+from nstpipe.config.fields import (
+    FilePath,
+    Model,
+    PositiveNumber,
+    RemoteOutput,
+    RemotePath,
+    Share,
+    WorkFolder,
+    absolute_or_mirrored,
+    keyword_or_path,
+)
 from nstpipe.media.video.containers import CODECS, VIDEO_CODECS_BY_SUFFIX
 from nstpipe.motion.flow.methods import ALLOWED_FLOWS, FLOW_METHODS
+from nstpipe.storage.remotes import Remotes
+from nstpipe.storage.store import Policy
 from nstpipe.system.devices import DEVICE_PATTERN
 
 SMALLEST_SIZE = 32
@@ -101,7 +113,7 @@ LayerWeights = Annotated[dict[LayerName, PositiveNumber], AfterValidator(_layer_
 class StyleImage(Model):
     """One painting of a style."""
 
-    path: FilePath = Field(description="The painting.")
+    path: RemotePath = Field(description="The painting.")
     weight: PositiveNumber = Field(default=1.0, description="Its weight relative to the other paintings.")
 
     @model_validator(mode="before")
@@ -233,7 +245,7 @@ def _style_or_keep(value: Any) -> Any:
 class Region(Model):
     """A part of the frame with a style of its own."""
 
-    mask: FilePath = Field(
+    mask: RemotePath = Field(
         description="A picture that is white where the region is, or a folder of such pictures: one for each frame of a video, "
         "in natural order, or one for each picture, with the same name."
     )
@@ -334,8 +346,8 @@ class Job(Model):
     """One input, one style, one output."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = Field(description="Unique name: letters, digits, - and _.")
-    input: FilePath = Field(description="A video, a folder of pictures, or a glob of either.")
-    output: FilePath = Field(description="A video for one video, a folder for a folder or a glob.")
+    input: RemotePath = Field(description="A video, a folder of pictures, or a glob of either.")
+    output: RemoteOutput = Field(description="A video for one video, a folder for a folder or a glob.")
     style: Style = Field(description="A painting's path, or the settings in full.")
     engine: EngineChoice = Field(
         default=OPTIMIZER,
@@ -364,7 +376,8 @@ class Job(Model):
         "matched: the painting is first recolored to the input's colors.",
     )
     init: Annotated[
-        Literal["matched", "content", "noise", "blank"] | FilePath, keyword_or_path("matched", "content", "noise", "blank")
+        Literal["matched", "content", "noise", "blank"] | RemotePath,
+        keyword_or_path("matched", "content", "noise", "blank", make=absolute_or_mirrored),
     ] = Field(
         default="matched",
         description="Where the first frame of a clip starts: matched (the content in the colors of the style), content, "
@@ -495,10 +508,32 @@ class Notify(Model):
     )
 
 
+class Storage(Model):
+    """How remote inputs and outputs are copied to this machine and back."""
+
+    max_gigabytes: Annotated[float, Field(gt=0, le=1_000_000)] = Field(
+        default=20.0, description="The most gigabytes of remote files that are kept in the work folder at a time."
+    )
+    retries: Annotated[int, Field(ge=0, le=20)] = Field(
+        default=6, description="Number of further tries if a request fails, after 1, 2, 4 … seconds."
+    )
+    timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
+        default=60.0, description="The longest time without an answer."
+    )
+    transfers: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=4, description="Number of files that are copied at the same time."
+    )
+
+    @property
+    def policy(self) -> Policy:
+        """The same, as the storage takes it."""
+        return Policy(round(self.max_gigabytes * 1e9), self.retries, self.timeout_seconds, self.transfers)
+
+
 SECRETS = frozenset({("notify", "webhook"), ("notify", "secret")})
 """The keys whose values are never shown."""
 
-KEYS_THAT_CHANGE_NO_RESULT = frozenset({"overwrite", "track", "notify", "prometheus", "cluster"})
+KEYS_THAT_CHANGE_NO_RESULT = frozenset({"overwrite", "track", "notify", "prometheus", "cluster", "storage"})
 """The keys of a pipeline that protect files, configure listeners or say where the work is done, and change no result."""
 
 
@@ -534,7 +569,9 @@ class Pipeline(Model):
     """A whole pipeline.yaml."""
 
     version: Annotated[Literal[1], BeforeValidator(_whole_number)] = Field(description="Version of the file format.")
-    work: FilePath = Field(default=".nstpipe", validate_default=True, description="Folder for the journal and unfinished work.")
+    work: WorkFolder = Field(
+        default=".nstpipe", validate_default=True, description="Folder for the journal and unfinished work."
+    )
     device: Annotated[str | tuple[str, ...], BeforeValidator(_devices), WithJsonSchema(_DEVICES_SCHEMA)] = Field(
         default="auto",
         description="auto, cpu, cuda or cuda:N. auto uses a GPU if there is one. A list of GPUs, such as [cuda:0, cuda:1], "
@@ -571,6 +608,7 @@ class Pipeline(Model):
         default=False,
         description="Whether outputs may replace files that this pipeline did not make. Its own inputs are never replaced.",
     )
+    storage: Storage = Storage()
     track: Track = Track()
     notify: Notify = Notify()
     prometheus: Annotated[FilePath, AfterValidator(_prometheus_file)] | None = Field(
@@ -580,6 +618,18 @@ class Pipeline(Model):
     _file: Path | None = PrivateAttr(default=None)
     _places: _Places = PrivateAttr(default_factory=_Places)
     _all_jobs: tuple[Job, ...] = PrivateAttr(default=())
+    _remotes: Remotes = PrivateAttr(default=Remotes({}))
+
+    @property
+    def remotes(self) -> Remotes:
+        """The addresses that its paths stand for. They are no part of the settings, as they may hold secrets."""
+        return self._remotes
+
+    def with_remotes(self, remotes: Remotes) -> Pipeline:
+        """Return the same pipeline, some of whose paths stand for addresses."""
+        pipeline = self.model_copy()
+        pipeline._remotes = remotes
+        return pipeline
 
     @property
     def devices(self) -> tuple[str, ...]:

@@ -19,7 +19,8 @@ from nstpipe.journal.database import JOURNAL, Database
 from nstpipe.journal.path_keys import take_over_moved
 from nstpipe.journal.queries import Queries
 from nstpipe.journal.rows import DEFAULTS
-from nstpipe.system.files import Stamp, sha256_of, state_of
+from nstpipe.storage.contents import content_sha256
+from nstpipe.system.files import Stamp, state_of
 
 MOST_UNSAVED, UNSAVED_SECONDS = 1000, 1.0
 """Values that can be computed again are written so many at a time, or after so many seconds: each write waits for the disk."""
@@ -342,7 +343,7 @@ class Journal(Queries):
 
         def compute() -> str:
             # Versions before 6 took the whole path as the key.
-            return self._lookups.get("sha256", f"{path}|{stamp}") or sha256_of(path)
+            return self._lookups.get("sha256", f"{path}|{stamp}") or content_sha256(path)
 
         return self.cached("sha256", f"{self._keys.key(path)}|{stamp}", compute)
 
@@ -358,8 +359,19 @@ class Journal(Queries):
         Raises:
             OSError: The file cannot be read.
         """
-        key = f"{self._keys.key(path)}|{stamp[0]}|{stamp[1]}"
-        return self.cached(kind, key, lambda: inspect(self._looked_up("sha256", key) or sha256_of(path)))
+        key = self._stamped(path, stamp)
+        return self.cached(kind, key, lambda: inspect(self._looked_up("sha256", key) or content_sha256(path)))
+
+    def keep_inspected(self, kind: str, path: Path, stamp: Stamp, value: str) -> None:
+        """Store what an inspection has found elsewhere; see `inspected`."""
+        self.remember(kind, self._stamped(path, stamp), value)
+
+    def _stamped(self, path: Path, stamp: Stamp) -> str:
+        return f"{self._keys.key(path)}|{stamp[0]}|{stamp[1]}"
+
+    def count(self, kind: str) -> int:
+        """Return the number of values of a kind that are stored."""
+        return self._lookups.count(kind)
 
 
 def _file_known_of(row: Mapping[str, Any] | None) -> dict[str, Any]:

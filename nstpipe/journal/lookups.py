@@ -25,6 +25,11 @@ class Lookups:
             row = cursor.fetchone()
         return str(row[0]) if row is not None and row[1] == checksum_of([kind, key, row[0]]) else None
 
+    def count(self, kind: str) -> int:
+        """Return the number of values of a kind, damaged or not."""
+        with closing(self._connection.execute("SELECT count(*) FROM lookup WHERE kind = ?", (kind,))) as cursor:
+            return int(cursor.fetchone()[0])
+
     def put(self, kind: str, key: str, value: str) -> None:
         """Write a value, in place of one with the same kind and key."""
         row = (kind, key, value, checksum_of([kind, key, value]))

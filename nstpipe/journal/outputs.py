@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from nstpipe.journal.records import Record
 from nstpipe.journal.rows import FIELDS, checked_row, put_row
-from nstpipe.system.files import sha256_of, state_of
+from nstpipe.storage.contents import content_sha256
+from nstpipe.system.files import state_of
 
 Damage = Literal["", "missing", "changed"]
 
@@ -128,7 +129,7 @@ def damage_of(row: Mapping[str, Any], output: Path) -> Damage:
         if (state.size_bytes, state.modified_ns) == (row["size_bytes"], row["modified_ns"]):
             return ""
         # A copied or touched file has another time; only its content tells.
-        return "" if state.size_bytes == row["size_bytes"] and sha256_of(output) == row["sha256"] else "changed"
+        return "" if state.size_bytes == row["size_bytes"] and content_sha256(output) == row["sha256"] else "changed"
     except FileNotFoundError:
         return "missing"
     except OSError:

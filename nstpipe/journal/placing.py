@@ -15,7 +15,8 @@ from pathlib import Path
 
 from nstpipe.errors import OutputError
 from nstpipe.journal.path_keys import PathKeys
-from nstpipe.system.files import atomic_write, is_numbered, parts_of, sha256_of, stamp_of
+from nstpipe.storage.contents import content_sha256
+from nstpipe.system.files import atomic_write, is_numbered, parts_of, stamp_of
 
 _FOLDER = "placing"
 """Name of the folder in the work folder."""
@@ -45,7 +46,7 @@ class Placing:
         """
         if self.path.is_dir():
             raise OutputError(f"{self.path} is a folder now.", "Move it away and run again, or give another name.")
-        contents = [sha256_of(part) for part in parts_of(complete)]
+        contents = [content_sha256(part) for part in parts_of(complete)]
         if not self.overwrite and stamp_of(self.path) not in (None, self.replaces) and not self._is_ours(contents):
             raise OutputError(
                 f"{self.path} appeared while its result was made, and is kept.",
@@ -53,14 +54,14 @@ class Placing:
             )
         if is_numbered(self.path):
             # They are replaced one by one. A run that is killed meanwhile leaves some of both.
-            contents += [sha256_of(part) for part in parts_of(self.path)]
+            contents += [content_sha256(part) for part in parts_of(self.path)]
         with atomic_write(_note(self.work, self.path)) as partial, partial.open("w", encoding="ascii") as file:
             file.write("\n".join(contents))
 
     def _is_ours(self, contents: Sequence[str]) -> bool:
         """Return whether an earlier attempt at the same output has put its files there."""
         known = {*contents, *noted(self.work, self.path)}
-        return all(sha256_of(part) in known for part in parts_of(self.path))
+        return all(content_sha256(part) in known for part in parts_of(self.path))
 
 
 def noted(work: Path, path: Path) -> frozenset[str]:

@@ -18,7 +18,8 @@ from nstpipe.journal.outputs import Damage, Outputs, as_record, damage_of
 from nstpipe.journal.path_keys import PathKeys
 from nstpipe.journal.records import Entry, FrameRecord, FrameTime, LatestRun, Record
 from nstpipe.journal.runs import LOAD_SHARE, PACE_SETUPS, Runs
-from nstpipe.system.files import is_numbered, parts_of, sha256_of, stamp_of
+from nstpipe.storage.contents import content_sha256
+from nstpipe.system.files import is_numbered, parts_of, stamp_of
 
 
 class Queries:
@@ -115,9 +116,9 @@ class Queries:
         # Old work folders have no note of numbered pictures; a run that was killed may have replaced some.
         has_no_note = row is not None and row["sha256"] and not known and is_numbered(output)
         latest = row["modified_ns"] if row is not None and has_no_note else 0
-        if all(part.stat().st_mtime_ns <= latest or sha256_of(part) in known for part in parts):
+        if all(part.stat().st_mtime_ns <= latest or content_sha256(part) in known for part in parts):
             return True
-        return sha256_of(output) in self._contents_made.get(self._keys.key(output), ())
+        return content_sha256(output) in self._contents_made.get(self._keys.key(output), ())
 
     @functools.cached_property
     def _contents_made(self) -> dict[str, set[str]]:
@@ -196,4 +197,4 @@ def _describes(row: Mapping[str, Any], output: Path) -> bool:
     """Return whether a row tells of the file that stands at an output's place."""
     if not row["sha256"]:
         return False
-    return stamp_of(output) == (row["size_bytes"], row["modified_ns"]) or sha256_of(output) == row["sha256"]
+    return stamp_of(output) == (row["size_bytes"], row["modified_ns"]) or content_sha256(output) == row["sha256"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from nstpipe.media.pictures.pillow import PILLOW_ERRORS, opened
 from nstpipe.media.pictures.raw import RAW_SUFFIXES, begins_as_raw, is_raw
 from nstpipe.media.signature import head_of, matches
 from nstpipe.media.video.containers import CONTAINERS, OTHER_VIDEO_SIGNATURES
+from nstpipe.storage.contents import remembered
 
 
 def natural_key(text: str) -> str:
@@ -47,11 +49,14 @@ def _tells(head: bytes) -> bool | Literal["perhaps"] | None:
 
 
 def _has_several_frames(path: Path) -> bool:
-    try:
-        with opened(path) as image:
-            return bool(getattr(image, "is_animated", False))
-    except PILLOW_ERRORS:
-        return False
+    def look() -> str:
+        try:
+            with opened(path) as image:
+                return json.dumps(bool(getattr(image, "is_animated", False)))
+        except PILLOW_ERRORS:
+            return json.dumps(False)
+
+    return bool(json.loads(remembered(path, "moves", look)))
 
 
 def holds_raw(path: Path) -> bool:
@@ -59,7 +64,9 @@ def holds_raw(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix in PICTURE_SUFFIXES:
         return False  # looked into when it is read, as there may be many
-    return is_raw(path) if is_moving(path) is False else suffix in RAW_SUFFIXES
+    if is_moving(path) is not False:
+        return suffix in RAW_SUFFIXES
+    return bool(json.loads(remembered(path, "raw", lambda: json.dumps(is_raw(path)))))
 
 
 def holds_video(path: Path) -> bool:

@@ -48,6 +48,9 @@ def run_clip(task: ClipTask, emit: Emit, stop: Stop) -> ClipResult:
         NstpipeError: an error that would stop every clip, such as a missing device.
         Exception: whatever `emit` raises.
     """
+    if task.staged.problem:
+        problem = ItemError(task.staged.problem, task.staged.next_step)
+        return ClipResult(task, failed(task.output.job, task.output.input.file.path, problem, task.output), unreachable=True)
     of_listener: list[Exception] = []
 
     def tell(event: Event) -> None:

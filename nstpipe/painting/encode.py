@@ -19,6 +19,7 @@ from nstpipe.media.video.encoding import keeps_alpha
 from nstpipe.media.video.info import VideoInfo
 from nstpipe.painting.attempts import check_unchanged, wait_to_retry
 from nstpipe.planning.outputs import Output, failed
+from nstpipe.storage.contents import held
 from nstpipe.system.files import ensure_writable, sha256_of
 from nstpipe.system.item_errors import item_errors
 from nstpipe.system.retry import RETRY_WAITS_SECONDS, is_transient
@@ -43,7 +44,7 @@ def finish_output(output: Output, placing: Placing, emit: Emit, stop: Stop) -> O
     for attempt, wait_seconds in enumerate((*RETRY_WAITS_SECONDS, None), start=1):
         try:
             if output.input.video is not None:
-                with item_errors(output.input.file.path):
+                with item_errors(output.input.file.path), held(output.input.file.path):
                     _encode(output, output.input.video, placing, stop)
             break
         except DamagedFramesError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from nstpipe.config import Pipeline
@@ -59,6 +59,19 @@ class RunSettings:
         return cls(device=pipeline.device_of_process, **shared)
 
 
+@dataclass(eq=False)
+class Staged:
+    """What became of fetching the remote files of a task, which is known before the task begins.
+
+    Attributes:
+        problem: Why one of them could not be fetched; empty if all are there, or none is remote.
+        next_step: What the user can do about it.
+    """
+
+    problem: str = ""
+    next_step: str = ""
+
+
 @dataclass(frozen=True)
 class ClipTask:
     """A clip with the settings of its run. It can be sent to another process.
@@ -69,6 +82,7 @@ class ClipTask:
         run: the settings that all clips of the run share.
         linked_picture: the picture whose result this one starts from; None if it starts on its own.
         replaces: the stamp of what stood at the output's place when the run was planned; None if it was free.
+        staged: what became of fetching its remote files.
     """
 
     output: Output
@@ -76,6 +90,7 @@ class ClipTask:
     run: RunSettings
     linked_picture: LinkedPicture | None = None
     replaces: Stamp | None = None
+    staged: Staged = field(default_factory=Staged)
 
     @property
     def placing(self) -> Placing:
@@ -93,6 +108,7 @@ class ClipResult:
         error: an error that would stop every clip, such as a full disk; None if there is none.
         stopped: whether the work was stopped early on request.
         try_again_unasked: whether the failure is that of the output's place, so that the next run looks whether it is mended.
+        unreachable: whether a remote file could not be fetched, which says nothing of its content.
     """
 
     task: ClipTask
@@ -100,6 +116,7 @@ class ClipResult:
     error: OutputError | None = None
     stopped: bool = False
     try_again_unasked: bool = False
+    unreachable: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nstpipe.config import Job
 from nstpipe.media.losses import Omission
 from nstpipe.media.pictures.masks import Mask
+from nstpipe.media.pictures.omissions import OMISSIONS_VERSION
+from nstpipe.media.pictures.pillow import megapixel_limit
 from nstpipe.planning.inputs import InputFile
-from nstpipe.system.files import sha256_of, state_of
+from nstpipe.storage.contents import content_sha256
+from nstpipe.system.files import state_of
 
 if TYPE_CHECKING:
     from nstpipe.media.video.info import VideoInfo
@@ -80,9 +84,24 @@ class InputInfo:
         return self.neighbor is not None and not self.neighbor.refusal
 
 
+PICTURE_VERSION = 1
+"""Part of the key under which the journal keeps the size of a picture. Raise it if the same file gives another size, or another
+error."""
+
+
+def picture_kind() -> str:
+    """Return the kind under which the journal keeps the content and the size of a picture."""
+    return f"picture/{PICTURE_VERSION}/{megapixel_limit():g}"
+
+
+def omissions_kind(output: Path, job: Job) -> str:
+    """Return the kind under which the journal keeps what results with the suffix of an output do not hold of a picture."""
+    return f"omissions/{OMISSIONS_VERSION}/{output.suffix.lower()}/{job.metadata}"
+
+
 @functools.lru_cache(maxsize=64)
 def _sha256_of(path: Path, stamp: tuple[int, int]) -> str:
-    return sha256_of(path)
+    return content_sha256(path)
 
 
 def is_unchanged(found: InputInfo) -> bool:

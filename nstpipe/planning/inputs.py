@@ -22,6 +22,7 @@ from nstpipe.media.pictures.raw import RAW_SUFFIXES
 from nstpipe.media.video.containers import ANIMATION_SUFFIXES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES
 from nstpipe.planning.job_notice import JobNotice
 from nstpipe.planning.linked_folders import linked_folders
+from nstpipe.storage.contents import check_listed, unsafe_below
 from nstpipe.system.files import Resolver, SpecialFileError, check_is_no_special_file, is_numbered, suggest_path
 
 _Found = TypeVar("_Found")
@@ -83,6 +84,7 @@ def find_inputs(job: Job) -> tuple[InputFile, ...]:
 
 
 def _find_inputs(job: Job) -> tuple[InputFile, ...]:
+    check_listed(job.input)
     if job.input.is_dir():
         files = _of_folder(job)
     elif _is_single(job.input):
@@ -294,7 +296,12 @@ def _of_folder(job: Job) -> tuple[InputFile, ...]:
     resolved = Resolver()
     files = [_mirrored(path, job, job.input, resolved) for path in _sorted(selection.chosen, job.input)]
     unreadable = [InputFile(path, job.output, False, problem) for path, problem in _closed_folders(job.input)]
-    return (*_without_collisions(files), *unreadable)
+    return (*_without_collisions(files), *unreadable, *_unnamed(job, job.input))
+
+
+def _unnamed(job: Job, root: Path) -> list[InputFile]:
+    """Return the remote files of a folder that cannot have their names here."""
+    return [InputFile(path, job.output / path.name, False, problem) for path, problem in unsafe_below(root)]
 
 
 def _below(path: Path, root: Path) -> str:
@@ -477,7 +484,7 @@ def _by_glob(job: Job) -> tuple[InputFile, ...]:
                 f"output: {file.output} matches the input {job.input}, so results would become inputs.",
                 "Give a place outside it, or a narrower pattern.",
             )
-    return inputs
+    return (*inputs, *_unnamed(job, root))
 
 
 def _matching(pattern: Path) -> list[Path]:

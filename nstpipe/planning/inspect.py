@@ -19,24 +19,20 @@ from nstpipe.media.losses import Omission
 from nstpipe.media.pictures.files import check_output, picture_size, read_picture
 from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
 from nstpipe.media.pictures.masks import Mask, mask_of
-from nstpipe.media.pictures.omissions import OMISSIONS_VERSION
-from nstpipe.media.pictures.pillow import megapixel_limit
 from nstpipe.planning.fingerprints import fingerprint_of
-from nstpipe.planning.input_info import InputInfo
+from nstpipe.planning.input_info import InputInfo, omissions_kind, picture_kind
 from nstpipe.planning.inputs import InputFile, name_in_job
 from nstpipe.planning.notices import omissions_of
 from nstpipe.planning.outputs import Output, failed
+from nstpipe.storage.contents import check_listed, held, is_remote, remembered
 from nstpipe.style.layers import check_network_size, check_size
 from nstpipe.system.files import is_readable, state_of
 from nstpipe.system.retry import is_transient
 from nstpipe.system.stop import Stop, Stopped
+from nstpipe.version import __version__
 
 if TYPE_CHECKING:
     from nstpipe.media.video.info import MissingFrames, VideoInfo
-
-PICTURE_VERSION = 1
-"""Part of the key under which the journal keeps the size of a picture. Raise it if the same file gives another size, or another
-error."""
 
 PROGRESS_SECONDS = 0.5
 """Seconds between two progress events. A shorter inspection emits none."""
@@ -112,7 +108,9 @@ def check_picture(path: Path, key: str) -> None:
         several += ", or pick one for each input with `style: {collection: …}`" if key.startswith("style.") else ""
         raise ItemError(f"{key}: {path} is a folder.", f"Give one picture{example}{several}.")
     try:
-        _, metadata = read_picture(path)
+        check_listed(path)
+        with held(path):
+            _, metadata = read_picture(path)
     except ItemError as error:
         raise ItemError(f"{key}: {error.problem}", error.next_step or "Give the path of a picture.") from error
     if "style.images" in key and metadata.alpha is not None and not metadata.alpha.any():
@@ -150,14 +148,60 @@ def _inspect(file: InputFile, job: Job, journal: Journal, at: _At) -> InputInfo:
         state = state_of(file.path)  # before its content: what changes from here on is noticed
         stamp = state.size_bytes, state.modified_ns
         if not file.is_video:
-            kind = f"picture/{PICTURE_VERSION}/{megapixel_limit():g}"
-            found = journal.inspected(kind, file.path, stamp, lambda sha256: json.dumps([sha256, *picture_size(file.path)]))
+            found = journal.inspected(
+                picture_kind(), file.path, stamp, lambda sha256: json.dumps([sha256, *size_of_picture(file.path)])
+            )
             picture_sha256, width, height = json.loads(found)
             check_result(file, (width, height), job)
             return InputInfo(file, picture_sha256, (width, height), stamp=stamp)
         sha256 = journal.digest(file.path)
     except OSError as error:
         raise ItemError(f"{error.filename or file.path} cannot be read: {error.strerror}.") from error
+    whole, starts = _remembered_video(file, job, journal, sha256, at)
+    omissions = _remembered_omissions(file, job, whole)
+    return InputInfo(file, sha256, (whole.width, whole.height), whole, starts, stamp, omissions=omissions)
+
+
+def _remembered_omissions(file: InputFile, job: Job, video: VideoInfo) -> tuple[Omission, ...]:
+    """Return what the result of a video will not hold of it. That of a remote video is remembered."""
+    if not is_remote(file.path):
+        return omissions_of(file, job, video)
+    deciding = fingerprint_of(output=file.output.suffix, encode=job.encode.model_dump(mode="json"), audio=job.audio)
+    name = f"omissions/{__version__}/{job.metadata}/{deciding}"
+    found = remembered(file.path, name, lambda: json.dumps([asdict(one) for one in omissions_of(file, job, video)]))
+    return tuple(Omission(**one) for one in json.loads(found))
+
+
+def size_of_picture(path: Path) -> tuple[int, int]:
+    """Return the width and height of a picture in pixels, upright. That of a remote one is remembered.
+
+    Raises:
+        ItemError: It is none that can be read.
+    """
+    if not is_remote(path):
+        return picture_size(path)
+    width, height = json.loads(remembered(path, "size", lambda: json.dumps(picture_size(path))))
+    return width, height
+
+
+def _remembered_video(file: InputFile, job: Job, journal: Journal, sha256: str, at: _At) -> tuple[VideoInfo, tuple[int, ...]]:
+    """Return what a video holds, and the frames that begin a shot. Those of a remote video are remembered."""
+    if not is_remote(file.path):
+        return _video_of(file, job, journal, sha256, at)
+    from pydantic import TypeAdapter
+
+    from nstpipe.media.video.ffmpeg_program import named_version
+    from nstpipe.media.video.info import VideoInfo
+
+    as_json = TypeAdapter(tuple[VideoInfo, tuple[int, ...]])
+    name = f"video/{__version__}/{named_version()}/{job.rate}/{job.shots}"
+    known = remembered(file.path, name, lambda: as_json.dump_json(_video_of(file, job, journal, sha256, at)).decode())
+    video, starts = as_json.validate_json(known)
+    check_result(file, (video.width, video.height), job)
+    return replace(video, path=file.path), starts
+
+
+def _video_of(file: InputFile, job: Job, journal: Journal, sha256: str, at: _At) -> tuple[VideoInfo, tuple[int, ...]]:
     from nstpipe.media.video.ffmpeg_frames import check_readable
     from nstpipe.planning.videos import decoded, open_video, rate_of, shaped, shots_of  # pictures need no PyAV
 
@@ -167,16 +211,18 @@ def _inspect(file: InputFile, job: Job, journal: Journal, at: _At) -> InputInfo:
     whole = decoded(video, sha256, journal, lambda share: at(share / 2))
     whole = shaped(whole, sha256, journal, lambda _: at(0.5))
     check_readable(whole)
-    starts = shots_of(whole, sha256, journal, lambda share: at(0.5 + share / 2)) if job.shots == "auto" else (0,)
-    omissions = omissions_of(file, job, whole)
-    return InputInfo(file, sha256, (whole.width, whole.height), whole, starts, stamp, omissions=omissions)
+    return whole, shots_of(whole, sha256, journal, lambda share: at(0.5 + share / 2)) if job.shots == "auto" else (0,)
 
 
 def with_omissions(picture: InputInfo, job: Job, journal: Journal) -> InputInfo:
     """Add what the result of a picture will not hold of it. The journal keeps it."""
     file = picture.file
-    kind = f"omissions/{OMISSIONS_VERSION}/{file.output.suffix.lower()}/{job.metadata}"
-    found = journal.cached(kind, picture.sha256, lambda: json.dumps([asdict(one) for one in omissions_of(file, job, None)]))
+
+    def compute() -> str:
+        with held(file.path):
+            return json.dumps([asdict(one) for one in omissions_of(file, job, None)])
+
+    found = journal.cached(omissions_kind(file.output, job), picture.sha256, compute)
     return replace(picture, omissions=tuple(Omission(**one) for one in json.loads(found)))
 
 
@@ -225,6 +271,8 @@ def masks_of(file: InputFile, job: Job, frame_count: int) -> tuple[Mask, ...]:
         ItemError: A mask is missing.
     """
     name = name_in_job(file, job)
+    for region in job.regions:
+        check_listed(region.mask)
     return tuple(
         mask_of(region.mask, f"regions[{index}]", name, frame_count, is_video=file.is_video)
         for index, region in enumerate(job.regions)
@@ -239,7 +287,7 @@ def with_masks(found: InputInfo, job: Job, journal: Journal) -> InputInfo:
     contents = []
     for mask in masks:
         for path in mask.files:
-            picture_size(path)
+            size_of_picture(path)
         digests = [journal.digest(path) for path in mask.files]
         contents.append(digests[0] if len(digests) == 1 else fingerprint_of(masks=digests))
     return replace(found, masks=masks, masks_sha256=tuple(contents))

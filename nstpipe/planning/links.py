@@ -15,6 +15,7 @@ from nstpipe.journal.journal import Journal
 from nstpipe.media.frame import working_size
 from nstpipe.media.pictures.capture import capture_of
 from nstpipe.planning.input_info import InputInfo, Neighbor
+from nstpipe.storage.contents import held
 
 LINK_VERSION = 4
 """Part of the key under which the journal keeps what was measured. Raise it if the same pictures give another result, or if
@@ -163,10 +164,11 @@ def _measured(before: Path, now: Path) -> str:
         A JSON list: the seconds, the meters and the reliable share of the flow between the two. Seconds and meters are null
         where the metadata has none. The share is null where the gap is too long.
     """
-    one, other = capture_of(before), capture_of(now)
-    seconds, meters = one.seconds_to(other), one.meters_to(other)
-    if _gap(seconds, meters):
-        return json.dumps([seconds, meters, None])
-    from nstpipe.planning.link_reliability import link_reliability  # known links need no OpenCV
+    with held(before, now):
+        one, other = capture_of(before), capture_of(now)
+        seconds, meters = one.seconds_to(other), one.meters_to(other)
+        if _gap(seconds, meters):
+            return json.dumps([seconds, meters, None])
+        from nstpipe.planning.link_reliability import link_reliability  # known links need no OpenCV
 
-    return json.dumps([seconds, meters, link_reliability(before, now)])
+        return json.dumps([seconds, meters, link_reliability(before, now)])

@@ -16,6 +16,8 @@ from nstpipe.media.signature import SIGNATURE_BYTES
 from nstpipe.media.video.containers import ANIMATION_SUFFIXES
 from nstpipe.planning.inputs import InputFile, find_inputs
 from nstpipe.planning.outputs import Output
+from nstpipe.storage.contents import check_listed, held
+from nstpipe.storage.failures import StorageError
 from nstpipe.system.files import Resolver, is_numbered, parts_of, see_that_it_can_be_made, stamp_of
 
 _WAY_OUT = "Give another name, or move the file away; `overwrite: true` (`--overwrite`) replaces it."
@@ -49,6 +51,10 @@ class Places:
                 pipeline reads, or one that it did not make.
         """
         place = file.output
+        try:
+            check_listed(place)
+        except StorageError as error:
+            raise OutputError(f"output: {error.problem}", error.next_step) from None
         if place.is_dir():
             raise OutputError(f"output: {place} is a folder.", "Give another name, or move the folder away.")
         for folder, reader in self._collections.items():
@@ -175,6 +181,11 @@ def _is_worth_keeping(place: Path, record: Record) -> bool:
     """Return whether a file is more than the rest of a result that a disk has damaged."""
     if is_numbered(place):
         return any(_is_worth_keeping(part, record) for part in parts_of(place))
+    with held(place):
+        return _is_more_than_a_rest(place, record)
+
+
+def _is_more_than_a_rest(place: Path, record: Record) -> bool:
     with place.open("rb") as file:
         has_content = bool(file.read(SIGNATURE_BYTES).strip(b"\0"))
     if is_moving(place) is None:

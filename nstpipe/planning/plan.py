@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from nstpipe.config import Job, Pipeline
 from nstpipe.errors import ItemError, MachineError, OutputError
 from nstpipe.events import Emit, ItemFailed
 from nstpipe.journal.journal import Journal
+from nstpipe.planning.ahead import inspect_ahead
 from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings, listed_once
 from nstpipe.planning.inspect import (
@@ -32,6 +33,8 @@ from nstpipe.planning.picks import picked, remembered_problems
 from nstpipe.planning.places import Places
 from nstpipe.planning.requirements import check_engine_files, check_flow, raise_if_none_is_usable
 from nstpipe.planning.resources import bytes_needed, frames_done
+from nstpipe.storage.contents import expect
+from nstpipe.storage.remotes import Remotes
 from nstpipe.style.weights_files import weights_sha256
 from nstpipe.system.files import free_bytes
 from nstpipe.system.item_errors import item_errors
@@ -53,6 +56,7 @@ class Plan:
         notices: Settings that have no effect, and what the outputs to make will not hold of their inputs; each with its job.
         unwritable: Why the first of the outputs that cannot be written cannot; None if all can.
         paintings: What of collections is passed over. It is among the notices too.
+        remotes: The addresses that paths of the plan stand for.
         unshared: Inputs that no shard makes, because they came after the work was divided. They are among the notices too.
         looks: The networks that jobs with engine `network` use, trained or not.
         material: The outputs of all shards whose originals these learn from; empty if the plan is not that of a shard.
@@ -66,6 +70,7 @@ class Plan:
     notices: tuple[str, ...] = ()
     unwritable: OutputError | None = None
     paintings: tuple[JobNotice, ...] = ()
+    remotes: Remotes = field(default_factory=lambda: Remotes({}), repr=False)
     unshared: tuple[JobNotice, ...] = ()
     looks: tuple[Look, ...] = ()
     material: tuple[Output, ...] = ()
@@ -292,6 +297,8 @@ class _Planner:
     def _inspected(self, job: Job, files: Sequence[InputFile]) -> list[InputInfo]:
         """Look into the inputs of a job, and return those that can be used."""
         found: list[InputInfo] = []
+        expect([file.path for file in files])
+        inspect_ahead(job, files, self._journal, lambda done, path: self._watch(job.name, str(path), done, len(files), 0.0))
         with LinkMeasurements(job, self._journal) as measurements:
             for inputs_done, file in enumerate(files):
                 at = partial(self._watch, job.name, str(file.path), inputs_done, len(files))

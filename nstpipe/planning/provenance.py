@@ -62,7 +62,7 @@ class Provenance:
             system=f"{platform.system()} {platform.release()}, {platform.machine()}",
             weights_sha256=weights_sha256(pipeline.weights),
             seed=str(pipeline.seed),
-            pipeline=as_yaml(pipeline),
+            pipeline=pipeline.remotes.shown(as_yaml(pipeline)),
         )
 
     def with_engine(self, clip: ClipStarted) -> Provenance:

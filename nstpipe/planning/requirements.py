@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
 from nstpipe.config import Job, Pipeline
+from nstpipe.config.cluster import Cluster
 from nstpipe.config.engines import LookEngine, NetworkEngine
 from nstpipe.errors import MachineError
 from nstpipe.media.video.ffmpeg_program import check as check_ffmpeg
@@ -30,12 +32,28 @@ def requirements_of(pipeline: Pipeline) -> Iterator[Callable[[], object]]:
 
 def requirements_of_all_jobs(pipeline: Pipeline) -> Iterator[Callable[[], object]]:
     """Yield those of the checks without which no job can be done. The network of an engine concerns its own job only."""
+    if pipeline.cluster is not None:
+        yield partial(check_cluster_packages, pipeline.cluster)
     for device in pipeline.devices:
         yield partial(is_cpu, device)
     yield partial(_check_weights, pipeline.weights)
     yield check_ffmpeg
     for flow in dict.fromkeys(job.temporal.flow for job in pipeline.jobs):
         yield partial(check_flow, flow, pipeline.devices[0])
+
+
+def check_cluster_packages(cluster: Cluster) -> None:
+    """Check that the packages for a cluster are there.
+
+    Raises:
+        MachineError: One is missing.
+    """
+    wanted = ["distributed", *(["dask_jobqueue"] if cluster.kind not in (None, "local") else [])]
+    missing = [name for name in wanted if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MachineError(
+            f"cluster: needs {' and '.join(missing)}, which this installation lacks.", "Get it: pip install 'nstpipe[cluster]'"
+        )
 
 
 def unusable_engines(pipeline: Pipeline) -> dict[str, MachineError]:

@@ -17,7 +17,7 @@ from nstpipe.journal.database import JOURNAL
 from nstpipe.journal.journal import Journal
 from nstpipe.media.frame import working_size
 from nstpipe.media.losses import Omission
-from nstpipe.media.pictures.files import picture_size, read_picture
+from nstpipe.media.pictures.files import read_picture
 from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings
 from nstpipe.planning.inspect import (
     InspectionProgress,
@@ -26,6 +26,7 @@ from nstpipe.planning.inspect import (
     damaged,
     masks_of,
     pictures_of,
+    size_of_picture,
 )
 from nstpipe.planning.job_notice import JobNotice
 from nstpipe.planning.notices import omission_notices, omissions_of
@@ -34,6 +35,7 @@ from nstpipe.planning.picks import check_collection
 from nstpipe.planning.places import Places
 from nstpipe.planning.plan import plan_pipeline
 from nstpipe.planning.requirements import requirements_of
+from nstpipe.storage.contents import held
 from nstpipe.system.files import see_that_it_can_be_made
 from nstpipe.system.item_errors import item_errors
 from nstpipe.system.stop import Stop
@@ -147,10 +149,11 @@ class _Inputs:
             try:
                 with item_errors(file.path):
                     self._places.check(job, file)
-                    video = _opened(file, job, self._trials)
+                    with held(file.path):
+                        video = _opened(file, job, self._trials)
                     for mask in masks_of(file, job, len(video.ticks) if video is not None else 1):
                         for path in mask.files:
-                            picture_size(path)
+                            size_of_picture(path)
                 self.failures += [damaged(job, video, video.loss)] if video is not None and video.loss is not None else []
                 mended = video.mended if video is not None else ()
                 self.notices += (JobNotice(job.name, f"{file.path.name}: {said}") for said in mended)

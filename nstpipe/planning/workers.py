@@ -40,7 +40,9 @@ _KIND = "workers"
 
 
 def with_workers(pipeline: Pipeline, todo: Sequence[Output], journal: Journal) -> Pipeline:
-    """Return a pipeline whose number of workers is settled, given what is to be done. It stays open if that is nothing.
+    """Return a pipeline whose number of workers is settled, given what is to be done.
+
+    It stays open if that is nothing, and where a cluster has its own number.
 
     Workers of one thread have nobody to wait for, so they do more together than one worker with all threads, as long as there
     are enough clips that need not wait for each other, and memory for all of them. The outputs that an interrupted run has left
@@ -51,7 +53,7 @@ def with_workers(pipeline: Pipeline, todo: Sequence[Output], journal: Journal) -
         todo: The outputs to make.
         journal: Knows which outputs an earlier run has left, and its workers.
     """
-    if pipeline.workers != "auto" or not todo:
+    if pipeline.workers != "auto" or pipeline.cluster is not None or not todo:
         return pipeline
     usual = worker_count(pipeline)
     if is_chosen_by_user() or not is_cpu(pipeline.devices[0]):
@@ -139,7 +141,7 @@ class Work:
         for output in todo:
             pixels = output.size[0] * output.size[1] + FIXED_PIXELS
             before = chains.get(output.linked_output, 0.0) if output.linked_output is not None else 0.0
-            for clip in output.clips:
+            for clip in output.own_clips:
                 groups = output.frame_groups(clip, frames_done(folder, clip) if output.is_video else 0)
                 own = pixels * sum(group.frames * likely_iterations(group, output.job.optimizer, ()) for group in groups)
                 total += own

@@ -20,6 +20,7 @@ from nstpipe.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, EXIT_S
 from nstpipe.journal.journal import Journal
 from nstpipe.planning.eta import as_duration
 from nstpipe.report.data import MOST_FAILURES, PICTURE_SECONDS, ReportData, gather
+from nstpipe.storage.remotes import Remotes
 from nstpipe.system.files import MOST_NAMED, atomic_write, is_numbered
 
 REPORT_NAME = "report.html"
@@ -50,7 +51,7 @@ def write_report(pipeline: Pipeline, journal: Journal, path: Path, *, picture_se
     Raises:
         OutputError: The file cannot be written.
     """
-    _write(gather(pipeline, journal, picture_seconds=picture_seconds), path)
+    _write(gather(pipeline, journal, picture_seconds=picture_seconds), path, pipeline.remotes)
 
 
 def leave_report(pipeline: Pipeline, journal: Journal, run: str, shard: Path | None = None) -> Path:
@@ -71,7 +72,7 @@ def leave_report(pipeline: Pipeline, journal: Journal, run: str, shard: Path | N
         OutputError: The file cannot be written.
     """
     if shard is not None:
-        _write(gather(pipeline, journal), shard / REPORT_NAME)
+        _write(gather(pipeline, journal), shard / REPORT_NAME, pipeline.remotes)
         return shard / REPORT_NAME
     newest = pipeline.work / REPORT_NAME
     latest = journal.latest_run_with_work()
@@ -79,16 +80,16 @@ def leave_report(pipeline: Pipeline, journal: Journal, run: str, shard: Path | N
         return newest
     facts = gather(pipeline, journal)
     kept = pipeline.work / REPORTS
-    _write(facts, kept / f"{run}.html")
-    _write(facts, newest)
+    _write(facts, kept / f"{run}.html", pipeline.remotes)
+    _write(facts, newest, pipeline.remotes)
     for old in _reports_in(kept)[REPORTS_KEPT:]:
         with suppress(OSError):
             old.unlink()
     return newest
 
 
-def _write(facts: ReportData, path: Path) -> None:
-    html = as_html(facts, path)
+def _write(facts: ReportData, path: Path, remotes: Remotes) -> None:
+    html = as_html(facts, path, remotes)
     with atomic_write(path) as unfinished:
         unfinished.write_bytes(html.encode("utf-8", "replace"))  # a path may hold bytes that are not UTF-8
 
@@ -125,13 +126,15 @@ def link_to(target: str | Path, page: Path) -> str:
     return quote(os.fsencode(Path(relative).as_posix()))
 
 
-def as_html(facts: ReportData, path: Path | None = None) -> str:
+def as_html(facts: ReportData, path: Path | None = None, remotes: Remotes | None = None) -> str:
     """Return the page. Everything that comes from outside is escaped.
 
     Args:
         facts: What the page says.
         path: Where the page will stand, for its links; None for the place of the newest report.
+        remotes: The addresses that paths stand for; None if they stand for none.
     """
+    remotes = remotes if remotes is not None else Remotes({})
     path = path if path is not None else Path(facts.work) / REPORT_NAME
     environment = Environment(
         loader=PackageLoader("nstpipe.report"),
@@ -140,9 +143,10 @@ def as_html(facts: ReportData, path: Path | None = None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"link": partial(link_to, page=path), "duration": as_duration, "moment": _moment, "iso": _iso}
+    link = partial(_link_to_any, page=path, remotes=remotes)
+    environment.filters |= {"link": link, "duration": as_duration, "moment": _moment, "iso": _iso}
     script = _template("report.js")
-    return environment.get_template("report.html").render(
+    page = environment.get_template("report.html").render(
         facts=facts,
         headline=headline(facts),
         state=_state(facts),
@@ -155,6 +159,13 @@ def as_html(facts: ReportData, path: Path | None = None) -> str:
         script=Markup(script),
         script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+    return remotes.shown(page)
+
+
+def _link_to_any(target: str | Path, page: Path, remotes: Remotes) -> str:
+    """Return the address of a file as a link; see `link_to`. That of a remote file is the file's own."""
+    address = remotes.address_of(Path(target))
+    return str(address) if address is not None else link_to(target, page)
 
 
 def _template(name: str) -> str:

@@ -22,6 +22,7 @@ from nstpipe.media.pictures.profiles import in_srgb
 from nstpipe.media.video.decode import VideoSource
 from nstpipe.media.video.info import VideoInfo
 from nstpipe.media.video.probe import probe
+from nstpipe.storage.contents import held
 
 LONGEST = 560
 """The longest side of a thumbnail, in pixels."""
@@ -88,7 +89,8 @@ def compare_pictures(original: Path, result: Path) -> Comparison:
     problem = ""
     for path in (original, result):
         try:
-            thumbnails.append(as_thumbnail(small_picture(path)))
+            with held(path):
+                thumbnails.append(as_thumbnail(small_picture(path)))
         except (ItemError, OSError) as error:
             thumbnails.append(None)
             problem = problem or _said(error)
@@ -109,16 +111,18 @@ def compare_videos(original: Path, result: Path, rate: Fraction, cuts: Sequence[
     problem = ""
     middle = 0
     try:
-        made = probe(result, rate)
-        middle = len(made.ticks) // 2
-        first, end = _around(middle, (0, *cuts, len(made.ticks))) if with_loop else (middle, middle + 1)
-        frames = [in_eight_bits(frame.pixels) for frame in VideoSource(made).read(first, end)]
+        with held(result):
+            made = probe(result, rate)
+            middle = len(made.ticks) // 2
+            first, end = _around(middle, (0, *cuts, len(made.ticks))) if with_loop else (middle, middle + 1)
+            frames = [in_eight_bits(frame.pixels) for frame in VideoSource(made).read(first, end)]
         after = as_thumbnail(_reduced(frames[middle - first], LONGEST))
         loop = _loop(frames, made) if len(frames) > 1 else None
     except (ItemError, OSError) as error:
         problem = _said(error)
     try:
-        [frame] = VideoSource(probe(original, rate)).read(middle, middle + 1)
+        with held(original):
+            [frame] = VideoSource(probe(original, rate)).read(middle, middle + 1)
         before = as_thumbnail(_reduced(in_eight_bits(frame.pixels), LONGEST))
     except (ItemError, OSError, IndexError) as error:
         problem = problem or _said(error)

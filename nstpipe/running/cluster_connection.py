@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import logging
 import os
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from nstpipe.config.cluster import Cluster, Tls
 from nstpipe.errors import MachineError
+from nstpipe.planning.requirements import check_cluster_packages
 from nstpipe.system.hardware import THREADS_VARIABLE, threads_of_slot
 
 if TYPE_CHECKING:
@@ -44,20 +44,6 @@ _NOT_OPTIONS = frozenset(
     {"self", "args", "kwargs", "job_cls", "n_workers", "loop", "asynchronous", "security", "base_class_kwargs", "job_kwargs"}
 )
 """Arguments of dask-jobqueue that are no settings of a user."""
-
-
-def check_packages(cluster: Cluster) -> None:
-    """Check that the packages for a cluster are there.
-
-    Raises:
-        MachineError: One is missing.
-    """
-    wanted = ["distributed", *(["dask_jobqueue"] if cluster.kind in _CLASSES else [])]
-    missing = [name for name in wanted if importlib.util.find_spec(name) is None]
-    if missing:
-        raise MachineError(
-            f"cluster: needs {' and '.join(missing)}, which this installation lacks.", "Get it: pip install 'nstpipe[cluster]'"
-        )
 
 
 def security_of(tls: Tls | None) -> Security | None:
@@ -107,7 +93,7 @@ class Connection:
     client: Client
 
     def __init__(self, cluster: Cluster, workers: int) -> None:
-        check_packages(cluster)
+        check_cluster_packages(cluster)
         self._until_closed = ExitStack()
         self._until_closed.enter_context(_silent_log())
         try:

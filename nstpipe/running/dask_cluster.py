@@ -36,7 +36,7 @@ from nstpipe.running.cluster_worker import (
     work,
 )
 from nstpipe.running.executor import Function, OnKilled, Result, Task
-from nstpipe.running.leases import ALIVE_SECONDS, Lease, Leases
+from nstpipe.running.leases import ALIVE_SECONDS, MOST_SECONDS_A_LOOK, Lease, Leases
 from nstpipe.running.schedule import clip_cost
 from nstpipe.system.files import MOST_NAMED
 from nstpipe.system.stop import Stop, StopReason
@@ -118,7 +118,7 @@ class _Worker:
         slots: The tasks that it runs at the same time.
         has_gpu_resource: Whether Dask counts its GPUs.
         attempts: The attempts that it has, begun or not.
-        seen_at: When it last gave a sign of life to the scheduler, on the clock of this process.
+        silent_seconds: Seconds without a sign of life to the scheduler.
         sign: The last sign of life.
         is_silent: Whether it counts as lost until the next sign of life.
     """
@@ -129,7 +129,7 @@ class _Worker:
     slots: int
     has_gpu_resource: bool
     attempts: list[_Attempt] = field(default_factory=list)
-    seen_at: float = 0.0
+    silent_seconds: float = 0.0
     sign: float = 0.0
     is_silent: bool = False
 
@@ -252,6 +252,7 @@ class DaskCluster:
                         execution.try_again(waiting)
                 message = execution.receive()
                 if message is None:
+                    execution.look_again()
                     continue
                 kind, waiting, value = message
                 if kind == "event":
@@ -427,6 +428,11 @@ class _Execution:
         """Let a task wait again whose process or worker was lost."""
         self._backlog.put_back([waiting], self._hardware.get(waiting.number, ""))
 
+    def look_again(self) -> None:
+        """See whether tasks have become ready by themselves, if none is."""
+        if not self._backlog.ready_count:
+            self._backlog.note_result()
+
     def note_result(self) -> None:
         self._backlog.note_result()
 
@@ -490,7 +496,8 @@ class _Session:
         self._examining: dict[str, threading.Thread] = {}
         self._prepared = ""
         self._waiting_call: bytes | None = None
-        self._answered_at = time.monotonic()
+        self._looked = time.monotonic()
+        self._unanswered_since: float | None = None
         self._is_lost = False
         self._has_worked = False
         self._closing = threading.Event()
@@ -548,7 +555,7 @@ class _Session:
             try:
                 self._look()
             except Exception:  # the scheduler does not answer; `is_lost` decides
-                continue
+                self._unanswered_since = self._unanswered_since or time.monotonic()
 
     async def _identity(self) -> Mapping[str, Any]:
         scheduler: Any = self._client.scheduler
@@ -559,9 +566,8 @@ class _Session:
         """Ask the scheduler for its workers, and begin to examine those that are new, each in one of the returned threads."""
         identity = self._client.sync(self._identity, callback_timeout=ANSWER_SECONDS)
         now = time.monotonic()
-        # While the scheduler did not answer, no sign of life of any worker could arrive.
-        was_away = now - self._answered_at > LOOK_SECONDS + ANSWER_SECONDS / 2
-        self._answered_at = now
+        # While the scheduler did not answer, or this process stood still, no sign of life of any worker could arrive.
+        passed, self._looked, self._unanswered_since = min(now - self._looked, MOST_SECONDS_A_LOOK), now, None
         there = {address: info for address, info in identity["workers"].items() if info["status"] in ("running", "paused")}
         with self._lock:
             known = {*self._workers, *self._refused, *self._examining}
@@ -571,9 +577,10 @@ class _Session:
                 del self._refused[address]
             for address, worker in self._workers.items():
                 sign = float(there[address]["last_seen"])
-                if sign != worker.sign or was_away:
-                    worker.sign, worker.seen_at, worker.is_silent = sign, now, False
-                elif now - worker.seen_at > self._cluster.lost_after and not worker.is_silent:
+                worker.silent_seconds += passed
+                if sign != worker.sign:
+                    worker.sign, worker.silent_seconds, worker.is_silent = sign, 0.0, False
+                elif worker.silent_seconds > self._cluster.lost_after and not worker.is_silent:
                     worker.is_silent = True
                     self._notices.put(f"worker {worker.name} gives no sign of life; its work goes on elsewhere")
             return [self._begin_examining(address, info) for address, info in there.items() if address not in known]
@@ -620,8 +627,7 @@ class _Session:
             return problem
         counted = int(info["resources"].get("GPU", 0))
         gpus = min(counted or len(report.gpus), len(report.gpus))
-        sign, now = float(info["last_seen"]), time.monotonic()
-        return _Worker(address, name, report, min(gpus, slots) or slots, bool(counted and gpus), seen_at=now, sign=sign)
+        return _Worker(address, name, report, min(gpus, slots) or slots, bool(counted and gpus))
 
     def _problem_of(self, name: str, report: object, content: str, answer: Path) -> str:
         """Return why a worker cannot be used; empty if it can be."""
@@ -658,9 +664,9 @@ class _Session:
 
     def is_lost(self) -> bool:
         """Return whether the scheduler is gone."""
-        if self._client.status != "running" or time.monotonic() - self._answered_at > max(
-            self._cluster.lost_after, 2 * ANSWER_SECONDS
-        ):
+        since = self._unanswered_since
+        silent = since is not None and time.monotonic() - since > self._cluster.lost_after
+        if silent or self._client.status != "running":
             self._is_lost = True
         return self._is_lost
 

@@ -86,7 +86,8 @@ class Executor(Protocol):
             stop: Checked before each task begins. The function receives a stop that follows this one.
             on_killed: Decides about a task whose process was killed from outside. Executors that run tasks in the caller's
                 process never call it.
-            is_ready: Says whether a task may begin, given the results that were yielded so far.
+            is_ready: Says whether a task may begin, given the results that were yielded so far. A task may also become ready by
+                itself, because its files are being fetched: while none is ready, the executor asks again until one is.
 
         Raises:
             MachineError: A worker cannot be started.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -9,6 +10,9 @@ from nstpipe.config import Pipeline
 from nstpipe.events import Emit
 from nstpipe.running.executor import Function, OnKilled, Result, Task
 from nstpipe.system.stop import Stop
+
+POLL_SECONDS = 0.05
+"""Seconds after which a task that waits for its files is looked at again."""
 
 
 class InProcess:
@@ -40,9 +44,11 @@ class InProcess:
     ) -> Iterator[Result]:
         """Yield the results in the order of the tasks; see `Executor.execute`.
 
-        In this order each task is ready when its turn comes, so that `is_ready` is not asked.
+        In this order no task waits for another one, but one may wait for its files.
         """
         for task in tasks:
+            while not stop.should_stop() and not is_ready(task):
+                time.sleep(POLL_SECONDS)
             if stop.should_stop():
                 return
             yield function(task, emit, stop)

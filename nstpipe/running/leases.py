@@ -24,6 +24,9 @@ from nstpipe.system.stop import Stop, StopReason
 LOOK_SECONDS = 0.5
 """Shortest time between two looks at a lease."""
 
+MOST_SECONDS_A_LOOK = 5.0
+"""The most seconds between two looks that count as silence. So a process that stood still itself does not blame others."""
+
 ALIVE_SECONDS = 5.0
 """How often the giver of leases shows that it lives."""
 
@@ -73,7 +76,8 @@ class LeasedStop(Stop):
         super().__init__(deadline)
         self._lease = lease
         self._next_look = 0.0
-        self._sign, self._sign_seen = b"", time.monotonic()
+        self._looked = time.monotonic()
+        self._sign, self._silent_seconds = b"", 0.0
         self.is_revoked = False
 
     def should_stop(self, within: float = 0.0) -> bool:
@@ -96,9 +100,12 @@ class LeasedStop(Stop):
         if isinstance(order, StopReason):
             self.ask(order)
         sign = self._lease.sign_of_life()
+        # A machine that was suspended, or a long frame between two looks, is no silence of the giver.
+        self._silent_seconds += min(now - self._looked, MOST_SECONDS_A_LOOK)
+        self._looked = now
         if sign != self._sign:
-            self._sign, self._sign_seen = sign, now
-        if order is False or now - self._sign_seen > self._lease.lost_after:
+            self._sign, self._silent_seconds = sign, 0.0
+        if order is False or self._silent_seconds > self._lease.lost_after:
             self.is_revoked = True
             self.ask(StopReason.NO_CLUSTER)
 

@@ -21,6 +21,8 @@ from nstpipe.planning.resources import worker_count
 from nstpipe.planning.shards import LOCK_POLL_SECONDS
 from nstpipe.running.executor import Executor
 from nstpipe.running.recorder import Recorder
+from nstpipe.storage.contents import held
+from nstpipe.storage.failures import StorageError
 from nstpipe.system.files import ensure_folder
 from nstpipe.system.lock import locked
 from nstpipe.system.stop import Stop
@@ -120,8 +122,12 @@ def _trained(
             with suppress(OutputError):  # the training goes on without
                 remember(replace(look, progress=progress))
 
-    results = executor.execute(train_look, [task], emit=emit, stop=stop, on_killed=on_killed, is_ready=lambda _: True)
-    return next(iter(list(results)), None)
+    try:
+        with held(*(output.input.file.path for output in task.outputs)):
+            results = executor.execute(train_look, [task], emit=emit, stop=stop, on_killed=on_killed, is_ready=lambda _: True)
+            return next(iter(list(results)), None)
+    except StorageError as error:
+        return LookResult(task, failure=error.problem, next_step=error.next_step)
 
 
 NOTED_SECONDS = 5.0

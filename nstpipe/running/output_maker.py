@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -21,13 +21,16 @@ from nstpipe.painting.task import ClipResult, ClipTask, RunSettings
 from nstpipe.planning.outputs import Output, failed
 from nstpipe.planning.partition import Share
 from nstpipe.planning.plan import Plan
-from nstpipe.planning.resources import frames_done
+from nstpipe.planning.resources import frames_done, worker_count
+from nstpipe.running.delivery import Delivery
 from nstpipe.running.executor import Executor
 from nstpipe.running.finishing import Finishing
 from nstpipe.running.kills import Kills
 from nstpipe.running.recorder import Recorder
 from nstpipe.running.schedule import Schedule, tasks_of
+from nstpipe.running.staging import Staging
 from nstpipe.running.stored_frames import StoredFrames
+from nstpipe.storage.mirror import Mirror
 from nstpipe.system.files import stamp_of
 from nstpipe.system.lock import locked
 from nstpipe.system.stop import Stop, Stopped, StopReason
@@ -44,6 +47,7 @@ class OutputMaker:
         recorder: Records what happens.
         stop: Asks the run to end.
         executor: Runs the clips.
+        mirror: The remote files; None if there are none.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class OutputMaker:
         stop: Stop,
         executor: Executor,
         share: Share | None = None,
+        mirror: Mirror | None = None,
     ) -> None:
         self._journal = journal
         self._partners = _Partners(pipeline, journal, share) if share is not None else None
@@ -62,12 +67,18 @@ class OutputMaker:
         self._recorder = recorder
         self._stop = stop
         self._executor = executor
+        self._mirror = mirror
+        self._delivery = Delivery(mirror, recorder, stop)
         self._kills = Kills()
         self._outdated = {output.path: stamp_of(output.path) for output in plan.outputs if not output.is_done}
         self._frames = StoredFrames(pipeline.work, plan, journal)
         for output in plan.outputs:
             if output.is_done:
                 self._frames.release(output)  # an earlier run was killed before it could
+
+    def deliver_earlier(self, plan: Plan) -> None:
+        """Upload what an earlier run has made and not uploaded."""
+        self._delivery.resume(plan)
 
     def make(self, outputs: Sequence[Output], *, fail_fast: bool) -> None:
         """Make outputs, until all are made or failed, or the run is asked to stop.
@@ -78,6 +89,7 @@ class OutputMaker:
         """
         while outputs:
             outputs = self._make_once(outputs, fail_fast=fail_fast)
+        self._delivery.finish()
 
     def _make_once(self, outputs: Sequence[Output], *, fail_fast: bool) -> list[Output]:
         """Stylize all clips, and finish each output after its last clip.
@@ -87,32 +99,38 @@ class OutputMaker:
         """
         settings = RunSettings.of(self._pipeline)
         schedule = Schedule(task for output in outputs for task in tasks_of(output, settings, self._outdated))
+        staging = Staging(self._mirror, schedule.tasks, ahead=2 * worker_count(self._pipeline))
         again: list[Output] = []
-        with Finishing(self._recorder.emit, self._stop) as finishing:
+        with closing(staging), Finishing(self._recorder.emit, self._stop) as finishing:
 
             def record(*, wait_for_all: bool = False) -> None:
                 for output, finished in finishing.ended(wait_for_all=wait_for_all):
                     if not self._record(output, finished.result):
                         again.append(output)
+                    staging.end(output.path)
+                self._delivery.look()
                 if fail_fast and self._recorder.failures:
                     self._stop.ask(StopReason.FAILURE)
 
-            for output, placing in self._painted(schedule, record):
+            for output, placing in self._painted(schedule, staging, record):
                 if output.elsewhere and self._partners is not None:
                     if not self._finish_shared(output, placing, self._partners):
                         again.append(output)
+                    staging.end(output.path)
                 elif output.is_video:
                     finishing.begin(output, placing)
                 else:  # a picture is written already
                     self._record(output, partial(finish_output, output, placing, self._recorder.emit, self._stop))
+                    staging.end(output.path)
             record(wait_for_all=True)
         return again if self._stop.reason is None else []
 
-    def _painted(self, schedule: Schedule, record: Callable[[], None]) -> Iterator[tuple[Output, Placing]]:
+    def _painted(self, schedule: Schedule, staging: Staging, record: Callable[[], None]) -> Iterator[tuple[Output, Placing]]:
         """Paint the clips, and yield each output after its last clip.
 
         Args:
             schedule: The clips.
+            staging: Their remote files.
             record: Called again and again, to record what has been written meanwhile.
         """
         failed_outputs: set[Path] = set()
@@ -129,7 +147,7 @@ class OutputMaker:
             emit=emit,
             stop=self._stop,
             on_killed=self._after_kill,
-            is_ready=schedule.is_ready,
+            is_ready=lambda task: schedule.is_ready(task) and staging.is_ready(task),
         ):
             task, output = result.task, result.task.output
             schedule.end(task)
@@ -138,7 +156,9 @@ class OutputMaker:
             elif result.failure is not None:
                 if output.path not in failed_outputs:
                     failed_outputs.add(output.path)
-                    self._recorder.fail(result.failure, output, try_again_unasked=result.try_again_unasked)
+                    # An input that was out of reach is tried again, though it has not changed.
+                    tried = None if result.unreachable else output
+                    self._recorder.fail(result.failure, tried, try_again_unasked=result.try_again_unasked)
                 self._recorder.clip_failed(task, result.failure.reason)
             elif result.stopped:
                 out_of_time = True
@@ -146,6 +166,8 @@ class OutputMaker:
                 self._recorder.clip_done(task)
                 if schedule.completes_output(task):
                     yield output, task.placing
+            if schedule.is_ended(output.path) and not schedule.is_complete(output.path):
+                staging.end(output.path)  # else it is still to be written
             record()
         if out_of_time:
             # A worker ends a clip before the deadline if its next frame would not be done by then.
@@ -178,6 +200,7 @@ class OutputMaker:
             done = self._file_of(output, finish)
             if isinstance(done, ItemFailed):
                 return True
+            self._delivery.note_made(output)
             self._recorder.output_done(done, output)
         except Stopped:
             return True
@@ -188,7 +211,7 @@ class OutputMaker:
             self._recorder.give_up(error)
             return True
         self._frames.release(output)
-        self._recorder.emit(done)
+        self._delivery.deliver(done, output)
         return True
 
     def _file_of(self, output: Output, finish: Callable[[], OutputDone | ItemFailed]) -> OutputDone | ItemFailed:

@@ -22,6 +22,7 @@ from nstpipe.planning.videos import try_encoding
 from nstpipe.planning.workers import remember_workers
 from nstpipe.running.recorder import Recorder
 from nstpipe.running.stored_frames import check_room
+from nstpipe.storage.contents import held
 from nstpipe.system.files import ensure_writable
 from nstpipe.system.item_errors import item_errors
 
@@ -138,7 +139,7 @@ def _encode_failure(pipeline: Pipeline, output: Output) -> ItemFailed | None:
     if output.input.video is None:
         return None
     try:
-        with item_errors(output.input.file.path):
+        with item_errors(output.input.file.path), held(output.input.file.path):
             try_encoding(output.job, output.path, output.input.video, output.size, pipeline.work)
     except ItemError as error:
         return failed(output.job, output.input.file.path, error, output)

@@ -152,6 +152,22 @@ class Recorder:
         self._journal.record_done(done, output.fingerprint_inputs)
         self.made.append(done)
 
+    def undelivered(self, done: OutputDone | None, failure: ItemFailed) -> None:
+        """Tell that a finished output could not be uploaded. The journal knows it as done, so that it is not painted again.
+
+        Args:
+            done: The output; None if an earlier run has made it.
+            failure: Why it could not be uploaded.
+        """
+        if done is not None:
+            self.withdraw(done)
+        self.unwritable = self.unwritable or OutputError(failure.reason, failure.next_step)
+        self.fail(replace(failure, tried_now=False))
+
+    def withdraw(self, done: OutputDone) -> None:
+        """Take back that an output was made in this run, because it is not where it goes yet."""
+        self.made.remove(done)
+
     def give_up(self, error: OutputError) -> None:
         """Stop the run, because results cannot be written. Frames under way are finished."""
         self.error = self.error or error

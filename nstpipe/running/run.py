@@ -28,6 +28,7 @@ from nstpipe.running.output_maker import OutputMaker
 from nstpipe.running.preparation import announce, choose_outputs, tell_ignored
 from nstpipe.running.recorder import Recorder
 from nstpipe.running.stored_frames import with_room_needed
+from nstpipe.storage.mirror import Mirror
 from nstpipe.system.load import LoadMeter
 from nstpipe.system.stop import Stop, Stopped, StopReason
 
@@ -44,6 +45,7 @@ class Run:
         on_event: Called with each event.
         executor: Runs the clips.
         unusable: Why the engines of some jobs cannot be used, by the name of the job.
+        mirror: The remote files; None if there are none.
         is_prepared: Whether the executor has begun to load what the clips need. Otherwise it does as soon as there is one.
         share: What a shard makes; None for a run that makes everything.
     """
@@ -58,6 +60,7 @@ class Run:
         on_event: Emit,
         executor: Executor,
         unusable: Mapping[str, MachineError],
+        mirror: Mirror | None = None,
         *,
         is_prepared: bool,
         share: Share | None = None,
@@ -68,6 +71,7 @@ class Run:
         self._name = name
         self._stop = stop
         self._executor = executor
+        self._mirror = mirror
         self._is_prepared = is_prepared
         self._share = share
         self._began = time.monotonic()
@@ -124,13 +128,15 @@ class Run:
         if not plan.outputs:
             raise plan.unwritable or InputError("nothing usable in the inputs.", "See the reasons above.")
         self._prepare(plan)
-        maker = OutputMaker(self._pipeline, plan, self._journal, self._recorder, self._stop, self._executor, self._share)
+        with_what = (self._pipeline, plan, self._journal, self._recorder, self._stop, self._executor)
+        maker = OutputMaker(*with_what, self._share, self._mirror)
         todo = choose_outputs(plan, self._pipeline, self._recorder, retry_failed=retry_failed)
         if fail_fast and self._recorder.failures:
             self._stop.ask(StopReason.FAILURE)
         self._pipeline = announce(plan, todo, self._pipeline, self._journal, self._recorder)
         self._executor.settle(worker_count(self._pipeline))
         with self._stop.graceful():
+            maker.deliver_earlier(plan)
             ready = train_looks(self._pipeline, plan, todo, recorder=self._recorder, stop=self._stop, executor=self._executor)
             if fail_fast and self._recorder.failures:
                 self._stop.ask(StopReason.FAILURE)

@@ -24,6 +24,7 @@ class Schedule:
     def __init__(self, tasks: Iterable[ClipTask]) -> None:
         self.tasks = tuple(tasks)
         self._untried = {task.output.path for task in self.tasks}
+        self._tasks_left = Counter(task.output.path for task in self.tasks)
         self._clips_left = Counter(task.output.path for task in self.tasks)
         self._sharing: dict[str, list[ClipTask]] = {}
         for task in self.tasks:
@@ -43,9 +44,18 @@ class Schedule:
     def end(self, task: ClipTask) -> None:
         """Note that a task has ended, well or not."""
         self._untried.discard(task.output.path)
+        self._tasks_left[task.output.path] -= 1
         if task.output.is_video:
             sharing = self._sharing[task.clip.fingerprint]
             sharing.remove(next(other for other in sharing if _is_same(other, task)))
+
+    def is_ended(self, output: Path) -> bool:
+        """Return whether all tasks of an output have ended, well or not."""
+        return self._tasks_left[output] <= 0
+
+    def is_complete(self, output: Path) -> bool:
+        """Return whether all clips of an output are done."""
+        return self._clips_left[output] <= 0
 
     def completes_output(self, task: ClipTask) -> bool:
         """Note that a clip is done; return whether it was the last one of its output."""

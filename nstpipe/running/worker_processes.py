@@ -96,7 +96,7 @@ class WorkerProcesses:
                         break
                     todo.remove(task)
                     pool.start(function, task, stop.deadline)
-                if not pool.running:
+                if not pool.running and (not todo or stop.should_stop()):
                     return
                 pool.follow(stop)
                 message = pool.receive()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 from pathlib import Path
@@ -20,6 +21,7 @@ def worker_name() -> str:
     return os.environ.get(WORKER_VARIABLE, "")
 
 
+@functools.cache
 def processor_name(root: Path = Path("/")) -> str:
     """Return the name of the processor, as far as the system tells it.
 

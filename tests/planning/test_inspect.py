@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 import nstpipe
 from nstpipe import api
 from nstpipe.events import Event, InputsProgressed, JobPlanned, OutputDone, RunFinished
+from nstpipe.journal.journal import Journal
 from nstpipe.planning import inspect
+from nstpipe.planning.input_info import picture_kind
 from nstpipe.system.stop import Stop, StopReason
 from tests.making import ALL_LAYERS, make_picture, make_video, write_pipeline
 
@@ -123,3 +126,31 @@ def test_a_short_look_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     events: list[Event] = []
     api.plan(pictures(tmp_path, 2), on_event=events.append)
     assert events == []
+
+
+def test_many_pictures_are_inspected_by_several_processes_with_the_same_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        make_picture(tmp_path / "in" / f"{number}.png", seed=number)
+    (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
+    keys = {"name": "street", "input": "in", "output": "out", "link": "none"}
+    plans = []
+    for work in ("alone", "ahead"):
+        pipeline = write_pipeline(tmp_path, keys, work=work)
+        with monkeypatch.context() as ahead:
+            if work == "ahead":
+                ahead.setattr("nstpipe.planning.ahead.LEAST_PICTURES", 1)
+                ahead.setattr("nstpipe.planning.ahead.PICTURES_A_BATCH", 2)
+            plans.append(api.plan(pipeline))
+        with closing(Journal(tmp_path / work, pipeline=pipeline)) as journal:
+            assert journal.count(picture_kind()) == 6
+        # Everything is known now: no picture is opened.
+        with monkeypatch.context() as closed:
+            closed.setattr("nstpipe.planning.inspect.picture_size", lambda path: pytest.fail(f"{path} is opened"))
+            (tmp_path / "in" / "broken.png").rename(tmp_path / "broken.png")
+            assert len(api.plan(pipeline).outputs) == 6
+            (tmp_path / "broken.png").rename(tmp_path / "in" / "broken.png")
+    alone, ahead_plan = plans
+    assert [output.fingerprint for output in ahead_plan.outputs] == [output.fingerprint for output in alone.outputs]
+    assert [failure.reason for failure in ahead_plan.failures] == [failure.reason for failure in alone.failures]

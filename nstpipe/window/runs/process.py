@@ -127,14 +127,22 @@ def start_run(pipeline: Path, work: Path, arguments: Sequence[str]) -> None:
         if process.poll() is not None:
             if process.returncode in (EXIT_DONE, EXIT_SOME_FAILED, EXIT_STOPPED):
                 return
-            with suppress(OSError):
-                raise UsageError(
-                    output.read_text(encoding="utf-8", errors="replace").strip()[-2000:] or "The run did not start."
-                )
+            raise UsageError(*_reason(output, process.returncode))
         if holder_of(work) is not None:
             break
         time.sleep(0.1)
     _reap(process)
+
+
+def _reason(output: Path, exit_code: int) -> tuple[str, str]:
+    """Return why a run has ended at once, as it said it, and the next step."""
+    said = ""
+    with suppress(OSError):
+        said = output.read_text(encoding="utf-8", errors="replace").strip()[-2000:]
+    if said:
+        return said, ""
+    next_step = "Look whether the disk is full, or start it in a terminal to see more."
+    return f"The run ended at once with exit code {exit_code}, and could not say why.", next_step
 
 
 def _reap(process: subprocess.Popen[bytes]) -> None:

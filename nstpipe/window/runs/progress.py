@@ -115,7 +115,7 @@ def counts_of(pipeline: Pipeline) -> Counts:
     with closing(Journal(pipeline.work, pipeline=pipeline.file, read_only=True)) as journal:
         failures = [
             (record.job, record.input, record.reason, record.next_step)
-            for record in journal.records()
+            for record in journal.records(finished=False)
             if record.state == "failed"
         ]
     return Counts(jobs, tuple(failures[:MOST_FAILURES]), max(0, len(failures) - MOST_FAILURES))

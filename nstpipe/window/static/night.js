@@ -15,6 +15,15 @@ if (progress) {
     if (hadFocus && document.activeElement === document.body) document.getElementById("run-state")?.focus();
     hadFocus = false;
   });
+  // A screen reader hears of a new state, and not of every frame.
+  const announced = document.getElementById("announced");
+  const stateNow = () => document.getElementById("run-state")?.textContent ?? "";
+  let known = stateNow();
+  progress.addEventListener("htmx:afterSettle", () => {
+    if (stateNow() === known) return;
+    known = stateNow();
+    announced.textContent = known;
+  });
   // A frame that is kept no more, for its video is long and finished, leaves no hole.
   progress.addEventListener("error", (event) => event.target.closest(".newest li")?.remove(), true);
   follow("/night/events", {

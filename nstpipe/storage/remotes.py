@@ -1,0 +1,92 @@
+"""Which paths of a pipeline stand for remote files, and for which."""
+
+from __future__ import annotations
+
+import functools
+import glob
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from nstpipe.storage.address import Address, parse_address
+from nstpipe.storage.failures import without_secrets
+
+MIRROR = "remote"
+"""Name of the folder in the work folder whose files stand for remote ones."""
+
+
+def mirrored(text: str, work: Path) -> tuple[Path, Address]:
+    """Return the path that stands for an address, and the address.
+
+    Args:
+        text: The address.
+        work: The work folder.
+
+    Raises:
+        AddressError: It cannot be used.
+    """
+    address = parse_address(text)
+    return Path(work, MIRROR, *address.local_parts), address
+
+
+@dataclass(frozen=True)
+class Remotes:
+    """The remote files and folders that a pipeline names. It is never written anywhere, as addresses may hold secrets.
+
+    Attributes:
+        addresses: The address of each, by the path that stands for it.
+        outputs: Those of the paths that are written to.
+    """
+
+    addresses: Mapping[Path, Address]
+    outputs: frozenset[Path] = frozenset()
+
+    @functools.cached_property
+    def roots(self) -> Mapping[Path, tuple[Address, bool]]:
+        """What must be listed: each address, or the folder before its first wildcard or its number.
+
+        Each comes with whether it is only written to, and so need not exist.
+        """
+        found: dict[Path, tuple[Address, bool]] = {}
+        for path, address in self.addresses.items():
+            root, of_root = path, address
+            parts = address.key.split("/")
+            fixed = len(list(itertools.takewhile(lambda part: not (glob.has_magic(part) or "%" in part), parts)))
+            if fixed < len(parts) and address.protocol not in ("http", "https"):
+                root = path.parents[len(parts) - fixed - 1]
+                of_root = replace(address, key="/".join(parts[:fixed]))
+            is_output = path in self.outputs and found.get(root, (of_root, True))[1]
+            found[root] = (of_root, is_output)
+        return found
+
+    @functools.cached_property
+    def _places(self) -> Mapping[Path, Address]:
+        return {**{root: address for root, (address, _) in self.roots.items()}, **self.addresses}
+
+    @functools.cached_property
+    def _spelled(self) -> Mapping[str, str]:
+        """How the begin of each path is shown."""
+        return {
+            str(path.parents[len(address.local_parts) - 3]) if len(address.local_parts) > 2 else str(path): (
+                f"{address.protocol}://{address.host}"
+            )
+            for path, address in self.addresses.items()
+        }
+
+    @functools.cached_property
+    def _secret(self) -> tuple[Address, ...]:
+        return tuple(address for address in self.addresses.values() if address.secrets)
+
+    def address_of(self, path: Path) -> Address | None:
+        """Return the address that a path stands for; None if it is one of this machine's own."""
+        for above in (path, *path.parents):
+            if above in self._places:
+                return self._places[above].below(path.relative_to(above).as_posix())
+        return None
+
+    def shown(self, text: str) -> str:
+        """Return a text with addresses in place of the paths that stand for them, and without secrets."""
+        for begin, shown in self._spelled.items():
+            text = text.replace(begin, shown)
+        return without_secrets(text, *self._secret) if self.addresses else text

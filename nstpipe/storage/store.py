@@ -1,0 +1,482 @@
+"""One bucket, container or host: lists, identifies, reads and writes its files, and tries again where that may help."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import hashlib
+import importlib
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nstpipe.errors import MachineError
+from nstpipe.storage.address import Address
+from nstpipe.storage.failures import BadTransferError, StorageError, failure, kind_of
+from nstpipe.system.files import complete, partial_path
+from nstpipe.system.stop import Stop, Stopped
+
+T = TypeVar("T")
+
+CHUNK_BYTES = 8 << 20
+"""The bytes that are read with one request. An interrupted download continues after the last whole chunk."""
+
+PART_BYTES = 32 << 20
+"""The bytes of a part of a multipart upload. They decide the checksum that S3 gives the whole."""
+
+FIRST_WAIT_SECONDS = 1.0
+"""The wait before the second attempt. Each further wait is twice as long."""
+
+LONGEST_WAIT_SECONDS = 30.0
+"""The longest wait before another attempt."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How remote storage is used.
+
+    Attributes:
+        max_bytes: The most bytes of remote files that are kept on this machine at a time.
+        retries: How often a request is tried again.
+        timeout_seconds: How long an answer may take.
+        transfers: How many files are transferred at the same time.
+    """
+
+    max_bytes: int = 20_000_000_000
+    retries: int = 6
+    timeout_seconds: float = 60.0
+    transfers: int = 4
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A remote file, as its server describes it.
+
+    Attributes:
+        inside: Its path below the listed address; empty if it is that itself.
+        size: Its size in bytes; None if the server does not tell.
+        modified: When it was changed, in seconds since 1970; 0 if the server does not tell.
+        etag: The server's own mark of its content; empty if there is none.
+    """
+
+    inside: str
+    size: int | None
+    modified: float
+    etag: str
+
+    @property
+    def identity(self) -> str:
+        """What changes with the content: the server's mark, or else the time."""
+        return f"{self.size}|{self.etag or self.modified}"
+
+
+class Store:
+    """The files of one bucket, container or host.
+
+    Args:
+        address: An address there, with the user and password that it may name.
+        policy: How it is used.
+
+    Raises:
+        MachineError: A package is missing.
+    """
+
+    def __init__(self, address: Address, policy: Policy) -> None:
+        self._policy = policy
+        self._web = address.protocol in ("http", "https")
+        self._base = replace(address, key="", query="")
+        self._address = address
+        self._lock = threading.Lock()
+        self._connected: Any = None
+        _check_packages(address)
+
+    @property
+    def _fs(self) -> Any:
+        with self._lock:
+            if self._connected is None:
+                self._connected = _client(self._address, self._policy)
+            return self._connected
+
+    def look(self, address: Address, *, may_be_missing: bool = False) -> list[Entry] | Entry:
+        """Return the file at an address, or all files of the folder there.
+
+        Args:
+            address: Where to look.
+            may_be_missing: Whether an empty folder is returned if nothing is there. The bucket itself must exist.
+
+        Raises:
+            StorageError: Nothing is there, or it cannot be listed.
+        """
+        path = self._path(address)
+
+        def once() -> list[Entry] | Entry:
+            self._fs.invalidate_cache()
+            info = self._info(path)
+            if info["type"] == "file" and not str(info["name"]).endswith("/"):
+                return _entry("", info)
+            begin = str(info["name"]).rstrip("/") + "/"
+            found = self._fs.find(path, detail=True)
+            return [
+                _entry(name[len(begin) :], one)
+                for name, one in found.items()
+                if one.get("type") == "file" and name.startswith(begin) and not name.endswith("/")
+            ]
+
+        try:
+            return self._tried(once, address, "listed")
+        except StorageError as error:
+            if error.kind != "missing":
+                raise
+            self._see_that_the_bucket_exists(address)
+            if may_be_missing:
+                return []
+            raise
+
+    def _see_that_the_bucket_exists(self, address: Address) -> None:
+        if address.protocol not in ("s3", "gs", "az"):
+            return
+        place = address.kind.place
+        try:
+            self._tried(lambda: self._fs.ls(address.host, detail=False), replace(address, key=""), "listed")
+        except StorageError as error:
+            if error.kind != "missing":
+                raise
+            problem = f"there is no {place} {address.host}, so {address} does not exist."
+            raise StorageError(problem, f"Look at the name, or make the {place} first.", "missing") from None
+
+    def entry(self, address: Address) -> Entry:
+        """Return what the server says of a file.
+
+        Raises:
+            StorageError: It is not there, or cannot be looked at.
+        """
+
+        def once() -> Entry:
+            self._fs.invalidate_cache()
+            return _entry("", self._info(self._path(address)))
+
+        return self._tried(once, address, "looked at")
+
+    def head(self, address: Address, length: int) -> bytes:
+        """Return the first bytes of a file.
+
+        Raises:
+            StorageError: It cannot be read.
+        """
+        return self._tried(lambda: self._range(self._path(address), 0, length), address, "read")[:length]
+
+    def fetch(self, address: Address, entry: Entry, target: Path, stop: Stop) -> None:
+        """Copy a file to this machine. It gets its name when all of it is there and was checked.
+
+        An interrupted copy continues where it was, in this run or the next.
+
+        Args:
+            address: The file.
+            entry: What the listing said of it. Its size and, where the server gives one, its checksum must be those of the
+                copy.
+            target: Where to put it.
+            stop: Asks to end.
+
+        Raises:
+            StorageError: It cannot be read, is another one than the listing said, or there is no room.
+            Stopped: The run is to end.
+        """
+        unfinished = target.with_name(f".{hashlib.sha256(f'{target.name}|{entry.identity}'.encode()).hexdigest()[:32]}.fetched")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for again in (True, False):
+            try:
+                digest = self._copy(address, entry, unfinished, stop)
+            except OSError as error:  # of this machine: the client's own errors are caught in `_tried`
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    with suppress(OSError):
+                        unfinished.unlink(missing_ok=True)
+                raise StorageError(
+                    f"{address} cannot be fetched to {target.parent}: {error.strerror}.",
+                    "Free some space, or give a `work` folder on another disk.",
+                    "local",
+                ) from None
+            if self._is_same(address, entry, digest, unfinished.stat().st_size):
+                complete(unfinished, target)
+                return
+            unfinished.unlink()
+            if not again:
+                break
+        raise StorageError(
+            f"{address} is not the file that was listed: it was changed while it was fetched, or damaged on the way.",
+            "Run again; its new content is done then.",
+        )
+
+    def _copy(self, address: Address, entry: Entry, target: Path, stop: Stop) -> Any:
+        """Write what is left of a file, and return the MD5 of all of it."""
+        path, size = self._path(address), entry.size
+        digest = hashlib.md5(usedforsecurity=False)
+        if size is None:
+            self._tried(lambda: self._fs.get_file(path, str(target)), address, "read")
+            with target.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+            return digest
+        with target.open("a+b") as file:
+            file.seek(0)
+            while block := file.read(1 << 20):
+                digest.update(block)
+            while (offset := file.tell()) < size:
+                if stop.should_stop():
+                    raise Stopped
+                length = min(CHUNK_BYTES, size - offset)
+                block = self._tried(partial(self._whole_range, path, offset, length, size), address, "read", stop)
+                file.write(block)
+                digest.update(block)
+                if not block:
+                    break
+        return digest
+
+    def _whole_range(self, path: str, offset: int, length: int, size: int) -> bytes:
+        block = self._range(path, offset, offset + length)
+        if len(block) == size:
+            return block[offset:]  # a server that sends no parts sends everything
+        if len(block) != length:
+            raise BadTransferError(f"{len(block)} of {length} bytes came")
+        return block
+
+    def _range(self, path: str, start: int, end: int) -> bytes:
+        if self._base.protocol == "sftp":  # its client takes no parts
+            with self._fs.open(path, "rb") as file:
+                file.seek(start)
+                parts = []
+                while start < end and (part := file.read(end - start)):
+                    parts.append(part)
+                    start += len(part)
+                return b"".join(parts)
+        content: bytes = self._fs.cat_file(path, start=start, end=end)
+        return content
+
+    def _is_same(self, address: Address, entry: Entry, digest: Any, size: int) -> bool:
+        if entry.size is not None and size != entry.size:
+            return False
+        if len(entry.etag) == 32 and self._base.protocol in ("s3", "gs", "az"):
+            try:
+                bytes.fromhex(entry.etag)
+            except ValueError:
+                pass
+            else:
+                if digest.hexdigest() == entry.etag:
+                    return True
+        # A mark of another kind says only whether the file is still the same.
+        return entry.size is None or self.entry(address).identity == entry.identity
+
+    def put(self, source: Path, address: Address, sha256: str, stop: Stop) -> Entry:
+        """Copy a file from this machine. It gets its name when all of it is there and was checked.
+
+        Args:
+            source: The file.
+            address: Where to put it. A file there is replaced.
+            sha256: The hash of its content.
+            stop: Ends the wait before another attempt.
+
+        Returns:
+            What the server says of it.
+
+        Raises:
+            StorageError: It cannot be written.
+            Stopped: The run is to end.
+        """
+        folder, _, name = address.key.rpartition("/")
+        hidden = replace(address, key=f"{folder}/{partial_path(Path(name)).name}".lstrip("/"))
+        path, temporary = self._path(address), self._path(hidden)
+        size = source.stat().st_size
+
+        def once() -> None:
+            extra = {"chunksize": PART_BYTES} if self._base.protocol == "s3" else {}
+            self._fs.put_file(str(source), temporary, **extra)
+            self._fs.invalidate_cache()
+            info = self._info(temporary)
+            if info.get("size") != size:
+                raise BadTransferError(f"{info.get('size')} of {size} bytes arrived")
+            if not _has_checksum_of(info, source) and self._sha256_of(temporary, size) != sha256:
+                raise BadTransferError("the content was damaged on the way")
+            if self._base.protocol == "sftp":
+                self._fs.mv(temporary, path)
+            else:
+                self._fs.cp_file(temporary, path)
+                self._fs.invalidate_cache()
+                if self._info(path).get("size") != size:  # some servers copy after they have answered
+                    raise BadTransferError("the server has not finished its own copy")
+                self._fs.rm_file(temporary)
+
+        self._tried(once, address, "written", stop)
+        made = self.entry(address)
+        if made.size != size:
+            raise StorageError(
+                f"{address} was changed by somebody while it was written.", "Run again; it is written once more."
+            )
+        return made
+
+    def _sha256_of(self, path: str, size: int) -> str:
+        digest = hashlib.sha256()
+        for offset in range(0, size, CHUNK_BYTES):
+            digest.update(self._range(path, offset, min(offset + CHUNK_BYTES, size)))
+        return digest.hexdigest()
+
+    def _info(self, path: str) -> dict[str, Any]:
+        info: dict[str, Any] = self._fs.info(path)
+        return info
+
+    def _path(self, address: Address) -> str:
+        if self._web:
+            return address.url
+        return f"/{address.key}" if address.protocol == "sftp" else f"{address.host}/{address.key}".rstrip("/")
+
+    def _tried(self, call: Callable[[], T], address: Address, verb: str, stop: Stop | None = None) -> T:
+        """Return what a call returns. After a transient failure it is called again, with a longer wait each time.
+
+        Raises:
+            StorageError: It failed for good.
+            Stopped: The run is to end.
+        """
+        waits = iter(_waits(self._policy))
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return call()
+            except (StorageError, Stopped):
+                raise
+            except Exception as error:
+                wait = next(waits, None)
+                if kind_of(error) != "transient" or wait is None:
+                    # Neither the error nor its cause goes along: their texts may hold a signature.
+                    raise self._diagnosed(failure(error, address, verb, attempt), address, verb) from None
+            until = time.monotonic() + wait
+            while (left := until - time.monotonic()) > 0:
+                if stop is not None and stop.should_stop():
+                    raise Stopped
+                time.sleep(min(left, 0.1))
+
+    def _diagnosed(self, error: StorageError, address: Address, verb: str) -> StorageError:
+        """Return an error with its real reason: an answer without a body says 403 alone where credentials have expired."""
+        if self._base.protocol != "s3" or error.kind == "expired" or "403" in error.problem or error.kind == "missing":
+            return error
+        if error.kind != "denied" and "Bad Request" not in error.problem:
+            return error
+        try:
+            self._fs.cat_file(self._path(address), start=0, end=1)
+        except Exception as said:
+            if kind_of(said) == "expired":
+                return failure(said, address, verb)
+        return error
+
+
+def _waits(policy: Policy) -> Iterator[float]:
+    for number in range(policy.retries):
+        # Clients that were turned away together should not come back together.
+        yield min(FIRST_WAIT_SECONDS * 2**number, LONGEST_WAIT_SECONDS) * random.uniform(0.75, 1.25)
+
+
+_CLIENTS = threading.Lock()
+
+
+def _check_packages(address: Address) -> None:
+    """See that the packages for an address are installed.
+
+    Raises:
+        MachineError: One is missing.
+    """
+    for package in ("fsspec", address.kind.package):
+        try:
+            with _CLIENTS:  # two threads must not import a package at the same time
+                importlib.import_module(package)
+        except ImportError:
+            step = f"`pip install 'nstpipe[{address.kind.name}]'` installs it."
+            raise MachineError(f"{address} needs the package {package}.", step) from None
+
+
+def _client(address: Address, policy: Policy) -> Any:
+    """Return fsspec's client, which finds its credentials in the usual places. It may connect at once."""
+    fsspec = importlib.import_module("fsspec")
+    client = fsspec.filesystem(address.protocol, skip_instance_cache=True, **_options(address, policy))
+    if address.protocol == "s3":
+        client.retries = 1  # nstpipe waits and tries again itself, so that it can stop and say so
+    return client
+
+
+def _options(address: Address, policy: Policy) -> dict[str, Any]:
+    if address.protocol == "s3":
+        return {
+            "use_listings_cache": False,
+            "config_kwargs": {
+                "connect_timeout": policy.timeout_seconds,
+                "read_timeout": policy.timeout_seconds,
+                "retries": {"total_max_attempts": 1},
+            },
+        }
+    if address.protocol == "sftp":
+        host, _, port = address.host.partition(":")
+        options: dict[str, Any] = {"host": host, "known_hosts": (), "connect_timeout": policy.timeout_seconds}
+        options |= {"port": int(port)} if port else {}
+        options |= {"username": address.user} if address.user else {}
+        return options | ({"password": address.password} if address.password else {})
+    if address.protocol in ("http", "https"):
+        aiohttp = importlib.import_module("aiohttp")
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=policy.timeout_seconds, sock_read=policy.timeout_seconds)
+        options = {"client_kwargs": {"timeout": timeout}}
+        if address.user or address.password:
+            options["client_kwargs"]["auth"] = aiohttp.BasicAuth(address.user, address.password)
+        return options
+    return {"use_listings_cache": False}
+
+
+def _entry(inside: str, info: Mapping[str, Any]) -> Entry:
+    size = info.get("size")
+    etag = str(info.get("ETag") or info.get("etag") or info.get("md5Hash") or "").strip('"')
+    return Entry(inside, int(size) if size is not None else None, _modified(info), etag)
+
+
+def _modified(info: Mapping[str, Any]) -> float:
+    for name in ("LastModified", "last_modified", "mtime", "updated", "Last-Modified"):
+        value = info.get(name)
+        if isinstance(value, datetime):
+            return value.timestamp()
+        if isinstance(value, int | float):
+            return float(value)
+        if isinstance(value, str):
+            for read in (datetime.fromisoformat, parsedate_to_datetime):
+                with suppress(ValueError, TypeError):
+                    return read(value.replace("Z", "+00:00")).timestamp()
+    return 0.0
+
+
+def _has_checksum_of(info: Mapping[str, Any], source: Path) -> bool:
+    """Return whether a server's own checksum of a file is that of a file here; False if it has none that is known."""
+    etag = str(info.get("ETag") or info.get("etag") or "").strip('"')
+    if "ETag" in info and etag in _s3_marks(source):
+        return True
+    of_azure = info.get("content_settings") or {}
+    md5 = info.get("md5Hash") or (of_azure.get("content_md5") if isinstance(of_azure, dict) else None)
+    if not md5:
+        return False
+    given = base64.b64encode(bytes(md5)).decode() if isinstance(md5, bytes | bytearray) else str(md5)
+    digest = hashlib.md5(usedforsecurity=False)
+    with source.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return given == base64.b64encode(digest.digest()).decode()
+
+
+def _s3_marks(source: Path) -> tuple[str, str]:
+    """Return the marks that S3 gives a file uploaded as one, and one uploaded in parts of `PART_BYTES`."""
+    whole, parts = hashlib.md5(usedforsecurity=False), []
+    with source.open("rb") as file:
+        while block := file.read(PART_BYTES):
+            whole.update(block)
+            parts.append(hashlib.md5(block, usedforsecurity=False).digest())
+    joined = hashlib.md5(b"".join(parts), usedforsecurity=False).hexdigest()
+    return whole.hexdigest(), f"{joined}-{len(parts)}"
