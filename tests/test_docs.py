@@ -23,6 +23,7 @@ from nstpipe.config.models import Job, Notify, Pipeline, Track
 from nstpipe.errors import ConfigError
 from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
 from nstpipe.media.video.containers import VIDEO_SUFFIXES
+from nstpipe.storage.remotes import Remotes
 from tests.making import make_picture, make_video
 from tests.style.networks.making import own_file
 from tests.test_house import ROOMS
@@ -83,7 +84,8 @@ def pipeline_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
         for job in pipeline.jobs:
             furnish(job)
         # Nothing leaves the machine; what is sent, and how, has tests of its own. So have clusters.
-        return pipeline.model_copy(update={"notify": Notify(), "track": Track(), "cluster": None})
+        here = pipeline.with_remotes(Remotes({}))  # the paths that stand for addresses are plain files
+        return here.model_copy(update={"notify": Notify(), "track": Track(), "cluster": None})
 
     return load
 

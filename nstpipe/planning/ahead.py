@@ -19,8 +19,8 @@ from nstpipe.planning.inputs import InputFile
 from nstpipe.storage.contents import is_remote
 from nstpipe.system.files import Stamp, sha256_of, state_of
 
-LEAST_PICTURES = 2000
-"""Fewer pictures are inspected by this process alone: others take about as long to start."""
+LEAST_PICTURES = 10_000
+"""Fewer new pictures are inspected by this process alone: others take some seconds to start."""
 
 PICTURES_A_BATCH = 100
 """Pictures that a process inspects before it tells what it has found."""

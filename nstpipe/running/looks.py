@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from nstpipe.config import Pipeline
 from nstpipe.config.engines import LookEngine
-from nstpipe.errors import BusyError, OutputError
+from nstpipe.errors import BusyError, NstpipeError, OutputError
 from nstpipe.events import Event, ItemFailed, Noticed, TrainingProgressed
 from nstpipe.painting.in_worker import train_look
 from nstpipe.painting.task import LookResult, LookTask, RunSettings
@@ -21,11 +21,14 @@ from nstpipe.planning.resources import worker_count
 from nstpipe.planning.shards import LOCK_POLL_SECONDS
 from nstpipe.running.executor import Executor
 from nstpipe.running.recorder import Recorder
+from nstpipe.running.staging import files_of
 from nstpipe.storage.contents import held
 from nstpipe.storage.failures import StorageError
+from nstpipe.storage.mirror import Mirror
 from nstpipe.system.files import ensure_folder
 from nstpipe.system.lock import locked
-from nstpipe.system.stop import Stop
+from nstpipe.system.stop import Stop, Stopped
+from nstpipe.training.material import MOST_FRAMES, spread
 
 
 def train_looks(
@@ -36,6 +39,7 @@ def train_looks(
     recorder: Recorder,
     stop: Stop,
     executor: Executor,
+    mirror: Mirror | None,
 ) -> list[Output]:
     """Train the networks that outputs need, one after another, with all cores. What is stopped goes on in the next run.
 
@@ -46,6 +50,7 @@ def train_looks(
         recorder: Records what happens. The outputs of a training that fails are recorded as failed.
         stop: Asks the run to end.
         executor: Runs the trainings.
+        mirror: The remote files; None if there are none.
 
     Returns:
         The outputs whose network is there, or that need none.
@@ -58,7 +63,9 @@ def train_looks(
         with _alone(look, recorder, stop):
             if look.is_trained:  # by another shard
                 continue
-            result = _trained(look, pipeline, plan, recorder, stop, executor) if not stop.should_stop() else None
+            task = look_task(look, plan, RunSettings.of(pipeline), worker_count(pipeline))
+            with _held(task, mirror) as problem:
+                result = problem if problem or stop.should_stop() else _trained(look, task, recorder, stop, executor)
         if result is not None and result.is_done:
             minutes = result.seconds / 60
             said = f"the network is trained: {result.step:,} steps in {minutes:.1f} minutes"
@@ -90,16 +97,35 @@ def _alone(look: Look, recorder: Recorder, stop: Stop) -> Iterator[None]:
         yield
 
 
-def _trained(
-    look: Look, pipeline: Pipeline, plan: Plan, recorder: Recorder, stop: Stop, executor: Executor
-) -> LookResult | None:
+@contextmanager
+def _held(task: LookTask, mirror: Mirror | None) -> Iterator[LookResult | None]:
+    """Keep the remote files that a training reads in a block; yield its failure if they cannot be fetched."""
+    read = dict.fromkeys(path for output in task.outputs for path in files_of(output))
+    files = [path for path in read if mirror.covers(path)] if mirror is not None else []
+    if mirror is None or not files:
+        yield None
+        return
+    try:
+        mirror.hold(*files)
+    except Stopped:
+        yield LookResult(task)
+        return
+    except NstpipeError as error:
+        yield LookResult(task, failure=error.problem, next_step=error.next_step)
+        return
+    try:
+        yield None
+    finally:
+        mirror.release(*files)
+
+
+def _trained(look: Look, task: LookTask, recorder: Recorder, stop: Stop, executor: Executor) -> LookResult | None:
     """Train a network; None if the training did not begin, or was killed again and again."""
     ensure_folder(look.path.parent)
     remember(look)
     begun = "continues" if look.is_begun else "begins"
     said = f"the training of the network {begun}; it takes {as_duration(look.seconds_left)} at most"
     recorder.emit(Noticed(job=look.jobs[0], message=said))
-    task = look_task(look, plan, RunSettings.of(pipeline), worker_count(pipeline))
     kills = 0
 
     def on_killed(task: LookTask, exit_code: int | None, /) -> LookResult | None:
@@ -145,7 +171,11 @@ def look_task(look: Look, plan: Plan, run: RunSettings, workers: int) -> LookTas
         run: The settings of the run.
         workers: How many processes will paint at the same time; each has its share of the cores.
     """
-    outputs = tuple(output for output in plan.material or plan.outputs if output.job.name in look.jobs)
+    material = plan.material or plan.outputs
+    clips = [(output, clip) for output in material if output.job.name in look.jobs for clip in output.clips]
+    # Of very many inputs, those that it learns from are enough.
+    chosen = [clips[number][0] for number, _ in spread([clip.frame_count for _, clip in clips], MOST_FRAMES)]
+    outputs = tuple({output.path: output for output in chosen}.values())
     engine = outputs[0].job.engine
     assert isinstance(engine, LookEngine)
     threads = None

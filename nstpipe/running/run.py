@@ -137,7 +137,15 @@ class Run:
         self._executor.settle(worker_count(self._pipeline))
         with self._stop.graceful():
             maker.deliver_earlier(plan)
-            ready = train_looks(self._pipeline, plan, todo, recorder=self._recorder, stop=self._stop, executor=self._executor)
+            ready = train_looks(
+                self._pipeline,
+                plan,
+                todo,
+                recorder=self._recorder,
+                stop=self._stop,
+                executor=self._executor,
+                mirror=self._mirror,
+            )
             if fail_fast and self._recorder.failures:
                 self._stop.ask(StopReason.FAILURE)
             maker.make(ready, fail_fast=fail_fast)

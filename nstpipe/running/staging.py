@@ -10,6 +10,7 @@ from pathlib import Path
 from nstpipe.errors import NstpipeError
 from nstpipe.painting.task import ClipTask
 from nstpipe.planning.inspect import pictures_of
+from nstpipe.planning.outputs import Output
 from nstpipe.storage.mirror import Mirror
 from nstpipe.system.stop import Stopped
 
@@ -122,10 +123,15 @@ class Staging:
 def _files_of(tasks: Iterable[ClipTask]) -> Iterator[Path]:
     """Yield the files that tasks of one output read."""
     for task in tasks:
-        yield task.output.input.file.path
-        for mask in task.output.input.masks:
-            yield from mask.files
-        yield from (path for path, _ in pictures_of(task.output.job) if not path.is_dir())
+        yield from files_of(task.output)
         if task.linked_picture is not None:
             yield task.linked_picture.original
             yield task.linked_picture.result
+
+
+def files_of(output: Output) -> Iterator[Path]:
+    """Yield the files that an output is made of."""
+    yield output.input.file.path
+    for mask in output.input.masks:
+        yield from mask.files
+    yield from (path for path, _ in pictures_of(output.job) if not path.is_dir())

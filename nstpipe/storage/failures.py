@@ -65,7 +65,9 @@ def kind_of(error: BaseException) -> Kind:
     statuses = {status for one in chain if (status := _status_of(one)) is not None}
     if any(isinstance(one, PermissionError) for one in chain) or statuses & {401, 403} or any(map(_DENIED.search, texts)):
         return "denied"
-    if any(isinstance(one, FileNotFoundError) for one in chain) or statuses & {404, 410}:
+    is_missing = any(isinstance(one, FileNotFoundError) for one in chain) or statuses & {404, 410}
+    # fsspec's client for the web says of a host that cannot be reached that the file is not there.
+    if is_missing and not any(isinstance(one, ConnectionError | TimeoutError) or _is_out_of_reach(one) for one in chain):
         return "missing"
     return "transient"
 
@@ -85,6 +87,10 @@ def _status_of(error: BaseException) -> int | None:
     return None
 
 
+def _is_out_of_reach(error: BaseException) -> bool:
+    return any(name in type(error).__name__ for name in ("EndpointConnection", "ClientConnector", "ClientConnection"))
+
+
 def in_words(error: BaseException, address: Address) -> str:
     """Return what a client's error says, without any part that is secret."""
     chain = list(_chain(error))
@@ -96,6 +102,8 @@ def in_words(error: BaseException, address: Address) -> str:
         return "the server asks to slow down (503)"
     if any(isinstance(one, TimeoutError | asyncio.TimeoutError) or "Timeout" in type(one).__name__ for one in chain):
         return "no answer came in time"
+    if any(map(_is_out_of_reach, chain)):
+        return "the server cannot be reached"
     lost = (ConnectionError, asyncio.IncompleteReadError)
     names = (
         "ClientPayloadError",
@@ -107,8 +115,6 @@ def in_words(error: BaseException, address: Address) -> str:
     )
     if any(isinstance(one, lost) or any(name in type(one).__name__ for name in names) for one in chain):
         return "the connection was cut"
-    if any("EndpointConnection" in type(one).__name__ or "ClientConnector" in type(one).__name__ for one in chain):
-        return "the server cannot be reached"
     said = str(error).strip().splitlines()
     return without_secrets(said[0][:200] if said else type(error).__name__, address)
 

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from nstpipe.errors import MachineError, UsageError
 from nstpipe.events import ClipStarted, FrameDone
 from nstpipe.report.data import Painter, painters_of
 from nstpipe.running import dask_cluster
+from nstpipe.running import leases as leases_module
 from nstpipe.running.backlog import Backlog, Waiting
 from nstpipe.running.cluster_worker import Expected, examine
 from nstpipe.running.dask_cluster import DaskCluster, Reads
@@ -122,6 +124,22 @@ def test_a_lease_ends_when_its_giver_shows_no_life_or_a_later_run_begins(leases:
     Leases(tmp_path, "later", lost_after=60).give("2")
     assert patiently(stop)
     assert stop.is_revoked
+
+
+def test_a_machine_that_was_suspended_does_not_blame_the_giver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(leases_module, "time", SimpleNamespace(monotonic=lambda: now))
+    given = Leases(tmp_path, "run", lost_after=30)
+    stop = LeasedStop(given.give("1"))
+    assert not stop.should_stop()
+    now += 10_000  # all machines slept
+    assert not stop.should_stop()
+    given.show_life()
+    for _ in range(7):  # the first one sees the sign; the others count five seconds each
+        now += 6
+        assert not stop.should_stop()
+    now += 6
+    assert stop.should_stop()
 
 
 def test_a_giver_that_shows_life_is_believed(leases: Leases) -> None:

@@ -207,6 +207,9 @@ def test_a_web_server_that_sends_no_parts_is_read_once(tmp_path: Path, monkeypat
         assert len(asked) == 1
         with pytest.raises(StorageError, match=r"127.0.0.1:\d+/none does not exist"):
             store.look(replace(address, key="none"))
+        closed = replace(address, host="127.0.0.1:9")
+        with pytest.raises(StorageError, match="the server cannot be reached"):
+            Store(closed, Policy(retries=0)).look(closed)
     finally:
         server.shutdown()
         server.server_close()
