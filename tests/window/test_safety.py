@@ -106,7 +106,17 @@ def test_no_path_leads_out_of_the_folders(window: Opened, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "place", ["output: ../out.png", "work: ../work", "style: ../secret.png", "init: /etc/passwd", "input: link.png"]
+    "place",
+    [
+        "output: ../out.png",
+        "work: ../work",
+        "style: ../secret.png",
+        "init: /etc/passwd",
+        "input: link.png",
+        "input: s3://bucket/in.png",
+        "output: s3://bucket/out.png",
+        "style: https://localhost/in.png",
+    ],
 )
 def test_a_pipeline_that_leads_out_of_the_folders_is_not_written(window: Opened, tmp_path: Path, place: str) -> None:
     (window.folder / "link.png").symlink_to(tmp_path / "secret.png")
