@@ -107,7 +107,7 @@ def run(
     from nstpipe.painting.task import RunSettings
     from nstpipe.running.executors import executor_for
 
-    settings = _settled(_loaded(pipeline, jobs, overrides, workers, device, cluster), isolated=isolated)
+    settings = _loaded(pipeline, jobs, overrides, workers, device, cluster)
     part = _part(settings, shard)
     began, stop = time.monotonic(), stop or Stop()
     name = _name_of_run(datetime.now()) + (part.run_suffix if part is not None else "")
@@ -118,6 +118,7 @@ def run(
         listeners = stack.enter_context(finishing(Listeners(settings, name, on_event)))
         for requirement in requirements_of_all_jobs(settings):
             requirement()
+        settings = _settled(settings, isolated=isolated)
         unusable = unusable_engines(settings)
         # Shards share the mirror; who divides the work must know what there is.
         mirror = stack.enter_context(_remote_files(settings, stop, refresh=part is not None))

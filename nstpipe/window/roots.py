@@ -126,15 +126,16 @@ class Roots:
     def check(self, pipeline: Pipeline) -> None:
         """Check that a pipeline reads and writes in these folders only, also through links within them.
 
-        Remote files are outside of any folder: a page could read and write them with the credentials of whoever started the server.
+        Remote files are outside of any folder: a page could otherwise use the credentials of whoever started the server.
 
         Raises:
             OutsideError: A path of it lies outside; the message names the key.
         """
         for key, path in _paths(pipeline, ""):
             if path in pipeline.remotes.addresses:
+                address = pipeline.remotes.shown(str(path))
                 raise OutsideError(
-                    f"{key}: {pipeline.remotes.shown(str(path))} lies outside of the folders that this window may use: it is remote.",
+                    f"{key}: {address} lies outside of the folders that this window may use: it is remote.",
                     "Copy the files into one of the folders, or use `nstpipe run` for this pipeline.",
                 )
             try:

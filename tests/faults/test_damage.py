@@ -70,7 +70,7 @@ def test_a_disk_that_is_full_from_the_beginning_is_refused(tmp_path: Path) -> No
     with small_disk(tmp_path / "work", "1m"):
         assert stored_bytes(FRAMES["films/a.mp4"], (640, 480)) > 1 << 20
         events: list[Event] = []
-        with pytest.raises(DiskFullError, match=r"has 0\.\d MB free; frames that wait .* need about 21\.\d MB"):
+        with pytest.raises(DiskFullError, match=r"has 0\.\d MB free; frames that wait .* need about 40\.\d MB"):
             nstpipe.run(night.pipeline, overrides=["jobs.films.size=640"], on_event=events.append)
         assert not any(isinstance(event, FrameDone) for event in events)
 
@@ -198,7 +198,7 @@ def test_a_disk_that_fails_for_a_moment_costs_nothing(tmp_path: Path, whole: Nig
     tried: list[TriedAgain] = []
 
     def watch(event: Event) -> None:
-        # Of the second film and of the picture nothing has been read since the plan.
+        # The second film may be painted while the first one is encoded. Of the picture nothing has been read since the plan.
         if isinstance(event, OutputDone) and not tried:
             failing_disk.fail()
         if isinstance(event, TriedAgain):
@@ -209,7 +209,8 @@ def test_a_disk_that_fails_for_a_moment_costs_nothing(tmp_path: Path, whole: Nig
     assert (result.exit_code, result.failures) == (0, ())
     [event] = tried
     assert "Input/output error" in event.reason
-    assert (Path(event.path).name, event.attempt, event.wait_seconds) == ("b.mp4", 1, 1.0)
+    assert Path(event.path).name in ("b.mp4", "picture.png")
+    assert (event.attempt, event.wait_seconds) == (1, 1.0)
     seen.times = 1
     seen.bytes_equal = night.results() == whole.results()
     assert seen.bytes_equal

@@ -248,6 +248,6 @@ def test_one_picture_and_the_estimate_work_with_it(
     pipeline = load_pipeline(path)
     monkeypatch.setattr(trial, "SIDES", {"cpu": (32, 48)})
     timed = trial.timed(pipeline, pipeline.jobs[0], isolated=False, has_videos=False)
-    passes = [1] * 6 + ([5] if ENGINE_TRAITS[engine_name].iterates else [1]) * 6
+    passes = [1] * 4 + ([4] if ENGINE_TRAITS[engine_name].iterates else [1]) * 4
     assert [frame.passes for frame in timed.frames] == passes
     assert all(frame.optimizing_seconds and frame.optimizing_seconds <= frame.seconds for frame in timed.frames)
