@@ -194,6 +194,7 @@ def test_a_run_outlives_the_window_and_is_found_again(browser: Browser, folder: 
             page.get_by_role("button", name="Plan with time and disk").click()
             expect(page.get_by_role("region", name="Plan with time and disk")).to_contain_text("✓ done")
             page.get_by_role("link", name="Results").click()
+            page.wait_for_load_state()  # before, a click would lead nowhere
             page.get_by_role("button", name="film.mp4").click()
             page.get_by_role("button", name="Play", exact=True).click()
             expect(page.locator(".player output")).to_contain_text("/ 0.3 s")

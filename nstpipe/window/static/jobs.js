@@ -33,8 +33,9 @@ document.body.addEventListener("htmx:beforeSwap", (event) => {
   if (event.detail.target?.id !== "editor") return;
   const active = document.activeElement;
   const text = document.getElementById("yaml");
+  const isTypedSince = active === text && text.value !== event.detail.requestConfig.parameters.text;
   kept = {
-    id: active?.id, from: active?.selectionStart, to: active?.selectionEnd, text: active === text ? text.value : null,
+    id: active?.id, from: active?.selectionStart, to: active?.selectionEnd, text: isTypedSince ? text.value : null,
     top: text?.scrollTop ?? 0, place: scrollY, open: document.getElementById("advanced")?.open ?? false,
   };
 });
