@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import yaml
 from PIL import Image
 
@@ -60,3 +65,16 @@ def write_pipeline(folder: Path, *jobs: dict[str, Any], **top: Any) -> Path:
     path = folder / "pipeline.yaml"
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
+
+
+@contextmanager
+def small_disk(folder: Path, size: str, *options: str) -> Iterator[None]:
+    """A disk of its own for a folder; skips where that cannot be had."""
+    folder.mkdir(exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", ",".join([f"size={size}", *options]), "tmpfs", str(folder)]
+    if sys.platform != "linux" or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no small disk can be mounted here: it takes Linux and a superuser")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)

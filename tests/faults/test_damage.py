@@ -6,10 +6,9 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -19,24 +18,11 @@ import nstpipe
 from nstpipe.errors import DiskFullError, OutputError
 from nstpipe.events import ClipStarted, Event, FrameDone, ItemFailed, Noticed, OutputDone, TriedAgain
 from nstpipe.journal.frames import stored_bytes
-from tests.making import ALL_LAYERS, make_picture, write_pipeline
+from tests.making import ALL_LAYERS, make_picture, small_disk, write_pipeline
 
 from .making import FRAMES, REPEATED, Night, Row, children_named, flip_a_byte, night_job, row
 
 resource = pytest.importorskip("resource", reason="Windows has no limits of this kind")
-
-
-@contextmanager
-def small_disk(folder: Path, size: str, *options: str) -> Iterator[None]:
-    """A disk of its own for a folder; skips where that cannot be had."""
-    folder.mkdir(exist_ok=True)
-    mount = ["mount", "-t", "tmpfs", "-o", ",".join([f"size={size}", *options]), "tmpfs", str(folder)]
-    if sys.platform != "linux" or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("no small disk can be mounted here: it takes Linux and a superuser")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 class Broken(Exception):  # noqa: N818

@@ -16,7 +16,7 @@ import pytest
 from nstpipe.config import load_pipeline
 from nstpipe.system.lock import holder_of
 from nstpipe.window import studio
-from tests.making import make_picture, make_video, write_pipeline
+from tests.making import make_picture, make_video, small_disk, write_pipeline
 from tests.window.conftest import open_window
 
 pytest.importorskip("playwright.sync_api")
@@ -133,6 +133,31 @@ def test_from_the_first_picture_to_a_job(browser: Browser, folder: Path, monkeyp
         assert (folder / "pipeline.yaml").read_text().endswith("# mine\n")
         assert load_pipeline(folder / "pipeline.yaml").jobs[0].size == 48
         assert not page.problems + other.problems  # type: ignore[attr-defined]
+
+
+def test_a_full_disk_is_told_and_what_was_there_stays(browser: Browser, tmp_path: Path) -> None:
+    folder = tmp_path / "full"
+    with small_disk(folder, "1m"):
+        make_picture(folder / "street.png")
+        path = write_pipeline(folder, {"name": "street", "input": "street.png", "output": "out.png"})
+        before = path.read_bytes()
+        with open_window(folder) as window, context_of(browser) as context:
+            page = entered(context, window.address)
+            page.get_by_role("link", name="Jobs").click()
+            page.wait_for_load_state()  # before, nobody listens to what is typed
+            page.locator("#yaml").fill(before.decode() + "# mine\n")
+            expect(page.get_by_role("button", name="Save", exact=True)).to_be_enabled()
+            with pytest.raises(OSError, match="No space left"), (folder / "filler").open("wb", buffering=0) as filler:
+                while True:
+                    filler.write(bytes(4096))
+            page.get_by_role("button", name="Save", exact=True).click()
+            expect(page.locator("#saved")).to_contain_text("No space left on device")
+            assert path.read_bytes() == before
+            (folder / "filler").unlink()
+            page.get_by_role("button", name="Save", exact=True).click()
+            expect(page.locator("#saved")).to_contain_text("✓ Saved")
+            assert path.read_bytes() == before + b"# mine\n"
+            assert not page.problems  # type: ignore[attr-defined]
 
 
 def open_by_command(folder: Path) -> tuple[subprocess.Popen[str], str]:
