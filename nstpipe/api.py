@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -21,7 +21,7 @@ from nstpipe.config.cluster import cluster_of
 from nstpipe.config.document import Located
 from nstpipe.config.load import validated
 from nstpipe.config.models import MOST_WORKERS, Color
-from nstpipe.errors import BusyError, InputError, NstpipeError, UsageError
+from nstpipe.errors import BusyError, InputError, UsageError
 from nstpipe.events import Emit, Event, Noticed
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import RunLog
@@ -29,18 +29,17 @@ from nstpipe.media.pictures.pillow import limit_megapixels
 from nstpipe.media.video.ffmpeg_program import check as check_ffmpeg
 from nstpipe.media.video.ffmpeg_program import using
 from nstpipe.planning.estimate import Estimate, Trial, estimate
-from nstpipe.planning.inspect import pictures_of
 from nstpipe.planning.leftovers import Cleaning, Leftover, clean_work_folder
 from nstpipe.planning.partition import Shard, Share
 from nstpipe.planning.picks import jobs_from, with_each_painting
 from nstpipe.planning.plan import Plan, plan_pipeline
+from nstpipe.planning.remote_files import addresses_shown, pin_pictures, plan_with_addresses, remote_files, telling_addresses
 from nstpipe.planning.requirements import requirements_of_all_jobs, unusable_engines
 from nstpipe.planning.resources import worker_count
 from nstpipe.planning.shards import LOCK_POLL_SECONDS, partition_for, shard_at_work, whole_folder
 from nstpipe.planning.status import JobStatus, Status, pipeline_status
 from nstpipe.planning.validate import Validation, validate_pipeline
 from nstpipe.running.outcome import Outcome, RunResult
-from nstpipe.storage.failures import StorageError
 from nstpipe.system.devices import DEVICE_PATTERN, is_cpu
 from nstpipe.system.files import check_replaceable
 from nstpipe.system.stop import Stop, Stopped
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
 
     from nstpipe.painting.task import LookResult
     from nstpipe.running.executor import Executor
-    from nstpipe.storage.mirror import Mirror
     from nstpipe.training.options import TrainingOptions
     from nstpipe.training.train import Trained
 
@@ -112,7 +110,7 @@ def run(
     began, stop = time.monotonic(), stop or Stop()
     name = _name_of_run(datetime.now()) + (part.run_suffix if part is not None else "")
     with ExitStack() as stack:
-        stack.enter_context(_addresses_shown(settings))
+        stack.enter_context(addresses_shown(settings))
         stack.enter_context(stop.in_force())
         stack.enter_context(_ffmpeg_of(settings))
         listeners = stack.enter_context(finishing(Listeners(settings, name, on_event)))
@@ -121,7 +119,7 @@ def run(
         settings = _settled(settings, isolated=isolated)
         unusable = unusable_engines(settings)
         # Shards share the mirror; who divides the work must know what there is.
-        mirror = stack.enter_context(_remote_files(settings, stop, refresh=part is not None))
+        mirror = stack.enter_context(remote_files(settings, stop, refresh=part is not None))
         try:
             share = _take_lock(stack, settings, part, wait, stop, listeners)
         except Stopped:  # while the work was divided; the next shard goes on with it
@@ -137,7 +135,7 @@ def run(
             if share is None:
                 mirror.be_alone()
                 mirror.refresh()
-            _pin_pictures(settings, mirror)
+            pin_pictures(settings, mirror)
         executor = executor_for(settings, isolated=isolated)
         stack.callback(executor.close)
         # Where the last run has done everything, there is most likely nothing to do.
@@ -149,7 +147,7 @@ def run(
         from nstpipe.running.run import Run  # after the workers are on their way
 
         log = stack.enter_context(finishing(RunLog(settings.work, name, keep_all=share is not None)))
-        told = _with_addresses(listeners, settings)
+        told = telling_addresses(listeners, settings)
         run = Run(settings, journal, log, name, stop, told, executor, unusable, mirror, is_prepared=is_prepared, share=share)
         result = run.execute(retry_failed=retry_failed, fail_fast=fail_fast)
         if mirror is None:
@@ -158,60 +156,6 @@ def run(
         shown = settings.remotes.shown
         outputs = tuple(done.with_texts(shown) for done in result.outputs)
         return replace(result, outputs=outputs, failures=tuple(failure.with_texts(shown) for failure in result.failures))
-
-
-@contextmanager
-def _remote_files(pipeline: Pipeline, stop: Stop, *, refresh: bool = True) -> Iterator[Mirror | None]:
-    """Yield the remote files of a pipeline, which whoever reads them finds within the block; None if it names none.
-
-    Args:
-        pipeline: The pipeline.
-        stop: Ends what takes long.
-        refresh: Whether to look what there is now, rather than what was there when somebody last looked.
-    """
-    if not pipeline.remotes.addresses:
-        yield None
-        return
-    from nstpipe.storage.mirror import opened
-
-    with opened(pipeline.work, pipeline.remotes, pipeline.storage.policy, stop, refresh=refresh) as mirror:
-        yield mirror
-
-
-def _with_addresses(on_event: Emit, pipeline: Pipeline) -> Emit:
-    """Return an `on_event` that is told of addresses in place of the paths that stand for them."""
-    if not pipeline.remotes.addresses:
-        return on_event
-    return lambda event: on_event(event.with_texts(pipeline.remotes.shown))
-
-
-@contextmanager
-def _addresses_shown(pipeline: Pipeline) -> Iterator[None]:
-    """Let the errors of the block name addresses in place of the paths that stand for them."""
-    try:
-        yield
-    except NstpipeError as error:
-        if pipeline.remotes.addresses:
-            error.problem, error.next_step = map(pipeline.remotes.shown, (error.problem, error.next_step))
-            error.args = (error.problem, error.next_step)
-        raise
-
-
-def _plan_with_addresses(plan: Plan, pipeline: Pipeline) -> Plan:
-    """Return a plan whose sentences name addresses in place of the paths that stand for them."""
-    if not pipeline.remotes.addresses:
-        return plan
-    shown = pipeline.remotes.shown
-    failures = tuple(failure.with_texts(shown) for failure in plan.failures)
-    return replace(plan, failures=failures, notices=tuple(map(shown, plan.notices)), remotes=pipeline.remotes)
-
-
-def _pin_pictures(pipeline: Pipeline, mirror: Mirror) -> None:
-    """Fetch the paintings and single masks of all jobs for the whole run. What cannot be fetched, the plan tells."""
-    for path in dict.fromkeys(path for job in pipeline.jobs for path, _ in pictures_of(job)):
-        if mirror.covers(path):
-            with suppress(StorageError):
-                mirror.pin(path)
 
 
 def _name_of_run(begun: datetime) -> str:
@@ -263,8 +207,8 @@ def validate(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = (), 
     if loaded.pipeline is None:
         return validate_pipeline(loaded, check_packages, emit=on_event)
     remotes = loaded.pipeline.remotes
-    with _ffmpeg_of(loaded.pipeline), _remote_files(loaded.pipeline, Stop()):
-        found = validate_pipeline(loaded, check_packages, emit=_with_addresses(on_event, loaded.pipeline))
+    with _ffmpeg_of(loaded.pipeline), remote_files(loaded.pipeline, Stop()):
+        found = validate_pipeline(loaded, check_packages, emit=telling_addresses(on_event, loaded.pipeline))
     if not remotes.addresses:
         return found
     failures = tuple(failure.with_texts(remotes.shown) for failure in found.failures)
@@ -285,12 +229,12 @@ def plan(
     with (
         _ffmpeg_of(settings),
         closing(Journal(settings.work, pipeline=settings.file, repair=False)) as journal,
-        _remote_files(settings, Stop()),
+        remote_files(settings, Stop()),
     ):
         check_ffmpeg()
         planned = _planned(settings, journal, part, on_event)
         planned = replace(planned, notices=(*journal.notices, *planned.notices))
-        return _plan_with_addresses(planned, settings)
+        return plan_with_addresses(planned, settings)
 
 
 def estimated(
@@ -335,13 +279,13 @@ def estimated(
     with (
         _ffmpeg_of(settings),
         closing(Journal(settings.work, pipeline=settings.file, repair=False)) as journal,
-        _remote_files(settings, Stop()),
+        remote_files(settings, Stop()),
     ):
         check_ffmpeg()
         planned = _planned(settings, journal, part, on_event)
         found = estimate(settings, planned, journal, trial=partial(_trial, isolated=isolated) if calibrate else None)
         planned = replace(planned, notices=(*about, *journal.notices, *planned.notices))
-        return replace(found, plan=_plan_with_addresses(planned, settings))
+        return replace(found, plan=plan_with_addresses(planned, settings))
 
 
 def _planned(pipeline: Pipeline, journal: Journal, shard: Shard | None, emit: Emit) -> Plan:
@@ -382,7 +326,7 @@ def clean(
         on_event: called with each event that says how far the look at the inputs is.
     """
     settings = _loaded(pipeline, (), (), None, None)
-    with _ffmpeg_of(settings), _remote_files(settings, Stop(), refresh=False):
+    with _ffmpeg_of(settings), remote_files(settings, Stop(), refresh=False):
         return clean_work_folder(settings, agrees, on_event)
 
 
@@ -416,7 +360,7 @@ def report(
     with (
         _ffmpeg_of(settings),
         closing(Journal(settings.work, pipeline=settings.file, read_only=True)) as journal,
-        _remote_files(settings, Stop(), refresh=False),
+        remote_files(settings, Stop(), refresh=False),
     ):
         write_report(settings, journal, path)
     return path

@@ -149,7 +149,9 @@ class Partition:
                     self._connection.backup(file)
                     file.execute("PRAGMA journal_mode = DELETE")
             except sqlite3.Error as error:
-                raise OutputError(f"{partition_path(work)} cannot be written: {error}.") from error
+                raise OutputError(
+                    f"{partition_path(work)} cannot be written: {error}.", "Give another `work` folder, or free some space."
+                ) from error
 
     def close(self) -> None:
         """Close the file."""

@@ -22,7 +22,6 @@ class Protocol:
         credentials: Where the credentials come from, for messages.
         renew: What renews credentials that have expired, for messages.
         is_writable: Whether outputs can go there.
-        may_hold_secrets: Whether an address may name a user and a password.
     """
 
     name: str
@@ -31,7 +30,6 @@ class Protocol:
     credentials: str
     renew: str
     is_writable: bool = True
-    may_hold_secrets: bool = False
 
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -65,7 +63,6 @@ PROTOCOLS: dict[str, Protocol] = {
             "host",
             "ssh-agent, the keys in ~/.ssh, or sftp://USER:${PASSWORD}@host",
             "a new key or password",
-            may_hold_secrets=True,
         ),
         Protocol(
             "https",
@@ -74,7 +71,6 @@ PROTOCOLS: dict[str, Protocol] = {
             "the address itself, as a presigned one or as https://USER:${PASSWORD}@host",
             "a new presigned address",
             is_writable=False,
-            may_hold_secrets=True,
         ),
     )
 }

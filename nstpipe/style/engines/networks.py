@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from nstpipe.config.engines import NetworkEngine
-from nstpipe.style.color import color_statistics
 from nstpipe.style.color_transfer import ColorTransfer
 from nstpipe.style.engine import Iterate, MinimizeOptions
 from nstpipe.style.networks.load import TrainedNetwork, load_network
@@ -20,6 +19,7 @@ from nstpipe.style.networks.transfers import AdainTransfer, AttentionTransfer, S
 from nstpipe.style.objective import TemporalTarget
 from nstpipe.style.paintings import TARGETS_KEPT, Adapted, Paintings
 from nstpipe.style.precision import choose_precision
+from nstpipe.style.region_engine import RegionEngine
 from nstpipe.style.region_stylizer import RegionStylizer
 from nstpipe.style.regions import LEAST_SHARE, partition_masks
 from nstpipe.style.settings import EngineSettings, RegionPaint, StylePicture
@@ -60,7 +60,7 @@ class NetworkPaintings(Paintings):
         return self._kept[longest]
 
 
-class OnePassEngine:
+class OnePassEngine(RegionEngine["OnePassStylizer"]):
     """Paints by a network. It is an `nstpipe.style.engine.Engine`.
 
     Args:
@@ -74,29 +74,14 @@ class OnePassEngine:
 
     def __init__(self, settings: EngineSettings, styles: Sequence[StylePicture], regions: Sequence[RegionPaint] = ()) -> None:
         assert isinstance(settings.engine, NetworkEngine), "the table of engines gives this class its own settings"
+        super().__init__(settings, styles, regions)
         ask_for_large_pages()
-        self.settings = settings
         self.alpha = settings.engine.alpha
         self.painter = _painter(settings, load_network(settings.engine, settings.weights))
-        self.paints = (RegionPaint(tuple(styles), settings.strength, settings.style_scale), *regions)
-        self._shared_stylizer: OnePassStylizer | None = None
-
-    @property
-    def needs_first_frame(self) -> bool:
-        """Whether the result takes colors from the clip's first frame."""
-        return self.settings.color != "style"
 
     def take_less_memory(self, height: int, width: int) -> int | None:
         """See `nstpipe.style.engine.Engine.take_less_memory`."""
         return self.painter.take_less_memory(height, width)
-
-    def stylizer(self, first_content: Tensor | None) -> OnePassStylizer:
-        """See `nstpipe.style.engine.Engine.stylizer`. All clips share one stylizer where colors are the paintings' own."""
-        if self.needs_first_frame and first_content is not None:
-            return self._stylizer(ColorTransfer(self.settings.color, color_statistics(first_content)))
-        if self._shared_stylizer is None:
-            self._shared_stylizer = self._stylizer(ColorTransfer(self.settings.color))
-        return self._shared_stylizer
 
     def _stylizer(self, colors: ColorTransfer) -> OnePassStylizer:
         paintings = [NetworkPaintings(self.painter, paint, colors.adapted) for paint in self.paints]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from nstpipe.style.color import color_statistics, luminance
+from nstpipe.style.color import luminance
 from nstpipe.style.color_transfer import ColorTransfer
 from nstpipe.style.engine import MinimizeOptions
 from nstpipe.style.loss_and_grad import captured_on_gpu
@@ -19,6 +19,7 @@ from nstpipe.style.network import network_of
 from nstpipe.style.objective import Losses, Objective, TemporalTarget
 from nstpipe.style.objective_builder import ObjectiveBuilder
 from nstpipe.style.paintings import PaintingMoments
+from nstpipe.style.region_engine import RegionEngine
 from nstpipe.style.region_stylizer import RegionStylizer
 from nstpipe.style.settings import EngineSettings, RegionPaint, StylePicture
 from nstpipe.style.styled_regions import StyledRegions
@@ -34,7 +35,7 @@ LARGEST_CAPTURED_PIXELS = 1024 * 1024
 would hold as much memory again."""
 
 
-class OptimizerEngine:
+class OptimizerEngine(RegionEngine["OptimizerStylizer"]):
     """Minimizes the loss of each frame by L-BFGS or Adam. It is an `nstpipe.style.engine.Engine`.
 
     Args:
@@ -47,29 +48,14 @@ class OptimizerEngine:
     """
 
     def __init__(self, settings: EngineSettings, styles: Sequence[StylePicture], regions: Sequence[RegionPaint] = ()) -> None:
+        super().__init__(settings, styles, regions)
         self.network = network_of(settings)
-        self.settings = settings
-        self.paints = (RegionPaint(tuple(styles), settings.strength, settings.style_scale), *regions)
         self.loss_weights = LossWeights.of(settings)
         self.tile_budget = TileBudget(self.network, self.loss_weights.content)
-        self._shared_stylizer: OptimizerStylizer | None = None
-
-    @property
-    def needs_first_frame(self) -> bool:
-        """Whether the result takes colors from the clip's first frame."""
-        return self.settings.color != "style"
 
     def take_less_memory(self, height: int, width: int) -> int | None:
         """See `nstpipe.style.engine.Engine.take_less_memory`."""
         return self.tile_budget.take_less_memory(height, width)
-
-    def stylizer(self, first_content: Tensor | None) -> OptimizerStylizer:
-        """See `nstpipe.style.engine.Engine.stylizer`. All clips share one stylizer where colors are the paintings' own."""
-        if self.needs_first_frame and first_content is not None:
-            return self._stylizer(ColorTransfer(self.settings.color, color_statistics(first_content)))
-        if self._shared_stylizer is None:
-            self._shared_stylizer = self._stylizer(ColorTransfer(self.settings.color))
-        return self._shared_stylizer
 
     def _stylizer(self, colors: ColorTransfer) -> OptimizerStylizer:
         paintings = [

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from nstpipe.config.engines import LookEngine
 from nstpipe.errors import MachineError
-from nstpipe.style.color import color_statistics
 from nstpipe.style.color_transfer import ColorTransfer
 from nstpipe.style.engine import Iterate, MinimizeOptions
 from nstpipe.style.memory_share import MemoryShare
@@ -22,6 +21,7 @@ from nstpipe.style.networks.transformation import GRID_PIXELS, TransformationNet
 from nstpipe.style.objective import TemporalTarget
 from nstpipe.style.paintings import Paintings
 from nstpipe.style.precision import choose_precision
+from nstpipe.style.region_engine import RegionEngine
 from nstpipe.style.region_stylizer import RegionStylizer
 from nstpipe.style.regions import partition_masks
 from nstpipe.style.settings import EngineSettings, RegionPaint, StylePicture
@@ -108,7 +108,7 @@ def painter_of(network: TransformationNetwork, device: torch.device, precision: 
     return LookPainter(own.to(memory_format=torch.channels_last), device)  # type: ignore[call-overload]
 
 
-class TransformationEngine:
+class TransformationEngine(RegionEngine["TransformationStylizer"]):
     """Paints by a network that has learned one look. It is an `nstpipe.style.engine.Engine`.
 
     Args:
@@ -129,30 +129,15 @@ class TransformationEngine:
                 "`nstpipe run` trains it before it paints; `nstpipe train pipeline.yaml --job NAME -o FILE` makes a file for "
                 "`engine.weights`.",
             )
+        super().__init__(settings, styles, regions)
         ask_for_large_pages()
-        self.settings = settings
         device = choose_device(settings.device)
         network = load_look(settings.engine.weights, learned_regions(regions))
         self.painter = painter_of(network, device, choose_precision(settings.precision, device))
-        self.paints = (RegionPaint(tuple(styles), settings.strength, settings.style_scale), *regions)
-        self._shared_stylizer: TransformationStylizer | None = None
-
-    @property
-    def needs_first_frame(self) -> bool:
-        """Whether the result takes colors from the clip's first frame."""
-        return self.settings.color != "style"
 
     def take_less_memory(self, height: int, width: int) -> int | None:
         """See `nstpipe.style.engine.Engine.take_less_memory`. The bands are as wide as the frame."""
         return self.painter.take_less_memory(height, width)
-
-    def stylizer(self, first_content: Tensor | None) -> TransformationStylizer:
-        """See `nstpipe.style.engine.Engine.stylizer`. All clips share one stylizer where colors are the paintings' own."""
-        if self.needs_first_frame and first_content is not None:
-            return self._stylizer(ColorTransfer(self.settings.color, color_statistics(first_content)))
-        if self._shared_stylizer is None:
-            self._shared_stylizer = self._stylizer(ColorTransfer(self.settings.color))
-        return self._shared_stylizer
 
     def _stylizer(self, colors: ColorTransfer) -> TransformationStylizer:
         paintings = [Paintings(paint, colors.adapted) for paint in self.paints]
