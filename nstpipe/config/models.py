@@ -353,7 +353,8 @@ class Job(Model):
         default=OPTIMIZER,
         description="What paints the frames: a name, or a mapping with the engine's own keys. optimizer minimizes a loss for "
         "each frame. network is trained on the job's own frames first, and paints each in one pass. adain and iecontrast are "
-        "networks for all paintings, which need `weights`. auto takes the network for many frames, and the optimizer for few.",
+        "networks for all paintings; iecontrast needs `weights`. auto takes the network for many frames, and the optimizer for "
+        "few.",
     )
     size: Annotated[int, Field(ge=SMALLEST_SIZE, le=LARGEST_SIZE)] | Literal["native"] = Field(
         default=512, description="Longest side in pixels. `native` keeps the size of the input."

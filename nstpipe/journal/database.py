@@ -82,7 +82,7 @@ class Database:
             self._replace(error, repair=repair)
             return
         if is_new and (known := self._take_second_record()):
-            self.notices.append(f"the journal was gone; {known} finished outputs are known from {second_record.SECOND_RECORD}")
+            self.notices.append(f"the journal was gone; {_known(known)}")
 
     def _open_to_read(self) -> sqlite3.Connection:
         try:
@@ -136,10 +136,7 @@ class Database:
             self.connection = sqlite3.connect(":memory:", isolation_level=None)
             create(self.connection)
         known = self._take_second_record()
-        self.notices.append(
-            f"the journal is damaged ({error}) and {where}; {known} finished outputs are known from "
-            f"{second_record.SECOND_RECORD}"
-        )
+        self.notices.append(f"the journal is damaged ({error}) and {where}; {_known(known)}")
 
     def _move_aside(self, error: sqlite3.Error) -> Path:
         """Move the damaged journal aside and open a new one; return where the damaged one is."""
@@ -209,3 +206,8 @@ def _check(connection: sqlite3.Connection) -> None:
     (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
         raise sqlite3.DatabaseError(found)
+
+
+def _known(outputs: int) -> str:
+    """Return the end of a notice about the second record."""
+    return f"{outputs} finished {'output is' if outputs == 1 else 'outputs are'} known from {second_record.SECOND_RECORD}"

@@ -339,7 +339,7 @@ def test_a_damaged_journal_is_moved_aside_and_finished_outputs_are_still_known(
     assert (known.state, known.fingerprint, known.damage) == ("done", "fingerprint", "")
     [notice] = again.notices
     assert "the journal is damaged" in notice
-    assert "1 finished outputs are known" in notice
+    assert "1 finished output is known" in notice
     assert len(list((tmp_path / "work").glob("journal.damaged-*.sqlite"))) == 1
     again.close()
     sound = Journal(tmp_path / "work")
@@ -353,7 +353,7 @@ def test_a_journal_that_is_gone_is_made_anew(journal: Journal, tmp_path: Path) -
     (tmp_path / "work" / "journal.sqlite").unlink()
     again = Journal(tmp_path / "work")
     assert again.record_of(path) is not None
-    assert again.notices == ["the journal was gone; 1 finished outputs are known from finished.jsonl"]
+    assert again.notices == ["the journal was gone; 1 finished output is known from finished.jsonl"]
     again.close()
 
 
