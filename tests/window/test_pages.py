@@ -180,11 +180,13 @@ from nstpipe.system.lock import locked
 work = Path(sys.argv[1])
 asked = []
 signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+deadline = time.monotonic() + 60
 with locked(work):
     print("locked", flush=True)
-    while len(asked) < 2:
+    while len(asked) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
-        (work / "asked").write_text(str(len(asked)))
+        (work / "asked.new").write_text(str(len(asked)))
+        (work / "asked.new").replace(work / "asked")
 """
 
     def asked() -> str:
