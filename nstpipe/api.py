@@ -33,6 +33,7 @@ from nstpipe.planning.leftovers import Cleaning, Leftover, clean_work_folder
 from nstpipe.planning.partition import Shard, Share
 from nstpipe.planning.picks import jobs_from, with_each_painting
 from nstpipe.planning.plan import Plan, plan_pipeline
+from nstpipe.planning.planned import PlannedOutputs
 from nstpipe.planning.remote_files import addresses_shown, pin_pictures, plan_with_addresses, remote_files, telling_addresses
 from nstpipe.planning.requirements import requirements_of_all_jobs, unusable_engines
 from nstpipe.planning.resources import worker_count
@@ -123,7 +124,7 @@ def run(
         try:
             share = _take_lock(stack, settings, part, wait, stop, listeners)
         except Stopped:  # while the work was divided; the next shard goes on with it
-            return Outcome.of(Plan((), ()), (), (), (), stop.reason).as_result(time.monotonic() - began)
+            return Outcome.of(Plan(PlannedOutputs(()), ()), (), (), (), stop.reason).as_result(time.monotonic() - began)
         folder = part.folder(settings.work) if part is not None else None
         journal = stack.enter_context(closing(Journal(settings.work, pipeline=settings.file, shard=folder)))
         if share is None:

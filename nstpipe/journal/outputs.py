@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nstpipe.journal.records import Record
-from nstpipe.journal.rows import FIELDS, checked_row, put_row
+from nstpipe.journal.rows import FIELDS, after, checked_row, put_row
 from nstpipe.storage.contents import content_sha256
 from nstpipe.system.files import state_of
 
@@ -34,6 +34,10 @@ class Outputs:
     def get(self, path: str) -> dict[str, Any] | None:
         """Return the row of an output, by column; None if there is none, or if it is damaged."""
         return next(self._rows("WHERE path = ?", path), None)
+
+    def below(self, folder: str) -> dict[str, dict[str, Any]]:
+        """Return the rows of the outputs below a folder, by path. The folder's key ends with a slash."""
+        return {row["path"]: row for row in self._rows("WHERE path >= ? AND path < ?", folder, after(folder))}
 
     def all(self, *, finished: bool = True) -> Iterator[dict[str, Any]]:
         """Yield every row that is not damaged, sorted by path; those of finished outputs only if they are wanted."""

@@ -307,9 +307,10 @@ def estimate(
         trial: Returns the trial to run if no earlier frames tell the pace of a job; None for no trial.
         load: Measures what other programs take of the processor; None to take the machine as quiet.
     """
-    todo = [output for output in plan.outputs if not output.is_done and output.failed_before is None]
+    left = list(plan.outputs.left())
+    todo = [output for output in left if output.failed_before is None]
     pipeline = with_workers(pipeline, todo, journal)
-    plan = replace(plan, bytes_needed=bytes_needed([output for output in plan.outputs if not output.is_done], pipeline))
+    plan = replace(plan, bytes_needed=bytes_needed(left, pipeline))
     now = load() if load is not None and todo else None
     known = journal.latest_times() if todo else ()
     setups = {job.name: setup_of(pipeline, job) for job in pipeline.jobs if todo}

@@ -45,6 +45,11 @@ class Fingerprinter:
         self._seed = seed
         self._precision = precision
 
+    @property
+    def of_pipeline(self) -> tuple[str, int, str]:
+        """What of the pipeline decides each output: the hash of VGG19's weights, the seed and the precision."""
+        return self._weights_sha256, self._seed, self._precision
+
     def inputs_of(self, item: InputInfo, follows: str | None) -> dict[str, Any]:
         """Describe everything that decides the output of one input.
 

@@ -181,11 +181,7 @@ def plan_job(
     outputs: list[Output] = []
     for item in found:
         before = outputs[-1] if outputs and item.is_linked else None
-        fingerprint_inputs = fingerprinter.inputs_of(item, before.clips[0].fingerprint if before is not None else None)
-        bounds = fingerprint_inputs["clips"]
-        of_clips = clip_fingerprints(fingerprint_inputs)
-        clips = tuple(map(Clip, *zip(*bounds, strict=True), of_clips))
-        fingerprint = output_fingerprint(fingerprint_inputs, of_clips)
+        fingerprint_inputs, clips, fingerprint = identified(fingerprinter, item, before)
         record = known.get(item.file.output)
         stored = sum(map(frames_stored, clips)) if item.video is not None else 0
         reason = reason_to_run(fingerprint, fingerprint_inputs, record, stored, item.frame_count)
@@ -205,6 +201,22 @@ def plan_job(
             )
         )
     return tuple(outputs)
+
+
+def identified(
+    fingerprinter: Fingerprinter, item: InputInfo, before: Output | None
+) -> tuple[dict[str, Any], tuple[Clip, ...], str]:
+    """Return what decides the output of an input, in readable form, then its clips and its fingerprint.
+
+    Args:
+        fingerprinter: That of the job.
+        item: The input.
+        before: The output of the picture that it starts from; None if it is not linked.
+    """
+    described = fingerprinter.inputs_of(item, before.clips[0].fingerprint if before is not None else None)
+    of_clips = clip_fingerprints(described)
+    clips = tuple(map(Clip, *zip(*described["clips"], strict=True), of_clips))
+    return described, clips, output_fingerprint(described, of_clips)
 
 
 def failed(job: Job, path: Path, error: NstpipeError, output: Output | None = None) -> ItemFailed:

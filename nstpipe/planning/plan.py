@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,8 +13,18 @@ from nstpipe.errors import ItemError, MachineError, OutputError
 from nstpipe.events import Emit, ItemFailed
 from nstpipe.journal.journal import Journal
 from nstpipe.planning.ahead import inspect_ahead
-from nstpipe.planning.input_info import InputInfo
-from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings, listed_once
+from nstpipe.planning.fingerprints import Fingerprinter
+from nstpipe.planning.input_info import InputInfo, picture_kind
+from nstpipe.planning.input_tree import InputFolder, InputTree, input_tree
+from nstpipe.planning.inputs import (
+    FolderListing,
+    InputFile,
+    can_list_by_folder,
+    check_is_for_folder,
+    find_inputs,
+    ignored_settings,
+    listed_once,
+)
 from nstpipe.planning.inspect import (
     InspectionProgress,
     check_pictures,
@@ -24,16 +34,18 @@ from nstpipe.planning.inspect import (
     with_omissions,
 )
 from nstpipe.planning.job_notice import JobNotice
+from nstpipe.planning.known_folders import KnownFolders, is_planned_by_folder
 from nstpipe.planning.links import LinkMeasurements, linked
 from nstpipe.planning.looks import Look, Looks, check_one_look, chosen_engine, settings_hash
-from nstpipe.planning.notices import notices_of
+from nstpipe.planning.notices import omission_notices
 from nstpipe.planning.outputs import Output, failed, plan_job
 from nstpipe.planning.partition import Share
 from nstpipe.planning.picks import picked, remembered_problems
 from nstpipe.planning.places import Places
+from nstpipe.planning.planned import PictureFolder, PlannedOutputs
 from nstpipe.planning.requirements import check_engine_files, check_flow, raise_if_none_is_usable
 from nstpipe.planning.resources import bytes_needed, frames_done
-from nstpipe.storage.contents import expect
+from nstpipe.storage.contents import expect, is_remote
 from nstpipe.storage.remotes import Remotes
 from nstpipe.style.weights_files import weights_sha256
 from nstpipe.system.files import free_bytes
@@ -61,9 +73,10 @@ class Plan:
         looks: The networks that jobs with engine `network` use, trained or not.
         material: The outputs of all shards whose originals these learn from; empty if the plan is not that of a shard.
         engines: What `engine: auto` stands for in each job that has it. It is among the notices too.
+        ignored: Settings that have no effect, and files that are passed over. They are among the notices too.
     """
 
-    outputs: tuple[Output, ...]
+    outputs: PlannedOutputs
     failures: tuple[ItemFailed, ...]
     bytes_needed: int = 0
     bytes_free: int = 0
@@ -75,19 +88,23 @@ class Plan:
     looks: tuple[Look, ...] = ()
     material: tuple[Output, ...] = ()
     engines: tuple[JobNotice, ...] = ()
+    ignored: tuple[JobNotice, ...] = ()
 
     def look_of(self, job: Job) -> Look | None:
         """Return the network that a job uses; None if it has another engine, or weights of the user's own."""
         return next((look for look in self.looks if job.name in look.jobs), None)
 
 
+_Part = Output | PictureFolder
+
+
 @dataclass(frozen=True, eq=False)
 class _Inspected:
-    """A job whose inputs have been inspected.
+    """Inputs of a job that have been inspected.
 
     Attributes:
         job: The job, with the engine that it has after all.
-        files: Its inputs.
+        files: The inputs.
         found: Those that can be used.
         pictures: The hashes of the files that its settings name, by path.
     """
@@ -144,7 +161,8 @@ class _Planner:
         self._share = share
         self._journal = journal
         self._watch = InspectionProgress(stop, emit)
-        self._places = Places(pipeline, journal)
+        self._trees = dict(self._input_trees())
+        self._places = Places(pipeline, journal, self._trees)
         self._waits = list(RETRY_WAITS_SECONDS)
         self._weights_sha256 = weights_sha256(pipeline.weights)
         self._unusable = dict(unusable)
@@ -155,6 +173,17 @@ class _Planner:
         self._problem_of = remembered_problems(journal)
         self._looks = Looks(pipeline.work)
         self._engines: list[JobNotice] = []
+        self._ignored: dict[str, tuple[JobNotice, ...]] = {}
+
+    def _input_trees(self) -> Iterator[tuple[str, InputTree]]:
+        """Yield the tree of inputs of each job that is planned folder by folder, with the name of the job."""
+        trees: dict[Path, InputTree | None] = {}
+        for job in self._pipeline.jobs if self._share is None else ():
+            if is_planned_by_folder(job) and can_list_by_folder(job):
+                if job.input not in trees:
+                    trees[job.input] = input_tree(job.input, self._watch.check_stop)
+                if (tree := trees[job.input]) is not None:
+                    yield job.name, tree
 
     def plan(self) -> Plan:
         """Plan all jobs."""
@@ -162,20 +191,28 @@ class _Planner:
         inspected = [one for job in pipeline.jobs if (one := self._inspected_job(job)) is not None]
         raise_if_none_is_usable(pipeline, self._unusable)
         looks = self._looks.looks()  # jobs may share one, so all are inspected first
-        planned = [output for one in inspected for output in self._outputs_of(_with_look(one, looks))]
-        material: tuple[Output, ...] = ()
-        if self._share is not None:
-            learning = {job for look in looks for job in look.jobs}
-            material = tuple(output for output in planned if output.job.name in learning)
-            planned = [own for output in planned if (own := self._share.of_output(output)) is not None]
-        outputs = [self._with_omissions(output) for output in planned]
-        needed = bytes_needed([output for output in outputs if not output.is_done], pipeline)
-        mended = (JobNotice(output.job.name, said) for output in outputs for said in output.input.mended)
-        lost = notices_of(output for output in outputs if not output.is_done)
+        parts: list[_Part] = []
+        material: list[Output] = []
+        for one in inspected:
+            if isinstance(one, _Inspected):
+                outputs = self._outputs_of(_with_look(one, looks))
+                material += outputs if self._share is not None and any(one.job.name in look.jobs for look in looks) else ()
+                parts += (self._with_omissions(own) for output in outputs if (own := self._own_part_of(output)) is not None)
+            else:
+                parts += one
+        planned = PlannedOutputs(parts)
+        needed = bytes_needed([output for output in planned.single() if not output.is_done], pipeline)
+        mended = (JobNotice(output.job.name, said) for output in planned.single() for said in output.input.mended)
+        lost = (notice for job, found in planned.omissions_left().items() for notice in omission_notices(job, found))
         paintings = tuple(dict.fromkeys(self._paintings))
-        notices = (*ignored_settings(pipeline.jobs), *self._engines, *paintings, *self._unshared, *mended, *lost)
+        ignored = tuple(
+            notice
+            for job in pipeline.jobs
+            for notice in (self._ignored[job.name] if job.name in self._ignored else ignored_settings((job,)))
+        )
+        notices = (*ignored, *self._engines, *paintings, *self._unshared, *mended, *lost)
         return Plan(
-            tuple(outputs),
+            planned,
             tuple(self._failures),
             needed,
             free_bytes(pipeline.work),
@@ -184,9 +221,13 @@ class _Planner:
             paintings=paintings,
             unshared=tuple(self._unshared),
             looks=looks,
-            material=material,
+            material=tuple(material),
             engines=tuple(self._engines),
+            ignored=ignored,
         )
+
+    def _own_part_of(self, output: Output) -> Output | None:
+        return output if self._share is None else self._share.of_output(output)
 
     def _with_omissions(self, output: Output) -> Output:
         """Look for what the result of a picture will not hold, unless it is made already."""
@@ -211,7 +252,8 @@ class _Planner:
             self._failures.append(failed(job, job.input, found))
         return found is None
 
-    def _inspected_job(self, job: Job) -> _Inspected | None:
+    def _inspected_job(self, job: Job) -> _Inspected | list[_Part] | None:
+        """Inspect the inputs of a job. If that is done folder by folder, what it has to do is planned at once."""
         if not self._has_usable_engine(job):
             return None
         try:
@@ -222,10 +264,14 @@ class _Planner:
                 flow = [job.temporal.flow] if isinstance(job.temporal.flow, Path) else []
                 read = (*(path for path, _ in pictures_of(job)), *flow, *job.engine.files.values())
                 pictures = {path: self._journal.digest(path) for path in read}
-                files = self._shared(job, find_inputs(job))
+                tree = self._trees.get(job.name)
+                files = self._shared(job, find_inputs(job)) if tree is None else ()
+            if tree is not None:
+                return self._planned_by_folder(job, tree, pictures)
         except ItemError as error:
             self._refuse(job, job.input, error)
             return None
+        inspect_ahead(job, _pictures_among(files), len(files), self._journal, partial(self._tell_ahead, job, len(files)))
         found = self._inspected(job, files)
         job, notice = chosen_engine(job, found)
         if notice is not None:
@@ -294,14 +340,98 @@ class _Planner:
         """Return whether the plan is for an input. That of a shard reads others only because pictures are linked to them."""
         return self._share is None or self._share.is_own(file)
 
-    def _inspected(self, job: Job, files: Sequence[InputFile]) -> list[InputInfo]:
-        """Look into the inputs of a job, and return those that can be used."""
+    def _tell_ahead(self, job: Job, inputs: int, done: int, path: Path) -> None:
+        self._watch(job.name, str(path), done, inputs, 0.0)
+
+    def _planned_by_folder(self, job: Job, tree: InputTree, pictures: Mapping[Path, str]) -> list[_Part]:
+        """Plan a job one folder after the other. Where nothing has changed, the plan that the journal has kept holds.
+
+        Raises:
+            ItemError: There are no inputs, or they do not fit the job's output.
+        """
+        check_is_for_folder(job)
+        fingerprinter = Fingerprinter(job, pictures, self._weights_sha256, self._pipeline.seed, self._pipeline.precision)
+        known = KnownFolders(self._pipeline, job, fingerprinter, pictures, self._journal, self._places)
+        recalled: dict[InputFolder, PictureFolder] = {}
+        for folder in tree.folders:
+            self._watch.check_stop()
+            if (same := known.recall(known.watch(folder))) is not None:
+                recalled[folder] = same
+        changed = [folder for folder in tree.folders if folder not in recalled]
+        listing = FolderListing(job)
+        by_name = (pair for folder in changed for pair in listing.pictures_in(folder.path))
+        inspect_ahead(job, by_name, tree.files, self._journal, partial(self._tell_ahead, job, tree.files))
+        ordered: list[tuple[str, InputFolder | InputFile]] = [
+            (folder.order, folder) for folder in tree.folders if folder.is_block
+        ]
+        loose = (file for folder in changed if not folder.is_block for file in listing.inputs_in(folder.path))
+        ordered += ((listing.order(file), file) for file in loose)
+        parts: list[_Part] = []
+        waiting: list[InputFile] = []  # files that lie beside folders, up to the next picture in one of these
+        begun = 0
+        for _, place in sorted(ordered, key=lambda pair: pair[0]):
+            if isinstance(place, InputFile):
+                waiting.append(place)
+                continue
+            planned: PictureFolder | list[Output] | None = recalled.get(place)
+            if planned is None:
+                planned = self._planned_folder(job, known, place, listing, pictures, (begun, tree.files))
+            begun += place.files
+            if planned:
+                parts += self._planned_files(job, waiting, pictures, (begun, tree.files))
+                waiting = []
+                parts += [planned] if isinstance(planned, PictureFolder) else planned
+        parts += self._planned_files(job, waiting, pictures, (begun, tree.files))
+        self._ignored[job.name] = listing.ignored()
+        if not parts and not listing.has_found:
+            find_inputs(job)  # says what there is instead
+        return parts
+
+    def _planned_folder(
+        self,
+        job: Job,
+        known: KnownFolders,
+        folder: InputFolder,
+        listing: FolderListing,
+        pictures: Mapping[Path, str],
+        progress: tuple[int, int],
+    ) -> PictureFolder | list[Output]:
+        """Plan the inputs in a folder. The result is empty if none can be used."""
+        watched = known.watch(folder)
+        can_take, failures = self._places.can_take(watched.outputs), len(self._failures)
+        files = listing.inputs_in(folder.path)
+        with self._journal.at_hand(picture_kind(), folder.path, watched.outputs):
+            outputs = self._planned_files(job, files, pictures, progress)
+        has_more = len(self._failures) > failures or listing.tells_of(folder.path)
+        planned = known.planned(watched, outputs, has_more=has_more) if can_take else None
+        if planned is None:
+            return outputs
+        self._places.take(planned, files)
+        return planned
+
+    def _planned_files(
+        self, job: Job, files: Sequence[InputFile], pictures: Mapping[Path, str], progress: tuple[int, int]
+    ) -> list[Output]:
+        """Plan inputs of a job that is planned by folder."""
+        if not files:
+            return []
+        found = self._inspected(job, files, progress)
+        return [self._with_omissions(output) for output in self._outputs_of(_Inspected(job, files, found, pictures))]
+
+    def _inspected(self, job: Job, files: Sequence[InputFile], progress: tuple[int, int] | None = None) -> list[InputInfo]:
+        """Look into inputs of a job, and return those that can be used.
+
+        Args:
+            job: The job.
+            files: The inputs.
+            progress: How many inputs of the job have been inspected before, and how many there are; None for these alone.
+        """
+        before, inputs = progress if progress is not None else (0, len(files))
         found: list[InputInfo] = []
         expect([file.path for file in files])
-        inspect_ahead(job, files, self._journal, lambda done, path: self._watch(job.name, str(path), done, len(files), 0.0))
         with LinkMeasurements(job, self._journal) as measurements:
-            for inputs_done, file in enumerate(files):
-                at = partial(self._watch, job.name, str(file.path), inputs_done, len(files))
+            for inputs_done, file in enumerate(files, start=before):
+                at = partial(self._watch, job.name, str(file.path), inputs_done, inputs)
                 at(0.0)
                 try:
                     with item_errors(file.path):
@@ -364,6 +494,11 @@ class _Planner:
             frames_stored=lambda clip: frames_done(pipeline.work, clip),
             precision=pipeline.precision,
         )
+
+
+def _pictures_among(files: Sequence[InputFile]) -> Iterator[tuple[Path, Path]]:
+    """Yield the pictures among inputs, each with its output. Remote ones are not here yet."""
+    return ((file.path, file.output) for file in files if not (file.is_video or file.problem or is_remote(file.path)))
 
 
 def _with_look(inspected: _Inspected, looks: Sequence[Look]) -> _Inspected:
