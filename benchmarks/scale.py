@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,11 @@ def record(pipeline: Path) -> int:
         journal._database.connection.execute("PRAGMA synchronous = OFF")
         run = f"{time.strftime('%Y%m%d-%H%M%S')}-000-1"
         journal.begin_run(run, 1, ())
+        batch = ExitStack()
         for number, output in enumerate(plan.outputs):
+            if number % 1000 == 0:  # a transaction for each would take most of the time
+                batch.close()
+                batch.enter_context(journal.at_once())
             if number % 50_000 == 0:  # no file has more than 65,000 names
                 copies.append(pipeline.parent / f"painted_{number}.jpg")
                 shutil.copy2(painted, copies[-1])
@@ -123,6 +127,7 @@ def record(pipeline: Path) -> int:
                 fingerprint=output.fingerprint, sha256=sha256,
             )  # fmt: skip
             journal.record_done(done, output.fingerprint_inputs)
+        batch.close()
         job = JobPlanned(
             job="street", outputs=len(plan.outputs), outputs_done=0, frames=len(plan.outputs), frames_left=0, work_left=0
         )

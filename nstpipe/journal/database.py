@@ -30,6 +30,8 @@ _INDICES = (
     "CREATE INDEX IF NOT EXISTS output_state ON output (job, state, frames)",
     "CREATE INDEX IF NOT EXISTS output_input ON output (input, job)",
     "CREATE INDEX IF NOT EXISTS output_maker ON output (maker)",
+    "CREATE INDEX IF NOT EXISTS output_changed ON output (state, changed_at)",
+    "CREATE INDEX IF NOT EXISTS frame_run ON frame (run)",
 )
 
 _MOVED_ASIDE = "journal.damaged-{}.sqlite"

@@ -49,11 +49,19 @@ class Outputs:
         with closing(self._connection.execute(query, (job,))) as cursor:
             return {state: (count, frames) for state, count, frames in cursor}
 
+    def some_done(self, job: str, most: int) -> Iterator[dict[str, Any]]:
+        """Yield the rows of some finished outputs of a job, evenly spaced in the order in which they were recorded."""
+        done, _ = self.tally(job).get("done", (0, 0))
+        places = [round(index * (done - 1) / max(1, most - 1)) for index in range(min(most, done))]
+        found = "SELECT path FROM output WHERE job = ? AND state = 'done' ORDER BY frames, rowid LIMIT 1 OFFSET ?"
+        for place in dict.fromkeys(places):
+            yield from self._rows(f"WHERE path = ({found})", job, place)
+
     def begun(self, job: str) -> Iterator[dict[str, Any]]:
         """Yield the rows of a job's outputs that have been begun and are not finished, or have failed."""
         yield from self._rows("WHERE job = ? AND state IN ('started', 'failed') ORDER BY path", job)
 
-    def _rows(self, where: str, *values: str) -> Iterator[dict[str, Any]]:
+    def _rows(self, where: str, *values: str | int) -> Iterator[dict[str, Any]]:
         with closing(self._connection.execute(f"SELECT {', '.join(FIELDS)}, checksum FROM output {where}", values)) as cursor:
             while rows := cursor.fetchmany(ROWS_AT_ONCE):
                 yield from (checked for row in rows if (checked := checked_row(row)) is not None)

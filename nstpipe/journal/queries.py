@@ -18,7 +18,7 @@ from nstpipe.journal.database import JOURNAL, Database
 from nstpipe.journal.lookups import Lookups
 from nstpipe.journal.outputs import Damage, Outputs, as_record, damage_of
 from nstpipe.journal.path_keys import PathKeys
-from nstpipe.journal.records import Entry, FrameRecord, FrameTime, LatestRun, Record
+from nstpipe.journal.records import Entry, FrameRecord, FrameSums, FrameTime, LatestRun, Record
 from nstpipe.journal.runs import LOAD_SHARE, PACE_SETUPS, Runs
 from nstpipe.storage.contents import content_sha256
 from nstpipe.system.files import is_numbered, parts_of, stamp_of
@@ -166,6 +166,10 @@ class Queries:
         """Return the number of a job's outputs and that of their frames, by state."""
         return self._outputs.tally(job)
 
+    def some_done(self, job: str, most: int) -> tuple[Record, ...]:
+        """Return some of a job's finished outputs, evenly spaced, without checking the files."""
+        return tuple(self._as_record(row) for row in self._outputs.some_done(job, most))
+
     def begun(self, job: str) -> Iterator[Record]:
         """Yield the outputs of a job that have been begun and are not finished, or have failed."""
         return (self._as_record(row) for row in self._outputs.begun(job))
@@ -217,6 +221,14 @@ class Queries:
     def clips(self, output: str) -> tuple[Entry, ...]:
         """Return what is known of an output's clips, in the order of the file."""
         return self._clips.clips_of(self._keys.key(output))
+
+    def frame_sums(self, job: str) -> FrameSums:
+        """Return what a job's finished frames took together."""
+        return self._clips.sums(job)
+
+    def losses(self, job: str, most: int) -> tuple[int, tuple[float | None, ...]]:
+        """Return the losses of a job's finished frames, or of each so many; with how many that are."""
+        return self._clips.losses(job, most)
 
     def frames(self, job: str) -> tuple[FrameRecord, ...]:
         """Return a job's finished frames, sorted by input and frame index."""

@@ -40,7 +40,7 @@ class Fingerprinter:
         self._settings = _Settings(_frame_settings(job, picture_sha256))
         self._alone = _Settings(_settings_of_a_single_picture(self._settings))
         self._output_settings = job.model_dump(mode="json", include=set(_KEYS_OF_THE_OUTPUT))
-        self._of_picture_file = {"metadata": self._output_settings["metadata"]}
+        self._of_picture_file = _Settings({"metadata": self._output_settings["metadata"]})
         self._weights_sha256 = weights_sha256
         self._seed = seed
         self._precision = precision
@@ -211,4 +211,9 @@ _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 def _as_text(value: object) -> str:
-    return value.text if isinstance(value, _Settings) else _encoder.encode(value)
+    """Return a value as JSON. The encoder takes longer for lists and whole numbers, which each picture has."""
+    if isinstance(value, _Settings):
+        return value.text
+    if isinstance(value, list):
+        return f"[{','.join(map(_as_text, value))}]"
+    return str(value) if type(value) is int else _encoder.encode(value)
