@@ -52,9 +52,10 @@ class Outputs:
     def some_done(self, job: str, most: int) -> Iterator[dict[str, Any]]:
         """Yield the rows of some finished outputs of a job, evenly spaced in the order in which they were recorded."""
         done, _ = self.tally(job).get("done", (0, 0))
-        places = [round(index * (done - 1) / max(1, most - 1)) for index in range(min(most, done))]
+        count = min(most, done)
+        places = [round(index * (done - 1) / max(1, count - 1)) for index in range(count)]
         found = "SELECT path FROM output WHERE job = ? AND state = 'done' ORDER BY frames, rowid LIMIT 1 OFFSET ?"
-        for place in dict.fromkeys(places):
+        for place in places:
             yield from self._rows(f"WHERE path = ({found})", job, place)
 
     def begun(self, job: str) -> Iterator[dict[str, Any]]:
