@@ -173,7 +173,7 @@ class PlannedOutputs(Sequence[Output]):
     def __getitem__(self, index: slice) -> tuple[Output, ...]: ...
     def __getitem__(self, index: int | slice) -> Output | tuple[Output, ...]:
         """Return one output, or some of them."""
-        return _item(self, index)
+        return item_of(self, index)
 
     def __eq__(self, other: object) -> bool:
         """Return whether another sequence has the same outputs."""
@@ -262,7 +262,7 @@ class Paths(Sequence[Path]):
     def __getitem__(self, index: slice) -> tuple[Path, ...]: ...
     def __getitem__(self, index: int | slice) -> Path | tuple[Path, ...]:
         """Return one path, or some of them."""
-        return _item(self, index)
+        return item_of(self, index)
 
     def __eq__(self, other: object) -> bool:
         """Return whether another sequence has the same paths."""
@@ -275,7 +275,8 @@ class Paths(Sequence[Path]):
         return f"<{self._length} paths{f', such as {self[0]}' if self._length else ''}>"
 
 
-def _item(items: Sequence[_Item], index: int | slice) -> _Item | tuple[_Item, ...]:
+def item_of(items: Sequence[_Item], index: int | slice) -> _Item | tuple[_Item, ...]:
+    """Return one item of a sequence whose items are made when they are asked for, or some of them."""
     if isinstance(index, slice):
         return tuple(items)[index]
     place = index + len(items) if index < 0 else index

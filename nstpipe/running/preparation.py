@@ -147,10 +147,10 @@ def _job_planned(job: Job, plan: Plan, likely: Estimate) -> JobPlanned:
         likely: What the outputs take that the run will make.
     """
     count = plan.outputs.counts().get(job.name, JobCount())
-    to_do = {cost.output.path for cost in likely.costs}
+    to_do = {cost.output.path for cost in likely.costs.left}
     frames_left = work_left = clips_left = 0
     likely_work = 0.0
-    for cost in likely.costs:
+    for cost in likely.costs.left:
         output = cost.output
         if output.job.name != job.name:
             continue
