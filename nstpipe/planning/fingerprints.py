@@ -33,10 +33,13 @@ class Fingerprinter:
         weights_sha256: The hash of VGG19's weights.
         seed: The pipeline's seed.
         precision: The pipeline's precision. `auto` depends on the machine, so it is not part of a fingerprint.
+
+    Attributes:
+        job: The job.
     """
 
     def __init__(self, job: Job, picture_sha256: Mapping[Path, str], weights_sha256: str, seed: int, precision: str) -> None:
-        self._job = job
+        self.job = job
         self._settings = _Settings(_frame_settings(job, picture_sha256))
         self._alone = _Settings(_settings_of_a_single_picture(self._settings))
         self._output_settings = job.model_dump(mode="json", include=set(_KEYS_OF_THE_OUTPUT))
@@ -58,7 +61,7 @@ class Fingerprinter:
             follows: The fingerprint of the picture that it starts from; None if it is not linked.
         """
         frames = self._settings if item.video is not None or item.is_linked else self._alone
-        bits = bits_waiting(self._job, item)
+        bits = bits_waiting(self.job, item)
         bounds = itertools.pairwise((*item.shot_starts, item.frame_count))
         return {
             "algorithm": ALGORITHM_VERSION,
@@ -69,7 +72,7 @@ class Fingerprinter:
             "weights": self._weights_sha256,
             **({"precision": self._precision} if self._precision != "auto" else {}),
             # A 360° video is painted without a seam.
-            **({"wrapped": True} if _is_wrapped(self._job, item) else {}),
+            **({"wrapped": True} if _is_wrapped(self.job, item) else {}),
             # The hidden colors of a transparent video are replaced.
             **({"transparent": True} if item.video is not None and item.video.is_transparent else {}),
             # The bits per value of frames that wait on disk.
@@ -77,7 +80,7 @@ class Fingerprinter:
             # Whatever changes the previous picture changes this one.
             **({"follows": follows} if follows is not None else {}),
             # For people: its content is among the settings.
-            **({"painting": self._job.style.painting} if self._job.style.painting else {}),
+            **({"painting": self.job.style.painting} if self.job.style.painting else {}),
             "output": self._settings_of_the_file(item),
             "clips": [list(bound) for bound in bounds] if item.video is not None else _ONE_FRAME,
         }
@@ -85,7 +88,7 @@ class Fingerprinter:
     def _settings_of_the_file(self, item: InputInfo) -> dict[str, Any]:
         if item.video is None:
             return self._of_picture_file
-        codec = self._job.encode.codec_for(item.file.output.suffix)
+        codec = self.job.encode.codec_for(item.file.output.suffix)
         return {**self._output_settings, "encode": {**self._output_settings["encode"], "codec": codec}}
 
 

@@ -122,7 +122,7 @@ class KnownFolders:
         if plan is None or plan.state != watched.state or not self._places.can_take(watched.outputs):
             return None
         folder = PictureFolder(self._job, self._fingerprinter, watched.inputs.path, watched.outputs, plan)
-        self._places.take(folder, ())
+        self._places.take(folder, self._places.checked)
         return folder
 
     def planned(self, watched: Watched, outputs: Sequence[Output], *, has_more: bool) -> PictureFolder | None:

@@ -154,30 +154,21 @@ class Output:
 
 
 def plan_job(
-    job: Job,
+    fingerprinter: Fingerprinter,
     found: Iterable[InputInfo],
     known: Mapping[Path, Record],
     *,
-    seed: int,
-    weights_sha256: str,
-    picture_sha256: Mapping[Path, str],
     frames_stored: Callable[[Clip], int],
-    precision: str = "auto",
 ) -> tuple[Output, ...]:
     """Plan the outputs of one job.
 
     Args:
-        job: The job.
+        fingerprinter: That of the job.
         found: Its inputs, in order.
         known: The journal's records, by the path of the output.
-        seed: The pipeline's seed.
-        weights_sha256: The hash of VGG19's weights.
-        picture_sha256: The hashes of the style pictures, of the picture given for `init`, of the weights given for
-            `temporal.flow`, and of the files of `engine`, by path. The hashes of masks come with the inputs.
         frames_stored: Returns how many frames of a clip are finished and wait to be encoded.
-        precision: The pipeline's precision.
     """
-    fingerprinter = Fingerprinter(job, picture_sha256, weights_sha256, seed, precision)
+    job = fingerprinter.job
     outputs: list[Output] = []
     for item in found:
         before = outputs[-1] if outputs and item.is_linked else None

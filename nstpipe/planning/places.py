@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -101,18 +101,24 @@ class Places:
             return False
         return self._identity_of_folder(folder) not in self._used_folders
 
-    def take(self, planned: PictureFolder, files: Iterable[InputFile]) -> None:
+    @property
+    def checked(self) -> int:
+        """How many places `check` has taken."""
+        return len(self._taken)
+
+    def take(self, planned: PictureFolder, checked_before: int) -> None:
         """Take a folder for outputs that were planned together.
 
         Args:
             planned: The outputs.
-            files: Those of their inputs that `check` has seen. They are forgotten, because there may be a million.
+            checked_before: How many places `check` has taken that have to do with others. The later ones are forgotten, as
+                there may be a million.
         """
         folder = self._identity_of_folder(planned.outputs)
         self._used_folders.add(folder)
         self._folders[folder] = planned
-        for file in files:
-            self._taken.pop(_place_of(file.output, self._resolved), None)
+        while len(self._taken) > checked_before:
+            self._taken.popitem()  # the one that came last
 
     def _check_not_read(self, job: Job, part: Path, place: Path) -> None:
         """See that no job reads a file that is to be replaced. A job may read what this pipeline has made for another one."""

@@ -13,14 +13,13 @@ from nstpipe.errors import ItemError, MachineError, OutputError
 from nstpipe.events import Emit, ItemFailed
 from nstpipe.journal.journal import Journal
 from nstpipe.planning.ahead import inspect_ahead
+from nstpipe.planning.by_folder import FolderPlanner, Part
 from nstpipe.planning.fingerprints import Fingerprinter
-from nstpipe.planning.input_info import InputInfo, picture_kind
-from nstpipe.planning.input_tree import InputFolder, InputTree, input_tree
+from nstpipe.planning.input_info import InputInfo
+from nstpipe.planning.input_tree import InputTree, input_tree
 from nstpipe.planning.inputs import (
-    FolderListing,
     InputFile,
     can_list_by_folder,
-    check_is_for_folder,
     find_inputs,
     ignored_settings,
     listed_once,
@@ -42,7 +41,7 @@ from nstpipe.planning.outputs import Output, failed, plan_job
 from nstpipe.planning.partition import Share
 from nstpipe.planning.picks import picked, remembered_problems
 from nstpipe.planning.places import Places
-from nstpipe.planning.planned import PictureFolder, PlannedOutputs
+from nstpipe.planning.planned import PlannedOutputs
 from nstpipe.planning.requirements import check_engine_files, check_flow, raise_if_none_is_usable
 from nstpipe.planning.resources import bytes_needed, frames_done
 from nstpipe.storage.contents import expect, is_remote
@@ -95,9 +94,6 @@ class Plan:
         return next((look for look in self.looks if job.name in look.jobs), None)
 
 
-_Part = Output | PictureFolder
-
-
 @dataclass(frozen=True, eq=False)
 class _Inspected:
     """Inputs of a job that have been inspected.
@@ -107,12 +103,14 @@ class _Inspected:
         files: The inputs.
         found: Those that can be used.
         pictures: The hashes of the files that its settings name, by path.
+        fingerprinter: That of the job, if it is known.
     """
 
     job: Job
     files: Sequence[InputFile]
     found: Sequence[InputInfo]
     pictures: Mapping[Path, str]
+    fingerprinter: Fingerprinter | None = None
 
 
 def plan_pipeline(
@@ -191,7 +189,7 @@ class _Planner:
         inspected = [one for job in pipeline.jobs if (one := self._inspected_job(job)) is not None]
         raise_if_none_is_usable(pipeline, self._unusable)
         looks = self._looks.looks()  # jobs may share one, so all are inspected first
-        parts: list[_Part] = []
+        parts: list[Part] = []
         material: list[Output] = []
         for one in inspected:
             if isinstance(one, _Inspected):
@@ -252,7 +250,7 @@ class _Planner:
             self._failures.append(failed(job, job.input, found))
         return found is None
 
-    def _inspected_job(self, job: Job) -> _Inspected | list[_Part] | None:
+    def _inspected_job(self, job: Job) -> _Inspected | list[Part] | None:
         """Inspect the inputs of a job. If that is done folder by folder, what it has to do is planned at once."""
         if not self._has_usable_engine(job):
             return None
@@ -271,8 +269,8 @@ class _Planner:
         except ItemError as error:
             self._refuse(job, job.input, error)
             return None
-        inspect_ahead(job, _pictures_among(files), len(files), self._journal, partial(self._tell_ahead, job, len(files)))
-        found = self._inspected(job, files)
+        inspect_ahead(job, _pictures_among(files), len(files), self._journal, partial(self._tell_inspected, job, len(files)))
+        found = self._inspected(job, files, 0, len(files))
         job, notice = chosen_engine(job, found)
         if notice is not None:
             self._engines.append(notice)
@@ -308,10 +306,10 @@ class _Planner:
         self._looks.want(job, settings, found)
 
     def _outputs_of(self, inspected: _Inspected) -> tuple[Output, ...]:
-        job, files, found, pictures = inspected.job, inspected.files, list(inspected.found), inspected.pictures
+        job, found = inspected.job, list(inspected.found)
         while True:
             try:
-                outputs = self._planned(job, files, found, pictures)
+                outputs = self._planned(inspected, found)
             except ItemError as error:
                 self._refuse(job, job.input, error)
                 return ()
@@ -340,93 +338,41 @@ class _Planner:
         """Return whether the plan is for an input. That of a shard reads others only because pictures are linked to them."""
         return self._share is None or self._share.is_own(file)
 
-    def _tell_ahead(self, job: Job, inputs: int, done: int, path: Path) -> None:
+    def _tell_inspected(self, job: Job, inputs: int, done: int, path: Path) -> None:
         self._watch(job.name, str(path), done, inputs, 0.0)
 
-    def _planned_by_folder(self, job: Job, tree: InputTree, pictures: Mapping[Path, str]) -> list[_Part]:
-        """Plan a job one folder after the other. Where nothing has changed, the plan that the journal has kept holds.
+    def _planned_by_folder(self, job: Job, tree: InputTree, pictures: Mapping[Path, str]) -> list[Part]:
+        """Plan a job one folder after the other.
 
         Raises:
             ItemError: There are no inputs, or they do not fit the job's output.
         """
-        check_is_for_folder(job)
-        fingerprinter = Fingerprinter(job, pictures, self._weights_sha256, self._pipeline.seed, self._pipeline.precision)
+        fingerprinter = self._fingerprinter(job, pictures)
         known = KnownFolders(self._pipeline, job, fingerprinter, pictures, self._journal, self._places)
-        recalled: dict[InputFolder, PictureFolder] = {}
-        for folder in tree.folders:
-            self._watch.check_stop()
-            if (same := known.recall(known.watch(folder))) is not None:
-                recalled[folder] = same
-        changed = [folder for folder in tree.folders if folder not in recalled]
-        listing = FolderListing(job)
-        by_name = (pair for folder in changed for pair in listing.pictures_in(folder.path))
-        inspect_ahead(job, by_name, tree.files, self._journal, partial(self._tell_ahead, job, tree.files))
-        ordered: list[tuple[str, InputFolder | InputFile]] = [
-            (folder.order, folder) for folder in tree.folders if folder.is_block
-        ]
-        loose = (file for folder in changed if not folder.is_block for file in listing.inputs_in(folder.path))
-        ordered += ((listing.order(file), file) for file in loose)
-        parts: list[_Part] = []
-        waiting: list[InputFile] = []  # files that lie beside folders, up to the next picture in one of these
-        begun = 0
-        for _, place in sorted(ordered, key=lambda pair: pair[0]):
-            if isinstance(place, InputFile):
-                waiting.append(place)
-                continue
-            planned: PictureFolder | list[Output] | None = recalled.get(place)
-            if planned is None:
-                planned = self._planned_folder(job, known, place, listing, pictures, (begun, tree.files))
-            begun += place.files
-            if planned:
-                parts += self._planned_files(job, waiting, pictures, (begun, tree.files))
-                waiting = []
-                parts += [planned] if isinstance(planned, PictureFolder) else planned
-        parts += self._planned_files(job, waiting, pictures, (begun, tree.files))
-        self._ignored[job.name] = listing.ignored()
-        if not parts and not listing.has_found:
-            find_inputs(job)  # says what there is instead
+
+        def plan_files(files: Sequence[InputFile], before: int) -> list[Output]:
+            found = self._inspected(job, files, before, tree.files) if files else []
+            outputs = self._outputs_of(_Inspected(job, files, found, pictures, fingerprinter)) if found else ()
+            return [self._with_omissions(output) for output in outputs]
+
+        progress = partial(self._tell_inspected, job, tree.files)
+        planner = FolderPlanner(job, tree, known, self._journal, self._places, plan_files, self._failures, progress)
+        parts = planner.parts()
+        self._ignored[job.name] = planner.ignored
         return parts
 
-    def _planned_folder(
-        self,
-        job: Job,
-        known: KnownFolders,
-        folder: InputFolder,
-        listing: FolderListing,
-        pictures: Mapping[Path, str],
-        progress: tuple[int, int],
-    ) -> PictureFolder | list[Output]:
-        """Plan the inputs in a folder. The result is empty if none can be used."""
-        watched = known.watch(folder)
-        can_take, failures = self._places.can_take(watched.outputs), len(self._failures)
-        files = listing.inputs_in(folder.path)
-        with self._journal.at_hand(picture_kind(), folder.path, watched.outputs):
-            outputs = self._planned_files(job, files, pictures, progress)
-        has_more = len(self._failures) > failures or listing.tells_of(folder.path)
-        planned = known.planned(watched, outputs, has_more=has_more) if can_take else None
-        if planned is None:
-            return outputs
-        self._places.take(planned, files)
-        return planned
+    def _fingerprinter(self, job: Job, pictures: Mapping[Path, str]) -> Fingerprinter:
+        return Fingerprinter(job, pictures, self._weights_sha256, self._pipeline.seed, self._pipeline.precision)
 
-    def _planned_files(
-        self, job: Job, files: Sequence[InputFile], pictures: Mapping[Path, str], progress: tuple[int, int]
-    ) -> list[Output]:
-        """Plan inputs of a job that is planned by folder."""
-        if not files:
-            return []
-        found = self._inspected(job, files, progress)
-        return [self._with_omissions(output) for output in self._outputs_of(_Inspected(job, files, found, pictures))]
-
-    def _inspected(self, job: Job, files: Sequence[InputFile], progress: tuple[int, int] | None = None) -> list[InputInfo]:
+    def _inspected(self, job: Job, files: Sequence[InputFile], before: int, inputs: int) -> list[InputInfo]:
         """Look into inputs of a job, and return those that can be used.
 
         Args:
             job: The job.
             files: The inputs.
-            progress: How many inputs of the job have been inspected before, and how many there are; None for these alone.
+            before: How many inputs of the job have been inspected before.
+            inputs: How many inputs it has.
         """
-        before, inputs = progress if progress is not None else (0, len(files))
         found: list[InputInfo] = []
         expect([file.path for file in files])
         with LinkMeasurements(job, self._journal) as measurements:
@@ -458,42 +404,36 @@ class _Planner:
                     self._refuse(job, item.file.path, error)
         return found
 
-    def _planned(
-        self, job: Job, files: Sequence[InputFile], found: Sequence[InputInfo], pictures: Mapping[Path, str]
-    ) -> tuple[Output, ...]:
-        """Plan the outputs of a job's inputs.
+    def _planned(self, inspected: _Inspected, found: Sequence[InputInfo]) -> tuple[Output, ...]:
+        """Plan the outputs of those of a job's inputs that were found.
 
         Raises:
             ItemError: No painting can be picked.
         """
-        pipeline = self._pipeline
+        pipeline, job = self._pipeline, inspected.job
         with item_errors(job.input):
-            picks = picked(job, files, found, seed=pipeline.seed, work=pipeline.work, problem_of=self._problem_of)
+            picks = picked(job, inspected.files, found, seed=pipeline.seed, work=pipeline.work, problem_of=self._problem_of)
         self._paintings += picks.notices
         outputs: list[Output] = []
         # Linked pictures have one painting, so no link leads from one group to another.
         for _, group in itertools.groupby(zip(picks.jobs, found, strict=False), key=lambda pair: pair[0].style.images):
             jobs, items = zip(*group, strict=True)
-            outputs += self._planned_alike(jobs[0], items, pictures)
+            fingerprinter = inspected.fingerprinter or self._fingerprinter_of(jobs[0], inspected.pictures)
+            outputs += self._planned_alike(fingerprinter, items)
         return tuple(outputs)
 
-    def _planned_alike(self, job: Job, found: Sequence[InputInfo], pictures: Mapping[Path, str]) -> tuple[Output, ...]:
-        """Plan the outputs of inputs that have the same painting."""
-        pipeline, journal = self._pipeline, self._journal
-        known = {item.file.output: record for item in found if (record := journal.record_of(item.file.output)) is not None}
+    def _fingerprinter_of(self, job: Job, pictures: Mapping[Path, str]) -> Fingerprinter:
+        """Return the fingerprinter of a job, whose painting may have been picked just now."""
         with item_errors(job.input):
             picked_now = job.style.images if job.style.collection is not None else ()
-            paintings = {image.path: journal.digest(image.path) for image in picked_now}
-        return plan_job(
-            job,
-            found,
-            known,
-            seed=pipeline.seed,
-            weights_sha256=self._weights_sha256,
-            picture_sha256={**pictures, **paintings},
-            frames_stored=lambda clip: frames_done(pipeline.work, clip),
-            precision=pipeline.precision,
-        )
+            paintings = {image.path: self._journal.digest(image.path) for image in picked_now}
+        return self._fingerprinter(job, {**pictures, **paintings})
+
+    def _planned_alike(self, fingerprinter: Fingerprinter, found: Sequence[InputInfo]) -> tuple[Output, ...]:
+        """Plan the outputs of inputs that have the same painting."""
+        records = ((item.file.output, self._journal.record_of(item.file.output)) for item in found)
+        known = {path: record for path, record in records if record is not None}
+        return plan_job(fingerprinter, found, known, frames_stored=lambda clip: frames_done(self._pipeline.work, clip))
 
 
 def _pictures_among(files: Sequence[InputFile]) -> Iterator[tuple[Path, Path]]:

@@ -271,3 +271,14 @@ def test_a_picture_may_hold_what_its_result_does_not(tmp_path: Path) -> None:
     first, again = api.plan(pipeline), api.plan(pipeline)
     assert told(again) == told(first)
     assert [output.input.omissions for output in again.outputs] == [output.input.omissions for output in first.outputs]
+
+
+def test_the_place_of_a_picture_that_failed_stays_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_picture(tmp_path / "in" / "a" / "1.png")
+    damage_input(make_picture(tmp_path / "in" / "a" / "2.png"))
+    make_picture(tmp_path / "other" / "2.png")
+    pipeline = write_pipeline(tmp_path, STREET, {"name": "other", "input": "other", "output": "out/a"})
+    by_folder = api.plan(pipeline)
+    monkeypatch.setattr("nstpipe.planning.plan.is_planned_by_folder", lambda _: False)
+    assert told(by_folder) == told(api.plan(pipeline))
+    assert [failure.job for failure in by_folder.failures] == ["street", "other"]

@@ -13,6 +13,7 @@ from nstpipe.config.engines import ENGINE_TRAITS, EngineTraits
 from nstpipe.config.models import Job
 from nstpipe.journal.records import Record, State
 from nstpipe.media.video.info import VideoColor, VideoInfo
+from nstpipe.planning.fingerprints import Fingerprinter
 from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.inputs import InputFile
 from nstpipe.planning.outputs import Output, plan_job
@@ -51,12 +52,9 @@ def planned(
 ) -> Output:
     known = {OUTPUT: finished} if finished is not None else {}
     [output] = plan_job(
-        a_job,
+        Fingerprinter(a_job, {STYLE: style}, weights, seed, "auto"),
         [found],
         known,
-        seed=seed,
-        weights_sha256=weights,
-        picture_sha256={STYLE: style},
         frames_stored=lambda clip: min(stored, clip.end_frame_index) - min(stored, clip.first_frame_index),
     )
     return output
@@ -241,10 +239,8 @@ def test_what_only_films_have_paints_no_picture_again(change: dict[str, object])
 
 def test_a_precision_that_was_asked_for_decides_the_result() -> None:
     def at(precision: str) -> Output:
-        [output] = plan_job(
-            job(), [FOUND], {}, seed=0, weights_sha256="w", picture_sha256={STYLE: "s"},
-            frames_stored=lambda clip: 0, precision=precision,
-        )  # fmt: skip
+        fingerprinter = Fingerprinter(job(), {STYLE: "s"}, "w", 0, precision)
+        [output] = plan_job(fingerprinter, [FOUND], {}, frames_stored=lambda clip: 0)
         return output
 
     assert len({at(precision).clips[0].fingerprint for precision in ("auto", "bfloat16", "float32")}) == 3
