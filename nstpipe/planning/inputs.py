@@ -410,8 +410,8 @@ def _selected_of(kept: Sequence[Path], named: Collection[Path], job: Job) -> _Se
 
 
 def can_list_by_folder(job: Job) -> bool:
-    """Return whether `FolderListing` can list the inputs of a job."""
-    return job.input.is_dir() and not is_remote(job.input)
+    """Return whether the inputs of a job can be listed by folder, and their outputs are on this machine too."""
+    return job.input.is_dir() and not any(map(is_remote, (job.input, job.output)))
 
 
 class FolderListing:
