@@ -28,6 +28,9 @@ from typing import Any
 HERE = Path(__file__).parent
 FOLDERS, ORIGINALS = 1000, 1000
 SIDES = (64, 48)
+SETTLING_SECONDS = 4.0
+"""A folder that has just changed is planned again; nobody asks so soon."""
+
 TARGETS = {
     "first look, ms a picture beside reading": 0.6,
     "again, ms a picture": 0.06,
@@ -58,6 +61,7 @@ def make(folder: Path, pictures: int) -> Path:
     job = "{name: street, input: in, output: out, link: none, size: 48, style: style.jpg}"
     path = folder / "pipeline.yaml"
     path.write_text(f"version: 1\ndevice: cpu\nworkers: 1\njobs: [{job}]\n", encoding="utf-8")
+    time.sleep(SETTLING_SECONDS)
     return path
 
 
@@ -133,6 +137,7 @@ def record(pipeline: Path) -> int:
         )
         journal.plan_run(run, [job], 1)
         journal.end_run(run, 0)
+    time.sleep(SETTLING_SECONDS)
     return len(plan.outputs)
 
 

@@ -21,7 +21,7 @@ class InputFolder:
     Attributes:
         path: Its path.
         below: Its path below the job's input, with slashes; empty for the input itself.
-        state: The digest of its listing.
+        state: The digest of its listing; empty if that does not tell everything, because something has just changed.
         files: The number of files in it.
         is_block: Whether no picture of another folder can come between its own, in the order in which they are painted.
     """
@@ -84,7 +84,7 @@ def input_tree(root: Path, check_stop: Callable[[], None]) -> InputTree | None:
             return None
         if state.has_links:
             return None
-        found.append((below, state.digest, len(state.names), not state.folders))
+        found.append((below, state.digest if state.has_settled else "", len(state.names), not state.folders))
         inodes.extend(state.inodes)
         waiting += (f"{below}/{name}" if below else name for name in state.folders)
     # Folders such as `a` and `A`, or `1` and `01`, share their place in the order.

@@ -105,7 +105,7 @@ class KnownFolders:
         found = "missing"
         try:
             state = folder_state(str(outputs))
-            there, found = state.names, "" if state.has_links else state.digest
+            there, found = state.names, state.digest if state.has_settled and not state.has_links else ""
         except FileNotFoundError:
             pass
         except OSError:
@@ -113,7 +113,9 @@ class KnownFolders:
         is_own = self._resolved.folder(outputs) != self._resolved.folder(folder.path)
         parts = (self._settings, str(folder.path), folder.state, str(outputs), found)
         # No path holds a zero.
-        text = "\0".join(parts).encode(errors="surrogateescape") if found and folder.is_block and is_own else b""
+        text = (
+            "\0".join(parts).encode(errors="surrogateescape") if found and folder.state and folder.is_block and is_own else b""
+        )
         return Watched(folder, outputs, hashlib.sha256(text).hexdigest() if text else "", frozenset(there), since)
 
     def recall(self, watched: Watched) -> PictureFolder | None:

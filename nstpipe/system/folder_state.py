@@ -5,8 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import time
 from array import array
 from dataclasses import dataclass
+
+SETTLED_SECONDS = 3.0
+"""A folder that changed less than this long ago is looked at again: the clocks of some disks have ticks of two seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,8 @@ class FolderState:
         folders: The names of the folders in it, without those that file managers hide. What they hold is not part of the
             digest.
         has_links: Whether there is a symbolic link in it. What the link leads to is not part of the digest.
+        has_settled: Whether nothing in it has changed lately. Otherwise a file may change once more in the same tick of the
+            clock of its disk, and then has the same times.
     """
 
     digest: str
@@ -28,6 +34,7 @@ class FolderState:
     inodes: array[int]
     folders: tuple[str, ...]
     has_links: bool
+    has_settled: bool
 
 
 def folder_state(folder: str) -> FolderState:
@@ -37,11 +44,13 @@ def folder_state(folder: str) -> FolderState:
         OSError: It is missing, or cannot be listed.
     """
     found: list[tuple[str, int, str]] = []
-    folders, has_links = list[str](), False
+    folders, has_links, changed_ns = list[str](), False, 0
+    begun_ns = time.time_ns()
     with os.scandir(folder) as entries:
         for entry in entries:
             state = entry.stat(follow_symlinks=False)
             has_links = has_links or stat.S_ISLNK(state.st_mode)
+            changed_ns = max(changed_ns, state.st_ctime_ns)
             if not stat.S_ISDIR(state.st_mode):
                 about = (
                     f"{state.st_ino} {state.st_dev} {state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} "
@@ -60,4 +69,5 @@ def folder_state(folder: str) -> FolderState:
         array("Q", (inode for _, inode, _ in found)),
         tuple(folders),
         has_links,
+        changed_ns < begun_ns - SETTLED_SECONDS * 1e9,
     )

@@ -20,8 +20,16 @@ from nstpipe.journal.folders import FolderPlan
 from nstpipe.journal.journal import Journal
 from nstpipe.planning.plan import Plan
 from nstpipe.planning.planned import PictureFolder
+from nstpipe.system import folder_state
 from nstpipe.system.files import sha256_of
 from tests.making import make_picture, write_pipeline
+
+
+@pytest.fixture(autouse=True)
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take each folder for one that has not changed lately."""
+    monkeypatch.setattr(folder_state, "SETTLED_SECONDS", -3600.0)
+
 
 STREET = {"name": "street", "input": "in", "output": "out"}
 
@@ -282,3 +290,12 @@ def test_the_place_of_a_picture_that_failed_stays_taken(tmp_path: Path, monkeypa
     monkeypatch.setattr("nstpipe.planning.plan.is_planned_by_folder", lambda _: False)
     assert told(by_folder) == told(api.plan(pipeline))
     assert [failure.job for failure in by_folder.failures] == ["street", "other"]
+
+
+def test_a_folder_that_has_just_changed_is_planned_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file may change twice in one tick of the disk's clock, so its times tell too little."""
+    pipeline = project(tmp_path)
+    monkeypatch.setattr(folder_state, "SETTLED_SECONDS", 3600.0)
+    api.plan(pipeline)
+    with closing(sqlite3.connect(tmp_path / ".nstpipe" / JOURNAL)) as journal:
+        assert journal.execute("SELECT * FROM folder").fetchall() == []
