@@ -88,7 +88,7 @@ class FolderPlanner:
         return parts
 
     def _recalled(self, folder: InputFolder) -> PictureFolder | None:
-        same = self._known.recall(self._known.watch(folder))
+        same = self._known.recall(folder)
         if same is not None:
             self._inspected += folder.files
             self._progress(self._inspected, folder.path)

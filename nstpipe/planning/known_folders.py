@@ -100,7 +100,7 @@ class KnownFolders:
 
     def watch(self, folder: InputFolder) -> Watched:
         """Return the state of a folder and of that of its outputs."""
-        outputs, since = self._job.output / folder.below, self._journal.changes_elsewhere()
+        outputs, since = self._outputs_of(folder), self._journal.changes_elsewhere()
         there: tuple[str, ...] = ()
         found = "missing"
         try:
@@ -118,14 +118,18 @@ class KnownFolders:
         )
         return Watched(folder, outputs, hashlib.sha256(text).hexdigest() if text else "", frozenset(there), since)
 
-    def recall(self, watched: Watched) -> PictureFolder | None:
+    def _outputs_of(self, folder: InputFolder) -> Path:
+        return self._job.output / folder.below
+
+    def recall(self, folder: InputFolder) -> PictureFolder | None:
         """Return what was planned of a folder; None if anything has changed since, or if it was not kept."""
-        plan = self._journal.planned_folder(watched.outputs) if watched.state else None
-        if plan is None or plan.state != watched.state or not self._places.can_take(watched.outputs):
+        outputs = self._outputs_of(folder)
+        plan = self._journal.planned_folder(outputs)
+        if plan is None or plan.state != self.watch(folder).state or not self._places.can_take(outputs):
             return None
-        folder = PictureFolder(self._job, self._fingerprinter, watched.inputs.path, watched.outputs, plan)
-        self._places.take(folder, self._places.checked)
-        return folder
+        planned = PictureFolder(self._job, self._fingerprinter, folder.path, outputs, plan)
+        self._places.take(planned, self._places.checked)
+        return planned
 
     def planned(self, watched: Watched, outputs: Sequence[Output], *, has_more: bool) -> PictureFolder | None:
         """Pack what was planned of a folder, and keep it if it holds until something changes; None if it cannot be packed.
