@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -139,3 +139,15 @@ class Index:
         """Store a fact of a content, in place of that of an earlier one."""
         with self._lock:
             self._connection.execute("INSERT OR REPLACE INTO fact VALUES (?, ?, ?, ?)", (path, name, identity, value))
+
+
+def waiting_in(folder: Path) -> list[str]:
+    """Return the files of a mirror that were made here and are not uploaded yet, by their paths in it.
+
+    Raises:
+        sqlite3.Error: The index cannot be read.
+    """
+    if not (folder / INDEX).exists():
+        return []
+    with closing(sqlite3.connect(f"{(folder / INDEX).absolute().as_uri()}?mode=ro", uri=True, timeout=60.0)) as connection:
+        return [path for (path,) in connection.execute("SELECT path FROM file WHERE state = 'made' ORDER BY path")]

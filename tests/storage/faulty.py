@@ -48,12 +48,14 @@ class Proxy:
         faults: What goes wrong. The first that fits a request counts.
         requests: The method and path of each request, in order.
         on_request: Called with each.
+        ignored: Names of headers that the server does not get, in lower case, as if it did not know them.
     """
 
     port: int
     faults: list[Fault] = field(default_factory=list)
     requests: list[tuple[str, str]] = field(default_factory=list)
     on_request: Callable[[str, str], None] | None = None
+    ignored: set[str] = field(default_factory=set)
 
     @property
     def url(self) -> str:
@@ -104,7 +106,8 @@ def proxy_before(target: int) -> Iterator[Proxy]:
                     self._answer(fault.status, [("Content-Type", "application/xml")], fault.body)
                     return
             connection = http.client.HTTPConnection("127.0.0.1", target, timeout=60)
-            headers = {name: value for name, value in self.headers.items() if name.lower() != "transfer-encoding"}
+            ignored = {"transfer-encoding", *proxy.ignored}
+            headers = {name: value for name, value in self.headers.items() if name.lower() not in ignored}
             connection.request(self.command, self.path, body, {**headers, "Content-Length": str(len(body))})
             answer = connection.getresponse()
             content = answer.read()
