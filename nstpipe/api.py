@@ -5,6 +5,7 @@ Each function imports what executes it when it is called: torch takes seconds to
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -42,6 +43,7 @@ from nstpipe.planning.remote_files import (
     telling_addresses,
     work_at_hand,
     work_holder,
+    work_holders_of_shards,
     work_to_read,
 )
 from nstpipe.planning.requirements import requirements_of_all_jobs, unusable_engines
@@ -122,7 +124,7 @@ def run(
     from nstpipe.painting.task import RunSettings
     from nstpipe.running.executors import executor_for
 
-    settings = _loaded(pipeline, jobs, overrides, workers, device, cluster)
+    settings = _loaded(pipeline, jobs, overrides, workers, device, cluster, shard)
     part = _part(settings, shard)
     began, stop = time.monotonic(), stop or Stop()
     name = _name_of_run(datetime.now()) + (part.run_suffix if part is not None else "")
@@ -139,7 +141,7 @@ def run(
             at_work = _take_work(stack, settings, wait, stop, listeners)
             # Shards share the mirror; who divides the work must know what there is.
             mirror = stack.enter_context(remote_files(settings, stop, refresh=part is not None))
-            share = _take_lock(stack, settings, part, wait, stop, listeners)
+            share = _take_lock(stack, settings, part, wait, stop, listeners, at_work)
         except Stopped:  # while the work was fetched or divided; the next run goes on with it
             return Outcome.of(Plan((), ()), (), (), (), stop.reason).as_result(time.monotonic() - began)
         folder = part.folder(settings.work) if part is not None else None
@@ -192,7 +194,7 @@ def _take_work(stack: ExitStack, pipeline: Pipeline, wait: bool, stop: Stop, on_
 
 
 def _take_lock(
-    stack: ExitStack, pipeline: Pipeline, shard: Shard | None, wait: bool, stop: Stop, on_event: Emit
+    stack: ExitStack, pipeline: Pipeline, shard: Shard | None, wait: bool, stop: Stop, on_event: Emit, at_work: AtWork | None
 ) -> Share | None:
     """Take the lock of the work folder, or that of a shard; return what the shard makes."""
     waiting = _waiting(pipeline, on_event)
@@ -201,7 +203,8 @@ def _take_lock(
         if shard is None:
             stack.enter_context(whole_folder(pipeline.work))
             return None
-        return stack.enter_context(shard_at_work(pipeline, shard, stop=stop, emit=on_event, waiting=waiting))
+        settled = at_work.settled if at_work is not None else None
+        return stack.enter_context(shard_at_work(pipeline, shard, stop=stop, emit=on_event, waiting=waiting, settled=settled))
 
     return _once_free(take, wait, stop, waiting, LOCK_POLL_SECONDS)
 
@@ -273,7 +276,7 @@ def plan(
     on_event: Emit = _ignore,
 ) -> Plan:
     """Say what `run` would do, with the reasons. See `run` for arguments and errors."""
-    settings = _loaded(pipeline, jobs, overrides, None, None)
+    settings = _loaded(pipeline, jobs, overrides, None, None, shard=shard)
     part = _part(settings, shard)
     about = _told(work_to_read(settings, Stop()))
     with (
@@ -314,7 +317,7 @@ def estimated(
         isolated: as for `run`.
         on_event: called with each event that says how far the look at the inputs is.
     """
-    settings = _settled(_loaded(pipeline, jobs, overrides, workers, device, cluster), isolated=isolated)
+    settings = _settled(_loaded(pipeline, jobs, overrides, workers, device, cluster, shard), isolated=isolated)
     part = _part(settings, shard)
     about = _told(work_to_read(settings, Stop()))
     if settings.cluster is not None:
@@ -365,7 +368,8 @@ def status(pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrid
     work_to_read(settings, Stop())
     found, shown = pipeline_status(settings, elsewhere=work_holder(settings)), settings.remotes.shown
     failures = {shown(path): shown(reason) for path, reason in found.failures.items()}
-    return replace(found, failures=failures, clips={shown(path): clips for path, clips in found.clips.items()})
+    clips = {shown(path): clips for path, clips in found.clips.items()}
+    return replace(found, failures=failures, clips=clips, shards={**found.shards, **work_holders_of_shards(settings)})
 
 
 def clean(
@@ -459,6 +463,7 @@ def _loaded(
     workers: int | None,
     device: str | None,
     cluster: str | None = None,
+    shard: str | None = None,
 ) -> Pipeline:
     if device is not None and not re.match(DEVICE_PATTERN, device):
         raise UsageError(f"--device: found {device or 'nothing'}; should be auto, cpu, cuda or cuda:N.")
@@ -471,8 +476,20 @@ def _loaded(
         if cluster is not None:
             given["cluster"] = cluster_of(cluster)
         loaded = pipeline.model_copy(update=given)
+        if shard is not None and loaded.remotes.work is not None:
+            raise UsageError(
+                f"--shard {shard}: each shard of a remote work folder has a live folder of its own; a loaded pipeline has one.",
+                "Give the path of the pipeline.yaml.",
+            )
     else:
-        loaded = load_pipeline(Path(pipeline), [*overrides, *(f"{name}={value}" for name, value in given.items())])
+        settings = [*overrides, *(f"{name}={value}" for name, value in given.items())]
+        loaded = load_pipeline(Path(pipeline), settings)
+        if shard is not None and loaded.remotes.work is not None:
+            # Several shards may run on one machine. What stands for remote files lies in the live folder.
+            name = Shard.parse(shard).name
+            live = json.dumps(str(loaded.remotes.work.folder / "shards" / name)).replace("$", "$$")
+            loaded = load_pipeline(Path(pipeline), [*settings, f"storage.live={live}"])
+            loaded = loaded.with_remotes(loaded.remotes.of_shard(name))
         if cluster is not None:
             loaded = loaded.model_copy(update={"cluster": cluster_of(cluster)})
     known = [job.name for job in loaded.jobs]

@@ -11,9 +11,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nstpipe.config import Pipeline
-from nstpipe.errors import NstpipeError
+from nstpipe.errors import NstpipeError, OutputError
 from nstpipe.events import ClipStarted, Emit, Event, FrameDone, Noticed, OutputDone
 from nstpipe.planning.inspect import pictures_of
+from nstpipe.planning.partition import partition_path
 from nstpipe.planning.plan import Plan
 from nstpipe.storage.failures import StorageError
 from nstpipe.system.lock import Holder
@@ -45,6 +46,10 @@ def remote_files(pipeline: Pipeline, stop: Stop, *, refresh: bool = True) -> Ite
 def work_to_read(pipeline: Pipeline, stop: Stop) -> str:
     """Bring the work folder up to date on this machine for somebody who only reads, if it is remote.
 
+    Args:
+        pipeline: The pipeline.
+        stop: Ends what takes long.
+
     Returns:
         What the user should know; empty if nothing.
 
@@ -56,7 +61,12 @@ def work_to_read(pipeline: Pipeline, stop: Stop) -> str:
         return ""
     from nstpipe.storage.live_folder import LiveFolder
 
-    return LiveFolder(place, pipeline.storage.policy).refresh(stop)
+    live = LiveFolder(place, pipeline.storage.policy)
+    notice = live.refresh(stop)
+    if place.shard:
+        with suppress(OutputError):  # the work is divided here then, as the first shard would
+            live.settled.take(partition_path(place.work))
+    return notice
 
 
 def work_holder(pipeline: Pipeline) -> Holder | None:
@@ -64,9 +74,28 @@ def work_holder(pipeline: Pipeline) -> Holder | None:
     place = pipeline.remotes.work
     if place is None:
         return None
-    from nstpipe.storage.remote_lock import remote_holder
+    from nstpipe.storage.remote_lock import holder_now
 
-    return remote_holder(place.address, pipeline.storage.policy)
+    try:
+        return holder_now(place.address, pipeline.storage.policy)
+    except StorageError:
+        return None
+
+
+def work_holders_of_shards(pipeline: Pipeline) -> dict[str, Holder]:
+    """Return the shards that work with a remote work folder, on whichever machines, by their names, such as ``3/40``."""
+    place = pipeline.remotes.work
+    if place is None:
+        return {}
+    from nstpipe.storage.checkpoint import RemoteCopy
+    from nstpipe.storage.remote_lock import holder_now
+
+    whole, found = RemoteCopy(place.address, pipeline.storage.policy), dict[str, Holder]()
+    with suppress(StorageError):
+        for name in whole.shards():
+            if (holder := holder_now(whole.shard(name).address, pipeline.storage.policy)) is not None:
+                found[name.replace("-of-", "/")] = holder
+    return found
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import re
 import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,10 +20,15 @@ from nstpipe.errors import OutputError
 from nstpipe.storage.address import Address, UnsafeNameError, safe_parts
 from nstpipe.storage.failures import StorageError
 from nstpipe.storage.store import Policy, Store
-from nstpipe.system.files import sha256_of
+from nstpipe.system.files import atomic_write, sha256_of
 from nstpipe.system.stop import Stop
 
 OBJECTS, CHECKPOINTS = "objects", "checkpoints"
+
+SHARDS, SETTLED = "shards", "settled"
+"""Names of the folders that have the copies of shards, and what shards have agreed on."""
+
+_SHARD = re.compile(r"[1-9][0-9]*-of-[1-9][0-9]*")
 
 _NUMBERED = re.compile(r"([0-9]{8})\.json")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -185,6 +191,62 @@ class RemoteCopy:
             source = Path(folder, "checkpoint.json")
             source.write_bytes(checkpoint.as_bytes())
             self._store.put(source, self._place(checkpoint.holder), sha256_of(source), Stop())
+
+    def shards(self) -> list[str]:
+        """Return the names of the shards that have a copy of their own below this one.
+
+        Raises:
+            StorageError: The server cannot be asked.
+        """
+        return sorted(name for name in self._store.folders(self.address.below(SHARDS)) if _SHARD.fullmatch(name))
+
+    def shard(self, name: str) -> RemoteCopy:
+        """Return the copy of a shard."""
+        return RemoteCopy(self.address.below(f"{SHARDS}/{name}"), self._policy)
+
+    def offer(self, path: Path, name: str) -> None:
+        """Settle the content of a file between shards: that of the first one to come counts, and replaces those of others.
+
+        Args:
+            path: The file on this machine.
+            name: Its name at the remote place.
+
+        Raises:
+            StorageError: The server cannot be asked.
+        """
+        place = self.address.below(name)
+        if not self._store.create(place, path.read_bytes()):
+            self.take(path, name)
+
+    def take(self, path: Path, name: str) -> bool:
+        """Fetch what `offer` has settled, and return whether something was.
+
+        Raises:
+            StorageError: The server cannot be asked.
+        """
+        try:
+            content = self._store.read(self.address.below(name))
+        except StorageError as error:
+            if error.kind != "missing":
+                raise
+            return False
+        with atomic_write(path) as partial:
+            partial.write_bytes(content)
+        return True
+
+    def remove(self) -> None:
+        """Delete the copy, but not its locks, whose numbers must not return."""
+        with suppress(StorageError):
+            for number in self._numbers():
+                self._delete(self._place(number))
+            self.sweep(None)
+
+    def remove_settled(self) -> None:
+        """Delete what `offer` has settled."""
+        with suppress(StorageError):
+            found = self._store.look(self.address.below(SETTLED), may_be_missing=True)
+            for entry in found if isinstance(found, list) else []:
+                self._delete(self.address.below(f"{SETTLED}/{entry.inside}"))
 
     def forget(self, contents: Iterable[str]) -> None:
         """Delete contents that no checkpoint names any more. What cannot be deleted stays for the next sweep."""

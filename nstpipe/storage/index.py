@@ -14,6 +14,12 @@ from nstpipe.errors import OutputError
 
 INDEX = "index.sqlite"
 
+
+def index_of_shard(shard: str) -> str:
+    """Return the name of the index that comes from a shard's machine, to be taken over."""
+    return f"index.{shard}.sqlite"
+
+
 State = Literal["hollow", "whole", "made"]
 """hollow: only the first bytes are there. whole: the content is there. made: the content was made here, and is not uploaded."""
 
@@ -73,11 +79,21 @@ class Index:
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.executescript(_SCHEMA)
+            for other in sorted(folder.glob(index_of_shard("*"))):
+                self._take_over(other)
         except (OSError, sqlite3.Error) as error:
             raise OutputError(
                 f"{folder / INDEX}, which knows the remote files, cannot be opened: {error}.",
                 f"Remove {folder}: what is finished and uploaded is known without it.",
             ) from error
+
+    def _take_over(self, other: Path) -> None:
+        """Take over what a shard has known, and delete its index. The times of what it has made are known to its journal."""
+        self._connection.execute("ATTACH ? AS other", (str(other),))
+        for table in ("file", "fact"):
+            self._connection.execute(f"INSERT OR REPLACE INTO main.{table} SELECT * FROM other.{table}")
+        self._connection.execute("DETACH other")
+        other.unlink()
 
     def close(self) -> None:
         """Close the file."""

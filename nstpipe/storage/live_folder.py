@@ -17,10 +17,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from nstpipe.errors import BusyError, DiskFullError, OutputError
-from nstpipe.storage.checkpoint import Checkpoint, RemoteCopy, StoredFile
+from nstpipe.storage.checkpoint import SETTLED, Checkpoint, RemoteCopy, StoredFile
 from nstpipe.storage.failures import StorageError
 from nstpipe.storage.index import INDEX
-from nstpipe.storage.remote_lock import RemoteLock
+from nstpipe.storage.joined import Source, joined_source_of, name_of, source_of
+from nstpipe.storage.remote_lock import RemoteLock, holder_now
 from nstpipe.storage.remotes import LIVE_STATE, LIVE_WORK, MIRROR, LivePlace
 from nstpipe.storage.snapshot import belongs, databases_in
 from nstpipe.storage.store import Policy
@@ -52,6 +53,15 @@ class _State:
     is_partial: bool = False
 
 
+@contextmanager
+def telling_the_key() -> Iterator[None]:
+    """Tell errors of remote storage as those of the work folder."""
+    try:
+        yield
+    except StorageError as error:
+        raise OutputError(f"work: {error.problem}", error.next_step) from None
+
+
 class LiveFolder:
     """A remote work folder as it is on this machine.
 
@@ -66,7 +76,10 @@ class LiveFolder:
     def __init__(self, place: LivePlace, policy: Policy) -> None:
         self.work = place.work
         self._root = place.folder
-        self._address = place.address
+        self._shard = place.shard
+        self._whole = RemoteCopy(place.address, policy)
+        self._copy = self._whole.shard(place.shard) if place.shard else self._whole
+        self._address = self._copy.address
         self._policy = policy
         self._path = self._root / LIVE_STATE
         ensure_folder(self.work)
@@ -97,6 +110,11 @@ class LiveFolder:
     def _change(self, **values: object) -> None:
         self._state = self._written(replace(self._state, **values))  # type: ignore[arg-type]
 
+    @property
+    def settled(self) -> Settled:
+        """What shards have agreed on."""
+        return Settled(self._whole)
+
     def refresh(self, stop: Stop) -> str:
         """Bring the folder up to date for somebody who only reads, without the contents of frames.
 
@@ -109,9 +127,9 @@ class LiveFolder:
         if holder_of(self._root) is not None:
             return ""  # a run works here, and nobody knows more
         try:
-            with locked(self._root), self._telling_the_key():
+            with locked(self._root), telling_the_key():
                 self._state = self._read()
-                return self._follow(RemoteCopy(self._address, self._policy), stop, with_contents=False)
+                return self._follow(stop, with_contents=False)
         except BusyError:
             return ""
         except OutputError as error:
@@ -135,13 +153,14 @@ class LiveFolder:
             self._state = self._read()
             lock = RemoteLock(self._address, self._policy, self._state.folder, on_lost=lambda: stop.ask(StopReason.LOST_WORK))
             try:
-                with self._telling_the_key():
+                with telling_the_key():
                     notices = [lock.take()]
-                    copy = RemoteCopy(self._address, self._policy)
-                    notices.append(self._follow(copy, stop, with_contents=with_contents))
+                    self._check_alone()
+                    notices.append(self._follow(stop, with_contents=with_contents))
                     self._change(is_pending=with_contents)
-                    uploader = Uploader(self._root, self.work, copy, lock, self._policy, self._latest, self._note_copied)
-                yield from self._working(AtWork(uploader, [notice for notice in notices if notice]), stop)
+                    latest = self._source.own
+                    uploader = Uploader(self._root, self.work, self._copy, lock, self._policy, latest, self._note_copied)
+                yield from self._working(AtWork(uploader, self.settled, [notice for notice in notices if notice]), stop)
                 if lock.lost_to is not None:
                     raise BusyError(
                         f"the lock of {self._address} was taken over by {lock.lost_to}, because this run had given no sign of "
@@ -149,8 +168,42 @@ class LiveFolder:
                         f"All that it has made is kept in {self._root}. Run again when that run has ended.",
                     )
                 self._change(is_pending=False)
+                self._forget_shards()
             finally:
                 lock.release()
+
+    def _check_alone(self) -> None:
+        """See that no shard is at work beside a run that makes everything, nor such a run beside a shard.
+
+        Each takes its own lock before it looks at those of others, so that one of the two sees the other.
+
+        Raises:
+            BusyError: There is one.
+        """
+        _, _, total = self._shard.rpartition("-")
+        names = [name for name in self._whole.shards() if name.rpartition("-")[2] != total]
+        others = {f"shard {name.replace('-of-', '/')}": self._whole.shard(name) for name in names}
+        if self._shard:
+            others["a run without shards"] = self._whole
+        for who, copy in others.items():
+            if (holder := holder_now(copy.address, self._policy)) is not None:
+                raise BusyError(
+                    f"{who} works with {self._whole.address}: {holder}.",
+                    "Wait for it, or give --wait to do so. `nstpipe status` shows how far it is.",
+                )
+            if self._shard and copy is not self._whole and copy.latest() is not None:
+                raise BusyError(
+                    f"{who} has done a part of the work of {self._whole.address}, which was divided in another way.",
+                    "Run once without --shard, which joins what shards have done, and divide what is left anew.",
+                )
+
+    def _forget_shards(self) -> None:
+        """Delete the copies of shards, which are part of this one now."""
+        joined = [name for name in self._source.name.split("+")[1:] if not self._shard]
+        for name in joined:
+            self._whole.shard(name.partition(":")[0]).remove()
+        if joined:
+            self._whole.remove_settled()
 
     def _working(self, at_work: AtWork, stop: Stop) -> Iterator[AtWork]:
         uploader = at_work.uploader
@@ -168,31 +221,27 @@ class LiveFolder:
             uploader.finish()
 
     def _note_copied(self, checkpoint: Checkpoint) -> None:
-        self._change(checkpoint=checkpoint.name)
+        self._change(checkpoint=name_of(checkpoint, self._shard))
 
-    @contextmanager
-    def _telling_the_key(self) -> Iterator[None]:
-        """Tell errors of remote storage as those of the work folder."""
-        try:
-            yield
-        except StorageError as error:
-            raise OutputError(f"work: {error.problem}", error.next_step) from None
-
-    def _follow(self, copy: RemoteCopy, stop: Stop, *, with_contents: bool) -> str:
+    def _follow(self, stop: Stop, *, with_contents: bool) -> str:
         """Make the folder like the remote copy, unless it is newer; return what the user should know of that."""
-        self._latest = latest = copy.latest()
+        self._source = source = source_of(self._copy, self._shard) if self._shard else joined_source_of(self._copy)
         state = self._state
-        if latest is None:
+        if self._shard and source.own is None:
+            if state.is_pending and not state.checkpoint:
+                return ""  # the first run of the shard was killed before its first copy
+            source = source_of(self._whole)  # what was known when the work was divided
+        if not source.files:
             return f"{self._address} holds no copy any more; that of this machine is used" if state.checkpoint else ""
-        if state.checkpoint == latest.name and state.is_pending:
+        if state.is_pending and state.checkpoint == source.own_name:
             return f"the last run here ended before it had copied all to {self._address}; what this machine has is used"
-        if state.checkpoint == latest.name and not (with_contents and state.is_partial):
+        if state.checkpoint == source.name and not (with_contents and state.is_partial):
             return ""
-        notice = self._set_aside(latest) if state.is_pending else ""
-        self._take_over(copy, latest, stop, with_contents=with_contents)
+        notice = self._set_aside(source) if state.is_pending else ""
+        self._take_over(source, stop, with_contents=with_contents)
         return notice
 
-    def _set_aside(self, latest: Checkpoint) -> str:
+    def _set_aside(self, source: Source) -> str:
         """Keep what a run has made here before another machine went on without it."""
         aside = self._root / f"{LIVE_WORK}.set-aside-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         try:
@@ -203,19 +252,18 @@ class LiveFolder:
             ) from error
         ensure_folder(self.work)
         return (
-            f"another machine has gone on from {self._address} (checkpoint {latest.name}); what a run here had not copied "
+            f"another machine has gone on from {self._address} (checkpoint {source.name}); what a run here had not copied "
             f"before is kept in {aside}"
         )
 
-    def _take_over(self, copy: RemoteCopy, latest: Checkpoint, stop: Stop, *, with_contents: bool) -> None:
+    def _take_over(self, source: Source, stop: Stop, *, with_contents: bool) -> None:
         was_partial = self._state.is_partial
         self._change(checkpoint="", is_pending=False, is_partial=was_partial or not with_contents)
-        named = {file.path: file for file in latest.files}
         for path in databases_in(self.work):
             for suffix in ("", "-wal", "-shm", "-journal"):
                 (self.work / f"{path}{suffix}").unlink(missing_ok=True)
         for path in belongs(self.work):
-            if path not in named:
+            if path not in source.files:
                 (self.work / path).unlink(missing_ok=True)
 
         def is_here(file: StoredFile) -> bool:
@@ -227,7 +275,7 @@ class LiveFolder:
                 return False
             return bool(file.modified_ns) and (state.st_size, state.st_mtime_ns) == (file.size, file.modified_ns)
 
-        missing = [file for file in latest.files if not is_here(file)]
+        missing = [file for file in source.files.values() if not is_here(file)]
         wanted = [file for file in missing if with_contents or not _needs_no_content(file.path)]
         needed, free = sum(file.size for file in wanted), free_bytes(self._root)
         if wanted and needed + SPARE_BYTES > free:
@@ -240,7 +288,7 @@ class LiveFolder:
         def fetch(file: StoredFile) -> None:
             target = self.work / file.path
             ensure_folder(target.parent)
-            copy.fetch(file, target, stop)
+            source.fetch(file.path, target, stop)
             if file.modified_ns:
                 os.utime(target, ns=(file.modified_ns, file.modified_ns))
 
@@ -249,7 +297,36 @@ class LiveFolder:
         for file in missing:
             if file not in wanted:
                 _make_hollow(self.work / file.path, file)
-        self._change(checkpoint=latest.name, is_partial=not with_contents)
+        self._change(checkpoint=source.name, is_partial=not with_contents)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Files that shards have agreed on: the first one to come has made them.
+
+    Attributes:
+        copy: The remote copy of the whole work folder.
+    """
+
+    copy: RemoteCopy
+
+    def take(self, path: Path) -> bool:
+        """Fetch a file, and return whether there is one.
+
+        Raises:
+            OutputError: The server cannot be asked.
+        """
+        with telling_the_key():
+            return self.copy.take(path, f"{SETTLED}/{path.name}")
+
+    def offer(self, path: Path) -> None:
+        """Settle a file, which is replaced if another shard came first.
+
+        Raises:
+            OutputError: The server cannot be asked.
+        """
+        with telling_the_key():
+            self.copy.offer(path, f"{SETTLED}/{path.name}")
 
 
 @dataclass(frozen=True)
@@ -258,10 +335,12 @@ class AtWork:
 
     Attributes:
         uploader: Copies it to the remote place.
+        settled: What shards have agreed on.
         notices: What the user should know.
     """
 
     uploader: Uploader
+    settled: Settled
     notices: list[str]
 
     def ask(self) -> None:

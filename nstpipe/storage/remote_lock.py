@@ -85,13 +85,13 @@ CLOCKS_DIFFER_SECONDS = 60.0
 """How much the clocks of two machines may differ for whoever only reads. Whoever takes a lock asks the server's clock."""
 
 
-def remote_holder(address: Address, policy: Policy) -> Holder | None:
-    """Return the process that works with a remote folder now; None if none does, or nobody can tell."""
-    lock = RemoteLock(address, policy, "", on_lost=lambda: None)
-    try:
-        return lock.living_holder()
-    except StorageError:
-        return None
+def holder_now(address: Address, policy: Policy) -> Holder | None:
+    """Return the process that works with a remote folder now, by the clock of this machine; None if none does.
+
+    Raises:
+        StorageError: The server cannot be asked.
+    """
+    return RemoteLock(address, policy, "", on_lost=lambda: None).living_holder()
 
 
 class RemoteLock:
@@ -138,17 +138,18 @@ class RemoteLock:
         found = self._listed(self._store)
         top = max(found, default=0)
         notice = self._check_free(top, found[top]) if top else ""
-        self.number = top + 1
-        place = self._place(self.number)
+        number = top + 1
+        place = self._place(number)
         if not self._store.create(place, self._own.as_bytes()):
-            raise self._busy(self._holder(self._store, self.number))
+            raise self._busy(self._holder(self._store, number))
         self._check_that_the_server_refuses(place)
         found = self._listed(self._store)
-        if max(found) > self.number:
+        if max(found, default=number) > number:
             self._store.delete(place)
             raise self._busy(self._holder(self._store, max(found)))
+        self.number = number
         for lower in found:
-            if lower < self.number:
+            if lower < number:
                 self._store.delete(self._place(lower))
         self._thread.start()
         return notice

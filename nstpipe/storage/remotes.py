@@ -31,10 +31,13 @@ class LivePlace:
     Attributes:
         address: The remote place.
         folder: The folder on this machine.
+        shard: The shard that works there, such as ``3-of-40``, with a part of the remote place for itself; empty if it is a run
+            that makes everything.
     """
 
     address: Address
     folder: Path
+    shard: str = ""
 
     @property
     def work(self) -> Path:
@@ -123,6 +126,10 @@ class Remotes:
     def _secret(self) -> tuple[Address, ...]:
         all_of_them = (*self.addresses.values(), *([self.work.address] if self.work is not None else []))
         return tuple(address for address in all_of_them if address.secrets)
+
+    def of_shard(self, name: str) -> Remotes:
+        """Return the same for a shard, which has a part of the remote work folder for itself."""
+        return replace(self, work=replace(self.work, shard=name) if self.work is not None else None)
 
     def address_of(self, path: Path) -> Address | None:
         """Return the address that a path stands for; None if it is one of this machine's own."""

@@ -144,6 +144,25 @@ class Store:
                 return []
             raise
 
+    def folders(self, address: Address) -> list[str]:
+        """Return the names of the folders in a folder; none if it is not there.
+
+        Raises:
+            StorageError: It cannot be listed.
+        """
+
+        def once() -> list[str]:
+            self._fs.invalidate_cache()
+            found = self._fs.ls(self._path(address), detail=True)
+            return [str(one["name"]).rstrip("/").rpartition("/")[2] for one in found if one.get("type") == "directory"]
+
+        try:
+            return self._tried(once, address, "listed")
+        except StorageError as error:
+            if error.kind != "missing":
+                raise
+            return []
+
     def _see_that_the_bucket_exists(self, address: Address) -> None:
         if address.protocol not in ("s3", "gs", "az"):
             return

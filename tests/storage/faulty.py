@@ -25,7 +25,7 @@ class Fault:
         part: A part of their paths.
         status: The answer in place of the server's; 0 to let the server answer.
         body: The answer's body.
-        cut_after: The bytes of the server's answer after which the connection is cut; None to send all.
+        cut_after: The bytes of the server's answer after which the connection is cut; None to send all, -1 to send no answer.
         wait: Seconds before the answer.
         times: How many requests it still meets.
     """
@@ -113,6 +113,10 @@ def proxy_before(target: int) -> Iterator[Proxy]:
             content = answer.read()
             connection.close()
             cut = fault.cut_after if fault is not None else None
+            if cut == -1:
+                self.close_connection = True
+                self.connection.shutdown(socket.SHUT_RDWR)
+                return
             self._answer(answer.status, answer.getheaders(), content, cut)
 
         def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes, cut: int | None = None) -> None:
