@@ -147,8 +147,7 @@ class RemoteCopy:
         raise AssertionError
 
     def _numbers(self) -> list[int]:
-        found = self._store.look(self.address.below(CHECKPOINTS), may_be_missing=True)
-        entries = found if isinstance(found, list) else []
+        entries = self._store.files(self.address.below(CHECKPOINTS))
         return [int(match[1]) for entry in entries if (match := _NUMBERED.fullmatch(entry.inside))]
 
     def _place(self, number: int) -> Address:
@@ -244,8 +243,7 @@ class RemoteCopy:
     def remove_settled(self) -> None:
         """Delete what `offer` has settled."""
         with suppress(StorageError):
-            found = self._store.look(self.address.below(SETTLED), may_be_missing=True)
-            for entry in found if isinstance(found, list) else []:
+            for entry in self._store.files(self.address.below(SETTLED)):
                 self._delete(self.address.below(f"{SETTLED}/{entry.inside}"))
 
     def forget(self, contents: Iterable[str]) -> None:

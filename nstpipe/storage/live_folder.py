@@ -231,7 +231,7 @@ class LiveFolder:
             if state.is_pending and not state.checkpoint:
                 return ""  # the first run of the shard was killed before its first copy
             source = source_of(self._whole)  # what was known when the work was divided
-        if not source.files:
+        if not source.name:
             return f"{self._address} holds no copy any more; that of this machine is used" if state.checkpoint else ""
         if state.is_pending and state.checkpoint == source.own_name:
             return f"the last run here ended before it had copied all to {self._address}; what this machine has is used"

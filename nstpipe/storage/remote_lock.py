@@ -244,8 +244,7 @@ class RemoteLock:
                 self._store.write(self._place(self.number), replace(self._own, is_free=True).as_bytes())
 
     def _listed(self, store: Store) -> dict[int, Entry]:
-        found = store.look(self._address.below(LOCKS), may_be_missing=True)
-        entries = found if isinstance(found, list) else []
+        entries = store.files(self._address.below(LOCKS))
         return {int(match[1]): entry for entry in entries if (match := _NUMBERED.fullmatch(entry.inside))}
 
     def _place(self, number: int) -> Address:

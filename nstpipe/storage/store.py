@@ -144,17 +144,27 @@ class Store:
                 return []
             raise
 
-    def folders(self, address: Address) -> list[str]:
-        """Return the names of the folders in a folder; none if it is not there.
+    def files(self, address: Address) -> list[Entry]:
+        """Return the files right in a folder, with one request where `look` takes three; none if it is not there.
 
         Raises:
             StorageError: It cannot be listed.
         """
+        return [_entry(_name_of(one), one) for one in self._children(address) if one.get("type") == "file"]
 
-        def once() -> list[str]:
+    def folders(self, address: Address) -> list[str]:
+        """Return the names of the folders right in a folder; none if it is not there.
+
+        Raises:
+            StorageError: It cannot be listed.
+        """
+        return [_name_of(one) for one in self._children(address) if one.get("type") == "directory"]
+
+    def _children(self, address: Address) -> list[dict[str, Any]]:
+        def once() -> list[dict[str, Any]]:
             self._fs.invalidate_cache()
-            found = self._fs.ls(self._path(address), detail=True)
-            return [str(one["name"]).rstrip("/").rpartition("/")[2] for one in found if one.get("type") == "directory"]
+            found: list[dict[str, Any]] = self._fs.ls(self._path(address), detail=True)
+            return found
 
         try:
             return self._tried(once, address, "listed")
@@ -556,6 +566,10 @@ def _options(address: Address, policy: Policy) -> dict[str, Any]:
             options["client_kwargs"]["auth"] = aiohttp.BasicAuth(address.user, address.password)
         return options
     return {"use_listings_cache": False}
+
+
+def _name_of(info: Mapping[str, Any]) -> str:
+    return str(info["name"]).rstrip("/").rpartition("/")[2]
 
 
 def _entry(inside: str, info: Mapping[str, Any]) -> Entry:

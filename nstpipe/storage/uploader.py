@@ -142,7 +142,7 @@ class Uploader:
                 list(pool.map(self._send, *zip(*new.items(), strict=True)) if new else ())
         finally:
             shutil.rmtree(self._staged, ignore_errors=True)
-        if before is not None and before.files == files:
+        if files == (before.files if before is not None else ()):
             return
         self._lock.confirm()
         serial = before.serial + 1 if before is not None and before.holder == self._lock.number else 1
