@@ -39,6 +39,7 @@ from nstpipe.planning.inspect import check_pictures, masks_of, pictures_of
 from nstpipe.planning.looks import settings_hash, trained_network
 from nstpipe.planning.outputs import Clip, Output
 from nstpipe.planning.picks import with_painting_for
+from nstpipe.planning.remote_files import work_to_read
 from nstpipe.planning.videos import rate_of
 from nstpipe.storage.contents import content_sha256, held
 from nstpipe.storage.mirror import opened
@@ -276,6 +277,7 @@ def _with_engine(job: Job, pipeline: Pipeline) -> Job:
         weights_sha256=weights_sha256(pipeline.weights),
         precision=pipeline.precision,
     )
+    work_to_read(pipeline, Stop())
     path = trained_network(settings, pipeline.work)
     if path is None and isinstance(job.engine, AutoEngine):
         return job.model_copy(update={"engine": OPTIMIZER})

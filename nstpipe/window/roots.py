@@ -131,9 +131,11 @@ class Roots:
         Raises:
             OutsideError: A path of it lies outside; the message names the key.
         """
+        remote = {path: pipeline.remotes.shown(str(path)) for path in pipeline.remotes.addresses}
+        if pipeline.remotes.work is not None:
+            remote[pipeline.remotes.work.work] = str(pipeline.remotes.work.address)
         for key, path in _paths(pipeline, ""):
-            if path in pipeline.remotes.addresses:
-                address = pipeline.remotes.shown(str(path))
+            if (address := remote.get(path)) is not None:
                 raise OutsideError(
                     f"{key}: {address} lies outside of the folders that this window may use: it is remote.",
                     "Copy the files into one of the folders, or use `nstpipe run` for this pipeline.",
