@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -262,6 +263,8 @@ class LiveFolder:
         for path in databases_in(self.work):
             for suffix in ("", "-wal", "-shm", "-journal"):
                 (self.work / f"{path}{suffix}").unlink(missing_ok=True)
+        # What stands for remote files is made again from their index.
+        shutil.rmtree(self.work / MIRROR, ignore_errors=True)
         for path in belongs(self.work):
             if path not in source.files:
                 (self.work / path).unlink(missing_ok=True)

@@ -161,8 +161,9 @@ class RemoteLock:
             BusyError: It has not.
         """
         holder = self._holder(self._store, number)
-        if holder is not None and (holder.is_free or holder.folder == self._own.folder):
-            return ""  # the lock of the folder on this machine is held, so that whoever had it has ended
+        of_here = (self._own.host, self._own.folder)  # whose own lock is held, so that an earlier holder has ended
+        if holder is not None and (holder.is_free or (holder.host, holder.folder) == of_here):
+            return ""
         silent = self._now() - entry.modified
         if silent <= (holder if holder is not None else self._own).expires_after_seconds:
             raise self._busy(holder)

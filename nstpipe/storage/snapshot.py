@@ -102,8 +102,8 @@ def take(work: Path, into: Path, known: Mapping[str, StoredFile]) -> list[Piece]
         _take_files(work, into, known, pieces)
         for path in databases_in(work):
             content = into / str(len(pieces))
-            _back_up(work / path, content)
-            pieces[path] = Piece(path, content, None, 0)
+            if _is_backed_up(work / path, content):
+                pieces[path] = Piece(path, content, None, 0)
         _take_files(work, into, known, pieces)
     except (OSError, sqlite3.Error) as error:
         problem = f"the work folder {work} cannot be kept for its copy in {into}: {error}."
@@ -149,9 +149,16 @@ def _is_linked(path: Path, content: Path) -> bool:
     return True
 
 
-def _back_up(database: Path, copy: Path) -> None:
-    with (
-        closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=60.0)) as source,
-        closing(sqlite3.connect(copy)) as target,
-    ):
-        source.backup(target)
+def _is_backed_up(database: Path, copy: Path) -> bool:
+    """Copy a database, and return whether it was still there: that of a shard goes when it is joined."""
+    try:
+        with (
+            closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=60.0)) as source,
+            closing(sqlite3.connect(copy)) as target,
+        ):
+            source.backup(target)
+    except sqlite3.OperationalError:
+        if database.exists():
+            raise
+        return False
+    return True

@@ -20,6 +20,7 @@ from nstpipe.cli import exit_code
 from nstpipe.errors import BusyError, OutputError
 from nstpipe.events import Event, FrameDone, Noticed
 from nstpipe.running.outcome import RunResult
+from nstpipe.storage.checkpoint import Checkpoint
 from nstpipe.system.stop import Stop, StopReason
 from tests.making import make_picture, make_video, small_disk, write_pipeline
 from tests.storage.conftest import SECRET_KEY, SESSION_TOKEN, Cloud
@@ -258,6 +259,13 @@ def test_a_folder_that_cannot_be_reached_or_is_another_one_is_told(cloud: Cloud,
     pipeline.write_text(pipeline.read_text().replace("s3://street/work", "s3://street/elsewhere"))
     with pytest.raises(OutputError, match="holds the work folder of s3://street/work, not of s3://street/elsewhere"):
         api.status(pipeline)
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc/x", "a/../../x", "a\\b"])
+def test_no_file_of_a_copy_leads_out_of_the_folder(path: str) -> None:
+    file = {"path": path, "size": 1, "modified_ns": 1, "sha256": "0" * 64}
+    with pytest.raises(ValueError, match="its name"):
+        Checkpoint.of(json.dumps({"version": 1, "holder": 1, "serial": 1, "files": [file]}).encode())
 
 
 def test_a_full_disk_is_told_and_the_copy_stays(cloud: Cloud, project: Path) -> None:
