@@ -223,3 +223,11 @@ def test_a_cluster_paints_remote_files_with_a_remote_work_folder(cloud: Cloud, t
     assert cloud.names("out/") == ["out/a.png", "out/b.png"]
     result, events = run(path)
     assert (result.exit_code, len(result.already_done)) == (0, 2)
+
+
+def test_a_network_is_trained_on_remote_pictures(cloud: Cloud, tmp_path: Path) -> None:
+    cloud.put("in/1.png", make_picture(tmp_path / "1.png"))
+    job = {"name": "far", "input": "s3://street/in", "output": "s3://street/out", "size": 48}
+    path = write_pipeline(tmp_path, {**job, "engine": {"name": "network", "train_minutes": 0.001}}, workers=1)
+    assert api.train_look(path, tmp_path / "my.safetensors").is_done
+    assert (tmp_path / "my.safetensors").exists()
