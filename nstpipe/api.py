@@ -385,10 +385,12 @@ def clean(
         on_event: called with each event that says how far the look at the inputs is.
     """
     settings = _loaded(pipeline, (), (), None, None)
+    # On a machine that has only fetched a remote work folder, nothing is known of the inputs.
+    is_elsewhere = settings.remotes.work is not None
     with (
         _ffmpeg_of(settings),
         work_at_hand(settings, Stop(), with_contents=False),
-        remote_files(settings, Stop(), refresh=False),
+        remote_files(settings, Stop(), refresh=is_elsewhere),
     ):
         return clean_work_folder(settings, agrees, on_event)
 
