@@ -45,6 +45,7 @@ class _State:
         checkpoint: The name of the checkpoint that it was like last; empty if it is like none.
         is_pending: Whether a run has worked here since, or still does.
         is_partial: Whether the frames that wait here are only names, as whoever plans or reports needs no more of them.
+        joined: The names of the checkpoints of shards that are part of what is here, separated by spaces.
     """
 
     address: str
@@ -52,6 +53,7 @@ class _State:
     checkpoint: str = ""
     is_pending: bool = False
     is_partial: bool = False
+    joined: str = ""
 
 
 @contextmanager
@@ -199,12 +201,18 @@ class LiveFolder:
                 )
 
     def _forget_shards(self) -> None:
-        """Delete the copies of shards, which are part of this one now."""
-        joined = [name for name in self._source.name.split("+")[1:] if not self._shard]
-        for name in joined:
-            self._whole.shard(name.partition(":")[0]).remove()
-        if joined:
-            self._whole.remove_settled()
+        """Delete the copies of shards that are part of this one now, but none that a shard has made meanwhile."""
+        joined = self._state.joined.split()
+        if not joined:
+            return
+        with suppress(StorageError, OutputError):  # the next run joins them once more, which changes nothing
+            names = {shard: name_of(self._whole.shard(shard).latest(), shard) for shard in self._whole.shards()}
+            for shard, name in names.items():
+                if name in joined:
+                    self._whole.shard(shard).remove()
+            if set(filter(None, names.values())) <= set(joined):
+                self._whole.remove_settled()
+            self._change(joined="")
 
     def _working(self, at_work: AtWork, stop: Stop) -> Iterator[AtWork]:
         uploader = at_work.uploader
@@ -300,7 +308,8 @@ class LiveFolder:
         for file in missing:
             if file not in wanted:
                 _make_hollow(self.work / file.path, file)
-        self._change(checkpoint=source.name, is_partial=not with_contents)
+        joined = "" if self._shard else " ".join(source.name.split("+")[1:])
+        self._change(checkpoint=source.name, is_partial=not with_contents, joined=joined)
 
 
 @dataclass(frozen=True)
