@@ -20,8 +20,8 @@ from nstpipe.system.files import sha256_of
 STAGED = "to-copy"
 """Name of the folder beside the live folder that keeps what is being copied."""
 
-LEAST_PAUSE_SECONDS = 5.0
-"""The least time between two copies that somebody has asked for."""
+LEAST_PAUSE_SECONDS, LEAST_PAUSE_SHARE = 5.0, 1 / 6
+"""The least time between two copies that somebody has asked for, and its least share of that between two others."""
 
 
 class Uploader:
@@ -111,10 +111,11 @@ class Uploader:
                 self._note(f"the work folder is not copied for now: {error.problem} {error.next_step}".strip())
             except Exception as error:  # or there would be no other copy, and nobody would know
                 self._note(f"the work folder is not copied for now: {type(error).__name__}: {error}")
+            usual = self._policy.checkpoint_seconds
             # A copy that takes long must not take all of the line.
-            pause = max(min(LEAST_PAUSE_SECONDS, self._policy.checkpoint_seconds), time.monotonic() - began)
+            pause = max(min(LEAST_PAUSE_SECONDS, usual), LEAST_PAUSE_SHARE * usual, time.monotonic() - began)
             self._ends.wait(pause)
-            self._asked.wait(max(0.0, self._policy.checkpoint_seconds - pause))
+            self._asked.wait(max(0.0, usual - pause))
             self._asked.clear()
 
     def _note(self, problem: str) -> None:
