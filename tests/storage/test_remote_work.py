@@ -23,6 +23,7 @@ from nstpipe.running.outcome import RunResult
 from nstpipe.storage.checkpoint import Checkpoint
 from nstpipe.system.stop import Stop, StopReason
 from tests.making import make_picture, make_video, small_disk, write_pipeline
+from tests.running.test_shards import make_cut_video
 from tests.storage.conftest import SECRET_KEY, SESSION_TOKEN, Cloud
 from tests.storage.faulty import EXPIRED, SLOW_DOWN, Fault
 from tests.storage.test_runs import PASSWORD, sftp_server
@@ -343,3 +344,24 @@ def test_sftp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: byte
     assert not list(far.rglob("*partial*"))
     for folder in (far, tmp_path / "a", tmp_path / "b"):
         assert all(PASSWORD.encode() not in file.read_bytes() for file in folder.rglob("*") if file.is_file())
+
+
+def test_a_video_whose_shots_are_in_two_shards_is_finished_by_the_run_that_joins(cloud: Cloud, tmp_path: Path) -> None:
+    cloud.put("film.mp4", make_cut_video(tmp_path / "film.mp4"))
+    job = {"name": "film", "input": "s3://street/film.mp4", "output": "s3://street/out/film.mp4"}
+
+    def on(name: str) -> Path:
+        (tmp_path / name).mkdir(exist_ok=True)
+        return write_pipeline(tmp_path / name, job, workers=1, work="s3://street/work", storage={"live": "live", "retries": 0})
+
+    for name, shard in (("x", "1/2"), ("y", "2/2")):
+        result, events = run(on(name), shard=shard)
+        assert (result.exit_code, painted(events)) == (0, 10)
+        assert "1 of 2 are not done yet" in notices(events)
+    assert "out/film.mp4" not in cloud.names()
+    result, events = run(on("z"))
+    assert (result.exit_code, len(result.outputs), painted(events)) == (0, 1, 0)
+    (tmp_path / "whole").mkdir()
+    here = write_pipeline(tmp_path / "whole", {**job, "input": str(tmp_path / "film.mp4"), "output": "film.mp4"}, workers=1)
+    assert run(here)[0].exit_code == 0
+    assert cloud.get("out/film.mp4") == (tmp_path / "whole" / "film.mp4").read_bytes()
