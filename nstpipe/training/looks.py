@@ -72,7 +72,7 @@ TRAINED_PIXELS = 360 * 284
 LARGEST_ZOOM = 1.3
 """The largest factor by which a part of a small frame is enlarged."""
 
-VARIANTS = 8
+VARIANTS = 16
 """How many variants of a frame are learned from. The last but one is mirrored, and the last has another scale. Others show the
 frame as the network will see it. A network that serves one job gains little from more variety, and learns less from a step."""
 
