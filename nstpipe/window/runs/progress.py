@@ -9,7 +9,7 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,12 @@ from pathlib import Path
 from starlette.requests import Request
 
 from nstpipe.config import Pipeline, load_pipeline
-from nstpipe.events import Event, FrameDone, ItemFailed, Noticed, OutputDone, RunFinished, TriedAgain
+from nstpipe.events import Event, FrameDone, ItemFailed, Noticed, OutputDone, RunFinished, TrainingProgressed, TriedAgain
 from nstpipe.journal.database import JOURNAL
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import log_path, logged_events
+from nstpipe.journal.records import LatestRun
+from nstpipe.planning.looks import LookProgress, remembered_looks
 from nstpipe.planning.status import JobStatus, pipeline_status
 from nstpipe.system.files import Stamp, stamp_of
 from nstpipe.system.lock import Holder, holder_of
@@ -62,6 +64,21 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Training:
+    """The training of a network that jobs of the latest run need.
+
+    Attributes:
+        jobs: The jobs that it paints.
+        state: ``running``, ``waiting`` or ``done``.
+        progress: How far it is; None before its first step.
+    """
+
+    jobs: tuple[str, ...]
+    state: str
+    progress: LookProgress | None
+
+
+@dataclass(frozen=True)
 class View:
     """How far the runs of a pipeline are, as the page shows it.
 
@@ -76,6 +93,7 @@ class View:
         frames: The newest finished frames, newest first: what stands below and its number in the log.
         last_run: The name of the latest run; empty if there was none.
         asked: The latest request to stop that was made here; None if none was.
+        trainings: The trainings of the networks of the latest run's jobs.
     """
 
     counts: Counts | None
@@ -88,6 +106,7 @@ class View:
     frames: tuple[FrameDone, ...]
     last_run: str
     asked: StopRequest | None = None
+    trainings: tuple[Training, ...] = ()
 
     @property
     def jobs(self) -> tuple[JobStatus, ...]:
@@ -123,7 +142,7 @@ def counts_of(pipeline: Pipeline) -> Counts:
 
 def view_of(pipeline: Pipeline, counts: Counts | None) -> View:
     """Look at the lock, the latest run and the end of its log."""
-    holder, name, exit_code = holder_of(pipeline.work), "", None
+    holder, name, exit_code, latest = holder_of(pipeline.work), "", None, None
     if (pipeline.work / JOURNAL).exists():
         with closing(Journal(pipeline.work, pipeline=pipeline.file, read_only=True)) as journal:
             latest = journal.latest_run()
@@ -144,7 +163,25 @@ def view_of(pipeline: Pipeline, counts: Counts | None) -> View:
         frames=tuple(reversed(frames[-4:])),
         last_run=name,
         asked=stop_request(pipeline.work),
+        trainings=tuple(_trainings(pipeline.work, latest, events, is_running=holder is not None)) if latest is not None else (),
     )
+
+
+def _trainings(work: Path, run: LatestRun, events: Sequence[Event], *, is_running: bool) -> Iterator[Training]:
+    """Yield the trainings of a run: what is noted beside each network, with the newest event if the log's end has one."""
+    wanted = {job.planned.network for job in run.jobs.values()}
+    for look in remembered_looks(work):
+        if look.path.name not in wanted:
+            continue
+        newest = next((one for one in reversed(events) if isinstance(one, TrainingProgressed) and one.job in look.jobs), None)
+        progress = look.progress
+        if newest is not None:
+            progress = (progress or LookProgress(0, None, newest.seconds_left)).after(newest)
+        if look.is_trained:
+            yield Training(look.jobs, "done", progress)
+        elif is_running or look.is_begun:
+            is_next = is_running and (newest is not None or not look.is_begun)
+            yield Training(look.jobs, "running" if is_next else "waiting", progress)
 
 
 def _last_events(path: Path) -> Iterator[Event]:
