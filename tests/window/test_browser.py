@@ -69,7 +69,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_from_the_first_picture_to_a_job(browser: Browser, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(studio, "ITERATIONS", 5)
+    monkeypatch.setattr(studio, "PREVIEW_ITERATIONS", 5)
     monkeypatch.setattr(studio, "FINER", 6)
     (folder / "decoder.pth").write_bytes(b"weights")
     with open_window(folder) as window, context_of(browser) as context:
