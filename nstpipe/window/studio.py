@@ -40,7 +40,8 @@ FINER = 60
 """The most iterations of a preview that is asked to be finer."""
 
 PAUSE_SECONDS = 0.3
-"""So long after the page was sent, the rest is loaded: the browser asks for its pictures first."""
+"""So long after the server is ready, the process of the previews is started. So long after the first page was sent, the rest is
+loaded: the browser asks for its pictures first."""
 
 CONTINUED_SECONDS = 15.0
 """A stream says something at least so often, so that a connection that is lost is noticed."""

@@ -21,8 +21,10 @@ def text_of(window: Window) -> str:
         return window.pipeline.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         return ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{window.pipeline} cannot be read: {error}.", "Look at the file.") from error
+    except OSError as error:
+        raise UsageError(f"{window.pipeline} cannot be read: {error.strerror}.", "Look at the file.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{window.pipeline} is not text in UTF-8.", "Save it as UTF-8 in an editor.") from error
 
 
 def stamp(text: str) -> str:

@@ -42,6 +42,8 @@ def _state(view: View) -> str:
     holder, asked, code = view.holder, view.asked, view.exit_code
     if holder is not None:
         return "stopping" if asked is not None and asked.is_of(holder) else "running"
+    if view.lost is not None:
+        return "lost"
     if code is None:
         if not view.last_run:
             return "never"
@@ -98,7 +100,16 @@ async def events(request: Request) -> Response:
         while True:
             try:
                 view = await looks.now()
-                now: object = (view.counts, view.holder, view.exit_code, view.newest, view.frames, view.asked, view.trainings)
+                now: object = (
+                    view.counts,
+                    view.holder,
+                    view.exit_code,
+                    view.newest,
+                    view.frames,
+                    view.asked,
+                    view.trainings,
+                    view.lost,
+                )
             except NstpipeError as error:
                 now = str(error)
             if now != seen:

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from starlette.requests import Request
@@ -94,6 +94,7 @@ class View:
         last_run: The name of the latest run; empty if there was none.
         asked: The latest request to stop that was made here; None if none was.
         trainings: The trainings of the networks of the latest run's jobs.
+        lost: A run that goes on although its work folder was deleted, so that nothing is known of it; None if there is none.
     """
 
     counts: Counts | None
@@ -107,6 +108,7 @@ class View:
     last_run: str
     asked: StopRequest | None = None
     trainings: tuple[Training, ...] = ()
+    lost: Holder | None = None
 
     @property
     def jobs(self) -> tuple[JobStatus, ...]:
@@ -237,6 +239,7 @@ class Looks:
         self._counts: Counts | None = None
         self._count_again_at = 0.0
         self._counting: asyncio.Task[Counts] | None = None
+        self._last_holder: Holder | None = None
 
     async def now(self) -> View:
         """Return a view that is not older than a moment.
@@ -248,7 +251,10 @@ class Looks:
             if self._view is None or time.monotonic() - self._looked_at >= LOOK_SECONDS:
                 pipeline = await asyncio.to_thread(self._loaded)
                 await self._count(pipeline)
-                self._view = await asyncio.to_thread(view_of, pipeline, self._counts)
+                view = await asyncio.to_thread(view_of, pipeline, self._counts)
+                self._last_holder = view.holder or self._last_holder
+                is_lost = not view.last_run and self._last_holder is not None and self._last_holder.is_alive()
+                self._view = replace(view, lost=self._last_holder) if is_lost and view.holder is None else view
                 self._looked_at = time.monotonic()
             return self._view
 

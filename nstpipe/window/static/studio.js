@@ -20,8 +20,9 @@ let wasMoved = false;
 at("split").addEventListener("input", () => { wasMoved = true; });
 
 function say(text) { if (at("status").textContent !== text) at("status").textContent = text; }
-function complain(error) {
+function complain(error, isOfUpload = false) {
   at("problem").hidden = !error;
+  at("problem").dataset.isOfUpload = isOfUpload;
   at("problem").textContent = error ? [error.problem, error.next_step].filter(Boolean).join(" ") : "";
 }
 function filled(text, values) { return text.replace(/\{(\w+)\}/g, (_, name) => values[name]); }
@@ -54,7 +55,8 @@ function ask() {
 async function request(iterations) {
   asking?.abort();
   asking = new AbortController();
-  complain(null);
+  // Of several files that were dropped, one may be wrong, while a preview of the others begins.
+  if (at("problem").dataset.isOfUpload !== "true") complain(null);
   say(words.waiting);
   at("empty").classList.add("waiting");
   at("progress").hidden = false;
@@ -128,6 +130,7 @@ function draw(now) {
 }
 
 async function choose(name, path) {
+  say("");
   form.elements[name].value = path;
   for (const tile of form.querySelectorAll(`[data-${name}]`)) tile.setAttribute("aria-pressed", String(tile.dataset[name] === path));
   complain(null);
@@ -196,7 +199,7 @@ at("make-job").addEventListener("click", () => {
 choosing({
   chosen: choose,
   busy: (name, number, count) => say(filled(words.uploading, { name, number, count })),
-  failed: (error) => { say(""); complain(error.next_step ? error : { problem: `${words.uploadFailed} ${error.problem}`, next_step: "" }); },
+  failed: (error) => { say(""); complain(error.next_step ? error : { problem: `${words.uploadFailed} ${error.problem}`, next_step: "" }, true); },
 });
 showPowers();
 restore();
