@@ -6,6 +6,7 @@ import hashlib
 import html
 import io
 import re
+import shutil
 import string
 import subprocess
 import sys
@@ -211,6 +212,38 @@ with locked(work):
     assert stop_request(tmp_path) == replace(request, at_once=True)
     with pytest.raises(UsageError, match="No run is under way"):
         ask_to_stop(tmp_path, "a-run", at_once=True)
+
+
+def test_a_deleted_work_folder_and_a_deleted_pipeline_are_told(window: Opened) -> None:
+    make_picture(window.folder / "in.png")
+    path = write_pipeline(window.folder, {"name": "a", "input": "in.png", "output": "out.png"})
+    holder = """
+import sys
+from pathlib import Path
+from nstpipe.system.lock import locked
+with locked(Path(sys.argv[1])):
+    input()
+"""
+
+    def shown() -> str:
+        time.sleep(1.1)  # for a new look
+        return html.unescape(window.ask("GET", "/night/progress")[2].decode())
+
+    command = [sys.executable, "-c", holder, str(window.folder / ".nstpipe")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as run:
+        while holder_of(window.folder / ".nstpipe") is None:
+            time.sleep(0.05)
+        assert "A run is under way" in shown()
+        shutil.rmtree(window.folder / ".nstpipe")
+        text = shown()
+        assert f"The run goes on as process {run.pid}, and finished results stay" in text
+        assert 'id="start"' not in text
+        run.communicate(b"\n")
+    assert 'id="start"' in shown()
+    path.unlink()
+    assert "pipeline.yaml is not there any more. What is painted stays." in shown()
+    path.write_bytes(b"\xff")
+    assert "pipeline.yaml is not text in UTF-8." in html.unescape(window.ask("GET", "/jobs")[2].decode())
 
 
 def test_the_training_of_a_network_is_shown_while_it_goes_on_and_afterwards(

@@ -130,7 +130,6 @@ function draw(now) {
 }
 
 async function choose(name, path) {
-  say("");
   form.elements[name].value = path;
   for (const tile of form.querySelectorAll(`[data-${name}]`)) tile.setAttribute("aria-pressed", String(tile.dataset[name] === path));
   complain(null);
@@ -145,16 +144,18 @@ async function choose(name, path) {
     at("painting-chosen").textContent = (known || own).querySelector("img").alt;
   } else {
     at("input-chosen").textContent = path.split(/[/\\]/).pop();
+    say(words.waiting);  // to look at a large file takes some seconds
     try {
       const answer = await fetch(`/describe?path=${encodeURIComponent(path)}`);
       const seen = await answer.json();
       if (form.elements[name].value !== path) return;
-      if (!answer.ok) { complain(seen); return; }
+      if (!answer.ok) { say(""); complain(seen); return; }
       at("input-chosen").textContent = `${seen.name}: ${seen.described}`;
       at("frame-field").hidden = !seen.several;
       if (!seen.several) form.elements.frame.value = 1;
-    } catch { say(words.lost); }
+    } catch { say(words.lost); return; }
   }
+  say("");
   ask();
 }
 
@@ -198,7 +199,7 @@ at("make-job").addEventListener("click", () => {
 });
 choosing({
   chosen: choose,
-  busy: (name, number, count) => say(filled(words.uploading, { name, number, count })),
+  busy: (name, number, count) => { complain(null); say(filled(words.uploading, { name, number, count })); },
   failed: (error) => { say(""); complain(error.next_step ? error : { problem: `${words.uploadFailed} ${error.problem}`, next_step: "" }, true); },
 });
 showPowers();
