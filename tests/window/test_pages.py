@@ -27,6 +27,7 @@ from nstpipe.config.models import Job
 from nstpipe.errors import UsageError
 from nstpipe.events import Event, TrainingProgressed
 from nstpipe.system.lock import holder_of
+from nstpipe.system.stop import Stop, StopReason
 from nstpipe.training import looks as training
 from nstpipe.window.jobs.forms import Field, field_of, fields
 from nstpipe.window.jobs.yaml_text import Draft
@@ -252,7 +253,7 @@ def test_the_training_of_a_network_is_shown_while_it_goes_on_and_afterwards(
     monkeypatch.setattr(training, "CHECK_EVERY", 1)
     monkeypatch.setattr(training, "PROGRESS_SECONDS", 0.0)
     make_picture(window.folder / "in.png")
-    engine = {"name": "network", "train_minutes": 0.05}
+    engine = {"name": "network", "train_minutes": 60}
     path = write_pipeline(window.folder, {"name": "look", "input": "in.png", "output": "out.png", "engine": engine}, workers=1)
 
     def shown() -> str:
@@ -260,17 +261,23 @@ def test_the_training_of_a_network_is_shown_while_it_goes_on_and_afterwards(
         return text.partition('id="training-title"')[2].partition("</section>")[0]
 
     seen: list[str] = []
+    stop = Stop()
 
     def on_event(event: Event) -> None:
         if isinstance(event, TrainingProgressed) and event.step == 3:
             seen.append(shown())
+            stop.ask(StopReason.INTERRUPTED)
 
-    assert nstpipe.run(path, on_event=on_event).exit_code == 0
+    assert nstpipe.run(path, stop=stop, on_event=on_event).exit_code == 130
     assert "The network of look is being trained: step 3, at most " in seen[0]
     first, *_, last = re.findall(r"[\d.]+,([\d.]+)", seen[0].partition("points=")[2])
     assert float(first) < float(last), "the loss falls, and down is a larger number"
     time.sleep(1.1)  # for a new look at the journal
-    assert re.search(r"The network of look is trained: [\d,]+ steps in \d s", shown())
+    assert "The training of the network of look waits after step 3; at most " in shown()
+    monkeypatch.setattr(training._Training, "_limit", 0.0)
+    assert nstpipe.run(path).exit_code == 0
+    time.sleep(1.1)
+    assert re.search(r"The network of look is trained: 3 steps in \d+ s", shown())
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
