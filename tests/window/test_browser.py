@@ -128,6 +128,11 @@ def test_from_the_first_picture_to_a_job(browser: Browser, folder: Path, monkeyp
         expect(text).to_have_value(re.compile("engine: {name: adain, weights: decoder.pth}"))
         page.locator("#f-engine-name").select_option("optimizer")
         expect(text).to_have_value(re.compile("engine: optimizer\n"))
+        # Whoever leaves with a text that is not saved is asked, and may stay.
+        page.on("dialog", lambda dialog: (page.problems.append(dialog.type), dialog.dismiss()))  # type: ignore[attr-defined]
+        page.get_by_role("link", name="Results").click(no_wait_after=True)
+        expect(text).to_have_value(re.compile("# mine"))
+        assert page.problems.pop() == "beforeunload"  # type: ignore[attr-defined]
         page.get_by_role("button", name="Save", exact=True).click()
         expect(page.locator("#saved")).to_contain_text("✓ Saved")
         assert (folder / "pipeline.yaml").read_text().endswith("# mine\n")
@@ -260,4 +265,10 @@ def test_every_page_is_accessible(browser: Browser, folder: Path, width: int, sc
         assert focused(page) == "Browse folders"
         page.set_input_files("[data-upload=input]", folder / "street.png")
         expect(page.locator("#input-chosen")).to_contain_text("uploads/street.png: a picture of 72x54 pixels")
+        expect(page.locator("#status")).to_have_text("")
+        # Of two files that are dropped one is wrong: it is said, also when the other one is chosen.
+        (folder / "letter.png").write_text("Dear reader")
+        page.set_input_files("[data-upload=input]", [folder / "street.png", folder / "letter.png"])
+        expect(page.locator("#input-chosen")).to_contain_text(": 1 picture, 72x54 pixels")
+        expect(page.locator("#problem")).to_contain_text("letter.png is no picture or video by its content")
         assert not page.problems  # type: ignore[attr-defined]

@@ -61,14 +61,14 @@ async function request(iterations) {
   at("empty").classList.add("waiting");
   at("progress").hidden = false;
   at("progress").removeAttribute("value");
-  let answer;
+  let values;
   try {
-    answer = await fetch("/preview", { method: "POST", body: settings(iterations), signal: asking.signal });
+    const answer = await fetch("/preview", { method: "POST", body: settings(iterations), signal: asking.signal });
+    values = await answer.json();
   } catch (error) {
     if (error.name !== "AbortError") { say(words.lost); at("again").hidden = false; at("progress").hidden = true; }
     return;
   }
-  const values = await answer.json();
   if (values.number === undefined) { say(""); at("progress").hidden = true; complain(values); return; }
   show(values.number);
 }
