@@ -24,8 +24,8 @@ import numpy as np
 
 from nstpipe.config.cluster import Cluster
 from nstpipe.events import Emit, Event, Noticed
-from nstpipe.running.backlog import Backlog
-from nstpipe.running.dask_cluster import DaskCluster
+from nstpipe.running.cluster.backlog import Backlog
+from nstpipe.running.cluster.executor import DaskCluster
 from nstpipe.system.stop import Stop
 
 CLIPS = 10_000

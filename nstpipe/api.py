@@ -268,7 +268,7 @@ def estimated(
     part = _part(settings, shard)
     about: tuple[str, ...] = ()
     if settings.cluster is not None:
-        from nstpipe.running.dask_cluster import cluster_now
+        from nstpipe.running.cluster.now import cluster_now
 
         now = cluster_now(settings)
         if now is not None:
@@ -386,10 +386,9 @@ def _part(pipeline: Pipeline, shard: str | None) -> Shard | None:
 
 
 def _with_slots(pipeline: Pipeline, executor: Executor) -> Pipeline:
-    """Return a pipeline with as many workers as its cluster has, for the estimates."""
-    from nstpipe.running.dask_cluster import DaskCluster
-
-    return pipeline.model_copy(update={"workers": executor.slots()}) if isinstance(executor, DaskCluster) else pipeline
+    """Return a pipeline with as many workers as its executor has, for the estimates."""
+    slots = executor.slots()
+    return pipeline.model_copy(update={"workers": slots}) if slots is not None else pipeline
 
 
 def _loaded(

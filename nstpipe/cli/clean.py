@@ -16,7 +16,7 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete leftovers from the work folder, such as frames of settings that were changed midway.
+    """Delete leftovers from the work folder, such as frames and networks of settings that were changed midway.
 
     Frames of unfinished work stay. Without a terminal and without --yes, it only lists what could be deleted.
 

@@ -16,7 +16,10 @@ from nstpipe.media.video.ffmpeg_program import using
 from nstpipe.painting.looks import train_look as train
 from nstpipe.painting.task import LookResult, RunSettings
 from nstpipe.planning.plan import plan_pipeline
+from nstpipe.planning.remote_files import addresses_shown, pin_pictures, remote_files, telling_addresses
 from nstpipe.running.looks import look_task
+from nstpipe.running.staging import files_of
+from nstpipe.storage.contents import held
 from nstpipe.style.networks.files import read_tensors
 from nstpipe.system.files import ensure_folder
 from nstpipe.system.stop import Stop
@@ -28,8 +31,15 @@ def train_look(pipeline: Pipeline, output: Path, stop: Stop, emit: Emit, *, rest
     job = _job_of(pipeline)
     _check_output(output, restart=restart)
     learning = pipeline.with_jobs((_learning(job),))
-    with using(pipeline.ffmpeg, pipeline.place_of("ffmpeg")):
+    emit = telling_addresses(emit, pipeline)
+    with (
+        addresses_shown(pipeline),
+        using(pipeline.ffmpeg, pipeline.place_of("ffmpeg")),
+        remote_files(pipeline, stop) as mirror,
+    ):
         check_ffmpeg()
+        if mirror is not None:
+            pin_pictures(pipeline, mirror)
         with closing(Journal(pipeline.work, pipeline=pipeline.file, repair=False)) as journal:
             plan = plan_pipeline(learning, journal, stop=stop, emit=emit)
         if not plan.outputs:
@@ -40,7 +50,8 @@ def train_look(pipeline: Pipeline, output: Path, stop: Stop, emit: Emit, *, rest
             state_path(output).unlink(missing_ok=True)
         ensure_folder(output.absolute().parent)
         task = replace(look_task(look, plan, RunSettings.of(pipeline), workers=1), path=output)
-        result = train(task, emit, stop)
+        with held(*dict.fromkeys(path for output in task.outputs for path in files_of(output))):
+            result = train(task, emit, stop)
     if result.failure:
         raise MachineError(result.failure, result.next_step)
     return result

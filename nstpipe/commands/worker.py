@@ -16,7 +16,7 @@ from nstpipe.config.cluster import Cluster, Tls
 from nstpipe.errors import EXIT_DONE, EXIT_STOPPED, MachineError
 from nstpipe.planning.requirements import check_cluster_packages
 from nstpipe.planning.resources import CORES_A_WORKER
-from nstpipe.running.cluster_connection import security_of
+from nstpipe.running.cluster.connection import security_of
 from nstpipe.system.devices import gpu_names
 from nstpipe.system.hardware import THREADS_VARIABLE
 from nstpipe.system.threads import core_count

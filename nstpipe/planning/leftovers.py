@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nstpipe.config import Pipeline
 from nstpipe.errors import OutputError
@@ -15,6 +17,7 @@ from nstpipe.journal.database import damaged_journals
 from nstpipe.journal.frames import frames_folder
 from nstpipe.journal.journal import Journal
 from nstpipe.planning.fingerprints import clip_fingerprints
+from nstpipe.planning.looks import looks_folder
 from nstpipe.planning.plan import Plan, plan_pipeline
 from nstpipe.planning.shards import whole_folder
 from nstpipe.system.stop import Stop
@@ -36,9 +39,10 @@ class Leftover:
 
 
 def find_leftovers(work: Path, plan: Plan, journal: Journal) -> tuple[Leftover, ...]:
-    """Find frames that no output needs any more, and damaged journals that were moved aside.
+    """Find frames and networks that no output needs any more, and damaged journals that were moved aside.
 
-    Frames that wait for another pipeline in the same folder stay. So do frames of inputs that are out of reach now.
+    Frames that wait for another pipeline in the same folder stay. So do frames of inputs that are out of reach now, and the
+    networks of both.
 
     Args:
         work: The work folder.
@@ -51,7 +55,31 @@ def find_leftovers(work: Path, plan: Plan, journal: Journal) -> tuple[Leftover, 
     needed = {frames_folder(work, fingerprint) for fingerprint in wanted}
     folders = sorted(folder for folder in frames_folder(work, "").glob("*") if folder not in needed)
     found = [_leftover(folder, "frames that no output needs any more") for folder in folders]
+    found += [_leftover(path, "of a network that no output needs any more") for path in _networks_left(work, plan, journal)]
     return (*found, *(_leftover(path, "a damaged journal") for path in damaged_journals(work)))
+
+
+def _networks_left(work: Path, plan: Plan, journal: Journal) -> list[Path]:
+    """Return the files of networks that no job uses, and that have painted nothing but what a job paints anew."""
+    used = {look.path.stem for look in plan.looks}
+    files = [path for path in sorted(looks_folder(work).glob("*")) if _NETWORK.match(path.name) is not None]
+    unused = {path.name.partition(".")[0] for path in files} - used
+    if unused:
+        planned = {output.path for output in plan.outputs}
+        for record in journal.records():
+            if Path(record.path) not in planned:
+                unused.discard(_network_of(record.fingerprint_inputs))
+    return [path for path in files if path.name.partition(".")[0] in unused]
+
+
+_NETWORK = re.compile(r"[0-9a-f]{16}\.(json|safetensors|safetensors\.training)$")
+"""The names of files in the folder of networks; see `nstpipe.planning.looks`."""
+
+
+def _network_of(fingerprint_inputs: Mapping[str, Any]) -> str:
+    """Return how the name of the network begins that has painted an output; any other text if none has."""
+    engine = fingerprint_inputs.get("settings", {}).get("engine", {})
+    return str(engine.get("weights", ""))[:16]
 
 
 def _leftover(path: Path, what: str) -> Leftover:
@@ -79,7 +107,7 @@ class Cleaning:
     """What `clean` found in the work folder.
 
     Attributes:
-        leftovers: Frames and journals that no output needs any more.
+        leftovers: Frames, networks and journals that no output needs any more.
         removed: Whether they were deleted.
     """
 

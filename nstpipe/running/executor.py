@@ -61,6 +61,13 @@ class Executor(Protocol):
             workers: the number of processes.
         """
 
+    def slots(self) -> int | None:
+        """Return how many tasks run at the same time, if the executor knows it better than the settings, else None.
+
+        Raises:
+            MachineError: What it would have to ask cannot be reached.
+        """
+
     def close(self) -> None:
         """End the workers that `prepare` has started, if they were not needed."""
 

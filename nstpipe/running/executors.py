@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nstpipe.config import Pipeline
 from nstpipe.planning.resources import worker_count
-from nstpipe.running.dask_cluster import DaskCluster
+from nstpipe.running.cluster.executor import DaskCluster
 from nstpipe.running.executor import Executor
 from nstpipe.running.in_process import InProcess
 from nstpipe.running.worker_processes import WorkerProcesses

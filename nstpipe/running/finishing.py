@@ -13,6 +13,7 @@ from nstpipe.journal.placing import Placing
 from nstpipe.painting.encode import finish_output
 from nstpipe.planning.outputs import Output
 from nstpipe.system.stop import Stop, StopReason
+from nstpipe.system.threads import lower_priority
 
 POLL_SECONDS = 0.1
 """How often events are passed on while the last outputs are written."""
@@ -29,7 +30,8 @@ class Finishing:
     def __init__(self, emit: Emit, stop: Stop) -> None:
         self._emit = emit
         self._stop = stop
-        self._pool = ThreadPoolExecutor(1, "encode")
+        # ffmpeg inherits the priority. Otherwise its threads would keep those of the next clip's painting waiting.
+        self._pool = ThreadPoolExecutor(1, "encode", initializer=lower_priority)
         self._begun: deque[tuple[Output, Future[OutputDone | ItemFailed]]] = deque()
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
 

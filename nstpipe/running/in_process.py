@@ -29,6 +29,10 @@ class InProcess:
     def settle(self, workers: int) -> None:
         """Do nothing: there is one worker, which is this process. See `Executor.settle`."""
 
+    def slots(self) -> int | None:
+        """Return None: the settings decide. See `Executor.slots`."""
+        return None
+
     def close(self) -> None:
         """Do nothing. See `Executor.close`."""
 

@@ -70,6 +70,10 @@ class WorkerProcesses:
         if self._prepared is not None:
             self._prepared.share(self._threads)
 
+    def slots(self) -> int | None:
+        """Return None: the settings decide. See `Executor.slots`."""
+        return None
+
     def close(self) -> None:
         """End the prepared process; see `Executor.close`."""
         if self._prepared is not None:

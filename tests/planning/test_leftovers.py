@@ -12,9 +12,10 @@ from nstpipe import api
 from nstpipe.cli import exit_code
 from nstpipe.errors import BusyError
 from nstpipe.events import ClipStarted, Event, FrameDone
+from nstpipe.planning.leftovers import Leftover
 from nstpipe.system.lock import locked
 from nstpipe.system.stop import Stop, StopReason
-from tests.making import make_video, write_pipeline
+from tests.making import make_picture, make_video, write_pipeline
 
 
 def film(folder: Path, **job: object) -> Path:
@@ -114,3 +115,25 @@ def test_a_run_that_goes_on_is_left_alone(tmp_path: Path) -> None:
 def test_before_the_first_run_nothing_is_made(tmp_path: Path) -> None:
     assert api.clean(film(tmp_path)).leftovers == ()
     assert not (tmp_path / ".nstpipe").exists()
+
+
+def test_a_network_can_go_when_its_setting_was_changed_and_no_other_pipeline_has_painted_with_it(tmp_path: Path) -> None:
+    make_picture(tmp_path / "in.png")
+    job = {"input": "in.png", "engine": {"name": "network", "train_minutes": 0.001}, "size": 48}
+
+    def pipeline(name: str, strength: float) -> Path:
+        style = {"images": ["style.png"], "strength": strength}
+        path = write_pipeline(tmp_path, {**job, "name": name, "output": f"{name}.png", "style": style}, workers=1)
+        return path.rename(tmp_path / f"{name}.yaml")
+
+    def keep_all(found: tuple[Leftover, ...]) -> bool:
+        return False
+
+    own = pipeline("own", 1.0)
+    assert nstpipe.run(own).exit_code == 0
+    assert api.clean(own, keep_all).leftovers == (), "it is used"
+    assert api.clean(pipeline("other", 2.0), keep_all).leftovers == (), "another pipeline has painted with it"
+    found = api.clean(pipeline("own", 3.0), lambda _: True).leftovers
+    [network] = {leftover.path.stem for leftover in found}
+    assert [leftover.path.suffix for leftover in found] == [".json", ".safetensors"]
+    assert not list((tmp_path / ".nstpipe" / "networks").glob(f"{network}*"))

@@ -18,12 +18,13 @@ from nstpipe.config.cluster import Cluster, Tls
 from nstpipe.errors import MachineError, UsageError
 from nstpipe.events import ClipStarted, FrameDone
 from nstpipe.report.data import Painter, painters_of
-from nstpipe.running import dask_cluster
-from nstpipe.running import leases as leases_module
-from nstpipe.running.backlog import Backlog, Waiting
-from nstpipe.running.cluster_worker import Expected, examine
-from nstpipe.running.dask_cluster import DaskCluster, Reads
-from nstpipe.running.leases import LeasedStop, Leases
+from nstpipe.running.cluster import examination
+from nstpipe.running.cluster import leases as leases_module
+from nstpipe.running.cluster.backlog import Backlog, Waiting
+from nstpipe.running.cluster.executor import DaskCluster
+from nstpipe.running.cluster.leases import LeasedStop, Leases
+from nstpipe.running.cluster.reads import Reads
+from nstpipe.running.cluster.worker import Expected, examine
 from nstpipe.running.worker_processes import WorkerProcesses
 from nstpipe.system import hardware
 from nstpipe.system.devices import only_visible
@@ -195,7 +196,7 @@ def test_what_a_run_reads_is_checked_also_behind_a_pattern(tmp_path: Path) -> No
 
 
 def test_a_scheduler_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nstpipe.running.cluster_connection.CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("nstpipe.running.cluster.connection.CONNECT_SECONDS", 0.5)
     with pytest.raises(MachineError, match=r"cluster: tcp://127.0.0.1:9 cannot be used"):
         DaskCluster(Cluster(address="tcp://127.0.0.1:9"), tmp_path).prepare(print)
     with pytest.raises(MachineError, match="cannot be read: No such file or directory") as caught:
@@ -236,7 +237,7 @@ def test_a_worker_is_reached_by_certificate_and_one_with_another_version_is_name
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A real worker, which has this version, is compared with a process that says it has another."""
-    monkeypatch.setattr(dask_cluster, "versions_here", lambda weights: (("nstpipe", "9.9"), *real_versions(weights)[1:]))
+    monkeypatch.setattr(examination, "versions_here", lambda weights: (("nstpipe", "9.9"), *real_versions(weights)[1:]))
     tls = certificates(tmp_path)
     executor = DaskCluster(Cluster(kind="local", tls=tls), tmp_path, 1)
     place = "tls" if tls is not None else "tcp"
@@ -256,7 +257,7 @@ def test_certificates_that_are_missing_are_named(tmp_path: Path) -> None:
         DaskCluster(Cluster(address="tls://127.0.0.1:9", tls=tls), tmp_path).prepare(print)
 
 
-real_versions = dask_cluster.versions_here
+real_versions = examination.versions_here
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from nstpipe.config import load_pipeline
 from nstpipe.config.cluster import Cluster
 from nstpipe.errors import OutputError
 from nstpipe.events import Event, Noticed
-from nstpipe.running.dask_cluster import DaskCluster
+from nstpipe.running.cluster.executor import DaskCluster
 from nstpipe.running.executor import Executor
 from nstpipe.running.executors import EXECUTORS, executor_for
 from nstpipe.running.in_process import InProcess
@@ -124,6 +124,13 @@ def test_no_more_tasks_are_begun_than_can_run_at_once(executor: Executor, at_onc
     next(results)
     assert len(begun) <= at_once
     assert len(list(results)) == 5
+
+
+@EVERY
+def test_an_executor_knows_its_number_of_tasks_or_leaves_it_to_the_settings(
+    executor: Executor, at_once: int, isolates: bool
+) -> None:
+    assert executor.slots() in (None, at_once)
 
 
 @EVERY

@@ -193,3 +193,11 @@ def test_sftp_reads_and_writes_and_trusts_known_hosts_only(tmp_path: Path, monke
         assert "known_hosts" in planned.failures[0].next_step
     kept = b"".join(file.read_bytes() for file in (tmp_path / ".nstpipe").rglob("*") if file.is_file())
     assert PASSWORD.encode() not in kept
+
+
+def test_a_network_is_trained_on_remote_pictures(cloud: Cloud, tmp_path: Path) -> None:
+    cloud.put("in/1.png", make_picture(tmp_path / "1.png"))
+    job = {"name": "far", "input": "s3://street/in", "output": "s3://street/out", "size": 48}
+    path = write_pipeline(tmp_path, {**job, "engine": {"name": "network", "train_minutes": 0.001}}, workers=1)
+    assert api.train_look(path, tmp_path / "my.safetensors").is_done
+    assert (tmp_path / "my.safetensors").exists()

@@ -20,7 +20,7 @@ from typing import Any
 
 from nstpipe.errors import NstpipeError
 from nstpipe.events import Emit
-from nstpipe.running.leases import Lease, LeasedStop
+from nstpipe.running.cluster.leases import Lease, LeasedStop
 from nstpipe.running.worker_processes import Inbox, WorkerProcess, thread_variables
 from nstpipe.style import ALGORITHM_VERSION
 from nstpipe.style.weights_files import weights_sha256
