@@ -172,6 +172,24 @@ def open_by_command(folder: Path) -> tuple[subprocess.Popen[str], str]:
     return process, re.findall(r"http\S+", process.stdout.readline())[0]
 
 
+def test_a_text_outlives_the_window_and_is_saved_with_the_next_one(browser: Browser, folder: Path) -> None:
+    path = write_pipeline(folder, {"name": "street", "input": "street.png", "output": "out/street.png"})
+    with context_of(browser) as context:
+        with open_window(folder) as window:
+            page = entered(context, window.address)
+            page.get_by_role("link", name="Jobs").click()
+            page.wait_for_load_state()
+        page.locator("#yaml").fill(path.read_text() + "# mine\n")
+        expect(page.locator("#saved")).to_contain_text("The window does not answer. Your text stays here")
+        with open_window(folder, port=window.port) as again:
+            page.get_by_role("button", name="Save", exact=True).click()  # it does not know this browser yet
+            expect(page.locator("#saved")).to_contain_text("open its new address in another tab")
+            entered(context, again.address)
+            page.get_by_role("button", name="Save", exact=True).click()
+            expect(page.locator("#saved")).to_contain_text("✓ Saved")
+    assert path.read_text().endswith("# mine\n")
+
+
 def test_a_run_outlives_the_window_and_is_found_again(browser: Browser, folder: Path) -> None:
     make_picture(folder / "broken.png").write_bytes((folder / "broken.png").read_bytes()[:300])
     # A first frame to be shown at once, and then enough work for the run to outlast everything that is done beside it.

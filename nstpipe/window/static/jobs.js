@@ -71,6 +71,20 @@ document.body.addEventListener("htmx:afterRequest", (event) => {
   if (isSaved) saved = event.detail.requestConfig.parameters.text;
 });
 
+// If the server has ended, or knows this browser no more, the text must not look as if it were saved.
+function tellLost() {
+  const told = Object.assign(document.createElement("span"), { className: "bad", textContent: document.getElementById("editor")?.dataset.lost ?? "" });
+  document.getElementById("saved")?.replaceChildren(told);
+  const button = document.getElementById("save-file");
+  if (button) button.disabled = false;
+}
+document.body.addEventListener("htmx:sendError", tellLost);
+document.body.addEventListener("htmx:beforeSwap", (event) => {
+  if (event.detail.xhr.status !== 403) return;
+  event.detail.shouldSwap = false;
+  tellLost();
+});
+
 document.body.addEventListener("click", (event) => {
   const line = event.target.closest?.("[data-line]")?.dataset.line;
   if (!line) return;
