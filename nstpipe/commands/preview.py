@@ -15,6 +15,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageDraw, ImageFont
 from pydantic import BaseModel
 
+from nstpipe.commands import PREVIEW_ITERATIONS
 from nstpipe.config import Job, Pipeline, load_pipeline
 from nstpipe.config.document import DocumentError, parse
 from nstpipe.config.engines import OPTIMIZER, AutoEngine, LookEngine
@@ -46,9 +47,6 @@ from nstpipe.storage.mirror import opened
 from nstpipe.style.weights_files import weights_sha256
 from nstpipe.system.files import atomic_write
 from nstpipe.system.stop import Stop
-
-PREVIEW_ITERATIONS = 30
-"""The maximum number of iterations of a preview. From the color-matched start they settle the look; more of them add detail."""
 
 MOST_CELLS = 100
 """The most cells of a proof sheet. More are a mistake, and would take hours."""

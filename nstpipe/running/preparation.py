@@ -155,6 +155,7 @@ def _job_planned(job: Job, plan: Plan, likely: Estimate) -> JobPlanned:
         likely: What the outputs take that the run will make.
     """
     outputs = [output for output in plan.outputs if output.job.name == job.name]
+    look = plan.look_of(job)
     to_do = {cost.output.path for cost in likely.costs}
     frames_left = work_left = clips_left = 0
     likely_work = 0.0
@@ -178,6 +179,9 @@ def _job_planned(job: Job, plan: Plan, likely: Estimate) -> JobPlanned:
         workers=max(1, min(likely.workers, clips_left)),
         likely_share=likely_work / work_left if work_left else 1.0,
         seconds_likely=likely.job_seconds(job.name),
+        engine=outputs[0].job.engine.name if outputs else job.engine.name,
+        engine_reason=next((chosen.message for chosen in plan.engines if chosen.job == job.name), ""),
+        network=look.path.name if look is not None else "",
     )
 
 
