@@ -2,8 +2,8 @@
 
 A window is opened by its command on a folder with one job and one picture, on one with 1,000 jobs, and on one with a job of
 100,000 pictures, of which a journal knows 60,000 as done and 500 as failed. Each page is asked for several times over HTTP, in
-turn; its least time counts, and the ratio is that to the small pipeline. An answer that does not say what it should stops the
-benchmark.
+turn; its least time counts, and the ratio is that to the small pipeline. Beside it stands the CPU time of the server, which
+depends less on what else the machine does. An answer that does not say what it should stops the benchmark.
 
 Run: python benchmarks/window.py [--repeats 3] [--folder FOLDER] [--json results.json]
 With --folder, the pipelines are made there, and used again by the next time.
@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
+import psutil
 import yaml
 from PIL import Image
 
@@ -40,20 +41,26 @@ class Opened:
     port: int
     cookie: str
     seconds: float
+    server: psutil.Process
 
-    def ask(self, path: str, form: Mapping[str, str] | None = None) -> tuple[float, str]:
-        """Return how long an answer took, and the answer."""
+    def cpu_seconds(self) -> float:
+        """Return the CPU time of the server so far."""
+        spent = self.server.cpu_times()
+        return spent.user + spent.system
+
+    def ask(self, path: str, form: Mapping[str, str] | None = None) -> tuple[float, float, str]:
+        """Return how long an answer took, the server's CPU time for it, and the answer."""
         body = urlencode(form) if form is not None else None
         origin = f"127.0.0.1:{self.port}"
         headers = {"Cookie": self.cookie, "Origin": f"http://{origin}", "Content-Type": "application/x-www-form-urlencoded"}
-        began = time.monotonic()
+        began, cpu = time.monotonic(), self.cpu_seconds()
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         connection.request("POST" if body is not None else "GET", path, body, headers)
         answer = connection.getresponse()
         text = answer.read().decode("utf-8", "replace")
         seconds = time.monotonic() - began
         assert answer.status == 200, (path, answer.status, text[:500])
-        return seconds, text
+        return seconds, self.cpu_seconds() - cpu, text
 
 
 @contextmanager
@@ -68,7 +75,7 @@ def opened(folder: Path) -> Iterator[Opened]:
         connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=60)
         connection.request("GET", path)
         cookie = str(connection.getresponse().getheader("set-cookie")).partition(";")[0]
-        yield Opened(folder, int(port), cookie, time.monotonic() - began)
+        yield Opened(folder, int(port), cookie, time.monotonic() - began, psutil.Process(process.pid))
     finally:
         process.terminate()
         process.wait()
@@ -132,6 +139,15 @@ def pages_of(window: Opened) -> Mapping[str, tuple[str, Mapping[str, str] | None
     }
 
 
+def counted(window: Opened) -> dict[str, float]:
+    """Return how long the page of the run takes to know how many files are done."""
+    began, cpu = time.monotonic(), window.cpu_seconds()
+    while "60000" not in window.ask("/night/progress")[2]:
+        time.sleep(1)
+        assert time.monotonic() - began < 600, "the files are never counted"
+    return {"seconds": time.monotonic() - began, "cpu": window.cpu_seconds() - cpu}
+
+
 def main() -> None:
     """Time the pages."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -146,21 +162,28 @@ def main() -> None:
             f"{JOBS} jobs": prepared(Path(place) / "1000", JOBS, 1),
             f"{PICTURES} pictures": with_journal(prepared(Path(place) / "100000", 1, PICTURES)),
         }
-        found: dict[str, dict[str, float]] = {}
+        found: dict[str, dict[str, dict[str, float]]] = {}
         for case, folder in folders.items():
             with opened(folder) as window:
-                found[case] = {"from the command to the first answer": window.seconds}
+                found[case] = {"from the command to the first answer": {"seconds": window.seconds, "cpu": window.cpu_seconds()}}
                 for name, (path, form, held) in pages_of(window).items():
                     answers = [window.ask(path, form) for _ in range(options.repeats)]
-                    assert all(held in text for _, text in answers), (case, name)
-                    found[case][name] = min(seconds for seconds, _ in answers)
-                    found[case][f"{name}, the first time"] = answers[0][0]
+                    assert all(held in text for _, _, text in answers), (case, name)
+                    least = {"seconds": min(one[0] for one in answers), "cpu": min(one[1] for one in answers)}
+                    found[case] |= {name: least, f"{name}, the first time": {"seconds": answers[0][0], "cpu": answers[0][1]}}
+            if case.endswith("pictures"):
+                with opened(folder) as window:
+                    found[case]["its files are counted"] = counted(window)
     small = found["1 job"]
     for case, times in found.items():
-        for name, seconds in times.items():
-            print(f"{case:16} {name:40} {seconds:7.3f} s  {seconds / small[name]:6.1f} x")
+        for name, taken in times.items():
+            ratio = f"{taken['seconds'] / small[name]['seconds']:6.1f} x" if name in small else ""
+            print(f"{case:16} {name:40} {taken['seconds']:7.3f} s {taken['cpu']:7.3f} s of CPU {ratio}")
+    load = psutil.getloadavg()
+    print(f"The machine has {psutil.cpu_count()} cores; its load was {load[1]:.1f} in the last five minutes.")
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+        conditions = {"cores": psutil.cpu_count(), "load": [round(one, 2) for one in load], "repeats": options.repeats}
+        options.json.write_text(json.dumps({"conditions": conditions, "found": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

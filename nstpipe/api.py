@@ -5,6 +5,7 @@ Each function imports what executes it when it is called: torch takes seconds to
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -14,14 +15,14 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nstpipe.config import Job, Loaded, Pipeline, load_pipeline, load_right_part
 from nstpipe.config.cluster import cluster_of
 from nstpipe.config.document import Located
 from nstpipe.config.load import validated
 from nstpipe.config.models import MOST_WORKERS, Color
-from nstpipe.errors import BusyError, InputError, UsageError
+from nstpipe.errors import BusyError, InputError, NstpipeError, UsageError
 from nstpipe.events import Emit, Event, Noticed
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import RunLog
@@ -34,7 +35,18 @@ from nstpipe.planning.partition import Shard, Share
 from nstpipe.planning.picks import jobs_from, with_each_painting
 from nstpipe.planning.plan import Plan, plan_pipeline
 from nstpipe.planning.planned import PlannedOutputs
-from nstpipe.planning.remote_files import addresses_shown, pin_pictures, plan_with_addresses, remote_files, telling_addresses
+from nstpipe.planning.remote_files import (
+    addresses_shown,
+    copying,
+    pin_pictures,
+    plan_with_addresses,
+    remote_files,
+    telling_addresses,
+    work_at_hand,
+    work_holder,
+    work_holders_of_shards,
+    work_to_read,
+)
 from nstpipe.planning.requirements import requirements_of_all_jobs, unusable_engines
 from nstpipe.planning.resources import worker_count
 from nstpipe.planning.shards import LOCK_POLL_SECONDS, partition_for, shard_at_work, whole_folder
@@ -50,8 +62,15 @@ if TYPE_CHECKING:
 
     from nstpipe.painting.task import LookResult
     from nstpipe.running.executor import Executor
+    from nstpipe.storage.live_folder import AtWork
     from nstpipe.training.options import TrainingOptions
     from nstpipe.training.train import Trained
+
+
+T = TypeVar("T")
+
+REMOTE_LOCK_POLL_SECONDS = 5.0
+"""Seconds between two looks at the lock of a remote work folder that another run holds."""
 
 
 def _ignore(_: Event) -> None:
@@ -106,7 +125,7 @@ def run(
     from nstpipe.painting.task import RunSettings
     from nstpipe.running.executors import executor_for
 
-    settings = _loaded(pipeline, jobs, overrides, workers, device, cluster)
+    settings = _loaded(pipeline, jobs, overrides, workers, device, cluster, shard)
     part = _part(settings, shard)
     began, stop = time.monotonic(), stop or Stop()
     name = _name_of_run(datetime.now()) + (part.run_suffix if part is not None else "")
@@ -119,11 +138,12 @@ def run(
             requirement()
         settings = _settled(settings, isolated=isolated)
         unusable = unusable_engines(settings)
-        # Shards share the mirror; who divides the work must know what there is.
-        mirror = stack.enter_context(remote_files(settings, stop, refresh=part is not None))
         try:
-            share = _take_lock(stack, settings, part, wait, stop, listeners)
-        except Stopped:  # while the work was divided; the next shard goes on with it
+            at_work = _take_work(stack, settings, wait, stop, listeners)
+            # Shards share the mirror; who divides the work must know what there is.
+            mirror = stack.enter_context(remote_files(settings, stop, refresh=part is not None))
+            share = _take_lock(stack, settings, part, wait, stop, listeners, at_work)
+        except Stopped:  # while the work was fetched or divided; the next run goes on with it
             return Outcome.of(Plan(PlannedOutputs(()), ()), (), (), (), stop.reason).as_result(time.monotonic() - began)
         folder = part.folder(settings.work) if part is not None else None
         journal = stack.enter_context(closing(Journal(settings.work, pipeline=settings.file, shard=folder)))
@@ -148,7 +168,7 @@ def run(
         from nstpipe.running.run import Run  # after the workers are on their way
 
         log = stack.enter_context(finishing(RunLog(settings.work, name, keep_all=share is not None)))
-        told = telling_addresses(listeners, settings)
+        told = copying(telling_addresses(listeners, settings), at_work, settings.jobs[0].name)
         run = Run(settings, journal, log, name, stop, told, executor, unusable, mirror, is_prepared=is_prepared, share=share)
         result = run.execute(retry_failed=retry_failed, fail_fast=fail_fast)
         if mirror is None:
@@ -164,10 +184,34 @@ def _name_of_run(begun: datetime) -> str:
     return f"{begun:%Y%m%d-%H%M%S}-{begun.microsecond // 1000:03d}-{os.getpid()}"
 
 
+def _take_work(stack: ExitStack, pipeline: Pipeline, wait: bool, stop: Stop, on_event: Emit) -> AtWork | None:
+    """Take a remote work folder to this machine; return None if it is not remote."""
+    waiting = _waiting(pipeline, on_event)
+
+    def take() -> AtWork | None:
+        return stack.enter_context(work_at_hand(pipeline, stop))
+
+    return _once_free(take, wait, stop, waiting, REMOTE_LOCK_POLL_SECONDS)
+
+
 def _take_lock(
-    stack: ExitStack, pipeline: Pipeline, shard: Shard | None, wait: bool, stop: Stop, on_event: Emit
+    stack: ExitStack, pipeline: Pipeline, shard: Shard | None, wait: bool, stop: Stop, on_event: Emit, at_work: AtWork | None
 ) -> Share | None:
     """Take the lock of the work folder, or that of a shard; return what the shard makes."""
+    waiting = _waiting(pipeline, on_event)
+
+    def take() -> Share | None:
+        if shard is None:
+            stack.enter_context(whole_folder(pipeline.work))
+            return None
+        settled = at_work.settled if at_work is not None else None
+        return stack.enter_context(shard_at_work(pipeline, shard, stop=stop, emit=on_event, waiting=waiting, settled=settled))
+
+    return _once_free(take, wait, stop, waiting, LOCK_POLL_SECONDS)
+
+
+def _waiting(pipeline: Pipeline, on_event: Emit) -> Callable[[BusyError], None]:
+    """Return what tells of another run that is waited for, once."""
     said = set[str]()
 
     def waiting(error: BusyError) -> None:
@@ -175,17 +219,19 @@ def _take_lock(
             said.add(error.problem)
             on_event(Noticed(job=pipeline.jobs[0].name, message=f"waiting: {error.problem}"))
 
+    return waiting
+
+
+def _once_free(take: Callable[[], T], wait: bool, stop: Stop, waiting: Callable[[BusyError], None], poll_seconds: float) -> T:
+    """Return what taking a lock returns; wait until it is free, if that is wanted."""
     while True:
         try:
-            if shard is None:
-                stack.enter_context(whole_folder(pipeline.work))
-                return None
-            return stack.enter_context(shard_at_work(pipeline, shard, stop=stop, emit=on_event, waiting=waiting))
+            return take()
         except BusyError as error:
             if not wait or stop.should_stop():
                 raise
             waiting(error)
-            time.sleep(LOCK_POLL_SECONDS)
+            time.sleep(poll_seconds)
 
 
 def validate(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = (), on_event: Emit = _ignore) -> Validation:
@@ -208,8 +254,14 @@ def validate(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = (), 
     if loaded.pipeline is None:
         return validate_pipeline(loaded, check_packages, emit=on_event)
     remotes = loaded.pipeline.remotes
+    unreadable: tuple[NstpipeError, ...] = ()
+    try:
+        work_to_read(loaded.pipeline, Stop())
+    except NstpipeError as error:
+        unreadable = (error,)
     with _ffmpeg_of(loaded.pipeline), remote_files(loaded.pipeline, Stop()):
         found = validate_pipeline(loaded, check_packages, emit=telling_addresses(on_event, loaded.pipeline))
+    found = replace(found, missing=(*unreadable, *found.missing))
     if not remotes.addresses:
         return found
     failures = tuple(failure.with_texts(remotes.shown) for failure in found.failures)
@@ -225,8 +277,9 @@ def plan(
     on_event: Emit = _ignore,
 ) -> Plan:
     """Say what `run` would do, with the reasons. See `run` for arguments and errors."""
-    settings = _loaded(pipeline, jobs, overrides, None, None)
+    settings = _loaded(pipeline, jobs, overrides, None, None, shard=shard)
     part = _part(settings, shard)
+    about = _told(work_to_read(settings, Stop()))
     with (
         _ffmpeg_of(settings),
         closing(Journal(settings.work, pipeline=settings.file, repair=False)) as journal,
@@ -234,7 +287,7 @@ def plan(
     ):
         check_ffmpeg()
         planned = _planned(settings, journal, part, on_event)
-        planned = replace(planned, notices=(*journal.notices, *planned.notices))
+        planned = replace(planned, notices=(*about, *journal.notices, *planned.notices))
         return plan_with_addresses(planned, settings)
 
 
@@ -265,15 +318,15 @@ def estimated(
         isolated: as for `run`.
         on_event: called with each event that says how far the look at the inputs is.
     """
-    settings = _settled(_loaded(pipeline, jobs, overrides, workers, device, cluster), isolated=isolated)
+    settings = _settled(_loaded(pipeline, jobs, overrides, workers, device, cluster, shard), isolated=isolated)
     part = _part(settings, shard)
-    about: tuple[str, ...] = ()
+    about = _told(work_to_read(settings, Stop()))
     if settings.cluster is not None:
         from nstpipe.running.cluster.now import cluster_now
 
         now = cluster_now(settings)
         if now is not None:
-            about = (f"The cluster {settings.cluster} has {now}.",)
+            about = (*about, f"The cluster {settings.cluster} has {now}.")
             settings = settings.model_copy(update={"workers": max(1, now.slots)})
     for name in settings.devices:
         is_cpu(name)  # a device that is missing is an error before the inputs are read
@@ -297,6 +350,10 @@ def _planned(pipeline: Pipeline, journal: Journal, shard: Shard | None, emit: Em
         return plan_pipeline(pipeline, journal, stop=Stop(), emit=emit, share=Share(shard, partition))
 
 
+def _told(notice: str) -> tuple[str, ...]:
+    return (notice,) if notice else ()
+
+
 def _trial(*, isolated: bool) -> Trial:
     from nstpipe.running.trial import timed
 
@@ -309,9 +366,11 @@ def status(pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrid
     See `run` for arguments and errors.
     """
     settings = _loaded(pipeline, jobs, overrides, None, None)
-    found, shown = pipeline_status(settings), settings.remotes.shown
+    work_to_read(settings, Stop())
+    found, shown = pipeline_status(settings, elsewhere=work_holder(settings)), settings.remotes.shown
     failures = {shown(path): shown(reason) for path, reason in found.failures.items()}
-    return replace(found, failures=failures, clips={shown(path): clips for path, clips in found.clips.items()})
+    clips = {shown(path): clips for path, clips in found.clips.items()}
+    return replace(found, failures=failures, clips=clips, shards={**found.shards, **work_holders_of_shards(settings)})
 
 
 def clean(
@@ -327,7 +386,13 @@ def clean(
         on_event: called with each event that says how far the look at the inputs is.
     """
     settings = _loaded(pipeline, (), (), None, None)
-    with _ffmpeg_of(settings), remote_files(settings, Stop(), refresh=False):
+    # On a machine that has only fetched a remote work folder, nothing is known of the inputs.
+    is_elsewhere = settings.remotes.work is not None
+    with (
+        _ffmpeg_of(settings),
+        work_at_hand(settings, Stop(), with_contents=False),
+        remote_files(settings, Stop(), refresh=is_elsewhere),
+    ):
         return clean_work_folder(settings, agrees, on_event)
 
 
@@ -353,6 +418,7 @@ def report(
     from nstpipe.report.page import MARK, REPORT_NAME, write_report
 
     settings = _loaded(pipeline, jobs, overrides, None, None)
+    work_to_read(settings, Stop())
     if not (settings.work / "journal.sqlite").exists():
         raise InputError(f"{settings.work} knows of no run yet.", "`nstpipe run` writes a report at its end.")
     path = output if output is not None else settings.work / REPORT_NAME
@@ -399,6 +465,7 @@ def _loaded(
     workers: int | None,
     device: str | None,
     cluster: str | None = None,
+    shard: str | None = None,
 ) -> Pipeline:
     if device is not None and not re.match(DEVICE_PATTERN, device):
         raise UsageError(f"--device: found {device or 'nothing'}; should be auto, cpu, cuda or cuda:N.")
@@ -411,8 +478,20 @@ def _loaded(
         if cluster is not None:
             given["cluster"] = cluster_of(cluster)
         loaded = pipeline.model_copy(update=given)
+        if shard is not None and loaded.remotes.work is not None:
+            raise UsageError(
+                f"--shard {shard}: each shard of a remote work folder has a live folder of its own; a loaded pipeline has one.",
+                "Give the path of the pipeline.yaml.",
+            )
     else:
-        loaded = load_pipeline(Path(pipeline), [*overrides, *(f"{name}={value}" for name, value in given.items())])
+        settings = [*overrides, *(f"{name}={value}" for name, value in given.items())]
+        loaded = load_pipeline(Path(pipeline), settings)
+        if shard is not None and loaded.remotes.work is not None:
+            # Several shards may run on one machine. What stands for remote files lies in the live folder.
+            name = Shard.parse(shard).name
+            live = json.dumps(str(loaded.remotes.work.folder / "shards" / name)).replace("$", "$$")
+            loaded = load_pipeline(Path(pipeline), [*settings, f"storage.live={live}"])
+            loaded = loaded.with_remotes(loaded.remotes.of_shard(name))
         if cluster is not None:
             loaded = loaded.model_copy(update={"cluster": cluster_of(cluster)})
     known = [job.name for job in loaded.jobs]
@@ -581,6 +660,7 @@ def train_look(
     from nstpipe.commands.train_look import train_look
 
     settings = _loaded(pipeline, [job] if job else (), overrides, None, None)
+    work_to_read(settings, Stop())
     return train_look(settings, Path(output), stop or Stop(), on_event, restart=restart)
 
 

@@ -67,6 +67,10 @@ class JobPlanned(Event):
         workers: number of processes that the job's clips can keep busy at the same time.
         likely_share: share of `work_left` that the frames will likely take, because they stop when they hardly change any more.
         seconds_likely: seconds that the frames left will likely take, as earlier runs were; None if none tells it.
+        engine: engine that paints the frames: what `engine: auto` was resolved to, or what the job names.
+        engine_reason: why `engine: auto` takes it; empty if the job names its engine.
+        network: name of the network that the run trains, or has trained, for the job, in the folder `networks` of the work
+            folder; empty if there is none.
     """
 
     job: str
@@ -78,6 +82,9 @@ class JobPlanned(Event):
     workers: int = 1
     likely_share: float = 1.0
     seconds_likely: float | None = None
+    engine: str = ""
+    engine_reason: str = ""
+    network: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
 from nstpipe.cli.options import File, Overrides, console_for, jobs_in
+from nstpipe.commands import PREVIEW_ITERATIONS
 from nstpipe.errors import UsageError
 from nstpipe.system.files import check_replaceable
 
@@ -45,7 +46,11 @@ def preview(
     before_after: Annotated[bool, typer.Option("--before-after", help="Put the original beside the result.")] = False,
     iterations: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Maximum number of iterations; default: 30, or fewer if the job has fewer."),
+        typer.Option(
+            min=1,
+            metavar="N",
+            help=f"Maximum number of iterations; default: {PREVIEW_ITERATIONS}, or fewer if the job has fewer.",
+        ),
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Run as many iterations as the job itself.")] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; overrides the file.")] = None,
@@ -63,7 +68,7 @@ def preview(
 
     axes = [room.axis(text) for text in grid]
     overrides = (*set_, *([f"device={device}"] if device else []))
-    most = None if full else iterations or room.PREVIEW_ITERATIONS
+    most = None if full else iterations or PREVIEW_ITERATIONS
     wanted = room.Preview(pipeline, job, frame - 1, overrides, most)
     settings, chosen = wanted.settings()
     path = output if output is not None else Path(f"preview_{chosen.name}_{frame}{'_grid' if axes else ''}.png")

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageDraw, ImageFont
 from pydantic import BaseModel
 
+from nstpipe.commands import PREVIEW_ITERATIONS
 from nstpipe.config import Job, Pipeline, load_pipeline
 from nstpipe.config.document import DocumentError, parse
 from nstpipe.config.engines import OPTIMIZER, AutoEngine, LookEngine
@@ -39,15 +40,13 @@ from nstpipe.planning.inspect import check_pictures, masks_of, pictures_of
 from nstpipe.planning.looks import settings_hash, trained_network
 from nstpipe.planning.outputs import Clip, Output
 from nstpipe.planning.picks import with_painting_for
+from nstpipe.planning.remote_files import work_to_read
 from nstpipe.planning.videos import rate_of
 from nstpipe.storage.contents import content_sha256, held
 from nstpipe.storage.mirror import opened
 from nstpipe.style.weights_files import weights_sha256
 from nstpipe.system.files import atomic_write
 from nstpipe.system.stop import Stop
-
-PREVIEW_ITERATIONS = 30
-"""The maximum number of iterations of a preview. From the color-matched start they settle the look; more of them add detail."""
 
 MOST_CELLS = 100
 """The most cells of a proof sheet. More are a mistake, and would take hours."""
@@ -276,6 +275,7 @@ def _with_engine(job: Job, pipeline: Pipeline) -> Job:
         weights_sha256=weights_sha256(pipeline.weights),
         precision=pipeline.precision,
     )
+    work_to_read(pipeline, Stop())
     path = trained_network(settings, pipeline.work)
     if path is None and isinstance(job.engine, AutoEngine):
         return job.model_copy(update={"engine": OPTIMIZER})

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from nstpipe.storage.address import PROTOCOLS, AddressError, is_address, protocol_of
-from nstpipe.storage.remotes import mirrored
+from nstpipe.storage.address import PROTOCOLS, Address, AddressError, is_address, parse_address, protocol_of
+from nstpipe.storage.remotes import LivePlace, mirrored
 
 
 class Model(BaseModel):
@@ -66,12 +66,24 @@ def absolute_or_mirrored(value: Any, info: Any) -> Any:
     return path
 
 
+def check_writable(address: Address) -> None:
+    """Check that an address can be written to.
+
+    Raises:
+        AddressError: It cannot.
+    """
+    if not address.kind.is_writable:
+        others = ", ".join(f"{name}://" for name, row in PROTOCOLS.items() if row.is_writable)
+        raise AddressError(f"should be a path or begin with one of {others}")
+
+
 def _writable(value: Path, info: Any) -> Path:
     address = (info.context or {}).get("addresses", {}).get(value)
-    if address is not None and not address.kind.is_writable:
-        others = ", ".join(f"{name}://" for name, row in PROTOCOLS.items() if row.is_writable)
-        raise PydanticCustomError("address_read_only", "should be a path or begin with one of {others}", {"others": others})
     if address is not None:
+        try:
+            check_writable(address)
+        except AddressError as error:
+            raise PydanticCustomError("address_read_only", "{said}", {"said": str(error)}) from None
         info.context["outputs"].add(value)
     return value
 
@@ -88,21 +100,26 @@ RemoteOutput = Annotated[RemotePath, AfterValidator(_writable)]
 
 
 def work_folder(value: Any, info: Any) -> Any:
-    """Make the path of the work folder absolute."""
-    if isinstance(value, str) and is_address(value):
-        raise PydanticCustomError("work_address", WORK_IS_LOCAL)
-    return absolute(value, info)
+    """Make the path of the work folder absolute. That of a remote one is the folder in which it lives on this machine."""
+    if not isinstance(value, str) or not is_address(value):
+        return absolute(value, info)
+    try:
+        check_writable(parse_address(value))
+    except AddressError as error:
+        raise PydanticCustomError("address", "{said}", {"said": str(error)}) from None
+    live: LivePlace | None = (info.context or {}).get("live")
+    if live is None:
+        said = "needs a home of the user for its copy on this machine; give storage.live, a folder here"
+        raise PydanticCustomError("work_home", said)
+    return live.work
 
-
-WORK_IS_LOCAL = "should be a path on this machine, for its journal is a database; only inputs and outputs may be remote"
-"""Why the work folder is no address."""
 
 WorkFolder = Annotated[
     Path,
     BeforeValidator(work_folder),
-    WithJsonSchema({"type": "string", "minLength": 1, "description": "relative to the YAML file"}),
+    WithJsonSchema({"type": "string", "minLength": 1, "description": "relative to the YAML file, or an address"}),
 ]
-"""The path of the work folder."""
+"""The path of the work folder, or its address."""
 
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -22,7 +22,8 @@ from nstpipe.errors import ConfigError, Problem
 from nstpipe.media.pictures.formats import PICTURE_FORMATS, PICTURE_SUFFIXES
 from nstpipe.media.signature import SIGNATURE_BYTES, matches
 from nstpipe.media.video.containers import CONTAINERS, OTHER_VIDEO_SIGNATURES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES
-from nstpipe.storage.remotes import Remotes
+from nstpipe.storage.address import AddressError, is_address, parse_address
+from nstpipe.storage.remotes import LivePlace, Remotes, usual_live_folder
 from nstpipe.system.characters import lookalikes
 from nstpipe.system.files import MOST_NAMED, PIPELINE_NAMES
 
@@ -402,13 +403,32 @@ def _filled(place: Located, values: Mapping[str, Located] | None, problems: list
 def _context_of(path: Path, document: Located) -> dict[str, Any]:
     """Return what paths are relative to, and where the addresses that they stand for are noted."""
     folder = path.absolute().parent
-    work = document.value.get("work")
-    given = work.value if work is not None and isinstance(work.value, str) else str(Pipeline.model_fields["work"].default)
+    given = _text_at(document, "work") or str(Pipeline.model_fields["work"].default)
+    live = _live_place(folder, given, _text_at(document, "storage", "live"))
     try:
-        place = folder / Path(given).expanduser()
+        place = live.work if live is not None else folder / Path(given).expanduser()
     except RuntimeError:
         place = folder  # the work folder is told to be wrong
-    return {"folder": folder, "work": place, "addresses": {}, "outputs": set()}
+    return {"folder": folder, "work": place, "live": live, "addresses": {}, "outputs": set()}
+
+
+def _text_at(document: Located, *keys: str) -> str:
+    """Return the text of a key; empty if it has none."""
+    place: Located | None = document
+    for key in keys:
+        place = place.value.get(key) if place is not None and isinstance(place.value, dict) else None
+    return place.value if place is not None and isinstance(place.value, str) else ""
+
+
+def _live_place(folder: Path, work: str, given: str) -> LivePlace | None:
+    """Return where a remote work folder lives on this machine; None if it is not remote, or nobody can tell where."""
+    try:
+        address = parse_address(work) if is_address(work) else None
+        if address is None:
+            return None
+        return LivePlace(address, folder / Path(given).expanduser() if given else usual_live_folder(address))
+    except (AddressError, RuntimeError):
+        return None  # the work folder is told to be wrong
 
 
 def validated(document: Located, context: Mapping[str, Any]) -> tuple[Pipeline | None, list[Problem]]:
@@ -423,8 +443,9 @@ def validated(document: Located, context: Mapping[str, Any]) -> tuple[Pipeline |
             pipeline = Pipeline.model_validate(document.plain(), context=context)
         except ValidationError:
             return None, problems
-    if context.get("addresses"):
-        pipeline = pipeline.with_remotes(Remotes(dict(context["addresses"]), frozenset(context["outputs"])))
+    live = context["live"] if context.get("live") is not None and pipeline.work == context["live"].work else None
+    if context.get("addresses") or live is not None:
+        pipeline = pipeline.with_remotes(Remotes(dict(context["addresses"]), frozenset(context["outputs"]), live))
     return pipeline, [*problems, *_conflicts(pipeline, document)]
 
 

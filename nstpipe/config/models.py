@@ -510,7 +510,7 @@ class Notify(Model):
 
 
 class Storage(Model):
-    """How remote inputs and outputs are copied to this machine and back."""
+    """How remote inputs, outputs and work folders are copied to this machine and back."""
 
     max_gigabytes: Annotated[float, Field(gt=0, le=1_000_000)] = Field(
         default=20.0, description="The most gigabytes of remote files that are kept in the work folder at a time."
@@ -524,11 +524,31 @@ class Storage(Model):
     transfers: Annotated[int, Field(ge=1, le=64)] = Field(
         default=4, description="Number of files that are copied at the same time."
     )
+    live: FilePath | None = Field(
+        default=None,
+        description="The folder on this machine in which a remote `work` lives while a run works with it. Default: a folder "
+        "of the user's cache for each address.",
+    )
+    checkpoint_seconds: Annotated[float, Field(ge=1, le=86_400)] = Field(
+        default=60.0,
+        description="Seconds between two copies of the live folder to a remote `work`. The end of a clip makes one as well.",
+    )
+    lock_seconds: Annotated[float, Field(ge=2, le=86_400)] = Field(
+        default=120.0,
+        description="Seconds without a sign of life after which another machine may take over a remote `work`.",
+    )
 
     @property
     def policy(self) -> Policy:
         """The same, as the storage takes it."""
-        return Policy(round(self.max_gigabytes * 1e9), self.retries, self.timeout_seconds, self.transfers)
+        return Policy(
+            round(self.max_gigabytes * 1e9),
+            self.retries,
+            self.timeout_seconds,
+            self.transfers,
+            self.checkpoint_seconds,
+            self.lock_seconds,
+        )
 
 
 SECRETS = frozenset({("notify", "webhook"), ("notify", "secret")})
@@ -571,7 +591,10 @@ class Pipeline(Model):
 
     version: Annotated[Literal[1], BeforeValidator(_whole_number)] = Field(description="Version of the file format.")
     work: WorkFolder = Field(
-        default=".nstpipe", validate_default=True, description="Folder for the journal and unfinished work."
+        default=".nstpipe",
+        validate_default=True,
+        description="Folder for the journal and unfinished work, or an address such as s3://bucket/folder. A remote one lives "
+        "in `storage.live` while a run works with it.",
     )
     device: Annotated[str | tuple[str, ...], BeforeValidator(_devices), WithJsonSchema(_DEVICES_SCHEMA)] = Field(
         default="auto",

@@ -21,6 +21,7 @@ from nstpipe.journal.path_keys import take_over_moved
 from nstpipe.journal.queries import Queries
 from nstpipe.journal.rows import DEFAULTS
 from nstpipe.storage.contents import content_sha256
+from nstpipe.storage.remotes import is_live
 from nstpipe.system.files import Stamp, state_of
 
 MOST_UNSAVED, UNSAVED_SECONDS = 1000, 1.0
@@ -52,7 +53,7 @@ class Journal(Queries):
         self._unsaved_folders: list[tuple[str, FolderPlan, int]] = []
         # What shards record is in other files, where it ends nothing here.
         self._knows_folders = not read_only and shard is None and not self._unjoined
-        self._maker = _relative(pipeline, work) if pipeline is not None else ""
+        self._maker = _maker_of(pipeline, work) if pipeline is not None else ""
         if pipeline is not None and not read_only:
             with self._database.changing():
                 take_over_moved(self._database.connection, self._keys, work, pipeline, self._maker)
@@ -416,11 +417,14 @@ def _file_known_of(row: Mapping[str, Any] | None) -> dict[str, Any]:
     return {name: row[name] for name in ("sha256", "size_bytes", "modified_ns")} if row is not None else {}
 
 
-def _relative(file: Path, folder: Path) -> str:
+def _maker_of(pipeline: Path, work: Path) -> str:
+    """Return the path of a pipeline.yaml relative to its work folder."""
+    if is_live(work):
+        return f"../{pipeline.name}"
     try:
-        return os.path.relpath(file, folder)
+        return os.path.relpath(pipeline, work)
     except ValueError:  # on another drive of Windows
-        return str(file)
+        return str(pipeline)
 
 
 def _as_json(fingerprint_inputs: Mapping[str, Any]) -> str:

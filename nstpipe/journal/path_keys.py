@@ -2,7 +2,8 @@
 
 A key of a file below the folder of the pipeline.yaml, or beside the work folder, is relative to the work folder. So it stays
 the same if the whole project is renamed, mounted elsewhere, or reached through a link. All pipelines that share a work folder
-give the same file the same key. Any other file has its path as its key.
+give the same file the same key. Any other file has its path as its key. A remote work folder lives somewhere else on each
+machine, so its keys are those that it would have beside the pipeline.yaml.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nstpipe.journal.rows import FIELDS, after, checked_row, put_row
+from nstpipe.storage.remotes import is_live
 from nstpipe.system.files import stamp_of
 
 
@@ -42,10 +44,13 @@ class PathKeys:
 
     def __init__(self, work: Path, pipeline: Path | None = None) -> None:
         folders = [pipeline.parent] if pipeline is not None else []
-        if work.parent.resolve() != Path(work.anchor):
-            folders.append(work.parent)
         self._work = work
-        self._bases = [base for folder in folders for base in _bases_of(folder, work)]
+        if is_live(work):
+            self._bases = [_Base(work, "."), *(_Base(folder, "..") for folder in folders)]
+        else:
+            if work.parent.resolve() != Path(work.anchor):
+                folders.append(work.parent)
+            self._bases = [base for folder in folders for base in _bases_of(folder, work)]
         self._identity_of = functools.cache(_identity_of)
 
     def key(self, path: str | Path) -> str:

@@ -352,12 +352,21 @@ def estimate(
     setups = {job.name: setup_of(pipeline, job) for job in pipeline.jobs if todo}
     with_videos = {setups[output.job.name] for output in todo if output.is_video}
     paces: dict[str, _MeasuredPace | None] = {}
+    tried: dict[str, Timed] = {}
+
+    def tried_once(setup: str, example: Job) -> Timed:
+        # Jobs alike share a trial, also if the load changes meanwhile, for which each of them would else make its own.
+        if setup not in tried:
+            assert trial is not None
+            tried[setup] = trial().timed(pipeline, example, setup in with_videos)
+        return tried[setup]
+
     for job in pipeline.jobs:
         sizes = [output.size[0] * output.size[1] for output in todo if output.job.name == job.name]
         if sizes:
             setup, pixels = setups[job.name], sum(sizes) / len(sizes)
-            tried = _tried(job, next(output.job for output in todo if output.job.name == job.name))
-            timed = partial(trial().timed, pipeline, tried, setup in with_videos) if trial is not None else None
+            example = _tried(job, next(output.job for output in todo if output.job.name == job.name))
+            timed = partial(tried_once, setup, example) if trial is not None else None
             paces[job.name] = _pace(job.name, setup, pixels, known, journal, timed, now)
     to_do = {output.path for output in todo}
     counted = _Costs(pipeline, known) if todo else None

@@ -11,13 +11,14 @@ from typing import Any
 from nstpipe.config.engines import AUTO_FRAMES, OPTIMIZER, AutoEngine, LookEngine
 from nstpipe.config.models import Job
 from nstpipe.errors import ItemError
+from nstpipe.events import TrainingProgressed
 from nstpipe.planning.fingerprints import fingerprint_of, look_settings
 from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.job_notice import JobNotice
 from nstpipe.style import ALGORITHM_VERSION
 from nstpipe.system.files import atomic_write
 
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 """Part of every network's identity: raised when networks are trained in another way."""
 
 KNOWN_SHARE = 0.5
@@ -33,11 +34,23 @@ class LookProgress:
         step: the number of steps that are done.
         loss: the loss of frames that it does not learn from; None if it has not been measured yet.
         seconds_left: the most that is left of its time.
+        seconds: what its steps took.
+        curve: steps, each with the loss of those frames after it. A loss is noted shortly after its step.
     """
 
     step: int
     loss: float | None
     seconds_left: float
+    seconds: float = 0.0
+    curve: tuple[tuple[int, float], ...] = ()
+
+    def after(self, event: TrainingProgressed) -> LookProgress:
+        """Return the progress after an event. A training that went back, or was killed, has lost the steps after its state."""
+        loss = event.losses.get("held_out")
+        curve = tuple(point for point in self.curve if point[0] <= event.step)
+        if loss is not None and (not curve or curve[-1][1] != loss):
+            curve = (*curve, (event.step, loss))
+        return LookProgress(event.step, loss, event.seconds_left, event.step * event.seconds_a_step, curve)
 
 
 @dataclass(frozen=True)
@@ -189,17 +202,25 @@ class Looks:
 
 
 def known_looks(work: Path) -> Iterator[Look]:
-    """Yield the networks that are there, or whose training has begun."""
+    """Yield the networks that are there, or whose training can be continued."""
+    return (look for look in remembered_looks(work) if look.is_trained or look.is_begun)
+
+
+def remembered_looks(work: Path) -> Iterator[Look]:
+    """Yield all networks of a work folder, also those whose training has just begun and has no saved state yet."""
     for path in sorted(looks_folder(work).glob("*.json")):
         try:
             kept = json.loads(path.read_text(encoding="utf-8"))
-            progress = LookProgress(**kept["progress"]) if kept.get("progress") is not None else None
+            progress = _progress_of(kept["progress"]) if kept.get("progress") is not None else None
             network = path.with_suffix(".safetensors")
-            look = Look(kept["settings"], tuple(kept["material"]), 0.0, network, tuple(kept["jobs"]), 0, progress)
+            yield Look(kept["settings"], tuple(kept["material"]), 0.0, network, tuple(kept["jobs"]), 0, progress)
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        if look.is_trained or look.is_begun:
-            yield look
+
+
+def _progress_of(kept: Mapping[str, Any]) -> LookProgress:
+    curve = tuple((int(step), float(loss)) for step, loss in kept.get("curve", ()))
+    return LookProgress(**{**kept, "curve": curve})
 
 
 def _seen(look: Look, wanted: _Wanted) -> float:

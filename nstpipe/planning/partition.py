@@ -68,12 +68,17 @@ class Shard:
 
     def folder(self, work: Path) -> Path:
         """Return the folder of the shard in a work folder. It holds its journal, its lock and its report."""
-        return work / SHARDS / f"{self.number}-of-{self.total}"
+        return work / SHARDS / self.name
+
+    @property
+    def name(self) -> str:
+        """The name of its folder, such as ``3-of-40``."""
+        return f"{self.number}-of-{self.total}"
 
     @property
     def run_suffix(self) -> str:
         """The end of the names of its runs."""
-        return f"-shard-{self.number}-of-{self.total}"
+        return f"-shard-{self.name}"
 
     def __str__(self) -> str:
         return f"{self.number}/{self.total}"

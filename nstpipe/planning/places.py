@@ -180,7 +180,10 @@ class Places:
         """Return the other pipeline that has made an output; None if there is none any more, or nobody knows."""
         if not (record.maker and record.was_made and self._pipeline.file is not None):
             return None
-        maker = self._pipeline.work / record.maker
+        if self._pipeline.remotes.work is not None:  # it knows its pipelines as if it lay beside them
+            maker = self._pipeline.file.with_name(Path(record.maker).name)
+        else:
+            maker = self._pipeline.work / record.maker
         is_other = maker.exists() and not maker.samefile(self._pipeline.file)
         return maker.resolve() if is_other else None
 

@@ -210,6 +210,10 @@ class PlannedOutputs(Sequence[Output]):
             counts[part.job.name] = JobCount(before.outputs + pictures, before.done + done, before.frames + frames)
         return counts
 
+    def job_of(self, name: str) -> Job | None:
+        """Return a job as it was planned, with the engine that it has after all; None if it has no outputs."""
+        return next((part.job for part in self._parts if part.job.name == name), None)
+
     def jobs_done(self) -> Iterator[Job]:
         """Yield the job of each output, or folder of outputs, of which something is done."""
         for part in self._parts:

@@ -1,4 +1,7 @@
-"""What commands do for a pipeline that names remote files: they find these here, and people are told of addresses."""
+"""What commands do for a pipeline that names remote files, or whose work folder is remote: they find these here.
+
+People are told of addresses.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nstpipe.config import Pipeline
-from nstpipe.errors import NstpipeError
-from nstpipe.events import Emit
+from nstpipe.errors import NstpipeError, OutputError
+from nstpipe.events import ClipStarted, Emit, Event, FrameDone, Noticed, OutputDone
 from nstpipe.planning.inspect import pictures_of
+from nstpipe.planning.partition import partition_path
 from nstpipe.planning.plan import Plan
 from nstpipe.storage.failures import StorageError
+from nstpipe.system.lock import Holder
 from nstpipe.system.stop import Stop
 
 if TYPE_CHECKING:
+    from nstpipe.storage.live_folder import AtWork
     from nstpipe.storage.mirror import Mirror
 
 
@@ -35,6 +41,114 @@ def remote_files(pipeline: Pipeline, stop: Stop, *, refresh: bool = True) -> Ite
 
     with opened(pipeline.work, pipeline.remotes, pipeline.storage.policy, stop, refresh=refresh) as mirror:
         yield mirror
+
+
+def work_to_read(pipeline: Pipeline, stop: Stop) -> str:
+    """Bring the work folder up to date on this machine for somebody who only reads, if it is remote.
+
+    Args:
+        pipeline: The pipeline.
+        stop: Ends what takes long.
+
+    Returns:
+        What the user should know; empty if nothing.
+
+    Raises:
+        OutputError: It cannot be read.
+    """
+    place = pipeline.remotes.work
+    if place is None:
+        return ""
+    from nstpipe.storage.live_folder import LiveFolder
+
+    live = LiveFolder(place, pipeline.storage.policy)
+    notice = live.refresh(stop)
+    if place.shard:
+        with suppress(OutputError):  # the work is divided here then, as the first shard would
+            live.settled.take(partition_path(place.work))
+    return notice
+
+
+def work_holder(pipeline: Pipeline) -> Holder | None:
+    """Return the run that works with a remote work folder, on whichever machine; None if none does, or nobody can tell."""
+    place = pipeline.remotes.work
+    if place is None:
+        return None
+    from nstpipe.storage.remote_lock import holder_now
+
+    try:
+        return holder_now(place.address, pipeline.storage.policy)
+    except StorageError:
+        return None
+
+
+def work_holders_of_shards(pipeline: Pipeline) -> dict[str, Holder]:
+    """Return the shards that work with a remote work folder, on whichever machines, by their names, such as ``3/40``."""
+    place = pipeline.remotes.work
+    if place is None:
+        return {}
+    from nstpipe.storage.checkpoint import RemoteCopy
+    from nstpipe.storage.remote_lock import holder_now
+
+    whole, found = RemoteCopy(place.address, pipeline.storage.policy), dict[str, Holder]()
+    with suppress(StorageError):
+        for name in whole.shards():
+            if (holder := holder_now(whole.shard(name).address, pipeline.storage.policy)) is not None:
+                found[name.replace("-of-", "/")] = holder
+    return found
+
+
+@contextmanager
+def work_at_hand(pipeline: Pipeline, stop: Stop, *, with_contents: bool = True) -> Iterator[AtWork | None]:
+    """Hold a remote work folder on this machine, and copy it to its place meanwhile; yield None if it is not remote.
+
+    Args:
+        pipeline: The pipeline.
+        stop: Asked to stop if another machine takes the folder over.
+        with_contents: Whether the frames that wait there are needed, rather than their names alone.
+
+    Raises:
+        BusyError: Another run works with it, or has taken it over meanwhile.
+        OutputError: It cannot be read, or not be written at the end.
+        Stopped: The run is to end.
+    """
+    place = pipeline.remotes.work
+    if place is None:
+        yield None
+        return
+    from nstpipe.storage.live_folder import LiveFolder
+
+    with LiveFolder(place, pipeline.storage.policy).at_work(stop, with_contents=with_contents) as at_work:
+        yield at_work
+
+
+def copying(on_event: Emit, at_work: AtWork | None, job: str) -> Emit:
+    """Return an `on_event` that has a remote work folder copied when a clip or an output is done, and tells of its problems.
+
+    Args:
+        on_event: Takes the events.
+        at_work: The remote work folder; None if it is not remote.
+        job: The job under whose name problems are told.
+    """
+    if at_work is None:
+        return on_event
+    ends: dict[tuple[str, str, int], int] = {}
+
+    def emit(event: Event) -> None:
+        for message in at_work.take_notices():
+            on_event(Noticed(job=job, message=message))
+        on_event(event)
+        if isinstance(event, ClipStarted):
+            ends[event.job, event.path, event.first_frame_index] = event.end_frame_index
+        elif isinstance(event, FrameDone) and event.is_final:
+            clip = (event.job, event.path, event.first_frame_index)
+            if event.frame_index + 1 == ends.get(clip):
+                del ends[clip]
+                at_work.ask()
+        elif isinstance(event, OutputDone):
+            at_work.ask()
+
+    return emit
 
 
 def telling_addresses(on_event: Emit, pipeline: Pipeline) -> Emit:

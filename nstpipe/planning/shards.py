@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from nstpipe.config import Pipeline
 from nstpipe.errors import BusyError
@@ -19,13 +20,23 @@ from nstpipe.events import Emit
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.layers import SHARDS, shard_folders
 from nstpipe.planning.estimate import estimate
-from nstpipe.planning.partition import Partition, Shard, Share
+from nstpipe.planning.partition import Partition, Shard, Share, partition_path
 from nstpipe.planning.plan import Plan, plan_pipeline
 from nstpipe.planning.planned import PlannedOutputs
 from nstpipe.system.lock import holder_of, locked
 from nstpipe.system.stop import Stop
 
 LOCK_POLL_SECONDS = 0.5
+
+
+class SettledFiles(Protocol):
+    """Files that shards have agreed on: the first one to come has made them."""
+
+    def take(self, path: Path) -> bool:
+        """Fetch a file, and return whether there is one."""
+
+    def offer(self, path: Path) -> None:
+        """Settle a file, which is replaced if another shard came first."""
 
 
 def divide(pipeline: Pipeline, plan: Plan, journal: Journal, total: int) -> Partition:
@@ -126,7 +137,13 @@ def _check_free(work: Path, folder: Path) -> None:
 
 @contextmanager
 def shard_at_work(
-    pipeline: Pipeline, shard: Shard, *, stop: Stop, emit: Emit, waiting: Callable[[BusyError], None]
+    pipeline: Pipeline,
+    shard: Shard,
+    *,
+    stop: Stop,
+    emit: Emit,
+    waiting: Callable[[BusyError], None],
+    settled: SettledFiles | None = None,
 ) -> Iterator[Share]:
     """Hold the lock of a shard, and read the partition. The first shard makes it, and the others wait for that.
 
@@ -136,6 +153,7 @@ def shard_at_work(
         stop: Ends the inspection of the inputs, and the wait.
         emit: Receives the progress of the inspection.
         waiting: Called while another shard divides the work.
+        settled: What shards on other machines have agreed on, if they share no disk; None if they do.
 
     Yields:
         What the shard makes.
@@ -158,9 +176,13 @@ def shard_at_work(
                         raise
                     waiting(error)
                     time.sleep(LOCK_POLL_SECONDS)
-            partition = _usable(pipeline, shard) or _partition_of_newer_inputs(pipeline, shard)
+            if settled is not None and settled.take(partition_path(work)):
+                partition = Partition.read(pipeline)  # others work by it, whatever has come since
+                Journal(work, pipeline=pipeline.file).close()  # below which the shard's own lies
+            else:
+                partition = _usable(pipeline, shard) or _partition_of_newer_inputs(pipeline, shard)
             if partition is None:
-                partition = _divided_anew(pipeline, shard, stop, emit)
+                partition = _divided_anew(pipeline, shard, stop, emit, settled)
             elif (holder := holder_of(work)) is not None:
                 raise BusyError(f"a run without shards works on {work}: {holder}.", "Wait for it, or give --wait to do so.")
         stack.callback(partition.close)
@@ -176,7 +198,7 @@ def _partition_of_newer_inputs(pipeline: Pipeline, shard: Shard) -> Partition | 
     return known
 
 
-def _divided_anew(pipeline: Pipeline, shard: Shard, stop: Stop, emit: Emit) -> Partition:
+def _divided_anew(pipeline: Pipeline, shard: Shard, stop: Stop, emit: Emit, settled: SettledFiles | None = None) -> Partition:
     """Join what all shards have done, and divide the rest among as many as there are now."""
     work, own = pipeline.work, shard.folder(pipeline.work)
     with locked(work):
@@ -187,6 +209,8 @@ def _divided_anew(pipeline: Pipeline, shard: Shard, stop: Stop, emit: Emit) -> P
             journal.join_shards()
             plan = plan_pipeline(pipeline, journal, stop=stop, emit=emit)
             divide(pipeline, plan, journal, shard.total).write(work)
+    if settled is not None:
+        settled.offer(partition_path(work))
     partition = Partition.read(pipeline)
     assert partition is not None
     return partition

@@ -128,9 +128,14 @@ class Status:
     shards: dict[str, Holder] = field(default_factory=dict)
 
 
-def pipeline_status(pipeline: Pipeline) -> Status:
-    """Return the progress of a pipeline, also during a run. This changes nothing, and decodes no input."""
-    holder = holder_of(pipeline.work)
+def pipeline_status(pipeline: Pipeline, elsewhere: Holder | None = None) -> Status:
+    """Return the progress of a pipeline, also during a run. This changes nothing, and decodes no input.
+
+    Args:
+        pipeline: The pipeline.
+        elsewhere: The run that works with a remote work folder on another machine; None if none does.
+    """
+    holder = holder_of(pipeline.work) or elsewhere
     shards = {Shard.of_folder(folder): holder_of(folder) for folder in shard_folders(pipeline.work)}
     at_work = {shard: by for shard, by in shards.items() if by is not None}
     named = {str(shard): by for shard, by in at_work.items()}

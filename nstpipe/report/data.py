@@ -16,6 +16,7 @@ from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import log_path, logged_events
 from nstpipe.journal.records import FrameRecord, LatestRun, Record
 from nstpipe.media.detect import is_moving, natural_key
+from nstpipe.planning.looks import Look, known_looks
 from nstpipe.planning.picks import without_broken_paintings
 from nstpipe.planning.provenance import Provenance
 from nstpipe.planning.status import JobProgress, counted, job_progress, job_status, large_jobs
@@ -60,6 +61,27 @@ class Shown:
 
 
 @dataclass(frozen=True)
+class Training:
+    """How a run trained the network of a job.
+
+    Attributes:
+        is_done: Whether the network is finished.
+        steps: The number of steps that are done.
+        seconds: What they took.
+        loss: The loss of held-out frames; None if none was measured.
+        curve: That loss over the training; None if there is nothing to draw.
+        shared_with: The other jobs that the network paints.
+    """
+
+    is_done: bool
+    steps: int
+    seconds: float
+    loss: float | None
+    curve: Plot | None
+    shared_with: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class JobData:
     """What a report says of a job.
 
@@ -83,6 +105,8 @@ class JobData:
         unfinished: Outputs that have been begun.
         plots: Curves of the whole job.
         engine: What painted the frames: the name of the engine, and the name of its file of weights if it has one.
+        engine_reason: Why `engine: auto` took it; empty if the job names its engine.
+        training: The training of its network; None if it has none, or none has begun.
     """
 
     name: str
@@ -104,6 +128,8 @@ class JobData:
     unfinished: tuple[Shown, ...]
     plots: tuple[Plot, ...]
     engine: str
+    engine_reason: str = ""
+    training: Training | None = None
 
 
 @dataclass(frozen=True)
@@ -191,12 +217,14 @@ def gather(pipeline: Pipeline, journal: Journal, *, picture_seconds: float = PIC
     }
     failures = _failures(progress_by_job, run, [event for event in events if isinstance(event, ItemFailed)])
     pictures = _Pictures(len(pipeline.jobs), time.monotonic() + picture_seconds)
+    looks = {look.path.name: look for look in known_looks(pipeline.work)}
     jobs = tuple(
-        _large_job_data(job, large[job.name], progress_by_job[job.name], journal, pictures)
+        _large_job_data(job, large[job.name], progress_by_job[job.name], journal, pictures, looks)
         if job.name in large
-        else _job_data(job, progress_by_job[job.name], failures, journal, run, pictures)
+        else _job_data(job, progress_by_job[job.name], failures, journal, run, pictures, looks)
         for job in pipeline.jobs
     )
+    told = {job.engine_reason for job in jobs}  # where the job is shown
     return ReportData(
         work=str(pipeline.work),
         started_at=run.started_at if run is not None else None,
@@ -207,7 +235,7 @@ def gather(pipeline: Pipeline, journal: Journal, *, picture_seconds: float = PIC
         workers=run.workers if run is not None else 0,
         jobs=jobs,
         failures=failures,
-        notices=tuple(event for event in events if isinstance(event, Noticed)),
+        notices=tuple(event for event in events if isinstance(event, Noticed) and event.message not in told),
         setup=Provenance.from_json(run.about) if run is not None else Provenance(),
         written_at=time.time(),
         run=run.name if run is not None else "",
@@ -302,7 +330,9 @@ def _job_data(
     journal: Journal,
     run: LatestRun | None,
     pictures: _Pictures,
+    looks: Mapping[str, Look],
 ) -> JobData:
+    planned = run.jobs[job.name].planned if run is not None and job.name in run.jobs else None
     records, frames = progress.records, progress.frames(journal)
     counts = job_status(job.name, progress, journal)
     by_input = {path: list(group) for path, group in itertools.groupby(frames, key=lambda frame: frame.path)}
@@ -331,11 +361,15 @@ def _job_data(
         not_shown=counts.done - len(shown),
         unfinished=tuple(_unfinished(record, job, by_input[record.input]) for record in begun[:MOST_UNFINISHED]),
         plots=_picture_plots([frame for group in by_input.values() if len(group) == 1 for frame in group]),
-        engine=_engine(job),
+        engine=_engine(job, planned),
+        engine_reason=planned.engine_reason if planned is not None else "",
+        training=_training(looks.get(planned.network) if planned is not None else None, job.name),
     )
 
 
-def _large_job_data(job: Job, planned: JobPlanned, progress: JobProgress, journal: Journal, pictures: _Pictures) -> JobData:
+def _large_job_data(
+    job: Job, planned: JobPlanned, progress: JobProgress, journal: Journal, pictures: _Pictures, looks: Mapping[str, Look]
+) -> JobData:
     """Return what a report says of a very large job, of which not all records fit into the memory.
 
     Args:
@@ -344,6 +378,7 @@ def _large_job_data(job: Job, planned: JobPlanned, progress: JobProgress, journa
         progress: Its outputs that have been begun and are not finished, or have failed.
         journal: Knows the others.
         pictures: Divides the pictures among the jobs.
+        looks: The networks of the work folder, by the names of their files.
     """
     counts, sums = counted(planned, progress.records, journal, ()), journal.frame_sums(job.name)
     some = journal.some_done(job.name, MOST_COMPARISONS)
@@ -372,13 +407,32 @@ def _large_job_data(job: Job, planned: JobPlanned, progress: JobProgress, journa
         not_shown=counts.done - len(shown),
         unfinished=(),
         plots=() if drawn is None else (drawn,),
-        engine=_engine(job),
+        engine=_engine(job, planned),
+        engine_reason=planned.engine_reason,
+        training=_training(looks.get(planned.network), job.name),
     )
 
 
-def _engine(job: Job) -> str:
+def _engine(job: Job, planned: JobPlanned | None) -> str:
     weights = job.engine.files.get("weights")
-    return job.engine.name if weights is None else f"{job.engine.name}, {weights.name}"
+    if weights is not None:
+        return f"{job.engine.name}, {weights.name}"
+    return planned.engine if planned is not None and planned.engine else job.engine.name
+
+
+def _training(look: Look | None, job: str) -> Training | None:
+    if look is None or look.progress is None:
+        return None
+    progress = look.progress
+    curve = Series("held-out frames", tuple(loss for _, loss in progress.curve))
+    return Training(
+        is_done=look.is_trained,
+        steps=progress.step,
+        seconds=progress.seconds,
+        loss=progress.loss,
+        curve=plot("Training: loss of held-out frames", "measurement", [curve]) if progress.curve else None,
+        shared_with=tuple(other for other in look.jobs if other != job),
+    )
 
 
 def _finished(record: Record, job: Job, frames: Mapping[str, Sequence[FrameRecord]], *, with_loop: bool) -> Shown:

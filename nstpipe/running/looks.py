@@ -137,16 +137,20 @@ def _trained(look: Look, task: LookTask, recorder: Recorder, stop: Stop, executo
             task, failure=f"the training of the network was killed twice (exit code {exit_code}).", next_step=MEMORY_ADVICE
         )
 
-    noted_at = 0.0
+    progress, noted_at = look.progress or LookProgress(0, None, look.seconds_left), 0.0
+
+    def note() -> None:
+        with suppress(OutputError):  # the training goes on without
+            remember(replace(look, progress=progress))
 
     def emit(event: Event) -> None:
-        nonlocal noted_at
+        nonlocal progress, noted_at
         recorder.emit(event)
-        if isinstance(event, TrainingProgressed) and time.monotonic() - noted_at > NOTED_SECONDS:
-            noted_at = time.monotonic()
-            progress = LookProgress(event.step, event.losses.get("held_out"), event.seconds_left)
-            with suppress(OutputError):  # the training goes on without
-                remember(replace(look, progress=progress))
+        if isinstance(event, TrainingProgressed):
+            progress = progress.after(event)
+            if time.monotonic() - noted_at > NOTED_SECONDS:
+                noted_at = time.monotonic()
+                note()
 
     try:
         with held(*(output.input.file.path for output in task.outputs)):
@@ -154,10 +158,14 @@ def _trained(look: Look, task: LookTask, recorder: Recorder, stop: Stop, executo
             return next(iter(list(results)), None)
     except StorageError as error:
         return LookResult(task, failure=error.problem, next_step=error.next_step)
+    finally:
+        if progress.step:
+            note()
 
 
 NOTED_SECONDS = 5.0
-"""Time between two notes beside the network of how far its training is, which plans and `nstpipe status` read."""
+"""Time between two notes beside the network of how far its training is, which plans, `nstpipe status`, reports and the
+page of a run read."""
 
 MEMORY_ADVICE = "It takes about 2 GB of memory; close other programs, or take another engine."
 

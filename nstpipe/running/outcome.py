@@ -28,6 +28,7 @@ _EXIT_CODES = {
     StopReason.FAILURE: EXIT_SOME_FAILED,
     StopReason.NO_OUTPUT: OutputError.exit_code,
     StopReason.NO_CLUSTER: EXIT_STOPPED,
+    StopReason.LOST_WORK: EXIT_STOPPED,
 }
 
 

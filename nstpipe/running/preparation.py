@@ -147,6 +147,7 @@ def _job_planned(job: Job, plan: Plan, likely: Estimate) -> JobPlanned:
         likely: What the outputs take that the run will make.
     """
     count = plan.outputs.counts().get(job.name, JobCount())
+    look = plan.look_of(job)
     to_do = {cost.output.path for cost in likely.costs.left}
     frames_left = work_left = clips_left = 0
     likely_work = 0.0
@@ -170,6 +171,9 @@ def _job_planned(job: Job, plan: Plan, likely: Estimate) -> JobPlanned:
         workers=max(1, min(likely.workers, clips_left)),
         likely_share=likely_work / work_left if work_left else 1.0,
         seconds_likely=likely.job_seconds(job.name),
+        engine=(plan.outputs.job_of(job.name) or job).engine.name,
+        engine_reason=next((chosen.message for chosen in plan.engines if chosen.job == job.name), ""),
+        network=look.path.name if look is not None else "",
     )
 
 

@@ -72,6 +72,15 @@ def kind_of(error: BaseException) -> Kind:
     return "transient"
 
 
+def is_taken(error: BaseException) -> bool:
+    """Return whether a client's error says that a file is there already, which was to be made anew."""
+    chain = list(_chain(error))
+    return any(
+        isinstance(one, FileExistsError) or _status_of(one) == 412 or _code_of(one) in ("PreconditionFailed", "412")
+        for one in chain
+    )
+
+
 def _code_of(error: BaseException) -> str:
     """Return the code in the answer of an object store; empty if there is none."""
     response = getattr(error, "response", None)

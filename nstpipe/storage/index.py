@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,6 +13,12 @@ from typing import Literal
 from nstpipe.errors import OutputError
 
 INDEX = "index.sqlite"
+
+
+def index_of_shard(shard: str) -> str:
+    """Return the name of the index that comes from a shard's machine, to be taken over."""
+    return f"index.{shard}.sqlite"
+
 
 State = Literal["hollow", "whole", "made"]
 """hollow: only the first bytes are there. whole: the content is there. made: the content was made here, and is not uploaded."""
@@ -73,11 +79,21 @@ class Index:
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.executescript(_SCHEMA)
+            for other in sorted(folder.glob(index_of_shard("*"))):
+                self._take_over(other)
         except (OSError, sqlite3.Error) as error:
             raise OutputError(
                 f"{folder / INDEX}, which knows the remote files, cannot be opened: {error}.",
                 f"Remove {folder}: what is finished and uploaded is known without it.",
             ) from error
+
+    def _take_over(self, other: Path) -> None:
+        """Take over what a shard has known, and delete its index. The times of what it has made are known to its journal."""
+        self._connection.execute("ATTACH ? AS other", (str(other),))
+        for table in ("file", "fact"):
+            self._connection.execute(f"INSERT OR REPLACE INTO main.{table} SELECT * FROM other.{table}")
+        self._connection.execute("DETACH other")
+        other.unlink()
 
     def close(self) -> None:
         """Close the file."""
@@ -139,3 +155,15 @@ class Index:
         """Store a fact of a content, in place of that of an earlier one."""
         with self._lock:
             self._connection.execute("INSERT OR REPLACE INTO fact VALUES (?, ?, ?, ?)", (path, name, identity, value))
+
+
+def waiting_in(folder: Path) -> list[str]:
+    """Return the files of a mirror that were made here and are not uploaded yet, by their paths in it.
+
+    Raises:
+        sqlite3.Error: The index cannot be read.
+    """
+    if not (folder / INDEX).exists():
+        return []
+    with closing(sqlite3.connect(f"{(folder / INDEX).absolute().as_uri()}?mode=ro", uri=True, timeout=60.0)) as connection:
+        return [path for (path,) in connection.execute("SELECT path FROM file WHERE state = 'made' ORDER BY path")]

@@ -155,7 +155,7 @@ class Mirror:
                 continue
             key = self._key(path)
             row = known.pop(key, None)
-            if row is not None and row.state == "made":
+            if row is not None and row.state == "made" and path.exists():
                 continue  # what was made here replaces it
             if row is not None and row.identity == entry.identity and _has_stamp(path, row):
                 continue
@@ -168,7 +168,8 @@ class Mirror:
                 row = replace(row, modified_ns=before.modified_ns)  # the journal may know it by this time
             self._make_hollow(path, row, heads.get(path, b""))
             rows.append(row)
-        gone = [row for row in known.values() if row.state != "made"]
+        # What was made on a machine that is gone, and not copied from there, is no more.
+        gone = [row for row in known.values() if row.state != "made" or not (self._root / row.path).exists()]
         for row in gone:
             with suppress(OSError):
                 (self._root / row.path).unlink()
@@ -464,7 +465,8 @@ class Mirror:
 
     def waiting(self) -> list[Path]:
         """Return the files that were made here and are not uploaded yet."""
-        return sorted(self._root / row.path for row in self._index.present() if row.state == "made")
+        made = (self._root / row.path for row in self._index.present() if row.state == "made")
+        return sorted(path for path in made if path.exists())
 
     def upload(self, path: Path) -> int:
         """Upload a file, or numbered files, that were made here, and return how many bytes those are.

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from nstpipe.errors import MachineError
 from nstpipe.storage.address import Address
-from nstpipe.storage.failures import BadTransferError, StorageError, failure, kind_of
+from nstpipe.storage.failures import BadTransferError, StorageError, failure, is_taken, kind_of
 from nstpipe.system.files import complete, partial_path
 from nstpipe.system.stop import Stop, Stopped
 
@@ -48,12 +48,16 @@ class Policy:
         retries: How often a request is tried again.
         timeout_seconds: How long an answer may take.
         transfers: How many files are transferred at the same time.
+        checkpoint_seconds: The time between two copies of the work folder to its remote place.
+        lock_seconds: The time without a sign of life after which another machine may take over a remote work folder.
     """
 
     max_bytes: int = 20_000_000_000
     retries: int = 6
     timeout_seconds: float = 60.0
     transfers: int = 4
+    checkpoint_seconds: float = 60.0
+    lock_seconds: float = 120.0
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,35 @@ class Store:
             if may_be_missing:
                 return []
             raise
+
+    def files(self, address: Address) -> list[Entry]:
+        """Return the files right in a folder, with one request where `look` takes three; none if it is not there.
+
+        Raises:
+            StorageError: It cannot be listed.
+        """
+        return [_entry(_name_of(one), one) for one in self._children(address) if one.get("type") == "file"]
+
+    def folders(self, address: Address) -> list[str]:
+        """Return the names of the folders right in a folder; none if it is not there.
+
+        Raises:
+            StorageError: It cannot be listed.
+        """
+        return [_name_of(one) for one in self._children(address) if one.get("type") == "directory"]
+
+    def _children(self, address: Address) -> list[dict[str, Any]]:
+        def once() -> list[dict[str, Any]]:
+            self._fs.invalidate_cache()
+            found: list[dict[str, Any]] = self._fs.ls(self._path(address), detail=True)
+            return found
+
+        try:
+            return self._tried(once, address, "listed")
+        except StorageError as error:
+            if error.kind != "missing":
+                raise
+            return []
 
     def _see_that_the_bucket_exists(self, address: Address) -> None:
         if address.protocol not in ("s3", "gs", "az"):
@@ -295,14 +328,7 @@ class Store:
         size = source.stat().st_size
 
         def once() -> None:
-            extra = {"chunksize": PART_BYTES} if self._base.protocol == "s3" else {}
-            self._fs.put_file(str(source), temporary, **extra)
-            self._fs.invalidate_cache()
-            info = self._info(temporary)
-            if info.get("size") != size:
-                raise BadTransferError(f"{info.get('size')} of {size} bytes arrived")
-            if not _has_checksum_of(info, source) and self._sha256_of(temporary, size) != sha256:
-                raise BadTransferError("the content was damaged on the way")
+            self._put(source, temporary, size, sha256)
             if self._base.protocol == "sftp":
                 self._fs.mv(temporary, path)
             else:
@@ -319,6 +345,114 @@ class Store:
                 f"{address} was changed by somebody while it was written.", "Run again; it is written once more."
             )
         return made
+
+    def place(self, source: Path, address: Address, sha256: str) -> None:
+        """Copy a file from this machine to where nobody looks yet: its name tells its content. It is checked there.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        path, size = self._path(address), source.stat().st_size
+
+        def once() -> None:
+            self._put(source, path, size, sha256)
+
+        self._tried(once, address, "written")
+
+    def _put(self, source: Path, path: str, size: int, sha256: str) -> None:
+        extra = {"chunksize": PART_BYTES} if self._base.protocol == "s3" else {}
+        self._fs.put_file(str(source), path, **extra)
+        self._fs.invalidate_cache()
+        info = self._info(path)
+        if info.get("size") != size:
+            raise BadTransferError(f"{info.get('size')} of {size} bytes arrived")
+        if not _has_checksum_of(info, source) and self._sha256_of(path, size) != sha256:
+            raise BadTransferError("the content was damaged on the way")
+
+    def create(self, address: Address, content: bytes) -> bool:
+        """Write a small file where there is none, and return whether it was written. Of several callers, one succeeds.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        path = self._path(address)
+
+        def once() -> bool:
+            try:
+                if self._base.protocol == "sftp":
+                    self._create_over_sftp(path, content)
+                else:
+                    self._fs.pipe_file(path, content, mode="create")
+            except Exception as error:
+                if not is_taken(error):
+                    raise
+                return self._whole(path) == content  # whether the answer to an earlier attempt was lost
+            return True
+
+        return self._tried(once, address, "written")
+
+    def _create_over_sftp(self, path: str, content: bytes) -> None:
+        asyn, client = importlib.import_module("fsspec.asyn"), self._fs
+
+        async def write() -> None:
+            await client._makedirs(client._parent(path), exist_ok=True)
+            async with client._pool.get() as channel:
+                try:
+                    async with channel.open(path, "xb") as file:
+                        await file.write(content)
+                except Exception as error:
+                    # The protocol's third version has no word for it.
+                    if await channel.exists(path):
+                        raise FileExistsError(errno.EEXIST, "it exists already") from error
+                    raise
+
+        asyn.sync(client.loop, write, timeout=self._policy.timeout_seconds)
+
+    def write(self, address: Address, content: bytes) -> None:
+        """Write a small file, in place of one that is there. Nobody sees half of it.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        path = self._path(address)
+
+        def once() -> None:
+            if self._base.protocol != "sftp":
+                self._fs.pipe_file(path, content)
+                return
+            folder, _, name = path.rpartition("/")
+            self._fs.pipe_file(f"{folder}/.{name}.partial", content)
+            self._fs.mv(f"{folder}/.{name}.partial", path)
+
+        self._tried(once, address, "written")
+
+    def read(self, address: Address) -> bytes:
+        """Return the content of a small file.
+
+        Raises:
+            StorageError: It cannot be read.
+        """
+        return self._tried(lambda: self._whole(self._path(address)), address, "read")
+
+    def _whole(self, path: str) -> bytes:
+        if self._base.protocol == "sftp":
+            with self._fs.open(path, "rb") as file:
+                content: bytes = file.read()
+        else:
+            content = self._fs.cat_file(path)
+        return content
+
+    def delete(self, address: Address) -> None:
+        """Delete a file, if it is there.
+
+        Raises:
+            StorageError: It cannot be deleted.
+        """
+        try:
+            self._tried(lambda: self._fs.rm_file(self._path(address)), address, "deleted")
+        except StorageError as error:
+            if error.kind != "missing":
+                raise
 
     def _sha256_of(self, path: str, size: int) -> str:
         digest = hashlib.sha256()
@@ -432,6 +566,10 @@ def _options(address: Address, policy: Policy) -> dict[str, Any]:
             options["client_kwargs"]["auth"] = aiohttp.BasicAuth(address.user, address.password)
         return options
     return {"use_listings_cache": False}
+
+
+def _name_of(info: Mapping[str, Any]) -> str:
+    return str(info["name"]).rstrip("/").rpartition("/")[2]
 
 
 def _entry(inside: str, info: Mapping[str, Any]) -> Entry:

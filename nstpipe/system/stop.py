@@ -25,6 +25,7 @@ class StopReason(Enum):
     FAILURE = "an item failed, and --fail-fast was given"
     NO_OUTPUT = "results cannot be written"
     NO_CLUSTER = "the scheduler of the cluster is gone"
+    LOST_WORK = "another machine has taken over the work folder"
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong

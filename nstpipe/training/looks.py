@@ -72,8 +72,11 @@ TRAINED_PIXELS = 360 * 284
 LARGEST_ZOOM = 1.3
 """The largest factor by which a part of a small frame is enlarged."""
 
-VARIANTS = 6
-"""How many variants of a frame are learned from: two thirds of them at its own scale, half of them mirrored."""
+VARIANTS = 16
+"""How many variants of a frame are learned from. The last but one is mirrored, and the last has another scale. Others show the
+frame as the network will see it. A network that serves one job gains little from more variety, and learns less from a step."""
+
+MIRRORED, RESCALED = VARIANTS - 2, VARIANTS - 1
 
 KEPT_BYTES = 1 << 29
 """The most bytes of frames and their content targets that are kept for further steps."""
@@ -220,23 +223,23 @@ def trained_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def part_of(size: tuple[int, int], variant: int, generator: np.random.Generator) -> Part:
-    """Choose a part of a frame. Two thirds of the variants show it at its own scale, and the others at other scales.
+    """Choose a part of a frame; all of it if it is not large.
 
     Args:
         size: width and height of the frame, in pixels.
-        variant: 0 to `VARIANTS` - 1. Odd ones are mirrored.
+        variant: 0 to `VARIANTS` - 1.
         generator: chooses the scale and the place.
     """
     width, height = size
     wanted = trained_size(size)
     inner = wanted
-    if variant >= 2 * VARIANTS // 3:
+    if variant == RESCALED:
         smallest = 1 / LARGEST_ZOOM if wanted == size else wanted[0] / width
         share = math.exp(generator.uniform(math.log(smallest), 0))
         inner = round(width * share), round(height * share)
     down, right = generator.random(2)
     top, left = int(down * (height - inner[1] + 1)), int(right * (width - inner[0] + 1))
-    return Part(top, left, inner[1], inner[0], variant % 2 == 1, wanted)
+    return Part(top, left, inner[1], inner[0], variant == MIRRORED, wanted)
 
 
 def learn_look(
@@ -366,7 +369,7 @@ class _Training:
             and self._frames[index].motion is not None
             and generator.random() < 1 / TEMPORAL_EVERY
         )
-        variant = 0 if is_temporal else int(generator.integers(VARIANTS))
+        variant = 0 if is_temporal else self._variant(index, int(generator.integers(VARIANTS)))
         example = self._example(0, index, variant)
         objective = example.objective
         if is_temporal and isinstance(objective, Objective):
@@ -424,6 +427,11 @@ class _Training:
     def _part(self, frame: TrainingFrame, held_out: int, index: int, variant: int) -> Part:
         size = frame.pixels.shape[1], frame.pixels.shape[0]
         return part_of(size, variant, np.random.default_rng((self._options.seed, held_out, index, variant)))
+
+    def _variant(self, index: int, variant: int) -> int:
+        """Return the first of the variants that are equal to one. Of a frame that is learned from as a whole, most are."""
+        height, width = self._frames[index].pixels.shape[:2]
+        return variant if variant in (MIRRORED, RESCALED) or trained_size((width, height)) != (width, height) else 0
 
     def _example(self, held_out: int, index: int, variant: int) -> Example:
         """Return a variant of a frame with its loss.

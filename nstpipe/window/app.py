@@ -131,7 +131,12 @@ def application(window: Window, hosts: Sequence[str], started: Callable[[], None
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         started()
+        # The browser takes a second to open, in which torch can be loaded.
+        starting = asyncio.get_running_loop().call_later(
+            studio.PAUSE_SECONDS, lambda: asyncio.ensure_future(window.previews.warm_up())
+        )
         yield
+        starting.cancel()
         await window.previews.close()
 
     pages = Starlette(

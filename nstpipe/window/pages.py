@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -23,6 +23,9 @@ from nstpipe.window.previews import Previews
 from nstpipe.window.roots import Roots
 from nstpipe.window.texts import COOKIE, LANGUAGES, language_of, texts_in
 
+if TYPE_CHECKING:
+    from nstpipe.config import Job
+
 
 @dataclass(frozen=True, eq=False)
 class Window:
@@ -36,6 +39,7 @@ class Window:
         most_upload_bytes: The longest upload.
         previews: Paints the previews.
         streams: Counts the event streams.
+        jobs_inside: The jobs of the text that was edited last, by name, if all of its paths lie in the folders.
     """
 
     pipeline: Path
@@ -45,6 +49,7 @@ class Window:
     most_upload_bytes: int
     previews: Previews = field(default_factory=Previews)
     streams: Streams = field(default_factory=Streams)
+    jobs_inside: dict[str, Job] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:

@@ -122,7 +122,7 @@ def main() -> None:
     own = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not come between the messages
     messages, requests = Messages(own), Requests(sys.stdin.buffer)
-    _warm_up()
+    _warm_up(requests)
     messages.send(0, "ready")
     number = 0
     while True:
@@ -131,10 +131,13 @@ def main() -> None:
         _serve(request, requests, messages)
 
 
-def _warm_up() -> None:
+def _warm_up(requests: Requests) -> None:
+    import nstpipe.commands.preview  # noqa: F401 - what a preview needs is loaded before the first one
+
+    if requests.has_newer(0):
+        return  # whoever waits for a preview is served better by it than by a rehearsal
     from PIL import Image
 
-    import nstpipe.commands.preview  # noqa: F401 - what a preview needs is loaded before the first one
     from nstpipe.api import stylize
 
     plain = Image.new("RGB", (WARM_SIZE, WARM_SIZE), (120, 130, 140))

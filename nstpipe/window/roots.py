@@ -17,7 +17,7 @@ from nstpipe.media.video.containers import VIDEO_SUFFIXES
 if TYPE_CHECKING:
     from nstpipe.config import Pipeline
 
-PAINTINGS = Path(__file__).parent / "paintings"
+PAINTINGS = Path(__file__).resolve().parent / "paintings"
 """The paintings that come with nstpipe. They can be read, and nothing is written there."""
 
 WEIGHTS_SUFFIXES = (".pth", ".pt", ".npz", ".safetensors")
@@ -73,8 +73,12 @@ class Roots:
     def __init__(self, folders: Sequence[Path]) -> None:
         self.folders = tuple(dict.fromkeys(folder.resolve() for folder in folders))
 
-    def resolved(self, text: str | Path) -> Path:
+    def resolved(self, text: str | Path, known: dict[str, str] | None = None) -> Path:
         """Return the place of a path, without links.
+
+        Args:
+            text: The path.
+            known: The places of folders, to which more are added, so that for many paths each folder is asked for once.
 
         Raises:
             OutsideError: It lies outside of the folders, by itself or through a link.
@@ -83,7 +87,7 @@ class Roots:
         if not written.strip() or "\0" in written:
             raise OutsideError("The path is empty, or has a character that no path has.", "Choose a file.")
         try:
-            place = Path(os.path.realpath(self.folders[0] / Path(written).expanduser()))
+            place = Path(_without_links(self.folders[0] / Path(written).expanduser(), {} if known is None else known))
         except (OSError, RuntimeError, ValueError) as error:
             raise OutsideError(f"{written} is not a path that this machine can read.", "Choose another one.") from error
         if not self.holds(place):
@@ -96,7 +100,7 @@ class Roots:
 
     def holds(self, place: Path) -> bool:
         """Return whether a path without links lies in one of the folders, or is one of the paintings of nstpipe."""
-        return any(place.is_relative_to(root) for root in (*self.folders, PAINTINGS.resolve()))
+        return any(place.is_relative_to(root) for root in (*self.folders, PAINTINGS))
 
     def existing(self, text: str | Path) -> Path:
         """Do the same as `resolved`, for a file or folder that must exist.
@@ -131,15 +135,18 @@ class Roots:
         Raises:
             OutsideError: A path of it lies outside; the message names the key.
         """
+        remote = {path: pipeline.remotes.shown(str(path)) for path in pipeline.remotes.addresses}
+        if pipeline.remotes.work is not None:
+            remote[pipeline.remotes.work.work] = str(pipeline.remotes.work.address)
+        known: dict[str, str] = {}
         for key, path in _paths(pipeline, ""):
-            if path in pipeline.remotes.addresses:
-                address = pipeline.remotes.shown(str(path))
+            if (address := remote.get(path)) is not None:
                 raise OutsideError(
                     f"{key}: {address} lies outside of the folders that this window may use: it is remote.",
                     "Copy the files into one of the folders, or use `nstpipe run` for this pipeline.",
                 )
             try:
-                self.resolved(path)
+                self.resolved(path, known)
                 if key.endswith((".input", ".mask")):
                     self.check_links(path)
             except OutsideError as error:
@@ -185,10 +192,26 @@ class Roots:
         return Entry(found.name, found.path, kind)
 
 
+def _without_links(path: Path, known: dict[str, str]) -> str:
+    """Do the same as `os.path.realpath`; the places of folders that are known already are taken from there."""
+    folder, name = os.path.split(path)
+    if name in ("", "..") or folder == os.fspath(path):
+        return os.path.realpath(path)
+    if folder not in known:
+        known[folder] = os.path.realpath(folder)
+    place = os.path.join(known[folder], name)  # noqa: PTH118
+    return os.path.realpath(place) if os.path.islink(place) else place  # noqa: PTH114
+
+
+_PATHLESS = frozenset((str, int, float, bool, type(None)))
+
+
 def _paths(value: Any, key: str) -> Iterator[tuple[str, Path]]:
     """Yield each path within a model with its key."""
     from pydantic import BaseModel
 
+    if type(value) in _PATHLESS:  # most are, and it takes long to ask whether something is a model
+        return
     if isinstance(value, Path):
         yield key, value
     elif isinstance(value, BaseModel):

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import itertools
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from nstpipe.commands import PREVIEW_ITERATIONS
 from nstpipe.errors import NstpipeError, UsageError
 from nstpipe.window.pages import Window, form_of, page, said, window_of
 from nstpipe.window.pictures import LARGE, SMALL, SmallPictures
@@ -34,12 +36,12 @@ LONGEST_SEARCH = 40
 PREVIEW_JOB = "first-picture"
 """The name of the job of a preview."""
 
-ITERATIONS, FINER = 20, 60
-"""The most iterations of a preview, and of one that is asked to be finer. The look has settled by 20 of them, where the loss is
-a seventh higher than after 30."""
+FINER = 60
+"""The most iterations of a preview that is asked to be finer."""
 
 PAUSE_SECONDS = 0.3
-"""So long after the page was sent, the rest is loaded: the browser asks for its pictures first."""
+"""So long after the server is ready, the process of the previews is started. So long after the first page was sent, the rest is
+loaded: the browser asks for its pictures first."""
 
 CONTINUED_SECONDS = 15.0
 """A stream says something at least so often, so that a connection that is lost is noticed."""
@@ -227,7 +229,7 @@ async def preview(request: Request) -> Response:
         fields = await form_of(request)
         pipeline = await asyncio.to_thread(pipeline_of_look, fields, window)
         frame = int(_number("frame", fields.get("frame") or "1"))
-        iterations = int(_number("iterations", fields.get("iterations") or str(ITERATIONS)))
+        iterations = int(_number("iterations", fields.get("iterations") or str(PREVIEW_ITERATIONS)))
         if frame < 1 or not 1 <= iterations <= 1000:
             raise UsageError("frame and iterations: should be whole numbers from 1 on, and at most 1000 iterations.")
     except NstpipeError as error:
@@ -239,7 +241,16 @@ async def preview(request: Request) -> Response:
 async def preview_events(request: Request) -> Response:
     """How a preview goes on, as server-sent events."""
     window = window_of(request)
-    return event_stream(window, window.previews.follow(request.path_params["number"]))
+
+    async def told() -> AsyncIterator[dict[str, Any]]:
+        async for value in window.previews.follow(request.path_params["number"]):
+            if "problem" in value:
+                # There is one picture and one painting, so nobody needs to be told the key that names them.
+                problem = re.sub(rf"^({PREVIEW_JOB}: )?((input|style\.images\[0\]): )?", "", value["problem"])
+                value |= {"problem": window.shown_text(problem), "next_step": window.shown_text(value["next_step"])}
+            yield value
+
+    return event_stream(window, told())
 
 
 def event_stream(window: Window, values: AsyncIterator[Any]) -> Response:

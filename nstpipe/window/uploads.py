@@ -37,9 +37,8 @@ def safe_name(name: str) -> str:
     stem, _, suffix = last.rpartition(".")
     suffix = f".{suffix.lower()}"
     if suffix not in (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES):
-        raise UsageError(
-            f"{last or 'The file'} is no picture or video by its name.", f"Known are {', '.join(PICTURE_SUFFIXES)}."
-        )
+        known = ", ".join((*PICTURE_SUFFIXES, *VIDEO_SUFFIXES))
+        raise UsageError(f"{last or 'The file'} is no picture or video by its name.", f"Known are {known}.")
     plain = re.sub(r"[^\w.-]+", "_", stem).strip("._-")[:LONGEST_NAME]
     return f"{plain or 'picture'}{suffix}"
 

@@ -10,9 +10,9 @@ from PIL import Image
 
 from nstpipe import api
 from nstpipe.cli import exit_code
+from nstpipe.commands import PREVIEW_ITERATIONS
 from nstpipe.commands.preview import (
     GAP_PIXELS,
-    PREVIEW_ITERATIONS,
     Axis,
     Preview,
     axis,

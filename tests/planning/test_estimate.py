@@ -130,13 +130,17 @@ def test_a_busy_machine_is_said_and_its_trial_is_not_taken_for_a_quiet_ones(
     assert (quiet.seconds_when_quiet, estimated(pipeline)[0].seconds) == (None, quiet.seconds)
     assert estimated(pipeline, busy=1.0)[0].seconds == busy.seconds, "kept for some minutes"
     monkeypatch.setattr(nstpipe.planning.estimate, "TRIAL_SECONDS_KEPT", {"quiet": 0.0, "busy": 0.0})
-    assert estimated(pipeline, small_frames(0.002))[1] == 2, "none is kept, not even for the second job"
+    assert estimated(pipeline, small_frames(0.002))[1] == 1, "none is kept, and one serves both jobs"
     monkeypatch.undo()
     monkeypatch.setattr(api, "estimated", lambda *_, **__: busy)
     exit_code(["plan", str(pipeline)])
     said = " ".join(capsys.readouterr().out.split())
     assert "other programs use 1.0 of 2 cores. The time holds if they go on. Without them it would be about" in said
     assert re.search(r"That is about .+, at most .+ with 1 worker, measured in a short trial", said)
+
+
+def test_jobs_alike_share_a_trial_although_the_load_has_changed_during_it(pipeline: Path) -> None:
+    assert estimated(pipeline, small_frames(0.003, load_share=0.0), busy=1.9)[1] == 1
 
 
 def test_an_earlier_run_is_believed_more(pipeline: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,7 +22,7 @@ from nstpipe.cli import exit_code
 from nstpipe.config import load_pipeline
 from nstpipe.config.dump import as_yaml
 from nstpipe.errors import InputError
-from nstpipe.events import Event, FrameDone, Noticed, RunFinished
+from nstpipe.events import Event, FrameDone, Noticed, RunFinished, TrainingProgressed
 from nstpipe.journal.journal import Journal
 from nstpipe.report import page as report_page
 from nstpipe.report.data import gather
@@ -74,6 +74,32 @@ class Elements(HTMLParser):
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.found if name == tag]
+
+
+def test_the_training_of_a_network_and_the_choice_of_an_engine_are_told(tmp_path: Path) -> None:
+    make_picture(tmp_path / "in.png")
+    network = {"name": "network", "train_minutes": 0.001}
+    path = write_pipeline(
+        tmp_path,
+        {"name": "look", "input": "in.png", "output": "a.png", "engine": network},
+        {"name": "same", "input": "in.png", "output": "b.png", "engine": network},
+        {"name": "few", "input": "in.png", "output": "c.png", "engine": "auto"},
+        workers=1,
+    )
+    events: list[Event] = []
+    nstpipe.run(path, on_event=events.append)
+    last = [event for event in events if isinstance(event, TrainingProgressed)][-1]
+    pipeline = load_pipeline(path)
+    with closing(Journal(pipeline.work, pipeline=path, read_only=True)) as journal:
+        look, same, few = gather(pipeline, journal).jobs
+    assert look.training is not None and same.training is not None and look.training.curve is not None
+    assert (look.training.steps, look.training.loss) == (last.step, last.losses["held_out"])
+    assert look.training.seconds == pytest.approx(last.step * last.seconds_a_step)
+    assert (look.training.is_done, look.training.shared_with, same.training.shared_with) == (True, ("same",), ("look",))
+    assert (look.engine, few.engine, few.training) == ("network", "optimizer", None)
+    html = (tmp_path / ".nstpipe" / "report.html").read_text()
+    assert html.count("engine: auto takes optimizer: 1 frames are fewer than 1,000, so each is optimized") == 1
+    assert html.count("Network: trained") == 2
 
 
 def test_a_run_says_where_its_report_is_and_the_report_says_what_came_of_it(

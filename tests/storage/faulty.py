@@ -25,7 +25,7 @@ class Fault:
         part: A part of their paths.
         status: The answer in place of the server's; 0 to let the server answer.
         body: The answer's body.
-        cut_after: The bytes of the server's answer after which the connection is cut; None to send all.
+        cut_after: The bytes of the server's answer after which the connection is cut; None to send all, -1 to send no answer.
         wait: Seconds before the answer.
         times: How many requests it still meets.
     """
@@ -48,12 +48,14 @@ class Proxy:
         faults: What goes wrong. The first that fits a request counts.
         requests: The method and path of each request, in order.
         on_request: Called with each.
+        ignored: Names of headers that the server does not get, in lower case, as if it did not know them.
     """
 
     port: int
     faults: list[Fault] = field(default_factory=list)
     requests: list[tuple[str, str]] = field(default_factory=list)
     on_request: Callable[[str, str], None] | None = None
+    ignored: set[str] = field(default_factory=set)
 
     @property
     def url(self) -> str:
@@ -104,12 +106,17 @@ def proxy_before(target: int) -> Iterator[Proxy]:
                     self._answer(fault.status, [("Content-Type", "application/xml")], fault.body)
                     return
             connection = http.client.HTTPConnection("127.0.0.1", target, timeout=60)
-            headers = {name: value for name, value in self.headers.items() if name.lower() != "transfer-encoding"}
+            ignored = {"transfer-encoding", *proxy.ignored}
+            headers = {name: value for name, value in self.headers.items() if name.lower() not in ignored}
             connection.request(self.command, self.path, body, {**headers, "Content-Length": str(len(body))})
             answer = connection.getresponse()
             content = answer.read()
             connection.close()
             cut = fault.cut_after if fault is not None else None
+            if cut == -1:
+                self.close_connection = True
+                self.connection.shutdown(socket.SHUT_RDWR)
+                return
             self._answer(answer.status, answer.getheaders(), content, cut)
 
         def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes, cut: int | None = None) -> None:

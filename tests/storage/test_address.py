@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,25 @@ def test_addresses_become_paths_in_the_work_folder_and_settings_hold_no_secret(t
     assert pipeline.jobs[0].input == tmp_path / "w" / "remote" / "sftp" / "host" / "in"
     assert pipeline.remotes.outputs == {pipeline.jobs[0].output}
     assert "s3cret" not in f"{pipeline!r} {pipeline.model_dump_json()} {pipeline.remotes!r}"
+
+
+def test_a_remote_work_folder_lives_in_the_cache_and_the_settings_hold_no_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", str(tmp_path / "cache"))
+    job = {"name": "one", "input": "s3://bucket/in", "output": "out"}
+
+    def work_of(address: str, **storage: str) -> Path:
+        pipeline = load_right_part(write_pipeline(tmp_path, job, work=address, storage=storage)).pipeline
+        assert pipeline is not None
+        assert pipeline.jobs[0].input == pipeline.work / "remote" / "s3" / "bucket" / "in"
+        assert "s3cret" not in f"{pipeline!r} {pipeline.model_dump_json()} {pipeline.remotes!r}"
+        return pipeline.work
+
+    places = [work_of(f"sftp://anna:{word}@host/{name}") for word, name in (("s3cret", "a"), ("other", "a"), ("s3cret", "b"))]
+    assert places[0] == places[1] != places[2]
+    assert places[0].is_relative_to(tmp_path / "cache" / "nstpipe" / "work")
+    assert work_of("s3://bucket/w", live="here") == tmp_path / "here" / "work"
+    [problem] = load_right_part(write_pipeline(tmp_path, job, work="https://h.org/w")).problems
+    assert problem.key == "work"
+    assert "begin with one of s3://, gs://, az://, sftp://" in problem.message

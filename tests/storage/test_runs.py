@@ -195,6 +195,36 @@ def test_sftp_reads_and_writes_and_trusts_known_hosts_only(tmp_path: Path, monke
     assert PASSWORD.encode() not in kept
 
 
+def test_shards_with_remote_files_share_a_work_folder(cloud: Cloud, tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        cloud.put(f"in/{name}.png", make_picture(tmp_path / f"{name}.png", seed=ord(name)))
+    job = {"name": "one", "input": "s3://street/in", "output": "s3://street/out", "link": "none"}
+    path = write_pipeline(tmp_path, job, workers=1)
+    made = []
+    for shard in ("1/2", "2/2"):
+        events: list[Event] = []
+        assert nstpipe.run(path, shard=shard, on_event=events.append).exit_code == 0
+        made.append(painted(events))
+    assert sorted(made) == [1, 2]
+    assert len(cloud.names("out/")) == 3
+    result, events = run(path)
+    assert (result.exit_code, len(result.already_done), painted(events)) == (0, 3, 0)
+
+
+def test_a_cluster_paints_remote_files_with_a_remote_work_folder(cloud: Cloud, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    for name in ("a", "b"):
+        cloud.put(f"in/{name}.png", make_picture(tmp_path / f"{name}.png", seed=ord(name)))
+    job = {"name": "one", "input": "s3://street/in", "output": "s3://street/out", "link": "none"}
+    path = write_pipeline(tmp_path, job, workers=1, work="s3://street/work", storage={"live": "live"})
+    events: list[Event] = []
+    result = nstpipe.run(path, cluster="local", on_event=events.append)
+    assert (result.exit_code, painted(events)) == (0, 2)
+    assert cloud.names("out/") == ["out/a.png", "out/b.png"]
+    result, events = run(path)
+    assert (result.exit_code, len(result.already_done)) == (0, 2)
+
+
 def test_a_network_is_trained_on_remote_pictures(cloud: Cloud, tmp_path: Path) -> None:
     cloud.put("in/1.png", make_picture(tmp_path / "1.png"))
     job = {"name": "far", "input": "s3://street/in", "output": "s3://street/out", "size": 48}

@@ -57,7 +57,7 @@ def test_every_shot_has_a_frame_and_long_ones_have_more() -> None:
 
 
 @pytest.mark.parametrize("size", [(64, 48), (1920, 1080), (400, 3000)])
-def test_parts_lie_in_the_frame_and_the_first_ones_have_its_scale(size: tuple[int, int]) -> None:
+def test_parts_lie_in_the_frame_and_all_but_one_have_its_scale(size: tuple[int, int]) -> None:
     wanted = trained_size(size)
     assert wanted[0] * wanted[1] <= 1.01 * training.TRAINED_PIXELS
     for variant in range(training.VARIANTS):
@@ -65,13 +65,14 @@ def test_parts_lie_in_the_frame_and_the_first_ones_have_its_scale(size: tuple[in
         assert 0 <= part.top <= size[1] - part.height
         assert 0 <= part.left <= size[0] - part.width
         assert part.of(torch.zeros(1, 3, size[1], size[0])).shape == (1, 3, wanted[1], wanted[0])
-        if variant < 2 * training.VARIANTS // 3:
+        if variant != training.RESCALED:
             assert (part.width, part.height) == wanted
+        assert part.mirrored == (variant == training.MIRRORED)
 
 
 def test_a_mirrored_part_is_the_mirror_image() -> None:
     picture = torch.rand(1, 3, 20, 30)
-    part = part_of((30, 20), 1, np.random.default_rng(0))
+    part = part_of((30, 20), training.MIRRORED, np.random.default_rng(0))
     assert torch.equal(part.of(picture), picture.flip(3))
 
 

@@ -64,7 +64,7 @@ class Opened:
 @contextmanager
 def open_window(folder: Path, **options: Any) -> Iterator[Opened]:
     said: list[str] = []
-    server, listening = server_of(WindowOptions(folder, port=0, opens_browser=False, **options), said.append)
+    server, listening = server_of(WindowOptions(folder, opens_browser=False, **{"port": 0, **options}), said.append)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:

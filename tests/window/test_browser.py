@@ -69,7 +69,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_from_the_first_picture_to_a_job(browser: Browser, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(studio, "ITERATIONS", 5)
+    monkeypatch.setattr(studio, "PREVIEW_ITERATIONS", 5)
     monkeypatch.setattr(studio, "FINER", 6)
     (folder / "decoder.pth").write_bytes(b"weights")
     with open_window(folder) as window, context_of(browser) as context:
@@ -128,6 +128,11 @@ def test_from_the_first_picture_to_a_job(browser: Browser, folder: Path, monkeyp
         expect(text).to_have_value(re.compile("engine: {name: adain, weights: decoder.pth}"))
         page.locator("#f-engine-name").select_option("optimizer")
         expect(text).to_have_value(re.compile("engine: optimizer\n"))
+        # Whoever leaves with a text that is not saved is asked, and may stay.
+        page.on("dialog", lambda dialog: (page.problems.append(dialog.type), dialog.dismiss()))  # type: ignore[attr-defined]
+        page.get_by_role("link", name="Results").click(no_wait_after=True)
+        expect(text).to_have_value(re.compile("# mine"))
+        assert page.problems.pop() == "beforeunload"  # type: ignore[attr-defined]
         page.get_by_role("button", name="Save", exact=True).click()
         expect(page.locator("#saved")).to_contain_text("✓ Saved")
         assert (folder / "pipeline.yaml").read_text().endswith("# mine\n")
@@ -165,6 +170,24 @@ def open_by_command(folder: Path) -> tuple[subprocess.Popen[str], str]:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
     return process, re.findall(r"http\S+", process.stdout.readline())[0]
+
+
+def test_a_text_outlives_the_window_and_is_saved_with_the_next_one(browser: Browser, folder: Path) -> None:
+    path = write_pipeline(folder, {"name": "street", "input": "street.png", "output": "out/street.png"})
+    with context_of(browser) as context:
+        with open_window(folder) as window:
+            page = entered(context, window.address)
+            page.get_by_role("link", name="Jobs").click()
+            page.wait_for_load_state()
+        page.locator("#yaml").fill(path.read_text() + "# mine\n")
+        expect(page.locator("#saved")).to_contain_text("The window does not answer. Your text stays here")
+        with open_window(folder, port=window.port) as again:
+            page.get_by_role("button", name="Save", exact=True).click()  # it does not know this browser yet
+            expect(page.locator("#saved")).to_contain_text("open its new address in another tab")
+            entered(context, again.address)
+            page.get_by_role("button", name="Save", exact=True).click()
+            expect(page.locator("#saved")).to_contain_text("✓ Saved")
+    assert path.read_text().endswith("# mine\n")
 
 
 def test_a_run_outlives_the_window_and_is_found_again(browser: Browser, folder: Path) -> None:
@@ -260,4 +283,10 @@ def test_every_page_is_accessible(browser: Browser, folder: Path, width: int, sc
         assert focused(page) == "Browse folders"
         page.set_input_files("[data-upload=input]", folder / "street.png")
         expect(page.locator("#input-chosen")).to_contain_text("uploads/street.png: a picture of 72x54 pixels")
+        expect(page.locator("#status")).to_have_text("")
+        # Of two files that are dropped one is wrong: it is said, also when the other one is chosen.
+        (folder / "letter.png").write_text("Dear reader")
+        page.set_input_files("[data-upload=input]", [folder / "street.png", folder / "letter.png"])
+        expect(page.locator("#input-chosen")).to_contain_text(": 1 picture, 72x54 pixels")
+        expect(page.locator("#problem")).to_contain_text("letter.png is no picture or video by its content")
         assert not page.problems  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ import hashlib
 import html
 import io
 import re
+import shutil
 import string
 import subprocess
 import sys
@@ -19,17 +20,21 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel
 
+import nstpipe
 from nstpipe.config import load_pipeline
 from nstpipe.config.engines import ENGINE_TRAITS, ENGINES_WITH_KEYS, PlainEngine
 from nstpipe.config.models import Job
 from nstpipe.errors import UsageError
+from nstpipe.events import Event, TrainingProgressed
 from nstpipe.system.lock import holder_of
+from nstpipe.system.stop import Stop, StopReason
+from nstpipe.training import looks as training
 from nstpipe.window.jobs.forms import Field, field_of, fields
 from nstpipe.window.jobs.yaml_text import Draft
 from nstpipe.window.roots import PAINTINGS
 from nstpipe.window.runs.process import SIGNAL_SECONDS, ask_to_stop, stop_request
 from nstpipe.window.texts import LANGUAGES, language_of, texts_in
-from tests.making import make_picture
+from tests.making import make_picture, write_pipeline
 from tests.test_docs import EXAMPLES
 from tests.window.conftest import Opened
 
@@ -53,7 +58,7 @@ def test_each_language_has_every_text_with_the_same_places_to_fill() -> None:
     used = set(re.findall(r"\bt\.([a-z_]+)", templates)) | set(re.findall(r"\bt\(\"([a-z_]+)\"", templates))
     english = texts_in("en")
     assert used <= set(english)
-    said = {name for name in english if name.startswith("run_")} | {"changed_elsewhere", "start", "go_on_run"}
+    said = {name for name in english if name.startswith(("run_", "training_"))} | {"changed_elsewhere", "start", "go_on_run"}
     assert set(english) - used <= said
     for language in LANGUAGES:
         texts = texts_in(language)
@@ -208,6 +213,71 @@ with locked(work):
     assert stop_request(tmp_path) == replace(request, at_once=True)
     with pytest.raises(UsageError, match="No run is under way"):
         ask_to_stop(tmp_path, "a-run", at_once=True)
+
+
+def test_a_deleted_work_folder_and_a_deleted_pipeline_are_told(window: Opened) -> None:
+    make_picture(window.folder / "in.png")
+    path = write_pipeline(window.folder, {"name": "a", "input": "in.png", "output": "out.png"})
+    holder = """
+import sys
+from pathlib import Path
+from nstpipe.system.lock import locked
+with locked(Path(sys.argv[1])):
+    input()
+"""
+
+    def shown() -> str:
+        time.sleep(1.1)  # for a new look
+        return html.unescape(window.ask("GET", "/night/progress")[2].decode())
+
+    command = [sys.executable, "-c", holder, str(window.folder / ".nstpipe")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as run:
+        while holder_of(window.folder / ".nstpipe") is None:
+            time.sleep(0.05)
+        assert "A run is under way" in shown()
+        shutil.rmtree(window.folder / ".nstpipe")
+        text = shown()
+        assert f"The run goes on as process {run.pid}, and finished results stay" in text
+        assert 'id="start"' not in text
+        run.communicate(b"\n")
+    assert 'id="start"' in shown()
+    path.unlink()
+    assert "pipeline.yaml is not there any more. What is painted stays." in shown()
+    path.write_bytes(b"\xff")
+    assert "pipeline.yaml is not text in UTF-8." in html.unescape(window.ask("GET", "/jobs")[2].decode())
+
+
+def test_the_training_of_a_network_is_shown_while_it_goes_on_and_afterwards(
+    window: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "CHECK_EVERY", 1)
+    monkeypatch.setattr(training, "PROGRESS_SECONDS", 0.0)
+    make_picture(window.folder / "in.png")
+    engine = {"name": "network", "train_minutes": 60}
+    path = write_pipeline(window.folder, {"name": "look", "input": "in.png", "output": "out.png", "engine": engine}, workers=1)
+
+    def shown() -> str:
+        text = html.unescape(window.ask("GET", "/night/progress")[2].decode())
+        return text.partition('id="training-title"')[2].partition("</section>")[0]
+
+    seen: list[str] = []
+    stop = Stop()
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, TrainingProgressed) and event.step == 3:
+            seen.append(shown())
+            stop.ask(StopReason.INTERRUPTED)
+
+    assert nstpipe.run(path, stop=stop, on_event=on_event).exit_code == 130
+    assert "The network of look is being trained: step 3, at most " in seen[0]
+    first, *_, last = re.findall(r"[\d.]+,([\d.]+)", seen[0].partition("points=")[2])
+    assert float(first) < float(last), "the loss falls, and down is a larger number"
+    time.sleep(1.1)  # for a new look at the journal
+    assert "The training of the network of look waits after step 3; at most " in shown()
+    monkeypatch.setattr(training._Training, "_limit", 0.0)
+    assert nstpipe.run(path).exit_code == 0
+    time.sleep(1.1)
+    assert re.search(r"The network of look is trained: 3 steps in \d+ s", shown())
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

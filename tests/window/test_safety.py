@@ -110,6 +110,7 @@ def test_no_path_leads_out_of_the_folders(window: Opened, tmp_path: Path) -> Non
     [
         "output: ../out.png",
         "work: ../work",
+        "work: s3://bucket/work",
         "style: ../secret.png",
         "init: /etc/passwd",
         "input: link.png",
@@ -123,7 +124,7 @@ def test_a_pipeline_that_leads_out_of_the_folders_is_not_written(window: Opened,
     make_picture(window.folder / "in.png")
     keys = {"input": "in.png", "output": "out.png", "style": "in.png"}
     name, _, value = place.partition(": ")
-    top = f"work: {value}\n" if name == "work" else ""
+    top = f"work: {value}\nstorage: {{live: live}}\n" if name == "work" else ""
     keys |= {name: value} if name != "work" else {}
     text = f"version: 1\n{top}jobs:\n  - name: a\n" + "".join(f"    {key}: {path}\n" for key, path in keys.items())
     _, _, body = window.ask("POST", "/jobs/save", urlencode({"text": text, "stamp": ""}))

@@ -62,7 +62,7 @@ async def plan(request: Request) -> Response:
     failures = [line for line in lines if "message" in line]
     # The text ends with the sums; above them stands the same table.
     summary = [line for line in text.splitlines() if line.startswith(("Total:", "That is", "Frames that", "To try"))]
-    problem = text.strip() if code not in (0, 2) and not rows else ""
+    problem = text.strip() if code not in (0, 2) and not rows and not failures else ""
     for row in rows:
         row["name"] = Path(row["path"]).name
         row["duration"] = as_duration(row["seconds"]) if row["frames_left"] else "–"

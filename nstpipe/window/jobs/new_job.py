@@ -80,7 +80,7 @@ def _job_name(*parts: str) -> str:
 
 def _own_painting(window: Window, painting: Path) -> Path:
     """Return a painting's place. One that comes with nstpipe is copied, so that the pipeline stays whole elsewhere."""
-    if not painting.is_relative_to(PAINTINGS.resolve()):
+    if not painting.is_relative_to(PAINTINGS):
         return painting
     copy = window.folder / "paintings" / painting.name
     if not copy.exists():

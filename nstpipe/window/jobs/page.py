@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from nstpipe.errors import NstpipeError, UsageError
 from nstpipe.window.jobs.forms import advanced_fields, field_of, first_fields, proof_fields
-from nstpipe.window.jobs.pipeline_file import checked, outside, stamp, text_of, write
+from nstpipe.window.jobs.pipeline_file import checked_while_edited, outside, stamp, text_of, write
 from nstpipe.window.jobs.yaml_text import Draft
 from nstpipe.window.pages import Window, form_of, number_of, page, texts_for, window_of
 
@@ -42,7 +42,7 @@ async def show(request: Request) -> Response:
 
 def _editor(window: Window, text: str, index: int) -> dict[str, Any]:
     """Return what the form and the list of problems show of a text."""
-    loaded = checked(window, text)
+    loaded = checked_while_edited(window, text)
     problems = sorted(loaded.problems, key=lambda problem: problem.line or 0)
     try:
         draft = Draft(text)

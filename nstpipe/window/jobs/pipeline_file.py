@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 
-from nstpipe.config import Loaded, load_right_part
+from nstpipe.config import Loaded, Pipeline, load_right_part
 from nstpipe.errors import Problem, UsageError
 from nstpipe.system.files import atomic_write
 from nstpipe.window.pages import Window
@@ -21,8 +21,10 @@ def text_of(window: Window) -> str:
         return window.pipeline.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         return ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{window.pipeline} cannot be read: {error}.", "Look at the file.") from error
+    except OSError as error:
+        raise UsageError(f"{window.pipeline} cannot be read: {error.strerror}.", "Look at the file.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{window.pipeline} is not text in UTF-8.", "Save it as UTF-8 in an editor.") from error
 
 
 def stamp(text: str) -> str:
@@ -33,13 +35,32 @@ def stamp(text: str) -> str:
 def checked(window: Window, text: str) -> Loaded:
     """Check a text as `validate` checks the file, and that it stays in the window's folders."""
     loaded = load_right_part(window.pipeline, text=text)
-    if loaded.pipeline is not None:
-        try:
-            window.roots.check(loaded.pipeline)
-        except UsageError as error:
-            key, _, message = error.problem.partition(": ")
-            problems = (*loaded.problems, Problem(key, f"{message} {error.next_step}"))
-            return Loaded(loaded.pipeline, problems)
+    return _in_the_folders(window, loaded, loaded.pipeline) if loaded.pipeline is not None else loaded
+
+
+def checked_while_edited(window: Window, text: str) -> Loaded:
+    """Do the same as `checked`, but look up on the disk only the jobs that have changed since the text before.
+
+    This is for what the page says of a text. Whatever reads or runs it checks it as a whole.
+    """
+    loaded = load_right_part(window.pipeline, text=text)
+    if loaded.pipeline is None:
+        return loaded
+    changed = tuple(job for job in loaded.pipeline.jobs if window.jobs_inside.get(job.name) != job)
+    found = _in_the_folders(window, loaded, loaded.pipeline.with_jobs(changed))
+    if found is loaded:
+        window.jobs_inside.clear()
+        window.jobs_inside.update({job.name: job for job in loaded.pipeline.jobs})
+    return found
+
+
+def _in_the_folders(window: Window, loaded: Loaded, part: Pipeline) -> Loaded:
+    """Return what was loaded, with one more problem if a path of this part of it leads out of the window's folders."""
+    try:
+        window.roots.check(part)
+    except UsageError as error:
+        key, _, message = error.problem.partition(": ")
+        return Loaded(loaded.pipeline, (*loaded.problems, Problem(key, f"{message} {error.next_step}")))
     return loaded
 
 

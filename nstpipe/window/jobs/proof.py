@@ -7,6 +7,7 @@ import asyncio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from nstpipe.commands import PREVIEW_ITERATIONS
 from nstpipe.errors import NstpipeError, UsageError
 from nstpipe.window.jobs.pipeline_file import checked, text_of
 from nstpipe.window.jobs.yaml_text import Draft
@@ -14,9 +15,6 @@ from nstpipe.window.pages import form_of, number_of, said, window_of
 
 LONGEST_SIDE = 256
 """The size of each picture of a sheet, in pixels, unless the job's own is smaller."""
-
-ITERATIONS = 20
-"""The most iterations of each."""
 
 
 async def proof(request: Request) -> Response:
@@ -45,7 +43,7 @@ async def proof(request: Request) -> Response:
             job.model_copy(update={"size": min(job.size, LONGEST_SIDE) if isinstance(job.size, int) else LONGEST_SIDE})
             for job in loaded.pipeline.jobs
         )
-        number = await window.previews.request(loaded.pipeline.with_jobs(small), name, 0, ITERATIONS, axes)
+        number = await window.previews.request(loaded.pipeline.with_jobs(small), name, 0, PREVIEW_ITERATIONS, axes)
     except NstpipeError as error:
         return JSONResponse(said(error, window), 422)
     return JSONResponse({"number": number}, 202)

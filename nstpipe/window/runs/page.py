@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -16,7 +17,7 @@ from nstpipe.system.lock import holder_of
 from nstpipe.window.jobs.pipeline_file import checked, text_of
 from nstpipe.window.pages import Window, form_of, page, texts_for, window_of
 from nstpipe.window.runs.process import ask_to_stop, start_run
-from nstpipe.window.runs.progress import LOOK_SECONDS, View, looks_of
+from nstpipe.window.runs.progress import LOOK_SECONDS, Training, View, looks_of
 from nstpipe.window.studio import event_stream
 
 
@@ -41,6 +42,8 @@ def _state(view: View) -> str:
     holder, asked, code = view.holder, view.asked, view.exit_code
     if holder is not None:
         return "stopping" if asked is not None and asked.is_of(holder) else "running"
+    if view.lost is not None:
+        return "lost"
     if code is None:
         if not view.last_run:
             return "never"
@@ -62,8 +65,20 @@ def _words(view: View, request: Request) -> dict[str, Any]:
         "percent": round(100 * view.share),
         "loss_points": _points(view.losses),
         "flicker_points": _points(view.flickers),
+        "trainings": [_training_words(training, t) for training in view.trainings],
         "durations": [as_duration(job.seconds_left) if job.seconds_left is not None else "–" for job in view.jobs],
     }
+
+
+def _training_words(training: Training, t: Mapping[str, str]) -> dict[str, str]:
+    """Return what is said of a training, and the curve of its loss, whose logarithm is drawn."""
+    jobs, progress = ", ".join(training.jobs), training.progress
+    if progress is None:
+        return {"said": t["training_begins"].format(jobs=jobs), "points": "", "loss": ""}
+    seconds = progress.seconds if training.state == "done" else progress.seconds_left
+    said = t[f"training_{training.state}"].format(jobs=jobs, step=f"{progress.step:,}", time=as_duration(seconds))
+    losses = tuple(math.log(max(loss, 1e-12)) for _, loss in progress.curve)
+    return {"said": said, "points": _points(losses), "loss": f"{progress.loss:.3g}" if progress.loss is not None else "–"}
 
 
 def _points(values: tuple[float, ...]) -> str:
@@ -85,7 +100,16 @@ async def events(request: Request) -> Response:
         while True:
             try:
                 view = await looks.now()
-                now: object = (view.counts, view.holder, view.exit_code, view.newest, view.frames, view.asked)
+                now: object = (
+                    view.counts,
+                    view.holder,
+                    view.exit_code,
+                    view.newest,
+                    view.frames,
+                    view.asked,
+                    view.trainings,
+                    view.lost,
+                )
             except NstpipeError as error:
                 now = str(error)
             if now != seen:

@@ -9,18 +9,20 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from starlette.requests import Request
 
 from nstpipe.config import Pipeline, load_pipeline
-from nstpipe.events import Event, FrameDone, ItemFailed, Noticed, OutputDone, RunFinished, TriedAgain
+from nstpipe.events import Event, FrameDone, ItemFailed, Noticed, OutputDone, RunFinished, TrainingProgressed, TriedAgain
 from nstpipe.journal.database import JOURNAL
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.log import log_path, logged_events
+from nstpipe.journal.records import LatestRun
+from nstpipe.planning.looks import LookProgress, remembered_looks
 from nstpipe.planning.status import JobStatus, pipeline_status
 from nstpipe.system.files import Stamp, stamp_of
 from nstpipe.system.lock import Holder, holder_of
@@ -62,6 +64,21 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Training:
+    """The training of a network that jobs of the latest run need.
+
+    Attributes:
+        jobs: The jobs that it paints.
+        state: ``running``, ``waiting`` or ``done``.
+        progress: How far it is; None before its first step.
+    """
+
+    jobs: tuple[str, ...]
+    state: str
+    progress: LookProgress | None
+
+
+@dataclass(frozen=True)
 class View:
     """How far the runs of a pipeline are, as the page shows it.
 
@@ -76,6 +93,8 @@ class View:
         frames: The newest finished frames, newest first: what stands below and its number in the log.
         last_run: The name of the latest run; empty if there was none.
         asked: The latest request to stop that was made here; None if none was.
+        trainings: The trainings of the networks of the latest run's jobs.
+        lost: A run that goes on although its work folder was deleted, so that nothing is known of it; None if there is none.
     """
 
     counts: Counts | None
@@ -88,6 +107,8 @@ class View:
     frames: tuple[FrameDone, ...]
     last_run: str
     asked: StopRequest | None = None
+    trainings: tuple[Training, ...] = ()
+    lost: Holder | None = None
 
     @property
     def jobs(self) -> tuple[JobStatus, ...]:
@@ -123,7 +144,7 @@ def counts_of(pipeline: Pipeline) -> Counts:
 
 def view_of(pipeline: Pipeline, counts: Counts | None) -> View:
     """Look at the lock, the latest run and the end of its log."""
-    holder, name, exit_code = holder_of(pipeline.work), "", None
+    holder, name, exit_code, latest = holder_of(pipeline.work), "", None, None
     if (pipeline.work / JOURNAL).exists():
         with closing(Journal(pipeline.work, pipeline=pipeline.file, read_only=True)) as journal:
             latest = journal.latest_run()
@@ -144,7 +165,25 @@ def view_of(pipeline: Pipeline, counts: Counts | None) -> View:
         frames=tuple(reversed(frames[-4:])),
         last_run=name,
         asked=stop_request(pipeline.work),
+        trainings=tuple(_trainings(pipeline.work, latest, events, is_running=holder is not None)) if latest is not None else (),
     )
+
+
+def _trainings(work: Path, run: LatestRun, events: Sequence[Event], *, is_running: bool) -> Iterator[Training]:
+    """Yield the trainings of a run: what is noted beside each network, with the newest event if the log's end has one."""
+    wanted = {job.planned.network for job in run.jobs.values()}
+    for look in remembered_looks(work):
+        if look.path.name not in wanted:
+            continue
+        newest = next((one for one in reversed(events) if isinstance(one, TrainingProgressed) and one.job in look.jobs), None)
+        progress = look.progress
+        if newest is not None:
+            progress = (progress or LookProgress(0, None, newest.seconds_left)).after(newest)
+        if look.is_trained:
+            yield Training(look.jobs, "done", progress)
+        elif is_running or look.is_begun:
+            is_next = is_running and (newest is not None or not look.is_begun)
+            yield Training(look.jobs, "running" if is_next else "waiting", progress)
 
 
 def _last_events(path: Path) -> Iterator[Event]:
@@ -200,6 +239,7 @@ class Looks:
         self._counts: Counts | None = None
         self._count_again_at = 0.0
         self._counting: asyncio.Task[Counts] | None = None
+        self._last_holder: Holder | None = None
 
     async def now(self) -> View:
         """Return a view that is not older than a moment.
@@ -211,7 +251,10 @@ class Looks:
             if self._view is None or time.monotonic() - self._looked_at >= LOOK_SECONDS:
                 pipeline = await asyncio.to_thread(self._loaded)
                 await self._count(pipeline)
-                self._view = await asyncio.to_thread(view_of, pipeline, self._counts)
+                view = await asyncio.to_thread(view_of, pipeline, self._counts)
+                self._last_holder = view.holder or self._last_holder
+                is_lost = not view.last_run and self._last_holder is not None and self._last_holder.is_alive()
+                self._view = replace(view, lost=self._last_holder) if is_lost and view.holder is None else view
                 self._looked_at = time.monotonic()
             return self._view
 

@@ -4,6 +4,13 @@ import { choosing } from "./choose.js";
 import { follow } from "./stream.js";
 
 let kept = null;
+let saved = document.getElementById("yaml")?.value ?? "";
+
+// Whoever leaves the page with a text that is not saved is asked. The browser has its own words for it.
+window.addEventListener("beforeunload", (event) => {
+  const text = document.getElementById("yaml");
+  if (text && text.value !== saved) event.preventDefault();
+});
 
 // A field that changes is written into the text by the server.
 document.body.addEventListener("change", (event) => {
@@ -61,6 +68,21 @@ document.body.addEventListener("htmx:afterRequest", (event) => {
   if (event.detail.pathInfo?.requestPath !== "/jobs/save") return;
   const isSaved = document.querySelector("#saved .good") !== null;
   document.getElementById("save-file").disabled = isSaved;
+  if (isSaved) saved = event.detail.requestConfig.parameters.text;
+});
+
+// If the server has ended, or knows this browser no more, the text must not look as if it were saved.
+function tellLost() {
+  const told = Object.assign(document.createElement("span"), { className: "bad", textContent: document.getElementById("editor")?.dataset.lost ?? "" });
+  document.getElementById("saved")?.replaceChildren(told);
+  const button = document.getElementById("save-file");
+  if (button) button.disabled = false;
+}
+document.body.addEventListener("htmx:sendError", tellLost);
+document.body.addEventListener("htmx:beforeSwap", (event) => {
+  if (event.detail.xhr.status !== 403) return;
+  event.detail.shouldSwap = false;
+  tellLost();
 });
 
 document.body.addEventListener("click", (event) => {

@@ -20,8 +20,9 @@ let wasMoved = false;
 at("split").addEventListener("input", () => { wasMoved = true; });
 
 function say(text) { if (at("status").textContent !== text) at("status").textContent = text; }
-function complain(error) {
+function complain(error, isOfUpload = false) {
   at("problem").hidden = !error;
+  at("problem").dataset.isOfUpload = isOfUpload;
   at("problem").textContent = error ? [error.problem, error.next_step].filter(Boolean).join(" ") : "";
 }
 function filled(text, values) { return text.replace(/\{(\w+)\}/g, (_, name) => values[name]); }
@@ -54,19 +55,20 @@ function ask() {
 async function request(iterations) {
   asking?.abort();
   asking = new AbortController();
-  complain(null);
+  // Of several files that were dropped, one may be wrong, while a preview of the others begins.
+  if (at("problem").dataset.isOfUpload !== "true") complain(null);
   say(words.waiting);
   at("empty").classList.add("waiting");
   at("progress").hidden = false;
   at("progress").removeAttribute("value");
-  let answer;
+  let values;
   try {
-    answer = await fetch("/preview", { method: "POST", body: settings(iterations), signal: asking.signal });
+    const answer = await fetch("/preview", { method: "POST", body: settings(iterations), signal: asking.signal });
+    values = await answer.json();
   } catch (error) {
     if (error.name !== "AbortError") { say(words.lost); at("again").hidden = false; at("progress").hidden = true; }
     return;
   }
-  const values = await answer.json();
   if (values.number === undefined) { say(""); at("progress").hidden = true; complain(values); return; }
   show(values.number);
 }
@@ -142,16 +144,18 @@ async function choose(name, path) {
     at("painting-chosen").textContent = (known || own).querySelector("img").alt;
   } else {
     at("input-chosen").textContent = path.split(/[/\\]/).pop();
+    say(words.waiting);  // to look at a large file takes some seconds
     try {
       const answer = await fetch(`/describe?path=${encodeURIComponent(path)}`);
       const seen = await answer.json();
       if (form.elements[name].value !== path) return;
-      if (!answer.ok) { complain(seen); return; }
+      if (!answer.ok) { say(""); complain(seen); return; }
       at("input-chosen").textContent = `${seen.name}: ${seen.described}`;
       at("frame-field").hidden = !seen.several;
       if (!seen.several) form.elements.frame.value = 1;
-    } catch { say(words.lost); }
+    } catch { say(words.lost); return; }
   }
+  say("");
   ask();
 }
 
@@ -195,8 +199,8 @@ at("make-job").addEventListener("click", () => {
 });
 choosing({
   chosen: choose,
-  busy: (name, number, count) => say(filled(words.uploading, { name, number, count })),
-  failed: (error) => { say(""); complain(error.next_step ? error : { problem: `${words.uploadFailed} ${error.problem}`, next_step: "" }); },
+  busy: (name, number, count) => { complain(null); say(filled(words.uploading, { name, number, count })); },
+  failed: (error) => { say(""); complain(error.next_step ? error : { problem: `${words.uploadFailed} ${error.problem}`, next_step: "" }, true); },
 });
 showPowers();
 restore();
