@@ -232,9 +232,10 @@ def _names(paths: Iterable[Path]) -> dict[Path, str]:
 
 
 def _shots(cost: OutputCost) -> Iterator[_Row]:
+    kind = "shot" if len(cost.clips) == len(cost.output.input.shot_starts) else "part"
     for number, part in enumerate(cost.clips, start=1):
         clip = part.clip
-        what = f"  shot {number}: frames {clip.first_frame_index + 1} to {clip.end_frame_index}"
+        what = f"  {kind} {number}: frames {clip.first_frame_index + 1} to {clip.end_frame_index}"
         frames = _frames(clip.frame_count - part.frames_left, clip.frame_count) if cost.frames_left else str(clip.frame_count)
         yield _Row(what, "", (frames, "", *_amounts(cost, part.max_iterations, part.seconds, part.bytes_needed)))
 

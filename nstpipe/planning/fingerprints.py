@@ -6,7 +6,8 @@ import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class Fingerprinter:
         """
         frames = self._settings if item.video is not None or item.is_linked else self._alone
         bits = bits_waiting(self.job, item)
-        bounds = itertools.pairwise((*item.shot_starts, item.frame_count))
+        bounds = _clip_bounds(self.job, item)
         return {
             "algorithm": ALGORITHM_VERSION,
             "input": item.sha256,
@@ -94,6 +95,31 @@ class Fingerprinter:
 
 _ONE_FRAME = [[0, 1]]
 """The bounds of a picture's clip. All pictures share the list, which nobody changes."""
+
+
+PART_FRAMES = 500
+"""About how many frames of a shot are one clip, if no frame needs the one before it."""
+
+MOST_PARTS = 64
+"""The most clips of such a shot. Where a video cannot be sought in, each is decoded from the beginning."""
+
+
+def _clip_bounds(job: Job, item: InputInfo) -> list[tuple[int, int]]:
+    """Return the first frame index of each clip of an input, and the index after its last frame.
+
+    A clip is a shot. A network that has learned one look paints each frame by itself, so its shots are divided among workers.
+    Where colors are adapted to the first frame of a shot, or the video is damaged, they are not.
+    """
+    shots = list(itertools.pairwise((*item.shot_starts, item.frame_count)))
+    is_divided = job.engine.frames_are_independent and job.color == "style"
+    if not is_divided or item.video is None or item.video.loss is not None:
+        return shots
+    return [part for first, end in shots for part in _parts(first, end)]
+
+
+def _parts(first: int, end: int) -> Iterator[tuple[int, int]]:
+    count = min(MOST_PARTS, math.ceil((end - first) / PART_FRAMES))
+    yield from itertools.pairwise(first + (end - first) * number // count for number in range(count + 1))
 
 
 def _frame_settings(job: Job, picture_sha256: Mapping[Path, str]) -> dict[str, Any]:

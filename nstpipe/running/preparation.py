@@ -182,11 +182,9 @@ def _notices_of(output: Output) -> Iterator[Noticed]:
     video = output.input.video
     if video is not None:
         yield from (Noticed(job=output.job.name, message=message) for message in _video_notices(output, video))
-    if len(output.clips) > 1:
-        at = ", ".join(str(clip.first_frame_index) for clip in output.clips[1:])
-        yield Noticed(
-            job=output.job.name, message=f"{output.input.file.path.name} has {len(output.clips)} shots; cuts at frame {at}"
-        )
+    if len(cuts := output.input.shot_starts[1:]):
+        message = f"{output.input.file.path.name} has {len(cuts) + 1} shots; cuts at frame {', '.join(map(str, cuts))}"
+        yield Noticed(job=output.job.name, message=message)
 
 
 def _video_notices(output: Output, video: VideoInfo) -> Iterator[str]:
