@@ -179,14 +179,16 @@ class RemoteCopy:
         except StorageError as error:
             if error.kind != "missing":
                 raise
-            raise LostContentError(f"{place} is missing, which is {file.path} of the work folder.", step, "missing") from None
+            raise LostContentError(
+                f"{file.path} of the work folder is missing: there is no {place}.", step, "missing"
+            ) from None
         if entry.size == file.size:
             self._store.fetch(place, entry, target, stop)
             if sha256_of(target) == file.sha256:
                 return
             target.unlink()
         raise LostContentError(
-            f"{place} is damaged, which is {file.path} of the work folder: its content is not what its name says.",
+            f"{file.path} of the work folder is damaged: {place} is not what its name says.",
             f"Delete it. {step}",
             "local",
         )

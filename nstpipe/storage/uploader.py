@@ -61,6 +61,7 @@ class Uploader:
         self._on_copying, self._on_copied = on_copying, on_copied
         self._there: set[str] | None = None
         self._unused: set[str] = set()
+        self._is_swept = False
         self._asked, self._ends = threading.Event(), threading.Event()
         self._problems: list[str] = []
         self._told: str = ""
@@ -137,7 +138,6 @@ class Uploader:
             StorageError: It cannot be written.
         """
         before = self._latest
-        is_first = self._there is None
         there = self._look() if self._there is None else self._there
         files_before = before.files if before is not None else ()
         known = {file.path: file for file in files_before if file.sha256 in there or file.path in self._hollow}
@@ -167,8 +167,9 @@ class Uploader:
         self._copy.forget(unused)
         there -= unused
         self._unused.clear()
-        if is_first:
+        if not self._is_swept:
             self._copy.forget_before(self._lock.number)
+            self._is_swept = True
 
     def _look(self) -> set[str]:
         """Look which contents of the latest checkpoint are there, for somebody may have deleted some."""
