@@ -100,11 +100,12 @@ class LiveFolder:
         try:
             known = _State(**json.loads(self._path.read_bytes()))
         except FileNotFoundError:
-            return self._written(_State(str(self._address), secrets.token_hex(8)))
+            # What somebody has put there, such as a work folder of this machine, is used or kept.
+            return self._written(_State(str(self._address), secrets.token_hex(8), is_pending=any(self.work.iterdir())))
         except (OSError, ValueError, TypeError) as error:
             raise OutputError(
                 f"storage.live: {self._path}, which says what {self._root} holds, cannot be read: {error}.",
-                "Give another folder, or remove this file: the remote copy is taken then.",
+                "Give another folder, or remove this file: the remote copy is taken then, and what is here is kept beside it.",
             ) from error
         if known.address != str(self._address):
             raise OutputError(
@@ -303,10 +304,8 @@ class LiveFolder:
                 f"{self.work} cannot be moved to {aside}: {error.strerror}.", "Give another storage.live."
             ) from error
         ensure_folder(self.work)
-        return (
-            f"another machine has gone on from {self._address} (checkpoint {source.name}); what a run here had not copied "
-            f"before is kept in {aside}"
-        )
+        began = f"another machine has gone on from {self._address}" if self._state.checkpoint else f"{self._address} has a copy"
+        return f"{began} (checkpoint {source.name}), which is used; what was here and not copied before is kept in {aside}"
 
     def _take_over(self, source: Source, stop: Stop, *, with_contents: bool) -> str:
         """Make the folder like the remote copy, and return what the user should know of that.
@@ -357,7 +356,7 @@ class LiveFolder:
         if needed and needed + SPARE_BYTES > free:
             raise DiskFullError(
                 f"{self._address} has {as_megabytes(needed)} for this machine; the disk of {self._root} has "
-                f"{as_megabytes(free)} free.",
+                f"{as_megabytes(free)} free, and {as_megabytes(SPARE_BYTES)} are left to others.",
                 "Free some space, or give a `storage.live` folder on another disk.",
             )
 

@@ -354,6 +354,24 @@ def test_a_run_that_was_killed_right_after_a_checkpoint_knows_it_as_its_own(clou
     assert not list((project / "a" / "live").glob("work.set-aside-*"))
 
 
+def test_a_work_folder_of_this_machine_becomes_a_remote_one(cloud: Cloud, project: Path) -> None:
+    pipeline = machine(project, "a")
+    overrides = ["work=work"]
+    stop = Stop()
+    run(pipeline, overrides=overrides, stop=stop, on_event=at_frame(2, lambda: stop.ask(StopReason.TIME)))
+    (project / "a" / "live").mkdir()
+    (project / "a" / "work").rename(project / "a" / "live" / "work")
+    result, events = run(pipeline)
+    assert (result.exit_code, painted(events)) == (0, FRAMES - 2)
+    # Where there is a copy already, that is used, and a folder that lies in its way is kept.
+    (project / "b" / "live" / "work").mkdir(parents=True)
+    (project / "b" / "live" / "work" / "mine.txt").write_text("mine")
+    result, events = run(machine(project, "b"))
+    assert (result.exit_code, len(result.already_done)) == (0, 1)
+    [kept] = (project / "b" / "live").glob("work.set-aside-*")
+    assert (kept / "mine.txt").read_text() == "mine"
+
+
 def test_a_busy_server_at_the_last_copy_is_asked_again(cloud: Cloud, project: Path) -> None:
     pipeline = machine(project, "a", retries=1, checkpoint_seconds=1000, lock_seconds=1000)
     once = Fault("PUT", "/work/locks/", 503, SLOW_DOWN, times=1)
@@ -365,7 +383,7 @@ def test_a_holder_that_was_held_up_deletes_nothing_of_the_next_one(cloud: Cloud,
     of_next = ["work/checkpoints/00000002.json", f"work/objects/ab/{'ab' * 32}"]
 
     def take_over(method: str, path: str) -> None:
-        if method == "PUT" and "/work/checkpoints/" in path:
+        if method == "PUT" and "/work/checkpoints/" in path and cloud.proxy.count("PUT", "/work/checkpoints/") == 1:
             for name in of_next:
                 cloud.put(name, b"{}")
 
