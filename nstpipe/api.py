@@ -254,14 +254,15 @@ def validate(pipeline: str | Path | Pipeline, *, overrides: Sequence[str] = (), 
     if loaded.pipeline is None:
         return validate_pipeline(loaded, check_packages, emit=on_event)
     remotes = loaded.pipeline.remotes
+    about: tuple[str, ...] = ()
     unreadable: tuple[NstpipeError, ...] = ()
     try:
-        work_to_read(loaded.pipeline, Stop())
+        about = _told(work_to_read(loaded.pipeline, Stop()))
     except NstpipeError as error:
         unreadable = (error,)
     with _ffmpeg_of(loaded.pipeline), remote_files(loaded.pipeline, Stop()):
         found = validate_pipeline(loaded, check_packages, emit=telling_addresses(on_event, loaded.pipeline))
-    found = replace(found, missing=(*unreadable, *found.missing))
+    found = replace(found, missing=(*unreadable, *found.missing), notices=(*about, *found.notices))
     if not remotes.addresses:
         return found
     failures = tuple(failure.with_texts(remotes.shown) for failure in found.failures)
@@ -366,11 +367,12 @@ def status(pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrid
     See `run` for arguments and errors.
     """
     settings = _loaded(pipeline, jobs, overrides, None, None)
-    work_to_read(settings, Stop())
+    about = _told(work_to_read(settings, Stop()))
     found, shown = pipeline_status(settings, elsewhere=work_holder(settings)), settings.remotes.shown
     failures = {shown(path): shown(reason) for path, reason in found.failures.items()}
     clips = {shown(path): clips for path, clips in found.clips.items()}
-    return replace(found, failures=failures, clips=clips, shards={**found.shards, **work_holders_of_shards(settings)})
+    shards = {**found.shards, **work_holders_of_shards(settings)}
+    return replace(found, failures=failures, clips=clips, shards=shards, notices=about)
 
 
 def clean(
@@ -390,14 +392,21 @@ def clean(
     is_elsewhere = settings.remotes.work is not None
     with (
         _ffmpeg_of(settings),
-        work_at_hand(settings, Stop(), with_contents=False),
+        work_at_hand(settings, Stop(), with_contents=False) as at_work,
         remote_files(settings, Stop(), refresh=is_elsewhere),
     ):
+        for message in at_work.take_notices() if at_work is not None else ():
+            on_event(Noticed(job=settings.jobs[0].name, message=message))
         return clean_work_folder(settings, agrees, on_event)
 
 
 def report(
-    pipeline: str | Path | Pipeline, *, jobs: Sequence[str] = (), overrides: Sequence[str] = (), output: Path | None = None
+    pipeline: str | Path | Pipeline,
+    *,
+    jobs: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    output: Path | None = None,
+    on_event: Emit = _ignore,
 ) -> Path:
     """Write the report of the latest run again; see `run` for the other arguments and errors.
 
@@ -406,6 +415,7 @@ def report(
         jobs: names of the jobs to tell of; all of them if empty.
         overrides: ``key.path=value``, as for ``--set``.
         output: where; None for ``report.html`` in the work folder.
+        on_event: called with what the user should know of a remote work folder.
 
     Returns:
         Where it is.
@@ -418,7 +428,8 @@ def report(
     from nstpipe.report.page import MARK, REPORT_NAME, write_report
 
     settings = _loaded(pipeline, jobs, overrides, None, None)
-    work_to_read(settings, Stop())
+    for message in _told(work_to_read(settings, Stop())):
+        on_event(Noticed(job=settings.jobs[0].name, message=message))
     if not (settings.work / "journal.sqlite").exists():
         raise InputError(f"{settings.work} knows of no run yet.", "`nstpipe run` writes a report at its end.")
     path = output if output is not None else settings.work / REPORT_NAME
@@ -660,7 +671,8 @@ def train_look(
     from nstpipe.commands.train_look import train_look
 
     settings = _loaded(pipeline, [job] if job else (), overrides, None, None)
-    work_to_read(settings, Stop())
+    for message in _told(work_to_read(settings, Stop())):
+        on_event(Noticed(job=settings.jobs[0].name, message=message))
     return train_look(settings, Path(output), stop or Stop(), on_event, restart=restart)
 
 

@@ -30,6 +30,7 @@ from nstpipe.cli.options import (
     ShardOption,
     console_for,
     deadline_of,
+    inspection_progress,
     is_unwritable,
     open_closed_streams,
     print_json,
@@ -174,6 +175,8 @@ def status(
         left = as_duration(line.seconds_left)
         table.add_row(line.job, str(line.done), str(line.running), str(line.failed), str(line.left), frames, left)
     console = console_for(as_json, wide_in_a_pipe=True)
+    for notice in found.notices:
+        console.print(notice, markup=False, highlight=False, soft_wrap=True)
     console.print(table)
     for look in found.training:
         loss = f", loss of held-out frames {look.loss:.3g}" if look.loss is not None else ""
@@ -212,7 +215,8 @@ def report(
     """
     from nstpipe import api
 
-    path = api.report(pipeline, jobs=job, overrides=set_, output=output)
+    with inspection_progress() as on_event:
+        path = api.report(pipeline, jobs=job, overrides=set_, output=output, on_event=on_event)
     if as_json:
         print_json({"report": str(path), "bytes": path.stat().st_size})
     console_for(as_json).print(f"Report: {path}", markup=False, highlight=False, soft_wrap=True)

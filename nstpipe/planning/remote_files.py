@@ -176,7 +176,10 @@ def plan_with_addresses(plan: Plan, pipeline: Pipeline) -> Plan:
         return plan
     shown = pipeline.remotes.shown
     failures = tuple(failure.with_texts(shown) for failure in plan.failures)
-    return replace(plan, failures=failures, notices=tuple(map(shown, plan.notices)), remotes=pipeline.remotes)
+    error = plan.unwritable
+    unwritable = OutputError(shown(error.problem), shown(error.next_step)) if error is not None else None
+    notices = tuple(map(shown, plan.notices))
+    return replace(plan, failures=failures, notices=notices, unwritable=unwritable, remotes=pipeline.remotes)
 
 
 def pin_pictures(pipeline: Pipeline, mirror: Mirror) -> None:

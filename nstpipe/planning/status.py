@@ -117,6 +117,7 @@ class Status:
         clips: The clips that have been begun and are not done, or have failed, by the path of the output.
         training: The networks whose training has begun and is not done.
         shards: The shards that are at work, by their names, such as ``3/40``.
+        notices: What the user should know of a remote work folder, such as that what follows is not its newest state.
     """
 
     holder: Holder | None
@@ -126,6 +127,7 @@ class Status:
     clips: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
     training: tuple[TrainingStatus, ...] = ()
     shards: dict[str, Holder] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
 
 
 def pipeline_status(pipeline: Pipeline, elsewhere: Holder | None = None) -> Status:

@@ -7,6 +7,8 @@ names.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import re
 import tempfile
@@ -31,6 +33,7 @@ SHARDS, SETTLED = "shards", "settled"
 _SHARD = re.compile(r"[1-9][0-9]*-of-[1-9][0-9]*")
 
 _NUMBERED = re.compile(r"([0-9]{8})\.json")
+_NUMBERED_OR_UNFINISHED = re.compile(r"\.?([0-9]{8})(\.partial)?\.json")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 READ_ATTEMPTS = 5
@@ -68,10 +71,10 @@ class Checkpoint:
     serial: int
     files: tuple[StoredFile, ...]
 
-    @property
+    @functools.cached_property
     def name(self) -> str:
-        """What tells it from any other checkpoint of the same work folder."""
-        return f"{self.holder}-{self.serial}"
+        """What tells it from any other checkpoint, also if the remote folder was deleted and its numbers began anew."""
+        return f"{self.holder}-{self.serial}-{hashlib.sha256(self.as_bytes()).hexdigest()[:8]}"
 
     @property
     def contents(self) -> frozenset[str]:
@@ -104,6 +107,10 @@ class Checkpoint:
             return cls(int(values["holder"]), int(values["serial"]), files)
         except (KeyError, TypeError, UnsafeNameError) as error:
             raise ValueError(f"it cannot be read: {error}") from error
+
+
+class LostContentError(StorageError):
+    """A content that a checkpoint names is missing, or is not what its name says."""
 
 
 class RemoteCopy:
@@ -139,7 +146,8 @@ class RemoteCopy:
             except ValueError as error:
                 raise OutputError(
                     f"work: {place} is no list of a work folder's files: {error}.",
-                    "Give another `work` address, or the newer nstpipe.",
+                    "Take the newer nstpipe if one wrote it. If it is damaged, delete it: the machine that worked there last "
+                    "copies all again, and any other one begins anew.",
                 ) from None
             except StorageError as error:
                 if error.kind != "missing" or attempt + 1 == READ_ATTEMPTS:
@@ -160,17 +168,30 @@ class RemoteCopy:
         """Fetch the content of a file. It gets its name when all of it is there and was checked.
 
         Raises:
-            StorageError: It cannot be fetched, or is damaged.
+            LostContentError: It is missing or damaged there.
+            StorageError: It cannot be fetched.
             Stopped: The run is to end.
         """
         place = self._object(file.sha256)
-        entry = self._store.entry(place)
-        self._store.fetch(place, entry, target, stop)
-        if sha256_of(target) != file.sha256:
+        step = f"Run on the machine that worked there last: it copies it again. Or delete {self.address}, to begin anew."
+        try:
+            entry = self._store.entry(place)
+        except StorageError as error:
+            if error.kind != "missing":
+                raise
+            raise LostContentError(
+                f"{file.path} of the work folder is missing: there is no {place}.", step, "missing"
+            ) from None
+        if entry.size == file.size:
+            self._store.fetch(place, entry, target, stop)
+            if sha256_of(target) == file.sha256:
+                return
             target.unlink()
-            raise StorageError(
-                f"{place} is damaged: its content is not what its name says.", "Give another `work` address.", "local"
-            )
+        raise LostContentError(
+            f"{file.path} of the work folder is damaged: {place} is not what its name says.",
+            f"Delete it. {step}",
+            "local",
+        )
 
     def send(self, source: Path, sha256: str) -> None:
         """Upload a content, and check it.
@@ -238,7 +259,7 @@ class RemoteCopy:
         with suppress(StorageError):
             for number in self._numbers():
                 self._delete(self._place(number))
-            self.sweep(None)
+            self.forget(self.contents())
 
     def remove_settled(self) -> None:
         """Delete what `offer` has settled."""
@@ -251,18 +272,24 @@ class RemoteCopy:
         with ThreadPoolExecutor(self._policy.transfers, "forget") as pool:
             list(pool.map(self._delete, map(self._object, contents)))
 
-    def sweep(self, latest: Checkpoint | None) -> None:
-        """Delete all but the latest checkpoint and what it names: what earlier holders have left."""
-        keeps = latest.contents if latest is not None else frozenset[str]()
-        try:
-            others = [self._place(number) for number in self._numbers() if latest is None or number != latest.holder]
-            found = self._store.look(self.address.below(OBJECTS), may_be_missing=True)
-        except StorageError:
-            return  # the next run does it
-        for place in others:
-            self._delete(place)
-        names = [entry.inside.rpartition("/")[2] for entry in found] if isinstance(found, list) else []
-        self.forget(name for name in names if _SHA256.fullmatch(name) and name not in keeps)
+    def contents(self) -> dict[str, int]:
+        """Return the hashes of the contents that are there, each with the size that it has there.
+
+        Raises:
+            StorageError: The server cannot be asked.
+        """
+        found = self._store.look(self.address.below(OBJECTS), may_be_missing=True)
+        entries = found if isinstance(found, list) else []
+        named = {entry.inside.rpartition("/")[2]: entry.size or 0 for entry in entries}
+        return {name: size for name, size in named.items() if _SHA256.fullmatch(name)}
+
+    def forget_before(self, holder: int) -> None:
+        """Delete the checkpoints of holders before one. Whoever has the lock meanwhile has a higher number."""
+        with suppress(StorageError):  # the next run does it
+            for entry in self._store.files(self.address.below(CHECKPOINTS)):
+                match = _NUMBERED_OR_UNFINISHED.fullmatch(entry.inside)
+                if match and int(match[1]) < holder:
+                    self._delete(self.address.below(f"{CHECKPOINTS}/{entry.inside}"))
 
     def _delete(self, place: Address) -> None:
         try:

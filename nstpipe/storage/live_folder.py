@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from nstpipe.errors import BusyError, DiskFullError, OutputError
-from nstpipe.storage.checkpoint import SETTLED, Checkpoint, RemoteCopy, StoredFile
+from nstpipe.storage.checkpoint import READ_ATTEMPTS, SETTLED, Checkpoint, LostContentError, RemoteCopy, StoredFile
 from nstpipe.storage.failures import StorageError
 from nstpipe.storage.index import INDEX
 from nstpipe.storage.joined import Source, joined_source_of, name_of, source_of
@@ -34,6 +34,12 @@ from nstpipe.system.stop import Stop, StopReason
 SPARE_BYTES = 200_000_000
 """The room on the disk that what is fetched leaves to others."""
 
+FETCHED = "fetched"
+"""Name of the folder beside the live folder that keeps what is fetched until all of it is there."""
+
+CLIPS = "clips/"
+"""How the paths of frames that wait, and of their states, begin. Those that are missing are painted again."""
+
 
 @dataclass(frozen=True)
 class _State:
@@ -43,6 +49,7 @@ class _State:
         address: The address whose work folder lives here.
         folder: What tells this folder from any other one.
         checkpoint: The name of the checkpoint that it was like last; empty if it is like none.
+        copying: The name of the checkpoint that was about to be written; empty if none was.
         is_pending: Whether a run has worked here since, or still does.
         is_partial: Whether the frames that wait here are only names, as whoever plans or reports needs no more of them.
         joined: The names of the checkpoints of shards that are part of what is here, separated by spaces.
@@ -51,6 +58,7 @@ class _State:
     address: str
     folder: str
     checkpoint: str = ""
+    copying: str = ""
     is_pending: bool = False
     is_partial: bool = False
     joined: str = ""
@@ -92,11 +100,12 @@ class LiveFolder:
         try:
             known = _State(**json.loads(self._path.read_bytes()))
         except FileNotFoundError:
-            return self._written(_State(str(self._address), secrets.token_hex(8)))
+            # What somebody has put there, such as a work folder of this machine, is used or kept.
+            return self._written(_State(str(self._address), secrets.token_hex(8), is_pending=any(self.work.iterdir())))
         except (OSError, ValueError, TypeError) as error:
             raise OutputError(
                 f"storage.live: {self._path}, which says what {self._root} holds, cannot be read: {error}.",
-                "Give another folder, or remove this file: the remote copy is taken then.",
+                "Give another folder, or remove this file: the remote copy is taken then, and what is here is kept beside it.",
             ) from error
         if known.address != str(self._address):
             raise OutputError(
@@ -132,13 +141,23 @@ class LiveFolder:
         try:
             with locked(self._root), telling_the_key():
                 self._state = self._read()
-                return self._follow(stop, with_contents=False)
+                return self._follow_a_run(stop)
         except BusyError:
             return ""
         except OutputError as error:
             if not self._state.checkpoint and not self._state.is_pending:
                 raise
             return f"{error.problem} What follows is known from {self._root}."
+
+    def _follow_a_run(self, stop: Stop) -> str:
+        """Follow the remote copy for somebody who only reads, while a run replaces it, and deletes what it held before."""
+        for _ in range(READ_ATTEMPTS - 1):
+            try:
+                return self._follow(stop, with_contents=False)
+            except LostContentError:
+                if self._source_now().name == self._source.name:
+                    raise
+        return self._follow(stop, with_contents=False)
 
     @contextmanager
     def at_work(self, stop: Stop, *, with_contents: bool = True) -> Iterator[AtWork]:
@@ -159,10 +178,10 @@ class LiveFolder:
                 with telling_the_key():
                     notices = [lock.take()]
                     self._check_alone()
+                    with_contents = with_contents or self._has_copies_of_shards()
                     notices.append(self._follow(stop, with_contents=with_contents))
-                    self._change(is_pending=with_contents)
-                    latest = self._source.own
-                    uploader = Uploader(self._root, self.work, self._copy, lock, self._policy, latest, self._note_copied)
+                    self._change(is_pending=with_contents or self._state.is_pending)
+                    uploader = self._uploader(lock)
                 yield from self._working(AtWork(uploader, self.settled, [notice for notice in notices if notice]), stop)
                 if lock.lost_to is not None:
                     raise BusyError(
@@ -174,6 +193,17 @@ class LiveFolder:
                 self._forget_shards()
             finally:
                 lock.release()
+
+    def _uploader(self, lock: RemoteLock) -> Uploader:
+        latest = self._source.own
+        files = latest.files if latest is not None and self._state.is_partial else ()
+        hollow = frozenset(file.path for file in files if _needs_no_content(file.path))
+        noting = self._note_copying, self._note_copied
+        return Uploader(self._root, self.work, self._copy, lock, self._policy, latest, hollow, *noting)
+
+    def _has_copies_of_shards(self) -> bool:
+        """Return whether shards have copies that become a part of this one, and so must not be names alone."""
+        return not self._shard and any(self._whole.shard(name).latest() is not None for name in self._whole.shards())
 
     def _check_alone(self) -> None:
         """See that no shard is at work beside a run that makes everything, nor such a run beside a shard.
@@ -229,26 +259,40 @@ class LiveFolder:
         with stop.graceful("the copy of the work folder"):
             uploader.finish()
 
+    def _note_copying(self, checkpoint: Checkpoint) -> None:
+        self._change(copying=name_of(checkpoint, self._shard))
+
     def _note_copied(self, checkpoint: Checkpoint) -> None:
-        self._change(checkpoint=name_of(checkpoint, self._shard))
+        self._change(checkpoint=name_of(checkpoint, self._shard), copying="")
+
+    def _source_now(self) -> Source:
+        return source_of(self._copy, self._shard) if self._shard else joined_source_of(self._copy)
 
     def _follow(self, stop: Stop, *, with_contents: bool) -> str:
         """Make the folder like the remote copy, unless it is newer; return what the user should know of that."""
-        self._source = source = source_of(self._copy, self._shard) if self._shard else joined_source_of(self._copy)
+        self._source = source = self._source_now()
+        if source.own_name and source.own_name == self._state.copying:
+            self._change(checkpoint=source.own_name, copying="")  # the run was killed before it could note that
         state = self._state
         if self._shard and source.own is None:
             if state.is_pending and not state.checkpoint:
                 return ""  # the first run of the shard was killed before its first copy
             source = source_of(self._whole)  # what was known when the work was divided
         if not source.name:
+            self._forget_hollow()
             return f"{self._address} holds no copy any more; that of this machine is used" if state.checkpoint else ""
         if state.is_pending and state.checkpoint == source.own_name:
             return f"the last run here ended before it had copied all to {self._address}; what this machine has is used"
         if state.checkpoint == source.name and not (with_contents and state.is_partial):
             return ""
-        notice = self._set_aside(source) if state.is_pending else ""
-        self._take_over(source, stop, with_contents=with_contents)
-        return notice
+        return self._take_over(source, stop, with_contents=with_contents)
+
+    def _forget_hollow(self) -> None:
+        """Delete what is here by its name alone, and cannot be fetched any more."""
+        if self._state.is_partial:
+            for path in filter(_needs_no_content, list(belongs(self.work))):
+                (self.work / path).unlink(missing_ok=True)
+            self._change(is_partial=False)
 
     def _set_aside(self, source: Source) -> str:
         """Keep what a run has made here before another machine went on without it."""
@@ -260,24 +304,19 @@ class LiveFolder:
                 f"{self.work} cannot be moved to {aside}: {error.strerror}.", "Give another storage.live."
             ) from error
         ensure_folder(self.work)
-        return (
-            f"another machine has gone on from {self._address} (checkpoint {source.name}); what a run here had not copied "
-            f"before is kept in {aside}"
-        )
+        began = f"another machine has gone on from {self._address}" if self._state.checkpoint else f"{self._address} has a copy"
+        return f"{began} (checkpoint {source.name}), which is used; what was here and not copied before is kept in {aside}"
 
-    def _take_over(self, source: Source, stop: Stop, *, with_contents: bool) -> None:
-        was_partial = self._state.is_partial
-        self._change(checkpoint="", is_pending=False, is_partial=was_partial or not with_contents)
-        for path in databases_in(self.work):
-            for suffix in ("", "-wal", "-shm", "-journal"):
-                (self.work / f"{path}{suffix}").unlink(missing_ok=True)
-        # What stands for remote files is made again from their index.
-        shutil.rmtree(self.work / MIRROR, ignore_errors=True)
-        for path in belongs(self.work):
-            if path not in source.files:
-                (self.work / path).unlink(missing_ok=True)
+    def _take_over(self, source: Source, stop: Stop, *, with_contents: bool) -> str:
+        """Make the folder like the remote copy, and return what the user should know of that.
+
+        What is here stays as it is until all is fetched that cannot be made again.
+        """
+        was_pending, was_partial = self._state.is_pending, self._state.is_partial
 
         def is_here(file: StoredFile) -> bool:
+            if was_pending or file.path.startswith(f"{MIRROR}/"):
+                return False
             if was_partial and with_contents and _needs_no_content(file.path):
                 return False
             try:
@@ -288,28 +327,69 @@ class LiveFolder:
 
         missing = [file for file in source.files.values() if not is_here(file)]
         wanted = [file for file in missing if with_contents or not _needs_no_content(file.path)]
-        needed, free = sum(file.size for file in wanted), free_bytes(self._root)
-        if wanted and needed + SPARE_BYTES > free:
-            raise DiskFullError(
-                f"{self._address} has {as_megabytes(needed)} for this machine; the disk of {self._root} has "
-                f"{as_megabytes(free)} free.",
-                "Free some space, or give a `storage.live` folder on another disk.",
-            )
-
-        def fetch(file: StoredFile) -> None:
-            target = self.work / file.path
-            ensure_folder(target.parent)
-            source.fetch(file.path, target, stop)
-            if file.modified_ns:
-                os.utime(target, ns=(file.modified_ns, file.modified_ns))
-
-        with ThreadPoolExecutor(self._policy.transfers, "live folder") as pool:
-            list(pool.map(fetch, wanted))
+        self._check_room(sum(file.size for file in wanted))
+        first = [file for file in wanted if not file.path.startswith(CLIPS)]
+        fetched = self._root / FETCHED
+        self._fetch(source, first, fetched, stop)
+        notices = [self._set_aside(source)] if was_pending else []
+        self._change(checkpoint="", copying="", is_pending=False, is_partial=was_partial or not with_contents)
+        self._clear(source)
+        for file in first:
+            ensure_folder((self.work / file.path).parent)
+            (fetched / file.path).replace(self.work / file.path)
+        shutil.rmtree(fetched, ignore_errors=True)
+        lost = self._fetch(source, [file for file in wanted if file.path.startswith(CLIPS)], self.work, stop)
         for file in missing:
             if file not in wanted:
                 _make_hollow(self.work / file.path, file)
         joined = "" if self._shard else " ".join(source.name.split("+")[1:])
         self._change(checkpoint=source.name, is_partial=not with_contents, joined=joined)
+        if lost:
+            notices.append(
+                f"{lost} of the frames and states that wait in {self._address} are missing or damaged there; what is needed of "
+                "them is painted again"
+            )
+        return "; ".join(notices)
+
+    def _check_room(self, needed: int) -> None:
+        free = free_bytes(self._root)
+        if needed and needed + SPARE_BYTES > free:
+            raise DiskFullError(
+                f"{self._address} has {as_megabytes(needed)} for this machine; the disk of {self._root} has "
+                f"{as_megabytes(free)} free, and {as_megabytes(SPARE_BYTES)} are left to others.",
+                "Free some space, or give a `storage.live` folder on another disk.",
+            )
+
+    def _clear(self, source: Source) -> None:
+        """Delete what is no part of the remote copy, and the databases."""
+        for path in databases_in(self.work):
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                (self.work / f"{path}{suffix}").unlink(missing_ok=True)
+        # What stands for remote files is made again from their index.
+        shutil.rmtree(self.work / MIRROR, ignore_errors=True)
+        for path in belongs(self.work):
+            if path not in source.files:
+                (self.work / path).unlink(missing_ok=True)
+
+    def _fetch(self, source: Source, files: list[StoredFile], into: Path, stop: Stop) -> int:
+        """Fetch files, and return how many frames and states are left out because they are lost at the remote place."""
+
+        def is_fetched(file: StoredFile) -> bool:
+            target = into / file.path
+            ensure_folder(target.parent)
+            try:
+                source.fetch(file.path, target, stop)
+            except LostContentError:
+                if not file.path.startswith(CLIPS):
+                    raise
+                target.unlink(missing_ok=True)
+                return False
+            if file.modified_ns:
+                os.utime(target, ns=(file.modified_ns, file.modified_ns))
+            return True
+
+        with ThreadPoolExecutor(self._policy.transfers, "live folder") as pool:
+            return list(pool.map(is_fetched, files)).count(False)
 
 
 @dataclass(frozen=True)
@@ -368,7 +448,7 @@ class AtWork:
 
 def _needs_no_content(path: str) -> bool:
     """Return whether a file is of use to whoever plans or reports even if only its name, size and time are known."""
-    return path.startswith("clips/") or (path.startswith(f"{MIRROR}/") and path != f"{MIRROR}/{INDEX}")
+    return path.startswith(CLIPS) or (path.startswith(f"{MIRROR}/") and path != f"{MIRROR}/{INDEX}")
 
 
 def _make_hollow(path: Path, file: StoredFile) -> None:

@@ -362,7 +362,8 @@ class Mirror:
             free = free_bytes(self._root)
             if size + SPARE_BYTES > free:
                 raise StorageError(
-                    f"{what} {as_megabytes(size)}; the disk of {self._root} has {as_megabytes(free)} free.",
+                    f"{what} {as_megabytes(size)}; the disk of {self._root} has {as_megabytes(free)} free, and "
+                    f"{as_megabytes(SPARE_BYTES)} are left to others.",
                     "Free some space, or give a `work` folder on another disk.",
                     "local",
                 )

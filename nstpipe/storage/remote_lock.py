@@ -116,7 +116,6 @@ class RemoteLock:
         self._own = RemoteHolder.here(folder, policy.lock_seconds)
         self._pause_seconds = policy.lock_seconds / SIGNS_OF_LIFE
         self._on_lost = on_lost
-        self._signs_lock = threading.Lock()
         self._ends = threading.Event()
         self._store = Store(address, policy)
         # A sign of life that is late is worth nothing: the next one is tried instead.
@@ -214,21 +213,25 @@ class RemoteLock:
         """See that the lock is still held, and give a sign of life.
 
         Raises:
-            BusyError: Another holder has taken it over.
-            StorageError: The server cannot be asked now.
+            BusyError: Another holder has taken it over, or it was given back.
+            StorageError: The server cannot be asked.
         """
-        with self._signs_lock:
-            top = max(self._listed(self._quick_store), default=0)
-            if top > self.number:
-                self.lost_to = self._holder(self._quick_store, top) or self.lost_to or self._own
-                raise self._busy(self.lost_to)
-            self._own = replace(self._own, signs=self._own.signs + 1)
-            self._quick_store.write(self._place(self.number), self._own.as_bytes())
+        self._confirm(self._store)
+
+    def _confirm(self, store: Store) -> None:
+        top = max(self._listed(store), default=0)
+        if top > self.number:
+            self.lost_to = self._holder(store, top) or self.lost_to or self._own
+            raise self._busy(self.lost_to)
+        if self._ends.is_set():  # a copy that outlives its run must not take the lock again
+            raise self._busy(None)
+        self._own = replace(self._own, signs=self._own.signs + 1)
+        store.write(self._place(self.number), self._own.as_bytes())
 
     def _show_life(self) -> None:
         while not self._ends.wait(self._pause_seconds):
             try:
-                self.confirm()
+                self._confirm(self._quick_store)
             except BusyError:
                 self._on_lost()
                 return
@@ -241,7 +244,7 @@ class RemoteLock:
         if self._thread.is_alive():
             self._thread.join()
         if self.number and self.lost_to is None:
-            with suppress(StorageError), self._signs_lock:  # it expires by itself
+            with suppress(StorageError):  # it expires by itself
                 self._store.write(self._place(self.number), replace(self._own, is_free=True).as_bytes())
 
     def _listed(self, store: Store) -> dict[int, Entry]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,13 +83,14 @@ def _is_of_this_machine(name: str) -> bool:
     return is_hidden_or_lock or name.startswith(_OF_THIS_MACHINE) or name.endswith(_SUFFIXES_OF_THIS_MACHINE)
 
 
-def take(work: Path, into: Path, known: Mapping[str, StoredFile]) -> list[Piece]:
+def take(work: Path, into: Path, known: Mapping[str, StoredFile], hollow: Collection[str] = frozenset()) -> list[Piece]:
     """Return all files of a work folder as they are now.
 
     Args:
         work: The work folder. A run may work in it.
         into: A folder on the same disk for what has changed. It is emptied first.
         known: The files of the latest copy, by path.
+        hollow: The paths of those whose content is not on this machine. It is that of the latest copy.
 
     Raises:
         OutputError: The files cannot be kept; a DiskFullError if there is no room.
@@ -99,12 +100,12 @@ def take(work: Path, into: Path, known: Mapping[str, StoredFile]) -> list[Piece]
     try:
         into.mkdir(parents=True)
         # What a journal names is there before it names it, and may be gone right after. So files are looked for twice.
-        _take_files(work, into, known, pieces)
+        _take_files(work, into, known, hollow, pieces)
         for path in databases_in(work):
             content = into / str(len(pieces))
             if _is_backed_up(work / path, content):
                 pieces[path] = Piece(path, content, None, 0)
-        _take_files(work, into, known, pieces)
+        _take_files(work, into, known, hollow, pieces)
     except (OSError, sqlite3.Error) as error:
         problem = f"the work folder {work} cannot be kept for its copy in {into}: {error}."
         if "full" in str(error) or "No space" in str(error):
@@ -113,14 +114,17 @@ def take(work: Path, into: Path, known: Mapping[str, StoredFile]) -> list[Piece]
     return sorted(pieces.values(), key=lambda piece: piece.path)
 
 
-def _take_files(work: Path, into: Path, known: Mapping[str, StoredFile], pieces: dict[str, Piece]) -> None:
+def _take_files(
+    work: Path, into: Path, known: Mapping[str, StoredFile], hollow: Collection[str], pieces: dict[str, Piece]
+) -> None:
     for path in belongs(work):
         if path in pieces:
             continue
         with suppress(FileNotFoundError):  # it was deleted meanwhile
             state = (work / path).stat()
             before = known.get(path)
-            if before is not None and (before.size, before.modified_ns) == (state.st_size, state.st_mtime_ns):
+            is_same = before is not None and (before.size, before.modified_ns) == (state.st_size, state.st_mtime_ns)
+            if is_same or path in hollow:  # some disks keep times less exactly
                 pieces[path] = Piece(path, None, before, state.st_mtime_ns)
                 continue
             content = into / str(len(pieces))

@@ -171,6 +171,7 @@ class Store:
         except StorageError as error:
             if error.kind != "missing":
                 raise
+            self._see_that_the_bucket_exists(address)
             return []
 
     def _see_that_the_bucket_exists(self, address: Address) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -34,6 +34,8 @@ class Uploader:
         lock: The lock of the remote place, which is held.
         policy: How often to copy.
         latest: The latest checkpoint there; None if there is none.
+        hollow: The paths of those of its files whose content is not on this machine.
+        on_copying: Called with each checkpoint before it is written: a run that is killed may have written it.
         on_copied: Called with each checkpoint that is complete.
     """
 
@@ -45,6 +47,8 @@ class Uploader:
         lock: RemoteLock,
         policy: Policy,
         latest: Checkpoint | None,
+        hollow: Collection[str],
+        on_copying: Callable[[Checkpoint], None],
         on_copied: Callable[[Checkpoint], None],
     ) -> None:
         self._staged = root / STAGED
@@ -53,8 +57,10 @@ class Uploader:
         self._lock = lock
         self._policy = policy
         self._latest = latest
-        self._on_copied = on_copied
-        self._there = set(latest.contents) if latest is not None else set()
+        self._hollow = hollow
+        self._on_copying, self._on_copied = on_copying, on_copied
+        self._there: set[str] | None = None
+        self._unused: set[str] = set()
         self._is_swept = False
         self._asked, self._ends = threading.Event(), threading.Event()
         self._problems: list[str] = []
@@ -132,8 +138,11 @@ class Uploader:
             StorageError: It cannot be written.
         """
         before = self._latest
+        there = self._look() if self._there is None else self._there
+        files_before = before.files if before is not None else ()
+        known = {file.path: file for file in files_before if file.sha256 in there or file.path in self._hollow}
         try:
-            pieces = take(self._work, self._staged, {file.path: file for file in before.files} if before is not None else {})
+            pieces = take(self._work, self._staged, known, self._hollow)
             with ThreadPoolExecutor(self._policy.transfers, "copy") as pool:
                 files = tuple(pool.map(_described, pieces))
                 # Files with the same content are one object.
@@ -143,24 +152,35 @@ class Uploader:
                 list(pool.map(self._send, *zip(*new.items(), strict=True)) if new else ())
         finally:
             shutil.rmtree(self._staged, ignore_errors=True)
-        if files == (before.files if before is not None else ()):
+        if files == files_before:
             return
         self._lock.confirm()
         serial = before.serial + 1 if before is not None and before.holder == self._lock.number else 1
         latest = Checkpoint(self._lock.number, serial, files)
+        self._on_copying(latest)
         self._copy.publish(latest)
         self._latest = latest
         self._on_copied(latest)
+        unused = (there | self._unused) - latest.contents
+        # All of that was there before this, so nothing of another holder's is deleted, however long this process was held up.
         self._lock.confirm()
-        if not self._is_swept:
-            self._copy.sweep(latest)
-            self._is_swept, self._there = True, set(latest.contents)
-            return
-        unused = self._there - latest.contents
         self._copy.forget(unused)
-        self._there -= unused
+        there -= unused
+        self._unused.clear()
+        if not self._is_swept:
+            self._copy.forget_before(self._lock.number)
+            self._is_swept = True
+
+    def _look(self) -> set[str]:
+        """Look which contents of the latest checkpoint are there, for somebody may have deleted some."""
+        found = self._copy.contents()
+        sizes = {file.sha256: file.size for file in self._latest.files} if self._latest is not None else {}
+        self._there = {sha256 for sha256, size in found.items() if sizes.get(sha256) == size}
+        self._unused = set(found) - self._there
+        return self._there
 
     def _send(self, sha256: str, content: Path) -> None:
+        assert self._there is not None
         if sha256 not in self._there:
             self._copy.send(content, sha256)
             self._there.add(sha256)

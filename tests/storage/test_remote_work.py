@@ -257,6 +257,8 @@ def test_a_folder_that_cannot_be_reached_or_is_another_one_is_told(cloud: Cloud,
     [error] = [error for error in api.validate(pipeline).missing if "work:" in str(error)]
     assert "slow down" in error.problem
     cloud.proxy.faults.clear()
+    with pytest.raises(OutputError, match="there is no bucket nowhere"):
+        run(machine(project, "b"), overrides=["work=s3://nowhere/work"])
     pipeline.write_text(pipeline.read_text().replace("s3://street/work", "s3://street/elsewhere"))
     with pytest.raises(OutputError, match="holds the work folder of s3://street/work, not of s3://street/elsewhere"):
         api.status(pipeline)
@@ -277,6 +279,117 @@ def test_a_full_disk_is_told_and_the_copy_stays(cloud: Cloud, project: Path) -> 
     with small_disk(project / "b" / "live", "1m"), pytest.raises(OutputError, match=said):
         run(pipeline)
     assert checkpoint(cloud) == before
+
+
+def delete_all(cloud: Cloud) -> None:
+    """Delete the remote work folder by hand."""
+    for name in cloud.names("work/"):
+        cloud.client.delete_object(Bucket=cloud.bucket, Key=name)
+
+
+def name_of_content(found: dict[str, Any], path: str) -> str:
+    """The object that holds the first file of a checkpoint whose path has a part."""
+    sha256 = next(file["sha256"] for file in found["files"] if path in file["path"])
+    return f"work/objects/{sha256[:2]}/{sha256}"
+
+
+def test_what_is_lost_at_the_remote_place_is_told_and_made_again(cloud: Cloud, project: Path, undisturbed: bytes) -> None:
+    first, other = machine(project, "a"), machine(project, "b")
+    run_until(first, 2)
+    journal, folder = name_of_content(checkpoint(cloud), "journal.sqlite"), project / "b" / "live" / "work"
+    cloud.put(journal, cloud.get(journal)[:-1])
+    with pytest.raises(OutputError, match=f"journal.sqlite of the work folder is damaged: s3://street/{journal}") as damaged:
+        run(other)
+    assert "Run on the machine that worked there last" in damaged.value.next_step
+    run_until(first, 1)  # which has it, and copies it again
+    assert api.status(other).jobs[0].frames_done == 3
+    before = (folder / "journal.sqlite").read_bytes()
+    run_until(first, 1)
+    cloud.client.delete_object(Bucket="street", Key=name_of_content(checkpoint(cloud), "journal.sqlite"))
+    [notice] = api.status(other).notices  # what is here is older, and stays
+    assert "journal.sqlite of the work folder is missing" in notice
+    assert (folder / "journal.sqlite").read_bytes() == before
+    assert api.clean(first, lambda found: not found).leftovers == ()  # which copies it again
+    frame = name_of_content(checkpoint(cloud), "frame_00000003")
+    cloud.put(frame, bytes(len(cloud.get(frame))))
+    result, events = run(other)
+    assert (result.exit_code, painted(events)) == (0, FRAMES - 3)
+    assert "1 of the frames and states that wait in s3://street/work are missing or damaged there" in notices(events)
+    assert cloud.get("out/film.mp4") == undisturbed
+    check_whole(cloud)
+
+
+def test_a_remote_place_that_was_deleted_and_begun_anew_is_not_taken_for_the_old_one(
+    cloud: Cloud, project: Path, undisturbed: bytes
+) -> None:
+    first, other, reader = machine(project, "a"), machine(project, "b"), machine(project, "c")
+    run_until(first, 1)
+    old = checkpoint(cloud)
+    assert api.status(reader).jobs[0].frames_done == 1
+    delete_all(cloud)
+    run_until(other, 2)
+    new = {**checkpoint(cloud), "holder": old["holder"], "serial": old["serial"]}
+    cloud.put("work/checkpoints/00000001.json", json.dumps(new).encode())
+    assert api.status(first).jobs[0].frames_done == 2
+    delete_all(cloud)
+    result, events = run(reader)  # whose frame is a name alone
+    assert (result.exit_code, painted(events)) == (0, FRAMES)
+    assert cloud.get("out/film.mp4") == undisturbed
+
+
+def test_a_run_that_was_killed_right_after_a_checkpoint_knows_it_as_its_own(cloud: Cloud, project: Path) -> None:
+    pipeline = machine(project, "a")
+    state = project / "a" / "live" / "live.json"
+    run_until(pipeline, 1)
+    known = json.loads(state.read_text())
+    state.write_text(json.dumps({**known, "checkpoint": "1-1-00000000", "copying": known["checkpoint"], "is_pending": True}))
+    cloud.proxy.faults.append(Fault("PUT", "/work/objects/", 503, SLOW_DOWN))
+    (project / "a" / "live" / "work" / "logs" / "new.jsonl").write_text("{}")  # so that there is something to copy
+    with pytest.raises(OutputError, match="cannot be copied"):
+        api.clean(pipeline)
+    assert json.loads(state.read_text())["is_pending"]  # what the run had not copied is still not copied
+    cloud.proxy.faults.clear()
+    result, events = run(pipeline)
+    assert (result.exit_code, painted(events)) == (0, FRAMES - 1)
+    assert not list((project / "a" / "live").glob("work.set-aside-*"))
+
+
+def test_a_work_folder_of_this_machine_becomes_a_remote_one(cloud: Cloud, project: Path) -> None:
+    pipeline = machine(project, "a")
+    overrides = ["work=work"]
+    stop = Stop()
+    run(pipeline, overrides=overrides, stop=stop, on_event=at_frame(2, lambda: stop.ask(StopReason.TIME)))
+    (project / "a" / "live").mkdir()
+    (project / "a" / "work").rename(project / "a" / "live" / "work")
+    result, events = run(pipeline)
+    assert (result.exit_code, painted(events)) == (0, FRAMES - 2)
+    # Where there is a copy already, that is used, and a folder that lies in its way is kept.
+    (project / "b" / "live" / "work").mkdir(parents=True)
+    (project / "b" / "live" / "work" / "mine.txt").write_text("mine")
+    result, events = run(machine(project, "b"))
+    assert (result.exit_code, len(result.already_done)) == (0, 1)
+    [kept] = (project / "b" / "live").glob("work.set-aside-*")
+    assert (kept / "mine.txt").read_text() == "mine"
+
+
+def test_a_busy_server_at_the_last_copy_is_asked_again(cloud: Cloud, project: Path) -> None:
+    pipeline = machine(project, "a", retries=1, checkpoint_seconds=1000, lock_seconds=1000)
+    once = Fault("PUT", "/work/locks/", 503, SLOW_DOWN, times=1)
+    assert run(pipeline, on_event=at_frame(FRAMES, lambda: cloud.proxy.faults.append(once)))[0].exit_code == 0
+    assert once.times == 0
+
+
+def test_a_holder_that_was_held_up_deletes_nothing_of_the_next_one(cloud: Cloud, project: Path) -> None:
+    of_next = ["work/checkpoints/00000002.json", f"work/objects/ab/{'ab' * 32}"]
+
+    def take_over(method: str, path: str) -> None:
+        if method == "PUT" and "/work/checkpoints/" in path and cloud.proxy.count("PUT", "/work/checkpoints/") == 1:
+            for name in of_next:
+                cloud.put(name, b"{}")
+
+    cloud.proxy.on_request = take_over
+    run_until(machine(project, "a"), 2)
+    assert set(of_next) <= set(cloud.names("work/"))
 
 
 def test_shards_on_machines_of_their_own_are_joined(cloud: Cloud, tmp_path: Path) -> None:
@@ -359,6 +472,7 @@ def test_a_video_whose_shots_are_in_two_shards_is_finished_by_the_run_that_joins
         assert (result.exit_code, painted(events)) == (0, 10)
         assert "1 of 2 are not done yet" in notices(events)
     assert "out/film.mp4" not in cloud.names()
+    assert api.clean(on("w"), lambda found: not found).leftovers == ()
     result, events = run(on("z"))
     assert (result.exit_code, len(result.outputs), painted(events)) == (0, 1, 0)
     (tmp_path / "whole").mkdir()
