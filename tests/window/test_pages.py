@@ -32,7 +32,9 @@ from nstpipe.training import looks as training
 from nstpipe.window.jobs.forms import Field, field_of, fields
 from nstpipe.window.jobs.yaml_text import Draft
 from nstpipe.window.roots import PAINTINGS
+from nstpipe.window.runs.page import _training_words
 from nstpipe.window.runs.process import SIGNAL_SECONDS, ask_to_stop, stop_request
+from nstpipe.window.runs.progress import Training
 from nstpipe.window.texts import LANGUAGES, language_of, texts_in
 from tests.making import make_picture, write_pipeline
 from tests.test_docs import EXAMPLES
@@ -313,6 +315,12 @@ def test_the_training_of_a_network_is_shown_while_it_goes_on_and_afterwards(
     assert nstpipe.run(path).exit_code == 0
     time.sleep(1.1)
     assert re.search(r"The network of look is trained: 3 steps in \d+ s", shown())
+
+
+def test_a_training_for_many_jobs_names_some_of_them() -> None:
+    jobs = tuple(f"job{number}" for number in range(1000))
+    said = _training_words(Training(jobs, "running", None), texts_in("en"))["said"]
+    assert "job0, job1, " in said and "job7 (+992) is being trained" in said
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -147,6 +147,8 @@ def test_a_pipeline_that_leads_out_of_the_folders_is_not_written(window: Opened,
     assert not (window.folder / "pipeline.yaml").exists()
     (window.folder / "pipeline.yaml").write_text(text)  # as somebody else may write it
     assert b"lies outside of the folders" in window.ask("POST", "/night/start", b"")[2]
+    every_night = urlencode({"begins": "22:00", "ends": "06:30"})
+    assert b"lies outside of the folders" in window.ask("POST", "/night/schedule", every_night)[2]
 
 
 def test_uploads_are_bounded_checked_by_content_and_never_replace_a_file(window: Opened, tmp_path: Path) -> None:
