@@ -105,8 +105,9 @@ def plan(
 def _show(found: Estimate, console: Console, *, every: bool) -> None:
     for notice in found.plan.notices:
         console.print(notice, markup=False, highlight=False, soft_wrap=True)
-    rows = list(_rows(found, every=True))
-    if len(rows) > MOST_ROWS and not every:
+    with_each = every or len(found.costs) <= MOST_ROWS
+    rows = list(_rows(found, every=with_each))
+    if len(rows) > MOST_ROWS and with_each and not every:
         rows = list(_rows(found, every=False))
     table, notes = _table(rows)
     console.print(table)
@@ -147,34 +148,75 @@ def _table(rows: list[_Row]) -> tuple[Table, list[str]]:
     return table, [f"({number}) {note}" for number, note in enumerate(notes, start=1)]
 
 
+class _Alike:
+    """Outputs that share a row, counted one after another, since there may be a million.
+
+    Args:
+        first: The first of them.
+    """
+
+    def __init__(self, first: OutputCost) -> None:
+        self.first = first
+        self.outputs = self.frames = self.frames_left = self.iterations = self.bytes = self._linked = 0
+        self.seconds: float | None = 0.0
+        self._paintings = Counter[str]()
+
+    def add(self, cost: OutputCost) -> None:
+        """Count an output."""
+        output, seconds = cost.output, cost.seconds
+        self.outputs += 1
+        self.frames += output.own_frames
+        self.frames_left += cost.frames_left
+        self.iterations += cost.max_iterations
+        self.bytes += cost.bytes_needed
+        self.seconds = self.seconds + seconds if self.seconds is not None and seconds is not None else None
+        self._linked += output.input.is_linked
+        self._paintings[output.painting] += 1
+
+    @property
+    def why(self) -> str:
+        """What would be done with them, and the reason."""
+        output = self.first.output
+        if self.outputs == 1:
+            return _state(self.first, output.reason)
+        linked = f"; {self._linked} linked to the previous picture" if self._linked else ""
+        return _state(self.first, output.own_reason + linked)
+
+    @property
+    def painted_after(self) -> str:
+        """A line about the paintings that were picked for them; empty if there is no collection."""
+        paintings = set(self._paintings) - {""}
+        if not paintings:
+            return ""
+        return f"\n  after {min(paintings) if len(paintings) == 1 else f'{len(paintings):,} paintings'}"
+
+    @property
+    def cells(self) -> tuple[str, str, str, str, str]:
+        """Frames, size, iterations, time and disk space, for people."""
+        size = self.first.output.size
+        amounts = _amounts(self.first, self.iterations, self.seconds, self.bytes)
+        frames = _frames(self.frames - self.frames_left, self.frames) if self.frames_left else str(self.frames)
+        return frames, f"{size[0]}x{size[1]}", *amounts
+
+
 def _rows(found: Estimate, *, every: bool) -> Iterator[_Row]:
-    alike: dict[tuple[str, str, tuple[int, int]], list[OutputCost]] = {}
+    alike: dict[tuple[str, str, tuple[int, int]], _Alike] = {}
     for cost in found.costs:
         output = cost.output
         key = (output.job.name, _state(cost, output.own_reason), output.size)
-        alike.setdefault(key if not output.is_video and not every else (str(output.path), "", (0, 0)), []).append(cost)
+        key = key if not output.is_video and not every else (str(output.path), "", (0, 0))
+        alike.setdefault(key, _Alike(cost)).add(cost)
     failed = [Path(failure.path) for failure in found.plan.failures]
-    names = _names([*(cost.output.input.file.path for cost in found.costs), *failed])
-    for costs in alike.values():
-        first = costs[0].output
-        name = names[first.input.file.path] if len(costs) == 1 else f"{len(costs)} pictures"
-        frames = sum(cost.output.own_frames for cost in costs)
-        why = _state(costs[0], first.reason if len(costs) == 1 else _common_reason(costs))
-        what = f"{first.job.name}: {name}{_painted_after(costs)}"
-        yield _Row(what, why, _cells(costs, frames, first.size))
+    names = _names([*(group.first.output.input.file.path for group in alike.values() if group.outputs == 1), *failed])
+    for group in alike.values():
+        first = group.first.output
+        name = names[first.input.file.path] if group.outputs == 1 else f"{group.outputs} pictures"
+        yield _Row(f"{first.job.name}: {name}{group.painted_after}", group.why, group.cells)
         if every and len(first.clips) > 1:
-            yield from _shots(costs[0])
+            yield from _shots(group.first)
     for failure in found.plan.failures:
         why = f"cannot be used: {failure.reason} {failure.next_step}".strip()
         yield _Row(f"{failure.job}: {names[Path(failure.path)]}", why, ("–", "–", "–", "–", "–"))
-
-
-def _painted_after(costs: list[OutputCost]) -> str:
-    """Return a line about the paintings that were picked for some outputs; empty if there is no collection."""
-    paintings = {cost.output.painting for cost in costs} - {""}
-    if not paintings:
-        return ""
-    return f"\n  after {min(paintings) if len(paintings) == 1 else f'{len(paintings):,} paintings'}"
 
 
 def _names(paths: Iterable[Path]) -> dict[Path, str]:
@@ -190,33 +232,26 @@ def _names(paths: Iterable[Path]) -> dict[Path, str]:
 
 
 def _shots(cost: OutputCost) -> Iterator[_Row]:
+    kind = "shot" if len(cost.clips) == len(cost.output.input.shot_starts) else "part"
     for number, part in enumerate(cost.clips, start=1):
         clip = part.clip
-        what = f"  shot {number}: frames {clip.first_frame_index + 1} to {clip.end_frame_index}"
+        what = f"  {kind} {number}: frames {clip.first_frame_index + 1} to {clip.end_frame_index}"
         frames = _frames(clip.frame_count - part.frames_left, clip.frame_count) if cost.frames_left else str(clip.frame_count)
-        yield _Row(what, "", (frames, "", *_amounts([cost], part.max_iterations, part.seconds, part.bytes_needed)))
-
-
-def _cells(costs: list[OutputCost], frames: int, size: tuple[int, int]) -> tuple[str, str, str, str, str]:
-    left = sum(cost.frames_left for cost in costs)
-    seconds = [cost.seconds for cost in costs]
-    known = sum(second for second in seconds if second is not None) if None not in seconds else None
-    amounts = _amounts(costs, sum(cost.max_iterations for cost in costs), known, sum(cost.bytes_needed for cost in costs))
-    return (_frames(frames - left, frames) if left else str(frames), f"{size[0]}x{size[1]}", *amounts)
+        yield _Row(what, "", (frames, "", *_amounts(cost, part.max_iterations, part.seconds, part.bytes_needed)))
 
 
 def _frames(done: int, frames: int) -> str:
     return f"{frames - done} of {frames}" if done else str(frames)
 
 
-def _amounts(costs: list[OutputCost], iterations: int, seconds: float | None, needed: int) -> tuple[str, str, str]:
-    """Return the iterations, the time and the disk space of a row about these outputs of one job."""
+def _amounts(first: OutputCost, iterations: int, seconds: float | None, needed: int) -> tuple[str, str, str]:
+    """Return the iterations, the time and the disk space of a row about outputs of one job, given the first of them."""
     from nstpipe.planning.eta import as_duration
     from nstpipe.system.files import as_megabytes
 
     if not iterations:
         return "–", "–", "–"
-    shown = f"{iterations:,}" if costs[0].output.job.iterates else "–"
+    shown = f"{iterations:,}" if first.output.job.iterates else "–"
     return shown, as_duration(seconds), as_megabytes(needed) if needed else "–"
 
 
@@ -227,21 +262,14 @@ def _state(cost: OutputCost, reason: str) -> str:
     return f"not tried again: {reason}" if output.failed_before is not None else f"to do: {reason}"
 
 
-def _common_reason(costs: list[OutputCost]) -> str:
-    neighbors = [cost.output.input.neighbor for cost in costs]
-    linked = sum(neighbor is not None and not neighbor.refusal for neighbor in neighbors)
-    reason = costs[0].output.own_reason
-    return f"{reason}; {linked} linked to the previous picture" if linked else reason
-
-
 def _summary(found: Estimate) -> Iterator[str]:
     from nstpipe.planning.eta import as_duration, as_range
     from nstpipe.system.files import as_megabytes
 
-    planned, frames = found.plan, sum(cost.frames_left for cost in found.costs)
-    iterations = sum(cost.max_iterations for cost in found.costs if cost.output.job.iterates)
+    planned, frames = found.plan, sum(cost.frames_left for cost in found.costs.left)
+    iterations = sum(cost.max_iterations for cost in found.costs.left if cost.output.job.iterates)
     if iterations:
-        likely = sum(cost.likely_iterations for cost in found.costs if cost.output.job.iterates)
+        likely = sum(cost.likely_iterations for cost in found.costs.left if cost.output.job.iterates)
         counts = f"about {likely:,.0f} iterations, at most {iterations:,}; a frame that hardly changes ends earlier."
         yield f"Total: {frames:,} frames, " + (counts if round(likely) < iterations else f"{iterations:,} iterations.")
     elif frames:
@@ -259,7 +287,7 @@ def _summary(found: Estimate) -> Iterator[str]:
     if planned.bytes_needed:
         needed, free = as_megabytes(planned.bytes_needed), as_megabytes(planned.bytes_free)
         yield f"Frames that wait for encoding need about {needed} of disk space; {free} are free."
-    if any(cost.output.failed_before is not None for cost in found.costs):
+    if any(cost.output.failed_before is not None for cost in found.costs.left):
         yield "To try failed items again, use `nstpipe run --retry-failed`."
 
 

@@ -114,6 +114,11 @@ class Engine(Model):
         return True
 
     @property
+    def frames_are_independent(self) -> bool:
+        """Whether a frame is the same whatever was painted before it, so that a shot can be divided."""
+        return False
+
+    @property
     def learns(self) -> bool:
         """Whether it must be trained on the frames of the job, by the loss that the optimizer minimizes."""
         return False
@@ -249,6 +254,11 @@ class LookEngine(OnePass):
     def follows_motion(self) -> bool:
         """Whether the optimizer follows. The network itself paints the same thing alike in all frames."""
         return self.refine > 0
+
+    @property
+    def frames_are_independent(self) -> bool:
+        """Whether no optimizer follows."""
+        return self.refine == 0
 
     @property
     def learns(self) -> bool:

@@ -11,7 +11,7 @@ from contextlib import closing
 from typing import Any
 
 from nstpipe.events import FrameDone
-from nstpipe.journal.records import Entry, FrameRecord
+from nstpipe.journal.records import Entry, FrameRecord, FrameSums
 
 SCHEMA = """
 CREATE TABLE clip (
@@ -161,6 +161,24 @@ class History:
         columns = "path, first_frame_index, frame_index, seconds, evaluations, loss, content_loss, style_loss, warping_error"
         query = f"SELECT {columns} FROM frame WHERE job = ? AND state = 'done' ORDER BY path, frame_index"
         return tuple(FrameRecord(*row) for row in self._rows(query, job))
+
+    def sums(self, job: str) -> FrameSums:
+        """Return what a job's finished frames took together."""
+        done = "FROM frame WHERE job = ? AND state = 'done'"
+        query = f"SELECT count(*), total(seconds), coalesce(sum(evaluations), 0), count(loss), avg(warping_error) {done}"
+        [(frames, seconds, iterations, losses, warping_error)] = self._rows(query, job)
+        query = f"SELECT loss {done} AND loss IS NOT NULL ORDER BY loss LIMIT 1 OFFSET ?"
+        median = self._rows(query, job, losses // 2)
+        return FrameSums(frames, seconds, iterations, median[0][0] if median else None, warping_error)
+
+    def losses(self, job: str, most: int) -> tuple[int, tuple[float | None, ...]]:
+        """Return the losses of a job's finished frames, or of each so many; with how many that are."""
+        done = "FROM frame WHERE job = ? AND state = 'done'"
+        [(frames,)] = self._rows(f"SELECT count(*) {done}", job)
+        step = max(1, -(-frames // most))
+        numbered = f"SELECT loss, row_number() OVER (ORDER BY path, frame_index) AS number {done}"
+        rows = self._rows(f"SELECT loss FROM ({numbered}) WHERE number % ? = 0 ORDER BY number", job, step)
+        return step, tuple(loss for (loss,) in rows)
 
     def spent(self, run: str) -> dict[str, tuple[int, float, int]]:
         """Return by job: the frames finished in a run, the seconds spent, and the iterations times pixels allowed."""

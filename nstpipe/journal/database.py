@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nstpipe.errors import DiskFullError, OutputError
-from nstpipe.journal import second_record
+from nstpipe.journal import folders, second_record
 from nstpipe.journal.migrations import SCHEMA_VERSION, converted_in_memory, create
 from nstpipe.journal.path_keys import PathKeys, has_old_keys, renew_keys
 from nstpipe.journal.rows import put_row
@@ -29,6 +29,9 @@ LARGE_BYTES = 100_000_000
 _INDICES = (
     "CREATE INDEX IF NOT EXISTS output_state ON output (job, state, frames)",
     "CREATE INDEX IF NOT EXISTS output_input ON output (input, job)",
+    "CREATE INDEX IF NOT EXISTS output_maker ON output (maker)",
+    "CREATE INDEX IF NOT EXISTS output_changed ON output (state, changed_at)",
+    "CREATE INDEX IF NOT EXISTS frame_run ON frame (run)",
 )
 
 _MOVED_ASIDE = "journal.damaged-{}.sqlite"
@@ -110,7 +113,7 @@ class Database:
                 renew_keys(connection, self._keys)
                 connection.execute("COMMIT")
             _check(connection)
-            for statement in _INDICES:
+            for statement in (*_INDICES, *folders.SCHEMA):
                 connection.execute(statement)
         except BaseException:
             connection.close()
@@ -135,6 +138,8 @@ class Database:
             where = "will be made anew by the next run"
             self.connection = sqlite3.connect(":memory:", isolation_level=None)
             create(self.connection)
+            for statement in folders.SCHEMA:
+                self.connection.execute(statement)
         known = self._take_second_record()
         self.notices.append(f"the journal is damaged ({error}) and {where}; {_known(known)}")
 

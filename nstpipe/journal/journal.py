@@ -16,6 +16,7 @@ from nstpipe.errors import OutputError
 from nstpipe.events import FrameDone, ItemFailed, JobPlanned, OutputDone
 from nstpipe.journal import layers, placing, second_record
 from nstpipe.journal.database import JOURNAL, Database
+from nstpipe.journal.folders import FolderPlan, Folders
 from nstpipe.journal.path_keys import take_over_moved
 from nstpipe.journal.queries import Queries
 from nstpipe.journal.rows import DEFAULTS
@@ -48,6 +49,10 @@ class Journal(Queries):
     ) -> None:
         super().__init__(work, pipeline=pipeline, repair=repair, read_only=read_only, shard=shard)
         self._saved_at = time.monotonic()
+        self._folders = Folders(self._database.connection)
+        self._unsaved_folders: list[tuple[str, FolderPlan, int]] = []
+        # What shards record is in other files, where it ends nothing here.
+        self._knows_folders = not read_only and shard is None and not self._unjoined
         self._maker = _maker_of(pipeline, work) if pipeline is not None else ""
         if pipeline is not None and not read_only:
             with self._database.changing():
@@ -293,18 +298,50 @@ class Journal(Queries):
         if self._database.read_only:
             return
         self._unsaved[kind, key] = value
-        now = time.monotonic()
-        if len(self._unsaved) >= MOST_UNSAVED or now - self._saved_at >= UNSAVED_SECONDS:
-            self.save()
+        self._save_if_due()
+
+    def planned_folder(self, outputs: Path) -> FolderPlan | None:
+        """Return what `keep_folder` has kept of a folder; None if a record of one of its outputs has changed since."""
+        return self._folders.get(self._folder_key(outputs)) if self._knows_folders else None
+
+    def keep_folder(self, outputs: Path, plan: FolderPlan, since: int) -> None:
+        """Keep what was planned of a folder, for as long as no record of its outputs changes.
+
+        Args:
+            outputs: The folder of the outputs.
+            plan: The plan.
+            since: What `changes_elsewhere` returned before the records were read that the plan depends on. They are read again
+                next time if another process has changed the journal since.
+        """
+        if self._knows_folders:
+            self._unsaved_folders.append((self._folder_key(outputs), plan, since))
+            self._save_if_due()
+
+    def changes_elsewhere(self) -> int:
+        """Return a number that changes when another process writes the journal."""
+        return self._folders.changes_elsewhere()
+
+    def _folder_key(self, outputs: Path) -> str:
+        begin = self._begin_of(outputs)
+        return begin[: begin.rfind("/") + 1]
 
     def save(self) -> None:
         """Write the values that `remember` has not written yet. A killed process loses them, and computes them again."""
-        if self._unsaved:
+        folders, self._unsaved_folders = self._unsaved_folders, []
+        if self._unsaved or folders:
             with self._database.changing():
                 for (kind, key), value in self._unsaved.items():
                     self._lookups.put(kind, key, value)
+                now = self.changes_elsewhere()
+                for key, plan, since in folders:
+                    if since == now:
+                        self._folders.put(key, plan)
             self._unsaved.clear()
         self._saved_at = time.monotonic()
+
+    def _save_if_due(self) -> None:
+        if len(self._unsaved) >= MOST_UNSAVED or time.monotonic() - self._saved_at >= UNSAVED_SECONDS:
+            self.save()
 
     def close(self) -> None:
         """Write what is not written yet, and close the file."""

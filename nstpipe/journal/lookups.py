@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
-from nstpipe.journal.rows import checksum_of
+from nstpipe.journal.rows import after, checksum_of
 
 
 class Lookups:
@@ -24,6 +24,12 @@ class Lookups:
         with closing(self._connection.execute(query, (kind, key))) as cursor:
             row = cursor.fetchone()
         return str(row[0]) if row is not None and row[1] == checksum_of([kind, key, row[0]]) else None
+
+    def below(self, kind: str, folder: str) -> dict[str, str]:
+        """Return the values of a kind whose keys begin with the key of a folder, which ends with a slash."""
+        query = "SELECT key, value, checksum FROM lookup WHERE kind = ? AND key >= ? AND key < ?"
+        with closing(self._connection.execute(query, (kind, folder, after(folder)))) as cursor:
+            return {key: str(value) for key, value, checksum in cursor if checksum == checksum_of([kind, key, value])}
 
     def count(self, kind: str) -> int:
         """Return the number of values of a kind, damaged or not."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nstpipe.journal.records import Record
-from nstpipe.journal.rows import FIELDS, checked_row, put_row
+from nstpipe.journal.rows import FIELDS, after, checked_row, put_row
 from nstpipe.storage.contents import content_sha256
 from nstpipe.system.files import state_of
 
@@ -35,6 +35,10 @@ class Outputs:
         """Return the row of an output, by column; None if there is none, or if it is damaged."""
         return next(self._rows("WHERE path = ?", path), None)
 
+    def below(self, folder: str) -> dict[str, dict[str, Any]]:
+        """Return the rows of the outputs below a folder, by path. The folder's key ends with a slash."""
+        return {row["path"]: row for row in self._rows("WHERE path >= ? AND path < ?", folder, after(folder))}
+
     def all(self, *, finished: bool = True) -> Iterator[dict[str, Any]]:
         """Yield every row that is not damaged, sorted by path; those of finished outputs only if they are wanted."""
         yield from self._rows("ORDER BY path" if finished else "WHERE state != 'done' ORDER BY path")
@@ -45,11 +49,20 @@ class Outputs:
         with closing(self._connection.execute(query, (job,))) as cursor:
             return {state: (count, frames) for state, count, frames in cursor}
 
+    def some_done(self, job: str, most: int) -> Iterator[dict[str, Any]]:
+        """Yield the rows of some finished outputs of a job, evenly spaced in the order in which they were recorded."""
+        done, _ = self.tally(job).get("done", (0, 0))
+        count = min(most, done)
+        places = [round(index * (done - 1) / max(1, count - 1)) for index in range(count)]
+        found = "SELECT path FROM output WHERE job = ? AND state = 'done' ORDER BY frames, rowid LIMIT 1 OFFSET ?"
+        for place in places:
+            yield from self._rows(f"WHERE path = ({found})", job, place)
+
     def begun(self, job: str) -> Iterator[dict[str, Any]]:
         """Yield the rows of a job's outputs that have been begun and are not finished, or have failed."""
         yield from self._rows("WHERE job = ? AND state IN ('started', 'failed') ORDER BY path", job)
 
-    def _rows(self, where: str, *values: str) -> Iterator[dict[str, Any]]:
+    def _rows(self, where: str, *values: str | int) -> Iterator[dict[str, Any]]:
         with closing(self._connection.execute(f"SELECT {', '.join(FIELDS)}, checksum FROM output {where}", values)) as cursor:
             while rows := cursor.fetchmany(ROWS_AT_ONCE):
                 yield from (checked for row in rows if (checked := checked_row(row)) is not None)

@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from nstpipe.journal.rows import FIELDS, checked_row, put_row
+from nstpipe.journal.rows import FIELDS, after, checked_row, put_row
 from nstpipe.storage.remotes import is_live
 from nstpipe.system.files import stamp_of
 
@@ -113,13 +113,8 @@ def has_old_keys(connection: sqlite3.Connection, keys: PathKeys) -> bool:
 
 def _is_used(connection: sqlite3.Connection, table: str, column: str, prefix: str) -> bool:
     query = f"SELECT 1 FROM main.{table} WHERE {column} >= ? AND {column} < ? LIMIT 1"
-    with closing(connection.execute(query, (prefix, _after(prefix)))) as cursor:
+    with closing(connection.execute(query, (prefix, after(prefix)))) as cursor:
         return cursor.fetchone() is not None
-
-
-def _after(prefix: str) -> str:
-    """Return the least text that sorts behind every text with this prefix."""
-    return prefix[:-1] + chr(ord(prefix[-1]) + 1)
 
 
 def renew_keys(connection: sqlite3.Connection, keys: PathKeys) -> None:
@@ -131,7 +126,7 @@ def renew_keys(connection: sqlite3.Connection, keys: PathKeys) -> None:
 def rename_keys(connection: sqlite3.Connection, old: str, new: str) -> None:
     """Replace a prefix of keys in all tables. Rows that are damaged stay as they are."""
     query = f"SELECT {', '.join(FIELDS)}, checksum FROM main.output WHERE path >= ? AND path < ? OR input >= ? AND input < ?"
-    bounds = (old, _after(old))
+    bounds = (old, after(old))
     for row in connection.execute(query, (*bounds, *bounds)).fetchall():
         checked = checked_row(row)
         if checked is None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from nstpipe.journal.database import JOURNAL, Database
 from nstpipe.journal.lookups import Lookups
 from nstpipe.journal.outputs import Damage, Outputs, as_record, damage_of
 from nstpipe.journal.path_keys import PathKeys
-from nstpipe.journal.records import Entry, FrameRecord, FrameTime, LatestRun, Record
+from nstpipe.journal.records import Entry, FrameRecord, FrameSums, FrameTime, LatestRun, Record
 from nstpipe.journal.runs import LOAD_SHARE, PACE_SETUPS, Runs
 from nstpipe.storage.contents import content_sha256
 from nstpipe.system.files import is_numbered, parts_of, stamp_of
@@ -60,6 +62,7 @@ class Queries:
         self._outputs = Outputs(self._database.connection)
         self._lookups = Lookups(self._database.connection)
         self._unsaved: dict[tuple[str, str], str] = {}
+        self._at_hand: _AtHand | None = None
         self._clips = History(self._database.connection)
         self._runs = Runs(self._database.connection)
         self.path = self._database.path
@@ -96,8 +99,30 @@ class Queries:
             return None
         return self._as_record(row, damage_of(row, output) if row["state"] == "done" else "")
 
+    @contextmanager
+    def at_hand(self, kind: str, inputs: str | Path, outputs: str | Path) -> Iterator[None]:
+        """Mark a block in which what is known of a folder is read at once, and not again. It must not change meanwhile.
+
+        Args:
+            kind: The kind of values that are read of the inputs; see `Journal.inspected`.
+            inputs: The folder of the inputs.
+            outputs: The folder of the outputs.
+        """
+        of_inputs, of_outputs = self._begin_of(inputs), self._begin_of(outputs)
+        rows, values = self._outputs.below(of_outputs), self._lookups.below(kind, of_inputs)
+        self._at_hand = _AtHand(of_outputs, rows, kind, of_inputs, values)
+        try:
+            yield
+        finally:
+            self._at_hand = None
+
+    def _begin_of(self, folder: str | Path) -> str:
+        """Return what the keys of the files in a folder begin with."""
+        return self._keys.key(f"{folder}{os.sep}-")[:-1]
+
     def _row_of(self, output: str | Path) -> dict[str, Any] | None:
-        return self._outputs.get(self._keys.key(output))
+        key, near = self._keys.key(output), self._at_hand
+        return near.rows.get(key) if near is not None and key.startswith(near.outputs) else self._outputs.get(key)
 
     def _as_record(self, row: Mapping[str, Any], damage: Damage = "") -> Record:
         """Return a row with the paths of its files as a record."""
@@ -141,6 +166,10 @@ class Queries:
         """Return the number of a job's outputs and that of their frames, by state."""
         return self._outputs.tally(job)
 
+    def some_done(self, job: str, most: int) -> tuple[Record, ...]:
+        """Return some of a job's finished outputs, evenly spaced, without checking the files."""
+        return tuple(self._as_record(row) for row in self._outputs.some_done(job, most))
+
     def begun(self, job: str) -> Iterator[Record]:
         """Yield the outputs of a job that have been begun and are not finished, or have failed."""
         return (self._as_record(row) for row in self._outputs.begun(job))
@@ -182,15 +211,47 @@ class Queries:
 
     def _looked_up(self, kind: str, key: str) -> str | None:
         """Return a stored value, also one that is not in the file yet."""
-        return self._unsaved.get((kind, key)) or self._lookups.get(kind, key)
+        unsaved, near = self._unsaved.get((kind, key)), self._at_hand
+        if unsaved:
+            return unsaved
+        if near is not None and kind == near.kind and key.startswith(near.inputs):
+            return near.values.get(key)
+        return self._lookups.get(kind, key)
 
     def clips(self, output: str) -> tuple[Entry, ...]:
         """Return what is known of an output's clips, in the order of the file."""
         return self._clips.clips_of(self._keys.key(output))
 
+    def frame_sums(self, job: str) -> FrameSums:
+        """Return what a job's finished frames took together."""
+        return self._clips.sums(job)
+
+    def losses(self, job: str, most: int) -> tuple[int, tuple[float | None, ...]]:
+        """Return the losses of a job's finished frames, or of each so many; with how many that are."""
+        return self._clips.losses(job, most)
+
     def frames(self, job: str) -> tuple[FrameRecord, ...]:
         """Return a job's finished frames, sorted by input and frame index."""
         return tuple(replace(frame, path=self._keys.path(frame.path)) for frame in self._clips.finished_frames(job))
+
+
+@dataclass(frozen=True, slots=True)
+class _AtHand:
+    """What is known of a folder, read at once.
+
+    Attributes:
+        outputs: What the keys of its outputs begin with.
+        rows: The rows of the outputs, by key.
+        kind: The kind of the values.
+        inputs: What the keys of its inputs begin with.
+        values: What is known of the inputs, by key.
+    """
+
+    outputs: str
+    rows: Mapping[str, dict[str, Any]]
+    kind: str
+    inputs: str
+    values: Mapping[str, str]
 
 
 def _describes(row: Mapping[str, Any], output: Path) -> bool:

@@ -158,6 +158,25 @@ class FrameTime:
 
 
 @dataclass(frozen=True)
+class FrameSums:
+    """What the finished frames of a job took together.
+
+    Attributes:
+        frames: How many they are.
+        seconds: The seconds spent on them.
+        iterations: The iterations used for them.
+        loss: The median of their losses; None if none has one.
+        warping_error: The mean of their warping errors; None if none was measured.
+    """
+
+    frames: int
+    seconds: float
+    iterations: int
+    loss: float | None
+    warping_error: float | None
+
+
+@dataclass(frozen=True)
 class FrameRecord:
     """What is known of a finished frame; the fields are those of `FrameDone`.
 

@@ -24,6 +24,11 @@ DEFAULTS = {
 """Values of the columns that a row need not give."""
 
 
+def after(prefix: str) -> str:
+    """Return the least text that sorts behind every text with this prefix."""
+    return prefix[:-1] + chr(ord(prefix[-1]) + 1)
+
+
 def put_row(connection: sqlite3.Connection, row: Mapping[str, Any]) -> None:
     """Write a row, in place of one with the same path."""
     values = [row[name] for name in FIELDS]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from pathlib import Path
@@ -15,8 +15,6 @@ from nstpipe.media.pictures.files import picture_size
 from nstpipe.media.pictures.omissions import omissions_of_picture
 from nstpipe.media.pictures.pillow import limit_megapixels, megapixel_limit
 from nstpipe.planning.input_info import omissions_kind, picture_kind
-from nstpipe.planning.inputs import InputFile
-from nstpipe.storage.contents import is_remote
 from nstpipe.system.files import Stamp, sha256_of, state_of
 
 LEAST_PICTURES = 10_000
@@ -26,26 +24,27 @@ PICTURES_A_BATCH = 100
 """Pictures that a process inspects before it tells what it has found."""
 
 
-def inspect_ahead(job: Job, files: Sequence[InputFile], journal: Journal, progress: Callable[[int, Path], None]) -> None:
+def inspect_ahead(
+    job: Job, pictures: Iterable[tuple[Path, Path]], count: int, journal: Journal, progress: Callable[[int, Path], None]
+) -> None:
     """Let the journal keep what there is to know of the pictures of a job, if many have not been inspected yet.
 
     A picture that cannot be read is left out. Whoever inspects it next finds the reason.
 
     Args:
         job: The job.
-        files: Its inputs.
+        pictures: Those that may not have been inspected, each with its output. They are on this machine.
+        count: The number of all pictures of the job, at most.
         journal: Keeps what is found.
-        progress: Called again and again with the number of pictures that have been inspected, and the next one. If it raises,
+        progress: Called again and again with the number of pictures that have been inspected, and the last one. If it raises,
             the inspection ends.
     """
-    # Remote files are not here yet, and other processes could not fetch them.
-    pictures = [file for file in files if not file.is_video and not file.problem and not is_remote(file.path)]
-    if len(pictures) - journal.count(picture_kind()) < LEAST_PICTURES:
+    if count - journal.count(picture_kind()) < LEAST_PICTURES:
         return
     import joblib  # takes a tenth of a second
 
     keep_metadata, limit = job.metadata == "keep", megapixel_limit()
-    remaining = ((file.path, file.output) for file in pictures)
+    remaining = iter(pictures)
     batches = iter(lambda: tuple(itertools.islice(remaining, PICTURES_A_BATCH)), ())
     parallel = joblib.Parallel(n_jobs=joblib.cpu_count(), return_as="generator", batch_size=1)
     done = 0
@@ -54,8 +53,9 @@ def inspect_ahead(job: Job, files: Sequence[InputFile], journal: Journal, progre
             for path, stamp, inspected, output, sha256, omissions in found:
                 journal.keep_inspected(picture_kind(), path, stamp, inspected)
                 journal.remember(omissions_kind(output, job), sha256, omissions)
-            done = min(done + PICTURES_A_BATCH, len(pictures) - 1)
-            progress(done, pictures[done].path)
+            done += len(found)
+            if found:
+                progress(min(done, count), found[-1][0])
     except BrokenProcessPool:  # what joblib raises is one of these
         return  # for want of memory, say; what is left is inspected without other processes
 

@@ -26,14 +26,12 @@ from nstpipe.errors import ItemError, OutputError
 from nstpipe.media.clutter import clutter_of
 from nstpipe.media.pictures.formats import PICTURE_SUFFIXES
 from nstpipe.system.files import atomic_write, suggest_path
+from nstpipe.system.folder_state import SETTLED_SECONDS
 
 _CACHE_FOLDER = "collections"
 """Name of the folder in the work folder that keeps what the folders of collections hold."""
 
 _CACHE_VERSION = 1
-
-SETTLED_SECONDS = 3.0
-"""A folder that changed less than this long ago is read again: another file may come within the same tick of its clock."""
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ import math
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from nstpipe.config import Job, Pipeline
 from nstpipe.config.engines import AutoEngine, LookEngine
@@ -23,6 +23,7 @@ from nstpipe.planning.looks import Look
 from nstpipe.planning.outputs import Clip, FrameGroup, Output
 from nstpipe.planning.pace import Pace, Timed, pace_of, tells
 from nstpipe.planning.plan import Plan
+from nstpipe.planning.planned import PlannedOutputs, item_of
 from nstpipe.planning.resources import bytes_needed, clip_bytes, frames_done, worker_count
 from nstpipe.planning.workers import with_workers
 from nstpipe.style import ALGORITHM_VERSION
@@ -151,6 +152,40 @@ class OutputCost:
         return sum(clip.bytes_needed for clip in self.clips)
 
 
+class OutputCosts(Sequence[OutputCost]):
+    """The costs of all outputs of a plan, in its order. Those of outputs that are done are made when they are asked for.
+
+    Args:
+        outputs: The outputs.
+        left: The costs of those that are not done.
+    """
+
+    def __init__(self, outputs: PlannedOutputs, left: Iterable[OutputCost]) -> None:
+        self._outputs = outputs
+        self._left = {cost.output.path: cost for cost in left}
+
+    def __len__(self) -> int:
+        """Return the number of outputs."""
+        return len(self._outputs)
+
+    def __iter__(self) -> Iterator[OutputCost]:
+        """Return an iterator over all costs."""
+        return (self._left[output.path] if not output.is_done else _nothing(output) for output in self._outputs)
+
+    @overload
+    def __getitem__(self, index: int) -> OutputCost: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[OutputCost, ...]: ...
+    def __getitem__(self, index: int | slice) -> OutputCost | tuple[OutputCost, ...]:
+        """Return one cost, or some of them."""
+        return item_of(self, index)
+
+    @property
+    def left(self) -> Collection[OutputCost]:
+        """The costs of the outputs that are not done. Some of them are not tried again, and cost nothing."""
+        return self._left.values()
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A plan, and what it would take.
@@ -164,7 +199,7 @@ class Estimate:
     """
 
     plan: Plan
-    costs: tuple[OutputCost, ...]
+    costs: OutputCosts
     pipeline: Pipeline
     load: Load | None = None
     start_seconds: float = START_SECONDS
@@ -172,7 +207,7 @@ class Estimate:
     @cached_property
     def training(self) -> tuple[Look, ...]:
         """The networks that are trained before frames are painted."""
-        wanted = {cost.output.job.name for cost in self.costs if cost.frames_left}
+        wanted = {cost.output.job.name for cost in self.costs.left if cost.frames_left}
         return tuple(look for look in self.plan.looks if not look.is_trained and wanted.intersection(look.jobs))
 
     @property
@@ -188,7 +223,7 @@ class Estimate:
     @property
     def sources(self) -> tuple[PaceSource, ...]:
         """What the paces were measured in."""
-        return tuple(sorted({cost.source for cost in self.costs if cost.source is not None}))
+        return tuple(sorted({cost.source for cost in self.costs.left if cost.source is not None}))
 
     @cached_property
     def seconds(self) -> float | None:
@@ -206,24 +241,25 @@ class Estimate:
         return self._seconds(lambda clip: clip.seconds_when_quiet)
 
     def _seconds(self, of_clip: Callable[[ClipCost], float | None], slow: float = 1.0) -> float | None:
-        total = _sum(of_clip(clip) for cost in self.costs for clip in cost.clips)
+        total = _sum(of_clip(clip) for cost in self.costs.left for clip in cost.clips)
         if not total:
             return total  # unknown, or nothing is left
-        painting = (makespan(self.costs, self.workers, of_clip) or 0.0) + (1 + RUN_STARTS) * self.start_seconds * slow
+        painting = (makespan(self.costs.left, self.workers, of_clip) or 0.0) + (1 + RUN_STARTS) * self.start_seconds * slow
         return self.training_seconds + painting
 
     def job_seconds(self, job: str) -> float | None:
         """Seconds that the outputs of a job will likely take together, with all workers; None if no pace is known."""
-        return makespan([cost for cost in self.costs if cost.output.job.name == job], self.workers, lambda clip: clip.seconds)
+        of_job = (cost for cost in self.costs.left if cost.output.job.name == job)
+        return makespan(of_job, self.workers, lambda clip: clip.seconds)
 
 
-def makespan(costs: Sequence[OutputCost], workers: int, of_clip: Callable[[ClipCost], float | None]) -> float | None:
+def makespan(costs: Iterable[OutputCost], workers: int, of_clip: Callable[[ClipCost], float | None]) -> float | None:
     """Return the seconds in which workers paint clips; None if those of a clip are unknown.
 
     As in a run, a worker that is free takes the first clip that may begin. A linked picture waits for the one before it.
 
     Args:
-        costs: What the outputs take.
+        costs: What the outputs take. One that is not among them is done.
         workers: The number of processes.
         of_clip: Returns the seconds of a clip.
     """
@@ -307,9 +343,10 @@ def estimate(
         trial: Returns the trial to run if no earlier frames tell the pace of a job; None for no trial.
         load: Measures what other programs take of the processor; None to take the machine as quiet.
     """
-    todo = [output for output in plan.outputs if not output.is_done and output.failed_before is None]
+    left = list(plan.outputs.left())
+    todo = [output for output in left if output.failed_before is None]
     pipeline = with_workers(pipeline, todo, journal)
-    plan = replace(plan, bytes_needed=bytes_needed([output for output in plan.outputs if not output.is_done], pipeline))
+    plan = replace(plan, bytes_needed=bytes_needed(left, pipeline))
     now = load() if load is not None and todo else None
     known = journal.latest_times() if todo else ()
     setups = {job.name: setup_of(pipeline, job) for job in pipeline.jobs if todo}
@@ -333,9 +370,12 @@ def estimate(
             paces[job.name] = _pace(job.name, setup, pixels, known, journal, timed, now)
     to_do = {output.path for output in todo}
     counted = _Costs(pipeline, known) if todo else None
-    costs = tuple(
-        counted.of(output, paces.get(output.job.name)) if counted is not None and output.path in to_do else _nothing(output)
-        for output in plan.outputs
+    costs = OutputCosts(
+        plan.outputs,
+        (
+            counted.of(output, paces.get(output.job.name)) if counted is not None and output.path in to_do else _nothing(output)
+            for output in left
+        ),
     )
     starts = [pace.start_seconds for pace in paces.values() if pace is not None]
     return Estimate(plan, costs, pipeline, now, max(starts, default=START_SECONDS))

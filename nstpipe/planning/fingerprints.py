@@ -6,7 +6,8 @@ import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +34,25 @@ class Fingerprinter:
         weights_sha256: The hash of VGG19's weights.
         seed: The pipeline's seed.
         precision: The pipeline's precision. `auto` depends on the machine, so it is not part of a fingerprint.
+
+    Attributes:
+        job: The job.
     """
 
     def __init__(self, job: Job, picture_sha256: Mapping[Path, str], weights_sha256: str, seed: int, precision: str) -> None:
-        self._job = job
+        self.job = job
         self._settings = _Settings(_frame_settings(job, picture_sha256))
         self._alone = _Settings(_settings_of_a_single_picture(self._settings))
         self._output_settings = job.model_dump(mode="json", include=set(_KEYS_OF_THE_OUTPUT))
-        self._of_picture_file = {"metadata": self._output_settings["metadata"]}
+        self._of_picture_file = _Settings({"metadata": self._output_settings["metadata"]})
         self._weights_sha256 = weights_sha256
         self._seed = seed
         self._precision = precision
+
+    @property
+    def of_pipeline(self) -> tuple[str, int, str]:
+        """What of the pipeline decides each output: the hash of VGG19's weights, the seed and the precision."""
+        return self._weights_sha256, self._seed, self._precision
 
     def inputs_of(self, item: InputInfo, follows: str | None) -> dict[str, Any]:
         """Describe everything that decides the output of one input.
@@ -53,8 +62,8 @@ class Fingerprinter:
             follows: The fingerprint of the picture that it starts from; None if it is not linked.
         """
         frames = self._settings if item.video is not None or item.is_linked else self._alone
-        bits = bits_waiting(self._job, item)
-        bounds = itertools.pairwise((*item.shot_starts, item.frame_count))
+        bits = bits_waiting(self.job, item)
+        bounds = _clip_bounds(self.job, item)
         return {
             "algorithm": ALGORITHM_VERSION,
             "input": item.sha256,
@@ -64,7 +73,7 @@ class Fingerprinter:
             "weights": self._weights_sha256,
             **({"precision": self._precision} if self._precision != "auto" else {}),
             # A 360° video is painted without a seam.
-            **({"wrapped": True} if _is_wrapped(self._job, item) else {}),
+            **({"wrapped": True} if _is_wrapped(self.job, item) else {}),
             # The hidden colors of a transparent video are replaced.
             **({"transparent": True} if item.video is not None and item.video.is_transparent else {}),
             # The bits per value of frames that wait on disk.
@@ -72,7 +81,7 @@ class Fingerprinter:
             # Whatever changes the previous picture changes this one.
             **({"follows": follows} if follows is not None else {}),
             # For people: its content is among the settings.
-            **({"painting": self._job.style.painting} if self._job.style.painting else {}),
+            **({"painting": self.job.style.painting} if self.job.style.painting else {}),
             "output": self._settings_of_the_file(item),
             "clips": [list(bound) for bound in bounds] if item.video is not None else _ONE_FRAME,
         }
@@ -80,12 +89,37 @@ class Fingerprinter:
     def _settings_of_the_file(self, item: InputInfo) -> dict[str, Any]:
         if item.video is None:
             return self._of_picture_file
-        codec = self._job.encode.codec_for(item.file.output.suffix)
+        codec = self.job.encode.codec_for(item.file.output.suffix)
         return {**self._output_settings, "encode": {**self._output_settings["encode"], "codec": codec}}
 
 
 _ONE_FRAME = [[0, 1]]
 """The bounds of a picture's clip. All pictures share the list, which nobody changes."""
+
+
+PART_FRAMES = 500
+"""About how many frames of a shot are one clip, if no frame needs the one before it."""
+
+MOST_PARTS = 64
+"""The most clips of such a shot. Where a video cannot be sought in, each is decoded from the beginning."""
+
+
+def _clip_bounds(job: Job, item: InputInfo) -> list[tuple[int, int]]:
+    """Return the first frame index of each clip of an input, and the index after its last frame.
+
+    A clip is a shot. A network that has learned one look paints each frame by itself, so its shots are divided among workers.
+    Where colors are adapted to the first frame of a shot, or the video is damaged, they are not.
+    """
+    shots = list(itertools.pairwise((*item.shot_starts, item.frame_count)))
+    is_divided = job.engine.frames_are_independent and job.color == "style"
+    if not is_divided or item.video is None or item.video.loss is not None:
+        return shots
+    return [part for first, end in shots for part in _parts(first, end)]
+
+
+def _parts(first: int, end: int) -> Iterator[tuple[int, int]]:
+    count = min(MOST_PARTS, math.ceil((end - first) / PART_FRAMES))
+    yield from itertools.pairwise(first + (end - first) * number // count for number in range(count + 1))
 
 
 def _frame_settings(job: Job, picture_sha256: Mapping[Path, str]) -> dict[str, Any]:
@@ -206,4 +240,9 @@ _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 def _as_text(value: object) -> str:
-    return value.text if isinstance(value, _Settings) else _encoder.encode(value)
+    """Return a value as JSON. The encoder takes longer for lists and whole numbers, which each picture has."""
+    if isinstance(value, _Settings):
+        return value.text
+    if isinstance(value, list):
+        return f"[{','.join(map(_as_text, value))}]"
+    return str(value) if type(value) is int else _encoder.encode(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import glob
 import itertools
 import os
@@ -22,7 +23,7 @@ from nstpipe.media.pictures.raw import RAW_SUFFIXES
 from nstpipe.media.video.containers import ANIMATION_SUFFIXES, VIDEO_CODECS_BY_SUFFIX, VIDEO_SUFFIXES
 from nstpipe.planning.job_notice import JobNotice
 from nstpipe.planning.linked_folders import linked_folders
-from nstpipe.storage.contents import check_listed, unsafe_below
+from nstpipe.storage.contents import check_listed, is_remote, unsafe_below
 from nstpipe.system.files import Resolver, SpecialFileError, check_is_no_special_file, is_numbered, suggest_path
 
 _Found = TypeVar("_Found")
@@ -97,11 +98,14 @@ def _find_inputs(job: Job) -> tuple[InputFile, ...]:
         except SpecialFileError as error:
             raise ItemError(f"input: {job.input} cannot be read: {error.strerror}.", "Give a file or a folder.") from error
         raise ItemError(f"input: {job.input} does not exist.", suggest_path(job.input))
-    resolved = Resolver()
+    _check_outputs(files, Resolver())
+    return files
+
+
+def _check_outputs(files: Iterable[InputFile], resolved: Resolver) -> None:
     for file in files:
         if resolved(file.output) == resolved(file.path):
             raise ItemError(f"output: {file.output} is the input itself, which would be lost.", "Give another place.")
-    return files
 
 
 def name_in_job(file: InputFile, job: Job) -> Path:
@@ -164,14 +168,22 @@ def _passed_over_by(job: Job) -> Iterator[str]:
         selection, root = _among_matches(job), _root_of(job.input)
     else:
         return
-    if selection.passed_over:
+    yield from _sentences_of(selection.described(root), set(selection.passed_over), selection.georeferences())
+
+
+def _sentences_of(described: str, kinds: Collection[tuple[str, str]], beside: Sequence[Path]) -> Iterator[str]:
+    """Sentences of what is not painted, and of what is not copied.
+
+    Args:
+        described: The files that are not painted, in words.
+        kinds: Their kinds.
+        beside: The files that are not copied.
+    """
+    if kinds:
         hint = (
-            ""
-            if set(selection.passed_over) <= {_RAW_IN_WORDS, _UNREAD_IN_WORDS}
-            else ". To paint such a file, name it in include: **/*.part"
+            "" if set(kinds) <= {_RAW_IN_WORDS, _UNREAD_IN_WORDS} else ". To paint such a file, name it in include: **/*.part"
         )
-        yield f"not painted: {selection.described(root)}{hint}"
-    beside = selection.georeferences()
+        yield f"not painted: {described}{hint}"
     if beside:
         what = f"{len(beside)} files, such as {beside[0].name}," if len(beside) > 1 else beside[0].name
         verb, place = ("are", "place") if len(beside) > 1 else ("is", "places")
@@ -279,7 +291,12 @@ def _single(job: Job) -> InputFile:
     return InputFile(job.input, job.output, is_video)
 
 
-def _of_folder(job: Job) -> tuple[InputFile, ...]:
+def check_is_for_folder(job: Job) -> None:
+    """Check that the output of a job whose input is a folder is another folder, outside the input.
+
+    Raises:
+        ItemError: It is not.
+    """
     if job.output.suffix.lower() in VIDEO_CODECS_BY_SUFFIX:
         raise ItemError(f"output: {job.output} should be a folder, for the input is one.")
     folder = job.input.resolve()
@@ -288,6 +305,10 @@ def _of_folder(job: Job) -> tuple[InputFile, ...]:
             f"output: {job.output} lies inside the input {job.input}, so results would become inputs.",
             "Give a place outside it.",
         )
+
+
+def _of_folder(job: Job) -> tuple[InputFile, ...]:
+    check_is_for_folder(job)
     selection = _in_folder(job)
     if not selection.chosen:
         what = ", ".join(job.include or PICTURE_SUFFIXES)
@@ -362,8 +383,12 @@ def _in_folder(job: Job) -> _Selection:
     return _once("selection", job, _selected_in_folder)
 
 
+_EVERYTHING: tuple[Any, ...] = (None, ("**/*",), ["**/*"])
+"""Values of `include` with which no glob is needed."""
+
+
 def _selected_in_folder(job: Job) -> _Selection:
-    if job.include in (None, ("**/*",), ["**/*"]):
+    if job.include in _EVERYTHING:
         named, chosen = set[Path](), list(_files_below(job.input))
     else:
         matches = {pattern: _matches(job.input, pattern, "include") for pattern in job.include or ()}
@@ -374,10 +399,113 @@ def _selected_in_folder(job: Job) -> _Selection:
     kept = [path for path in chosen if not f"{os.sep}{_below(path, job.input)}".count(f"{os.sep}.")]
     if excluded:
         kept = [path for path in kept if excluded.isdisjoint((path, *path.parents))]
+    return _selected_of(kept, named, job)
+
+
+def _selected_of(kept: Sequence[Path], named: Collection[Path], job: Job) -> _Selection:
     if job.include is not None:
         return _Selection.of(kept, job.input, named)
     pictures = [path for path in kept if _is_picture(path)]
     return _Selection.of(pictures, job.input, named).and_unread(set(kept).difference(pictures), job.input)
+
+
+def can_list_by_folder(job: Job) -> bool:
+    """Return whether the inputs of a job can be listed by folder, and their outputs are on this machine too."""
+    return job.input.is_dir() and not any(map(is_remote, (job.input, job.output)))
+
+
+class FolderListing:
+    """Lists the inputs of a job one folder at a time, so that a million need not be in memory.
+
+    There must be no symbolic link below the job's input, and each folder there can be listed.
+
+    Args:
+        job: The job, whose input is a folder.
+
+    Attributes:
+        has_found: Whether there was an input in one of the folders so far.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._resolved = Resolver()
+        self._told: dict[Path, _Selection] = {}
+        self.has_found = False
+
+    def inputs_in(self, folder: Path) -> tuple[InputFile, ...]:
+        """Return the inputs that lie in a folder, without those in folders in it, in natural order.
+
+        Raises:
+            ItemError: Two of them would have the same output, or one would replace itself.
+        """
+        selection = self._selection_in(folder)
+        if selection.passed_over or selection.georeferences():
+            self._told[folder] = selection
+        chosen = _sorted(selection.chosen, self._job.input)
+        files = _without_collisions([_mirrored(path, self._job, self._job.input, self._resolved) for path in chosen])
+        _check_outputs(files, self._resolved)
+        self.has_found = self.has_found or bool(files)
+        return files
+
+    def order(self, file: InputFile) -> str:
+        """Return what sorts an input among the inputs and folders of the job; see `order_of`."""
+        return _order_below(file.path, self._job.input)
+
+    def pictures_in(self, folder: Path) -> Iterator[tuple[Path, Path]]:
+        """Yield the files in a folder that are pictures by their names, each with its output. Their contents may differ."""
+        for path in self._selection_in(folder).chosen if self._by_glob else _visible_in(folder):
+            if path.suffix.lower() in PICTURE_SUFFIXES:
+                yield path, self._job.output / _below(path, self._job.input)
+
+    def tells_of(self, folder: Path) -> bool:
+        """Return whether there is something in a folder, listed before, that `ignored` tells of."""
+        return folder in self._told
+
+    def ignored(self) -> tuple[JobNotice, ...]:
+        """Return what `ignored_settings` does of the job, as far as its folders have been listed."""
+        passed_over: dict[tuple[str, str], list[Path]] = {}
+        for selection in self._told.values():
+            for kind, paths in selection.passed_over.items():
+                passed_over.setdefault(kind, []).extend(paths)
+        root = self._job.input
+        merged = _Selection((), {kind: tuple(_sorted(paths, root)) for kind, paths in passed_over.items()})
+        beside = sorted(path for selection in self._told.values() for path in selection.georeferences())
+        said = _sentences_of(merged.described(root), set(passed_over), beside)
+        return tuple(JobNotice(self._job.name, message) for message in said)
+
+    @property
+    def _by_glob(self) -> bool:
+        return self._job.include not in _EVERYTHING or bool(self._job.exclude)
+
+    def _selection_in(self, folder: Path) -> _Selection:
+        if self._by_glob:
+            return self._by_folder.get(folder, _Selection((), {}))
+        return _selected_of(list(_visible_in(folder)), (), self._job)
+
+    @functools.cached_property
+    def _by_folder(self) -> dict[Path, _Selection]:
+        """What is selected in each folder. A glob is for the whole tree."""
+        whole = _in_folder(self._job)
+        chosen: dict[Path, list[Path]] = {}
+        for path in whole.chosen:
+            chosen.setdefault(path.parent, []).append(path)
+        passed_over: dict[Path, dict[tuple[str, str], list[Path]]] = {}
+        for kind, paths in whole.passed_over.items():
+            for path in paths:
+                passed_over.setdefault(path.parent, {}).setdefault(kind, []).append(path)
+        return {
+            folder: _Selection(
+                tuple(chosen.get(folder, ())),
+                {kind: tuple(paths) for kind, paths in passed_over.get(folder, {}).items()},
+            )
+            for folder in {*chosen, *passed_over}
+        }
+
+
+def _visible_in(folder: Path) -> Iterator[Path]:
+    """Yield the files in a folder, without those that file managers hide."""
+    with os.scandir(folder) as entries:
+        yield from (Path(entry.path) for entry in entries if entry.name[0] != "." and entry.is_file())
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
@@ -426,14 +554,19 @@ def _matches(folder: Path, pattern: str, key: str) -> list[Path]:
         raise ItemError(f"{key}: {pattern} is no pattern for the files of {folder}: {error}.") from error
 
 
+def order_of(name: str) -> str:
+    """Return what sorts a file by its path below the job's input, with slashes, or a folder by its path and a slash."""
+    return natural_key(name)
+
+
+def _order_below(path: Path, folder: Path) -> str:
+    name = _below(path, folder).replace(os.sep, "/")
+    # The name itself decides between `1` and `01`, or the order would change from run to run.
+    return f"{order_of(name)}\0\0{name}"
+
+
 def _sorted(paths: Sequence[Path], folder: Path) -> list[Path]:
-
-    def key(path: Path) -> str:
-        name = _below(path, folder).replace(os.sep, "/")
-        # The name itself decides between `1` and `01`, or the order would change from run to run.
-        return f"{natural_key(name)}\0\0{name}"
-
-    return sorted(paths, key=key)
+    return sorted(paths, key=lambda path: _order_below(path, folder))
 
 
 def _root_of(pattern: Path) -> Path:

@@ -154,38 +154,25 @@ class Output:
 
 
 def plan_job(
-    job: Job,
+    fingerprinter: Fingerprinter,
     found: Iterable[InputInfo],
     known: Mapping[Path, Record],
     *,
-    seed: int,
-    weights_sha256: str,
-    picture_sha256: Mapping[Path, str],
     frames_stored: Callable[[Clip], int],
-    precision: str = "auto",
 ) -> tuple[Output, ...]:
     """Plan the outputs of one job.
 
     Args:
-        job: The job.
+        fingerprinter: That of the job.
         found: Its inputs, in order.
         known: The journal's records, by the path of the output.
-        seed: The pipeline's seed.
-        weights_sha256: The hash of VGG19's weights.
-        picture_sha256: The hashes of the style pictures, of the picture given for `init`, of the weights given for
-            `temporal.flow`, and of the files of `engine`, by path. The hashes of masks come with the inputs.
         frames_stored: Returns how many frames of a clip are finished and wait to be encoded.
-        precision: The pipeline's precision.
     """
-    fingerprinter = Fingerprinter(job, picture_sha256, weights_sha256, seed, precision)
+    job = fingerprinter.job
     outputs: list[Output] = []
     for item in found:
         before = outputs[-1] if outputs and item.is_linked else None
-        fingerprint_inputs = fingerprinter.inputs_of(item, before.clips[0].fingerprint if before is not None else None)
-        bounds = fingerprint_inputs["clips"]
-        of_clips = clip_fingerprints(fingerprint_inputs)
-        clips = tuple(map(Clip, *zip(*bounds, strict=True), of_clips))
-        fingerprint = output_fingerprint(fingerprint_inputs, of_clips)
+        fingerprint_inputs, clips, fingerprint = identified(fingerprinter, item, before)
         record = known.get(item.file.output)
         stored = sum(map(frames_stored, clips)) if item.video is not None else 0
         reason = reason_to_run(fingerprint, fingerprint_inputs, record, stored, item.frame_count)
@@ -205,6 +192,22 @@ def plan_job(
             )
         )
     return tuple(outputs)
+
+
+def identified(
+    fingerprinter: Fingerprinter, item: InputInfo, before: Output | None
+) -> tuple[dict[str, Any], tuple[Clip, ...], str]:
+    """Return what decides the output of an input, in readable form, then its clips and its fingerprint.
+
+    Args:
+        fingerprinter: That of the job.
+        item: The input.
+        before: The output of the picture that it starts from; None if it is not linked.
+    """
+    described = fingerprinter.inputs_of(item, before.clips[0].fingerprint if before is not None else None)
+    of_clips = clip_fingerprints(described)
+    clips = tuple(map(Clip, *zip(*described["clips"], strict=True), of_clips))
+    return described, clips, output_fingerprint(described, of_clips)
 
 
 def failed(job: Job, path: Path, error: NstpipeError, output: Output | None = None) -> ItemFailed:

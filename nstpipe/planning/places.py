@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import itertools
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from nstpipe.config import Job, Pipeline
@@ -14,8 +16,10 @@ from nstpipe.media.detect import holds_video, is_moving
 from nstpipe.media.pictures.files import is_damaged
 from nstpipe.media.signature import SIGNATURE_BYTES
 from nstpipe.media.video.containers import ANIMATION_SUFFIXES
+from nstpipe.planning.input_tree import InputTree
 from nstpipe.planning.inputs import InputFile, find_inputs
 from nstpipe.planning.outputs import Output
+from nstpipe.planning.planned import PictureFolder
 from nstpipe.storage.contents import check_listed, held
 from nstpipe.storage.failures import StorageError
 from nstpipe.system.files import Resolver, is_numbered, parts_of, see_that_it_can_be_made, stamp_of
@@ -25,6 +29,8 @@ _WAY_OUT = "Give another name, or move the file away; `overwrite: true` (`--over
 _Identity = tuple[int, int] | Path
 """Device and inode of a file; its path if it does not exist."""
 
+NO_TREES: Mapping[str, InputTree] = {}
+
 
 class Places:
     """Decides whether outputs may be written where they go.
@@ -32,12 +38,17 @@ class Places:
     Args:
         pipeline: With all its jobs.
         journal: What earlier runs have made; None if there was none.
+        trees: The trees of inputs whose files need not be listed, by the name of the job.
     """
 
-    def __init__(self, pipeline: Pipeline, journal: Journal | None) -> None:
+    def __init__(self, pipeline: Pipeline, journal: Journal | None, trees: Mapping[str, InputTree] = NO_TREES) -> None:
         self._pipeline = pipeline
         self._journal = journal
+        self._trees = trees
         self._taken: dict[tuple[int, int] | str, InputFile] = {}
+        self._folders: dict[_Identity, PictureFolder] = {}
+        self._used_folders: set[_Identity] = set()
+        self._identity_of_folder = functools.cache(_identity_of)
         self._resolved = Resolver()
         self._can_be_made = functools.cache(see_that_it_can_be_made)
         collections = ((job.style.collection, job.name) for job in pipeline.all_jobs)
@@ -57,6 +68,22 @@ class Places:
             raise OutputError(f"output: {error.problem}", error.next_step) from None
         if place.is_dir():
             raise OutputError(f"output: {place} is a folder.", "Give another name, or move the folder away.")
+        self._check_collections(place)
+        self._can_be_made(place.parent)
+        in_folder = self._identity_of_folder(place.parent)
+        self._used_folders.add(in_folder)
+        if (planned := self._folders.get(in_folder)) is not None and place.name in planned.names():
+            raise _taken(planned.inputs / place.name, file)
+        for part in parts_of(place) or [place]:
+            first = self._taken.setdefault(_place_of(part, self._resolved), file)
+            if first is not file:
+                raise _taken(first.path, file)
+            if part.exists():
+                self._check_not_read(job, part, place)
+        if not self._pipeline.overwrite:
+            self._check_made(place)
+
+    def _check_collections(self, place: Path) -> None:
         for folder, reader in self._collections.items():
             if folder in Path(self._resolved(place)).parents:
                 raise OutputError(
@@ -64,32 +91,60 @@ class Places:
                     "become paintings.",
                     "Give a place outside it.",
                 )
-        self._can_be_made(place.parent)
-        for part in parts_of(place) or [place]:
-            first = self._taken.setdefault(_place_of(part, self._resolved), file)
-            if first is not file:
-                raise OutputError(
-                    f"output: {first.path} and {file.path} would both be written to {place}.", "Give another place."
-                )
-            if part.exists():
-                self._check_not_read(job, part, place)
-        if not self._pipeline.overwrite:
-            self._check_made(place)
+
+    def can_take(self, folder: Path) -> bool:
+        """Return whether all outputs in a folder have places of their own, as long as no single one speaks against it."""
+        try:
+            self._check_collections(folder / "-")
+            self._can_be_made(folder)
+        except OutputError:
+            return False
+        return self._identity_of_folder(folder) not in self._used_folders
+
+    @property
+    def checked(self) -> int:
+        """How many places `check` has taken."""
+        return len(self._taken)
+
+    def take(self, planned: PictureFolder, checked_before: int) -> None:
+        """Take a folder for outputs that were planned together.
+
+        Args:
+            planned: The outputs.
+            checked_before: How many places `check` has taken that have to do with others. The later ones are forgotten, as
+                there may be a million.
+        """
+        folder = self._identity_of_folder(planned.outputs)
+        self._used_folders.add(folder)
+        self._folders[folder] = planned
+        while len(self._taken) > checked_before:
+            self._taken.popitem()  # the one that came last
 
     def _check_not_read(self, job: Job, part: Path, place: Path) -> None:
         """See that no job reads a file that is to be replaced. A job may read what this pipeline has made for another one."""
-        for reader, what in self._readers.get(_identity_of(part), ()):
+        for reader, what in self._readers_of(part):
             if reader is None or reader == job.name or self._journal is None or not self._journal.has_made(place):
                 of_job = f" of the job {reader}" if reader is not None else ""
                 raise OutputError(
                     f"output: {part} is {what}{of_job}, which would be lost.", "Give another name. Nothing overwrites it."
                 )
 
+    def _readers_of(self, part: Path) -> Iterator[tuple[str | None, str]]:
+        """Yield who reads a file, and as what."""
+        identity = _identity_of(part)
+        yield from self._readers.get(identity, ())
+        for job in self._pipeline.all_jobs:
+            tree = self._trees.get(job.name)
+            # The inode does not tell on which disk it is, nor whether the job paints the file.
+            is_listed = tree is not None and isinstance(identity, tuple) and tree.has_inode(identity[1])
+            if is_listed and any(_identity_of(path) == identity for _, path in _inputs_of(job)):
+                yield job.name, _AN_INPUT
+
     @functools.cached_property
     def _readers(self) -> dict[_Identity, list[tuple[str | None, str]]]:
-        """Who reads each file of the pipeline, and as what."""
+        """Who reads each file of the pipeline, and as what, except for the inputs in trees."""
         readers: dict[_Identity, list[tuple[str | None, str]]] = {}
-        for reader, what, path in _files_read(self._pipeline):
+        for reader, what, path in _files_read(self._pipeline, self._trees):
             readers.setdefault(_identity_of(path), []).append((reader, what))
         return readers
 
@@ -133,6 +188,11 @@ class Places:
         return maker.resolve() if is_other else None
 
 
+def _taken(first: Path, file: InputFile) -> OutputError:
+    problem = f"output: {first} and {file.path} would both be written to {file.output}."
+    return OutputError(problem, "Give another place.")
+
+
 def _identity_of(path: Path) -> _Identity:
     try:
         state = path.stat()
@@ -150,23 +210,32 @@ def _place_of(path: Path, resolved: Resolver) -> tuple[int, int] | str:
     return (state.st_dev, state.st_ino) if state.st_nlink == 1 else resolved(path)
 
 
-def _files_read(pipeline: Pipeline) -> Iterator[tuple[str | None, str, Path]]:
-    """Yield every file that a pipeline reads, with the job that reads it (None for all of them) and what it is there."""
+def _files_read(pipeline: Pipeline, trees: Collection[str]) -> Iterator[tuple[str | None, str, Path]]:
+    """Yield every file that a pipeline reads, with the job that reads it (None for all of them) and what it is there.
+
+    Args:
+        pipeline: The pipeline.
+        trees: The names of the jobs whose inputs are left out.
+    """
     if pipeline.file is not None:
         yield None, "this pipeline", pipeline.file
     if isinstance(pipeline.weights, Path):
         yield None, "the file of the weights", pipeline.weights
     for job in pipeline.all_jobs:
-        for what, path in _files_of(job):
+        for what, path in itertools.chain(() if job.name in trees else _inputs_of(job), _files_of(job)):
             for part in parts_of(path):
                 yield job.name, what, part
 
 
+_AN_INPUT = "an input"
+
+
+def _inputs_of(job: Job) -> Iterator[tuple[str, Path]]:
+    with suppress(ItemError):  # whoever looks into the inputs says so
+        yield from ((_AN_INPUT, file.path) for file in find_inputs(job))
+
+
 def _files_of(job: Job) -> Iterator[tuple[str, Path]]:
-    try:
-        yield from (("an input", file.path) for file in find_inputs(job))
-    except ItemError:
-        pass  # whoever looks into the inputs says so
     yield from (("a painting", image.path) for image in job.style.images)
     for region in job.regions:
         yield from (("a painting", image.path) for image in (region.style.images if region.style is not None else ()))

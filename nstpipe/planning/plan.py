@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,8 +13,17 @@ from nstpipe.errors import ItemError, MachineError, OutputError
 from nstpipe.events import Emit, ItemFailed
 from nstpipe.journal.journal import Journal
 from nstpipe.planning.ahead import inspect_ahead
+from nstpipe.planning.by_folder import FolderPlanner, Part
+from nstpipe.planning.fingerprints import Fingerprinter
 from nstpipe.planning.input_info import InputInfo
-from nstpipe.planning.inputs import InputFile, find_inputs, ignored_settings, listed_once
+from nstpipe.planning.input_tree import InputTree, input_tree
+from nstpipe.planning.inputs import (
+    InputFile,
+    can_list_by_folder,
+    find_inputs,
+    ignored_settings,
+    listed_once,
+)
 from nstpipe.planning.inspect import (
     InspectionProgress,
     check_pictures,
@@ -24,16 +33,18 @@ from nstpipe.planning.inspect import (
     with_omissions,
 )
 from nstpipe.planning.job_notice import JobNotice
+from nstpipe.planning.known_folders import KnownFolders, is_planned_by_folder
 from nstpipe.planning.links import LinkMeasurements, linked
 from nstpipe.planning.looks import Look, Looks, check_one_look, chosen_engine, settings_hash
-from nstpipe.planning.notices import notices_of
+from nstpipe.planning.notices import omission_notices
 from nstpipe.planning.outputs import Output, failed, plan_job
 from nstpipe.planning.partition import Share
 from nstpipe.planning.picks import picked, remembered_problems
 from nstpipe.planning.places import Places
+from nstpipe.planning.planned import PlannedOutputs
 from nstpipe.planning.requirements import check_engine_files, check_flow, raise_if_none_is_usable
 from nstpipe.planning.resources import bytes_needed, frames_done
-from nstpipe.storage.contents import expect
+from nstpipe.storage.contents import expect, is_remote
 from nstpipe.storage.remotes import Remotes
 from nstpipe.style.weights_files import weights_sha256
 from nstpipe.system.files import free_bytes
@@ -61,9 +72,10 @@ class Plan:
         looks: The networks that jobs with engine `network` use, trained or not.
         material: The outputs of all shards whose originals these learn from; empty if the plan is not that of a shard.
         engines: What `engine: auto` stands for in each job that has it. It is among the notices too.
+        ignored: Settings that have no effect, and files that are passed over. They are among the notices too.
     """
 
-    outputs: tuple[Output, ...]
+    outputs: PlannedOutputs
     failures: tuple[ItemFailed, ...]
     bytes_needed: int = 0
     bytes_free: int = 0
@@ -75,6 +87,7 @@ class Plan:
     looks: tuple[Look, ...] = ()
     material: tuple[Output, ...] = ()
     engines: tuple[JobNotice, ...] = ()
+    ignored: tuple[JobNotice, ...] = ()
 
     def look_of(self, job: Job) -> Look | None:
         """Return the network that a job uses; None if it has another engine, or weights of the user's own."""
@@ -83,19 +96,21 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class _Inspected:
-    """A job whose inputs have been inspected.
+    """Inputs of a job that have been inspected.
 
     Attributes:
         job: The job, with the engine that it has after all.
-        files: Its inputs.
+        files: The inputs.
         found: Those that can be used.
         pictures: The hashes of the files that its settings name, by path.
+        fingerprinter: That of the job, if it is known.
     """
 
     job: Job
     files: Sequence[InputFile]
     found: Sequence[InputInfo]
     pictures: Mapping[Path, str]
+    fingerprinter: Fingerprinter | None = None
 
 
 def plan_pipeline(
@@ -144,7 +159,8 @@ class _Planner:
         self._share = share
         self._journal = journal
         self._watch = InspectionProgress(stop, emit)
-        self._places = Places(pipeline, journal)
+        self._trees = dict(self._input_trees())
+        self._places = Places(pipeline, journal, self._trees)
         self._waits = list(RETRY_WAITS_SECONDS)
         self._weights_sha256 = weights_sha256(pipeline.weights)
         self._unusable = dict(unusable)
@@ -155,6 +171,17 @@ class _Planner:
         self._problem_of = remembered_problems(journal)
         self._looks = Looks(pipeline.work)
         self._engines: list[JobNotice] = []
+        self._ignored: dict[str, tuple[JobNotice, ...]] = {}
+
+    def _input_trees(self) -> Iterator[tuple[str, InputTree]]:
+        """Yield the tree of inputs of each job that is planned folder by folder, with the name of the job."""
+        trees: dict[Path, InputTree | None] = {}
+        for job in self._pipeline.jobs if self._share is None else ():
+            if is_planned_by_folder(job) and can_list_by_folder(job):
+                if job.input not in trees:
+                    trees[job.input] = input_tree(job.input, self._watch.check_stop)
+                if (tree := trees[job.input]) is not None:
+                    yield job.name, tree
 
     def plan(self) -> Plan:
         """Plan all jobs."""
@@ -162,20 +189,28 @@ class _Planner:
         inspected = [one for job in pipeline.jobs if (one := self._inspected_job(job)) is not None]
         raise_if_none_is_usable(pipeline, self._unusable)
         looks = self._looks.looks()  # jobs may share one, so all are inspected first
-        planned = [output for one in inspected for output in self._outputs_of(_with_look(one, looks))]
-        material: tuple[Output, ...] = ()
-        if self._share is not None:
-            learning = {job for look in looks for job in look.jobs}
-            material = tuple(output for output in planned if output.job.name in learning)
-            planned = [own for output in planned if (own := self._share.of_output(output)) is not None]
-        outputs = [self._with_omissions(output) for output in planned]
-        needed = bytes_needed([output for output in outputs if not output.is_done], pipeline)
-        mended = (JobNotice(output.job.name, said) for output in outputs for said in output.input.mended)
-        lost = notices_of(output for output in outputs if not output.is_done)
+        parts: list[Part] = []
+        material: list[Output] = []
+        for one in inspected:
+            if isinstance(one, _Inspected):
+                outputs = self._outputs_of(_with_look(one, looks))
+                material += outputs if self._share is not None and any(one.job.name in look.jobs for look in looks) else ()
+                parts += (self._with_omissions(own) for output in outputs if (own := self._own_part_of(output)) is not None)
+            else:
+                parts += one
+        planned = PlannedOutputs(parts)
+        needed = bytes_needed([output for output in planned.single() if not output.is_done], pipeline)
+        mended = (JobNotice(output.job.name, said) for output in planned.single() for said in output.input.mended)
+        lost = (notice for job, found in planned.omissions_left().items() for notice in omission_notices(job, found))
         paintings = tuple(dict.fromkeys(self._paintings))
-        notices = (*ignored_settings(pipeline.jobs), *self._engines, *paintings, *self._unshared, *mended, *lost)
+        ignored = tuple(
+            notice
+            for job in pipeline.jobs
+            for notice in (self._ignored[job.name] if job.name in self._ignored else ignored_settings((job,)))
+        )
+        notices = (*ignored, *self._engines, *paintings, *self._unshared, *mended, *lost)
         return Plan(
-            tuple(outputs),
+            planned,
             tuple(self._failures),
             needed,
             free_bytes(pipeline.work),
@@ -184,9 +219,13 @@ class _Planner:
             paintings=paintings,
             unshared=tuple(self._unshared),
             looks=looks,
-            material=material,
+            material=tuple(material),
             engines=tuple(self._engines),
+            ignored=ignored,
         )
+
+    def _own_part_of(self, output: Output) -> Output | None:
+        return output if self._share is None else self._share.of_output(output)
 
     def _with_omissions(self, output: Output) -> Output:
         """Look for what the result of a picture will not hold, unless it is made already."""
@@ -211,7 +250,8 @@ class _Planner:
             self._failures.append(failed(job, job.input, found))
         return found is None
 
-    def _inspected_job(self, job: Job) -> _Inspected | None:
+    def _inspected_job(self, job: Job) -> _Inspected | list[Part] | None:
+        """Inspect the inputs of a job. If that is done folder by folder, what it has to do is planned at once."""
         if not self._has_usable_engine(job):
             return None
         try:
@@ -222,11 +262,15 @@ class _Planner:
                 flow = [job.temporal.flow] if isinstance(job.temporal.flow, Path) else []
                 read = (*(path for path, _ in pictures_of(job)), *flow, *job.engine.files.values())
                 pictures = {path: self._journal.digest(path) for path in read}
-                files = self._shared(job, find_inputs(job))
+                tree = self._trees.get(job.name)
+                files = self._shared(job, find_inputs(job)) if tree is None else ()
+            if tree is not None:
+                return self._planned_by_folder(job, tree, pictures)
         except ItemError as error:
             self._refuse(job, job.input, error)
             return None
-        found = self._inspected(job, files)
+        inspect_ahead(job, _pictures_among(files), len(files), self._journal, partial(self._tell_inspected, job, len(files)))
+        found = self._inspected(job, files, 0, len(files))
         job, notice = chosen_engine(job, found)
         if notice is not None:
             self._engines.append(notice)
@@ -262,10 +306,10 @@ class _Planner:
         self._looks.want(job, settings, found)
 
     def _outputs_of(self, inspected: _Inspected) -> tuple[Output, ...]:
-        job, files, found, pictures = inspected.job, inspected.files, list(inspected.found), inspected.pictures
+        job, found = inspected.job, list(inspected.found)
         while True:
             try:
-                outputs = self._planned(job, files, found, pictures)
+                outputs = self._planned(inspected, found)
             except ItemError as error:
                 self._refuse(job, job.input, error)
                 return ()
@@ -294,14 +338,46 @@ class _Planner:
         """Return whether the plan is for an input. That of a shard reads others only because pictures are linked to them."""
         return self._share is None or self._share.is_own(file)
 
-    def _inspected(self, job: Job, files: Sequence[InputFile]) -> list[InputInfo]:
-        """Look into the inputs of a job, and return those that can be used."""
+    def _tell_inspected(self, job: Job, inputs: int, done: int, path: Path) -> None:
+        self._watch(job.name, str(path), done, inputs, 0.0)
+
+    def _planned_by_folder(self, job: Job, tree: InputTree, pictures: Mapping[Path, str]) -> list[Part]:
+        """Plan a job one folder after the other.
+
+        Raises:
+            ItemError: There are no inputs, or they do not fit the job's output.
+        """
+        fingerprinter = self._fingerprinter(job, pictures)
+        known = KnownFolders(self._pipeline, job, fingerprinter, pictures, self._journal, self._places)
+
+        def plan_files(files: Sequence[InputFile], before: int) -> list[Output]:
+            found = self._inspected(job, files, before, tree.files) if files else []
+            outputs = self._outputs_of(_Inspected(job, files, found, pictures, fingerprinter)) if found else ()
+            return [self._with_omissions(output) for output in outputs]
+
+        progress = partial(self._tell_inspected, job, tree.files)
+        planner = FolderPlanner(job, tree, known, self._journal, self._places, plan_files, self._failures, progress)
+        parts = planner.parts()
+        self._ignored[job.name] = planner.ignored
+        return parts
+
+    def _fingerprinter(self, job: Job, pictures: Mapping[Path, str]) -> Fingerprinter:
+        return Fingerprinter(job, pictures, self._weights_sha256, self._pipeline.seed, self._pipeline.precision)
+
+    def _inspected(self, job: Job, files: Sequence[InputFile], before: int, inputs: int) -> list[InputInfo]:
+        """Look into inputs of a job, and return those that can be used.
+
+        Args:
+            job: The job.
+            files: The inputs.
+            before: How many inputs of the job have been inspected before.
+            inputs: How many inputs it has.
+        """
         found: list[InputInfo] = []
         expect([file.path for file in files])
-        inspect_ahead(job, files, self._journal, lambda done, path: self._watch(job.name, str(path), done, len(files), 0.0))
         with LinkMeasurements(job, self._journal) as measurements:
-            for inputs_done, file in enumerate(files):
-                at = partial(self._watch, job.name, str(file.path), inputs_done, len(files))
+            for inputs_done, file in enumerate(files, start=before):
+                at = partial(self._watch, job.name, str(file.path), inputs_done, inputs)
                 at(0.0)
                 try:
                     with item_errors(file.path):
@@ -328,42 +404,41 @@ class _Planner:
                     self._refuse(job, item.file.path, error)
         return found
 
-    def _planned(
-        self, job: Job, files: Sequence[InputFile], found: Sequence[InputInfo], pictures: Mapping[Path, str]
-    ) -> tuple[Output, ...]:
-        """Plan the outputs of a job's inputs.
+    def _planned(self, inspected: _Inspected, found: Sequence[InputInfo]) -> tuple[Output, ...]:
+        """Plan the outputs of those of a job's inputs that were found.
 
         Raises:
             ItemError: No painting can be picked.
         """
-        pipeline = self._pipeline
+        pipeline, job = self._pipeline, inspected.job
         with item_errors(job.input):
-            picks = picked(job, files, found, seed=pipeline.seed, work=pipeline.work, problem_of=self._problem_of)
+            picks = picked(job, inspected.files, found, seed=pipeline.seed, work=pipeline.work, problem_of=self._problem_of)
         self._paintings += picks.notices
         outputs: list[Output] = []
         # Linked pictures have one painting, so no link leads from one group to another.
         for _, group in itertools.groupby(zip(picks.jobs, found, strict=False), key=lambda pair: pair[0].style.images):
             jobs, items = zip(*group, strict=True)
-            outputs += self._planned_alike(jobs[0], items, pictures)
+            fingerprinter = inspected.fingerprinter or self._fingerprinter_of(jobs[0], inspected.pictures)
+            outputs += self._planned_alike(fingerprinter, items)
         return tuple(outputs)
 
-    def _planned_alike(self, job: Job, found: Sequence[InputInfo], pictures: Mapping[Path, str]) -> tuple[Output, ...]:
-        """Plan the outputs of inputs that have the same painting."""
-        pipeline, journal = self._pipeline, self._journal
-        known = {item.file.output: record for item in found if (record := journal.record_of(item.file.output)) is not None}
+    def _fingerprinter_of(self, job: Job, pictures: Mapping[Path, str]) -> Fingerprinter:
+        """Return the fingerprinter of a job, whose painting may have been picked just now."""
         with item_errors(job.input):
             picked_now = job.style.images if job.style.collection is not None else ()
-            paintings = {image.path: journal.digest(image.path) for image in picked_now}
-        return plan_job(
-            job,
-            found,
-            known,
-            seed=pipeline.seed,
-            weights_sha256=self._weights_sha256,
-            picture_sha256={**pictures, **paintings},
-            frames_stored=lambda clip: frames_done(pipeline.work, clip),
-            precision=pipeline.precision,
-        )
+            paintings = {image.path: self._journal.digest(image.path) for image in picked_now}
+        return self._fingerprinter(job, {**pictures, **paintings})
+
+    def _planned_alike(self, fingerprinter: Fingerprinter, found: Sequence[InputInfo]) -> tuple[Output, ...]:
+        """Plan the outputs of inputs that have the same painting."""
+        records = ((item.file.output, self._journal.record_of(item.file.output)) for item in found)
+        known = {path: record for path, record in records if record is not None}
+        return plan_job(fingerprinter, found, known, frames_stored=lambda clip: frames_done(self._pipeline.work, clip))
+
+
+def _pictures_among(files: Sequence[InputFile]) -> Iterator[tuple[Path, Path]]:
+    """Yield the pictures among inputs, each with its output. Remote ones are not here yet."""
+    return ((file.path, file.output) for file in files if not (file.is_video or file.problem or is_remote(file.path)))
 
 
 def _with_look(inspected: _Inspected, looks: Sequence[Look]) -> _Inspected:

@@ -146,7 +146,7 @@ def pipeline_status(pipeline: Pipeline, elsewhere: Holder | None = None) -> Stat
         begun = [latest] if holder is not None else [journal.latest_run(shard.run_suffix) for shard in at_work]
         running = [run for run in begun if run is not None and run.finished_at is None]
         pipeline = without_broken_paintings(pipeline, journal)
-        large = _large_jobs(latest)
+        large = large_jobs(latest)
         known = (
             {record.path: record for record in journal.records()} if set(large) < {job.name for job in pipeline.jobs} else {}
         )
@@ -155,7 +155,7 @@ def pipeline_status(pipeline: Pipeline, elsewhere: Holder | None = None) -> Stat
         for job in pipeline.jobs:
             if job.name in large:
                 begun_records = list(journal.begun(job.name))
-                counts.append(_counted(large[job.name], begun_records, journal, running))
+                counts.append(counted(large[job.name], begun_records, journal, running))
                 records += begun_records
             else:
                 progress = job_progress(job, known, journal.spelled)
@@ -171,14 +171,14 @@ MANY_OUTPUTS = 50_000
 """The inputs of a job with so many outputs are not listed: it counts as the latest run has planned it."""
 
 
-def _large_jobs(latest: LatestRun | None) -> dict[str, JobPlanned]:
-    """Return the very large jobs of the latest run, by name, as it has planned them. The run of a shard knows its own part."""
+def large_jobs(latest: LatestRun | None) -> dict[str, JobPlanned]:
+    """Return the very large jobs of a run, by name, as it has planned them. The run of a shard knows its own part."""
     if latest is None or SHARD_RUN.search(latest.name):
         return {}
     return {name: pace.planned for name, pace in latest.jobs.items() if pace.planned.outputs >= MANY_OUTPUTS}
 
 
-def _counted(planned: JobPlanned, begun: Sequence[Record], journal: Journal, running: Sequence[LatestRun]) -> JobStatus:
+def counted(planned: JobPlanned, begun: Sequence[Record], journal: Journal, running: Sequence[LatestRun]) -> JobStatus:
     """Count the outputs of a very large job without listing its inputs.
 
     Args:

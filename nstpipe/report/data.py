@@ -19,7 +19,7 @@ from nstpipe.media.detect import is_moving, natural_key
 from nstpipe.planning.looks import Look, known_looks
 from nstpipe.planning.picks import without_broken_paintings
 from nstpipe.planning.provenance import Provenance
-from nstpipe.planning.status import JobProgress, job_progress, job_status
+from nstpipe.planning.status import JobProgress, counted, job_progress, job_status, large_jobs
 from nstpipe.report.plot import Plot, Series, plot
 from nstpipe.report.thumbnails import Comparison, compare_pictures, compare_videos
 
@@ -28,6 +28,9 @@ MOST_COMPARISONS, MOST_LOOPS, MOST_UNFINISHED = 24, 6, 6
 
 MOST_FAILURES = 200
 """The most lines of a report's table of failures. The log has all of them."""
+
+LEAST_DOTS, MOST_DOTS = 3, 2000
+"""The fewest pictures whose losses are drawn, and the most of a very large job."""
 
 PICTURE_SECONDS = 10.0
 """The seconds after which no more thumbnails are begun, because the run waits for them."""
@@ -204,12 +207,23 @@ def gather(pipeline: Pipeline, journal: Journal, *, picture_seconds: float = PIC
     run = journal.latest_run_with_work()
     log = log_path(pipeline.work, run.name) if run is not None else None
     events = list(logged_events(log)) if log is not None else []
-    known = {record.path: record for record in journal.records()}
-    progress_by_job = {job.name: job_progress(job, known, journal.spelled) for job in pipeline.jobs}
+    large = large_jobs(run)
+    known = {record.path: record for record in journal.records()} if set(large) < {job.name for job in pipeline.jobs} else {}
+    progress_by_job = {
+        job.name: JobProgress(tuple(journal.begun(job.name)))
+        if job.name in large
+        else job_progress(job, known, journal.spelled)
+        for job in pipeline.jobs
+    }
     failures = _failures(progress_by_job, run, [event for event in events if isinstance(event, ItemFailed)])
     pictures = _Pictures(len(pipeline.jobs), time.monotonic() + picture_seconds)
     looks = {look.path.name: look for look in known_looks(pipeline.work)}
-    jobs = tuple(_job_data(job, progress_by_job[job.name], failures, journal, run, pictures, looks) for job in pipeline.jobs)
+    jobs = tuple(
+        _large_job_data(job, large[job.name], progress_by_job[job.name], journal, pictures, looks)
+        if job.name in large
+        else _job_data(job, progress_by_job[job.name], failures, journal, run, pictures, looks)
+        for job in pipeline.jobs
+    )
     told = {job.engine_reason for job in jobs}  # where the job is shown
     return ReportData(
         work=str(pipeline.work),
@@ -353,6 +367,52 @@ def _job_data(
     )
 
 
+def _large_job_data(
+    job: Job, planned: JobPlanned, progress: JobProgress, journal: Journal, pictures: _Pictures, looks: Mapping[str, Look]
+) -> JobData:
+    """Return what a report says of a very large job, of which not all records fit into the memory.
+
+    Args:
+        job: The job.
+        planned: The job as the run has planned it.
+        progress: Its outputs that have been begun and are not finished, or have failed.
+        journal: Knows the others.
+        pictures: Divides the pictures among the jobs.
+        looks: The networks of the work folder, by the names of their files.
+    """
+    counts, sums = counted(planned, progress.records, journal, ()), journal.frame_sums(job.name)
+    some = journal.some_done(job.name, MOST_COMPARISONS)
+    shown = pictures.some(some, lambda record, with_loop: _finished(record, job, {}, with_loop=with_loop))
+    step, losses = journal.losses(job.name, MOST_DOTS)
+    every = f"picture, 1 of {step:,} shown" if step > 1 else "picture"
+    is_of_pictures = planned.frames == planned.outputs and len(losses) >= LEAST_DOTS
+    drawn = plot("Loss", every, [Series("total", losses)], as_dots=True) if is_of_pictures else None
+    made = max(0, counts.done - planned.outputs_done)
+    return JobData(
+        name=job.name,
+        input=str(job.input),
+        output=str(job.output),
+        made=made,
+        before=counts.done - made,
+        failed=counts.failed,
+        left=counts.running + counts.left,
+        frames=counts.frames,
+        frames_done=counts.frames_done,
+        seconds=sums.seconds,
+        iterations=sums.iterations,
+        seconds_a_frame=sums.seconds / sums.frames if sums.frames else None,
+        loss=sums.loss,
+        flicker=_in_levels(sums.warping_error),
+        shown=shown,
+        not_shown=counts.done - len(shown),
+        unfinished=(),
+        plots=() if drawn is None else (drawn,),
+        engine=_engine(job, planned),
+        engine_reason=planned.engine_reason,
+        training=_training(looks.get(planned.network), job.name),
+    )
+
+
 def _engine(job: Job, planned: JobPlanned | None) -> str:
     weights = job.engine.files.get("weights")
     if weights is not None:
@@ -443,7 +503,7 @@ def _in_levels(warping_error: float | None) -> float | None:
 
 def _picture_plots(frames: Sequence[FrameRecord]) -> tuple[Plot, ...]:
     """Draw the losses of a folder's pictures if there are more than two."""
-    if len(frames) < 3:
+    if len(frames) < LEAST_DOTS:
         return ()
     ordered = sorted(frames, key=lambda frame: natural_key(frame.path))
     drawn = plot("Loss", "picture", [Series("total", tuple(frame.loss for frame in ordered))], as_dots=True)

@@ -82,7 +82,8 @@ class Delivery:
         if self._mirror is None:
             return
         mirror = self._mirror
-        outputs = {part: output for output in plan.outputs if output.is_done for part in parts_of(output.path)}
+        # Outputs that were planned by folder are on this machine.
+        outputs = {part: output for output in plan.outputs.single() if output.is_done for part in parts_of(output.path)}
         waiting = [path for path in mirror.waiting() if path in outputs]
         uploads = {mirror.submit(partial(mirror.upload, path)): (path, outputs[path]) for path in waiting}
         while uploads and not self._ends_now:

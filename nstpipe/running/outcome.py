@@ -48,7 +48,7 @@ class RunResult:
 
     exit_code: int
     outputs: tuple[OutputDone, ...]
-    already_done: tuple[Path, ...]
+    already_done: Sequence[Path]
     failures: tuple[ItemFailed, ...]
     seconds: float
     stopped: StopReason | None = None
@@ -70,7 +70,7 @@ class Outcome:
     """
 
     made: tuple[OutputDone, ...]
-    already_done: tuple[Path, ...]
+    already_done: Sequence[Path]
     failures: tuple[ItemFailed, ...]
     left: tuple[Output, ...]
     stopped: StopReason | None
@@ -102,21 +102,19 @@ class Outcome:
         """
         names = {done.output for done in made}
 
-        def is_made(output: Output) -> bool:
-            return output.is_done or str(output.path) in names
-
+        made_now = (output.job for output in todo if str(output.path) in names)
         ended = names | {failure.output for failure in failures}
         left = tuple(output for output in todo if str(output.path) not in ended and output.path not in waiting)
         return cls(
             made=tuple(made),
-            already_done=tuple(output.path for output in plan.outputs if output.is_done),
+            already_done=plan.outputs.done_paths(),
             failures=tuple(failures),
             left=left,
             # A run that was asked to stop when all was done has not been stopped.
             stopped=reason if left or not plan.outputs else None,
             unwritable=unwritable,
             waiting=tuple(waiting),
-            results=tuple(dict.fromkeys(str(output.job.output) for output in plan.outputs if is_made(output))),
+            results=tuple(dict.fromkeys(str(job.output) for job in (*plan.outputs.jobs_done(), *made_now))),
         )
 
     @property

@@ -70,9 +70,9 @@ class OutputMaker:
         self._mirror = mirror
         self._delivery = Delivery(mirror, recorder, stop)
         self._kills = Kills()
-        self._outdated = {output.path: stamp_of(output.path) for output in plan.outputs if not output.is_done}
+        self._outdated = {output.path: stamp_of(output.path) for output in plan.outputs.left()}
         self._frames = StoredFrames(pipeline.work, plan, journal)
-        for output in plan.outputs:
+        for output in plan.outputs.single():
             if output.is_done:
                 self._frames.release(output)  # an earlier run was killed before it could
 

@@ -13,11 +13,11 @@ from nstpipe.events import ItemFailed, JobPlanned, Noticed
 from nstpipe.journal.journal import Journal
 from nstpipe.media.video.info import QUARTER_TURN, VideoInfo
 from nstpipe.planning.estimate import Estimate, estimate, pace_setups
-from nstpipe.planning.inputs import ignored_settings
 from nstpipe.planning.inspect import missing_frames_of
 from nstpipe.planning.notices import notices_of
 from nstpipe.planning.outputs import Output, failed
 from nstpipe.planning.plan import Plan
+from nstpipe.planning.planned import JobCount, PlannedOutputs
 from nstpipe.planning.videos import try_encoding
 from nstpipe.planning.workers import remember_workers
 from nstpipe.running.recorder import Recorder
@@ -25,14 +25,6 @@ from nstpipe.running.stored_frames import check_room
 from nstpipe.storage.contents import held
 from nstpipe.system.files import ensure_writable
 from nstpipe.system.item_errors import item_errors
-
-
-def tell_ignored(pipeline: Pipeline, journal: Journal, recorder: Recorder) -> None:
-    """Tell what the journal and the settings hold that has no effect."""
-    for message in journal.notices:
-        recorder.emit(Noticed(job=pipeline.jobs[0].name, message=message))
-    for ignored in ignored_settings(pipeline.jobs):
-        recorder.emit(Noticed(job=ignored.job, message=ignored.message))
 
 
 def choose_outputs(plan: Plan, pipeline: Pipeline, recorder: Recorder, *, retry_failed: bool) -> list[Output]:
@@ -70,7 +62,7 @@ def _writable(plan: Plan, recorder: Recorder) -> list[Output]:
         OutputError: None is done, and none can be written.
     """
     problem_of = functools.cache(_problem_of)
-    wanted = [output for output in plan.outputs if not output.is_done]
+    wanted = list(plan.outputs.left())
     problems = [problem_of(output.path.parent) for output in wanted]
     if len(wanted) == len(plan.outputs) and problems and problems[0] is not None and None not in problems:
         raise problems[0]
@@ -99,7 +91,7 @@ def announce(plan: Plan, todo: Sequence[Output], pipeline: Pipeline, journal: Jo
         DiskFullError: The stored frames do not fit on the disk.
     """
     tried = tuple(replace(output, failed_before=None) for output in todo)  # also those that are tried again
-    likely = estimate(pipeline, replace(plan, outputs=tried), journal, trial=None, load=None)
+    likely = estimate(pipeline, replace(plan, outputs=PlannedOutputs(tried)), journal, trial=None, load=None)
     settled = likely.pipeline
     check_room(todo, settled)
     remember_workers(settled, todo, journal)
@@ -107,7 +99,7 @@ def announce(plan: Plan, todo: Sequence[Output], pipeline: Pipeline, journal: Jo
     recorder.plan(todo, jobs, likely.workers, pace_setups(settled) if todo else {})
     # Every run says that frames of a damaged video are missing, although those that decode are done.
     to_do = {output.path for output in todo}
-    for output in plan.outputs:
+    for output in plan.outputs.single():
         if output.is_done or output.path in to_do:
             for failure in missing_frames_of(output):
                 recorder.fail(failure)
@@ -154,12 +146,12 @@ def _job_planned(job: Job, plan: Plan, likely: Estimate) -> JobPlanned:
         plan: All outputs of the run.
         likely: What the outputs take that the run will make.
     """
-    outputs = [output for output in plan.outputs if output.job.name == job.name]
+    count = plan.outputs.counts().get(job.name, JobCount())
     look = plan.look_of(job)
-    to_do = {cost.output.path for cost in likely.costs}
+    to_do = {cost.output.path for cost in likely.costs.left}
     frames_left = work_left = clips_left = 0
     likely_work = 0.0
-    for cost in likely.costs:
+    for cost in likely.costs.left:
         output = cost.output
         if output.job.name != job.name:
             continue
@@ -171,15 +163,15 @@ def _job_planned(job: Job, plan: Plan, likely: Estimate) -> JobPlanned:
         clips_left += sum(clip.frames_left > 0 for clip in cost.clips) * (output.linked_output not in to_do)
     return JobPlanned(
         job=job.name,
-        outputs=len(outputs),
-        outputs_done=sum(output.is_done for output in outputs),
-        frames=sum(output.own_frames for output in outputs),
+        outputs=count.outputs,
+        outputs_done=count.done,
+        frames=count.frames,
         frames_left=frames_left,
         work_left=work_left,
         workers=max(1, min(likely.workers, clips_left)),
         likely_share=likely_work / work_left if work_left else 1.0,
         seconds_likely=likely.job_seconds(job.name),
-        engine=outputs[0].job.engine.name if outputs else job.engine.name,
+        engine=(plan.outputs.job_of(job.name) or job).engine.name,
         engine_reason=next((chosen.message for chosen in plan.engines if chosen.job == job.name), ""),
         network=look.path.name if look is not None else "",
     )
@@ -190,11 +182,9 @@ def _notices_of(output: Output) -> Iterator[Noticed]:
     video = output.input.video
     if video is not None:
         yield from (Noticed(job=output.job.name, message=message) for message in _video_notices(output, video))
-    if len(output.clips) > 1:
-        at = ", ".join(str(clip.first_frame_index) for clip in output.clips[1:])
-        yield Noticed(
-            job=output.job.name, message=f"{output.input.file.path.name} has {len(output.clips)} shots; cuts at frame {at}"
-        )
+    if len(cuts := output.input.shot_starts[1:]):
+        message = f"{output.input.file.path.name} has {len(cuts) + 1} shots; cuts at frame {', '.join(map(str, cuts))}"
+        yield Noticed(job=output.job.name, message=message)
 
 
 def _video_notices(output: Output, video: VideoInfo) -> Iterator[str]:

@@ -18,6 +18,7 @@ from nstpipe.planning.inputs import listed_once
 from nstpipe.planning.outputs import Output
 from nstpipe.planning.partition import Share
 from nstpipe.planning.plan import Plan, plan_pipeline
+from nstpipe.planning.planned import PlannedOutputs
 from nstpipe.planning.provenance import Provenance
 from nstpipe.planning.resources import worker_count
 from nstpipe.report.page import leave_report
@@ -25,7 +26,7 @@ from nstpipe.running.executor import Executor
 from nstpipe.running.looks import train_looks
 from nstpipe.running.outcome import Outcome, RunResult
 from nstpipe.running.output_maker import OutputMaker
-from nstpipe.running.preparation import announce, choose_outputs, tell_ignored
+from nstpipe.running.preparation import announce, choose_outputs
 from nstpipe.running.recorder import Recorder
 from nstpipe.running.stored_frames import with_room_needed
 from nstpipe.storage.mirror import Mirror
@@ -103,7 +104,8 @@ class Run:
     def _execute(self, *, retry_failed: bool, fail_fast: bool) -> RunResult:
         try:
             with listed_once():
-                tell_ignored(self._pipeline, self._journal, self._recorder)
+                for message in self._journal.notices:
+                    self._recorder.emit(Noticed(job=self._pipeline.jobs[0].name, message=message))
                 plan = plan_pipeline(
                     self._pipeline,
                     self._journal,
@@ -114,12 +116,12 @@ class Run:
                 )
         except Stopped:
             # The journal keeps what was measured of the inputs, so that the next run gets further.
-            return self._end(Plan((), ()), ())
+            return self._end(Plan(PlannedOutputs(()), ()), ())
         self._journal.forget_unplanned([job.name for job in self._pipeline.jobs])
         reasons = {failure.reason for failure in plan.failures}
         if not plan.outputs and plan.unwritable is not None and reasons == {plan.unwritable.problem}:
             raise plan.unwritable  # all go to one folder, say, and one message is enough
-        for told in (*plan.paintings, *plan.engines, *plan.unshared):
+        for told in (*plan.ignored, *plan.paintings, *plan.engines, *plan.unshared):
             self._recorder.emit(Noticed(job=told.job, message=told.message))
         for failure in plan.failures:
             self._recorder.fail(failure)
@@ -153,7 +155,7 @@ class Run:
 
     def _prepare(self, plan: Plan) -> None:
         """Begin to load what the first clip needs, if there is one."""
-        first = next((output for output in plan.outputs if not output.is_done and output.failed_before is None), None)
+        first = next((output for output in plan.outputs.left() if output.failed_before is None), None)
         if first is not None and not self._is_prepared:
             self._executor.prepare(prepare_engine, first.job, RunSettings.of(self._pipeline))
 

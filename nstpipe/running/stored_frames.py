@@ -27,10 +27,10 @@ class StoredFrames:
 
     def __init__(self, work: Path, plan: Plan, journal: Journal) -> None:
         self._work = work
-        self._unfinished = {output.path: output for output in plan.outputs if not output.is_done}
+        self._unfinished = {output.path: output for output in plan.outputs.left()}
         unfinished = {record.path: record for record in journal.records(finished=False)}
-        for output in plan.outputs if unfinished else ():
-            unfinished.pop(journal.spelled(output.path), None)
+        for path in self._unfinished if unfinished else ():
+            unfinished.pop(journal.spelled(path), None)
         self._needed_elsewhere = frozenset(
             fingerprint for record in unfinished.values() for fingerprint in clip_fingerprints(record.fingerprint_inputs)
         )

@@ -12,7 +12,8 @@ import pytest
 from nstpipe.config.engines import ENGINE_TRAITS, EngineTraits
 from nstpipe.config.models import Job
 from nstpipe.journal.records import Record, State
-from nstpipe.media.video.info import VideoColor, VideoInfo
+from nstpipe.media.video.info import MissingFrames, VideoColor, VideoInfo
+from nstpipe.planning.fingerprints import MOST_PARTS, Fingerprinter
 from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.inputs import InputFile
 from nstpipe.planning.outputs import Output, plan_job
@@ -51,12 +52,9 @@ def planned(
 ) -> Output:
     known = {OUTPUT: finished} if finished is not None else {}
     [output] = plan_job(
-        a_job,
+        Fingerprinter(a_job, {STYLE: style}, weights, seed, "auto"),
         [found],
         known,
-        seed=seed,
-        weights_sha256=weights,
-        picture_sha256={STYLE: style},
         frames_stored=lambda clip: min(stored, clip.end_frame_index) - min(stored, clip.first_frame_index),
     )
     return output
@@ -65,6 +63,23 @@ def planned(
 def test_clips_cover_all_frames_without_gap_or_overlap() -> None:
     clips = planned(job()).clips
     assert [(clip.first_frame_index, clip.end_frame_index, clip.frame_count) for clip in clips] == [(0, 4, 4), (4, 10, 6)]
+
+
+def test_a_shot_is_divided_if_its_frames_are_independent_and_only_then() -> None:
+    def bounds(found: InputInfo, **keys: object) -> list[tuple[int, int]]:
+        return [(clip.first_frame_index, clip.end_frame_index) for clip in planned(job(**keys), found).clips]
+
+    film = replace(FOUND, video=video(1300), shot_starts=(0, 100))
+    whole = [(0, 100), (100, 1300)]
+    parts = [(0, 100), (100, 500), (500, 900), (900, 1300)]
+    assert bounds(film, engine="network") == parts
+    assert bounds(film) == whole
+    assert bounds(film, engine={"name": "network", "refine": 1}) == whole
+    assert bounds(film, engine="network", color="content") == bounds(film, engine="network", color="matched") == whole
+    damaged = replace(film, video=replace(video(1300), loss=MissingFrames(Fraction(1), 1, "it ends early")))
+    assert bounds(damaged, engine="network") == whole
+    # Were a video without an index in a hundred parts, it would be decoded fifty times.
+    assert len(bounds(replace(film, video=video(100_000), shot_starts=(0,)), engine="network")) == MOST_PARTS
 
 
 def test_size_is_even_for_a_video() -> None:
@@ -241,10 +256,8 @@ def test_what_only_films_have_paints_no_picture_again(change: dict[str, object])
 
 def test_a_precision_that_was_asked_for_decides_the_result() -> None:
     def at(precision: str) -> Output:
-        [output] = plan_job(
-            job(), [FOUND], {}, seed=0, weights_sha256="w", picture_sha256={STYLE: "s"},
-            frames_stored=lambda clip: 0, precision=precision,
-        )  # fmt: skip
+        fingerprinter = Fingerprinter(job(), {STYLE: "s"}, "w", 0, precision)
+        [output] = plan_job(fingerprinter, [FOUND], {}, frames_stored=lambda clip: 0)
         return output
 
     assert len({at(precision).clips[0].fingerprint for precision in ("auto", "bfloat16", "float32")}) == 3

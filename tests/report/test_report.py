@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -270,6 +271,34 @@ def test_many_pictures_are_spread_evenly_and_counted(tmp_path: Path, monkeypatch
     [late] = gather(pipeline, journal, picture_seconds=-1).jobs
     assert (late.shown, late.not_shown) == ((), 5)
     assert "5 more are finished" in as_html(gather(pipeline, journal, picture_seconds=-1))
+    journal.close()
+
+
+def test_a_very_large_job_is_summed_up_by_the_journal_as_others_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(4):
+        make_picture(tmp_path / "in" / f"{number}.png", seed=number)
+    (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
+    path = write_pipeline(tmp_path, {"name": "one", "input": "in", "output": "out", "link": "none"})
+    nstpipe.run(path, overrides=["jobs.one.exclude=[0.png]"])
+    nstpipe.run(path)
+    pipeline = load_pipeline(path)
+    journal = Journal(pipeline.work, read_only=True)
+    listed = gather(pipeline, journal)
+    monkeypatch.setattr("nstpipe.planning.status.MANY_OUTPUTS", 4)
+    monkeypatch.setattr("nstpipe.report.data.job_progress", None)  # no input is listed
+    summed = gather(pipeline, journal)
+    [job], [expected] = summed.jobs, listed.jobs
+    assert (expected.made, expected.before, expected.failed, expected.frames_done) == (1, 3, 1, 4)
+    assert summed.failures == listed.failures
+    assert {shown.name for shown in job.shown} == {shown.name for shown in expected.shown}
+    assert len(job.plots) == len(expected.plots) == 1
+    # A picture that cannot be read has no frame in the plan.
+    alike = {"shown": (), "plots": (), "frames": 4}
+    assert replace(job, **alike) == replace(expected, **alike)
+    monkeypatch.setattr("nstpipe.report.data.LEAST_DOTS", 2)
+    monkeypatch.setattr("nstpipe.report.data.MOST_DOTS", 3)
+    [fewer] = gather(pipeline, journal).jobs
+    assert "1 of 2" in str(fewer.plots)
     journal.close()
 
 

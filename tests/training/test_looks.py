@@ -20,6 +20,8 @@ from nstpipe.config import load_pipeline
 from nstpipe.errors import MachineError
 from nstpipe.events import Event, FrameDone, ItemFailed, Noticed, TrainingProgressed, TrainingSaved
 from nstpipe.media.tensors import tensor_of
+from nstpipe.media.video.decode import VideoSource
+from nstpipe.media.video.probe import probe
 from nstpipe.motion.motion import Motion
 from nstpipe.style.engines import make_engine
 from nstpipe.style.networks.files import read_tensors
@@ -303,6 +305,24 @@ def test_weights_are_used_without_a_training_and_checked(tmp_path: Path) -> None
     (tmp_path / "my.safetensors").write_bytes(saved_look(made(0, regions=1), {}))
     with pytest.raises(MachineError, match=r"engine\.weights: .* was trained for 1 regions"):
         nstpipe.run(path)
+
+
+def test_a_divided_shot_has_the_same_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_video(tmp_path / "in.mp4", frames=5, pan_pixels=2, audio=False)
+    look_file(tmp_path / "my.safetensors")
+    engine = {"name": "network", "weights": "my.safetensors"}
+    encode = {"codec": "ffv1", "pix_fmt": "bgr0"}
+
+    def painted(output: str) -> tuple[int, list[bytes]]:
+        path = write_pipeline(tmp_path, job("look", engine, input="in.mp4", output=output, encode=encode), workers=1)
+        clips = len(api.plan(path).outputs[0].clips)
+        assert nstpipe.run(path).exit_code == 0
+        return clips, [frame.pixels.tobytes() for frame in VideoSource(probe(tmp_path / output)).read(0, 5)]
+
+    whole, frames = painted("whole.mkv")
+    monkeypatch.setattr("nstpipe.planning.fingerprints.PART_FRAMES", 2)
+    assert painted("divided.mkv") == (3, frames)
+    assert whole == 1
 
 
 @pytest.mark.parametrize(("frames", "engine"), [(2, "optimizer"), (3, "network")])
