@@ -168,6 +168,15 @@ def test_what_is_typed_faster_than_it_is_answered_stays_and_is_saved(browser: Br
         expect(page.locator("#f-style-scale")).to_have_value("2")
         page.keyboard.press("Tab")
         expect(page.locator("#yaml")).to_have_value(re.compile("scale: 2\n"))
+        # A region is painted on the frame of any input: in the text, a $ stands twice.
+        make_picture(folder / "a$b.png")
+        page.locator("#f-input").fill("a$$b.png")
+        page.locator("#region summary").click()
+        expect(page.locator("#mask-frame")).to_have_js_property("naturalWidth", 72)
+        page.locator("#region summary").click()
+        page.locator("#f-input").fill("gone.png")
+        page.locator("#region summary").click()
+        expect(page.locator("#region-status")).to_contain_text("gone.png does not exist.")
         # What the server cannot take does not take the place of the editor.
         page.route("**/jobs/edit", lambda route: route.fulfill(status=413, body="The body is too long."))
         page.locator("#yaml").fill(page.locator("#yaml").input_value() + "# mine\n")
