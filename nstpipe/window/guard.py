@@ -11,14 +11,18 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Sequence
-from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MOST_FORM_BYTES = 4_000_000
-"""The longest body of a request that is no upload. A pipeline.yaml may have a million characters."""
+MOST_FORM_BYTES = 13_000_000
+"""The longest body of a request that is no upload. A pipeline.yaml may have a million characters, and a form takes up to
+twelve bytes for each."""
+
+MOST_OPEN_BYTES = 10_000
+"""The longest body of whoever has not come in yet. A password is short."""
 
 MOST_STREAMS = 32
 """The most event streams at a time. A browser opens one for each tab that is in view."""
@@ -97,11 +101,8 @@ class Entrance:
 
     def knows(self, cookies: str) -> bool:
         """Return whether the Cookie header holds a session."""
-        try:
-            found = SimpleCookie(cookies).get(self.cookie)
-        except CookieError:
-            return False
-        return found is not None and _digest(found.value) in self._sessions
+        # As browsers read it: programs on other ports of this machine send cookies along that http.cookies stops at.
+        return _digest(cookie_parser(cookies).get(self.cookie, "")) in self._sessions
 
     def give_cookie(self, response: Response, session: str) -> None:
         """Let the browser keep a session. No script can read it, and no other site's page sends it."""
@@ -164,7 +165,7 @@ class Guard:
             return PlainTextResponse("This server does not go by that name.\n", 421)
         if not _is_same_site(scope, headers):
             return PlainTextResponse("Another site's page sent this request.\n", 403)
-        if method not in ("GET", "HEAD", "POST"):
+        if method not in ("GET", "POST"):  # a HEAD would use up a token, or keep a stream
             return PlainTextResponse("This method is not used here.\n", 405)
         if not path.startswith(OPEN_PATHS) and not self._entrance.knows(headers.get("cookie", "")):
             return self._refused(scope)
@@ -174,6 +175,8 @@ class Guard:
         return None
 
     def _most_bytes(self, path: str) -> int:
+        if path.startswith(OPEN_PATHS):
+            return MOST_OPEN_BYTES
         return self._most_upload_bytes if path == self._upload_path else MOST_FORM_BYTES
 
 
@@ -187,8 +190,8 @@ def _is_same_site(scope: Scope, headers: Headers) -> bool:
     origins = headers.getlist("origin")
     if any(origin.lower() != f"http://{host}" for origin in origins):
         return False
-    site = headers.get("sec-fetch-site", "none" if scope["method"] in ("GET", "HEAD") or origins else "unknown")
-    if scope["method"] in ("GET", "HEAD"):
+    site = headers.get("sec-fetch-site", "none" if scope["method"] == "GET" or origins else "unknown")
+    if scope["method"] == "GET":
         is_followed_link = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
         return site in ("same-origin", "none") or is_followed_link
     return site in ("same-origin", "none") and bool(origins)

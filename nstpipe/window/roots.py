@@ -110,7 +110,11 @@ class Roots:
             UsageError: It does not exist.
         """
         place = self.resolved(text)
-        if not place.exists():
+        try:
+            is_there = place.exists()
+        except OSError as error:
+            raise UsageError(f"{text} cannot be read: {error.strerror}.", "Choose another file.") from error
+        if not is_there:
             raise UsageError(f"{text} does not exist.", "Choose another file.")
         return place
 

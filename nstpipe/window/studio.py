@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import itertools
 import json
+import math
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -194,9 +195,12 @@ def look_of(fields: dict[str, str], window: Window) -> dict[str, Any]:
 
 def _number(key: str, text: str) -> float:
     try:
-        return float(text)
-    except ValueError as error:
-        raise UsageError(f"{key}: found {text!r}; should be a number.") from error
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise UsageError(f"{key}: found {text!r}; should be a number.")
+    return number
 
 
 def pipeline_of_look(fields: dict[str, str], window: Window) -> Pipeline:

@@ -24,7 +24,8 @@ UPLOADS = "uploads"
 ROOM_LEFT_BYTES = 200_000_000
 """An upload leaves as much of the disk free."""
 
-LONGEST_NAME = 80
+LONGEST_NAME_BYTES = 200
+"""File systems take 255. A number and a suffix come behind it."""
 
 
 def safe_name(name: str) -> str:
@@ -39,13 +40,17 @@ def safe_name(name: str) -> str:
     if suffix not in (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES):
         known = ", ".join((*PICTURE_SUFFIXES, *VIDEO_SUFFIXES))
         raise UsageError(f"{last or 'The file'} is no picture or video by its name.", f"Known are {known}.")
-    plain = re.sub(r"[^\w.-]+", "_", stem).strip("._-")[:LONGEST_NAME]
+    plain = _short(re.sub(r"[^\w.-]+", "_", stem).strip("._-"))
     return f"{plain or 'picture'}{suffix}"
 
 
 def safe_folder(name: str) -> str:
     """Return the name of the folder for the files of a dropped folder; empty for files that were dropped by themselves."""
-    return re.sub(r"[^\w-]+", "_", re.split(r"[/\\]", name)[0]).strip("_-")[:LONGEST_NAME]
+    return _short(re.sub(r"[^\w-]+", "_", re.split(r"[/\\]", name)[0]).strip("_-"))
+
+
+def _short(name: str) -> str:
+    return name.encode("utf-8", "ignore")[:LONGEST_NAME_BYTES].decode("utf-8", "ignore")
 
 
 async def receive_upload(chunks: AsyncIterator[bytes], length: int, name: str, folder: Path) -> Path:

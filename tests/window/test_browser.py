@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from tests.window.conftest import open_window
 pytest.importorskip("playwright.sync_api")
 axe_playwright_python = pytest.importorskip("axe_playwright_python")
 
-from playwright.sync_api import Browser, BrowserContext, Page, expect  # noqa: E402 (whatever is missing is skipped first)
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect  # noqa: E402 (whatever is missing is skipped first)
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -140,6 +141,50 @@ def test_from_the_first_picture_to_a_job(browser: Browser, folder: Path, monkeyp
         assert not page.problems + other.problems  # type: ignore[attr-defined]
 
 
+def test_what_is_typed_faster_than_it_is_answered_stays_and_is_saved(browser: Browser, folder: Path) -> None:
+    path = write_pipeline(folder, {"name": "street", "input": "street.png", "output": "out.png"})
+    with open_window(folder) as window, context_of(browser) as context:
+        page = entered(context, window.address)
+        page.goto(f"{page.url}jobs")
+        page.wait_for_load_state()
+
+        def slow(route: Route) -> None:
+            time.sleep(0.4)
+            route.continue_()
+
+        page.route("**/jobs/edit", slow)
+        for key, value in (("size", "40"), ("style-strength", "3"), ("style-scale", "1.5")):
+            page.locator(f"#f-{key}").fill(value)
+        page.locator("#save-file").click()  # at once
+        expect(page.locator("#saved")).to_contain_text("✓ Saved")
+        job = load_pipeline(path).jobs[0]
+        assert (job.size, job.style.strength, job.style.scale) == (40, 3.0, 1.5)
+        # While one field is answered, the next one is typed.
+        page.locator("#f-size").fill("48")
+        page.locator("#f-style-scale").focus()
+        page.keyboard.press("Control+A")
+        page.keyboard.type("2")
+        expect(page.locator("#yaml")).to_have_value(re.compile("size: 48"))
+        expect(page.locator("#f-style-scale")).to_have_value("2")
+        page.keyboard.press("Tab")
+        expect(page.locator("#yaml")).to_have_value(re.compile("scale: 2\n"))
+        # A region is painted on the frame of any input: in the text, a $ stands twice.
+        make_picture(folder / "a$b.png")
+        page.locator("#f-input").fill("a$$b.png")
+        page.locator("#region summary").click()
+        expect(page.locator("#mask-frame")).to_have_js_property("naturalWidth", 72)
+        page.locator("#region summary").click()
+        page.locator("#f-input").fill("gone.png")
+        page.locator("#region summary").click()
+        expect(page.locator("#region-status")).to_contain_text("gone.png does not exist.")
+        # What the server cannot take does not take the place of the editor.
+        page.route("**/jobs/edit", lambda route: route.fulfill(status=413, body="The body is too long."))
+        page.locator("#yaml").fill(page.locator("#yaml").input_value() + "# mine\n")
+        expect(page.locator("#saved")).to_have_text("The body is too long.")
+        expect(page.locator("#yaml")).to_have_value(re.compile("# mine\n"))
+        assert not page.problems  # type: ignore[attr-defined]
+
+
 def test_a_full_disk_is_told_and_what_was_there_stays(browser: Browser, tmp_path: Path) -> None:
     folder = tmp_path / "full"
     with small_disk(folder, "1m"):
@@ -179,9 +224,13 @@ def test_a_text_outlives_the_window_and_is_saved_with_the_next_one(browser: Brow
             page = entered(context, window.address)
             page.get_by_role("link", name="Jobs").click()
             page.wait_for_load_state()
+            run = context.new_page()
+            run.goto(f"http://127.0.0.1:{window.port}/night")
+            expect(run.locator("#run-state")).to_be_visible()
         page.locator("#yaml").fill(path.read_text() + "# mine\n")
         expect(page.locator("#saved")).to_contain_text("The window does not answer. Your text stays here")
         with open_window(folder, port=window.port) as again:
+            expect(run.locator("h1")).to_have_text("This browser has not been let in")  # it does not try for ever
             page.get_by_role("button", name="Save", exact=True).click()  # it does not know this browser yet
             expect(page.locator("#saved")).to_contain_text("open its new address in another tab")
             entered(context, again.address)
@@ -289,4 +338,7 @@ def test_every_page_is_accessible(browser: Browser, folder: Path, width: int, sc
         page.set_input_files("[data-upload=input]", [folder / "street.png", folder / "letter.png"])
         expect(page.locator("#input-chosen")).to_contain_text(": 1 picture, 72x54 pixels")
         expect(page.locator("#problem")).to_contain_text("letter.png is no picture or video by its content")
+        page.evaluate("fetch = async () => Response.json({path: 'a.png', folder: 'uploads'})")
+        page.set_input_files("[data-upload=input]", 501 * [folder / "street.png"])
+        expect(page.locator("#problem")).to_contain_text("Only the first 500 files were uploaded.")
         assert not page.problems  # type: ignore[attr-defined]

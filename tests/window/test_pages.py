@@ -32,7 +32,9 @@ from nstpipe.training import looks as training
 from nstpipe.window.jobs.forms import Field, field_of, fields
 from nstpipe.window.jobs.yaml_text import Draft
 from nstpipe.window.roots import PAINTINGS
+from nstpipe.window.runs.page import _training_words
 from nstpipe.window.runs.process import SIGNAL_SECONDS, ask_to_stop, stop_request
+from nstpipe.window.runs.progress import Training
 from nstpipe.window.texts import LANGUAGES, language_of, texts_in
 from tests.making import make_picture, write_pipeline
 from tests.test_docs import EXAMPLES
@@ -171,6 +173,41 @@ def test_values_of_every_kind_are_written(job: str, key: str, value: str | None,
             draft.set(0, the(key), str(value))
 
 
+@pytest.mark.parametrize("end", ["\u2028", "\u2029", "\x85", "\r", "\r\n"])
+def test_every_line_end_of_yaml_is_counted(end: str) -> None:
+    text = f"# a{end}# b\njobs:\n- name: a\n  size: 64{end}- name: b\n"
+    draft = Draft(text)
+    draft.set(0, the("size"), "32")
+    assert draft.text == text.replace("64", "32")
+    draft.set(0, the("color"), "content")
+    assert draft.text == text.replace("64", "32\n  color: content")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [x, x, x, x, x, x]\n"
+        + "".join(f"{b}: &{b} [{f'*{a}, ' * 6}]\n" for a, b in zip("abcdefg", "bcdefgh", strict=True)),
+        "a: &a {b: *a}\n",
+        "a: " + 60 * "[" + 60 * "]" + "\n",
+        "# " + 1_000_000 * "x" + "\n",
+    ],
+    ids=["bomb", "endless", "deep", "long"],
+)
+def test_a_text_that_grows_without_end_is_not_filled_in(window: Opened, text: str) -> None:
+    with pytest.raises(UsageError):
+        Draft(f"{text}jobs: [{{name: a, exclude: *a}}]\n" if "&a" in text else f"{text}jobs: []\n")
+    (window.folder / "pipeline.yaml").write_text(f"{text}jobs: []\n")
+    assert b"The form comes back when the text is YAML" in window.ask("GET", "/jobs")[2]
+
+
+def test_what_others_refer_to_is_not_changed() -> None:
+    text = "jobs:\n- name: a\n  style: &s p.jpg\n- name: b\n  style: *s\n"
+    for change in (lambda draft: draft.set(0, the("style.images"), "[q.jpg]"), lambda draft: draft.remove(0)):
+        with pytest.raises(UsageError, match="other lines refer to it"):
+            change(Draft(text))
+
+
 def the(key: str) -> Field:
     found = field_of(key)
     assert found is not None
@@ -280,6 +317,12 @@ def test_the_training_of_a_network_is_shown_while_it_goes_on_and_afterwards(
     assert re.search(r"The network of look is trained: 3 steps in \d+ s", shown())
 
 
+def test_a_training_for_many_jobs_names_some_of_them() -> None:
+    jobs = tuple(f"job{number}" for number in range(1000))
+    said = _training_words(Training(jobs, "running", None), texts_in("en"))["said"]
+    assert "job0, job1, " in said and "job7 (+992) is being trained" in said
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_each_page_is_there_in_each_language_also_before_there_is_anything(window: Opened, language: str) -> None:
     pages = {
@@ -327,6 +370,11 @@ def test_what_was_tuned_becomes_a_job_that_is_edited_and_saved(window: Opened) -
     assert "changed elsewhere" in post("/jobs/save", text=text, stamp=stamp)[1]  # another tab, which knows the file as it was
     assert (window.folder / "pipeline.yaml").read_text() == new
     assert "✓ Saved" in post("/jobs/save", text=text, stamp=stamp, anyway="1")[1]
+    # A file with the line ends of Windows is known as saved, and keeps them.
+    (window.folder / "pipeline.yaml").write_bytes(text.replace("\n", "\r\n").encode())
+    assert "Saved." in window.ask("GET", "/jobs")[2].decode()
+    assert "✓ Saved" in post("/jobs/save", text=text + "# é\n", stamp=hashlib.sha256(text.encode()).hexdigest())[1]
+    assert (window.folder / "pipeline.yaml").read_bytes() == (text + "# é\n").replace("\n", "\r\n").encode()
     mask = io.BytesIO()
     Image.new("L", (4, 4), 255).save(mask, "PNG")
     assert window.ask("POST", "/jobs/mask", mask.getvalue(), X_Mask_Name="../a%20b")[2] == b'{"path":"masks/a-b.png"}'

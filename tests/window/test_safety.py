@@ -35,6 +35,19 @@ def test_whoever_has_no_session_sees_nothing_and_the_token_is_good_once(window: 
     assert {part.strip() for part in headers["set-cookie"].split(";")[1:]} == {"HttpOnly", "SameSite=strict", "Path=/"}
 
 
+@pytest.mark.parametrize("other", ["a[b]=x", 'x={"a": "b c"}', "x=a b", "foo", 'x="not closed', "x=1, 2"])
+def test_cookies_of_other_programs_on_this_machine_lock_nobody_out(shared: Opened, other: str) -> None:
+    assert shared.ask("GET", "/", Cookie=f"{other}; {shared.cookie}")[0] == 200
+
+
+@pytest.mark.parametrize("key", ["frame", "iterations", "size"])
+@pytest.mark.parametrize("value", ["inf", "nan", "x"])
+def test_a_number_that_is_none_is_refused(window: Opened, key: str, value: str) -> None:
+    make_picture(window.folder / "a.png")
+    status, _, body = window.ask("POST", "/preview", urlencode({"input": "a.png", "painting": "a.png", key: value}))
+    assert (status, f"{key}: found '{value}'; should be a number." in body.decode()) == (422, True)
+
+
 @pytest.mark.parametrize(
     ("method", "headers", "status"),
     [
@@ -58,6 +71,7 @@ def test_whoever_has_no_session_sees_nothing_and_the_token_is_good_once(window: 
         ("POST", {"Sec_Fetch_Site": "same-site"}, 403),
         ("POST", {}, 422),  # the form is empty, but it was read
         ("PUT", {}, 405),
+        ("HEAD", {}, 405),
         ("OPTIONS", {"Origin": "http://127.0.0.1:{port}", "Access_Control_Request_Method": "POST"}, 405),
     ],
 )
@@ -82,6 +96,7 @@ def test_no_path_leads_out_of_the_folders(window: Opened, tmp_path: Path) -> Non
     (window.folder / "loop").symlink_to("loop")
     outside = [str(secret), "../secret.png", "a/../../secret.png", "link.png", "folder/picture.png", "/etc/passwd", "~/x.png"]
     outside += ["loop", "own.png/../../secret.png", "\0", "own.png\0.jpg", "", "%2e%2e/secret.png", "..\\secret.png"]
+    outside += ["a" * 300, "a/" * 3000]  # more than a file system takes
     outside += [str(tmp_path / "open-elsewhere" / "a.png"), "/proc/self/environ", "/dev/zero", "//etc/passwd"]
     assert window.ask("GET", "/media?path=own.png")[0] == 200
     for path in outside:
@@ -132,6 +147,8 @@ def test_a_pipeline_that_leads_out_of_the_folders_is_not_written(window: Opened,
     assert not (window.folder / "pipeline.yaml").exists()
     (window.folder / "pipeline.yaml").write_text(text)  # as somebody else may write it
     assert b"lies outside of the folders" in window.ask("POST", "/night/start", b"")[2]
+    every_night = urlencode({"begins": "22:00", "ends": "06:30"})
+    assert b"lies outside of the folders" in window.ask("POST", "/night/schedule", every_night)[2]
 
 
 def test_uploads_are_bounded_checked_by_content_and_never_replace_a_file(window: Opened, tmp_path: Path) -> None:
@@ -147,6 +164,7 @@ def test_uploads_are_bounded_checked_by_content_and_never_replace_a_file(window:
     for name in ("../../b.png", "/etc/b.png", "..\\b.png", "a\0/b.png", ".b.png"):
         assert send(name, picture)[0] == 201
     assert send("c.png", picture, X_File_Folder=quote("../../up/./x"))[0] == 201
+    assert send("\U0001d49c" * 90 + ".png", picture, X_File_Folder=quote("\U0001d49c" * 90))[0] == 201  # of four bytes each
     assert all(path.is_relative_to(uploads) for path in tmp_path.rglob("[bc]*.png"))
     refused = [
         ("a.html", picture),
@@ -175,6 +193,7 @@ def test_a_huge_upload_is_refused_before_it_is_read(window: Opened, tmp_path: Pa
     for path, length in (
         ("/upload", 10_000_000_000),
         ("/jobs/save", guard.MOST_FORM_BYTES + 1),
+        ("/login", guard.MOST_OPEN_BYTES + 1),
         ("/upload", "1e3"),
         ("/upload", -1),
     ):

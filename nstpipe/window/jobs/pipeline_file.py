@@ -12,13 +12,13 @@ from nstpipe.window.pages import Window
 
 
 def text_of(window: Window) -> str:
-    """Return the text of the pipeline.yaml; empty if there is none yet.
+    """Return the text of the pipeline.yaml, with the line ends of a form's text; empty if there is none yet.
 
     Raises:
         UsageError: It cannot be read.
     """
     try:
-        return window.pipeline.read_bytes().decode("utf-8-sig")
+        return window.pipeline.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except FileNotFoundError:
         return ""
     except OSError as error:
@@ -77,8 +77,9 @@ def outside(window: Window, text: str) -> UsageError | None:
 
 
 def write(window: Window, text: str) -> None:
-    """Write the text to the file, which keeps its permissions."""
+    """Write the text to the file, which keeps its line ends and permissions."""
+    is_of_windows = window.pipeline.exists() and b"\r\n" in window.pipeline.read_bytes()
     with atomic_write(window.pipeline) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")
+        partial.write_text(text, encoding="utf-8", newline="\r\n" if is_of_windows else "\n")
         if window.pipeline.exists():
             shutil.copymode(window.pipeline, partial)

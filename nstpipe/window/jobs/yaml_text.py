@@ -15,10 +15,14 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
+from nstpipe.config.document import DEEPEST, MOST_CHARACTERS, MOST_VALUES
 from nstpipe.errors import UsageError
 from nstpipe.window.jobs.forms import INSTEAD, SHORT_FORMS, Field
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+"""What ends a line in YAML."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,14 @@ class Draft:
     """
 
     def __init__(self, text: str) -> None:
+        if len(text) > MOST_CHARACTERS:
+            raise UsageError("The text is too long to be edited here.", "See the problems below it.")
         self.text = text
         self._read()
+        _count(self._document)
 
     def _read(self) -> None:
-        self._starts = [0, *(match.end() for match in re.finditer("\n", self.text))]
+        self._starts = [0, *(match.end() for match in _BREAK.finditer(self.text))]
         try:
             document = yaml.compose(self.text, Loader=_Loader)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -62,6 +69,12 @@ class Draft:
             raise UsageError("The text has no list of jobs yet.", "See the problems below it.")
         self._document = document
         self._jobs = jobs.value
+
+    def _read_again(self) -> None:
+        try:
+            self._read()
+        except UsageError as error:
+            raise UsageError("This cannot be changed here: other lines refer to it.", "Edit the text.") from error
 
     def _at(self, mark: Any) -> int:
         return int(self._starts[mark.line] + mark.column)
@@ -104,7 +117,7 @@ class Draft:
         """Write a key of a job; an empty text removes it.
 
         Raises:
-            UsageError: The text is no value in YAML.
+            UsageError: The text is no value in YAML, or other lines refer to what it would replace.
         """
         steps = field.key.split(".")
         if text == "":
@@ -115,10 +128,10 @@ class Draft:
             self._write(self._job(index), ["engine"], _value_text(field, text))
         else:
             self._write(self._job(index), steps, _value_text(field, text))
-        self._read()
+        self._read_again()
         for other in INSTEAD.get(field.key, ()) if text else ():
             self._remove(self._job(index), other.split("."))
-            self._read()
+            self._read_again()
 
     def _write(self, place: MappingNode, steps: list[str], value: str) -> None:
         step, rest = steps[0], steps[1:]
@@ -172,8 +185,8 @@ class Draft:
 
     def _line_end(self, place: int) -> int:
         """Return the end of a line, behind a comment."""
-        found = self.text.find("\n", place)
-        return len(self.text) if found < 0 else found
+        found = _BREAK.search(self.text, place)
+        return len(self.text) if found is None else found.start()
 
     def _add(self, place: MappingNode, key: str, value: str) -> None:
         if place.flow_style:
@@ -244,7 +257,7 @@ class Draft:
         """Remove a job with the lines that it stands on.
 
         Raises:
-            UsageError: The jobs stand in one line, or this is the last one.
+            UsageError: The jobs stand in one line, this is the last one, or others refer to it.
         """
         job = self._job(index)
         if self._jobs.flow_style or len(self._jobs.value) == 1:
@@ -252,7 +265,25 @@ class Draft:
         line = job.start_mark.line
         end = min(self._line_end(self._end(job)) + 1, len(self.text))
         self.text = self.text[: self._starts[line]] + self.text[end:]
-        self._read()
+        self._read_again()
+
+
+def _count(document: Any) -> None:
+    """Check that a document can be walked: aliases can repeat values exponentially, and within themselves.
+
+    Raises:
+        UsageError: It has too many values once its aliases are filled in, or too many levels.
+    """
+    waiting, values = [(document, 0)], 0
+    while waiting:
+        node, depth = waiting.pop()
+        values += 1
+        if values > MOST_VALUES or depth > DEEPEST:
+            raise UsageError("The text has too many values or levels to be edited here.", "See the problems below it.")
+        if isinstance(node, MappingNode):
+            waiting += [(child, depth + 1) for pair in node.value for child in pair]
+        elif isinstance(node, SequenceNode):
+            waiting += [(child, depth + 1) for child in node.value]
 
 
 def _items(place: MappingNode) -> list[_Item]:

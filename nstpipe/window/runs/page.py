@@ -10,9 +10,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from nstpipe.config import load_pipeline
+from nstpipe.config import Pipeline, load_pipeline
 from nstpipe.errors import EXIT_DONE, EXIT_SOME_FAILED, EXIT_STOPPED, NstpipeError, UsageError
 from nstpipe.planning.eta import as_duration
+from nstpipe.system.files import MOST_NAMED
 from nstpipe.system.lock import holder_of
 from nstpipe.window.jobs.pipeline_file import checked, text_of
 from nstpipe.window.pages import Window, form_of, page, texts_for, window_of
@@ -72,7 +73,9 @@ def _words(view: View, request: Request) -> dict[str, Any]:
 
 def _training_words(training: Training, t: Mapping[str, str]) -> dict[str, str]:
     """Return what is said of a training, and the curve of its loss, whose logarithm is drawn."""
-    jobs, progress = ", ".join(training.jobs), training.progress
+    jobs, progress = ", ".join(training.jobs[:MOST_NAMED]), training.progress
+    if (more := len(training.jobs) - MOST_NAMED) > 0:
+        jobs += f" (+{more})"
     if progress is None:
         return {"said": t["training_begins"].format(jobs=jobs), "points": "", "loss": ""}
     seconds = progress.seconds if training.state == "done" else progress.seconds_left
@@ -138,14 +141,23 @@ async def start(request: Request) -> Response:
     return await _answer(request, "progress.html", complaint)
 
 
-def _start(window: Window, fields: dict[str, str]) -> None:
-    from nstpipe.commands.schedule import time_of_day
+def _runnable(window: Window) -> Pipeline:
+    """Return the pipeline.
 
+    Raises:
+        UsageError: It has a problem, or leads out of the window's folders.
+    """
     loaded = checked(window, text_of(window))
     if loaded.problems or loaded.pipeline is None:
         first = loaded.problems[0]
         raise UsageError(f"{window.pipeline.name}: {first.key}: {first.message}", "Mend it on the page of the jobs.")
-    pipeline = loaded.pipeline
+    return loaded.pipeline
+
+
+def _start(window: Window, fields: dict[str, str]) -> None:
+    from nstpipe.commands.schedule import time_of_day
+
+    pipeline = _runnable(window)
     arguments = ["--quiet"]
     if fields.get("until"):
         arguments += ["--until", "{:02d}:{:02d}".format(*time_of_day("until", fields["until"]))]
@@ -183,7 +195,7 @@ async def schedule(request: Request) -> Response:
     text, done, problem = "", "", ""
     try:
         fields = await form_of(request)
-        load_pipeline(window.pipeline)
+        await asyncio.to_thread(_runnable, window)
         wanted = room.night(window.pipeline, fields.get("begins", ""), fields.get("ends", ""))
         if fields.get("install"):
             done = await asyncio.to_thread(room.install, wanted, room.usual_kind())

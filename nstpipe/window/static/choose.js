@@ -1,8 +1,10 @@
 // Chooses files: in a dialog that lists the folders of the server's machine, from this device, or by dropping them.
 
+import { isRefused } from "./stream.js";
+
 const MOST_FILES = 500;
 
-export function choosing({ chosen, busy = () => {}, failed = () => {} }) {
+export function choosing({ chosen, busy = () => {}, failed = () => {}, tooMany = () => {} }) {
   const dialog = document.getElementById("browser");
   const listing = document.getElementById("listing");
   let wanted = "input";
@@ -51,7 +53,7 @@ export function choosing({ chosen, busy = () => {}, failed = () => {} }) {
       if (answer.path) last = answer; else problem = answer;
     }
     if (last) chosen(name, isFolder ? last.folder : last.path);
-    if (problem) failed(problem);
+    if (problem) failed(problem); else if (files.length > MOST_FILES) tooMany(MOST_FILES);
   }
 }
 
@@ -59,6 +61,7 @@ async function upload(file, folder) {
   const headers = { "X-File-Name": encodeURIComponent(file.name), "X-File-Folder": encodeURIComponent(folder) };
   try {
     const answer = await fetch("/upload", { method: "POST", body: file, headers });
+    if (isRefused(answer)) return { problem: "", next_step: "" };
     if ((answer.headers.get("content-type") || "").includes("json")) return await answer.json();
     return { problem: await answer.text(), next_step: "" };
   } catch {
@@ -75,7 +78,7 @@ async function dropped(transfer) {
 }
 
 async function collect(entry, folder, found) {
-  if (found.length >= MOST_FILES || entry.name.startsWith(".")) return;
+  if (found.length > MOST_FILES || entry.name.startsWith(".")) return;
   if (entry.isFile) {
     found.push({ file: await new Promise((done, fail) => entry.file(done, fail)), folder });
     return;

@@ -12,13 +12,33 @@ window.addEventListener("beforeunload", (event) => {
   if (text && text.value !== saved) event.preventDefault();
 });
 
-// A field that changes is written into the text by the server.
+// A field that changes is written into the text by the server: one after the other, for each answer renews the whole editor.
+let changes = Promise.resolve();
+let waiting = 0;
 document.body.addEventListener("change", (event) => {
   const key = event.target.dataset?.key;
   if (!key) return;
-  const editor = document.getElementById("editor");
-  const values = { ...Object.fromEntries(new FormData(editor)), key };
-  htmx.ajax("POST", "/jobs/edit", { target: "#editor", swap: "outerHTML", values });
+  delete event.target.dataset.typed;
+  const value = event.target.value;
+  waiting += 1;
+  changes = changes.then(() => {
+    const editor = document.getElementById("editor");
+    const values = { ...Object.fromEntries(new FormData(editor)), key, [`value:${key}`]: value };
+    return htmx.ajax("POST", "/jobs/edit", { target: "#editor", swap: "outerHTML", values });
+  }).catch(() => { /* it is told below */ }).then(() => { waiting -= 1; });
+});
+
+// Whoever goes on to type in the next field keeps it. The browser sees no change in it, for a script has put it there.
+document.body.addEventListener("focusout", (event) => {
+  if (event.target.isConnected && event.target.dataset?.typed) event.target.dispatchEvent(new Event("change", { bubbles: true }));
+});
+
+// What was changed a moment before is saved, too.
+document.body.addEventListener("input", (event) => { if (event.target.closest("#editor")) document.getElementById("save-file").disabled = false; });
+document.body.addEventListener("htmx:confirm", (event) => {
+  if (event.detail.path !== "/jobs/save" || !waiting) return;
+  event.preventDefault();
+  changes.then(() => document.getElementById("save-file")?.click());
 });
 
 // A file that was chosen in the dialog is written into its field; a folder of paintings into that of collections.
@@ -40,14 +60,17 @@ document.body.addEventListener("htmx:beforeSwap", (event) => {
   if (event.detail.target?.id !== "editor") return;
   const active = document.activeElement;
   const text = document.getElementById("yaml");
-  const isTypedSince = active === text && text.value !== event.detail.requestConfig.parameters.text;
+  const sent = event.detail.requestConfig.parameters;
+  const isTypedSince = active === text && text.value !== sent.text;
+  const isTyping = active?.dataset.key && active.defaultValue !== undefined && active.value !== active.defaultValue
+    && !(sent.key === active.dataset.key && sent[`value:${sent.key}`] === active.value);
   kept = {
-    id: active?.id, from: active?.selectionStart, to: active?.selectionEnd, text: isTypedSince ? text.value : null,
+    id: active?.id, from: active?.selectionStart, to: active?.selectionEnd, text: isTypedSince ? text.value : null, value: isTyping ? active.value : null,
     top: text?.scrollTop ?? 0, place: scrollY, open: document.getElementById("advanced")?.open ?? false,
   };
 });
 
-document.body.addEventListener("htmx:afterSwap", () => {
+document.body.addEventListener("htmx:afterSettle", () => {  // before, the new text does not listen
   if (!kept || !document.getElementById("editor")) return;
   const text = document.getElementById("yaml");
   const advanced = document.getElementById("advanced");
@@ -56,6 +79,7 @@ document.body.addEventListener("htmx:afterSwap", () => {
   if (kept.text !== null && kept.text !== text.value) { text.value = kept.text; text.dispatchEvent(new Event("input", { bubbles: true })); }
   const active = kept.id && document.getElementById(kept.id);
   if (active) {
+    if (kept.value !== null) { active.value = kept.value; active.dataset.typed = "yes"; document.getElementById("save-file").disabled = false; }
     active.focus({ preventScroll: true });
     if (typeof kept.from === "number") try { active.setSelectionRange(kept.from, kept.to); } catch { /* not a text */ }
   }
@@ -71,18 +95,20 @@ document.body.addEventListener("htmx:afterRequest", (event) => {
   if (isSaved) saved = event.detail.requestConfig.parameters.text;
 });
 
-// If the server has ended, or knows this browser no more, the text must not look as if it were saved.
-function tellLost() {
-  const told = Object.assign(document.createElement("span"), { className: "bad", textContent: document.getElementById("editor")?.dataset.lost ?? "" });
+// If the server has ended, knows this browser no more, or cannot take the text, it must not look as if it were saved.
+function tellUnsaved(words) {
+  const told = Object.assign(document.createElement("span"), { className: "bad", textContent: words });
   document.getElementById("saved")?.replaceChildren(told);
   const button = document.getElementById("save-file");
   if (button) button.disabled = false;
 }
+function tellLost() { tellUnsaved(document.getElementById("editor")?.dataset.lost ?? ""); }
 document.body.addEventListener("htmx:sendError", tellLost);
 document.body.addEventListener("htmx:beforeSwap", (event) => {
-  if (event.detail.xhr.status !== 403) return;
+  const { xhr, target } = event.detail;
+  if (xhr.status !== 403 && !(xhr.status >= 400 && ["editor", "saved"].includes(target.id))) return;
   event.detail.shouldSwap = false;
-  tellLost();
+  if (xhr.status === 403) tellLost(); else tellUnsaved(xhr.responseText);
 });
 
 document.body.addEventListener("click", (event) => {

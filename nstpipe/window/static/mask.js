@@ -61,8 +61,10 @@ function place(event) {
 
 region?.addEventListener("toggle", () => {
   const input = document.getElementById("f-input")?.value;
-  if (region.open && input) frame.src = `/small?large&path=${encodeURIComponent(input)}`;
+  // In the file, a $ stands twice.
+  if (region.open && input) frame.src = `/small?large&path=${encodeURIComponent(input.replaceAll("$$", () => "$"))}`;
 });
+frame?.addEventListener("error", async () => { status.textContent = await (await fetch(frame.src)).text(); });
 frame?.addEventListener("load", start);
 canvas?.addEventListener("pointerdown", (event) => {
   if (!painted) return;
@@ -88,8 +90,14 @@ canvas?.addEventListener("keydown", (event) => {
 });
 document.getElementById("clear-mask")?.addEventListener("click", () => { if (painted) start(); });
 
-document.getElementById("add-region")?.addEventListener("click", async () => {
+const adding = document.getElementById("add-region");
+adding?.addEventListener("click", async () => {
   if (!painted) return;
+  adding.disabled = true;  // a second click would add it twice
+  try { await add(); } finally { adding.disabled = false; }
+});
+
+async function add() {
   const black = Object.assign(document.createElement("canvas"), { width: painted.width, height: painted.height });
   const ink = black.getContext("2d");
   ink.fillRect(0, 0, black.width, black.height);
@@ -105,4 +113,4 @@ document.getElementById("add-region")?.addEventListener("click", async () => {
   const others = field.value.trim().replace(/^\[|\]$/g, "").trim();
   field.value = `[${others ? `${others}, ` : ""}${one}]`;
   field.dispatchEvent(new Event("change", { bubbles: true }));
-});
+}

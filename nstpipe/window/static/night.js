@@ -1,9 +1,11 @@
 // The page of the run: asks for its changing part whenever the server says that something has changed.
 
-import { follow } from "./stream.js";
+import { follow, isRefused } from "./stream.js";
 
 const progress = document.getElementById("progress");
 const connection = document.getElementById("connection");
+
+document.body.addEventListener("htmx:beforeSwap", (event) => { if (isRefused(event.detail.xhr)) event.detail.shouldSwap = false; });
 
 if (progress) {
   // The part that changes is replaced as a whole. What is focused keeps the focus by its id; where it is gone, as a button that

@@ -1,3 +1,9 @@
+// A window that was started again knows this browser no more: loaded again, the page says how to come in.
+export function isRefused(answer) {
+  if (answer.status === 403) location.reload();
+  return answer.status === 403;
+}
+
 // Follows a stream of server-sent events while the page is in view: a browser allows few connections to one server.
 
 export function follow(address, { opened = () => {}, message, lost = () => {}, ended = () => {} }) {
@@ -12,7 +18,10 @@ export function follow(address, { opened = () => {}, message, lost = () => {}, e
     source.onerror = () => {
       lost();
       // The browser tries again by itself unless it was refused; then we do.
-      if (source && source.readyState === EventSource.CLOSED && !isOver) setTimeout(reopen, 3000);
+      if (source && source.readyState === EventSource.CLOSED && !isOver) {
+        setTimeout(reopen, 3000);
+        fetch(location.href).then(isRefused, () => {});
+      }
     };
   }
   function reopen() { if (!isOver && !document.hidden && (!source || source.readyState === EventSource.CLOSED)) open(); }

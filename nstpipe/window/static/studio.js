@@ -2,7 +2,7 @@
 
 import { choosing } from "./choose.js";
 import { comparison } from "./compare.js";
-import { follow } from "./stream.js";
+import { follow, isRefused } from "./stream.js";
 
 const WAIT_MILLISECONDS = 120;
 const KEPT = "nstpipe-look";
@@ -64,6 +64,7 @@ async function request(iterations) {
   let values;
   try {
     const answer = await fetch("/preview", { method: "POST", body: settings(iterations), signal: asking.signal });
+    if (isRefused(answer)) return;
     values = await answer.json();
   } catch (error) {
     if (error.name !== "AbortError") { say(words.lost); at("again").hidden = false; at("progress").hidden = true; }
@@ -147,6 +148,7 @@ async function choose(name, path) {
     say(words.waiting);  // to look at a large file takes some seconds
     try {
       const answer = await fetch(`/describe?path=${encodeURIComponent(path)}`);
+      if (isRefused(answer)) return;
       const seen = await answer.json();
       if (form.elements[name].value !== path) return;
       if (!answer.ok) { say(""); complain(seen); return; }
@@ -200,6 +202,7 @@ at("make-job").addEventListener("click", () => {
 choosing({
   chosen: choose,
   busy: (name, number, count) => { complain(null); say(filled(words.uploading, { name, number, count })); },
+  tooMany: (count) => complain({ problem: filled(words.uploadMost, { count }) }, true),
   failed: (error) => { say(""); complain(error.next_step ? error : { problem: `${words.uploadFailed} ${error.problem}`, next_step: "" }, true); },
 });
 showPowers();
