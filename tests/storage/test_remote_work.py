@@ -293,6 +293,7 @@ def name_of_content(found: dict[str, Any], path: str) -> str:
     return f"work/objects/{sha256[:2]}/{sha256}"
 
 
+@pytest.mark.faults
 def test_what_is_lost_at_the_remote_place_is_told_and_made_again(cloud: Cloud, project: Path, undisturbed: bytes) -> None:
     first, other = machine(project, "a"), machine(project, "b")
     run_until(first, 2)
@@ -319,6 +320,7 @@ def test_what_is_lost_at_the_remote_place_is_told_and_made_again(cloud: Cloud, p
     check_whole(cloud)
 
 
+@pytest.mark.faults
 def test_a_remote_place_that_was_deleted_and_begun_anew_is_not_taken_for_the_old_one(
     cloud: Cloud, project: Path, undisturbed: bytes
 ) -> None:
@@ -459,6 +461,7 @@ def test_sftp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: byte
         assert all(PASSWORD.encode() not in file.read_bytes() for file in folder.rglob("*") if file.is_file())
 
 
+@pytest.mark.faults
 def test_a_video_whose_shots_are_in_two_shards_is_finished_by_the_run_that_joins(cloud: Cloud, tmp_path: Path) -> None:
     cloud.put("film.mp4", make_cut_video(tmp_path / "film.mp4"))
     job = {"name": "film", "input": "s3://street/film.mp4", "output": "s3://street/out/film.mp4"}
