@@ -43,6 +43,16 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the full forms of faults unless they are asked for."""
+    if "faults" in (config.getoption("-m") or ""):
+        return
+    long = [item for item in items if item.get_closest_marker("faults")]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in long]
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Hand what was seen of faults to the process that prints the table."""
     if hasattr(session.config, "workeroutput"):

@@ -13,15 +13,6 @@ import pytest
 from .making import Night, night_job
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if "faults" in (config.getoption("-m") or ""):
-        return
-    long = [item for item in items if item.get_closest_marker("faults")]
-    config.hook.pytest_deselected(items=long)
-    items[:] = [item for item in items if item not in long]
-
-
 @pytest.fixture
 def chance(request: pytest.FixtureRequest) -> random.Random:
     """Random moments, from a seed that is printed; FAULT_SEED gives the same ones again.
