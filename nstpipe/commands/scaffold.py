@@ -41,17 +41,56 @@ class Seen:
         path: as it was given.
         is_folder: whether it is a folder of pictures.
         is_moving: whether it is a video or an animation.
-        described: what it holds, for people.
-        longest: longest side in pixels, of the largest picture.
+        smallest, largest: width and height of the smallest and of the largest picture, in pixels.
+        longest: longest side in pixels, of any picture.
         has_panoramas: whether it is a 360° video, or a picture of it is a full 360° panorama.
+        pictures: how many pictures a folder holds.
+        unreadable: how many of them cannot be read.
+        frames: the number of frames of a video.
+        frames_a_second: the mean rate of a video.
+        seconds: how long a video lasts.
+        audio_streams: how many streams of sound a video has.
     """
 
     path: Path
     is_folder: bool
     is_moving: bool
-    described: str
+    smallest: tuple[int, int]
+    largest: tuple[int, int]
     longest: int
     has_panoramas: bool = False
+    pictures: int = 1
+    unreadable: int = 0
+    frames: int = 1
+    frames_a_second: float = 0.0
+    seconds: float = 0.0
+    audio_streams: int = 0
+
+    @property
+    def span(self) -> tuple[str, ...]:
+        """The size of all pictures, or the smallest and the largest size, such as 1920x1080."""
+        sizes = (self.smallest, self.largest) if self.smallest != self.largest else (self.largest,)
+        return tuple(f"{width}x{height}" for width, height in sizes)
+
+    @property
+    def rate(self) -> str:
+        """The frames a second, with at most two decimals."""
+        return f"{self.frames_a_second:.2f}".rstrip("0").rstrip(".")
+
+    @property
+    def described(self) -> str:
+        """What it holds, for people."""
+        size = " to ".join(self.span)
+        if self.is_folder:
+            described = f"{self.pictures} {'picture' if self.pictures == 1 else 'pictures'}, {size} pixels"
+            described += f", {self.unreadable} of them unreadable" if self.unreadable else ""
+            return described + (", with 360° panoramas" if self.has_panoramas else "")
+        if not self.is_moving:
+            return f"a {'360° panorama' if self.has_panoramas else 'picture'} of {size} pixels"
+        streams = self.audio_streams
+        sound = f", {streams} streams of sound" if streams > 1 else ", with sound" if streams else ""
+        sphere = ", a 360° panorama" if self.has_panoramas else ""
+        return f"{size} pixels, {self.frames} frames, {self.rate} a second, {self.seconds:.1f} s{sound}{sphere}"
 
 
 def look_at(path: Path) -> Seen:
@@ -71,18 +110,24 @@ def _file(path: Path) -> Seen:
             width, height = picture_size(path)
             _, metadata = read_picture(path)
             panorama = is_full_panorama(metadata.xmp)
-            kind = "360° panorama" if panorama else "picture"
-            return Seen(path, False, False, f"a {kind} of {width}x{height} pixels", max(width, height), panorama)
+            return Seen(path, False, False, (width, height), (width, height), max(width, height), panorama)
         video = probe(path)
     except ItemError as error:
         raise UsageError(error.problem, error.next_step) from error
-    frames = len(video.ticks)
-    seconds = float((video.ticks[-1] - video.ticks[0]) * video.time_base) + 1 / float(video.average_rate)
-    rate = f"{float(video.average_rate):.2f}".rstrip("0").rstrip(".")
-    sound = f", {video.audio_streams} with sound" if video.audio_streams > 1 else ", with sound" if video.audio_streams else ""
-    sphere = ", a 360° panorama" if video.is_panorama else ""
-    described = f"{video.width}x{video.height} pixels, {frames} frames, {rate} a second, {seconds:.1f} s{sound}{sphere}"
-    return Seen(path, False, True, described, max(video.width, video.height), video.is_panorama)
+    size = video.width, video.height
+    return Seen(
+        path,
+        is_folder=False,
+        is_moving=True,
+        smallest=size,
+        largest=size,
+        longest=max(size),
+        has_panoramas=video.is_panorama,
+        frames=len(video.ticks),
+        frames_a_second=float(video.average_rate),
+        seconds=float((video.ticks[-1] - video.ticks[0]) * video.time_base) + 1 / float(video.average_rate),
+        audio_streams=video.audio_streams,
+    )
 
 
 def _folder(path: Path) -> Seen:
@@ -104,11 +149,18 @@ def _folder(path: Path) -> Seen:
     if not sizes:
         raise UsageError(f"{path} holds {len(pictures)} files, none of which can be read as a picture.")
     smallest, largest = (choose(sizes, key=lambda size: size[0] * size[1]) for choose in (min, max))
-    span = f"{largest[0]}x{largest[1]}" if len(sizes) == 1 else f"{smallest[0]}x{smallest[1]} to {largest[0]}x{largest[1]}"
-    described = f"{len(pictures)} {'picture' if len(pictures) == 1 else 'pictures'}, {span} pixels"
-    described += f", {unreadable} of them unreadable" if unreadable else ""
-    described += ", with 360° panoramas" if panoramas else ""
-    return Seen(path, True, False, described, max(max(size) for size in sizes), panoramas > 0)
+    longest = max(max(size) for size in sizes)
+    return Seen(
+        path,
+        is_folder=True,
+        is_moving=False,
+        smallest=smallest,
+        largest=largest,
+        longest=longest,
+        has_panoramas=panoramas > 0,
+        pictures=len(pictures),
+        unreadable=unreadable,
+    )
 
 
 def style_at(path: Path) -> Path:

@@ -8,7 +8,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -19,11 +19,12 @@ from starlette.routing import Route
 
 from nstpipe.commands import PREVIEW_ITERATIONS
 from nstpipe.errors import NstpipeError, UsageError
-from nstpipe.window.pages import Window, form_of, page, said, window_of
+from nstpipe.window.pages import Window, form_of, page, said, texts_for, window_of
 from nstpipe.window.pictures import LARGE, SMALL, SmallPictures
 from nstpipe.window.roots import PAINTINGS, Entry
 
 if TYPE_CHECKING:
+    from nstpipe.commands.scaffold import Seen
     from nstpipe.config import Pipeline
 
 UPLOAD_PATH = "/upload"
@@ -143,10 +144,30 @@ async def describe(request: Request) -> Response:
         {
             "path": str(path),
             "name": window.shown_path(path),
-            "described": seen.described,
+            "described": _described(seen, texts_for(request)[1]),
             "several": seen.is_folder or seen.is_moving,
         }
     )
+
+
+def _described(seen: Seen, texts: Mapping[str, str]) -> str:
+    """Return what an input holds, in the language of the reader."""
+    span = seen.span
+    size = span[0] if len(span) == 1 else texts["seen_span"].format(smallest=span[0], largest=span[1])
+    if seen.is_folder:
+        key = "seen_one_picture" if seen.pictures == 1 else "seen_pictures"
+        parts = [texts[key].format(count=seen.pictures, size=size)]
+        parts += [texts["seen_unreadable"].format(count=seen.unreadable)] if seen.unreadable else []
+        parts += [texts["seen_panoramas"]] if seen.has_panoramas else []
+    elif seen.is_moving:
+        seconds = f"{seen.seconds:.1f}"
+        parts = [texts["seen_video"].format(size=size, frames=seen.frames, rate=seen.rate, seconds=seconds)]
+        sound = "seen_sounds" if seen.audio_streams > 1 else "seen_sound"
+        parts += [texts[sound].format(count=seen.audio_streams)] if seen.audio_streams else []
+        parts += [texts["seen_sphere"]] if seen.has_panoramas else []
+    else:
+        parts = [texts["seen_panorama" if seen.has_panoramas else "seen_picture"].format(size=size)]
+    return ", ".join(parts)
 
 
 async def upload(request: Request) -> Response:
@@ -164,8 +185,9 @@ async def upload(request: Request) -> Response:
         length = int(request.headers.get("content-length", "0"))
         path = await receive_upload(request.stream(), length, name, place)
     except BodyTooLongError:
-        problem = f"{name} is too large; at most {as_megabytes(window.most_upload_bytes)} can be dropped."
-        return JSONResponse({"problem": problem, "next_step": f"Copy it into {window.folder} by hand."}, 413)
+        text = texts_for(request)[1]["upload_too_large"]
+        problem = text.format(name=name, most=as_megabytes(window.most_upload_bytes), folder=window.folder)
+        return JSONResponse({"problem": problem, "next_step": ""}, 413)
     except NstpipeError as error:
         return JSONResponse(said(error, window), 422)
     return JSONResponse({"path": str(path), "folder": str(path.parent)}, 201)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import html
 import io
+import json
 import re
 import shutil
 import string
@@ -36,7 +37,7 @@ from nstpipe.window.runs.page import _training_words
 from nstpipe.window.runs.process import SIGNAL_SECONDS, ask_to_stop, stop_request
 from nstpipe.window.runs.progress import Training
 from nstpipe.window.texts import LANGUAGES, language_of, texts_in
-from tests.making import make_picture, write_pipeline
+from tests.making import make_picture, make_video, write_pipeline
 from tests.test_docs import EXAMPLES
 from tests.window.conftest import Opened
 
@@ -60,7 +61,8 @@ def test_each_language_has_every_text_with_the_same_places_to_fill() -> None:
     used = set(re.findall(r"\bt\.([a-z_]+)", templates)) | set(re.findall(r"\bt\(\"([a-z_]+)\"", templates))
     english = texts_in("en")
     assert used <= set(english)
-    said = {name for name in english if name.startswith(("run_", "training_"))} | {"changed_elsewhere", "start", "go_on_run"}
+    said = {name for name in english if name.startswith(("run_", "training_", "seen_"))}
+    said |= {"changed_elsewhere", "start", "go_on_run", "upload_too_large"}
     assert set(english) - used <= said
     for language in LANGUAGES:
         texts = texts_in(language)
@@ -321,6 +323,26 @@ def test_a_training_for_many_jobs_names_some_of_them() -> None:
     jobs = tuple(f"job{number}" for number in range(1000))
     said = _training_words(Training(jobs, "running", None), texts_in("en"))["said"]
     assert "job0, job1, " in said and "job7 (+992) is being trained" in said
+
+
+@pytest.mark.parametrize(
+    ("language", "described"),
+    {
+        "en": ["a picture of 96x72 pixels", "2 pictures, 96x72 to 120x72 pixels", "96x72 pixels, 4 frames, 25 a second, 0.2 s"],
+        "ca": ["una imatge de 96x72 píxels", "2 imatges, de 96x72 a 120x72 píxels"],
+        "es": ["una imagen de 96x72 píxeles", "2 imágenes, de 96x72 a 120x72 píxeles"],
+    }.items(),
+)
+def test_what_an_input_holds_is_told_in_the_language_of_the_reader(window: Opened, language: str, described: list[str]) -> None:
+    make_picture(window.folder / "in" / "a.png", size=(96, 72))
+    make_picture(window.folder / "in" / "b.png", size=(120, 72))
+    make_video(window.folder / "film.mp4", size="96x72", frames=4, audio=False)
+    answers = [
+        window.ask("GET", f"/describe?path={window.folder / path}", Accept_Language=language)[2]
+        for path in ("in/a.png", "in", "film.mp4")
+    ]
+    told = [json.loads(answer)["described"] for answer in answers]
+    assert told[: len(described)] == described
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -23,6 +23,8 @@ function say(text) { if (at("status").textContent !== text) at("status").textCon
 function complain(error, isOfUpload = false) {
   at("problem").hidden = !error;
   at("problem").dataset.isOfUpload = isOfUpload;
+  // Messages of nstpipe itself are in English.
+  at("problem").lang = error && error.next_step ? "en" : document.documentElement.lang;
   at("problem").textContent = error ? [error.problem, error.next_step].filter(Boolean).join(" ") : "";
 }
 function filled(text, values) { return text.replace(/\{(\w+)\}/g, (_, name) => values[name]); }
