@@ -16,6 +16,7 @@ import uvicorn
 from nstpipe.errors import MachineError, UsageError
 from nstpipe.system.files import PIPELINE_NAMES
 from nstpipe.window.app import application
+from nstpipe.window.connections import HeadInTime
 from nstpipe.window.guard import Entrance
 from nstpipe.window.pages import Window
 from nstpipe.window.roots import Roots
@@ -124,7 +125,13 @@ def server_of(options: WindowOptions, say: Callable[[str], None]) -> tuple[uvico
 
     app = application(window, [f"{name}:{port}" for name in _names(options.host)], started)
     config = uvicorn.Config(
-        app, log_level="critical", access_log=False, server_header=False, timeout_graceful_shutdown=GOODBYE_SECONDS, ws="none"
+        app,
+        http=HeadInTime,
+        ws="none",
+        log_level="critical",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GOODBYE_SECONDS,
     )
     return uvicorn.Server(config), listening
 

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from nstpipe.window import guard, server
+from nstpipe.window import connections, guard, server
 from tests.making import make_picture
 from tests.window.conftest import Opened, open_window
 
@@ -263,6 +263,26 @@ def test_two_hundred_streams_leave_the_window_usable(window: Opened) -> None:
                 return
         time.sleep(0.1)
     pytest.fail("the streams that were closed still count")
+
+
+def test_connections_that_never_finish_a_request_are_closed(window: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_connection(("127.0.0.1", window.port), timeout=20)) for _ in range(50)]
+        for one in sockets[:25]:
+            one.sendall(b"GET / HTTP/1.1\r\nHost: ")
+        assert {one.recv(1) for one in sockets} == {b""}
+        # Whoever has asked in time may take longer to read, and to ask again.
+        head = f"GET /jobs HTTP/1.1\r\nHost: 127.0.0.1:{window.port}\r\nCookie: {window.cookie}\r\n\r\n".encode()
+        reader = stack.enter_context(socket.create_connection(("127.0.0.1", window.port), timeout=20))
+        reader.sendall(head)
+        time.sleep(0.6)
+        reader.sendall(head)
+        answers = b""
+        while answers.count(b"HTTP/1.1 200 OK") < 2:
+            part = reader.recv(65536)
+            assert part, "it was closed"
+            answers += part
 
 
 def test_a_password_lets_in_and_each_wrong_one_makes_the_next_take_longer(tmp_path: Path) -> None:
