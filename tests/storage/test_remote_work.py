@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,30 @@ def at_frame(number: int, do: Any) -> Any:
     return listen
 
 
+HOLDING_STILL = """
+import sys, time, nstpipe
+from nstpipe.events import FrameDone
+done = []
+def on_event(event):
+    done.extend([event] * isinstance(event, FrameDone))
+    if len(done) == int(sys.argv[2]):
+        time.sleep(120)
+nstpipe.run(sys.argv[1], on_event=on_event)
+"""
+
+
+def killed_at_frame(pipeline: Path, number: int, is_time: Callable[[], bool]) -> int:
+    """Run in a process that holds still after so many frames, kill it when it is time, and return its number."""
+    killed = subprocess.Popen([sys.executable, "-c", HOLDING_STILL, str(pipeline), str(number)])
+    deadline = time.monotonic() + 100
+    while not is_time() and killed.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert is_time()
+    killed.kill()
+    assert killed.wait() == -signal.SIGKILL
+    return killed.pid
+
+
 def run_until(pipeline: Path, frames: int) -> None:
     """Run, and stop after so many frames."""
     stop = Stop()
@@ -141,12 +165,7 @@ def test_another_machine_goes_on_after_the_last_frame(cloud: Cloud, project: Pat
 
 def test_killed_and_taken_over_after_the_lock_expires(cloud: Cloud, project: Path, undisturbed: bytes) -> None:
     first = machine(project, "a")
-    killed = subprocess.Popen([sys.executable, "-m", "nstpipe", "run", str(first), "--quiet"])
-    deadline = time.monotonic() + 60
-    while frames_in(checkpoint(cloud)) < 1 and killed.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.kill(killed.pid, signal.SIGKILL)
-    assert killed.wait() == -signal.SIGKILL
+    process = killed_at_frame(first, 3, lambda: frames_in(checkpoint(cloud)) > 0)
     copied = frames_in(checkpoint(cloud))
     other = machine(project, "b")
     with pytest.raises(BusyError, match=r"another run works with s3://street/work: process \d+ on ") as busy:
@@ -154,7 +173,7 @@ def test_killed_and_taken_over_after_the_lock_expires(cloud: Cloud, project: Pat
     assert busy.value.exit_code == 75
     holder = api.status(other).holder
     assert holder is not None
-    assert holder.process == killed.pid
+    assert holder.process == process
     result, events = run(other, wait=True)
     assert (result.exit_code, painted(events)) == (0, FRAMES - copied)
     assert "has given no sign of life for" in notices(events)
@@ -188,12 +207,8 @@ def test_two_machines_never_work_at_once_and_one_that_was_taken_for_dead_stops(c
 def test_the_machine_of_a_killed_run_goes_on_at_once_with_what_it_has(cloud: Cloud, project: Path, undisturbed: bytes) -> None:
     pipeline = machine(project, "a", checkpoint_seconds=1000, lock_seconds=1000)
     run_until(pipeline, 1)
-    killed = subprocess.Popen([sys.executable, "-m", "nstpipe", "run", str(pipeline), "--quiet"])
     frames = project / "a" / "live" / "work" / "clips"
-    while len(list(frames.rglob("frame_*.npy"))) < 3 and killed.poll() is None:
-        time.sleep(0.01)
-    killed.kill()
-    killed.wait()
+    killed_at_frame(pipeline, 2, lambda: len(list(frames.rglob("frame_*.npy"))) > 2)
     made = len(list(frames.rglob("frame_*.npy")))
     assert made > frames_in(checkpoint(cloud))
     result, events = run(pipeline)
