@@ -99,12 +99,14 @@ def test_from_the_first_picture_to_a_job(browser: Browser, folder: Path, monkeyp
             page.locator("#strength").press("ArrowRight")
         expect(page.locator("#strength-shown")).to_have_text("2 ×")
         expect(page.locator("#after")).not_to_have_attribute("src", str(before))
+        # Another tab's preview takes the place of one that takes long, and this one says so.
+        monkeypatch.setattr(studio, "PREVIEW_ITERATIONS", 1000)
         page.get_by_role("radio", name="Picture's").check()
-        # Another tab's preview takes its place, and this one says so.
         other = entered(context, f"http://127.0.0.1:{window.port}/")
         other.get_by_role("button", name="street.png").click()
         other.get_by_role("button", name="Starry night").click()
         expect(page.locator("#status")).to_have_text("Another preview has taken the place of this one.")
+        monkeypatch.setattr(studio, "PREVIEW_ITERATIONS", 5)
         other.close()
         page.get_by_role("button", name="Make it a job").click()
         # Form and text, both ways.
