@@ -18,7 +18,7 @@ from nstpipe.planning.job_notice import JobNotice
 from nstpipe.style import ALGORITHM_VERSION
 from nstpipe.system.files import atomic_write
 
-TRAINING_VERSION = 2
+TRAINING_VERSION = 3
 """Part of every network's identity: raised when networks are trained in another way."""
 
 KNOWN_SHARE = 0.5

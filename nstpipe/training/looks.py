@@ -15,11 +15,12 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from nstpipe.errors import DiskFullError, MachineError
@@ -30,7 +31,7 @@ from nstpipe.motion.warp import warp
 from nstpipe.style.engines.optimizer import OptimizerEngine, OptimizerStylizer
 from nstpipe.style.engines.transformation import learned_regions, places_of
 from nstpipe.style.networks.looks import ENGINE, saved_look
-from nstpipe.style.networks.transformation import made
+from nstpipe.style.networks.transformation import TransformationNetwork, made
 from nstpipe.style.objective import Losses, Objective, TemporalTarget
 from nstpipe.style.precision import choose_precision
 from nstpipe.style.settings import EngineSettings, RegionPaint, StylePicture
@@ -39,13 +40,18 @@ from nstpipe.system.devices import choose_device
 from nstpipe.system.files import atomic_write
 from nstpipe.system.stop import Stop
 from nstpipe.training.material import TrainingFrame
+from nstpipe.training.muon import Muon
 from nstpipe.training.state import Progress, state_path
 from nstpipe.version import __version__
 
-LEARNING_RATE = 1.5e-3
-"""Of Adam, between the warm-up and the cool-down."""
+LEARNING_RATE = 0.02
+"""Of Muon, which trains the convolutions, between the warm-up and the cool-down."""
+
+ADAM_LEARNING_RATE = 1.5e-3
+"""Of Adam, at the same time. It trains means and deviations, and the last convolution, which gives colors."""
 
 BETAS = (0.9, 0.99)
+"""Of Adam."""
 
 WARM_UP_STEPS = 20
 """Steps in which the learning rate rises."""
@@ -87,6 +93,12 @@ TEMPORAL_EVERY = 4
 NOISE = 0.02
 """Deviation of the noise that is added to the frame before, where white is 1."""
 
+LARGEST_GRADIENT = 3.0
+"""A gradient longer than so many times the median of the recent ones is shortened to that. A frame with hardly any detail has
+one that would drown all others in the momentum, such as a frame of a film that fades to black."""
+
+RECENT_GRADIENTS = 200
+
 OUTSIDE_WEIGHT = 10.0
 """Weight of the mean squared distance of values from the range of 0 to 1, in which losses are measured."""
 
@@ -102,7 +114,8 @@ MOST_RETURNS = 8
 PROGRESS_SECONDS = 0.5
 """Shortest time between two events of progress."""
 
-FORMAT = 1
+FORMAT = 2
+"""Of saved states. It grows when they hold something else."""
 
 
 @dataclass(frozen=True)
@@ -155,11 +168,17 @@ class LookProgress(Progress):
         seconds: what its steps took.
         cooling_from: how much was spent when the learning rate began to fall; None before.
         checks: steps, each with the loss of held-out frames after it.
+        gradients: the norms of the recent gradients.
     """
 
     seconds: float = 0.0
     cooling_from: float | None = None
     checks: list[tuple[int, float]] = field(default_factory=list)
+    gradients: list[float] = field(default_factory=list)
+
+    def longest_gradient(self) -> float:
+        """Return the norm to which a longer gradient is shortened; infinity at first."""
+        return LARGEST_GRADIENT * median(self.gradients) if self.gradients else math.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,7 +304,7 @@ class _Training:
         self._device = choose_device(options.settings.device)
         self._precision = choose_precision(options.settings.precision, self._device)
         self._network = made(options.seed, learned_regions(regions)).to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._optimizer = torch.optim.Adam(self._network.parameters(), lr=LEARNING_RATE, betas=BETAS, fused=True)
+        self._optimizers = _optimizers_of(self._network, self._precision)
         self._stylizers: dict[tuple[float, int], OptimizerStylizer] = {}
         self._engines: dict[float, OptimizerEngine] = {}
         self._kept: OrderedDict[tuple[int, int, int], Example] = OrderedDict()
@@ -351,10 +370,11 @@ class _Training:
 
     @property
     def _rate(self) -> float:
+        """The learning rate of this moment, as a share of its largest one."""
         begin, end = self._cooling
         warm = min(1.0, (self._progress.step + 1) / WARM_UP_STEPS)
         cool = min(1.0, max(0.0, (end - self._spent) / max(end - begin, 1e-9)))
-        return LEARNING_RATE * warm * (0.01 + 0.99 * cool) * math.pow(0.5, self._progress.returns)
+        return warm * (0.01 + 0.99 * cool) * math.pow(0.5, self._progress.returns)
 
     # A step.
 
@@ -374,16 +394,22 @@ class _Training:
         objective = example.objective
         if is_temporal and isinstance(objective, Objective):
             objective = replace(objective, temporal_target=self._temporal_target(index, generator))
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._rate
-        self._optimizer.zero_grad()
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self._rate * optimizer.defaults["lr"]
+            optimizer.zero_grad()
         losses, total = self._losses(example, objective)
         total.backward()  # type: ignore[no-untyped-call]
         found = {name: float(getattr(losses, name).detach()) for name in ("total", "content", "style")}
         if not progress.takes(found):
             self._go_back(found["total"])
             return False
-        self._optimizer.step()
+        longest = progress.longest_gradient()
+        norm = float(nn.utils.clip_grad_norm_(self._network.parameters(), longest))
+        if math.isfinite(norm):  # a frame of one color has none: its deviations are zero
+            progress.gradients = [*progress.gradients, norm][-RECENT_GRADIENTS:]
+            for optimizer in self._optimizers:
+                optimizer.step()
         progress.step += 1
         if progress.step % GOOD_EVERY == 0:
             self._good = self._state()
@@ -508,16 +534,17 @@ class _Training:
             "identity": self._options.identity,
             "progress": asdict(self._progress),
             "network": {name: tensor.detach().cpu().clone() for name, tensor in self._network.state_dict().items()},
-            "optimizer": _copied(self._optimizer.state_dict()),
+            "optimizers": [_copied(optimizer.state_dict()) for optimizer in self._optimizers],
         }
 
     def _restore(self, state: Mapping[str, Any] | None) -> None:
         if state is None:
             return
         self._network.load_state_dict(state["network"])
-        self._optimizer.load_state_dict(_copied(state["optimizer"]))
-        kept = dict(state["progress"])
-        self._progress = LookProgress(**{**kept, "checks": [tuple(check) for check in kept["checks"]]})
+        for optimizer, kept in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(_copied(kept))
+        progress = dict(state["progress"])
+        self._progress = LookProgress(**{**progress, "checks": [tuple(check) for check in progress["checks"]]})
 
     def _go_back(self, loss: float) -> None:
         failed, returns, seconds = self._progress.step + 1, self._progress.returns + 1, self._progress.seconds
@@ -580,6 +607,17 @@ class _Training:
                 seconds_left=seconds_left,
             )
         )
+
+
+def _optimizers_of(network: TransformationNetwork, precision: torch.dtype) -> tuple[torch.optim.Optimizer, ...]:
+    """Return what trains a network: Muon for the convolutions, and Adam for everything else."""
+    of_muon = [
+        cast(nn.Parameter, module.weight)
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d) and module is not network.last
+    ]
+    others = [weight for weight in network.parameters() if all(weight is not one for one in of_muon)]
+    return Muon(of_muon, LEARNING_RATE, precision), torch.optim.Adam(others, ADAM_LEARNING_RATE, BETAS, fused=True)
 
 
 def load_state(path: Path, identity: str) -> Mapping[str, Any] | None:

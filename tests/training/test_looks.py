@@ -191,6 +191,16 @@ def test_a_bad_loss_goes_back_and_ends_at_last(learn: Learn, monkeypatch: pytest
         learn("other", steps=3)
 
 
+def test_black_frames_cost_nothing(learn: Learn) -> None:
+    """A film that begins in black has frames whose normalized activations have no finite gradient."""
+    black = TrainingFrame(np.zeros((48, 48, 3), np.uint8))
+    path, events = learn(steps=4, material=[black, *frames(2)])
+    weights = load_look(path, 0).state_dict().values()
+    assert all(bool(tensor.isfinite().all()) for tensor in weights)
+    assert any(bool(tensor.abs().max() > 0) for tensor in load_look(path, 0).last.state_dict().values()), "it has learned"
+    assert not any(isinstance(event, Noticed) for event in events), "nothing had to be taken back"
+
+
 def test_a_training_ends_when_held_out_frames_no_longer_improve(learn: Learn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "CHECK_EVERY", 1)
     monkeypatch.setattr(training._Training, "held_out_loss", lambda self: 1.0)
