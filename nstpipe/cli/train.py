@@ -43,8 +43,11 @@ def train(
     ] = None,
     resize: Annotated[int, typer.Option(min=32, help="Shorter side to which pictures are resized, in pixels.")] = 512,
     crop: Annotated[int, typer.Option(min=32, help="Side of the random squares that are trained on, in pixels.")] = 256,
+    optimizer: Annotated[
+        Literal["adam", "muon"], typer.Option(help="adam as in the papers, or muon, which learns more from a step.")
+    ] = "adam",
     learning_rate: Annotated[
-        float, typer.Option(min=0, metavar="RATE", help="Learning rate of Adam in the first step.")
+        float, typer.Option(min=0, metavar="RATE", help="Learning rate of Adam in the first step; Muon's is in proportion.")
     ] = 1e-4,
     decay: Annotated[
         float, typer.Option(min=0, metavar="DECAY", help="Step N has the learning rate RATE / (1 + DECAY x N).")
@@ -133,6 +136,7 @@ def train(
         output=output,
         resize=resize,
         crop=crop,
+        optimizer=optimizer,
         learning_rate=learning_rate,
         decay=decay,
         schedule=schedule,

@@ -30,12 +30,12 @@ class Muon(torch.optim.Optimizer):
     A convolution is a matrix here: one row for each channel of its output.
 
     Args:
-        weights: of convolutions, outputs x inputs x height x width.
+        weights: of convolutions, outputs x inputs x height x width; or groups of them, as torch's optimizers take.
         lr: the learning rate: about how far a step moves a matrix, by its spectral norm.
         precision: of the products of matrices.
     """
 
-    def __init__(self, weights: Iterable[nn.Parameter], lr: float, precision: torch.dtype) -> None:
+    def __init__(self, weights: Iterable[nn.Parameter] | Iterable[dict[str, Any]], lr: float, precision: torch.dtype) -> None:
         super().__init__(weights, {"lr": lr})
         self._precision = precision
 

@@ -26,7 +26,8 @@ class TrainingOptions:
         batch: number of photographs, and of paintings, in a step.
         resize: the shorter side to which pictures are resized, in pixels.
         crop: side of the square that is cut from them at random, in pixels.
-        learning_rate: of Adam, in the first step.
+        optimizer: ``adam`` as in the papers, or ``muon``, which learns more from a step; see `nstpipe.training.muon`.
+        learning_rate: of Adam, in the first step. That of Muon is in proportion.
         decay: with the schedule ``decay``, the learning rate of a step is `learning_rate` / (1 + decay · step).
         schedule: ``decay`` as in the papers, or ``cosine``, which falls from `learning_rate` to 0 at the last step.
         warmup: number of steps in which the learning rate rises to its schedule.
@@ -55,6 +56,7 @@ class TrainingOptions:
     batch: int
     resize: int = 512
     crop: int = 256
+    optimizer: str = "adam"
     learning_rate: float = 1e-4
     decay: float = 5e-5
     schedule: str = "decay"

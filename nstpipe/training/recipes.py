@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from nstpipe.style.networks.attention import ATTENDED_LAYERS, Transformer
 from nstpipe.style.networks.layers import DECODED_LAYER, ENCODER_LAYERS, Encoder, decode, decoder_layers
 from nstpipe.style.networks.statistics import statistics_of
 from nstpipe.training.losses import Discriminator, Projection, contrastive_loss, normalized_content_loss, style_loss
+from nstpipe.training.muon import Muon
 from nstpipe.training.options import TrainingOptions
 
 ADAIN_STYLE_LAYERS = ENCODER_LAYERS[:4]
@@ -96,6 +97,45 @@ def _groups(weights: Iterable[nn.Parameter], options: TrainingOptions) -> list[d
     return [{"params": kept}] if options.start == "random" else [{"params": [tensor]} for tensor in kept]
 
 
+IMAGE_CHANNELS = 3
+
+MUON_FACTOR = 50.0
+"""Muon's learning rate, in those of Adam."""
+
+
+def _optimizers_of(modules: Iterable[nn.Module], options: TrainingOptions) -> dict[str, torch.optim.Optimizer]:
+    """Return what trains modules that paint: Adam, or Muon for the convolutions and Adam for everything else.
+
+    A convolution that makes colors has so few outputs that Adam suits it better.
+    """
+    modules = list(modules)
+    weights = [weight for module in modules for weight in module.parameters()]
+    if options.optimizer == "adam":
+        return {"adam": torch.optim.Adam(_groups(weights, options), lr=options.learning_rate)}
+    of_muon = [
+        cast(nn.Parameter, part.weight)
+        for module in modules
+        for part in module.modules()
+        if isinstance(part, nn.Conv2d) and part.out_channels > IMAGE_CHANNELS
+    ]
+    others = [weight for weight in weights if all(weight is not one for one in of_muon)]
+    precision = torch.bfloat16 if options.precision == "bfloat16" else torch.float32
+    groups = [{**group, "factor": MUON_FACTOR} for group in _groups(of_muon, options)]
+    return {
+        "muon": Muon(groups, MUON_FACTOR * options.learning_rate, precision),
+        "adam": torch.optim.Adam(_groups(others, options), lr=options.learning_rate),
+    }
+
+
+def _take_step(optimizers: Mapping[str, torch.optim.Optimizer], total: Tensor) -> None:
+    """Move all weights against the gradient of a loss."""
+    for optimizer in optimizers.values():
+        optimizer.zero_grad(set_to_none=True)
+    total.backward()  # type: ignore[no-untyped-call]
+    for optimizer in optimizers.values():
+        optimizer.step()
+
+
 class AdainRecipe:
     """The decoder's training (Huang and Belongie 2017, section 5): L = L_c + λ L_s, equations 11 to 13.
 
@@ -110,7 +150,7 @@ class AdainRecipe:
         self._decoder: nn.Sequential = made_without_side_effects(options.seed, decoder_layers).to(device)
         self._decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._layers = _Layers(encoder, self._decoder, options.precision, device)
-        self._adam = torch.optim.Adam(_groups(self._decoder.parameters(), options), lr=options.learning_rate)
+        self._optimizers = _optimizers_of([self._decoder], options)
 
     @property
     def shipped(self) -> Mapping[str, nn.Module]:
@@ -124,16 +164,14 @@ class AdainRecipe:
 
     @property
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
-        """Adam."""
-        return {"adam": self._adam}
+        """What trains the decoder."""
+        return self._optimizers
 
     def step(self, content: Tensor, styles: Tensor) -> dict[str, float]:
         """See `Recipe.step`."""
         losses = self._losses(content, styles)
         total = torch.stack(list(losses.values())).sum()
-        self._adam.zero_grad(set_to_none=True)
-        total.backward()
-        self._adam.step()
+        _take_step(self._optimizers, total)
         return {"total": float(total.detach()), **{name: float(loss.detach()) for name, loss in losses.items()}}
 
     def results(self, content: Tensor, styles: Tensor) -> Tensor:
@@ -177,8 +215,7 @@ class IEContrastRecipe:
         parts = [part.to(device) for part in made_without_side_effects(options.seed, make)]
         self._transformer, self._decoder, self._of_style, self._of_content, self._discriminator = parts
         self._layers = _Layers(encoder, self._decoder, options.precision, device)
-        painting = [weight for part in parts[:4] for weight in part.parameters()]
-        self._adam = torch.optim.Adam(_groups(painting, options), lr=options.learning_rate)
+        self._painting = _optimizers_of(parts[:4], options)
         judging = _groups(self._discriminator.parameters(), options)
         self._judging = torch.optim.Adam(judging, lr=options.learning_rate, betas=(0.5, 0.999))
 
@@ -195,8 +232,8 @@ class IEContrastRecipe:
 
     @property
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
-        """Adam for what paints, and for the discriminator."""
-        return {"adam": self._adam, "judging": self._judging}
+        """What trains the parts that paint, and Adam for the discriminator."""
+        return {**self._painting, "judging": self._judging}
 
     def step(self, content: Tensor, styles: Tensor) -> dict[str, float]:
         """See `Recipe.step`. Each painting is used for two photographs: its own and the next, as in the authors' code."""
@@ -212,9 +249,7 @@ class IEContrastRecipe:
         self._judging.step()
         losses = {**self._losses_of_results(results, own, style, pairs), **self._identity_losses(content, own, styles, style)}
         total = torch.stack(list(losses.values())).sum()
-        self._adam.zero_grad(set_to_none=True)
-        total.backward()
-        self._adam.step()
+        _take_step(self._painting, total)
         found = {name: float(loss.detach()) for name, loss in losses.items()}
         return {"total": float(total.detach()), **found, "discriminator": float(judging.detach())}
 

@@ -23,7 +23,7 @@ FORMAT = 1
 _OTHER_NAMES = {"network": "NETWORK", "vgg_weights": "--weights"}
 """What the command calls those of the options that it does not call as `TrainingOptions` does."""
 
-ADDED_LATER: dict[str, Any] = {"schedule": "decay", "warmup": 0, "start": "random"}
+ADDED_LATER: dict[str, Any] = {"schedule": "decay", "warmup": 0, "start": "random", "optimizer": "adam"}
 """Options that the states of earlier versions do not name, with what they were."""
 
 RECENT = 50

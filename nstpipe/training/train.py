@@ -224,7 +224,7 @@ class _Training:
         rate = options.rate(progress.step) / 2**progress.returns
         for optimizer in self._recipe.optimizers.values():
             for group in optimizer.param_groups:
-                group["lr"] = rate * group.get("share", 1.0)
+                group["lr"] = rate * group.get("factor", 1.0) * group.get("share", 1.0)
         losses = self._recipe.step(content, styles)
         if not progress.takes(losses):
             self._go_back(losses["total"])

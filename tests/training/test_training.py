@@ -29,7 +29,7 @@ from nstpipe.training import train as room
 from nstpipe.training.fitted import fit_decoder
 from nstpipe.training.losses import Discriminator, Projection, contrastive_loss, normalized_content_loss, style_loss
 from nstpipe.training.options import TrainingOptions, paper_options
-from nstpipe.training.recipes import RECIPES, AdainRecipe, share_rates
+from nstpipe.training.recipes import MUON_FACTOR, RECIPES, AdainRecipe, share_rates
 from nstpipe.training.state import Progress, state_path
 from nstpipe.training.train import train
 from tests.making import make_picture
@@ -68,13 +68,13 @@ def weights_of(path: Path) -> dict[str, Tensor]:
     return dict(read_tensors("weights", path).tensors)
 
 
-@pytest.mark.parametrize("network", ["adain", "iecontrast"])
+@pytest.mark.parametrize(("network", "optimizer"), [("adain", "adam"), ("iecontrast", "muon")])
 def test_a_training_that_is_interrupted_makes_the_same_network(
-    network: str, pictures: Path, encoder: Path, tmp_path: Path
+    network: str, optimizer: str, pictures: Path, encoder: Path, tmp_path: Path
 ) -> None:
     """Interrupted before the last step, between two checkpoints; and the engine takes what it made."""
     # adain makes its own encoder of VGG19.
-    changed: dict[str, Any] = {"encoder": encoder} if network == "iecontrast" else {}
+    changed: dict[str, Any] = {"optimizer": optimizer} | ({"encoder": encoder} if network == "iecontrast" else {})
     whole = run(options_of(network, pictures, tmp_path / "whole.safetensors", **changed))
     assert (whole.step, whole.is_done) == (2, True)
     stop, events = Stop(), []
@@ -104,10 +104,18 @@ def test_a_training_that_is_interrupted_makes_the_same_network(
         assert run(replace(options, steps=3)).step == 3, "more steps go on"
 
 
-@pytest.mark.parametrize(("network", "steps"), [("adain", 4), ("iecontrast", 2)])
-def test_the_sum_of_all_losses_falls(network: str, steps: int, pictures: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("network", "optimizer", "steps"), [("adain", "adam", 4), ("adain", "muon", 4), ("iecontrast", "adam", 2)]
+)
+def test_the_sum_of_all_losses_falls(network: str, optimizer: str, steps: int, pictures: Path, tmp_path: Path) -> None:
     """On the same crops in every step."""
-    options = options_of(network, pictures, tmp_path / "a.safetensors", learning_rate=1e-3 if network == "adain" else 1e-4)
+    options = options_of(
+        network,
+        pictures,
+        tmp_path / "a.safetensors",
+        optimizer=optimizer,
+        learning_rate=1e-3 if network == "adain" else 1e-4,
+    )
     encoder = Encoder(random_encoder(), LAST_LAYERS[network])
     recipe = RECIPES[network](encoder, options, torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
@@ -248,6 +256,21 @@ def test_small_weights_learn_slower() -> None:
     adam = torch.optim.Adam([{"params": [one]} for one in (large, small, bias)], lr=1.0)
     share_rates(adam)
     assert [group.get("share", 1.0) for group in adam.param_groups] == pytest.approx([1.0, 0.1, 1.0])
+
+
+def test_muon_trains_the_convolutions_that_make_no_colors_at_its_own_rate(pictures: Path, tmp_path: Path) -> None:
+    options = options_of("adain", pictures, tmp_path / "a.safetensors", optimizer="muon", learning_rate=1e-4)
+    recipe = RECIPES["adain"](Encoder(random_encoder(), LAST_LAYERS["adain"]), options, torch.device("cpu"))
+    shapes = {
+        name: [tuple(weight.shape) for group in optimizer.param_groups for weight in group["params"]]
+        for name, optimizer in recipe.optimizers.items()
+    }
+    # The decoder mirrors the encoder to relu4_1: nine convolutions, whose last makes three colors.
+    assert len(shapes["muon"]) == 8
+    assert all(shape[0] > 3 for shape in shapes["muon"])
+    assert len(shapes["adam"]) == 10
+    assert (3, 64, 3, 3) in shapes["adam"]
+    assert [group["factor"] for group in recipe.optimizers["muon"].param_groups] == [MUON_FACTOR]
 
 
 def test_a_changed_encoder_is_noticed_when_a_training_goes_on(pictures: Path, encoder: Path, tmp_path: Path) -> None:
