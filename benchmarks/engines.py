@@ -91,7 +91,7 @@ class Painted:
     Attributes:
         frames: the results.
         seconds: of the engine, for each frame.
-        training_seconds: before the first frame.
+        training_seconds: before the first frame; 0 with weights that were given.
         peak_mb: peak memory of the process, in millions of bytes.
     """
 
@@ -177,10 +177,10 @@ def settings_of(variant: str, weights: dict[str, str], iterations: int, minutes:
     settings = dict(VARIANTS[variant])
     if variant == DEFAULT_ENGINE:
         return {**settings, "optimizer": {"first": 2 * iterations, "next": iterations}}
-    if variant == "network":
-        return {"engine": {"name": "network", "train_minutes": minutes}}
     if variant in weights:
         return {"engine": {"name": variant, "weights": str(Path(weights[variant]).resolve())}}
+    if variant == "network":
+        return {"engine": {"name": "network", "train_minutes": minutes}}
     if variant == "iecontrast":
         return "no weights come with nstpipe; give --weights iecontrast=FILE"
     return settings

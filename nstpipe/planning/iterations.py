@@ -11,9 +11,9 @@ from nstpipe.planning.outputs import FrameGroup
 
 PRIOR_TOLERANCE = 0.001
 
-PRIOR_ITERATIONS: dict[FrameKind, float] = {"picture": 85.0, "first": 85.0, "linked": 19.0, "later": 19.0}
+PRIOR_ITERATIONS: dict[FrameKind, float] = {"picture": 95.0, "first": 95.0, "linked": 19.0, "later": 19.0}
 """Iterations at which frames stop with `PRIOR_TOLERANCE`, where no earlier frame is known. Three of the sample streets at 160
-pixels took 91 on average. For later frames, see docs/decisions/2026-11-24-later-frames-stop-sooner.md."""
+pixels took 96 on average. For later frames, see docs/decisions/2026-11-24-later-frames-stop-sooner.md."""
 
 PRIOR_EXPONENT: dict[FrameKind, float] = {"picture": 0.6, "first": 0.6, "linked": 0.4, "later": 0.4}
 """The iterations grow with this power of one over the tolerance. For later frames the same record tells it; for first ones it

@@ -24,9 +24,10 @@ from nstpipe.media.video.decode import VideoSource
 from nstpipe.media.video.probe import probe
 from nstpipe.motion.motion import Motion
 from nstpipe.style.engines import make_engine
+from nstpipe.style.networks import transformation
 from nstpipe.style.networks.files import read_tensors
 from nstpipe.style.networks.looks import load_look, saved_look
-from nstpipe.style.networks.transformation import GRID_PIXELS, made
+from nstpipe.style.networks.transformation import GRAIN_WAVELENGTHS, GRID_PIXELS, grain, made
 from nstpipe.style.settings import EngineSettings, RegionPaint, StylePicture
 from nstpipe.system.stop import Stop, StopReason
 from nstpipe.training import looks as training
@@ -209,21 +210,53 @@ def test_a_training_ends_when_held_out_frames_no_longer_improve(learn: Learn, mo
     assert b'step\\": 8,' in path.read_bytes()
 
 
-def test_bands_and_panoramas_are_painted_without_seams() -> None:
+def test_bands_and_panoramas_are_painted_without_seams(monkeypatch: pytest.MonkeyPatch) -> None:
     network = made(seed=0)
     torch.nn.init.normal_(network.last.weight, std=0.02)
     frame, base = torch.rand(2, 1, 3, 70, 93)
     with torch.no_grad():
         whole = network(frame, base)
         assert torch.allclose(network(frame, base, rows=2 * GRID_PIXELS), whole, atol=1e-5)
-        # A panorama that is turned gives the turned result: its edges are no edges.
+        # A panorama that is turned, with the grain, gives the turned result: its edges are no edges.
         frame, base = torch.rand(2, 1, 3, 16, 256)
-        turned = [picture.roll(64, dims=3) for picture in (frame, base)]
+        seen = grain(16, 256)
         results = []
-        for pair in ((frame, base), turned):
-            strips = [torch.cat([picture[..., -128:], picture, picture[..., :128]], dim=3) for picture in pair]
+        for turn in (0, 64):
+            monkeypatch.setattr(transformation, "grain", lambda *_, turn=turn: seen.roll(turn, dims=3))
+            turned = [picture.roll(turn, dims=3) for picture in (frame, base)]
+            strips = [torch.cat([picture[..., -128:], picture, picture[..., :128]], dim=3) for picture in turned]
             results.append(network(*strips, wrap=128)[..., 128:-128])
         assert torch.allclose(results[0].roll(64, dims=3), results[1], atol=2e-3)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (90, 161), (1, 1), (3, 500)])
+def test_the_grain_is_the_same_each_time_and_continues_over_the_edges(size: tuple[int, int]) -> None:
+    found = grain(*size)
+    assert found.shape == (1, 3, *size)
+    assert bool(found.isfinite().all())
+    again = grain.__wrapped__(*size)
+    assert torch.equal(found, again)
+    if min(size) < 64:
+        return
+    assert found.square().mean((0, 2, 3)).tolist() == pytest.approx([1, 1, 1], rel=1e-4)
+    assert found.mean((0, 2, 3)).abs().max() < 1e-4
+    for channel, wavelength in zip(found[0], GRAIN_WAVELENGTHS, strict=True):
+        # Neighbors differ about as much as those of a wave of this length, also over the edges.
+        expected = math.sqrt(2) * math.sin(math.pi / wavelength)
+        inside = float((channel[:, 1:] - channel[:, :-1]).square().mean().sqrt())
+        across = float((channel[:, 0] - channel[:, -1]).square().mean().sqrt())
+        assert inside == pytest.approx(expected, rel=0.3)
+        assert across == pytest.approx(expected, rel=0.6)
+
+
+def test_a_sky_is_not_painted_evenly() -> None:
+    """Where the frame is the same everywhere, the grain tells one place from another."""
+    network = made(seed=0)
+    torch.nn.init.normal_(network.last.weight, std=0.02)
+    sky = torch.full((1, 3, 64, 96), 0.3)
+    with torch.no_grad():
+        strokes = network(sky, sky) - sky
+    assert float(strokes[..., 16:-16, 16:-16].std(dim=(2, 3)).min()) > 0.01
 
 
 def job(name: str, engine: object = "network", **settings: object) -> dict[str, object]:

@@ -3,16 +3,22 @@
 It departs from the paper where two cores gain time: most of its work is done at an eighth of the frame's size and not at a
 quarter; the activations of the way down are added on the way up; and the result is added to the frame in the colors of the
 style, so that the network learns strokes only. Upsampling is bilinear: nearest upsampling and transposed convolutions weave.
+
+It also sees a grain: noise that is the same for all frames of a size. Convolutions cannot tell one place of a sky or a wall
+from another, so without the grain they could only paint it evenly.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from nstpipe.style.networks.painter import continued
 
 WIDTHS = (48, 96, 160)
 """Channels at a half, a quarter and an eighth of the frame's size."""
@@ -26,11 +32,41 @@ LAST_WIDTH = 24
 GRID_PIXELS = 2 ** len(WIDTHS)
 """Frames are continued to multiples of this side, and the result is cut."""
 
+GRAIN_WAVELENGTHS = (8, 16, 32)
+"""Wavelengths of the grain's channels, in pixels: about those of strokes."""
+
+GRAIN_OCTAVES = 0.4
+"""Deviation of a channel's wavelengths, in octaves."""
+
+GRAIN_SEED = 0
+
 GAIN = 4.0
 """Factor of the frame's values, less their middle: about the inverse of their deviation."""
 
 EPS = 1e-5
 """Added to each variance, so that a channel without variance can be divided by its deviation."""
+
+
+@functools.lru_cache(maxsize=2)  # frames of a folder may alternate between upright and wide
+def grain(height: int, width: int) -> Tensor:
+    """Return noise of each of `GRAIN_WAVELENGTHS`, of deviation 1: 1 x channels x height x width, float32, on the CPU.
+
+    Its left edge continues the right one, and the top continues the bottom. Nobody changes it.
+
+    Args:
+        height: in pixels.
+        width: in pixels.
+    """
+    generator = torch.Generator().manual_seed(GRAIN_SEED)
+    frequency = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None])
+    channels = []
+    for wavelength in GRAIN_WAVELENGTHS:
+        white = torch.randn(height, width, generator=generator)
+        octaves = torch.log2(frequency * wavelength)  # minus infinity for the mean, which is taken away
+        band = torch.exp(-0.5 * (octaves / GRAIN_OCTAVES).square())
+        noise = torch.fft.irfft2(torch.fft.rfft2(white) * band, s=(height, width))
+        channels.append(noise / noise.square().mean().sqrt().clamp(min=EPS))
+    return torch.stack(channels)[None]
 
 
 class _Norm(nn.Module):
@@ -140,7 +176,8 @@ class TransformationNetwork(nn.Module):
         super().__init__()
         half, quarter, eighth = WIDTHS
         self.regions = regions
-        down = ((3 + regions, half, 6), (half, quarter, 4), (quarter, eighth, 4))
+        inputs = 3 + regions + len(GRAIN_WAVELENGTHS)
+        down = ((inputs, half, 6), (half, quarter, 4), (quarter, eighth, 4))
         self.down = nn.ModuleList(_Convolution(before, after, side, 2) for before, after, side in down)
         self.blocks = nn.ModuleList(
             nn.ModuleList(_Block(channels) for _ in range(count)) for channels, count in zip(WIDTHS, BLOCKS, strict=True)
@@ -172,12 +209,12 @@ class TransformationNetwork(nn.Module):
                 None for all. Training needs None.
         """
         height, width = frame.shape[-2:]
-        given = (frame - 0.5) * GAIN
+        given = [(frame - 0.5) * GAIN, continued(grain(height, width - 2 * wrap), wrap).to(frame.device)]
         if self.regions:
-            given = torch.cat([given, regions if regions is not None else given.new_zeros(1, self.regions, height, width)], 1)
-        given, base = continued_to_grid(given), continued_to_grid(base)
+            given.append(regions if regions is not None else frame.new_zeros(1, self.regions, height, width))
+        seen, base = continued_to_grid(torch.cat(given, 1)), continued_to_grid(base)
         dtype = self.precision
-        x = given.to(dtype).contiguous(memory_format=torch.channels_last)
+        x = seen.to(dtype).contiguous(memory_format=torch.channels_last)
 
         def counted(level: int) -> slice:
             step = 2**level
