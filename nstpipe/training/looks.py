@@ -189,6 +189,7 @@ class Example:
         frame: as the engine sees it, 1 x 3 x height x width.
         base: the same in the colors of the style.
         places: where each region is, 1 x regions x height x width; None if there are none.
+        corner: row and column of the part in its frame.
         stylizer: knows the colors of its shot.
         objective: the loss of its result.
     """
@@ -196,6 +197,7 @@ class Example:
     frame: Tensor
     base: Tensor
     places: Tensor | None
+    corner: tuple[int, int]
     stylizer: OptimizerStylizer
     objective: Objective | TiledObjective
 
@@ -239,6 +241,12 @@ def trained_size(size: tuple[int, int]) -> tuple[int, int]:
     width, height = size
     share = min(1.0, math.sqrt(TRAINED_PIXELS / (width * height)))
     return max(1, round(width * share)), max(1, round(height * share))
+
+
+def tile_of(frames: Sequence[TrainingFrame]) -> tuple[int, int]:
+    """Return the height and width of the grain's tile: whole frames have places of their own in it if they are not large."""
+    sizes = [trained_size((frame.pixels.shape[1], frame.pixels.shape[0])) for frame in frames]
+    return max(height for _, height in sizes), max(width for width, _ in sizes)
 
 
 def part_of(size: tuple[int, int], variant: int, generator: np.random.Generator) -> Part:
@@ -303,7 +311,10 @@ class _Training:
         self._held_out, self._frames = _held_out(frames)
         self._device = choose_device(options.settings.device)
         self._precision = choose_precision(options.settings.precision, self._device)
-        self._network = made(options.seed, learned_regions(regions)).to(self._device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        tile = tile_of(frames)
+        self._network = (
+            made(options.seed, learned_regions(regions), tile).to(self._device).to(memory_format=torch.channels_last)
+        )  # type: ignore[call-overload]
         self._optimizers = _optimizers_of(self._network, self._precision)
         self._stylizers: dict[tuple[float, int], OptimizerStylizer] = {}
         self._engines: dict[float, OptimizerEngine] = {}
@@ -417,15 +428,15 @@ class _Training:
 
     def _losses(self, example: Example, objective: Objective | TiledObjective) -> tuple[Losses, Tensor]:
         """Return the losses of an example's result, and what is minimized."""
-        image = self._painted(example.frame, example.base, example.places)
+        image = self._painted(example.frame, example.base, example.places, example.corner)
         inside = image.clamp(0, 1)
         losses = objective(example.stylizer.seen(inside))
         return losses, losses.total + OUTSIDE_WEIGHT * (image - inside).square().mean()
 
-    def _painted(self, frame: Tensor, base: Tensor, places: Tensor | None) -> Tensor:
+    def _painted(self, frame: Tensor, base: Tensor, places: Tensor | None, corner: tuple[int, int]) -> Tensor:
         is_coarse = self._precision == torch.bfloat16
         with torch.autocast(self._device.type, torch.bfloat16, enabled=is_coarse):
-            found: Tensor = self._network(frame, base, places)
+            found: Tensor = self._network(frame, base, places, corner=corner)
         return found
 
     def _temporal_target(self, index: int, generator: np.random.Generator) -> TemporalTarget:
@@ -442,8 +453,8 @@ class _Training:
         reliability = frame.motion.reliability[rows, columns] * came_from_inside(backward)
         with torch.no_grad():
             base = stylizer.first_start(seen, "matched", 0)
-            places = self._example(0, index, 0).places
-            image = self._painted(seen.to(self._device), base.to(self._device), places).clamp(0, 1)
+            example = self._example(0, index, 0)
+            image = self._painted(seen.to(self._device), base.to(self._device), example.places, example.corner).clamp(0, 1)
         warped = warp(np.ascontiguousarray(image[0].float().cpu().permute(1, 2, 0).numpy()), backward)
         target = TemporalTarget(tensor_of_floats(warped), torch.from_numpy(np.ascontiguousarray(reliability)))
         return target.to(self._device)
@@ -484,6 +495,7 @@ class _Training:
             on_device,
             base.to(self._device),
             places[None].to(self._device) if places is not None else None,
+            (part.top, part.left),
             stylizer,
             stylizer.objective(on_device),
         )

@@ -24,10 +24,9 @@ from nstpipe.media.video.decode import VideoSource
 from nstpipe.media.video.probe import probe
 from nstpipe.motion.motion import Motion
 from nstpipe.style.engines import make_engine
-from nstpipe.style.networks import transformation
 from nstpipe.style.networks.files import read_tensors
 from nstpipe.style.networks.looks import load_look, saved_look
-from nstpipe.style.networks.transformation import GRAIN_WAVELENGTHS, GRID_PIXELS, grain, made
+from nstpipe.style.networks.transformation import GRAIN_WAVELENGTHS, GRID_PIXELS, made, made_grain, places_in_tile
 from nstpipe.style.settings import EngineSettings, RegionPaint, StylePicture
 from nstpipe.system.stop import Stop, StopReason
 from nstpipe.training import looks as training
@@ -210,7 +209,7 @@ def test_a_training_ends_when_held_out_frames_no_longer_improve(learn: Learn, mo
     assert b'step\\": 8,' in path.read_bytes()
 
 
-def test_bands_and_panoramas_are_painted_without_seams(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bands_and_panoramas_are_painted_without_seams() -> None:
     network = made(seed=0)
     torch.nn.init.normal_(network.last.weight, std=0.02)
     frame, base = torch.rand(2, 1, 3, 70, 93)
@@ -219,10 +218,10 @@ def test_bands_and_panoramas_are_painted_without_seams(monkeypatch: pytest.Monke
         assert torch.allclose(network(frame, base, rows=2 * GRID_PIXELS), whole, atol=1e-5)
         # A panorama that is turned, with the grain, gives the turned result: its edges are no edges.
         frame, base = torch.rand(2, 1, 3, 16, 256)
-        seen = grain(16, 256)
+        network.grain = made_grain(16, 256)
         results = []
         for turn in (0, 64):
-            monkeypatch.setattr(transformation, "grain", lambda *_, turn=turn: seen.roll(turn, dims=3))
+            network.grain = network.grain.roll(turn, dims=3)
             turned = [picture.roll(turn, dims=3) for picture in (frame, base)]
             strips = [torch.cat([picture[..., -128:], picture, picture[..., :128]], dim=3) for picture in turned]
             results.append(network(*strips, wrap=128)[..., 128:-128])
@@ -231,11 +230,10 @@ def test_bands_and_panoramas_are_painted_without_seams(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("size", [(64, 96), (90, 161), (1, 1), (3, 500)])
 def test_the_grain_is_the_same_each_time_and_continues_over_the_edges(size: tuple[int, int]) -> None:
-    found = grain(*size)
+    found = made_grain(*size)
     assert found.shape == (1, 3, *size)
     assert bool(found.isfinite().all())
-    again = grain.__wrapped__(*size)
-    assert torch.equal(found, again)
+    assert torch.equal(found, made_grain(*size))
     if min(size) < 64:
         return
     assert found.square().mean((0, 2, 3)).tolist() == pytest.approx([1, 1, 1], rel=1e-4)
@@ -247,6 +245,31 @@ def test_the_grain_is_the_same_each_time_and_continues_over_the_edges(size: tupl
         across = float((channel[:, 0] - channel[:, -1]).square().mean().sqrt())
         assert inside == pytest.approx(expected, rel=0.3)
         assert across == pytest.approx(expected, rel=0.6)
+
+
+def test_places_in_the_tile() -> None:
+    assert places_in_tile(7, 3, 0, 0).tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert places_in_tile(4, 3, 2, 0).tolist() == [2, 0, 1, 2], "a part begins where it lies in its frame"
+    # A panorama of 7, with one more on each side: two tiles of three go around, so one column is there twice.
+    assert places_in_tile(9, 3, 0, 1).tolist() == [2, 0, 0, 1, 2, 0, 1, 2, 0]
+    # Two around a tile of eight: it is compressed.
+    assert places_in_tile(4, 8, 0, 1).tolist() == [4, 0, 4, 0]
+
+
+def test_a_part_is_painted_with_the_grain_of_its_place_and_a_file_keeps_its_grain(tmp_path: Path) -> None:
+    network = made(0, tile=(20, 28))
+    torch.nn.init.normal_(network.last.weight, std=0.02)
+    whole = network._grain_of(50, 70, 0, (0, 0))
+    assert torch.equal(network._grain_of(30, 40, 0, (8, 16)), whole[..., 8:38, 16:56])
+    path = tmp_path / "look.safetensors"
+    path.write_bytes(saved_look(network, {}))
+    assert torch.allclose(load_look(path, 0).grain, network.grain, atol=2e-3)
+
+
+def test_a_frame_of_the_trained_size_has_a_grain_of_its_own_for_each_place() -> None:
+    sizes = [(320, 180), (180, 320), (1920, 1080)]
+    tile = training.tile_of([TrainingFrame(np.zeros((height, width, 3), np.uint8)) for width, height in sizes])
+    assert tile == (320, trained_size((1920, 1080))[0])
 
 
 def test_a_sky_is_not_painted_evenly() -> None:

@@ -10,7 +10,7 @@ import torch
 
 from nstpipe.errors import MachineError
 from nstpipe.style.networks.files import read_tensors, serialized
-from nstpipe.style.networks.transformation import TransformationNetwork, shapes_of
+from nstpipe.style.networks.transformation import DEFAULT_TILE, TransformationNetwork, shapes_of
 from nstpipe.system.files import Stamp, stamp_of
 
 ENGINE = "network"
@@ -48,9 +48,11 @@ def _loaded(path: Path, regions: int, stamp: Stamp | None) -> TransformationNetw
             f"{regions}.",
             "Train a network for this job: leave out `weights`.",
         )
-    state = weights.taken("engine.weights", shapes_of(lambda: TransformationNetwork(regions)))
+    grain = weights.tensors.get("grain")
+    tile = (grain.shape[-2], grain.shape[-1]) if grain is not None and grain.dim() == 4 and grain.numel() else DEFAULT_TILE
+    state = weights.taken("engine.weights", shapes_of(lambda: TransformationNetwork(regions, tile)))
     with torch.device("meta"):
-        network = TransformationNetwork(regions)
+        network = TransformationNetwork(regions, tile)
     network.load_state_dict(state, assign=True)
     return network.requires_grad_(False).eval()
 

@@ -4,21 +4,19 @@ It departs from the paper where two cores gain time: most of its work is done at
 quarter; the activations of the way down are added on the way up; and the result is added to the frame in the colors of the
 style, so that the network learns strokes only. Upsampling is bilinear: nearest upsampling and transposed convolutions weave.
 
-It also sees a grain: noise that is the same for all frames of a size. Convolutions cannot tell one place of a sky or a wall
-from another, so without the grain they could only paint it evenly.
+It also sees a grain: a tile of noise that is repeated over each frame, and is a part of the network. Convolutions cannot tell
+one place of a sky or a wall from another, so without the grain they could only paint it evenly. The network learns what to
+paint where in the tile, so a new tile would need another training.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-from nstpipe.style.networks.painter import continued
 
 WIDTHS = (48, 96, 160)
 """Channels at a half, a quarter and an eighth of the frame's size."""
@@ -40,6 +38,9 @@ GRAIN_OCTAVES = 0.4
 
 GRAIN_SEED = 0
 
+DEFAULT_TILE = (96, 128)
+"""Height and width of a network's grain that will not be trained, in pixels."""
+
 GAIN = 4.0
 """Factor of the frame's values, less their middle: about the inverse of their deviation."""
 
@@ -47,11 +48,10 @@ EPS = 1e-5
 """Added to each variance, so that a channel without variance can be divided by its deviation."""
 
 
-@functools.lru_cache(maxsize=2)  # frames of a folder may alternate between upright and wide
-def grain(height: int, width: int) -> Tensor:
+def made_grain(height: int, width: int) -> Tensor:
     """Return noise of each of `GRAIN_WAVELENGTHS`, of deviation 1: 1 x channels x height x width, float32, on the CPU.
 
-    Its left edge continues the right one, and the top continues the bottom. Nobody changes it.
+    Its left edge continues the right one, and the top continues the bottom.
 
     Args:
         height: in pixels.
@@ -67,6 +67,24 @@ def grain(height: int, width: int) -> Tensor:
         noise = torch.fft.irfft2(torch.fft.rfft2(white) * band, s=(height, width))
         channels.append(noise / noise.square().mean().sqrt().clamp(min=EPS))
     return torch.stack(channels)[None]
+
+
+def places_in_tile(count: int, side: int, first: int, wrap: int) -> Tensor:
+    """Return where in the grain's tile each row or column of a frame lies.
+
+    Args:
+        count: how many rows or columns the frame has.
+        side: how many the tile has.
+        first: the place of the frame's first one in a larger frame of which it is a part.
+        wrap: how many are added on both sides of a panorama, and count among `count`. The tile is stretched or compressed
+            then, so that a whole number of tiles goes around.
+    """
+    places = torch.arange(count)
+    if not wrap:
+        return (places + first) % side
+    around = count - 2 * wrap
+    tiles = max(1, round(around / side))
+    return (places - wrap) % around * (tiles * side) // around % side
 
 
 class _Norm(nn.Module):
@@ -170,10 +188,14 @@ class TransformationNetwork(nn.Module):
 
     Args:
         regions: the number of regions with a style of their own. The network sees where they are.
+        tile: height and width of the grain's tile, in pixels: those of the frames, or parts of frames, that it learns from.
     """
 
-    def __init__(self, regions: int = 0) -> None:
+    grain: Tensor
+
+    def __init__(self, regions: int = 0, tile: tuple[int, int] = DEFAULT_TILE) -> None:
         super().__init__()
+        self.register_buffer("grain", made_grain(*tile))
         half, quarter, eighth = WIDTHS
         self.regions = regions
         inputs = 3 + regions + len(GRAIN_WAVELENGTHS)
@@ -195,7 +217,14 @@ class TransformationNetwork(nn.Module):
         return cast(_Convolution, self.down[0]).convolution.weight.dtype
 
     def forward(
-        self, frame: Tensor, base: Tensor, regions: Tensor | None = None, *, wrap: int = 0, rows: int | None = None
+        self,
+        frame: Tensor,
+        base: Tensor,
+        regions: Tensor | None = None,
+        *,
+        wrap: int = 0,
+        rows: int | None = None,
+        corner: tuple[int, int] = (0, 0),
     ) -> Tensor:
         """Return the painted frame, 1 x 3 x height x width, float32, not clamped.
 
@@ -207,9 +236,10 @@ class TransformationNetwork(nn.Module):
                 `GRID_PIXELS`. They do not count in means and deviations.
             rows: how many rows, at the frame's own size, are computed at once, to save memory, a multiple of `GRID_PIXELS`;
                 None for all. Training needs None.
+            corner: row and column of the frame in a larger one of which it is a part. The grain begins in the larger one.
         """
         height, width = frame.shape[-2:]
-        given = [(frame - 0.5) * GAIN, continued(grain(height, width - 2 * wrap), wrap).to(frame.device)]
+        given = [(frame - 0.5) * GAIN, self._grain_of(height, width, wrap, corner)]
         if self.regions:
             given.append(regions if regions is not None else frame.new_zeros(1, self.regions, height, width))
         seen, base = continued_to_grid(torch.cat(given, 1)), continued_to_grid(base)
@@ -237,6 +267,12 @@ class TransformationNetwork(nn.Module):
                 x = x + kept.pop()
         image: Tensor = base + _in_float32(self.last, x, base, rows)
         return image[..., :height, :width]
+
+    def _grain_of(self, height: int, width: int, wrap: int, corner: tuple[int, int]) -> Tensor:
+        (top, left), (tile_height, tile_width) = corner, self.grain.shape[-2:]
+        rows = places_in_tile(height, tile_height, top, 0).to(self.grain.device)
+        columns = places_in_tile(width, tile_width, left, wrap).to(self.grain.device)
+        return self.grain[..., rows[:, None], columns[None]]
 
 
 def _doubled(convolution: _Convolution, x: Tensor, columns: slice, rows: int | None) -> Tensor:
@@ -287,11 +323,11 @@ def continued_to_grid(picture: Tensor) -> Tensor:
     return functional.pad(picture, padding, mode="replicate") if any(padding) else picture
 
 
-def made(seed: int, regions: int = 0) -> TransformationNetwork:
-    """Return a network with random weights, and leave the caller's random numbers alone."""
+def made(seed: int, regions: int = 0, tile: tuple[int, int] = DEFAULT_TILE) -> TransformationNetwork:
+    """Return a network with random weights, and leave the caller's random numbers alone; see `TransformationNetwork`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return TransformationNetwork(regions)
+        return TransformationNetwork(regions, tile)
 
 
 def shapes_of(make: Callable[[], nn.Module]) -> dict[str, tuple[int, ...]]:
