@@ -19,15 +19,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
 FOLDERS, ORIGINALS = 1000, 1000
 SIDES = (64, 48)
+ASK_SECONDS = 0.2
+
 SETTLING_SECONDS = 4.0
 """A folder that has just changed is planned again; nobody asks so soon."""
 
@@ -141,16 +144,38 @@ def record(pipeline: Path) -> int:
     return len(plan.outputs)
 
 
+class HelperTimes(threading.Thread):
+    """Asks again and again what the helper processes of this one have computed: they may end before the step does."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._seconds: dict[int, float] = {}
+
+    def run(self) -> None:
+        while True:
+            self.read()
+            time.sleep(ASK_SECONDS)
+
+    def read(self) -> float:
+        """Return the seconds of the processor of all helpers so far."""
+        import psutil
+
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                self._seconds[process.pid] = sum(process.cpu_times()[:2])
+        return sum(self._seconds.values())
+
+
 def measured(name: str, pipeline: Path) -> dict[str, Any]:
     """Do one step in a process of its own, and measure it."""
     program = (
         f"import json, resource, sys, time; sys.path.insert(0, {str(HERE)!r}); import scale; from pathlib import Path\n"
         "import nstpipe.api, nstpipe.running.run, nstpipe.running.worker_processes, psutil\n"
+        "others = scale.HelperTimes(); others.start()\n"
         "began = time.perf_counter(); found = scale.step(sys.argv[1], Path(sys.argv[2]))\n"
         "seconds = time.perf_counter() - began\n"
         "usage = resource.getrusage(resource.RUSAGE_SELF)\n"
-        "others = sum(sum(other.cpu_times()[:2]) for other in psutil.Process().children(recursive=True))\n"
-        "cpu_seconds = usage.ru_utime + usage.ru_stime + others\n"
+        "cpu_seconds = usage.ru_utime + usage.ru_stime + others.read()\n"
         "found |= {'seconds': seconds, 'cpu_seconds': cpu_seconds, 'mb': usage.ru_maxrss / 1024}\n"
         "print(json.dumps(found))"
     )
