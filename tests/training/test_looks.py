@@ -17,16 +17,19 @@ import nstpipe
 from nstpipe import api
 from nstpipe.cli import exit_code
 from nstpipe.config import load_pipeline
+from nstpipe.config.engines import LookEngine
 from nstpipe.errors import MachineError
 from nstpipe.events import Event, FrameDone, ItemFailed, Noticed, TrainingProgressed, TrainingSaved
 from nstpipe.media.tensors import tensor_of
 from nstpipe.media.video.decode import VideoSource
 from nstpipe.media.video.probe import probe
 from nstpipe.motion.motion import Motion
+from nstpipe.style.engine import MinimizeOptions
 from nstpipe.style.engines import make_engine
 from nstpipe.style.networks.files import read_tensors
 from nstpipe.style.networks.looks import load_look, saved_look
 from nstpipe.style.networks.transformation import GRAIN_WAVELENGTHS, GRID_PIXELS, made, made_grain, places_in_tile
+from nstpipe.style.objective import TemporalTarget
 from nstpipe.style.settings import EngineSettings, RegionPaint, StylePicture
 from nstpipe.system.stop import Stop, StopReason
 from nstpipe.training import looks as training
@@ -389,6 +392,22 @@ def test_a_divided_shot_has_the_same_frames(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("nstpipe.planning.fingerprints.PART_FRAMES", 2)
     assert painted("divided.mkv") == (3, frames)
     assert whole == 1
+
+
+@pytest.mark.parametrize("blend", [False, True])
+def test_frames_are_held_to_the_earlier_result_if_they_are_blended(tmp_path: Path, style: StylePicture, blend: bool) -> None:
+    engine = LookEngine(name="network", weights=look_file(tmp_path / "my.safetensors"), blend=blend)
+    settings = replace(SETTINGS, engine=engine, temporal=1.0)
+    stylizer = make_engine(settings, [style]).stylizer(None)
+    content = tensor_of(frames(1)[0].pixels)
+    reliability = torch.zeros(48, 48)
+    reliability[:, 24:] = 1
+    target = TemporalTarget(torch.full((1, 3, 48, 48), 0.25), reliability)
+    [own] = stylizer.stylize(content, content, MinimizeOptions(1))
+    [held] = stylizer.stylize(content, content, MinimizeOptions(1), temporal_target=target)
+    # The weight is 2 where the flow is fully reliable (docs/engines.md, Steadiness).
+    expected = torch.where(reliability > 0, (own.image + 2 * 0.25) / 3, own.image) if blend else own.image
+    assert torch.allclose(held.image, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("frames", "engine"), [(2, "optimizer"), (3, "network")])

@@ -14,6 +14,7 @@ from nstpipe.config.engines import LookEngine
 from nstpipe.errors import MachineError
 from nstpipe.style.color_transfer import ColorTransfer
 from nstpipe.style.engine import Iterate, MinimizeOptions
+from nstpipe.style.engines.networks import TEMPORAL_WEIGHT, held
 from nstpipe.style.memory_share import MemoryShare
 from nstpipe.style.networks.looks import load_look
 from nstpipe.style.networks.painter import continued
@@ -134,6 +135,7 @@ class TransformationEngine(RegionEngine["TransformationStylizer"]):
         device = choose_device(settings.device)
         network = load_look(settings.engine.weights, learned_regions(regions))
         self.painter = painter_of(network, device, choose_precision(settings.precision, device))
+        self.blend = TEMPORAL_WEIGHT * settings.temporal if settings.engine.blend else 0.0
 
     def take_less_memory(self, height: int, width: int) -> int | None:
         """See `nstpipe.style.engine.Engine.take_less_memory`. The bands are as wide as the frame."""
@@ -141,7 +143,7 @@ class TransformationEngine(RegionEngine["TransformationStylizer"]):
 
     def _stylizer(self, colors: ColorTransfer) -> TransformationStylizer:
         paintings = [Paintings(paint, colors.adapted) for paint in self.paints]
-        return TransformationStylizer(colors, PaintedRegions(paintings), self.painter)
+        return TransformationStylizer(colors, PaintedRegions(paintings), self.painter, self.blend)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,9 +152,11 @@ class TransformationStylizer(RegionStylizer[PaintedRegions[Paintings]]):
 
     Attributes:
         painter: the network.
+        blend: weight of the warped earlier result where the flow is fully reliable; 0 leaves frames as the network paints them.
     """
 
     painter: LookPainter
+    blend: float
 
     def stylize(
         self,
@@ -165,10 +169,12 @@ class TransformationStylizer(RegionStylizer[PaintedRegions[Paintings]]):
     ) -> Iterator[Iterate]:
         """Yield the result of one pass; see `nstpipe.style.engine.Stylizer.stylize`.
 
-        It is not held to earlier results: the network has learned to paint the same thing alike.
+        Unless frames are blended, it is not held to earlier results: the network has learned to paint the same thing alike.
         """
         base = self.regions.start(content, "matched")
         image = self.painter.paint(content, base, places_of(self.regions), wrapped=wrapped)
+        if self.blend and temporal_target is not None:
+            image = held(image, temporal_target.to(image.device), self.blend)
         yield Iterate(self.seen(image))
 
 
