@@ -26,6 +26,7 @@ from nstpipe.media.video.probe import probe
 from nstpipe.motion.motion import Motion
 from nstpipe.style.engine import MinimizeOptions
 from nstpipe.style.engines import make_engine
+from nstpipe.style.engines.transformation import painter_of
 from nstpipe.style.networks.files import read_tensors
 from nstpipe.style.networks.looks import load_look, saved_look
 from nstpipe.style.networks.transformation import GRAIN_WAVELENGTHS, GRID_PIXELS, made, made_grain, places_in_tile
@@ -273,6 +274,25 @@ def test_a_frame_of_the_trained_size_has_a_grain_of_its_own_for_each_place() -> 
     sizes = [(320, 180), (180, 320), (1920, 1080)]
     tile = training.tile_of([TrainingFrame(np.zeros((height, width, 3), np.uint8)) for width, height in sizes])
     assert tile == (320, trained_size((1920, 1080))[0])
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("size", "wrapped"), [((45, 61), False), ((40, 140), True), ((41, 133), True)])
+def test_any_size_is_painted_in_both_precisions(precision: torch.dtype, size: tuple[int, int], *, wrapped: bool) -> None:
+    network = made(0)
+    torch.nn.init.normal_(network.last.weight, std=0.02)
+    frame, base = torch.rand(2, 1, 3, *size)
+    exact = painter_of(network, torch.device("cpu"), torch.float32).paint(frame, base, None, wrapped=wrapped)
+    found = painter_of(network, torch.device("cpu"), precision).paint(frame, base, None, wrapped=wrapped)
+    assert found.shape == frame.shape
+    # bfloat16 has 8 bits, and fifteen convolutions follow each other.
+    assert float((found - exact).abs().mean()) < 0.02
+
+
+def test_frames_of_any_width_are_learned_from(learn: Learn) -> None:
+    narrow = [TrainingFrame(np.ascontiguousarray(frame.pixels[:, :43])) for frame in frames(2)]
+    path, _ = learn(steps=2, material=narrow, settings=replace(SETTINGS, precision="bfloat16"))
+    assert load_look(path, 0).grain.shape == (1, 3, 48, 43)
 
 
 def test_a_sky_is_not_painted_evenly() -> None:

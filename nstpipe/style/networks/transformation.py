@@ -111,7 +111,8 @@ class _Norm(nn.Module):
         counted = x[..., columns]
         if counted.shape == x.shape:
             return functional.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=EPS)
-        _, mean, inverse_deviation = torch.native_batch_norm(counted, None, None, None, None, True, 0.0, EPS)
+        # With weights in float32 it gives means and deviations in float32, too, whatever the precision of the activation.
+        _, mean, inverse_deviation = torch.native_batch_norm(counted, self.weight, self.bias, None, None, True, 0.0, EPS)
         variance = inverse_deviation.square().reciprocal() - EPS
         return functional.batch_norm(x, mean, variance, self.weight, self.bias, eps=EPS)
 
@@ -248,7 +249,7 @@ class TransformationNetwork(nn.Module):
 
         def counted(level: int) -> slice:
             step = 2**level
-            return slice(wrap // step, -(-(width - wrap) // step))
+            return slice(wrap // step, -(-(width - wrap) // step)) if wrap else slice(None)
 
         def rows_at(level: int) -> int | None:
             return rows // 2**level if rows is not None else None
