@@ -56,7 +56,7 @@ ENGINE_TRAITS: dict[str, EngineTraits] = {
         iterates=False,
         last_layer="relu4_1",
         bundled=BundledWeights(
-            _FOLDER / "adain.safetensors", "be70f695d7678f0d6ae2a0698fc0063809222e90ecbd6e124146e496209e8f4c"
+            _FOLDER / "adain.safetensors", "f07b98e4eaae09948e56bae7b2dbdefdb42d855df5c49604a5743e48748273d6"
         ),
     ),
     "iecontrast": EngineTraits(iterates=False, last_layer="relu5_1"),
