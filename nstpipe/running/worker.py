@@ -6,10 +6,13 @@ import os
 import pickle
 import queue
 import signal
+import sys
 import threading
+import traceback
 from contextlib import suppress
 from typing import IO, Any
 
+from nstpipe.errors import NstpipeError
 from nstpipe.system.raw_messages import separate_raw_messages
 from nstpipe.system.stop import STOP_SIGNALS, Stop, StopReason
 
@@ -34,8 +37,15 @@ def serve() -> None:
         try:
             answer = "result", function(task, lambda event: _send(answers, ("event", event)), stop)
         except Exception as error:
-            answer = "error", error
+            answer = "error", _with_traceback(error)
         _send(answers, answer)
+
+
+def _with_traceback(error: Exception) -> Exception:
+    """Note where an error that nobody expected was raised: the traceback itself stays in this process."""
+    if not isinstance(error, NstpipeError) and sys.version_info >= (3, 11):
+        error.add_note(f"In the worker:\n{traceback.format_exc()}")
+    return error
 
 
 def _read(message: bytes) -> Any:

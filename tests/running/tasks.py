@@ -37,6 +37,10 @@ def double(task: int, emit: Emit, stop: Stop) -> tuple[int, int]:
     return 2 * task, os.getpid()
 
 
+def surprise(task: int, emit: Emit, stop: Stop) -> int:
+    return task // 0
+
+
 def note_process(place: Path) -> None:
     place.write_text(str(os.getpid()))
 

@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from nstpipe.events import Emit
 from nstpipe.running.worker_processes import WorkerProcesses
 from nstpipe.system.stop import Stop
 from nstpipe.system.threads import core_count
-from tests.running.tasks import double, execute
+from tests.running.tasks import double, execute, surprise
 
 
 def threads_allowed(task: int, emit: Emit, stop: Stop) -> str:
@@ -123,3 +124,12 @@ def test_an_answer_that_cannot_be_read_ends_its_worker_and_not_the_run_never() -
 
     assert list(execute(WorkerProcesses(1), fail_unreadably, [1], on_killed=give_up)) == ["given up"]
     assert asked == [1]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="exceptions have no notes")
+def test_a_bug_in_a_worker_is_shown_with_the_line_that_it_is_in() -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(execute(WorkerProcesses(1), surprise, [1]))
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "In the worker:" in shown
+    assert "return task // 0" in shown
