@@ -54,6 +54,13 @@ def violations(page: Page) -> list[str]:
     return [f"{one['id']}: {[node['target'] for node in one['nodes'][:4]]}" for one in found]
 
 
+def follow_link(page: Page, name: str) -> None:
+    """Open another page, and wait until its scripts take what is typed there."""
+    page.get_by_role("link", name=name).click()
+    page.wait_for_url(lambda url: name.lower().replace("run", "night") in url)
+    page.wait_for_load_state()
+
+
 def focused(page: Page) -> str:
     return str(page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()"))
 
@@ -112,6 +119,7 @@ def test_from_the_first_picture_to_a_job(browser: Browser, folder: Path, monkeyp
         # Form and text, both ways.
         text = page.locator("#yaml")
         expect(text).to_have_value(re.compile("strength: 2.0(.|\n)*color: content"))
+        page.wait_for_load_state()  # the page's scripts, which take the changes, run after its text is there
         page.get_by_label("size", exact=True).fill("48")
         page.get_by_label("size", exact=True).press("Tab")
         expect(text).to_have_value(re.compile("size: 48"))
@@ -195,7 +203,7 @@ def test_a_full_disk_is_told_and_what_was_there_stays(browser: Browser, tmp_path
         before = path.read_bytes()
         with open_window(folder) as window, context_of(browser) as context:
             page = entered(context, window.address)
-            page.get_by_role("link", name="Jobs").click()
+            follow_link(page, "Jobs")
             page.wait_for_load_state()  # before, nobody listens to what is typed
             page.locator("#yaml").fill(before.decode() + "# mine\n")
             expect(page.get_by_role("button", name="Save", exact=True)).to_be_enabled()
@@ -224,7 +232,7 @@ def test_a_text_outlives_the_window_and_is_saved_with_the_next_one(browser: Brow
     with context_of(browser) as context:
         with open_window(folder) as window:
             page = entered(context, window.address)
-            page.get_by_role("link", name="Jobs").click()
+            follow_link(page, "Jobs")
             page.wait_for_load_state()
             run = context.new_page()
             run.goto(f"http://127.0.0.1:{window.port}/night")
@@ -256,7 +264,7 @@ def test_a_run_outlives_the_window_and_is_found_again(browser: Browser, folder: 
     try:
         with context_of(browser) as context:
             page = entered(context, address)
-            page.get_by_role("link", name="Run").click()
+            follow_link(page, "Run")
             expect(page.locator("#run-state")).to_contain_text("Nothing has run yet")
             page.get_by_role("button", name="Start the run").click()
             expect(page.locator("#run-state")).to_contain_text("A run is under way")
@@ -289,10 +297,10 @@ def test_a_run_outlives_the_window_and_is_found_again(browser: Browser, folder: 
             for image in page.locator(".newest img").all():
                 expect(image).to_have_js_property("naturalWidth", 48)
             assert (folder / "out" / "film.mp4").exists() and (folder / "out" / "broken.png").exists()
-            page.get_by_role("link", name="Jobs").click()
+            follow_link(page, "Jobs")
             page.get_by_role("button", name="Plan with time and disk").click()
             expect(page.get_by_role("region", name="Plan with time and disk")).to_contain_text("✓ done")
-            page.get_by_role("link", name="Results").click()
+            follow_link(page, "Results")
             page.wait_for_load_state()  # before, a click would lead nowhere
             page.get_by_role("button", name="film.mp4").click()
             page.get_by_role("button", name="Play", exact=True).click()
