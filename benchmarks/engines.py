@@ -180,12 +180,12 @@ def settings_of(variant: str, weights: dict[str, str], iterations: int, minutes:
     if variant == DEFAULT_ENGINE:
         return {**settings, "optimizer": {"first": 2 * iterations, "next": iterations}}
     name = variant.partition(",")[0]
-    if name in weights:
+    own: dict[str, Any] = {"weights": str(Path(weights[name]).resolve())} if name in weights else {}
+    if name == "network" and not own:
+        own = {"train_minutes": minutes}
+    if own:
         keys = settings["engine"] if isinstance(settings["engine"], dict) else {"name": name}
-        return {**settings, "engine": {**keys, "weights": str(Path(weights[name]).resolve())}}
-    if name == "network":
-        keys = settings["engine"] if isinstance(settings["engine"], dict) else {"name": name}
-        return {"engine": {**keys, "train_minutes": minutes}}
+        return {**settings, "engine": {**keys, **own}}
     if variant == "iecontrast":
         return "no weights come with nstpipe; give --weights iecontrast=FILE"
     return settings

@@ -163,14 +163,14 @@ class HelperTimes(threading.Thread):
         for process in psutil.Process().children(recursive=True):
             with suppress(psutil.Error):
                 self._seconds[process.pid] = sum(process.cpu_times()[:2])
-        return sum(self._seconds.values())
+        return sum(list(self._seconds.values()))  # the other thread may add one meanwhile
 
 
 def measured(name: str, pipeline: Path) -> dict[str, Any]:
     """Do one step in a process of its own, and measure it."""
     program = (
         f"import json, resource, sys, time; sys.path.insert(0, {str(HERE)!r}); import scale; from pathlib import Path\n"
-        "import nstpipe.api, nstpipe.running.run, nstpipe.running.worker_processes, psutil\n"
+        "import nstpipe.api, nstpipe.running.run, nstpipe.running.worker_processes\n"
         "others = scale.HelperTimes(); others.start()\n"
         "began = time.perf_counter(); found = scale.step(sys.argv[1], Path(sys.argv[2]))\n"
         "seconds = time.perf_counter() - began\n"

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ from nstpipe.system.devices import choose_device
 from nstpipe.system.files import atomic_write
 from nstpipe.system.stop import Stop
 from nstpipe.training.material import TrainingFrame
-from nstpipe.training.muon import Muon
+from nstpipe.training.muon import Muon, matrices_of
 from nstpipe.training.state import Progress, state_path
 from nstpipe.version import __version__
 
@@ -622,14 +622,9 @@ class _Training:
 
 
 def _optimizers_of(network: TransformationNetwork, precision: torch.dtype) -> tuple[torch.optim.Optimizer, ...]:
-    """Return what trains a network: Muon for the convolutions, and Adam for everything else."""
-    of_muon = [
-        cast(nn.Parameter, module.weight)
-        for module in network.modules()
-        if isinstance(module, nn.Conv2d) and module is not network.last
-    ]
-    others = [weight for weight in network.parameters() if all(weight is not one for one in of_muon)]
-    return Muon(of_muon, LEARNING_RATE, precision), torch.optim.Adam(others, ADAM_LEARNING_RATE, BETAS, fused=True)
+    """Return what trains a network."""
+    matrices, others = matrices_of([network])
+    return Muon(matrices, LEARNING_RATE, precision), torch.optim.Adam(others, ADAM_LEARNING_RATE, BETAS, fused=True)
 
 
 def load_state(path: Path, identity: str) -> Mapping[str, Any] | None:

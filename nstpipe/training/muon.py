@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the iteration. It brings each singular value to between about 0.7 and 1.2, which is near enough, in few rounds."""
 
 ROUNDS = 5
+
+COLOR_CHANNELS = 3
 
 LEAST_NORM = 1e-7
 """A smaller momentum is taken to be zero."""
@@ -58,6 +60,25 @@ class Muon(torch.optim.Optimizer):
                 outputs, inputs, height, width = weight.shape
                 moved = moved.to(weight.dtype).view(outputs, height, width, inputs).permute(0, 3, 1, 2)
                 weight.add_(moved, alpha=-group["lr"] * math.sqrt(max(1.0, rows.shape[0] / rows.shape[1])))
+
+
+def matrices_of(modules: Iterable[nn.Module]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Return the weights that Muon should train, and all others, which Adam should.
+
+    The first are those of convolutions, but for the ones that make colors: these have so few outputs that Adam suits them.
+
+    Args:
+        modules: what is trained, with all of its parts.
+    """
+    kept = list(modules)
+    matrices = [
+        cast(nn.Parameter, part.weight)
+        for module in kept
+        for part in module.modules()
+        if isinstance(part, nn.Conv2d) and part.out_channels > COLOR_CHANNELS
+    ]
+    chosen = {id(weight) for weight in matrices}
+    return matrices, [weight for module in kept for weight in module.parameters() if id(weight) not in chosen]
 
 
 def orthogonalized(matrix: Tensor, precision: torch.dtype = torch.float32) -> Tensor:

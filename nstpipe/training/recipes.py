@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from nstpipe.style.networks.attention import ATTENDED_LAYERS, Transformer
 from nstpipe.style.networks.layers import DECODED_LAYER, ENCODER_LAYERS, Encoder, decode, decoder_layers
 from nstpipe.style.networks.statistics import statistics_of
 from nstpipe.training.losses import Discriminator, Projection, contrastive_loss, normalized_content_loss, style_loss
-from nstpipe.training.muon import Muon
+from nstpipe.training.muon import Muon, matrices_of
 from nstpipe.training.options import TrainingOptions
 
 ADAIN_STYLE_LAYERS = ENCODER_LAYERS[:4]
@@ -97,30 +97,19 @@ def _groups(weights: Iterable[nn.Parameter], options: TrainingOptions) -> list[d
     return [{"params": kept}] if options.start == "random" else [{"params": [tensor]} for tensor in kept]
 
 
-IMAGE_CHANNELS = 3
-
 MUON_FACTOR = 50.0
 """Muon's learning rate, in those of Adam."""
 
 
 def _optimizers_of(modules: Iterable[nn.Module], options: TrainingOptions) -> dict[str, torch.optim.Optimizer]:
-    """Return what trains modules that paint: Adam, or Muon for the convolutions and Adam for everything else.
-
-    A convolution that makes colors has so few outputs that Adam suits it better.
-    """
+    """Return what trains modules that paint: Adam, or Muon with Adam for what does not suit it."""
     modules = list(modules)
-    weights = [weight for module in modules for weight in module.parameters()]
     if options.optimizer == "adam":
+        weights = [weight for module in modules for weight in module.parameters()]
         return {"adam": torch.optim.Adam(_groups(weights, options), lr=options.learning_rate)}
-    of_muon = [
-        cast(nn.Parameter, part.weight)
-        for module in modules
-        for part in module.modules()
-        if isinstance(part, nn.Conv2d) and part.out_channels > IMAGE_CHANNELS
-    ]
-    others = [weight for weight in weights if all(weight is not one for one in of_muon)]
+    matrices, others = matrices_of(modules)
     precision = torch.bfloat16 if options.precision == "bfloat16" else torch.float32
-    groups = [{**group, "factor": MUON_FACTOR} for group in _groups(of_muon, options)]
+    groups = [{**group, "factor": MUON_FACTOR} for group in _groups(matrices, options)]
     return {
         "muon": Muon(groups, MUON_FACTOR * options.learning_rate, precision),
         "adam": torch.optim.Adam(_groups(others, options), lr=options.learning_rate),

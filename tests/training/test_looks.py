@@ -276,14 +276,15 @@ def test_a_frame_of_the_trained_size_has_a_grain_of_its_own_for_each_place() -> 
     assert tile == (320, trained_size((1920, 1080))[0])
 
 
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("size", "wrapped"), [((45, 61), False), ((40, 140), True), ((41, 133), True)])
-def test_any_size_is_painted_in_both_precisions(precision: torch.dtype, size: tuple[int, int], *, wrapped: bool) -> None:
+def test_any_size_is_painted_in_bfloat16_about_as_in_float32(size: tuple[int, int], *, wrapped: bool) -> None:
     network = made(0)
     torch.nn.init.normal_(network.last.weight, std=0.02)
     frame, base = torch.rand(2, 1, 3, *size)
-    exact = painter_of(network, torch.device("cpu"), torch.float32).paint(frame, base, None, wrapped=wrapped)
-    found = painter_of(network, torch.device("cpu"), precision).paint(frame, base, None, wrapped=wrapped)
+    exact, found = (
+        painter_of(network, torch.device("cpu"), precision).paint(frame, base, None, wrapped=wrapped)
+        for precision in (torch.float32, torch.bfloat16)
+    )
     assert found.shape == frame.shape
     # bfloat16 has 8 bits, and fifteen convolutions follow each other.
     assert float((found - exact).abs().mean()) < 0.02

@@ -30,12 +30,12 @@ from nstpipe.style.styled_regions import PaintedRegions
 from nstpipe.system.devices import choose_device, free_bytes
 from nstpipe.system.memory import ask_for_large_pages
 
-BYTES_A_PIXEL = {torch.bfloat16: 460, torch.float32: 620}
-"""Memory that a pixel takes while a frame is painted in one piece. Measured on a CPU: 433 and 585, at 1920x1080."""
+BYTES_A_PIXEL = {torch.bfloat16: 480, torch.float32: 620}
+"""Memory that a pixel takes while a frame is painted in one piece. Measured on a CPU: 457 and 573, at 1920x1080."""
 
-BAND_BYTES_A_PIXEL = {torch.bfloat16: 210, torch.float32: 350}
-"""Memory that a pixel of the whole frame takes if it is painted in bands. Measured in bands of 64 rows, these among it: 198 and
-336, at 1920x1080."""
+BAND_BYTES_A_PIXEL = {torch.bfloat16: 210, torch.float32: 310}
+"""Memory that a pixel of the whole frame takes if it is painted in bands. Measured in bands of 64 rows, these among it: 184 and
+275, at 1920x1080."""
 
 USABLE_SHARE = 0.6
 """Share of the free memory that may be used."""

@@ -240,12 +240,8 @@ class TransformationNetwork(nn.Module):
             corner: row and column of the frame in a larger one of which it is a part. The grain begins in the larger one.
         """
         height, width = frame.shape[-2:]
-        given = [(frame - 0.5) * GAIN, self._grain_of(height, width, wrap, corner)]
-        if self.regions:
-            given.append(regions if regions is not None else frame.new_zeros(1, self.regions, height, width))
-        seen, base = continued_to_grid(torch.cat(given, 1)), continued_to_grid(base)
-        dtype = self.precision
-        x = seen.to(dtype).contiguous(memory_format=torch.channels_last)
+        x, base = continued_to_grid(self._seen(frame, regions, wrap, corner)), continued_to_grid(base)
+        x = x.to(self.precision).contiguous(memory_format=torch.channels_last)
 
         def counted(level: int) -> slice:
             step = 2**level
@@ -268,6 +264,14 @@ class TransformationNetwork(nn.Module):
                 x = x + kept.pop()
         image: Tensor = base + _in_float32(self.last, x, base, rows)
         return image[..., :height, :width]
+
+    def _seen(self, frame: Tensor, regions: Tensor | None, wrap: int, corner: tuple[int, int]) -> Tensor:
+        """Return all that the network sees of a frame, 1 x channels x height x width; see `forward`."""
+        height, width = frame.shape[-2:]
+        given = [(frame - 0.5) * GAIN, self._grain_of(height, width, wrap, corner)]
+        if self.regions:
+            given.append(regions if regions is not None else frame.new_zeros(1, self.regions, height, width))
+        return torch.cat(given, 1)
 
     def _grain_of(self, height: int, width: int, wrap: int, corner: tuple[int, int]) -> Tensor:
         (top, left), (tile_height, tile_width) = corner, self.grain.shape[-2:]
