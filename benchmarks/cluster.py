@@ -88,7 +88,7 @@ def simulated(costs: Sequence[float], workers: int, in_order: bool = False) -> O
     free = [(0.0, number) for number in range(workers)]
     ends = [0.0] * workers
     heapq.heapify(free)
-    while len(backlog):
+    while backlog:
         now, worker = heapq.heappop(free)
         chosen = backlog.take(workers, "", lambda _: True)
         ends[worker] = now + sum(costs[waiting.task] for waiting in chosen)

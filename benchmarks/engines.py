@@ -107,7 +107,7 @@ def material(cell: Cell, frames: int) -> Clip:
     if cell.material == "city":
         return city(cell.size, frames)
     taken = []
-    for path in STREET if cell.material == "street" else STREET[2:3]:
+    for path in STREET[:frames] if cell.material == "street" else STREET[2:3]:
         with Image.open(path) as image:
             taken.append(np.asarray(image.convert("RGB")))
     height, width, _ = taken[0].shape
@@ -263,7 +263,7 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", choices=tuple(VARIANTS), default=tuple(VARIANTS))
     parser.add_argument("--materials", nargs="+", choices=("city", "street", "pair"), default=("city", "street", "pair"))
     parser.add_argument("--sizes", nargs="+", type=int, default=(320, 640, 1280))
-    parser.add_argument("--frames", type=int, default=12, help="of the clip")
+    parser.add_argument("--frames", type=int, default=12, help="of the clip, and pictures of the street at most")
     parser.add_argument("--iterations", type=int, default=60, help="of the optimizer, for later frames; twice for the first")
     parser.add_argument("--minutes", type=float, default=15.0, help="of training for network")
     parser.add_argument("--weights", nargs="*", default=(), metavar="ENGINE=FILE")

@@ -1,7 +1,9 @@
 """What a very large folder takes: the first look, another plan, `status`, and a run that finds nothing to do.
 
+A run of the whole folder is begun, too, and stopped after its first pictures; `plan` with its estimate comes before it.
+
 The folder has 1,000 folders of small JPEGs. They are hard links to 1,000 different pictures, so they take names on the disk and
-little else. Nothing is painted: finished outputs are hard links to one painted picture, and are recorded as a run records them.
+little else. Nothing else is painted: finished outputs are hard links to one painted picture, and are recorded as a run does it.
 Each step is a process of its own, as a command is. Its memory is the largest that it held, less that of a process that only
 loads the same modules. Its time is that of the processor, also less that of such a process: it depends little on other work.
 The times of the clock are in the JSON. Beside the first look, the same files are only read, by one thread.
@@ -41,7 +43,12 @@ TARGETS = {
     "nothing to do, ms a picture": 0.09,
     "memory, MB": 500.0,
 }
-STEPS = ("modules", "reading", "first look", "again", "record", "again, all done", "status", "report", "nothing to do")
+STEPS = (
+    "modules", "reading", "first look", "again", "estimate", "begun run", "record", "again, all done", "status", "report",
+    "nothing to do",
+)  # fmt: skip
+PAINTED = 3
+"""How many pictures the begun run paints."""
 
 
 def make(folder: Path, pictures: int) -> Path:
@@ -61,7 +68,8 @@ def make(folder: Path, pictures: int) -> Path:
     for number in range(pictures):
         place = folder / "in" / f"sequence_{number % FOLDERS:04d}" / f"{number // FOLDERS:06d}.jpg"
         os.link(originals / f"{number % ORIGINALS}.jpg", place)
-    job = "{name: street, input: in, output: out, link: none, size: 48, style: style.jpg}"
+    iterations = "optimizer: {first: 1, next: 1}"  # for the run that is begun
+    job = f"{{name: street, input: in, output: out, link: none, size: 48, style: style.jpg, {iterations}}}"
     path = folder / "pipeline.yaml"
     path.write_text(f"version: 1\ndevice: cpu\nworkers: 1\njobs: [{job}]\n", encoding="utf-8")
     time.sleep(SETTLING_SECONDS)
@@ -78,6 +86,11 @@ def step(name: str, pipeline: Path) -> dict[str, Any]:
         return {}
     if name == "reading":
         return {"bytes": sum(len(path.read_bytes()) for path in files_below(pipeline.parent / "in"))}
+    if name == "estimate":
+        frames = sum(job.frames for job in nstpipe.api.estimated(pipeline, calibrate=False).totals.jobs.values())
+        return {"done": 0, "left": frames, "failed": 0}
+    if name == "begun run":
+        return begin(pipeline)
     if name == "record":
         return {"recorded": record(pipeline)}
     if name == "report":
@@ -91,6 +104,27 @@ def step(name: str, pipeline: Path) -> dict[str, Any]:
     plan = nstpipe.api.plan(pipeline)
     done = sum(output.is_done for output in plan.outputs)
     return {"done": done, "left": len(plan.outputs) - done, "failed": len(plan.failures)}
+
+
+def begin(pipeline: Path) -> dict[str, Any]:
+    """Begin a run of all, and stop it when some pictures are painted. A process beside this one paints."""
+    import nstpipe.api
+    from nstpipe.events import Event, OutputDone
+    from nstpipe.system.stop import Stop, StopReason
+
+    stop, made = Stop(), 0
+
+    def watch(event: Event) -> None:
+        nonlocal made
+        made += isinstance(event, OutputDone)
+        if made >= PAINTED:
+            stop.ask(StopReason.TIME)
+
+    result = nstpipe.api.run(pipeline, isolated=True, stop=stop, on_event=watch)
+    failed = len(result.failures)
+    for done in result.outputs:
+        Path(done.output).unlink()  # the next step puts its own there
+    return {"done": len(result.outputs), "left": int(result.stopped is not None), "failed": failed}
 
 
 def files_below(folder: Path) -> Iterator[Path]:
@@ -195,6 +229,8 @@ def case(folder: Path, pictures: int) -> dict[str, Any]:
         print(f"{pictures:>9,} {name:<16} {found[name]}", flush=True)
     expected = {
         "again": (0, pictures),
+        "estimate": (0, pictures),
+        "begun run": (PAINTED, 1),
         "again, all done": (pictures, 0),
         "status": (pictures, 0),
         "nothing to do": (pictures, 0),
@@ -206,6 +242,8 @@ def case(folder: Path, pictures: int) -> dict[str, Any]:
     figures = {
         "first look, ms a picture beside reading": (cpu["first look"] - cpu["reading"]) * each,
         "again, ms a picture": cpu["again"] * each,
+        "estimate, ms a picture": cpu["estimate"] * each,
+        "begun run, ms a picture": cpu["begun run"] * each,
         "again, all done, ms a picture": cpu["again, all done"] * each,
         "status, s": cpu["status"],
         "report, s": cpu["report"],

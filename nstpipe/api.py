@@ -34,7 +34,7 @@ from nstpipe.planning.leftovers import Cleaning, Leftover, clean_work_folder
 from nstpipe.planning.partition import Shard, Share
 from nstpipe.planning.picks import jobs_from, with_each_painting
 from nstpipe.planning.plan import Plan, plan_pipeline
-from nstpipe.planning.planned import PlannedOutputs
+from nstpipe.planning.planned import NO_OUTPUTS
 from nstpipe.planning.remote_files import (
     addresses_shown,
     copying,
@@ -144,7 +144,7 @@ def run(
             mirror = stack.enter_context(remote_files(settings, stop, refresh=part is not None))
             share = _take_lock(stack, settings, part, wait, stop, listeners, at_work)
         except Stopped:  # while the work was fetched or divided; the next run goes on with it
-            return Outcome.of(Plan(PlannedOutputs(()), ()), (), (), (), stop.reason).as_result(time.monotonic() - began)
+            return Outcome.of(Plan(NO_OUTPUTS, ()), NO_OUTPUTS, (), (), stop.reason).as_result(time.monotonic() - began)
         folder = part.folder(settings.work) if part is not None else None
         journal = stack.enter_context(closing(Journal(settings.work, pipeline=settings.file, shard=folder)))
         if share is None:

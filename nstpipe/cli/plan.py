@@ -266,10 +266,11 @@ def _summary(found: Estimate) -> Iterator[str]:
     from nstpipe.planning.eta import as_duration, as_range
     from nstpipe.system.files import as_megabytes
 
-    planned, frames = found.plan, sum(cost.frames_left for cost in found.costs.left)
-    iterations = sum(cost.max_iterations for cost in found.costs.left if cost.output.job.iterates)
+    planned, jobs = found.plan, found.totals.jobs.values()
+    frames = sum(job.frames for job in jobs)
+    iterations = sum(job.max_iterations for job in jobs if job.iterates)
     if iterations:
-        likely = sum(cost.likely_iterations for cost in found.costs.left if cost.output.job.iterates)
+        likely = sum(job.likely_iterations for job in jobs if job.iterates)
         counts = f"about {likely:,.0f} iterations, at most {iterations:,}; a frame that hardly changes ends earlier."
         yield f"Total: {frames:,} frames, " + (counts if round(likely) < iterations else f"{iterations:,} iterations.")
     elif frames:
@@ -287,7 +288,7 @@ def _summary(found: Estimate) -> Iterator[str]:
     if planned.bytes_needed:
         needed, free = as_megabytes(planned.bytes_needed), as_megabytes(planned.bytes_free)
         yield f"Frames that wait for encoding need about {needed} of disk space; {free} are free."
-    if any(cost.output.failed_before is not None for cost in found.costs.left):
+    if any(job.has_failed_before for job in jobs):
         yield "To try failed items again, use `nstpipe run --retry-failed`."
 
 

@@ -7,7 +7,7 @@ import math
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -153,16 +153,16 @@ class OutputCost:
 
 
 class OutputCosts(Sequence[OutputCost]):
-    """The costs of all outputs of a plan, in its order. Those of outputs that are done are made when they are asked for.
+    """The costs of outputs, in their order. Each iteration counts them again, since there may be a million.
 
     Args:
         outputs: The outputs.
-        left: The costs of those that are not done.
+        counter: Returns what counts the costs of all outputs, from the first one.
     """
 
-    def __init__(self, outputs: PlannedOutputs, left: Iterable[OutputCost]) -> None:
+    def __init__(self, outputs: PlannedOutputs, counter: Callable[[], Callable[[Output], OutputCost]]) -> None:
         self._outputs = outputs
-        self._left = {cost.output.path: cost for cost in left}
+        self._counter = counter
 
     def __len__(self) -> int:
         """Return the number of outputs."""
@@ -170,7 +170,7 @@ class OutputCosts(Sequence[OutputCost]):
 
     def __iter__(self) -> Iterator[OutputCost]:
         """Return an iterator over all costs."""
-        return (self._left[output.path] if not output.is_done else _nothing(output) for output in self._outputs)
+        return map(self._counter(), self._outputs)
 
     @overload
     def __getitem__(self, index: int) -> OutputCost: ...
@@ -181,9 +181,142 @@ class OutputCosts(Sequence[OutputCost]):
         return item_of(self, index)
 
     @property
-    def left(self) -> Collection[OutputCost]:
+    def left(self) -> OutputCosts:
         """The costs of the outputs that are not done. Some of them are not tried again, and cost nothing."""
-        return self._left.values()
+        return OutputCosts(self._outputs.left(), self._counter)
+
+
+@dataclass
+class JobTotals:
+    """What the outputs of a job would take together that are not done.
+
+    Attributes:
+        frames: Frames to paint.
+        max_iterations: The maximum number of iterations; see `ClipCost`.
+        likely_iterations: The likely number of iterations.
+        max_work: The maximum number of iterations, each times the pixels of its frame.
+        likely_work: The likely number of iterations, each times the pixels of its frame.
+        clips: Clips that wait for no other one.
+        iterates: Whether its engine iterates.
+        sources: What its pace was measured in.
+        seconds: Seconds that all workers take who do nothing else; None if no pace is known.
+        has_failed_before: Whether some of its outputs have failed before, and are not tried again.
+    """
+
+    iterates: bool
+    frames: int = 0
+    max_iterations: int = 0
+    likely_iterations: float = 0.0
+    max_work: int = 0
+    likely_work: float = 0.0
+    clips: int = 0
+    sources: frozenset[PaceSource] = frozenset()
+    seconds: float | None = 0.0
+    has_failed_before: bool = False
+
+    def add(self, cost: OutputCost, *, waits: bool) -> None:
+        """Add what an output takes.
+
+        Args:
+            cost: What it takes.
+            waits: Whether it starts from another output that is not done.
+        """
+        pixels = cost.output.size[0] * cost.output.size[1]
+        self.frames += cost.frames_left
+        self.max_iterations += cost.max_iterations
+        self.likely_iterations += cost.likely_iterations
+        self.max_work += cost.max_iterations * pixels
+        self.likely_work += cost.likely_iterations * pixels
+        self.clips += 0 if waits else sum(clip.frames_left > 0 for clip in cost.clips)
+        self.sources |= {cost.source} if cost.source is not None else frozenset()
+        self.has_failed_before |= cost.output.failed_before is not None
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What a run would take.
+
+    Attributes:
+        jobs: What each job takes that has some, by its name.
+        seconds: Seconds that all workers likely take to paint; None if no pace is known.
+        seconds_at_most: The same if all iterations are used and the machine is slow.
+        seconds_when_quiet: The same if no other program were computing.
+    """
+
+    jobs: Mapping[str, JobTotals]
+    seconds: float | None
+    seconds_at_most: float | None
+    seconds_when_quiet: float | None
+
+    @classmethod
+    def of(cls, costs: Iterable[OutputCost], workers: int) -> Totals:
+        """Add up what outputs take.
+
+        Args:
+            costs: Their costs, in the order in which they are made.
+            workers: The number of processes.
+        """
+        likely, most, quiet = (Makespan(workers) for _ in range(3))
+        jobs: dict[str, JobTotals] = {}
+        alone: dict[str, Makespan] = {}
+        before: Path | None = None
+        for cost in costs:
+            output = cost.output
+            name = output.job.name
+            if name not in jobs:
+                jobs[name], alone[name] = JobTotals(output.job.iterates), Makespan(workers)
+            jobs[name].add(cost, waits=output.linked_output is not None and output.linked_output == before)
+            before = output.path
+            for total in (likely, alone[name]):
+                total.add(output, [clip.seconds for clip in cost.clips])
+            most.add(output, [clip.seconds_at_most for clip in cost.clips])
+            quiet.add(output, [clip.seconds_when_quiet for clip in cost.clips])
+        for name, job in jobs.items():
+            job.seconds = alone[name].seconds
+        return cls(jobs, likely.seconds, most.seconds, quiet.seconds)
+
+
+class Makespan:
+    """The seconds in which workers paint clips that come one after the other.
+
+    As in a run, a worker that is free takes the first clip that may begin. A linked picture waits for the one before it.
+
+    Args:
+        workers: The number of processes.
+
+    Attributes:
+        seconds: The seconds so far; None if those of a clip are unknown.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._free = [0.0] * workers
+        self._before: tuple[Path, float] | None = None
+        self.seconds: float | None = 0.0
+
+    def add(self, output: Output, clips: Sequence[float | None]) -> None:
+        """Paint an output.
+
+        Args:
+            output: The output. A linked one comes directly after the one that it starts from, unless that is done.
+            clips: The seconds of its clips.
+        """
+        if self.seconds is None:
+            return
+        free, before = self._free, self._before
+        linked = output.linked_output
+        ready = before[1] if linked is not None and before is not None and before[0] == linked else 0.0
+        end = 0.0
+        for seconds in clips:
+            if seconds is None:
+                self.seconds = None
+                return
+            # The worker that has just painted the picture before goes on with this one, so that none waits for it.
+            rested = [number for number in range(len(free)) if free[number] <= ready]
+            worker = max(rested, key=free.__getitem__) if rested else min(range(len(free)), key=free.__getitem__)
+            free[worker] = max(free[worker], ready) + seconds
+            end = max(end, free[worker])
+        self._before = output.path, end
+        self.seconds = max(self.seconds, end)
 
 
 @dataclass(frozen=True)
@@ -205,9 +338,14 @@ class Estimate:
     start_seconds: float = START_SECONDS
 
     @cached_property
+    def totals(self) -> Totals:
+        """All that would be done, added up."""
+        return Totals.of(self.costs.left, self.workers)
+
+    @property
     def training(self) -> tuple[Look, ...]:
         """The networks that are trained before frames are painted."""
-        wanted = {cost.output.job.name for cost in self.costs.left if cost.frames_left}
+        wanted = {name for name, job in self.totals.jobs.items() if job.frames}
         return tuple(look for look in self.plan.looks if not look.is_trained and wanted.intersection(look.jobs))
 
     @property
@@ -223,61 +361,27 @@ class Estimate:
     @property
     def sources(self) -> tuple[PaceSource, ...]:
         """What the paces were measured in."""
-        return tuple(sorted({cost.source for cost in self.costs.left if cost.source is not None}))
+        return tuple(sorted(frozenset().union(*(job.sources for job in self.totals.jobs.values()))))
 
-    @cached_property
+    @property
     def seconds(self) -> float | None:
         """Seconds that the run will likely take, from beginning to end; None if no pace is known."""
-        return self._seconds(lambda clip: clip.seconds)
+        return self._in_all(self.totals.seconds)
 
-    @cached_property
+    @property
     def seconds_at_most(self) -> float | None:
         """Seconds if all iterations are used and the machine is slow; None if no pace is known."""
-        return self._seconds(lambda clip: clip.seconds_at_most, SLOW_START)
+        return self._in_all(self.totals.seconds_at_most, SLOW_START)
 
-    @cached_property
+    @property
     def seconds_when_quiet(self) -> float | None:
         """Seconds if no other program were computing; None if that is not known, or if none is."""
-        return self._seconds(lambda clip: clip.seconds_when_quiet)
+        return self._in_all(self.totals.seconds_when_quiet)
 
-    def _seconds(self, of_clip: Callable[[ClipCost], float | None], slow: float = 1.0) -> float | None:
-        total = _sum(of_clip(clip) for cost in self.costs.left for clip in cost.clips)
-        if not total:
-            return total  # unknown, or nothing is left
-        painting = (makespan(self.costs.left, self.workers, of_clip) or 0.0) + (1 + RUN_STARTS) * self.start_seconds * slow
-        return self.training_seconds + painting
-
-    def job_seconds(self, job: str) -> float | None:
-        """Seconds that the outputs of a job will likely take together, with all workers; None if no pace is known."""
-        of_job = (cost for cost in self.costs.left if cost.output.job.name == job)
-        return makespan(of_job, self.workers, lambda clip: clip.seconds)
-
-
-def makespan(costs: Iterable[OutputCost], workers: int, of_clip: Callable[[ClipCost], float | None]) -> float | None:
-    """Return the seconds in which workers paint clips; None if those of a clip are unknown.
-
-    As in a run, a worker that is free takes the first clip that may begin. A linked picture waits for the one before it.
-
-    Args:
-        costs: What the outputs take. One that is not among them is done.
-        workers: The number of processes.
-        of_clip: Returns the seconds of a clip.
-    """
-    free = [0.0] * workers
-    ends: dict[Path, float] = {}
-    for cost in costs:
-        linked_output = cost.output.linked_output
-        ready = ends.get(linked_output, 0.0) if linked_output is not None else 0.0
-        for clip in cost.clips:
-            seconds = of_clip(clip)
-            if seconds is None:
-                return None
-            # The worker that has just painted the picture before goes on with this one, so that none waits for it.
-            rested = [number for number in range(workers) if free[number] <= ready]
-            worker = max(rested, key=free.__getitem__) if rested else min(range(workers), key=free.__getitem__)
-            free[worker] = max(free[worker], ready) + seconds
-            ends[cost.output.path] = max(ends.get(cost.output.path, 0.0), free[worker])
-    return max(free)
+    def _in_all(self, painting: float | None, slow: float = 1.0) -> float | None:
+        if not painting:
+            return painting  # unknown, or nothing is left
+        return self.training_seconds + painting + (1 + RUN_STARTS) * self.start_seconds * slow
 
 
 def _sum(values: Iterable[float | None]) -> float | None:
@@ -343,14 +447,14 @@ def estimate(
         trial: Returns the trial to run if no earlier frames tell the pace of a job; None for no trial.
         load: Measures what other programs take of the processor; None to take the machine as quiet.
     """
-    left = list(plan.outputs.left())
-    todo = [output for output in left if output.failed_before is None]
+    left = plan.outputs.left()
+    todo = left.left({str(output.path) for output in left.single() if output.failed_before is not None})
     pipeline = with_workers(pipeline, todo, journal)
-    plan = replace(plan, bytes_needed=bytes_needed(left, pipeline))
+    plan = replace(plan, bytes_needed=bytes_needed(left.single(), pipeline))
     now = load() if load is not None and todo else None
     known = journal.latest_times() if todo else ()
     setups = {job.name: setup_of(pipeline, job) for job in pipeline.jobs if todo}
-    with_videos = {setups[output.job.name] for output in todo if output.is_video}
+    with_videos = {setups[output.job.name] for output in todo.single() if output.is_video}
     paces: dict[str, _MeasuredPace | None] = {}
     tried: dict[str, Timed] = {}
 
@@ -361,24 +465,27 @@ def estimate(
             tried[setup] = trial().timed(pipeline, example, setup in with_videos)
         return tried[setup]
 
+    pixels = _mean_pixels(todo)
     for job in pipeline.jobs:
-        sizes = [output.size[0] * output.size[1] for output in todo if output.job.name == job.name]
-        if sizes:
-            setup, pixels = setups[job.name], sum(sizes) / len(sizes)
-            example = _tried(job, next(output.job for output in todo if output.job.name == job.name))
+        planned = todo.job_of(job.name)
+        if planned is not None:
+            setup, example = setups[job.name], _tried(job, planned)
             timed = partial(tried_once, setup, example) if trial is not None else None
-            paces[job.name] = _pace(job.name, setup, pixels, known, journal, timed, now)
-    to_do = {output.path for output in todo}
-    counted = _Costs(pipeline, known) if todo else None
-    costs = OutputCosts(
-        plan.outputs,
-        (
-            counted.of(output, paces.get(output.job.name)) if counted is not None and output.path in to_do else _nothing(output)
-            for output in left
-        ),
-    )
+            paces[job.name] = _pace(job.name, setup, pixels[job.name], known, journal, timed, now)
+    basis = _Basis(pipeline, known)
     starts = [pace.start_seconds for pace in paces.values() if pace is not None]
+    costs = OutputCosts(plan.outputs, lambda: _Costs(basis, paces).of)
     return Estimate(plan, costs, pipeline, now, max(starts, default=START_SECONDS))
+
+
+def _mean_pixels(outputs: PlannedOutputs) -> dict[str, float]:
+    """Return the mean number of pixels of the frames of each job, by its name."""
+    sums: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    for output in outputs:
+        sums[output.job.name] += output.size[0] * output.size[1]
+        counts[output.job.name] += 1
+    return {job: sums[job] / counts[job] for job in counts}
 
 
 def _tried(job: Job, planned: Job) -> Job:
@@ -469,17 +576,12 @@ def _keep(journal: Journal, key: str, load: str, timed: Timed) -> None:
     journal.remember(f"trial/{load}", key, json.dumps({"at": time.time(), **asdict(timed)}))
 
 
-def _nothing(output: Output) -> OutputCost:
-    """Return what an output takes that is done, or that is not tried again."""
-    return OutputCost(output, tuple(map(_no_cost, output.clips)), None)
-
-
 def _no_cost(clip: Clip) -> ClipCost:
     return ClipCost(clip, 0, 0, 0.0, 0, 0.0, 0.0, 0.0)
 
 
-class _Costs:
-    """Counts what outputs take, one after another.
+class _Basis:
+    """What the costs of all outputs are counted by.
 
     Args:
         pipeline: The settings.
@@ -489,26 +591,72 @@ class _Costs:
     def __init__(self, pipeline: Pipeline, known: Sequence[FrameTime]) -> None:
         self._pipeline = pipeline
         self._known = known
-        self._workers = worker_count(pipeline)
-        self._largest_whole = (
-            memory().free_bytes * USABLE_SHARE / TILED_BYTES_A_PIXEL if is_cpu(pipeline.devices[0]) else math.inf
-        )
         self._likely: dict[tuple[str, FrameKind, int], float] = {}
+        self._stored: dict[tuple[str, int], int] = {}
+
+    @cached_property
+    def workers(self) -> int:
+        """The number of processes."""
+        return worker_count(self._pipeline)
+
+    @cached_property
+    def largest_whole(self) -> float:
+        """The pixels of the largest frame that is painted in one piece."""
+        if not is_cpu(self._pipeline.devices[0]):
+            return math.inf
+        return memory().free_bytes * USABLE_SHARE / TILED_BYTES_A_PIXEL
+
+    def likely_iterations(self, job: Job, group: FrameGroup) -> float:
+        """Return the likely iterations of a frame, by those of the same job if there are any of its kind."""
+        key = (job.name, group.kind, group.max_iterations)
+        if key not in self._likely:
+            own = [frame for frame in self._known if frame.job == job.name and frame.kind == group.kind and frame.iterations]
+            self._likely[key] = likely_iterations(group, job.optimizer, own or self._known)
+        return self._likely[key]
+
+    def frames_done(self, output: Output, clip: Clip) -> int:
+        """Return how many frames of a clip wait to be encoded. The disk is asked once."""
+        if not output.is_video:
+            return 0
+        key = (clip.fingerprint, clip.first_frame_index)
+        if key not in self._stored:
+            self._stored[key] = frames_done(self._pipeline.work, clip)
+        return self._stored[key]
+
+    def bytes_needed(self, output: Output, clip: Clip) -> int:
+        """Return the space that a clip needs on the disk of the work folder."""
+        return clip_bytes(clip, output, self._pipeline.work)
+
+
+class _Costs:
+    """Counts what outputs take, one after another.
+
+    Args:
+        basis: What is known of the run.
+        paces: The pace of each job, by its name.
+    """
+
+    def __init__(self, basis: _Basis, paces: Mapping[str, _MeasuredPace | None]) -> None:
+        self._basis = basis
+        self._paces = paces
         self._begun: Counter[tuple[str, tuple[int, int]]] = Counter()
 
-    def of(self, output: Output, pace: _MeasuredPace | None) -> OutputCost:
+    def of(self, output: Output) -> OutputCost:
         """Return what the rest of an output takes; without seconds if no pace is known."""
+        if output.is_done or output.failed_before is not None:
+            return OutputCost(output, tuple(map(_no_cost, output.clips)), None)
+        basis, pace = self._basis, self._paces.get(output.job.name)
         pixels = output.size[0] * output.size[1]
-        if pace is not None and pixels > self._largest_whole:
+        if pace is not None and pixels > basis.largest_whole:
             pace = replace(pace, now=pace.now.in_tiles(), quiet=pace.quiet.in_tiles() if pace.quiet is not None else None)
         costs = []
         for clip in output.clips:
             if clip.first_frame_index in output.elsewhere:
                 costs.append(_no_cost(clip))
                 continue
-            done = frames_done(self._pipeline.work, clip) if output.is_video else 0
+            done = basis.frames_done(output, clip)
             groups = output.frame_groups(clip, done)
-            likely = [(group, self._likely_iterations(output.job, group)) for group in groups]
+            likely = [(group, basis.likely_iterations(output.job, group)) for group in groups]
             most = [(group, float(group.max_iterations)) for group in groups]
             around, is_new = _seconds_around(output, clip, done), bool(groups) and self._is_new(output)
             seconds = partial(_seconds, pixels, around=around, is_new=is_new)
@@ -518,7 +666,7 @@ class _Costs:
                     clip.frame_count - done,
                     output.max_iterations(clip, done),
                     seconds(pace.now, likely) if pace is not None else None,
-                    clip_bytes(clip, output, self._pipeline.work),
+                    basis.bytes_needed(output, clip),
                     sum(group.frames * iterations for group, iterations in likely),
                     pace.now.slow * seconds(pace.now, most) if pace is not None else None,
                     seconds(pace.quiet, likely) if pace is not None and pace.quiet is not None else None,
@@ -526,19 +674,11 @@ class _Costs:
             )
         return OutputCost(output, tuple(costs), pace.source if pace is not None else None)
 
-    def _likely_iterations(self, job: Job, group: FrameGroup) -> float:
-        """Return the likely iterations of a frame, by those of the same job if there are any of its kind."""
-        key = (job.name, group.kind, group.max_iterations)
-        if key not in self._likely:
-            own = [frame for frame in self._known if frame.job == job.name and frame.kind == group.kind and frame.iterations]
-            self._likely[key] = likely_iterations(group, job.optimizer, own or self._known)
-        return self._likely[key]
-
     def _is_new(self, output: Output) -> bool:
         """Return whether a size is new to the worker, which then measures the painting at this size."""
         key = (output.job.name, output.size)
         self._begun[key] += 1
-        return self._begun[key] <= self._workers
+        return self._begun[key] <= self._basis.workers
 
 
 def _seconds(pixels: int, pace: Pace, groups: Sequence[tuple[FrameGroup, float]], *, around: float, is_new: bool) -> float:

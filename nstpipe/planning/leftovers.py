@@ -49,7 +49,8 @@ def find_leftovers(work: Path, plan: Plan, journal: Journal) -> tuple[Leftover, 
         plan: The plan of all jobs of the pipeline.
         journal: The journal of the folder.
     """
-    wanted = {clip.fingerprint for output in plan.outputs.left() for clip in output.clips}
+    # Frames of pictures never wait, and a folder that is planned as one has only pictures.
+    wanted = {clip.fingerprint for output in plan.outputs.left().single() for clip in output.clips}
     for record in journal.records(finished=False):
         wanted.update(clip_fingerprints(record.fingerprint_inputs))
     needed = {frames_folder(work, fingerprint) for fingerprint in wanted}

@@ -225,7 +225,8 @@ def _progress_of(kept: Mapping[str, Any]) -> LookProgress:
 
 def _seen(look: Look, wanted: _Wanted) -> float:
     """Return the share of frames that a network learns from."""
-    seen = sum(count for sha256, count in wanted.counts.items() if sha256 in set(look.material))
+    material = frozenset(look.material)
+    seen = sum(count for sha256, count in wanted.counts.items() if sha256 in material)
     return seen / max(1, sum(wanted.counts.values()))
 
 

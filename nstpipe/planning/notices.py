@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from nstpipe.config import Job
     from nstpipe.media.video.info import VideoInfo
     from nstpipe.planning.inputs import InputFile
-    from nstpipe.planning.outputs import Output
 
 
 def omissions_of(file: InputFile, job: Job, video: VideoInfo | None) -> tuple[Omission, ...]:
@@ -42,13 +41,3 @@ def omission_notices(job: str, found: Iterable[tuple[str, Omission]]) -> Iterato
         found: the names of its inputs, each with one of its omissions.
     """
     yield from (JobNotice(job, sentence) for sentence in sentences_of(found))
-
-
-def notices_of(outputs: Iterable[Output]) -> Iterator[JobNotice]:
-    """Yield what the user should know of the inputs of outputs, once a job, in the order of the jobs."""
-    by_job: dict[str, list[Output]] = {}
-    for output in outputs:
-        by_job.setdefault(output.job.name, []).append(output)
-    for job, of_job in by_job.items():
-        found = ((output.input.file.path.name, one) for output in of_job for one in output.input.omissions)
-        yield from omission_notices(job, found)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -32,6 +32,7 @@ class PictureFolder:
         inputs: The folder of the pictures.
         outputs: The folder of their results, which have the same names.
         plan: What is planned of them.
+        only_left: Whether only those that are not done are meant.
     """
 
     job: Job
@@ -39,13 +40,22 @@ class PictureFolder:
     inputs: Path
     outputs: Path
     plan: FolderPlan
+    only_left: bool = False
 
     def __len__(self) -> int:
         """Return the number of pictures."""
-        return self.plan.pictures
+        return self.plan.left if self.only_left else self.plan.pictures
+
+    @property
+    def done(self) -> int:
+        """How many of them are done."""
+        return len(self) - self.plan.left
 
     def __iter__(self) -> Iterator[Output]:
         """Make the outputs, in the order of the folder."""
+        return (output for output in self._all() if not (self.only_left and output.is_done))
+
+    def _all(self) -> Iterator[Output]:
         unpacked = json.loads(zlib.decompress(self.plan.planned))
         reasons = unpacked["reasons"]
         omissions = [tuple(Omission(**one) for one in found) for found in unpacked["omissions"]]
@@ -181,13 +191,37 @@ class PlannedOutputs(Sequence[Output]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def left(self) -> Iterator[Output]:
-        """Yield the outputs that are not done. Folders in which all are done are passed over."""
+    def left(self, without: Collection[str] = frozenset()) -> PlannedOutputs:
+        """Return the outputs that are not done.
+
+        Args:
+            without: The paths of some that are left out.
+        """
+        return PlannedOutputs(self._left(without))
+
+    def _left(self, without: Collection[str]) -> Iterator[Output | PictureFolder]:
+        folders = {Path(path).parent for path in without}
         for part in self._parts:
             if not isinstance(part, PictureFolder):
-                yield from () if part.is_done else (part,)
+                yield from () if part.is_done or str(part.path) in without else (part,)
+            elif part.plan.left and part.outputs in folders:
+                yield from (output for output in part if not output.is_done and str(output.path) not in without)
             elif part.plan.left:
-                yield from (output for output in part if not output.is_done)
+                yield replace(part, only_left=True)
+
+    def of_jobs(self, jobs: Collection[str]) -> PlannedOutputs:
+        """Return the outputs of some jobs, given by their names."""
+        return PlannedOutputs(part for part in self._parts if part.job.name in jobs)
+
+    def tried_again(self) -> PlannedOutputs:
+        """Return the same outputs, as if none had failed before."""
+        return PlannedOutputs(
+            part if isinstance(part, PictureFolder) else replace(part, failed_before=None) for part in self._parts
+        )
+
+    def folders(self) -> Iterator[Path]:
+        """Yield the folder of each output. Some come several times."""
+        return (part.outputs if isinstance(part, PictureFolder) else part.path.parent for part in self._parts)
 
     def single(self) -> Iterator[Output]:
         """Yield the outputs that belong to no `PictureFolder`. Every video is one of them."""
@@ -204,7 +238,7 @@ class PlannedOutputs(Sequence[Output]):
         for part in self._parts:
             before = counts.get(part.job.name, JobCount())
             if isinstance(part, PictureFolder):
-                pictures, done, frames = len(part), len(part) - part.plan.left, len(part)
+                pictures, done, frames = len(part), part.done, len(part)
             else:
                 pictures, done, frames = 1, int(part.is_done), part.own_frames
             counts[part.job.name] = JobCount(before.outputs + pictures, before.done + done, before.frames + frames)
@@ -217,7 +251,7 @@ class PlannedOutputs(Sequence[Output]):
     def jobs_done(self) -> Iterator[Job]:
         """Yield the job of each output, or folder of outputs, of which something is done."""
         for part in self._parts:
-            is_done = part.plan.left < len(part) if isinstance(part, PictureFolder) else part.is_done
+            is_done = part.done > 0 if isinstance(part, PictureFolder) else part.is_done
             if is_done:
                 yield part.job
 
@@ -235,9 +269,12 @@ class PlannedOutputs(Sequence[Output]):
     def _done_paths(self) -> Iterator[Path]:
         for part in self._parts:
             if isinstance(part, PictureFolder):
-                yield from (part.outputs / name for name in part.names(left=False))
+                yield from (part.outputs / name for name in part.names(left=False)) if part.done else ()
             elif part.is_done:
                 yield part.path
+
+
+NO_OUTPUTS = PlannedOutputs(())
 
 
 class Paths(Sequence[Path]):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import heapq
+from collections.abc import Iterable
 from pathlib import Path
 
 from nstpipe.config import Pipeline
@@ -16,13 +17,14 @@ CORES_A_WORKER = 8
 """The number of CPU cores that the optimization of one frame keeps busy. More cores are better used by more workers."""
 
 
-def bytes_needed(outputs: Sequence[Output], pipeline: Pipeline) -> int:
+def bytes_needed(outputs: Iterable[Output], pipeline: Pipeline) -> int:
     """Return the space that outputs need on the disk of the work folder.
 
     It is that of one waiting video for each worker, and of one that is encoded while they paint the next ones.
     """
-    needed = [sum(clip_bytes(clip, output, pipeline.work) for clip in output.own_clips) for output in outputs]
-    return sum(sorted(needed, reverse=True)[: worker_count(pipeline) + 1]) if any(needed) else 0
+    videos = (output for output in outputs if output.is_video)
+    needed = [sum(clip_bytes(clip, output, pipeline.work) for clip in output.own_clips) for output in videos]
+    return sum(heapq.nlargest(worker_count(pipeline) + 1, needed)) if any(needed) else 0
 
 
 def clip_bytes(clip: Clip, output: Output, work: Path) -> int:

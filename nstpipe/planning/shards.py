@@ -22,7 +22,6 @@ from nstpipe.journal.layers import SHARDS, shard_folders
 from nstpipe.planning.estimate import estimate
 from nstpipe.planning.partition import Partition, Shard, Share, partition_path
 from nstpipe.planning.plan import Plan, plan_pipeline
-from nstpipe.planning.planned import PlannedOutputs
 from nstpipe.system.lock import holder_of, locked
 from nstpipe.system.stop import Stop
 
@@ -57,8 +56,7 @@ def _divided(pipeline: Pipeline, plan: Plan, journal: Journal, total: int) -> di
     The clips are handed out longest first, each to the shard that has the least to do so far (Graham 1969). Clips that need
     each other stay together: linked pictures, and clips of several videos that share their frames.
     """
-    tried = PlannedOutputs(replace(output, failed_before=None) for output in plan.outputs)
-    costs = estimate(pipeline, replace(plan, outputs=tried), journal, trial=None, load=None).costs
+    costs = estimate(pipeline, replace(plan, outputs=plan.outputs.tried_again()), journal, trial=None, load=None).costs
     have_seconds = all(part.seconds is not None for cost in costs for part in cost.clips)
     groups: dict[object, list[tuple[Path, int]]] = {}
     work: dict[object, float] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from nstpipe.journal.records import Record
 from nstpipe.planning.iterations import likely_iterations
 from nstpipe.planning.outputs import Output
 from nstpipe.planning.pace import FIXED_PIXELS
+from nstpipe.planning.planned import PlannedOutputs
 from nstpipe.planning.resources import bytes_needed, frames_done, worker_count
 from nstpipe.system.devices import is_cpu
 from nstpipe.system.files import free_bytes
@@ -39,7 +40,7 @@ _KIND = "workers"
 """The kind of the values that the journal remembers."""
 
 
-def with_workers(pipeline: Pipeline, todo: Sequence[Output], journal: Journal) -> Pipeline:
+def with_workers(pipeline: Pipeline, todo: PlannedOutputs, journal: Journal) -> Pipeline:
     """Return a pipeline whose number of workers is settled, given what is to be done.
 
     It stays open if that is nothing, and where a cluster has its own number.
@@ -66,14 +67,14 @@ def with_workers(pipeline: Pipeline, todo: Sequence[Output], journal: Journal) -
         return _with(pipeline, kept)
     for number in sorted(fitting, key=lambda number: work.time(number, cores)):
         chosen = _with(pipeline, number)
-        if number == usual or bytes_needed(todo, chosen) <= free_bytes(pipeline.work):
+        if number == usual or bytes_needed(todo.single(), chosen) <= free_bytes(pipeline.work):
             return chosen
     return _with(pipeline, usual)
 
 
-def remember_workers(pipeline: Pipeline, todo: Sequence[Output], journal: Journal) -> None:
+def remember_workers(pipeline: Pipeline, todo: PlannedOutputs, journal: Journal) -> None:
     """Let the journal remember the number of workers of a run that begins, for the run that goes on after an interruption."""
-    for job in {output.job.name for output in todo}:
+    for job in todo.counts():
         journal.remember(_KIND, job, json.dumps({"cores": core_count(), "workers": pipeline.workers}))
 
 
@@ -81,13 +82,12 @@ def _with(pipeline: Pipeline, workers: int) -> Pipeline:
     return pipeline.model_copy(update={"workers": workers})
 
 
-def _kept(todo: Sequence[Output], journal: Journal, cores: int) -> int | None:
+def _kept(todo: PlannedOutputs, journal: Journal, cores: int) -> int | None:
     """Return the number of workers of the interrupted run that has left some of the outputs; None if there was none."""
-    jobs = {output.job.name for output in todo}
-    known = {job: json.loads(value) for job in jobs if (value := journal.recall(_KIND, job)) is not None}
-    for output in todo:
-        of_job = known.get(output.job.name)
-        if of_job is not None and of_job["cores"] == cores and _is_left_over(output, journal.record_of(output.path)):
+    known = {job: json.loads(value) for job in todo.counts() if (value := journal.recall(_KIND, job)) is not None}
+    for output in todo.of_jobs(known):
+        of_job = known[output.job.name]
+        if of_job["cores"] == cores and _is_left_over(output, journal.record_of(output.path)):
             return int(of_job["workers"])
     return None
 
@@ -129,25 +129,27 @@ class Work:
     largest_pixels: int
 
     @classmethod
-    def of(cls, todo: Sequence[Output], folder: Path) -> Work:
+    def of(cls, todo: Iterable[Output], folder: Path) -> Work:
         """Count the work that outputs are.
 
         Args:
-            todo: The outputs, a linked picture after the one that it starts from.
+            todo: The outputs, a linked picture directly after the one that it starts from.
             folder: The work folder, which has the frames that are finished.
         """
-        total = longest = 0.0
-        chains: dict[Path, float] = {}
+        total = longest = chain = 0.0
+        largest, last = 0, None
         for output in todo:
+            largest = max(largest, output.size[0] * output.size[1])
             pixels = output.size[0] * output.size[1] + FIXED_PIXELS
-            before = chains.get(output.linked_output, 0.0) if output.linked_output is not None else 0.0
+            before = chain if output.linked_output is not None and output.linked_output == last else 0.0
+            last, chain = output.path, 0.0
             for clip in output.own_clips:
                 groups = output.frame_groups(clip, frames_done(folder, clip) if output.is_video else 0)
                 own = pixels * sum(group.frames * likely_iterations(group, output.job.optimizer, ()) for group in groups)
                 total += own
-                longest = max(longest, before + own)
-                chains[output.path] = max(chains.get(output.path, 0.0), before + own)
-        return cls(total, longest, max(output.size[0] * output.size[1] for output in todo))
+                chain = max(chain, before + own)
+            longest = max(longest, chain)
+        return cls(total, longest, largest)
 
     def time(self, workers: int, cores: int) -> float:
         """Return a bound of the time that so many workers take which share the cores.

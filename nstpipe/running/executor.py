@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from nstpipe.config import Pipeline
@@ -74,7 +74,7 @@ class Executor(Protocol):
     def execute(
         self,
         function: Function[Task, Result],
-        tasks: Sequence[Task],
+        tasks: Iterable[Task],
         *,
         emit: Emit,
         stop: Stop,
@@ -88,7 +88,8 @@ class Executor(Protocol):
         Args:
             function: Called once for each task. If it runs in another process, the function is found there by its name, and
                 tasks, results and events are pickled.
-            tasks: Their order must be one in which each task is ready when all tasks before it are done.
+            tasks: Their order must be one in which each task is ready when all tasks before it are done. They are taken as they
+                are needed, since there may be a million.
             emit: Receives the events of all tasks. It is called only in the thread that iterates over the results.
             stop: Checked before each task begins. The function receives a stop that follows this one.
             on_killed: Decides about a task whose process was killed from outside. Executors that run tasks in the caller's

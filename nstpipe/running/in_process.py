@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from nstpipe.config import Pipeline
@@ -39,7 +39,7 @@ class InProcess:
     def execute(
         self,
         function: Function[Task, Result],
-        tasks: Sequence[Task],
+        tasks: Iterable[Task],
         *,
         emit: Emit,
         stop: Stop,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
@@ -17,6 +17,7 @@ from nstpipe.planning.eta import as_duration
 from nstpipe.planning.looks import Look, LookProgress, remember
 from nstpipe.planning.outputs import Output
 from nstpipe.planning.plan import Plan
+from nstpipe.planning.planned import PlannedOutputs
 from nstpipe.planning.resources import worker_count
 from nstpipe.planning.shards import LOCK_POLL_SECONDS
 from nstpipe.running.executor import Executor
@@ -34,13 +35,13 @@ from nstpipe.training.material import MOST_FRAMES, spread
 def train_looks(
     pipeline: Pipeline,
     plan: Plan,
-    todo: Sequence[Output],
+    todo: PlannedOutputs,
     *,
     recorder: Recorder,
     stop: Stop,
     executor: Executor,
     mirror: Mirror | None,
-) -> list[Output]:
+) -> PlannedOutputs:
     """Train the networks that outputs need, one after another, with all cores. What is stopped goes on in the next run.
 
     Args:
@@ -55,8 +56,8 @@ def train_looks(
     Returns:
         The outputs whose network is there, or that need none.
     """
-    wanted = {output.job.name for output in todo}
-    ready = list(todo)
+    wanted = set(todo.counts())
+    ready = set(wanted)
     for look in plan.looks:
         if look.is_trained or not wanted.intersection(look.jobs) or stop.should_stop():
             continue
@@ -72,12 +73,12 @@ def train_looks(
             loss = f", loss of held-out frames {result.loss:.3g}" if result.loss is not None else ""
             recorder.emit(Noticed(job=look.jobs[0], message=f"{said}{loss}"))
             continue
-        of_it = [output for output in ready if output.job.name in look.jobs]
-        ready = [output for output in ready if output.job.name not in look.jobs]
+        of_it = ready.intersection(look.jobs)
+        ready -= of_it
         if result is not None and result.failure:
-            for output in of_it:
+            for output in todo.of_jobs(of_it):
                 recorder.fail(_failed(output, result), output)
-    return ready
+    return todo if ready == wanted else todo.of_jobs(ready)
 
 
 @contextmanager

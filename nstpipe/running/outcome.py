@@ -17,8 +17,8 @@ from nstpipe.errors import (
     OutputError,
 )
 from nstpipe.events import ItemFailed, OutputDone, RunFinished
-from nstpipe.planning.outputs import Output
 from nstpipe.planning.plan import Plan
+from nstpipe.planning.planned import PlannedOutputs
 from nstpipe.system.stop import StopReason
 
 _EXIT_CODES = {
@@ -47,7 +47,7 @@ class RunResult:
     """
 
     exit_code: int
-    outputs: tuple[OutputDone, ...]
+    outputs: Sequence[OutputDone]
     already_done: Sequence[Path]
     failures: tuple[ItemFailed, ...]
     seconds: float
@@ -69,10 +69,10 @@ class Outcome:
         waiting: Outputs of which this shard has made its clips, and others have not.
     """
 
-    made: tuple[OutputDone, ...]
+    made: Sequence[OutputDone]
     already_done: Sequence[Path]
     failures: tuple[ItemFailed, ...]
-    left: tuple[Output, ...]
+    left: PlannedOutputs
     stopped: StopReason | None
     unwritable: OutputError | None = None
     results: tuple[str, ...] = ()
@@ -82,7 +82,7 @@ class Outcome:
     def of(
         cls,
         plan: Plan,
-        todo: Sequence[Output],
+        todo: PlannedOutputs,
         made: Sequence[OutputDone],
         failures: Sequence[ItemFailed],
         reason: StopReason | None,
@@ -100,13 +100,15 @@ class Outcome:
             unwritable: Why an output could not be written; None if all could.
             waiting: Outputs of which this shard has made its clips, and others have not.
         """
-        names = {done.output for done in made}
-
-        made_now = (output.job for output in todo if str(output.path) in names)
-        ended = names | {failure.output for failure in failures}
-        left = tuple(output for output in todo if str(output.path) not in ended and output.path not in waiting)
+        jobs: set[str] = set()
+        ended = {failure.output for failure in failures} | set(map(str, waiting))
+        for done in made:
+            jobs.add(done.job)
+            ended.add(done.output)
+        made_now = (job for name in jobs if (job := plan.outputs.job_of(name)) is not None)
+        left = todo.left(ended)
         return cls(
-            made=tuple(made),
+            made=made,
             already_done=plan.outputs.done_paths(),
             failures=tuple(failures),
             left=left,

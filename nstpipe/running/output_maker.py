@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from nstpipe.painting.task import ClipResult, ClipTask, RunSettings
 from nstpipe.planning.outputs import Output, failed
 from nstpipe.planning.partition import Share
 from nstpipe.planning.plan import Plan
+from nstpipe.planning.planned import PlannedOutputs
 from nstpipe.planning.resources import frames_done, worker_count
 from nstpipe.running.delivery import Delivery
 from nstpipe.running.executor import Executor
@@ -70,7 +71,8 @@ class OutputMaker:
         self._mirror = mirror
         self._delivery = Delivery(mirror, recorder, stop)
         self._kills = Kills()
-        self._outdated = {output.path: stamp_of(output.path) for output in plan.outputs.left()}
+        stamps = ((output.path, stamp_of(output.path)) for output in plan.outputs.left())
+        self._outdated = {path: stamp for path, stamp in stamps if stamp is not None}
         self._frames = StoredFrames(pipeline.work, plan, journal)
         for output in plan.outputs.single():
             if output.is_done:
@@ -80,7 +82,7 @@ class OutputMaker:
         """Upload what an earlier run has made and not uploaded."""
         self._delivery.resume(plan)
 
-    def make(self, outputs: Sequence[Output], *, fail_fast: bool) -> None:
+    def make(self, outputs: PlannedOutputs, *, fail_fast: bool) -> None:
         """Make outputs, until all are made or failed, or the run is asked to stop.
 
         Args:
@@ -91,15 +93,18 @@ class OutputMaker:
             outputs = self._make_once(outputs, fail_fast=fail_fast)
         self._delivery.finish()
 
-    def _make_once(self, outputs: Sequence[Output], *, fail_fast: bool) -> list[Output]:
+    def _make_once(self, outputs: PlannedOutputs, *, fail_fast: bool) -> PlannedOutputs:
         """Stylize all clips, and finish each output after its last clip.
 
         Returns:
             Outputs whose stored frames were damaged. They must be made again.
         """
         settings = RunSettings.of(self._pipeline)
-        schedule = Schedule(task for output in outputs for task in tasks_of(output, settings, self._outdated))
-        staging = Staging(self._mirror, schedule.tasks, ahead=2 * worker_count(self._pipeline))
+        schedule = Schedule((tasks_of(output, settings, self._outdated) for output in outputs), self._recorder.expect)
+        tasks: Iterable[ClipTask] = schedule.tasks()
+        if self._mirror is not None:
+            tasks = tuple(tasks)  # jobs with remote folders are planned from one list, so these are no more
+        staging = Staging(self._mirror, tasks if isinstance(tasks, tuple) else (), ahead=2 * worker_count(self._pipeline))
         again: list[Output] = []
         with closing(staging), Finishing(self._recorder.emit, self._stop) as finishing:
 
@@ -112,7 +117,7 @@ class OutputMaker:
                 if fail_fast and self._recorder.failures:
                     self._stop.ask(StopReason.FAILURE)
 
-            for output, placing in self._painted(schedule, staging, record):
+            for output, placing in self._painted(schedule, tasks, staging, record):
                 if output.elsewhere and self._partners is not None:
                     if not self._finish_shared(output, placing, self._partners):
                         again.append(output)
@@ -123,13 +128,16 @@ class OutputMaker:
                     self._record(output, partial(finish_output, output, placing, self._recorder.emit, self._stop))
                     staging.end(output.path)
             record(wait_for_all=True)
-        return again if self._stop.reason is None else []
+        return PlannedOutputs(again if self._stop.reason is None else ())
 
-    def _painted(self, schedule: Schedule, staging: Staging, record: Callable[[], None]) -> Iterator[tuple[Output, Placing]]:
+    def _painted(
+        self, schedule: Schedule, tasks: Iterable[ClipTask], staging: Staging, record: Callable[[], None]
+    ) -> Iterator[tuple[Output, Placing]]:
         """Paint the clips, and yield each output after its last clip.
 
         Args:
-            schedule: The clips.
+            schedule: Says which clips may begin.
+            tasks: The clips.
             staging: Their remote files.
             record: Called again and again, to record what has been written meanwhile.
         """
@@ -143,7 +151,7 @@ class OutputMaker:
 
         for result in self._executor.execute(
             run_clip,
-            schedule.tasks,
+            tasks,
             emit=emit,
             stop=self._stop,
             on_killed=self._after_kill,
@@ -166,8 +174,10 @@ class OutputMaker:
                 self._recorder.clip_done(task)
                 if schedule.completes_output(task):
                     yield output, task.placing
-            if schedule.is_ended(output.path) and not schedule.is_complete(output.path):
-                staging.end(output.path)  # else it is still to be written
+            if schedule.is_ended(output.path):
+                self._recorder.expect_no_more(output)
+                if not schedule.is_complete(output.path):
+                    staging.end(output.path)  # else it is still to be written
             record()
         if out_of_time:
             # A worker ends a clip before the deadline if its next frame would not be done by then.

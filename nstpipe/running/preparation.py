@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +11,9 @@ from nstpipe.errors import ItemError, OutputError
 from nstpipe.events import ItemFailed, JobPlanned, Noticed
 from nstpipe.journal.journal import Journal
 from nstpipe.media.video.info import QUARTER_TURN, VideoInfo
-from nstpipe.planning.estimate import Estimate, estimate, pace_setups
+from nstpipe.planning.estimate import Estimate, JobTotals, estimate, pace_setups
 from nstpipe.planning.inspect import missing_frames_of
-from nstpipe.planning.notices import notices_of
+from nstpipe.planning.notices import omission_notices
 from nstpipe.planning.outputs import Output, failed
 from nstpipe.planning.plan import Plan
 from nstpipe.planning.planned import JobCount, PlannedOutputs
@@ -27,7 +26,7 @@ from nstpipe.system.files import ensure_writable
 from nstpipe.system.item_errors import item_errors
 
 
-def choose_outputs(plan: Plan, pipeline: Pipeline, recorder: Recorder, *, retry_failed: bool) -> list[Output]:
+def choose_outputs(plan: Plan, pipeline: Pipeline, recorder: Recorder, *, retry_failed: bool) -> PlannedOutputs:
     """Return the outputs to make, and record as failed those that are known to fail.
 
     Args:
@@ -40,36 +39,42 @@ def choose_outputs(plan: Plan, pipeline: Pipeline, recorder: Recorder, *, retry_
         OutputError: None is done, and none can be written, because of their folders.
     """
     wanted = _writable(plan, recorder)
+    refused: set[str] = set()
     if not retry_failed:
-        for output in wanted:
+        for output in wanted.single():
             if output.failed_before is not None:
                 recorder.fail(_failed_before(output))
-        wanted = [output for output in wanted if output.failed_before is None]
-    todo = []
-    for output in wanted:
+                refused.add(str(output.path))
+        wanted = wanted.left(refused)
+    unencodable: set[str] = set()
+    for output in wanted.single():
         failure = _encode_failure(pipeline, output)
-        if failure is None:
-            todo.append(output)
-        else:
+        if failure is not None:
             recorder.fail(failure)
-    return todo
+            unencodable.add(str(output.path))
+    return wanted.left(unencodable)
 
 
-def _writable(plan: Plan, recorder: Recorder) -> list[Output]:
+def _writable(plan: Plan, recorder: Recorder) -> PlannedOutputs:
     """Return the outputs that are not done and whose folders can be written to; record the others as failed.
 
     Raises:
         OutputError: None is done, and none can be written.
     """
-    problem_of = functools.cache(_problem_of)
-    wanted = list(plan.outputs.left())
-    problems = [problem_of(output.path.parent) for output in wanted]
-    if len(wanted) == len(plan.outputs) and problems and problems[0] is not None and None not in problems:
-        raise problems[0]
-    for output, problem in zip(wanted, problems, strict=True):
+    wanted = plan.outputs.left()
+    problems = {folder: _problem_of(folder) for folder in dict.fromkeys(wanted.folders())}
+    first = next(iter(problems.values()), None)
+    if first is None and not any(problems.values()):
+        return wanted
+    if len(wanted) == len(plan.outputs) and first is not None and None not in problems.values():
+        raise first
+    unwritable: set[str] = set()
+    for output in wanted:
+        problem = problems[output.path.parent]
         if problem is not None:
             recorder.fail(failed(output.job, output.input.file.path, problem, output), output, try_again_unasked=True)
-    return [output for output, problem in zip(wanted, problems, strict=True) if problem is None]
+            unwritable.add(str(output.path))
+    return wanted.left(unwritable)
 
 
 def _problem_of(folder: Path) -> OutputError | None:
@@ -81,7 +86,7 @@ def _problem_of(folder: Path) -> OutputError | None:
     return None
 
 
-def announce(plan: Plan, todo: Sequence[Output], pipeline: Pipeline, journal: Journal, recorder: Recorder) -> Pipeline:
+def announce(plan: Plan, todo: PlannedOutputs, pipeline: Pipeline, journal: Journal, recorder: Recorder) -> Pipeline:
     """Record and tell what the run will do, and how long it will take if earlier runs tell it.
 
     Returns:
@@ -90,24 +95,25 @@ def announce(plan: Plan, todo: Sequence[Output], pipeline: Pipeline, journal: Jo
     Raises:
         DiskFullError: The stored frames do not fit on the disk.
     """
-    tried = tuple(replace(output, failed_before=None) for output in todo)  # also those that are tried again
-    likely = estimate(pipeline, replace(plan, outputs=PlannedOutputs(tried)), journal, trial=None, load=None)
+    tried = todo.tried_again()  # if some are, they cost something
+    likely = estimate(pipeline, replace(plan, outputs=tried), journal, trial=None, load=None)
     settled = likely.pipeline
-    check_room(todo, settled)
+    check_room(todo.single(), settled)
     remember_workers(settled, todo, journal)
     jobs = [_job_planned(job, plan, likely) for job in pipeline.jobs]
     recorder.plan(todo, jobs, likely.workers, pace_setups(settled) if todo else {})
     # Every run says that frames of a damaged video are missing, although those that decode are done.
-    to_do = {output.path for output in todo}
+    to_do = {output.path for output in todo.single()}
     for output in plan.outputs.single():
         if output.is_done or output.path in to_do:
             for failure in missing_frames_of(output):
                 recorder.fail(failure)
-    for output in todo:
+    for output in todo.single():
         for notice in _notices_of(output):
             recorder.emit(notice)
-    for told in notices_of(todo):
-        recorder.emit(Noticed(job=told.job, message=told.message))
+    for name, omissions in todo.omissions_left().items():
+        for told in omission_notices(name, omissions):
+            recorder.emit(Noticed(job=told.job, message=told.message))
     return settled
 
 
@@ -148,29 +154,17 @@ def _job_planned(job: Job, plan: Plan, likely: Estimate) -> JobPlanned:
     """
     count = plan.outputs.counts().get(job.name, JobCount())
     look = plan.look_of(job)
-    to_do = {cost.output.path for cost in likely.costs.left}
-    frames_left = work_left = clips_left = 0
-    likely_work = 0.0
-    for cost in likely.costs.left:
-        output = cost.output
-        if output.job.name != job.name:
-            continue
-        pixels = output.size[0] * output.size[1]
-        frames_left += cost.frames_left
-        work_left += cost.max_iterations * pixels
-        likely_work += cost.likely_iterations * pixels
-        # A linked picture waits for the one before it.
-        clips_left += sum(clip.frames_left > 0 for clip in cost.clips) * (output.linked_output not in to_do)
+    left = likely.totals.jobs.get(job.name) or JobTotals(iterates=job.iterates)
     return JobPlanned(
         job=job.name,
         outputs=count.outputs,
         outputs_done=count.done,
         frames=count.frames,
-        frames_left=frames_left,
-        work_left=work_left,
-        workers=max(1, min(likely.workers, clips_left)),
-        likely_share=likely_work / work_left if work_left else 1.0,
-        seconds_likely=likely.job_seconds(job.name),
+        frames_left=left.frames,
+        work_left=left.max_work,
+        workers=max(1, min(likely.workers, left.clips)),
+        likely_share=left.likely_work / left.max_work if left.max_work else 1.0,
+        seconds_likely=left.seconds,
         engine=(plan.outputs.job_of(job.name) or job).engine.name,
         engine_reason=next((chosen.message for chosen in plan.engines if chosen.job == job.name), ""),
         network=look.path.name if look is not None else "",

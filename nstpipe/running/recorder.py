@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from nstpipe.painting.task import ClipTask
 from nstpipe.planning.input_info import is_unchanged
 from nstpipe.planning.outputs import Output
 from nstpipe.planning.provenance import Provenance
+from nstpipe.running.made import Made
 from nstpipe.system.stop import Stop, StopReason
 
 
@@ -43,11 +44,11 @@ class Recorder:
         self._run = run
         self._stop = stop
         self._on_event = on_event
-        self._outputs: dict[tuple[str, str], Output] = {}
+        self._under_way: dict[tuple[str, str], Output] = {}
         self._clip_ends: dict[tuple[str, str, int], int] = {}
         self._about: Provenance | None = None
         self._setups: Mapping[str, Any] = {}
-        self.made: list[OutputDone] = []
+        self.made = Made()
         self.failures: list[ItemFailed] = []
         self.waiting: set[Path] = set()
         self.error: OutputError | None = None
@@ -64,9 +65,9 @@ class Recorder:
         self._journal.begin_run(self._run, workers, (), about.as_json())
 
     def plan(
-        self, outputs: Sequence[Output], jobs: Sequence[JobPlanned], workers: int, setups: Mapping[str, Mapping[str, Any]]
+        self, outputs: Iterable[Output], jobs: Sequence[JobPlanned], workers: int, setups: Mapping[str, Mapping[str, Any]]
     ) -> None:
-        """Record the outputs that the run will make, to which events of clips will refer, and tell of the jobs.
+        """Record the outputs that the run will make, and tell of the jobs.
 
         Args:
             outputs: The outputs.
@@ -75,7 +76,6 @@ class Recorder:
             setups: What the pace of each job depends on.
         """
         self._setups = {PACE_SETUPS: setups}
-        self._outputs = {(output.job.name, str(output.input.file.path)): output for output in outputs}
         with self._journal.at_once():
             for output in outputs:
                 bounds = [(clip.first_frame_index, clip.end_frame_index) for clip in output.clips]
@@ -85,6 +85,16 @@ class Recorder:
         self._journal.plan_run(self._run, jobs, workers)
         for job in jobs:
             self.emit(job)
+
+    def expect(self, output: Output) -> None:
+        """Expect events of the clips of an output, which begin."""
+        self._under_way[_key(output)] = output
+
+    def expect_no_more(self, output: Output) -> None:
+        """Expect no events of an output any more: all its clips have ended."""
+        self._under_way.pop(_key(output), None)
+        for clip in output.clips:
+            self._clip_ends.pop((*_key(output), clip.first_frame_index), None)
 
     def emit(self, event: Event) -> None:
         """Record an event, then pass it to the listener."""
@@ -101,13 +111,13 @@ class Recorder:
             self._journal.record_frame(self._run, event, end)
         elif isinstance(event, ClipStarted):
             self._clip_ends[event.job, event.path, event.first_frame_index] = event.end_frame_index
-            output = self._outputs[event.job, event.path].path
+            output = self._under_way[event.job, event.path].path
             self._journal.record_start(self._run, output, event.first_frame_index, event.next_frame_index)
             if self._about is not None:
                 self._journal.describe_run(self._run, {**self._about.with_engine(event).as_json(), **self._setups})
                 self._about = None
         elif isinstance(event, TriedAgain) and event.first_frame_index is not None:
-            output, first = self._outputs[event.job, event.path].path, event.first_frame_index
+            output, first = self._under_way[event.job, event.path].path, event.first_frame_index
             self._journal.record_attempt(output, first, event.reason, self._log.place, given_up=False)
 
     def fail(self, failure: ItemFailed, output: Output | None = None, *, try_again_unasked: bool = False) -> None:
@@ -150,7 +160,7 @@ class Recorder:
             OutputError: The output cannot be recorded.
         """
         self._journal.record_done(done, output.fingerprint_inputs)
-        self.made.append(done)
+        self.made.add(done)
 
     def undelivered(self, done: OutputDone | None, failure: ItemFailed) -> None:
         """Tell that a finished output could not be uploaded. The journal knows it as done, so that it is not painted again.
@@ -166,9 +176,14 @@ class Recorder:
 
     def withdraw(self, done: OutputDone) -> None:
         """Take back that an output was made in this run, because it is not where it goes yet."""
-        self.made.remove(done)
+        self.made.withdraw(done)
 
     def give_up(self, error: OutputError) -> None:
         """Stop the run, because results cannot be written. Frames under way are finished."""
         self.error = self.error or error
         self._stop.ask(StopReason.NO_OUTPUT)
+
+
+def _key(output: Output) -> tuple[str, str]:
+    """Return the job and the path by which events name an output."""
+    return output.job.name, str(output.input.file.path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 
 from nstpipe.config import Pipeline
@@ -15,10 +15,9 @@ from nstpipe.journal.log import RunLog
 from nstpipe.painting.in_worker import prepare_engine
 from nstpipe.painting.task import RunSettings
 from nstpipe.planning.inputs import listed_once
-from nstpipe.planning.outputs import Output
 from nstpipe.planning.partition import Share
 from nstpipe.planning.plan import Plan, plan_pipeline
-from nstpipe.planning.planned import PlannedOutputs
+from nstpipe.planning.planned import NO_OUTPUTS, PlannedOutputs
 from nstpipe.planning.provenance import Provenance
 from nstpipe.planning.resources import worker_count
 from nstpipe.report.page import leave_report
@@ -116,7 +115,7 @@ class Run:
                 )
         except Stopped:
             # The journal keeps what was measured of the inputs, so that the next run gets further.
-            return self._end(Plan(PlannedOutputs(()), ()), ())
+            return self._end(Plan(NO_OUTPUTS, ()), NO_OUTPUTS)
         self._journal.forget_unplanned([job.name for job in self._pipeline.jobs])
         reasons = {failure.reason for failure in plan.failures}
         if not plan.outputs and plan.unwritable is not None and reasons == {plan.unwritable.problem}:
@@ -126,7 +125,7 @@ class Run:
         for failure in plan.failures:
             self._recorder.fail(failure)
         if not plan.outputs and self._share is not None and not plan.failures:
-            return self._end(plan, ())  # there are more shards than clips
+            return self._end(plan, NO_OUTPUTS)  # there are more shards than clips
         if not plan.outputs:
             raise plan.unwritable or InputError("nothing usable in the inputs.", "See the reasons above.")
         self._prepare(plan)
@@ -159,13 +158,13 @@ class Run:
         if first is not None and not self._is_prepared:
             self._executor.prepare(prepare_engine, first.job, RunSettings.of(self._pipeline))
 
-    def _end(self, plan: Plan, todo: Sequence[Output]) -> RunResult:
+    def _end(self, plan: Plan, todo: PlannedOutputs) -> RunResult:
         recorder = self._recorder
         outcome = Outcome.of(
             plan, todo, recorder.made, recorder.failures, self._stop.reason, recorder.unwritable, recorder.waiting
         )
         if self._recorder.error is not None:
-            raise with_room_needed(self._recorder.error, outcome.left, self._pipeline)
+            raise with_room_needed(self._recorder.error, outcome.left.single(), self._pipeline)
         exit_code = outcome.exit_code
         seconds = time.monotonic() - self._began
         self._journal.end_run(self._name, exit_code, load_share=self._meter.read().share)

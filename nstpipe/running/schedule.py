@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nstpipe.painting.task import ClipTask, LinkedPicture, RunSettings
@@ -12,24 +12,31 @@ from nstpipe.system.files import Stamp
 
 
 class Schedule:
-    """The order of tasks. It is told of each result as it comes.
+    """The order of tasks. It is told of each result as it comes, and holds the outputs that have tasks to do.
 
     Args:
-        tasks: The clips to stylize.
-
-    Attributes:
-        tasks: The same.
+        tasks: The clips to stylize of each output, output by output.
+        on_output: Called with each output before its first task may begin.
     """
 
-    def __init__(self, tasks: Iterable[ClipTask]) -> None:
-        self.tasks = tuple(tasks)
-        self._untried = {task.output.path for task in self.tasks}
-        self._tasks_left = Counter(task.output.path for task in self.tasks)
-        self._clips_left = Counter(task.output.path for task in self.tasks)
+    def __init__(self, tasks: Iterable[Sequence[ClipTask]], on_output: Callable[[Output], None] = lambda _: None) -> None:
+        self._coming = iter(tasks)
+        self._on_output = on_output
+        self._tasks_left: Counter[Path] = Counter()
+        self._clips_left: Counter[Path] = Counter()
         self._sharing: dict[str, list[ClipTask]] = {}
-        for task in self.tasks:
-            if task.output.is_video:
-                self._sharing.setdefault(task.clip.fingerprint, []).append(task)
+
+    def tasks(self) -> Iterator[ClipTask]:
+        """Yield the tasks, made when they are asked for, since there may be a million."""
+        for of_output in self._coming:
+            if of_output:
+                output = of_output[0].output
+                self._on_output(output)
+                self._tasks_left[output.path] += len(of_output)
+                self._clips_left[output.path] += len(of_output)
+                for task in of_output if output.is_video else ():
+                    self._sharing.setdefault(task.clip.fingerprint, []).append(task)
+                yield from of_output
 
     def is_ready(self, task: ClipTask) -> bool:
         """Return whether a task may begin.
@@ -39,28 +46,34 @@ class Schedule:
         """
         if task.output.is_video:
             return _is_same(self._sharing[task.clip.fingerprint][0], task)
-        return task.linked_picture is None or task.output.linked_output not in self._untried
+        return task.linked_picture is None or task.output.linked_output not in self._tasks_left
 
     def end(self, task: ClipTask) -> None:
         """Note that a task has ended, well or not."""
-        self._untried.discard(task.output.path)
         self._tasks_left[task.output.path] -= 1
+        if self._tasks_left[task.output.path] == 0:
+            del self._tasks_left[task.output.path]
         if task.output.is_video:
             sharing = self._sharing[task.clip.fingerprint]
             sharing.remove(next(other for other in sharing if _is_same(other, task)))
+            if not sharing:
+                del self._sharing[task.clip.fingerprint]
 
     def is_ended(self, output: Path) -> bool:
         """Return whether all tasks of an output have ended, well or not."""
-        return self._tasks_left[output] <= 0
+        return output not in self._tasks_left
 
     def is_complete(self, output: Path) -> bool:
         """Return whether all clips of an output are done."""
-        return self._clips_left[output] <= 0
+        return output not in self._clips_left
 
     def completes_output(self, task: ClipTask) -> bool:
         """Note that a clip is done; return whether it was the last one of its output."""
         self._clips_left[task.output.path] -= 1
-        return self._clips_left[task.output.path] == 0
+        if self._clips_left[task.output.path]:
+            return False
+        del self._clips_left[task.output.path]
+        return True
 
 
 def _is_same(one: ClipTask, other: ClipTask) -> bool:

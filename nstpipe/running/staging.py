@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -38,7 +37,6 @@ class Staging:
         self._tasks: dict[Path, list[ClipTask]] = {}
         for task in tasks if mirror is not None else ():
             self._tasks.setdefault(task.output.path, []).append(task)
-        self._left = Counter(task.output.path for task in tasks)
         self._thread = threading.Thread(target=self._stage_all, name="staging", daemon=True)
         if self._tasks:
             self._thread.start()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
 from nstpipe.config import Pipeline
@@ -27,13 +28,15 @@ class StoredFrames:
 
     def __init__(self, work: Path, plan: Plan, journal: Journal) -> None:
         self._work = work
-        self._unfinished = {output.path: output for output in plan.outputs.left()}
-        unfinished = {record.path: record for record in journal.records(finished=False)}
-        for path in self._unfinished if unfinished else ():
-            unfinished.pop(journal.spelled(path), None)
-        self._needed_elsewhere = frozenset(
-            fingerprint for record in unfinished.values() for fingerprint in clip_fingerprints(record.fingerprint_inputs)
-        )
+        self._journal = journal
+        self._videos = [output for output in plan.outputs.single() if output.is_video]
+        self._unfinished = {output.path: output for output in self._videos if not output.is_done}
+
+    @cached_property
+    def _needed_elsewhere(self) -> frozenset[str]:
+        own = {self._journal.spelled(output.path) for output in self._videos}
+        unfinished = (record for record in self._journal.records(finished=False) if record.path not in own)
+        return frozenset(fingerprint for record in unfinished for fingerprint in clip_fingerprints(record.fingerprint_inputs))
 
     def release(self, output: Output) -> None:
         """Delete the frames of a finished output, except those that other outputs need."""
@@ -46,7 +49,7 @@ class StoredFrames:
                 frame_store(self._work, clip.fingerprint).remove()
 
 
-def check_room(todo: Sequence[Output], pipeline: Pipeline) -> None:
+def check_room(todo: Iterable[Output], pipeline: Pipeline) -> None:
     """Check that the disk has room for the frames that will wait there.
 
     Raises:
@@ -62,7 +65,7 @@ def check_room(todo: Sequence[Output], pipeline: Pipeline) -> None:
         )
 
 
-def with_room_needed(error: OutputError, left: Sequence[Output], pipeline: Pipeline) -> OutputError:
+def with_room_needed(error: OutputError, left: Iterable[Output], pipeline: Pipeline) -> OutputError:
     """Return an error that, for a full disk, also says how much room the rest of the run needs."""
     if not isinstance(error, DiskFullError):
         return error

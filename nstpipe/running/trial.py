@@ -25,7 +25,7 @@ from nstpipe.planning.pace import Timed
 from nstpipe.planning.plan import plan_pipeline
 from nstpipe.planning.resources import worker_count
 from nstpipe.running.executors import executor_for
-from nstpipe.running.schedule import Schedule, tasks_of
+from nstpipe.running.schedule import tasks_of
 from nstpipe.system.devices import is_cpu
 from nstpipe.system.files import atomic_write, ensure_folder
 from nstpipe.system.load import LoadMeter
@@ -92,12 +92,12 @@ def _timed(pipeline: Pipeline, job: Job, *, isolated: bool, has_videos: bool) ->
         with closing(Journal(small.work)) as journal:
             plan = plan_pipeline(small, journal, stop=Stop(), emit=_ignore)
         settings = RunSettings.of(small)
-        schedule = Schedule(task for output in plan.outputs for task in tasks_of(output, settings, {}))
+        tasks = [task for output in plan.outputs for task in tasks_of(output, settings, {})]
         executor = executor_for(pipeline, isolated=isolated)
         meter, began = LoadMeter(), time.time()
         for _ in executor.execute(
             _paint,
-            schedule.tasks,
+            tasks,
             emit=collect,
             stop=stop,
             on_killed=lambda task, _: "killed",

@@ -13,14 +13,14 @@ import queue
 import subprocess
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nstpipe.config import Pipeline
 from nstpipe.errors import MachineError
 from nstpipe.events import Emit
 from nstpipe.running.executor import Function, OnKilled, Result, Task
+from nstpipe.running.task_queue import TaskQueue
 from nstpipe.system.devices import only_visible
 from nstpipe.system.stop import Stop, StopReason
 from nstpipe.system.threads import THREAD_VARIABLES, core_count, limit_threads
@@ -82,7 +82,7 @@ class WorkerProcesses:
     def execute(
         self,
         function: Function[Task, Result],
-        tasks: Sequence[Task],
+        tasks: Iterable[Task],
         *,
         emit: Emit,
         stop: Stop,
@@ -91,14 +91,13 @@ class WorkerProcesses:
     ) -> Iterator[Result]:
         """Yield the results as the workers finish them; see `Executor.execute`."""
         pool, self._prepared = self._prepared or _Pool(self._threads, self._gpus), None
-        todo = deque(tasks)
+        todo = TaskQueue(tasks)
         try:
             while True:
                 while len(pool.running) < self._workers and not stop.should_stop():
-                    task = next((task for task in todo if is_ready(task)), None)
+                    task = todo.take(is_ready)
                     if task is None:
                         break
-                    todo.remove(task)
                     pool.start(function, task, stop.deadline)
                 if not pool.running and (not todo or stop.should_stop()):
                     return
@@ -117,7 +116,7 @@ class WorkerProcesses:
                 elif (task := pool.discard(worker)) is not None:
                     result = on_killed(task, value)
                     if result is None:
-                        todo.appendleft(task)
+                        todo.put_back(task)
                     else:
                         yield result
         finally:

@@ -19,7 +19,7 @@ from nstpipe.journal.database import JOURNAL
 from nstpipe.journal.folders import FolderPlan
 from nstpipe.journal.journal import Journal
 from nstpipe.planning.plan import Plan
-from nstpipe.planning.planned import PictureFolder
+from nstpipe.planning.planned import PictureFolder, PlannedOutputs
 from nstpipe.system import folder_state
 from nstpipe.system.files import sha256_of
 from tests.making import make_picture, write_pipeline
@@ -87,6 +87,35 @@ def test_an_unchanged_folder_is_planned_without_a_look_at_its_pictures(tmp_path:
         assert [output.input.file.path.stem for output in again.outputs] == ["1", "2", "10", "1", "2", "3"]
         assert list(again.outputs.done_paths()) == [output.path for output in again.outputs if output.is_done]
         finish(pipeline)
+
+
+def test_what_is_left_of_a_folder_stays_packed_unless_a_part_of_it_is_left_out(tmp_path: Path) -> None:
+    pipeline = project(tmp_path)
+    finish(pipeline)
+    for name in ("2.png", "10.png"):
+        (tmp_path / "out" / "a" / name).unlink()
+    shutil.rmtree(tmp_path / "out" / "b")
+    plan = api.plan(pipeline)
+    names = ["a/2.png", "a/10.png", "b/1.png", "b/2.png", "b/3.png"]
+
+    def found(outputs: PlannedOutputs) -> tuple[list[str], int, int, int]:
+        relative = [str(output.path.relative_to(tmp_path / "out")) for output in outputs]
+        assert (len(outputs), outputs.done, outputs.counts()["street"].outputs) == (len(relative), 0, len(relative))
+        assert all(output in plan.outputs for output in outputs)
+        parts = outputs._parts
+        return relative, len(parts), sum(isinstance(part, PictureFolder) for part in parts), len(list(outputs.single()))
+
+    left = plan.outputs.left()
+    assert found(left) == (names, 2, 2, 0)
+    assert found(left.left()) == (names, 2, 2, 0)
+    assert (list(left.done_paths()), list(left.jobs_done())) == ([], [])
+    one_less = left.left({str(tmp_path / "out" / "b" / "2.png")})
+    assert found(one_less) == ([*names[:3], names[4]], 3, 1, 2)
+    assert found(left.left({str(tmp_path / "out" / "a" / "10.png")})) == ([names[0], *names[2:]], 2, 1, 1)
+    assert len(left.left({str(output.path) for output in left})) == 0
+    assert (list(left.of_jobs({"street"})), len(left.of_jobs({"other"}))) == (list(left), 0)
+    assert set(left.folders()) == {tmp_path / "out" / "a", tmp_path / "out" / "b"}
+    assert left.tried_again() == left
 
 
 def touch_back(path: Path) -> None:

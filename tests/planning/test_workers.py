@@ -13,8 +13,8 @@ from PIL import Image
 from nstpipe.config import Pipeline, load_pipeline
 from nstpipe.journal.journal import Journal
 from nstpipe.planning import workers
-from nstpipe.planning.outputs import Output
 from nstpipe.planning.plan import plan_pipeline
+from nstpipe.planning.planned import PlannedOutputs
 from nstpipe.planning.workers import Work, memory_needed, remember_workers, speed, with_workers
 from nstpipe.system import threads
 from nstpipe.system.memory import Memory
@@ -36,7 +36,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, cores: int, free_bytes: int = PLENT
     monkeypatch.setattr(workers, "memory", lambda: Memory(free_bytes, free_bytes))
 
 
-def planned(folder: Path, **job: Any) -> tuple[Pipeline, tuple[Output, ...], Journal]:
+def planned(folder: Path, **job: Any) -> tuple[Pipeline, PlannedOutputs, Journal]:
     pipeline = load_pipeline(write_pipeline(folder, {"name": "job", "size": 320, **job}))
     journal = Journal(pipeline.work)
     return pipeline, plan_pipeline(pipeline, journal, stop=Stop(), emit=lambda _: None).outputs, journal
@@ -52,7 +52,7 @@ def make_pictures(folder: Path, count: int) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pipeline, tuple[Output, ...], Journal]]:
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pipeline, PlannedOutputs, Journal]]:
     folder = tmp_path_factory.mktemp("pictures")
     pipeline, outputs, journal = planned(folder, **make_pictures(folder, 40))
     with closing(journal):
@@ -76,30 +76,31 @@ CHOICES = {
 
 @pytest.mark.parametrize("case", CHOICES)
 def test_many_clips_are_done_by_many_workers_as_far_as_the_memory_goes(
-    case: str, pictures: tuple[Pipeline, tuple[Output, ...], Journal], monkeypatch: pytest.MonkeyPatch
+    case: str, pictures: tuple[Pipeline, PlannedOutputs, Journal], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cores, count, free, expected = CHOICES[case]
     pipeline, outputs, journal = pictures
     machine(monkeypatch, cores, free)
-    assert with_workers(pipeline, outputs[:count], journal).workers == expected
-    assert with_workers(pipeline.model_copy(update={"workers": 3}), outputs[:count], journal).workers == 3
+    todo = PlannedOutputs(outputs[:count])
+    assert with_workers(pipeline, todo, journal).workers == expected
+    assert with_workers(pipeline.model_copy(update={"workers": 3}), todo, journal).workers == 3
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert with_workers(pipeline, outputs[:count], journal).workers == max(1, cores // 8)
+    assert with_workers(pipeline, todo, journal).workers == max(1, cores // 8)
 
 
 def test_a_run_that_goes_on_has_the_workers_of_the_one_that_was_interrupted(
-    pictures: tuple[Pipeline, tuple[Output, ...], Journal], monkeypatch: pytest.MonkeyPatch
+    pictures: tuple[Pipeline, PlannedOutputs, Journal], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline, outputs, journal = pictures
     machine(monkeypatch, 2)
     settled = with_workers(pipeline, outputs, journal)
     assert settled.workers == 2
-    last = outputs[-1:]
+    output = outputs[-1]
+    last = PlannedOutputs([output])
     assert with_workers(pipeline, last, journal).workers == 1
     remember_workers(settled, outputs, journal)
     assert with_workers(pipeline, last, journal).workers == 1, "it was never planned by a run, so it is new"
-    source = last[0].input.file.path
-    journal.record_plan(last[0].path, "job", source, last[0].fingerprint, last[0].fingerprint_inputs, [(0, 1)])
+    journal.record_plan(output.path, "job", output.input.file.path, output.fingerprint, output.fingerprint_inputs, [(0, 1)])
     assert with_workers(pipeline, last, journal).workers == 2
     machine(monkeypatch, 2, 0)
     assert with_workers(pipeline, last, journal).workers == 1, "memory does not suffice any more"

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ def never(task: object, exit_code: int, /) -> None:
     pytest.fail(f"no worker was to be killed, but one ended with {exit_code} at {task}")
 
 
-def execute(executor: Executor, function: Function[Any, Any], tasks: list[Any], **options: Any) -> Iterator[Any]:
+def execute(executor: Executor, function: Function[Any, Any], tasks: Iterable[Any], **options: Any) -> Iterator[Any]:
     defaults: dict[str, Any] = {
         "emit": lambda event: None,
         "stop": Stop(),

@@ -69,13 +69,42 @@ def test_a_long_task_is_not_joined_by_others() -> None:
 def test_a_task_waits_until_it_is_ready_and_is_looked_at_after_a_result() -> None:
     blocked = {0}
     waiting = backlog([5, 1], blocked)
-    assert (waiting.ready_count, len(waiting)) == (1, 2)
+    assert (waiting.ready_count, bool(waiting)) == (1, True)
     assert numbers(waiting.take(1, "cpu", anywhere)) == [1]
     blocked.clear()
     assert waiting.take(1, "cpu", anywhere) == []
     waiting.note_result()
     assert numbers(waiting.take(1, "cpu", anywhere)) == [0]
-    assert len(waiting) == 0
+    assert not waiting
+
+
+@pytest.mark.parametrize("most", [1, 2, 5, 100])
+def test_of_very_many_tasks_some_are_looked_at_together_and_none_is_forgotten(most: int) -> None:
+    taken: list[int] = []
+
+    def tasks() -> Iterator[int]:
+        for task in range(20):
+            taken.append(task)
+            yield task
+
+    done: set[int] = set()
+    # Each third task waits for the one before it.
+    waiting = Backlog(tasks(), lambda _: 1.0, lambda task: task % 3 != 2 or task - 1 in done, most)
+    assert len(taken) == min(most, 20), "no more than are looked at together"
+    while waiting:
+        chosen = waiting.take(1, "cpu", anywhere)
+        assert chosen
+        assert len(taken) - len(done) <= max(2 * most, 3)
+        done.update(numbers(chosen))
+        waiting.note_result()
+    assert done == set(range(20))
+
+
+def test_a_task_that_nothing_in_hand_waits_for_is_looked_for_further_on() -> None:
+    waiting = Backlog(range(50), lambda _: 1.0, {40, 45}.__contains__, 10)
+    assert waiting.ready_count == 2
+    assert [numbers(waiting.take(1, "cpu", anywhere)) for _ in range(3)] == [[40], [45], []]
+    assert waiting
 
 
 def test_a_task_that_was_begun_goes_on_on_the_same_hardware_if_there_is_any() -> None:

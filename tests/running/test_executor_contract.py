@@ -18,6 +18,7 @@ from nstpipe.config import load_pipeline
 from nstpipe.config.cluster import Cluster
 from nstpipe.errors import OutputError
 from nstpipe.events import Event, Noticed
+from nstpipe.running.cluster.backlog import MOST_LOOKED_AT
 from nstpipe.running.cluster.executor import DaskCluster
 from nstpipe.running.executor import Executor
 from nstpipe.running.executors import EXECUTORS, executor_for
@@ -108,6 +109,24 @@ def test_every_task_gives_one_result_and_every_event_arrives(executor: Executor,
 @EVERY
 def test_no_task_gives_no_result(executor: Executor, at_once: int, isolates: bool) -> None:
     assert list(execute(executor, double, [])) == []
+
+
+@EVERY
+def test_tasks_are_taken_as_they_are_needed(executor: Executor, at_once: int, isolates: bool) -> None:
+    """There may be a million. A cluster looks at many together, so that the longest comes first."""
+    taken: list[int] = []
+
+    def tasks() -> Iterator[int]:
+        for number in range(100_000):
+            taken.append(number)
+            yield number
+
+    stop = Stop()
+    results = execute(executor, double, tasks(), stop=stop)
+    first, _ = next(iter(results))
+    stop.ask(StopReason.FAILURE)
+    assert {first, *(result for result, _ in results)} <= {2 * number for number in taken}
+    assert len(taken) <= (MOST_LOOKED_AT if isinstance(executor, DaskCluster) else 10 * at_once)
 
 
 @EVERY

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,10 @@ then end within this part of each other (guided self-scheduling; Polychronopoulo
 
 MOST_AT_ONCE = 200
 """The most tasks that a worker gets at once."""
+
+
+MOST_LOOKED_AT = 20_000
+"""Of so many tasks the longest comes first. Further ones are taken as these become fewer, since there may be a million."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +45,29 @@ class Backlog:
         tasks: All tasks, in an order in which each is ready when all before it are done.
         cost: Returns how long a task takes, in any unit.
         is_ready: Says whether a task may begin.
+        most: How many tasks are looked at together.
     """
 
-    def __init__(self, tasks: Sequence[Any], cost: Callable[[Any], float], is_ready: Callable[[Any], bool]) -> None:
+    def __init__(
+        self,
+        tasks: Iterable[Any],
+        cost: Callable[[Any], float],
+        is_ready: Callable[[Any], bool],
+        most: int = MOST_LOOKED_AT,
+    ) -> None:
         self._is_ready = is_ready
-        self._later = {number: Waiting(number, task, cost(task)) for number, task in enumerate(tasks)}
+        self._coming = (Waiting(number, task, cost(task)) for number, task in enumerate(tasks))
+        self._most = most
+        self._later: dict[int, Waiting] = {}
         self._ready: list[Waiting] = []  # the longest last; of equal ones, the first last
         self._again: deque[Waiting] = deque()
         self._cost_ready = 0.0
-        self._is_changed = True
+        self._is_changed = False
+        self._look()
 
-    def __len__(self) -> int:
-        """Return the number of tasks that wait, whether they are ready or not."""
-        return len(self._later) + len(self._ready) + len(self._again)
+    def __bool__(self) -> bool:
+        """Return whether tasks wait, ready or not."""
+        return bool(self._later or self._ready or self._again)
 
     @property
     def ready_count(self) -> int:
@@ -97,14 +112,23 @@ class Backlog:
             taken += waiting.cost
             chosen.append(waiting)
         self._cost_ready = self._cost_ready - taken if self._ready else 0.0
+        self._look()  # so that none is left if nothing waits
         return chosen
 
     def _look(self) -> None:
-        """Find the tasks that have become ready."""
-        if not self._is_changed:
-            return
-        self._is_changed = False
-        found = [waiting for waiting in self._later.values() if self._is_ready(waiting.task)]
+        """Find the tasks that have become ready. Take further ones if none is, or if few are left."""
+        if self._is_changed:
+            self._is_changed = False
+            self._sort_in([waiting for waiting in self._later.values() if self._is_ready(waiting.task)])
+        while not self._ready or len(self._ready) + len(self._later) <= self._most // 2:
+            further = {waiting.number: waiting for waiting in itertools.islice(self._coming, self._most)}
+            if not further:
+                return
+            self._later.update(further)
+            self._sort_in([waiting for waiting in further.values() if self._is_ready(waiting.task)])
+
+    def _sort_in(self, found: Sequence[Waiting]) -> None:
+        """Let tasks be chosen from now on."""
         for waiting in found:
             del self._later[waiting.number]
             self._cost_ready += waiting.cost

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from nstpipe.errors import NstpipeError
@@ -32,13 +32,11 @@ class Execution:
         self,
         session: Session,
         function: Callable[..., Any],
-        tasks: Sequence[Any],
-        cost: Callable[[Any], float],
-        is_ready: Callable[[Any], bool],
+        backlog: Backlog,
     ) -> None:
         self._session = session
         self._function = function
-        self._backlog = Backlog(tasks, cost, is_ready)
+        self._backlog = backlog
         self._attempts: dict[int, Attempt] = {}
         self._hardware: dict[int, str] = {}
         self._asked = False
@@ -82,7 +80,7 @@ class Execution:
         if self._session.is_lost():
             stop.ask(StopReason.NO_CLUSTER)
             return True
-        return not self._attempts and (stop.reason is not None or not len(self._backlog))
+        return not self._attempts and (stop.reason is not None or not self._backlog)
 
     def lost(self, emit: Emit) -> list[Waiting]:
         """Return the tasks that were under way on workers that are lost. The others wait again.

@@ -6,13 +6,14 @@ worker that is lost costs the frame under way: its lease is taken back, and the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from nstpipe.config import Pipeline
 from nstpipe.config.cluster import Cluster
 from nstpipe.events import Emit
+from nstpipe.running.cluster.backlog import Backlog
 from nstpipe.running.cluster.execution import Execution
 from nstpipe.running.cluster.reads import Reads
 from nstpipe.running.cluster.session import Session
@@ -89,7 +90,7 @@ class DaskCluster:
     def execute(
         self,
         function: Function[Task, Result],
-        tasks: Sequence[Task],
+        tasks: Iterable[Task],
         *,
         emit: Emit,
         stop: Stop,
@@ -101,9 +102,10 @@ class DaskCluster:
         Raises:
             MachineError: The cluster cannot be reached, or has no worker that can be used.
         """
-        if not tasks or stop.should_stop():
+        backlog = Backlog(tasks, self._cost, is_ready)
+        if not backlog or stop.should_stop():
             return
-        execution = Execution(self._connected(), function, tasks, self._cost, is_ready)
+        execution = Execution(self._connected(), function, backlog)
         try:
             while True:
                 if execution.is_over(stop):

@@ -1,0 +1,67 @@
+"""The outputs that a run has made, packed, since there may be a million."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import overload
+
+from nstpipe.events import OutputDone
+from nstpipe.planning.planned import item_of
+
+PACKED_TOGETHER = 500
+"""How many outputs are packed at once."""
+
+
+class Made(Sequence[OutputDone]):
+    """The events of finished outputs, in order. Each iteration unpacks them again."""
+
+    def __init__(self) -> None:
+        self._packed: list[bytes] = []
+        self._latest: list[OutputDone] = []
+        self._withdrawn: set[str] = set()
+
+    def add(self, done: OutputDone) -> None:
+        """Add an output that is finished."""
+        self._latest.append(done)
+        if len(self._latest) == PACKED_TOGETHER:
+            text = json.dumps([asdict(one) for one in self._latest], separators=(",", ":"))
+            self._packed.append(zlib.compress(text.encode(), level=1))
+            self._latest = []
+
+    def withdraw(self, done: OutputDone) -> None:
+        """Take an output back."""
+        self._withdrawn.add(done.output)
+
+    def __len__(self) -> int:
+        """Return the number of outputs."""
+        return len(self._packed) * PACKED_TOGETHER + len(self._latest) - len(self._withdrawn)
+
+    def __iter__(self) -> Iterator[OutputDone]:
+        """Return an iterator over all of them."""
+        return (done for done in self._all() if done.output not in self._withdrawn)
+
+    def _all(self) -> Iterator[OutputDone]:
+        for packed in self._packed:
+            yield from (OutputDone(**one) for one in json.loads(zlib.decompress(packed)))
+        yield from self._latest
+
+    @overload
+    def __getitem__(self, index: int) -> OutputDone: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[OutputDone, ...]: ...
+    def __getitem__(self, index: int | slice) -> OutputDone | tuple[OutputDone, ...]:
+        """Return one output, or some of them."""
+        return item_of(self, index)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether another sequence has the same outputs."""
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        """Return the number of outputs."""
+        return f"<{len(self)} outputs>"
