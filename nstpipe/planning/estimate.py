@@ -340,7 +340,8 @@ class Estimate:
     @cached_property
     def totals(self) -> Totals:
         """All that would be done, added up."""
-        return Totals.of(self.costs.left, self.workers)
+        left = self.costs.left
+        return Totals.of(left, self.workers if left else 1)  # to count the cores takes a while
 
     @property
     def training(self) -> tuple[Look, ...]:
