@@ -157,7 +157,7 @@ def test_twenty_kills_in_one_job(tmp_path: Path, machines: Machines, chance: ran
     for name, top in (("plain", {}), ("killed", {"cluster": str(machines.file)})):
         folder = tmp_path / name
         for number in range(3):
-            make_video(folder / "in" / f"{number}.mp4", frames=12, size="160x120")
+            make_video(folder / "in" / f"{number}.mp4", frames=40, size="160x120")
         nights.append(Night(folder, write_pipeline(folder, films, work="work", **top), 2))
     whole, night = nights
     whole.finish()
