@@ -124,6 +124,11 @@ class Engine(Model):
         return False
 
     @property
+    def may_learn(self) -> bool:
+        """Whether it may turn out to learn, once the frames are known."""
+        return self.learns
+
+    @property
     def training_keys(self) -> frozenset[str]:
         """The engine's own keys that decide how it is trained, and nothing else."""
         return frozenset()
@@ -285,6 +290,11 @@ class AutoEngine(Engine):
     """Chooses between the optimizer and the network by the number of frames, when a run is planned."""
 
     name: Literal["auto"] = Field(description="Name of the engine.")
+
+    @property
+    def may_learn(self) -> bool:
+        """Whether it may turn out to learn: yes, if there are many frames."""
+        return True
 
     @property
     def iterates(self) -> bool:

@@ -32,10 +32,10 @@ FOLDER_PLAN_VERSION = 1
 def is_planned_by_folder(job: Job) -> bool:
     """Return whether the plan of a picture depends on nothing outside of its folders but the settings of its job.
 
-    It does where a network learns from all pictures, where paintings are picked for each, and where regions have masks.
+    It does where paintings are picked for each, and where regions have masks. A network that learns from all pictures is among
+    the settings, once it is known.
     """
-    has_own_engine = not job.engine.learns and job.engine.name != "auto"
-    return has_own_engine and job.style.collection is None and not job.regions
+    return job.style.collection is None and not job.regions
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from nstpipe.config.models import Job
 from nstpipe.errors import ItemError
 from nstpipe.events import TrainingProgressed
 from nstpipe.planning.fingerprints import fingerprint_of, look_settings
-from nstpipe.planning.input_info import InputInfo
 from nstpipe.planning.job_notice import JobNotice
 from nstpipe.style import ALGORITHM_VERSION
 from nstpipe.system.files import atomic_write
@@ -128,11 +127,15 @@ def settings_hash(job: Job, pictures: Mapping[Path, str], *, seed: int, weights_
     )
 
 
-def chosen_engine(job: Job, found: Sequence[InputInfo]) -> tuple[Job, JobNotice | None]:
-    """Return a job with the engine that `auto` stands for, and a sentence that says why; None if it says which it is."""
+def chosen_engine(job: Job, frames: int) -> tuple[Job, JobNotice | None]:
+    """Return a job with the engine that `auto` stands for, and a sentence that says why; None if it says which it is.
+
+    Args:
+        job: The job.
+        frames: How many frames its inputs have.
+    """
     if not isinstance(job.engine, AutoEngine):
         return job, None
-    frames = sum(item.frame_count for item in found)
     many = frames >= AUTO_FRAMES
     engine = LookEngine(name="network") if many else OPTIMIZER
     why = f"{frames:,} frames are {'at least' if many else 'fewer than'} {AUTO_FRAMES:,}"
@@ -168,12 +171,9 @@ class Looks:
         self._work = work
         self._wanted: list[_Wanted] = []
 
-    def want(self, job: Job, settings: str, found: Iterable[InputInfo]) -> None:
-        """Note that a job needs a network with these settings for these inputs."""
+    def want(self, job: Job, settings: str, counts: Mapping[str, int]) -> None:
+        """Note that a job needs a network with these settings for inputs of so many frames, given by their hashes."""
         assert isinstance(job.engine, LookEngine)
-        counts: dict[str, int] = {}
-        for item in found:
-            counts[item.sha256] = item.frame_count
         self._wanted.append(_Wanted(job.name, job.engine.train_minutes, settings, counts))
 
     def looks(self) -> tuple[Look, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,9 +16,10 @@ from nstpipe.journal.journal import Journal
 from nstpipe.planning.ahead import inspect_ahead
 from nstpipe.planning.by_folder import FolderPlanner, Part
 from nstpipe.planning.fingerprints import Fingerprinter
-from nstpipe.planning.input_info import InputInfo
+from nstpipe.planning.input_info import InputInfo, picture_kind
 from nstpipe.planning.input_tree import InputTree, input_tree
 from nstpipe.planning.inputs import (
+    FolderListing,
     InputFile,
     can_list_by_folder,
     find_inputs,
@@ -113,6 +115,19 @@ class _Inspected:
     fingerprinter: Fingerprinter | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """A job whose engine and pictures can be used.
+
+    Attributes:
+        job: The job, with the engine that `auto` stands for as soon as that is known.
+        pictures: The hashes of the files that its settings name, by path.
+    """
+
+    job: Job
+    pictures: Mapping[Path, str]
+
+
 def plan_pipeline(
     pipeline: Pipeline,
     journal: Journal,
@@ -171,21 +186,32 @@ class _Planner:
         self._problem_of = remembered_problems(journal)
         self._looks = Looks(pipeline.work)
         self._engines: list[JobNotice] = []
+        self._prepared: dict[str, _Prepared | None] = {}
         self._ignored: dict[str, tuple[JobNotice, ...]] = {}
 
     def _input_trees(self) -> Iterator[tuple[str, InputTree]]:
-        """Yield the tree of inputs of each job that is planned folder by folder, with the name of the job."""
+        """Yield the tree of inputs of each job that is planned folder by folder, with the name of the job.
+
+        Networks may be shared among jobs, and what they learn from must be known before the first of these is planned. So they
+        are planned folder by folder only if all of them are.
+        """
         trees: dict[Path, InputTree | None] = {}
+        found: dict[str, InputTree] = {}
         for job in self._pipeline.jobs if self._share is None else ():
             if is_planned_by_folder(job) and can_list_by_folder(job):
                 if job.input not in trees:
                     trees[job.input] = input_tree(job.input, self._watch.check_stop)
                 if (tree := trees[job.input]) is not None:
-                    yield job.name, tree
+                    found[job.name] = tree
+        may_learn = {job.name for job in self._pipeline.jobs if job.engine.may_learn}
+        yield from ((name, tree) for name, tree in found.items() if name not in may_learn or may_learn <= found.keys())
 
     def plan(self) -> Plan:
         """Plan all jobs."""
         pipeline = self._pipeline
+        for job in pipeline.jobs:
+            if job.engine.may_learn and job.name in self._trees:
+                self._look_at_material(job, self._trees[job.name])
         inspected = [one for job in pipeline.jobs if (one := self._inspected_job(job)) is not None]
         raise_if_none_is_usable(pipeline, self._unusable)
         looks = self._looks.looks()  # jobs may share one, so all are inspected first
@@ -193,7 +219,8 @@ class _Planner:
         material: list[Output] = []
         for one in inspected:
             if isinstance(one, _Inspected):
-                outputs = self._outputs_of(_with_look(one, looks))
+                job, pictures = _with_look(one.job, one.pictures, looks)
+                outputs = self._outputs_of(replace(one, job=job, pictures=pictures))
                 material += outputs if self._share is not None and any(one.job.name in look.jobs for look in looks) else ()
                 parts += (self._with_omissions(own) for output in outputs if (own := self._own_part_of(output)) is not None)
             else:
@@ -250,10 +277,13 @@ class _Planner:
             self._failures.append(failed(job, job.input, found))
         return found is None
 
-    def _inspected_job(self, job: Job) -> _Inspected | list[Part] | None:
-        """Inspect the inputs of a job. If that is done folder by folder, what it has to do is planned at once."""
-        if not self._has_usable_engine(job):
-            return None
+    def _prepared_job(self, job: Job) -> _Prepared | None:
+        """Check what a job reads beside its inputs; None if that, or its engine, cannot be used, so that the job fails."""
+        if job.name not in self._prepared:
+            self._prepared[job.name] = self._prepare(job) if self._has_usable_engine(job) else None
+        return self._prepared[job.name]
+
+    def _prepare(self, job: Job) -> _Prepared | None:
         try:
             with item_errors(job.input):
                 check_one_look(job)
@@ -261,49 +291,93 @@ class _Planner:
                 check_flow(job.temporal.flow, self._pipeline.devices[0])
                 flow = [job.temporal.flow] if isinstance(job.temporal.flow, Path) else []
                 read = (*(path for path, _ in pictures_of(job)), *flow, *job.engine.files.values())
-                pictures = {path: self._journal.digest(path) for path in read}
-                tree = self._trees.get(job.name)
-                files = self._shared(job, find_inputs(job)) if tree is None else ()
-            if tree is not None:
+                return _Prepared(job, {path: self._journal.digest(path) for path in read})
+        except ItemError as error:
+            self._refuse(job, job.input, error)
+            return None
+
+    def _inspected_job(self, job: Job) -> _Inspected | list[Part] | None:
+        """Inspect the inputs of a job. If that is done folder by folder, what it has to do is planned at once."""
+        prepared = self._prepared_job(job)
+        if prepared is None:
+            return None
+        job, pictures = prepared.job, prepared.pictures
+        try:
+            if (tree := self._trees.get(job.name)) is not None:
+                if job.engine.learns:
+                    job, pictures = _with_look(job, pictures, self._looks.looks())
                 return self._planned_by_folder(job, tree, pictures)
+            with item_errors(job.input):
+                files = self._shared(job, find_inputs(job))
         except ItemError as error:
             self._refuse(job, job.input, error)
             return None
         inspect_ahead(job, _pictures_among(files), len(files), self._journal, partial(self._tell_inspected, job, len(files)))
         found = self._inspected(job, files, 0, len(files))
-        job, notice = chosen_engine(job, found)
-        if notice is not None:
-            self._engines.append(notice)
+        job = self._with_chosen_engine(job, sum(item.frame_count for item in found))
         if job.engine.learns and found:
             try:
-                self._want_look(job, files, found, pictures)
+                check_one_look(job)  # now that `auto` has chosen
+                with item_errors(job.input):
+                    pipeline = self._pipeline
+                    picks = picked(job, files, found, seed=pipeline.seed, work=pipeline.work, problem_of=self._problem_of)
+                self._want_look(picks.jobs[0], {item.sha256: item.frame_count for item in found}, pictures)
             except ItemError as error:
                 self._refuse(job, job.input, error)
                 return None
         return _Inspected(job, files, found, pictures)
 
-    def _want_look(
-        self, job: Job, files: Sequence[InputFile], found: Sequence[InputInfo], pictures: Mapping[Path, str]
-    ) -> None:
+    def _with_chosen_engine(self, job: Job, frames: int) -> Job:
+        job, notice = chosen_engine(job, frames)
+        if notice is not None:
+            self._engines.append(notice)
+        return job
+
+    def _look_at_material(self, job: Job, tree: InputTree) -> None:
+        """Find out what a network would learn from, before the folders of its job are planned.
+
+        What cannot be used is told when its folder is planned.
+        """
+        prepared = self._prepared_job(job)
+        if prepared is None:
+            return
+        listing, done, frames, counts = FolderListing(job), 0, 0, dict[str, int]()
+        with suppress(ItemError):
+            by_name = (pair for folder in tree.folders for pair in listing.pictures_in(folder.path))
+            inspect_ahead(job, by_name, tree.files, self._journal, partial(self._tell_inspected, job, tree.files))
+            for folder in tree.folders:
+                files = listing.inputs_in(folder.path)
+                with self._journal.at_hand(picture_kind(), folder.path, job.output / folder.below):
+                    for file in files:
+                        done += 1
+                        at = partial(self._watch, job.name, str(file.path), done, tree.files)
+                        at(0.0)
+                        with suppress(ItemError), item_errors(file.path):
+                            item = inspect_with_retry(file, job, self._journal, self._waits, at)
+                            frames += item.frame_count
+                            counts[item.sha256] = item.frame_count
+        job = self._with_chosen_engine(job, frames)
+        self._prepared[job.name] = _Prepared(job, prepared.pictures)
+        if job.engine.learns and counts:
+            self._want_look(job, counts, prepared.pictures)
+
+    def _want_look(self, job: Job, counts: Mapping[str, int], pictures: Mapping[Path, str]) -> None:
         """Note that a job needs a network of its own.
 
-        Raises:
-            ItemError: No painting can be picked.
+        Args:
+            job: The job, with its paintings.
+            counts: The frames of each input, by its hash.
+            pictures: The hashes of the files that its settings name, by path.
         """
-        pipeline = self._pipeline
-        check_one_look(job)  # now that `auto` has chosen
-        with item_errors(job.input):
-            picks = picked(job, files, found, seed=pipeline.seed, work=pipeline.work, problem_of=self._problem_of)
-        picked_job = picks.jobs[0]
-        paintings = {image.path: self._journal.digest(image.path) for image in picked_job.style.images}
+        paintings = {image.path: self._journal.digest(image.path) for image in job.style.images}
         settings = settings_hash(
-            picked_job,
+            job,
             {**pictures, **paintings},
-            seed=pipeline.seed,
+            seed=self._pipeline.seed,
             weights_sha256=self._weights_sha256,
-            precision=pipeline.precision,
+            precision=self._pipeline.precision,
         )
-        self._looks.want(job, settings, found)
+        self._looks.want(job, settings, counts)
 
     def _outputs_of(self, inspected: _Inspected) -> tuple[Output, ...]:
         job, found = inspected.job, list(inspected.found)
@@ -441,11 +515,13 @@ def _pictures_among(files: Sequence[InputFile]) -> Iterator[tuple[Path, Path]]:
     return ((file.path, file.output) for file in files if not (file.is_video or file.problem or is_remote(file.path)))
 
 
-def _with_look(inspected: _Inspected, looks: Sequence[Look]) -> _Inspected:
-    """Return a job with the file of its network as weights, whose identity stands for the hash that it does not have yet."""
-    job, engine = inspected.job, inspected.job.engine
+def _with_look(job: Job, pictures: Mapping[Path, str], looks: Sequence[Look]) -> tuple[Job, Mapping[Path, str]]:
+    """Return a job with the file of its network as weights, and its pictures with that file.
+
+    The identity of the network stands for its hash, which it does not have yet.
+    """
     look = next((look for look in looks if job.name in look.jobs), None)
-    if look is None or not engine.learns:
-        return inspected
-    job = job.model_copy(update={"engine": engine.model_copy(update={"weights": look.path})})
-    return replace(inspected, job=job, pictures={**inspected.pictures, look.path: look.identity})
+    if look is None or not job.engine.learns:
+        return job, pictures
+    with_weights = job.model_copy(update={"engine": job.engine.model_copy(update={"weights": look.path})})
+    return with_weights, {**pictures, look.path: look.identity}

@@ -181,10 +181,11 @@ def look_task(look: Look, plan: Plan, run: RunSettings, workers: int) -> LookTas
         workers: How many processes will paint at the same time; each has its share of the cores.
     """
     material = plan.material or plan.outputs
-    clips = [(output, clip) for output in material if output.job.name in look.jobs for clip in output.clips]
+    counts = [clip.frame_count for output in material if output.job.name in look.jobs for clip in output.clips]
     # Of very many inputs, those that it learns from are enough.
-    chosen = [clips[number][0] for number, _ in spread([clip.frame_count for _, clip in clips], MOST_FRAMES)]
-    outputs = tuple({output.path: output for output in chosen}.values())
+    chosen = {number for number, _ in spread(counts, MOST_FRAMES)}
+    clips = (output for output in material if output.job.name in look.jobs for _ in output.clips)
+    outputs = tuple({output.path: output for number, output in enumerate(clips) if number in chosen}.values())
     engine = outputs[0].job.engine
     assert isinstance(engine, LookEngine)
     threads = None

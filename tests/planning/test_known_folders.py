@@ -22,7 +22,7 @@ from nstpipe.planning.plan import Plan
 from nstpipe.planning.planned import PictureFolder, PlannedOutputs
 from nstpipe.system import folder_state
 from nstpipe.system.files import sha256_of
-from tests.making import make_picture, write_pipeline
+from tests.making import make_picture, make_video, write_pipeline
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +116,40 @@ def test_what_is_left_of_a_folder_stays_packed_unless_a_part_of_it_is_left_out(t
     assert (list(left.of_jobs({"street"})), len(left.of_jobs({"other"}))) == (list(left), 0)
     assert set(left.folders()) == {tmp_path / "out" / "a", tmp_path / "out" / "b"}
     assert left.tried_again() == left
+
+
+@pytest.mark.parametrize("engine", ["network", "auto"])
+def test_a_network_of_folders_learns_from_what_it_would_learn_from_in_one_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    monkeypatch.setattr("nstpipe.planning.looks.AUTO_FRAMES", 7)  # three of one job, and seven of the other
+    jobs = [{**STREET, "name": name, "input": f"in/{name}", "output": f"out/{name}", "engine": engine} for name in ("a", "b")]
+    pipeline = project(tmp_path, *jobs)
+    for number in range(4, 8):
+        make_picture(tmp_path / "in" / "b" / f"{number}.png", seed=number)
+    (tmp_path / "in" / "b" / "9.png").write_bytes(b"no picture")
+    plans = [api.plan(pipeline), api.plan(pipeline)]
+    with monkeypatch.context() as whole:
+        whole.setattr("nstpipe.planning.plan.is_planned_by_folder", lambda _: False)
+        at_once = api.plan(pipeline)
+    assert [recalled(plan) for plan in (*plans, at_once)] == [10, 10, 0]
+    for plan in plans:
+        assert told(plan) == told(at_once)
+        assert plan.looks == at_once.looks
+        assert plan.engines == at_once.engines
+    [look] = plans[0].looks
+    assert look.jobs == (("a", "b") if engine == "network" else ("b",))
+    # The pictures of `a` are alike, and one of `b` is like them.
+    assert (look.frames, len(look.material)) == ((8, 7) if engine == "network" else (7, 7))
+    # Further pictures are another training, so that all of the folder is planned again.
+    make_picture(tmp_path / "in" / "b" / "10.png", seed=10)
+    [grown] = api.plan(pipeline).looks
+    assert grown.path != look.path
+    # A video in the same pipeline may share the network, which is known only when all inputs are.
+    make_video(tmp_path / "film.mp4", frames=2)
+    film = {"name": "film", "input": "film.mp4", "output": "film_out.mp4", "engine": engine}
+    mixed = api.plan(write_pipeline(tmp_path, *jobs, film))
+    assert (recalled(mixed), len(mixed.outputs)) == (0, 12)
 
 
 def touch_back(path: Path) -> None:
