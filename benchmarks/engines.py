@@ -60,6 +60,9 @@ from nstpipe.motion.metrics import coherence
 SAMPLES = Path(__file__).parent.parent / "samples"
 STYLE = SAMPLES / "styles" / "van_gogh_starry_night.jpg"
 STREET = tuple(SAMPLES / "streetview" / f"street_0{number}.jpg" for number in range(1, 6))
+SHOWN = 2
+"""Which of them the sheet shows, and the pair has."""
+
 LITE = "lite"
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -107,7 +110,7 @@ def material(cell: Cell, frames: int) -> Clip:
     if cell.material == "city":
         return city(cell.size, frames)
     taken = []
-    for path in STREET[:frames] if cell.material == "street" else STREET[2:3]:
+    for path in STREET[:frames] if cell.material == "street" else STREET[SHOWN : SHOWN + 1]:
         with Image.open(path) as image:
             taken.append(np.asarray(image.convert("RGB")))
     height, width, _ = taken[0].shape
@@ -229,23 +232,32 @@ def shown(row: dict[str, Any]) -> str:
     )
 
 
-def sheet(path: Path, names: Sequence[str], weights: dict[str, str], iterations: int, size: int) -> None:
-    """Write a picture with a row for each engine and a column for each painting."""
-    with Image.open(STREET[2]) as image:
+def sheet(path: Path, names: Sequence[str], weights: dict[str, str], iterations: int, size: int, minutes: float) -> None:
+    """Write a picture with a row for each engine and a column for each painting. A network is trained for each of them."""
+    with Image.open(STREET[SHOWN]) as image:
         content = image.convert("RGB")
     paintings = sorted((SAMPLES / "styles").glob("*.jpg"))
     width, height = working_size(content.size, size)
     rows = [[resized(np.asarray(content), (width, height)), *(_framed(one, (width, height)) for one in paintings)]]
     for name in names:
-        settings = settings_of(name, weights, iterations, 0)
-        if isinstance(settings, str) or name == LITE or name.startswith("network") or "temporal" in settings:
+        settings = settings_of(name, weights, iterations, minutes)
+        if isinstance(settings, str) or name == LITE or "," in name:
             continue
-        made = [
-            nstpipe.stylize(content, Image.open(one), size=size, engine=settings["engine"], iterations=iterations)
-            for one in paintings
-        ]
-        rows.append([np.full((height, width, 3), 255, np.uint8), *map(np.asarray, made)])
-    Image.fromarray(np.vstack([np.hstack(row) for row in rows])).save(path)
+        if name == "network":
+            made = [_by_network(painting, settings, size) for painting in paintings]
+        else:
+            options = {"size": size, "engine": settings["engine"], "iterations": iterations}
+            made = [np.asarray(nstpipe.stylize(content, Image.open(painting), **options)) for painting in paintings]
+        rows.append([np.full((height, width, 3), 255, np.uint8), *made])
+        Image.fromarray(np.vstack([np.hstack(row) for row in rows])).save(path)
+        print(f"{name}: {path}", flush=True)
+
+
+def _by_network(painting: Path, settings: dict[str, Any], size: int) -> Pixels:
+    """Train a network on the pictures of the street, and return what it makes of one of them."""
+    clip = material(Cell("network", "street", size), len(STREET))
+    with tempfile.TemporaryDirectory() as folder:
+        return in_a_process(Path(folder), clip, size, "network", {**settings, "style": str(painting)}).frames[SHOWN]
 
 
 def _framed(path: Path, size: tuple[int, int]) -> Pixels:
@@ -273,7 +285,7 @@ def main() -> None:
     arguments = parser.parse_args()
     weights = dict(one.split("=", 1) for one in arguments.weights)
     if arguments.sheet is not None:
-        sheet(arguments.sheet, arguments.engines, weights, arguments.iterations, min(arguments.sizes))
+        sheet(arguments.sheet, arguments.engines, weights, arguments.iterations, min(arguments.sizes), arguments.minutes)
         return
     found: dict[str, Any] = {"rows": {}}
     if arguments.json is not None and arguments.json.exists():
