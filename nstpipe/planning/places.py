@@ -62,14 +62,7 @@ class Places:
                 pipeline reads, or one that it did not make.
         """
         place = file.output
-        try:
-            check_listed(place)
-        except StorageError as error:
-            raise OutputError(f"output: {error.problem}", error.next_step) from None
-        if place.is_dir():
-            raise OutputError(f"output: {place} is a folder.", "Give another name, or move the folder away.")
-        self._check_collections(place)
-        self._can_be_made(place.parent)
+        self._check_folder(place)
         in_folder = self._identity_of_folder(place.parent)
         self._used_folders.add(in_folder)
         if (planned := self._folders.get(in_folder)) is not None and place.name in planned.names():
@@ -82,6 +75,28 @@ class Places:
                 self._check_not_read(job, part, place)
         if not self._pipeline.overwrite:
             self._check_made(place)
+
+    def may_be_written(self, job: Job, file: InputFile) -> bool:
+        """Return whether an output may be written to its place, as far as no other output goes there. It is not taken."""
+        try:
+            self._check_folder(file.output)
+            for part in parts_of(file.output):
+                self._check_not_read(job, part, file.output)
+            if not self._pipeline.overwrite:
+                self._check_made(file.output)
+        except OutputError:
+            return False
+        return True
+
+    def _check_folder(self, place: Path) -> None:
+        try:
+            check_listed(place)
+        except StorageError as error:
+            raise OutputError(f"output: {error.problem}", error.next_step) from None
+        if place.is_dir():
+            raise OutputError(f"output: {place} is a folder.", "Give another name, or move the folder away.")
+        self._check_collections(place)
+        self._can_be_made(place.parent)
 
     def _check_collections(self, place: Path) -> None:
         for folder, reader in self._collections.items():

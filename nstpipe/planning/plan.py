@@ -193,7 +193,7 @@ class _Planner:
         """Yield the tree of inputs of each job that is planned folder by folder, with the name of the job.
 
         Networks may be shared among jobs, and what they learn from must be known before the first of these is planned. So they
-        are planned folder by folder only if all of them are.
+        are planned folder by folder only if all of them are, and if no other job may take the places of their outputs.
         """
         trees: dict[Path, InputTree | None] = {}
         found: dict[str, InputTree] = {}
@@ -203,8 +203,16 @@ class _Planner:
                     trees[job.input] = input_tree(job.input, self._watch.check_stop)
                 if (tree := trees[job.input]) is not None:
                     found[job.name] = tree
-        may_learn = {job.name for job in self._pipeline.jobs if job.engine.may_learn}
-        yield from ((name, tree) for name, tree in found.items() if name not in may_learn or may_learn <= found.keys())
+        learning = [job for job in self._pipeline.jobs if job.engine.may_learn]
+        by_folder = all(job.name in found and not self._shares_outputs(job) for job in learning)
+        names = {job.name for job in learning}
+        yield from ((name, tree) for name, tree in found.items() if by_folder or name not in names)
+
+    def _shares_outputs(self, job: Job) -> bool:
+        """Return whether another job writes to the output folder of a job, to one in it, or to one that it is in."""
+        own = job.output.resolve()
+        others = (other.output.resolve() for other in self._pipeline.jobs if other is not job)
+        return any(own == other or own in other.parents or other in own.parents for other in others)
 
     def plan(self) -> Plan:
         """Plan all jobs."""
@@ -342,7 +350,7 @@ class _Planner:
         if prepared is None:
             return
         listing, done, frames, counts = FolderListing(job), 0, 0, dict[str, int]()
-        with suppress(ItemError):
+        try:
             by_name = (pair for folder in tree.folders for pair in listing.pictures_in(folder.path))
             inspect_ahead(job, by_name, tree.files, self._journal, partial(self._tell_inspected, job, tree.files))
             for folder in tree.folders:
@@ -353,9 +361,12 @@ class _Planner:
                         at = partial(self._watch, job.name, str(file.path), done, tree.files)
                         at(0.0)
                         with suppress(ItemError), item_errors(file.path):
-                            item = inspect_with_retry(file, job, self._journal, self._waits, at)
-                            frames += item.frame_count
-                            counts[item.sha256] = item.frame_count
+                            if self._places.may_be_written(job, file):
+                                item = inspect_with_retry(file, job, self._journal, self._waits, at)
+                                frames += item.frame_count
+                                counts[item.sha256] = item.frame_count
+        except ItemError:
+            return  # the inputs do not fit the job's output, and the job fails
         job = self._with_chosen_engine(job, frames)
         self._prepared[job.name] = _Prepared(job, prepared.pictures)
         if job.engine.learns and counts:

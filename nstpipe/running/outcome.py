@@ -105,7 +105,8 @@ class Outcome:
         for done in made:
             jobs.add(done.job)
             ended.add(done.output)
-        made_now = (job for name in jobs if (job := plan.outputs.job_of(name)) is not None)
+        in_order = (plan.outputs.job_of(name) for name in plan.outputs.counts() if name in jobs)
+        made_now = (job for job in in_order if job is not None)
         left = todo.left(ended)
         return cls(
             made=made,

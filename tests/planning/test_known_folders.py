@@ -152,6 +152,35 @@ def test_a_network_of_folders_learns_from_what_it_would_learn_from_in_one_list(
     assert (recalled(mixed), len(mixed.outputs)) == (0, 12)
 
 
+def test_a_network_of_folders_learns_only_from_what_can_be_painted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = project(tmp_path, {**STREET, "engine": "network"})
+    for name in ("a/1", "b/1", "b/2"):
+        make_picture(tmp_path / "out" / f"{name}.png", seed=9)  # of the user's own
+    make_picture(tmp_path / "in" / "b" / "4.png", seed=4)
+    (tmp_path / "out" / "b" / "4.png").mkdir()
+    by_folder = api.plan(pipeline)
+    with monkeypatch.context() as whole:
+        whole.setattr("nstpipe.planning.plan.is_planned_by_folder", lambda _: False)
+        at_once = api.plan(pipeline)
+    assert (len(by_folder.failures), told(by_folder)) == (4, told(at_once))
+    assert by_folder.looks == at_once.looks
+    [look] = by_folder.looks
+    assert (look.frames, len(look.material)) == (2, 2)  # two alike, and one
+
+
+@pytest.mark.parametrize("output", ["out/a", "."])
+def test_a_network_of_folders_whose_places_another_job_may_take_is_planned_in_one_list(tmp_path: Path, output: str) -> None:
+    (tmp_path / "other").mkdir()
+    shutil.copytree(project(tmp_path).parent / "in" / "a", tmp_path / "other" / "a")
+    other = {"name": "other", "input": "other/a", "output": output}
+    plan = api.plan(write_pipeline(tmp_path, other, {**STREET, "engine": "network"}))
+    # The job that comes first has the places.
+    of_network = [output for output in plan.outputs if output.job.name == "street"]
+    assert [failure.job for failure in plan.failures] == ["street"] * (3 if output == "out/a" else 0)
+    assert (plan.looks[0].frames, len(of_network)) == (3, 3 if output == "out/a" else 6)  # those of `a` are like one of `b`
+    assert recalled(plan) == 3
+
+
 def touch_back(path: Path) -> None:
     """Change a byte of a file, and set its time back, as if nothing had happened."""
     state, content = path.stat(), bytearray(path.read_bytes())

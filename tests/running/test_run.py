@@ -67,6 +67,16 @@ def test_a_video_keeps_its_frames_times_and_sound(tmp_path: Path) -> None:
     assert output.frames == 6
 
 
+def test_the_places_of_results_come_in_the_order_of_the_jobs(tmp_path: Path) -> None:
+    make_picture(tmp_path / "picture.png")
+    names = ["film", "b", "street", "a", "z"]
+    jobs = [{"name": name, "input": "picture.png", "output": f"{name}.png", "size": 32} for name in names]
+    ends: list[Event] = []
+    nstpipe.run(write_pipeline(tmp_path, *jobs), on_event=ends.append)
+    [end] = [event for event in ends if isinstance(event, RunFinished)]
+    assert [Path(place).stem for place in end.results] == names
+
+
 def test_results_are_painted_and_not_the_input(tmp_path: Path) -> None:
     nstpipe.run(video_job(tmp_path, optimizer={"first": 15, "next": 5}))
     before, after = probe(tmp_path / "in.mp4"), probe(tmp_path / "out" / "film.mp4")
