@@ -110,7 +110,8 @@ class LinkMeasurements:
 
     @property
     def _wants_links(self) -> bool:
-        return self._job.link != "none" and self._job.temporal.init == "warped"
+        # An engine that paints each frame by itself has no use for the picture before.
+        return self._job.link != "none" and self._job.temporal.init == "warped" and self._job.engine.follows_motion
 
     def _may_be_linked(self, before: InputInfo, item: InputInfo) -> bool:
         same_size = working_size(before.size, self._job.size) == working_size(item.size, self._job.size)

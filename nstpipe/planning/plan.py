@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from nstpipe.config import Job, Pipeline
+from nstpipe.config.engines import AutoEngine
 from nstpipe.errors import ItemError, MachineError, OutputError
 from nstpipe.events import Emit, ItemFailed
 from nstpipe.journal.journal import Journal
@@ -321,8 +322,7 @@ class _Planner:
             self._refuse(job, job.input, error)
             return None
         inspect_ahead(job, _pictures_among(files), len(files), self._journal, partial(self._tell_inspected, job, len(files)))
-        found = self._inspected(job, files, 0, len(files))
-        job = self._with_chosen_engine(job, sum(item.frame_count for item in found))
+        job, found = self._found(job, files)
         if job.engine.learns and found:
             try:
                 check_one_look(job)  # now that `auto` has chosen
@@ -334,6 +334,20 @@ class _Planner:
                 self._refuse(job, job.input, error)
                 return None
         return _Inspected(job, files, found, pictures)
+
+    def _found(self, job: Job, files: Sequence[InputFile]) -> tuple[Job, list[InputInfo]]:
+        """Inspect the inputs of a job; return it with the engine that it has after all, and those that can be used."""
+        if not isinstance(job.engine, AutoEngine):
+            return job, self._inspected(job, files, 0, len(files))
+        # Whether pictures are linked depends on the engine, and that on the number of all inputs.
+        found = self._inspected(job.model_copy(update={"link": "none"}), files, 0, len(files))
+        job = self._with_chosen_engine(job, sum(item.frame_count for item in found))
+        with LinkMeasurements(job, self._journal) as measurements:
+            for before, item in itertools.pairwise(found):
+                self._watch.check_stop()
+                measurements.begin(before, item)
+                measurements.keep()
+            return job, self._linked(job, found, measurements)
 
     def _with_chosen_engine(self, job: Job, frames: int) -> Job:
         job, notice = chosen_engine(job, frames)

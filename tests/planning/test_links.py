@@ -19,7 +19,7 @@ from nstpipe.media.frame import Pixels, resized
 from nstpipe.media.pictures.capture import Capture, capture_of
 from nstpipe.painting.clip import _linked_result
 from nstpipe.painting.task import LinkedPicture
-from nstpipe.planning import link_reliability
+from nstpipe.planning import link_reliability, looks, plan
 from tests.making import write_pipeline
 
 SIZE = (96, 64)
@@ -135,9 +135,26 @@ def test_other_folders_and_shapes_start_afresh(tmp_path: Path, walk: list[Pixels
     assert reasons(job(tmp_path)) == ["new", "new", "new; not linked: 1.png has a different shape"]
 
 
-@pytest.mark.parametrize("keys", [{"link": "none"}, {"temporal": {"init": "content"}}])
+@pytest.mark.parametrize("keys", [{"link": "none"}, {"temporal": {"init": "content"}}, {"engine": "network"}])
 def test_nothing_is_linked_unasked(tmp_path: Path, walk: list[Pixels], keys: dict[str, object]) -> None:
     assert reasons(walked(tmp_path, walk, **keys)) == ["new"] * 4
+
+
+@pytest.mark.parametrize("engine", [{"name": "network", "blend": True}, {"name": "network", "refine": 3}, "adain"])
+def test_engines_that_hold_pictures_to_each_other_link_them(tmp_path: Path, walk: list[Pixels], engine: object) -> None:
+    assert ["linked to" in reason for reason in reasons(walked(tmp_path, walk, engine=engine))] == [False, True, True, True]
+
+
+@pytest.mark.parametrize("by_folder", [True, False])
+@pytest.mark.parametrize(("frames", "linked"), [(4, False), (5, True)], ids=["network", "optimizer"])
+def test_whether_auto_links_depends_on_what_it_takes(
+    tmp_path: Path, walk: list[Pixels], monkeypatch: pytest.MonkeyPatch, by_folder: bool, frames: int, linked: bool
+) -> None:
+    monkeypatch.setattr(looks, "AUTO_FRAMES", frames)
+    if not by_folder:
+        monkeypatch.setattr(plan, "can_list_by_folder", lambda _: False)
+    found = reasons(walked(tmp_path, walk, engine="auto"))
+    assert ["linked to" in reason for reason in found] == [False, *[linked] * 3]
 
 
 def test_file_order_counts_as_people_read_it(tmp_path: Path, walk: list[Pixels]) -> None:
