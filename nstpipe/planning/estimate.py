@@ -12,18 +12,19 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 from nstpipe.config import Job, Pipeline
 from nstpipe.config.engines import AutoEngine, LookEngine
 from nstpipe.journal.journal import Journal
 from nstpipe.journal.records import FrameKind, FrameTime
 from nstpipe.planning.iterations import likely_iterations
+from nstpipe.planning.lazy_sequence import LazySequence
 from nstpipe.planning.looks import Look
 from nstpipe.planning.outputs import Clip, FrameGroup, Output
 from nstpipe.planning.pace import Pace, Timed, pace_of, tells
 from nstpipe.planning.plan import Plan
-from nstpipe.planning.planned import PlannedOutputs, item_of
+from nstpipe.planning.planned import PlannedOutputs
 from nstpipe.planning.resources import bytes_needed, clip_bytes, frames_done, worker_count
 from nstpipe.planning.workers import with_workers
 from nstpipe.style import ALGORITHM_VERSION
@@ -152,7 +153,7 @@ class OutputCost:
         return sum(clip.bytes_needed for clip in self.clips)
 
 
-class OutputCosts(Sequence[OutputCost]):
+class OutputCosts(LazySequence[OutputCost]):
     """The costs of outputs, in their order. Each iteration counts them again, since there may be a million.
 
     Args:
@@ -171,14 +172,6 @@ class OutputCosts(Sequence[OutputCost]):
     def __iter__(self) -> Iterator[OutputCost]:
         """Return an iterator over all costs."""
         return map(self._counter(), self._outputs)
-
-    @overload
-    def __getitem__(self, index: int) -> OutputCost: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[OutputCost, ...]: ...
-    def __getitem__(self, index: int | slice) -> OutputCost | tuple[OutputCost, ...]:
-        """Return one cost, or some of them."""
-        return item_of(self, index)
 
     @property
     def left(self) -> OutputCosts:

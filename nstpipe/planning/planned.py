@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any
 
 from nstpipe.config.models import Job
 from nstpipe.journal.folders import FolderPlan
@@ -17,9 +17,8 @@ from nstpipe.media.losses import Omission
 from nstpipe.planning.fingerprints import Fingerprinter
 from nstpipe.planning.input_info import InputInfo, Neighbor
 from nstpipe.planning.inputs import InputFile
+from nstpipe.planning.lazy_sequence import LazySequence
 from nstpipe.planning.outputs import Output, identified
-
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +157,7 @@ class JobCount:
     frames: int = 0
 
 
-class PlannedOutputs(Sequence[Output]):
+class PlannedOutputs(LazySequence[Output]):
     """All outputs of a plan, in the order of the pipeline. Those of a `PictureFolder` are made again by each iteration.
 
     Args:
@@ -176,20 +175,6 @@ class PlannedOutputs(Sequence[Output]):
     def __iter__(self) -> Iterator[Output]:
         """Return an iterator over all outputs."""
         return itertools.chain.from_iterable(part if isinstance(part, PictureFolder) else (part,) for part in self._parts)
-
-    @overload
-    def __getitem__(self, index: int) -> Output: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Output, ...]: ...
-    def __getitem__(self, index: int | slice) -> Output | tuple[Output, ...]:
-        """Return one output, or some of them."""
-        return item_of(self, index)
-
-    def __eq__(self, other: object) -> bool:
-        """Return whether another sequence has the same outputs."""
-        return isinstance(other, Sequence) and tuple(self) == tuple(other)
-
-    __hash__ = None  # type: ignore[assignment]
 
     def left(self, without: Collection[str] = frozenset()) -> PlannedOutputs:
         """Return the outputs that are not done.
@@ -277,7 +262,7 @@ class PlannedOutputs(Sequence[Output]):
 NO_OUTPUTS = PlannedOutputs(())
 
 
-class Paths(Sequence[Path]):
+class Paths(LazySequence[Path]):
     """Paths that are made when they are asked for, since there may be a million.
 
     Args:
@@ -296,34 +281,6 @@ class Paths(Sequence[Path]):
     def __iter__(self) -> Iterator[Path]:
         """Return an iterator over all paths."""
         return self._make()
-
-    @overload
-    def __getitem__(self, index: int) -> Path: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Path, ...]: ...
-    def __getitem__(self, index: int | slice) -> Path | tuple[Path, ...]:
-        """Return one path, or some of them."""
-        return item_of(self, index)
-
-    def __eq__(self, other: object) -> bool:
-        """Return whether another sequence has the same paths."""
-        return isinstance(other, Sequence) and tuple(self) == tuple(other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        """Return the number of paths, and the first."""
-        return f"<{self._length} paths{f', such as {self[0]}' if self._length else ''}>"
-
-
-def item_of(items: Sequence[_Item], index: int | slice) -> _Item | tuple[_Item, ...]:
-    """Return one item of a sequence whose items are made when they are asked for, or some of them."""
-    if isinstance(index, slice):
-        return tuple(items)[index]
-    place = index + len(items) if index < 0 else index
-    if not 0 <= place < len(items):
-        raise IndexError(index)
-    return next(itertools.islice(items, place, None))
 
 
 def _omissions_left(part: Output | PictureFolder) -> Iterator[tuple[str, Omission]]:

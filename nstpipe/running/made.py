@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
-from typing import overload
 
 from nstpipe.events import OutputDone
-from nstpipe.planning.planned import item_of
+from nstpipe.planning.lazy_sequence import LazySequence
 
 PACKED_TOGETHER = 500
 """How many outputs are packed at once."""
 
 
-class Made(Sequence[OutputDone]):
+class Made(LazySequence[OutputDone]):
     """The events of finished outputs, in order. Each iteration unpacks them again."""
 
     def __init__(self) -> None:
@@ -47,21 +46,3 @@ class Made(Sequence[OutputDone]):
         for packed in self._packed:
             yield from (OutputDone(**one) for one in json.loads(zlib.decompress(packed)))
         yield from self._latest
-
-    @overload
-    def __getitem__(self, index: int) -> OutputDone: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[OutputDone, ...]: ...
-    def __getitem__(self, index: int | slice) -> OutputDone | tuple[OutputDone, ...]:
-        """Return one output, or some of them."""
-        return item_of(self, index)
-
-    def __eq__(self, other: object) -> bool:
-        """Return whether another sequence has the same outputs."""
-        return isinstance(other, Sequence) and tuple(self) == tuple(other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        """Return the number of outputs."""
-        return f"<{len(self)} outputs>"
