@@ -3,6 +3,7 @@
     NstpipeError                1   a bug, when raised as itself
     ├── ItemError               2   one picture or one video cannot be done; the others go on
     │   ├── TransientError      2   the same, but the next try may go right
+    │   │   └── KilledError     2   a program was killed
     │   └── BugError            2   the same, because of an exception that no part of nstpipe expects
     ├── UsageError             64   a command or a function was called wrongly
     ├── InputError             65   nothing usable in the inputs
@@ -50,7 +51,11 @@ class ItemError(NstpipeError):
 
 
 class TransientError(ItemError):
-    """What has nothing to do with the item itself, and may go right at the next try: an ffmpeg that was killed, say."""
+    """What has nothing to do with the item itself, and may go right at the next try."""
+
+
+class KilledError(TransientError):
+    """A program that was to work on an item was killed."""
 
 
 class BugError(ItemError):

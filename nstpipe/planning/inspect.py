@@ -27,7 +27,7 @@ from nstpipe.planning.outputs import Output, failed
 from nstpipe.storage.contents import check_listed, held, is_remote, remembered
 from nstpipe.style.layers import check_network_size, check_size
 from nstpipe.system.files import is_readable, state_of
-from nstpipe.system.retry import is_transient
+from nstpipe.system.retry import in_spite_of_kills, is_transient
 from nstpipe.system.stop import Stop, Stopped
 from nstpipe.version import __version__
 
@@ -126,7 +126,7 @@ def inspect_with_retry(file: InputFile, job: Job, journal: Journal, waits: list[
     tried_at_once = False
     while True:
         try:
-            return _inspect(file, job, journal, at)
+            return in_spite_of_kills(functools.partial(_inspect, file, job, journal, at))
         except ItemError as error:
             if not is_transient(error):
                 raise

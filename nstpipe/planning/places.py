@@ -23,6 +23,7 @@ from nstpipe.planning.planned import PictureFolder
 from nstpipe.storage.contents import check_listed, held
 from nstpipe.storage.failures import StorageError
 from nstpipe.system.files import Resolver, is_numbered, parts_of, see_that_it_can_be_made, stamp_of
+from nstpipe.system.retry import is_transient
 
 _WAY_OUT = "Give another name, or move the file away; `overwrite: true` (`--overwrite`) replaces it."
 
@@ -280,8 +281,8 @@ def _is_more_than_a_rest(place: Path, record: Record) -> bool:
     try:
         if holds_video(place):
             return _is_whole_video(place, record.frames)
-    except ItemError:
-        return False
+    except ItemError as error:
+        return is_transient(error)  # what cannot be looked at now may be whole
     return not is_damaged(place)
 
 

@@ -21,6 +21,7 @@ from nstpipe.media.video.probe import probe_header
 from nstpipe.media.video.shapes import SHAPES_VERSION, shapes_as_json, shapes_of, with_shapes
 from nstpipe.media.video.trial import try_output
 from nstpipe.motion.shots import DETECTOR_VERSION, shot_starts
+from nstpipe.system.retry import in_spite_of_kills
 
 LARGEST_RATE_DENOMINATOR = 1001
 """The largest denominator of common frame rates, such as 30000/1001."""
@@ -119,4 +120,6 @@ def try_encoding(job: Job, output: Path, video: VideoInfo, size: tuple[int, int]
         ItemError: It cannot.
     """
     copy_audio, keep_metadata = job.audio == "copy", job.metadata == "keep"
-    try_output(trials, output, video, size, job.encode, copy_audio=copy_audio, keep_metadata=keep_metadata)
+    in_spite_of_kills(
+        lambda: try_output(trials, output, video, size, job.encode, copy_audio=copy_audio, keep_metadata=keep_metadata)
+    )

@@ -34,6 +34,10 @@ OWN_SESSION = os.name != "nt"
 itself what ends when; and the session is what a program ends with."""
 
 
+CRASHES = frozenset({"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT", "SIGTRAP", "SIGSYS"})
+"""Signals that a program ends by for its own fault. The next attempt would end in the same way."""
+
+
 @dataclass(frozen=True)
 class Finished:
     """A program that has ended.
@@ -52,6 +56,11 @@ class Finished:
     def last_words(self) -> str:
         """The end of its messages, or its exit code if there are none."""
         return last_lines(self.stderr or self.stdout) or how_it_ended(self.exit_code)
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether a signal from outside ended it, so that it may do its work the next time."""
+        return was_killed(self.exit_code)
 
 
 def run_program(
@@ -168,6 +177,16 @@ def work_of(process: subprocess.Popen[Any]) -> tuple[float, int]:
                 count += getattr(counters, "read_chars", counters.read_bytes)
                 count += getattr(counters, "write_chars", counters.write_bytes)
     return seconds, count
+
+
+def was_killed(exit_code: int) -> bool:
+    """Whether a program ended by a signal from outside, and not by one for its own fault."""
+    return exit_code < 0 and not has_crashed(exit_code)
+
+
+def has_crashed(exit_code: int) -> bool:
+    """Whether a program ended by a signal for its own fault."""
+    return exit_code < 0 and how_it_ended(exit_code).removeprefix("the signal ") in CRASHES
 
 
 def how_it_ended(exit_code: int) -> str:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import TypeVar
 
-from nstpipe.errors import TransientError
+from nstpipe.errors import ItemError, KilledError, TransientError
+
+Answer = TypeVar("Answer")
 
 RETRY_WAITS_SECONDS = (1.0, 4.0, 16.0)
 """Seconds to wait before the second, third and fourth attempt after a transient failure."""
 
+KILLS_BORNE = 3
+"""How often the programs that do one thing may be killed before it fails. A kill says nothing about the next attempt."""
 
 NO_PRIMITIVE = "could not create a primitive"
 """Message of oneDNN, torch's convolutions on CPUs, when it got no memory for its code. It remembers the failure, and repeats it
@@ -51,3 +56,19 @@ def is_transient(error: BaseException | None, also: Collection[int] = ()) -> boo
     if isinstance(error, OSError) and (error.errno in _TRANSIENT or error.errno in also):
         return True
     return is_transient(error.__cause__, also)
+
+
+def was_killed(error: BaseException | None) -> bool:
+    """Return whether an error or one of its causes is that a program was killed."""
+    return error is not None and (isinstance(error, KilledError) or was_killed(error.__cause__))
+
+
+def in_spite_of_kills(do: Callable[[], Answer]) -> Answer:
+    """Return what a call returns. It is called again at once if a program that it had started was killed."""
+    for _ in range(KILLS_BORNE):
+        try:
+            return do()
+        except ItemError as error:
+            if not was_killed(error):
+                raise
+    return do()

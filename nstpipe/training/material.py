@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from nstpipe.media.frame import Source, in_eight_bits, resized
 from nstpipe.media.pictures.masks import Mask, read_masks
 from nstpipe.motion.flow.method import FlowMethod, for_flow
 from nstpipe.motion.motion import Motion, motion_between
+from nstpipe.system.retry import in_spite_of_kills
 from nstpipe.system.stop import Stop, Stopped
 
 MOST_FRAMES = 128
@@ -113,8 +115,8 @@ def gathered(
         shot = shots[number]
         try:
             if needs_first and number not in firsts:
-                firsts[number] = _read(shot, 0, 1)[0]
-            frames.append(_training_frame(shot, index, firsts.get(number), flow))
+                firsts[number] = in_spite_of_kills(partial(_read, shot, 0, 1))[0]
+            frames.append(in_spite_of_kills(partial(_training_frame, shot, index, firsts.get(number), flow)))
         except ItemError as problem:
             error = problem
             tell(f"left out of the training: {problem.problem}")

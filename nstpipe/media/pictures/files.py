@@ -48,6 +48,7 @@ from nstpipe.media.pictures.raw_profiles import iptc_of_resources, raw_profile
 from nstpipe.media.pictures.tiff_tags import FileContent, TagDirectory, exif_of, first_tags
 from nstpipe.media.pictures.xmp import srgb_xmp
 from nstpipe.system.files import SpecialFileError, atomic_write, check_is_no_special_file, suggest_path
+from nstpipe.system.retry import is_transient
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -111,12 +112,16 @@ def read_picture(path: Path) -> tuple[Pixels, PictureMetadata]:
 
 
 def is_damaged(path: Path) -> bool:
-    """Whether a picture cannot be decoded. One that is only refused, such as for its size, may well be whole."""
+    """Whether a picture cannot be decoded.
+
+    One that is only refused, such as for its size, or that a disk does not give now, may well be whole.
+    """
     try:
         read_picture(path)
     except ItemError as error:
         # A refusal has no cause, since nothing went wrong.
-        return error.__cause__ is not None and not isinstance(error.__cause__, Image.DecompressionBombError)
+        is_refused = error.__cause__ is None or isinstance(error.__cause__, Image.DecompressionBombError)
+        return not is_refused and not is_transient(error)
     return False
 
 

@@ -11,10 +11,11 @@ import numpy as np
 
 from nstpipe.errors import ItemError
 from nstpipe.media.pictures.files import read_picture
-from nstpipe.media.video.ffmpeg import LOCAL_ONLY, Process, UnresponsiveError, decoders, each_at_its_time, local
+from nstpipe.media.video.ffmpeg import LOCAL_ONLY, Process, decoders, each_at_its_time, local
 from nstpipe.media.video.ffmpeg_streams import ffmpeg_stream
 from nstpipe.media.video.info import Reader, VideoInfo
 from nstpipe.system.files import numbered_files
+from nstpipe.system.retry import is_transient
 
 ALPHA_CHECK_VERSION = 1
 """Part of the journal's key of a check: raised when the same video gives another result."""
@@ -76,15 +77,12 @@ def is_transparent(info: VideoInfo, frame_count: int | None = None) -> bool:
     alpha = stream.filter("format", "rgba").filter("alphaextract")
     limit = {} if frame_count is None else {"frames:v": frame_count}
     graph = graphs.output(alpha, "pipe:1", format="rawvideo", pix_fmt="gray", **each_at_its_time(), **limit)
-    try:
-        with Process(graph, info.path, stdout=True) as process:
-            while chunk := process.stdout.read(_CHUNK_BYTES):
-                if np.frombuffer(chunk, np.uint8).min() < 255:
-                    return True
-    except UnresponsiveError:
-        raise
-    except ItemError:
-        pass  # what cannot be decoded is reported where the frames are read
+    with Process(graph, info.path, stdout=True) as process:
+        while chunk := process.stdout.read(_CHUNK_BYTES):
+            if np.frombuffer(chunk, np.uint8).min() < 255:
+                return True
+        # What cannot be decoded is reported where the frames are read.
+        process.finish(may_fail=True)
     return False
 
 
@@ -93,7 +91,9 @@ def _of_pictures(info: VideoInfo, frame_count: int | None) -> bool:
     for number in sorted(files)[:frame_count]:
         try:
             alpha = read_picture(files[number])[1].alpha
-        except ItemError:
+        except ItemError as error:
+            if is_transient(error):
+                raise
             continue  # likewise
         if alpha is None:
             return False  # the others are of the same kind

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import ffmpeg as graphs
 
-from nstpipe.errors import ItemError, MachineError, TransientError
+from nstpipe.errors import ItemError, KilledError, MachineError, TransientError
 from nstpipe.media.video.ffmpeg_program import decoders as decoders
 from nstpipe.media.video.ffmpeg_program import encoders as encoders
 from nstpipe.media.video.ffmpeg_program import environment, executable, how_to_get, is_at_least
@@ -31,8 +31,10 @@ from nstpipe.system.programs import (
     STOP_SECONDS,
     as_sentence,
     end_program,
+    has_crashed,
     how_it_ended,
     last_lines,
+    was_killed,
     work_of,
 )
 from nstpipe.system.stop import Stop, Stopped, stop_in_force
@@ -43,8 +45,8 @@ PIPE_BYTES = 1 << 20
 EXITED_BY_SIGNAL = 255
 """ffmpeg's exit code after a signal that it handles."""
 
-CRASHES = frozenset({"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT", "SIGTRAP", "SIGSYS"})
-"""Signals that a program ends by for its own fault. The next attempt would end in the same way."""
+RECEIVED_SIGNAL = "received signal"
+"""What ffmpeg then says."""
 
 _CONSEQUENCES = (
     "Last message repeated",
@@ -56,7 +58,8 @@ _CONSEQUENCES = (
 )
 """Messages that follow the line with the cause, and would crowd it out."""
 
-_IO_ERROR = os.strerror(errno.EIO)
+IO_ERROR = os.strerror(errno.EIO)
+"""What ffmpeg says if a disk failed."""
 
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
 
@@ -325,11 +328,14 @@ class Process:
         said = _ADDRESS.sub("", self._messages.read().decode(errors="replace"))
         return last_lines("\n".join(line for line in said.splitlines() if not any(words in line for words in _CONSEQUENCES)))
 
-    def finish(self) -> None:
+    def finish(self, *, may_fail: bool = False) -> None:
         """Wait for the process to end.
 
+        Args:
+            may_fail: Whether a failure that the file causes is no error here. A process that was killed has still not said all.
+
         Raises:
-            ItemError: The process failed; the error quotes its last messages. A TransientError if it was killed.
+            ItemError: The process failed; the error quotes its last messages. A KilledError if it was killed.
             Stopped: The run was asked to stop, and the process did not end in time.
         """
         if self._stdin is not None:
@@ -341,13 +347,15 @@ class Process:
             code = self._process.wait()
         self.raise_if_given_up()
         ended = how_it_ended(code)
-        if code < 0 and ended.removeprefix("the signal ") in CRASHES:
+        if has_crashed(code):
+            if may_fail:
+                return
             said = self.messages()
             problem = f"{self.source}: ffmpeg crashed ({ended})." + (f" It said: {as_sentence(said)}" if said else "")
             raise ItemError(problem, how_to_get())
-        if code < 0 or (code == EXITED_BY_SIGNAL and "received signal" in self.messages()):
-            raise TransientError(self.failure(f"a signal from outside (exit code {code})").problem)
-        if code != 0:
+        if was_killed(code) or (code == EXITED_BY_SIGNAL and RECEIVED_SIGNAL in self.messages()):
+            raise KilledError(self.failure(f"a signal from outside (exit code {code})").problem)
+        if code != 0 and (not may_fail or IO_ERROR in self.messages()):
             raise self.failure(ended)
 
     def raise_if_given_up(self) -> None:
@@ -370,7 +378,7 @@ class Process:
     def failure(self, what: str) -> ItemError:
         """The error to raise if the process ends unexpectedly. It is a TransientError if a disk failed."""
         said = self.messages()
-        kind = TransientError if _IO_ERROR in said else ItemError
+        kind = TransientError if IO_ERROR in said else ItemError
         return kind(f"{self.source}: ffmpeg ended with {what}" + (f". It said: {said}" if said else "."))
 
     def __enter__(self) -> Process:

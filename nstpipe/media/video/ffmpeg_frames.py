@@ -133,6 +133,7 @@ def _comes_first(info: VideoInfo, frame_index: int, seek: dict[str, object]) -> 
     graph = graphs.output(stream, "pipe:1", format="framecrc", **once)
     with Process(graph, info.path, stdout=True) as process:
         rows = [line.split(b",") for line in process.stdout.read().splitlines() if not line.startswith(b"#")]
+        process.finish(may_fail=True)
     if not rows:
         return False
     # The frame before would be as far below zero as this one is above.

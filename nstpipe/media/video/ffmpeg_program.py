@@ -24,6 +24,9 @@ SYSTEM = "system"
 OLDEST_VERSION = (4, 2)
 """The oldest ffmpeg that nstpipe is tested with."""
 
+ATTEMPTS = 3
+"""How often ffmpeg is asked if it is killed before it has answered."""
+
 ANSWER_SECONDS = 20.0
 """How long ffmpeg may take to tell its version or its encoders. It takes less than a tenth of a second."""
 
@@ -277,8 +280,9 @@ def _answer(question: str) -> str:
 @functools.cache
 def _asked(path: str, changed: int, question: str) -> Finished:
     """The answer of a program. `changed` is when its file was changed, in nanoseconds since 1970."""
-    return run_program(
-        [path, "-hide_banner", question] if question != "-version" else [path, question],
-        limit_seconds=ANSWER_SECONDS,
-        environment=environment(),
-    )
+    command = [path, "-hide_banner", question] if question != "-version" else [path, question]
+    for _ in range(ATTEMPTS):
+        finished = run_program(command, limit_seconds=ANSWER_SECONDS, environment=environment())
+        if not finished.was_killed:
+            break
+    return finished

@@ -6,22 +6,24 @@ import functools
 import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 
 import ffmpeg as graphs
 
-from nstpipe.errors import ItemError, MachineError
-from nstpipe.media.video.ffmpeg import LOCAL_ONLY, Process, local, silent_seconds
+from nstpipe.errors import ItemError, KilledError, MachineError, TransientError
+from nstpipe.media.video.ffmpeg import IO_ERROR, LOCAL_ONLY, RECEIVED_SIGNAL, Process, local, silent_seconds
 from nstpipe.media.video.ffmpeg_program import described, environment, executable, how_to_get
 from nstpipe.media.video.info import Reader, VideoInfo
-from nstpipe.system.programs import run_program
+from nstpipe.system.programs import how_it_ended, run_program
 
 _STREAM_LINE = re.compile(r"^ +Stream #0:(\d+)(?:\[0x[0-9a-f]+\])?(?:\([^)]*\))?: (\w+)", re.MULTILINE)
 """A line of ffmpeg's description of a file: the number of a stream and its kind. All versions from 4 to 9 write it."""
 
 TIMES_COMPARED = 4
 """Frames whose times tell two streams of pictures in one file apart."""
+
+PACKETS_LOOKED_AT = 100
+"""Packets come in the order of decoding: those that follow the first frames on the screen may come before them."""
 
 
 def ffmpeg_stream(info: VideoInfo, index: int) -> str:
@@ -63,10 +65,17 @@ def _kinds(program: str, path: Path, changed: int) -> Mapping[int, str]:
     """The kind of each stream that a program finds in a file."""
     command = [program, "-hide_banner", "-nostdin", "-protocol_whitelist", "file", "-i", local(path)]
     try:
-        said = run_program(command, limit_seconds=silent_seconds(), environment=environment()).stderr
+        finished = run_program(command, limit_seconds=silent_seconds(), environment=environment())
     except MachineError as error:
         raise ItemError(f"{path}: {error.problem}", how_to_get()) from error
-    return {int(number): kind.lower() for number, kind in _STREAM_LINE.findall(said)}
+    said = finished.stderr
+    # ffmpeg always fails, because it is given no output. But what it says is not whole if it was killed.
+    if finished.was_killed or RECEIVED_SIGNAL in said:
+        raise KilledError(f"{path}: ffmpeg ended with {how_it_ended(finished.exit_code)} before it had described the file.")
+    kinds = {int(number): kind.lower() for number, kind in _STREAM_LINE.findall(said)}
+    if not kinds and IO_ERROR in said:
+        raise TransientError(f"{path}: ffmpeg cannot read it now. It said: {finished.last_words}")
+    return kinds
 
 
 def _with_the_same_times(info: VideoInfo, numbers: Sequence[int]) -> int:
@@ -87,15 +96,19 @@ def _first_times(program: str, path: Path, changed: int, number: int) -> tuple[F
     """The times of the first frames of a stream, in order."""
     stream = graphs.input(local(path), **LOCAL_ONLY)[str(number)]
     graph = graphs.output(stream, "pipe:1", format="framecrc", c="copy").global_args("-copyts")
-    base, times = Fraction(1), []
+    base, rows = Fraction(1), list[str]()
     with Process(graph, path, stdout=True, loglevel="error") as process:
         lines = (line.decode() for line in process.stdout)
-        # Packets come in the order of decoding: those that follow the first frames on the screen may come before them.
-        for line in islice(lines, 100):
+        for line in lines:
             if line.startswith("#tb 0: "):
                 base = Fraction(line.removeprefix("#tb 0: "))
             elif not line.startswith("#"):
-                times.append(int(line.split(",")[2]) * base)
+                rows.append(line)
+            if len(rows) == PACKETS_LOOKED_AT:
+                break
+        else:
+            process.finish(may_fail=True)
+    times = [int(row.split(",")[2]) * base for row in rows]
     return tuple(sorted(times)[:TIMES_COMPARED])
 
 
