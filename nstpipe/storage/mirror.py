@@ -317,8 +317,8 @@ class Mirror:
         try:
             entry = Entry("", row.size if row.size != UNKNOWN_SIZE else None, row.remote_modified, row.etag)
             address = self._address(path)
-            self._store_of(address).fetch(address, entry, path, self._stop)
-            os.utime(path, ns=(row.modified_ns, row.modified_ns))
+            # Its time is that of the hollow file it replaces: another thread may be looking whether the input has changed.
+            self._store_of(address).fetch(address, entry, path, self._stop, modified_ns=row.modified_ns)
             self._index.put([replace(row, state="whole")])
             with self._changed:
                 self._present[key] = path.stat().st_size

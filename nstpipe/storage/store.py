@@ -6,6 +6,7 @@ import base64
 import errno
 import hashlib
 import importlib
+import os
 import random
 import threading
 import time
@@ -207,7 +208,7 @@ class Store:
         """
         return self._tried(lambda: self._range(self._path(address), 0, length), address, "read")[:length]
 
-    def fetch(self, address: Address, entry: Entry, target: Path, stop: Stop) -> None:
+    def fetch(self, address: Address, entry: Entry, target: Path, stop: Stop, *, modified_ns: int | None = None) -> None:
         """Copy a file to this machine. It gets its name when all of it is there and was checked.
 
         An interrupted copy continues where it was, in this run or the next.
@@ -218,6 +219,7 @@ class Store:
                 copy.
             target: Where to put it.
             stop: Asks to end.
+            modified_ns: The time of change that the copy has from the first moment, in nanoseconds since 1970; None for now.
 
         Raises:
             StorageError: It cannot be read, is another one than the listing said, or there is no room.
@@ -238,6 +240,8 @@ class Store:
                     "local",
                 ) from None
             if self._is_same(address, entry, digest, unfinished.stat().st_size):
+                if modified_ns is not None:
+                    os.utime(unfinished, ns=(modified_ns, modified_ns))
                 complete(unfinished, target)
                 return
             unfinished.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from urllib.parse import quote
 
@@ -62,6 +63,31 @@ def test_files_are_hollow_until_they_are_held_and_go_when_room_is_needed(cloud: 
             pass
     mirror.empty()
     assert not any(blocks(path) > SIZE // 2 for path in paths)
+    mirror.close()
+
+
+def test_a_file_has_one_stamp_at_every_moment_while_it_is_fetched(cloud: Cloud, tmp_path: Path) -> None:
+    names = [f"{index}.jpg" for index in range(8)]
+    for index, name in enumerate(names):
+        cloud.put(f"in/{name}", content(index))
+    mirror, source, _ = mirror_of(tmp_path)
+    paths = [source / name for name in names]
+    seen = {path: {stamp_of(path)} for path in paths}
+    is_over = threading.Event()
+
+    def look() -> None:
+        while not is_over.is_set():
+            for path, stamps in seen.items():
+                stamps.add(stamp_of(path))
+
+    onlooker = threading.Thread(target=look)
+    onlooker.start()
+    for path in paths:
+        mirror.hold(path)
+    is_over.set()
+    onlooker.join()
+    assert all(blocks(path) >= SIZE for path in paths)
+    assert {len(stamps) for stamps in seen.values()} == {1}
     mirror.close()
 
 
