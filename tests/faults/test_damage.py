@@ -18,6 +18,7 @@ import nstpipe
 from nstpipe.errors import DiskFullError, OutputError
 from nstpipe.events import ClipStarted, Event, FrameDone, ItemFailed, Noticed, OutputDone, TriedAgain
 from nstpipe.journal.frames import stored_bytes
+from nstpipe.system.retry import RETRY_WAITS_SECONDS
 from tests.making import ALL_LAYERS, make_picture, small_disk, write_pipeline
 
 from .making import FRAMES, REPEATED, Night, Row, children_named, flip_a_byte, night_job, row
@@ -145,6 +146,10 @@ class FailingDisk:
         self._image = image
         self._content = b""
 
+    @property
+    def has_failed(self) -> bool:
+        return bool(self._content)
+
     def fail(self) -> None:
         subprocess.run(["sync"], check=True)
         self._content = self._image.read_bytes()
@@ -185,7 +190,7 @@ def test_a_disk_that_fails_for_a_moment_costs_nothing(tmp_path: Path, whole: Nig
 
     def watch(event: Event) -> None:
         # The second film may be painted while the first one is encoded. Of the picture nothing has been read since the plan.
-        if isinstance(event, OutputDone) and not tried:
+        if isinstance(event, OutputDone) and not failing_disk.has_failed:
             failing_disk.fail()
         if isinstance(event, TriedAgain):
             tried.append(event)
@@ -193,10 +198,12 @@ def test_a_disk_that_fails_for_a_moment_costs_nothing(tmp_path: Path, whole: Nig
 
     result = nstpipe.run(night.pipeline, on_event=watch)
     assert (result.exit_code, result.failures) == (0, ())
-    [event] = tried
-    assert "Input/output error" in event.reason
-    assert Path(event.path).name in ("b.mp4", "picture.png")
-    assert (event.attempt, event.wait_seconds) == (1, 1.0)
+    # Usually one. Before the disk is well again, others may read from it, and on a busy machine the same one once more.
+    for event in tried:
+        assert "Input/output error" in event.reason
+        assert Path(event.path).name in ("b.mp4", "picture.png")
+        assert event.wait_seconds == RETRY_WAITS_SECONDS[event.attempt - 1]
+    assert tried[0].attempt == 1
     seen.times = 1
     seen.bytes_equal = night.results() == whole.results()
     assert seen.bytes_equal
