@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -538,9 +539,9 @@ class Storage(Model):
         description="Seconds without a sign of life after which another machine may take over a remote `work`.",
     )
 
-    @property
+    @cached_property
     def policy(self) -> Policy:
-        """The same, as the storage takes it."""
+        """The same, as the storage takes it. All that works for one pipeline shares the clients of remote places."""
         return Policy(
             round(self.max_gigabytes * 1e9),
             self.retries,

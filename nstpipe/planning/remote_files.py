@@ -90,10 +90,11 @@ def work_holders_of_shards(pipeline: Pipeline) -> dict[str, Holder]:
     from nstpipe.storage.checkpoint import RemoteCopy
     from nstpipe.storage.remote_lock import holder_now
 
-    whole, found = RemoteCopy(place.address, pipeline.storage.policy), dict[str, Holder]()
+    policy, found = pipeline.storage.policy, dict[str, Holder]()
+    whole = RemoteCopy(place.address, policy)
     with suppress(StorageError):
         for name in whole.shards():
-            if (holder := holder_now(whole.shard(name).address, pipeline.storage.policy)) is not None:
+            if (holder := holder_now(whole.shard(name).address, policy)) is not None:
                 found[name.replace("-of-", "/")] = holder
     return found
 

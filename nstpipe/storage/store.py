@@ -12,16 +12,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nstpipe.errors import MachineError
 from nstpipe.storage.address import Address
-from nstpipe.storage.failures import BadTransferError, StorageError, failure, is_taken, kind_of
+from nstpipe.storage.clients import Clients, check_packages
+from nstpipe.storage.failures import BadTransferError, Kind, StorageError, failure, is_taken, kind_of
 from nstpipe.system.files import complete, partial_path
 from nstpipe.system.stop import Stop, Stopped
 
@@ -51,6 +51,7 @@ class Policy:
         transfers: How many files are transferred at the same time.
         checkpoint_seconds: The time between two copies of the work folder to its remote place.
         lock_seconds: The time without a sign of life after which another machine may take over a remote work folder.
+        clients: What all stores that are used in this way share.
     """
 
     max_bytes: int = 20_000_000_000
@@ -59,6 +60,7 @@ class Policy:
     transfers: int = 4
     checkpoint_seconds: float = 60.0
     lock_seconds: float = 120.0
+    clients: Clients = field(default_factory=Clients, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -101,13 +103,13 @@ class Store:
         self._address = address
         self._lock = threading.Lock()
         self._connected: Any = None
-        _check_packages(address)
+        check_packages(address)
 
     @property
     def _fs(self) -> Any:
         with self._lock:
             if self._connected is None:
-                self._connected = _client(self._address, self._policy)
+                self._connected = self._policy.clients.of(self._address, self._policy.timeout_seconds)
             return self._connected
 
     def look(self, address: Address, *, may_be_missing: bool = False) -> list[Entry] | Entry:
@@ -491,6 +493,7 @@ class Store:
                 raise
             except Exception as error:
                 wait = next(waits, None)
+                self._let_go(kind_of(error))
                 if kind_of(error) != "transient" or wait is None:
                     # Neither the error nor its cause goes along: their texts may hold a signature.
                     raise self._diagnosed(failure(error, address, verb, attempt), address, verb) from None
@@ -499,6 +502,15 @@ class Store:
                 if stop is not None and stop.should_stop():
                     raise Stopped
                 time.sleep(min(left, 0.1))
+
+    def _let_go(self, kind: Kind) -> None:
+        """Let a client go that cannot do better the next time: it keeps its credentials, and over SFTP its connection."""
+        if kind not in ("expired", "denied") and not (kind == "transient" and self._base.protocol == "sftp"):
+            return
+        with self._lock:
+            if self._connected is not None:
+                self._policy.clients.forget(self._connected)
+            self._connected = None
 
     def _diagnosed(self, error: StorageError, address: Address, verb: str) -> StorageError:
         """Return an error with its real reason: an answer without a body says 403 alone where credentials have expired."""
@@ -518,59 +530,6 @@ def _waits(policy: Policy) -> Iterator[float]:
     for number in range(policy.retries):
         # Clients that were turned away together should not come back together.
         yield min(FIRST_WAIT_SECONDS * 2**number, LONGEST_WAIT_SECONDS) * random.uniform(0.75, 1.25)
-
-
-_CLIENTS = threading.Lock()
-
-
-def _check_packages(address: Address) -> None:
-    """See that the packages for an address are installed.
-
-    Raises:
-        MachineError: One is missing.
-    """
-    for package in ("fsspec", address.kind.package):
-        try:
-            with _CLIENTS:  # two threads must not import a package at the same time
-                importlib.import_module(package)
-        except ImportError:
-            step = f"`pip install 'nstpipe[{address.kind.name}]'` installs it."
-            raise MachineError(f"{address} needs the package {package}.", step) from None
-
-
-def _client(address: Address, policy: Policy) -> Any:
-    """Return fsspec's client, which finds its credentials in the usual places. It may connect at once."""
-    fsspec = importlib.import_module("fsspec")
-    client = fsspec.filesystem(address.protocol, skip_instance_cache=True, **_options(address, policy))
-    if address.protocol == "s3":
-        client.retries = 1  # nstpipe waits and tries again itself, so that it can stop and say so
-    return client
-
-
-def _options(address: Address, policy: Policy) -> dict[str, Any]:
-    if address.protocol == "s3":
-        return {
-            "use_listings_cache": False,
-            "config_kwargs": {
-                "connect_timeout": policy.timeout_seconds,
-                "read_timeout": policy.timeout_seconds,
-                "retries": {"total_max_attempts": 1},
-            },
-        }
-    if address.protocol == "sftp":
-        host, _, port = address.host.partition(":")
-        options: dict[str, Any] = {"host": host, "known_hosts": (), "connect_timeout": policy.timeout_seconds}
-        options |= {"port": int(port)} if port else {}
-        options |= {"username": address.user} if address.user else {}
-        return options | ({"password": address.password} if address.password else {})
-    if address.protocol in ("http", "https"):
-        aiohttp = importlib.import_module("aiohttp")
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=policy.timeout_seconds, sock_read=policy.timeout_seconds)
-        options = {"client_kwargs": {"timeout": timeout}}
-        if address.user or address.password:
-            options["client_kwargs"]["auth"] = aiohttp.BasicAuth(address.user, address.password)
-        return options
-    return {"use_listings_cache": False}
 
 
 def _name_of(info: Mapping[str, Any]) -> str:

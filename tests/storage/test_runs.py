@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import asyncssh
@@ -17,6 +18,8 @@ from nstpipe import api
 from nstpipe.cli import exit_code
 from nstpipe.events import Event, FrameDone, ItemFailed, Noticed, OutputDone
 from nstpipe.running.outcome import RunResult
+from nstpipe.storage.address import parse_address
+from nstpipe.storage.store import Policy, Store
 from tests.making import make_picture, make_video, write_pipeline
 from tests.storage.conftest import SECRET_KEY, SESSION_TOKEN, Cloud
 from tests.storage.faulty import EXPIRED, SLOW_DOWN, Fault
@@ -136,12 +139,19 @@ def test_an_input_that_cannot_be_fetched_fails_alone_and_is_tried_again(cloud: C
 
 
 @contextmanager
-def sftp_server(folder: Path, home: Path) -> Iterator[int]:
-    """An SFTP server on this machine for the user anna, whose key the home folder knows; yields its port."""
+def sftp_server(folder: Path, home: Path, connections: list[Callable[[], object]] | None = None) -> Iterator[int]:
+    """An SFTP server on this machine for the user anna, whose key the home folder knows; yields its port.
+
+    If there is a list, what cuts it is put there for each connection.
+    """
     key = asyncssh.generate_private_key("ssh-ed25519")
     loop = asyncio.new_event_loop()
 
     class Server(asyncssh.SSHServer):
+        def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+            if connections is not None:
+                connections.append(partial(loop.call_soon_threadsafe, conn.abort))
+
         def begin_auth(self, username: str) -> bool:
             return True
 
@@ -193,6 +203,23 @@ def test_sftp_reads_and_writes_and_trusts_known_hosts_only(tmp_path: Path, monke
         assert "known_hosts" in planned.failures[0].next_step
     kept = b"".join(file.read_bytes() for file in (tmp_path / ".nstpipe").rglob("*") if file.is_file())
     assert PASSWORD.encode() not in kept
+
+
+def test_a_lost_sftp_connection_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    far, home = tmp_path / "far", tmp_path / "home"
+    make_picture(far / "in" / "a.png")
+    monkeypatch.setenv("HOME", str(home))
+    connections: list[Callable[[], object]] = []
+    with sftp_server(far, home, connections) as port:
+        place = parse_address(f"sftp://anna:{PASSWORD}@127.0.0.1:{port}/in")
+        policy = Policy(retries=2)
+        one, other = Store(place, policy), Store(place, policy)
+        names = [entry.inside for entry in one.files(place)]
+        assert ([entry.inside for entry in other.files(place)], len(connections)) == (names, 1)  # they share it
+        connections[0]()
+        for store in (one, other, Store(place, policy)):
+            assert [entry.inside for entry in store.files(place)] == names
+        assert len(connections) == 2
 
 
 def test_shards_with_remote_files_share_a_work_folder(cloud: Cloud, tmp_path: Path) -> None:
