@@ -252,8 +252,9 @@ def test_a_text_outlives_the_window_and_is_saved_with_the_next_one(browser: Brow
 
 def test_a_run_outlives_the_window_and_is_found_again(browser: Browser, folder: Path) -> None:
     make_picture(folder / "broken.png").write_bytes((folder / "broken.png").read_bytes()[:300])
-    # A first frame to be shown at once, and then enough work for the run to outlast everything that is done beside it.
-    lasting = {"optimizer": {"first": 2, "next": 1500, "tolerance": 0}}
+    # A first frame to be shown at once, and then enough work for the run to outlast everything that is done beside it. A pause
+    # waits for the end of a frame, so there are many of them rather than long ones.
+    lasting = {"optimizer": {"first": 2, "next": 300, "tolerance": 0}}
     write_pipeline(
         folder,
         {"name": "street", "input": "street.png", "output": "out/street.png"},
@@ -287,7 +288,7 @@ def test_a_run_outlives_the_window_and_is_found_again(browser: Browser, folder: 
             expect(page.locator("#run-state")).to_contain_text("Paused; finished frames are kept")
             expect(page.locator("#failures-title + *, .problems")).to_contain_text(["Try these again", "broken.png"])
             assert str(folder) not in page.locator("main").inner_text()  # paths are told from the folder on
-            text = (folder / "pipeline.yaml").read_text().replace("next: 1500", "next: 1")
+            text = (folder / "pipeline.yaml").read_text().replace("next: 300", "next: 1")
             (folder / "pipeline.yaml").write_text(text)
             make_picture(folder / "broken.png")  # mended
             page.get_by_role("button", name="Try these again").click()
