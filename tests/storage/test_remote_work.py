@@ -35,8 +35,9 @@ SLOWER = {"optimizer": {"first": 3, "next": 40, "tolerance": 0}}
 
 
 @pytest.fixture
-def project(cloud: Cloud, tmp_path: Path) -> Path:
-    """A folder for pipelines that read a remote film, and have a remote work folder."""
+def project(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for pipelines that read a remote film, and have a remote work folder. Who waits for a lock looks often."""
+    monkeypatch.setattr(api, "REMOTE_LOCK_POLL_SECONDS", 0.5)
     cloud.put("film.mp4", make_video(tmp_path / "film.mp4", frames=FRAMES, audio=False))
     return tmp_path
 
