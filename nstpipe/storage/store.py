@@ -492,11 +492,13 @@ class Store:
             except (StorageError, Stopped):
                 raise
             except Exception as error:
-                wait = next(waits, None)
-                self._let_go(kind_of(error))
-                if kind_of(error) != "transient" or wait is None:
+                wait, kind = next(waits, None), kind_of(error)
+                if kind != "transient" or wait is None:
+                    said = self._diagnosed(failure(error, address, verb, attempt), address, verb)
+                    self._let_go(said.kind)
                     # Neither the error nor its cause goes along: their texts may hold a signature.
-                    raise self._diagnosed(failure(error, address, verb, attempt), address, verb) from None
+                    raise said from None
+                self._let_go(kind)
             until = time.monotonic() + wait
             while (left := until - time.monotonic()) > 0:
                 if stop is not None and stop.should_stop():

@@ -47,6 +47,7 @@ class Proxy:
         port: Its port.
         faults: What goes wrong. The first that fits a request counts.
         requests: The method and path of each request, in order.
+        authorizations: What each request proved itself with, in order.
         on_request: Called with each.
         ignored: Names of headers that the server does not get, in lower case, as if it did not know them.
     """
@@ -54,6 +55,7 @@ class Proxy:
     port: int
     faults: list[Fault] = field(default_factory=list)
     requests: list[tuple[str, str]] = field(default_factory=list)
+    authorizations: list[str] = field(default_factory=list)
     on_request: Callable[[str, str], None] | None = None
     ignored: set[str] = field(default_factory=set)
 
@@ -94,6 +96,7 @@ def proxy_before(target: int) -> Iterator[Proxy]:
             body = self._body()
             with lock:
                 proxy.requests.append((self.command, self.path))
+                proxy.authorizations.append(self.headers.get("Authorization", ""))
                 fault = next(
                     (one for one in proxy.faults if one.times > 0 and one.method == self.command and one.part in self.path),
                     None,

@@ -230,3 +230,24 @@ def test_errors_hold_no_credentials(cloud: Cloud, tmp_path: Path) -> None:
             store.look(signed)
         for secret in ("Signature", signed.query, SECRET_KEY, SESSION_TOKEN):
             assert secret not in f"{error.value} {error.value!r}"
+
+
+@pytest.mark.parametrize("answer", [(400, EXPIRED), (403, DENIED)], ids=["expired", "denied"])
+def test_renewed_credentials_count_for_the_next_file(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, bytes]
+) -> None:
+    cloud.put("in/a.bin", CONTENT)
+    credentials = tmp_path / "credentials"
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(credentials))
+    credentials.write_text("[default]\naws_access_key_id = AKIAOLD\naws_secret_access_key = one\n")
+    store = store_of()
+    cloud.proxy.faults.append(Fault("GET", "a.bin", *answer))
+    with pytest.raises(StorageError):
+        store.read(ADDRESS)
+    assert "AKIAOLD" in cloud.proxy.authorizations[-1]
+    cloud.proxy.faults.clear()
+    credentials.write_text("[default]\naws_access_key_id = AKIANEW\naws_secret_access_key = two\n")
+    assert store.read(ADDRESS) == CONTENT
+    assert "AKIANEW" in cloud.proxy.authorizations[-1]
