@@ -29,13 +29,21 @@ from nstpipe.storage.store import Policy
 from nstpipe.storage.uploader import Uploader
 from nstpipe.system.files import as_megabytes, atomic_write, ensure_folder, free_bytes
 from nstpipe.system.lock import holder_of, locked
-from nstpipe.system.stop import Stop, StopReason
+from nstpipe.system.stop import Stop, Stopped, StopReason
 
 SPARE_BYTES = 200_000_000
 """The room on the disk that what is fetched leaves to others."""
 
 FETCHED = "fetched"
 """Name of the folder beside the live folder that keeps what is fetched until all of it is there."""
+
+READING = "reading"
+"""Name of the folder beside the live folder whose lock is held by whoever changes the live folder only to read it."""
+
+READER_SECONDS = 180.0
+"""How long a run waits for such a process, which ends after the request to the server that it has sent."""
+
+READER_POLL_SECONDS = 0.1
 
 CLIPS = "clips/"
 """How the paths of frames that wait, and of their states, begin. Those that are missing are painted again."""
@@ -62,6 +70,24 @@ class _State:
     is_pending: bool = False
     is_partial: bool = False
     joined: str = ""
+
+
+class _UntilARun(Stop):
+    """Ends the work of somebody who only reads, also when a run takes the folder.
+
+    Args:
+        stop: What else ends it.
+        folder: The folder whose lock a run takes.
+    """
+
+    def __init__(self, stop: Stop, folder: Path) -> None:
+        super().__init__(stop.deadline)
+        self._stop = stop
+        self._folder = folder
+
+    def should_stop(self, within: float = 0.0) -> bool:
+        """See `Stop.should_stop`."""
+        return self._stop.should_stop(within) or holder_of(self._folder) is not None
 
 
 @contextmanager
@@ -139,10 +165,16 @@ class LiveFolder:
         if holder_of(self._root) is not None:
             return ""  # a run works here, and nobody knows more
         try:
-            with locked(self._root), telling_the_key():
+            with locked(self._root / READING), telling_the_key():
+                if holder_of(self._root) is not None:
+                    return ""  # it has just begun, and waits for this lock
                 self._state = self._read()
-                return self._follow_a_run(stop)
+                return self._follow_a_run(_UntilARun(stop, self._root))
         except BusyError:
+            return ""  # somebody else who only reads does the same
+        except Stopped:
+            if stop.should_stop():
+                raise
             return ""
         except OutputError as error:
             if not self._state.checkpoint and not self._state.is_pending:
@@ -172,6 +204,7 @@ class LiveFolder:
             OutputError: The remote place cannot be read, or not be written to at the end.
         """
         with locked(self._root):
+            self._wait_for_reader(stop)
             self._state = self._read()
             lock = RemoteLock(self._address, self._policy, self._state.folder, on_lost=lambda: stop.ask(StopReason.LOST_WORK))
             try:
@@ -193,6 +226,28 @@ class LiveFolder:
                 self._forget_shards()
             finally:
                 lock.release()
+
+    def _wait_for_reader(self, stop: Stop) -> None:
+        """Wait until nobody who only reads changes the folder. Such a process sees the lock of the run, and ends soon.
+
+        Raises:
+            BusyError: It does not end.
+            Stopped: The run is to end.
+        """
+        until = time.monotonic() + READER_SECONDS
+        while True:
+            try:
+                with locked(self._root / READING):
+                    return
+            except BusyError as error:
+                if stop.should_stop():
+                    raise Stopped from None
+                if time.monotonic() > until:
+                    raise BusyError(
+                        f"{self._root} is being brought up to date for reading: {holder_of(self._root / READING)}.",
+                        "That process does not answer. End it, and run again.",
+                    ) from error
+            time.sleep(READER_POLL_SECONDS)
 
     def _uploader(self, lock: RemoteLock) -> Uploader:
         latest = self._source.own

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from nstpipe.cli import exit_code
 from nstpipe.errors import BusyError, OutputError
 from nstpipe.events import Event, FrameDone, Noticed
 from nstpipe.running.outcome import RunResult
+from nstpipe.storage import store
 from nstpipe.storage.checkpoint import Checkpoint
 from nstpipe.system.stop import Stop, StopReason
 from tests.making import make_picture, make_video, small_disk, write_pipeline
@@ -334,6 +336,32 @@ def test_what_is_lost_at_the_remote_place_is_told_and_made_again(cloud: Cloud, p
     assert "1 of the frames and states that wait in s3://street/work are missing or damaged there" in notices(events)
     assert cloud.get("out/film.mp4") == undisturbed
     check_whole(cloud)
+
+
+def test_whoever_only_reads_makes_way_for_a_run(
+    cloud: Cloud, project: Path, undisturbed: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "CHUNK_BYTES", 1000)  # so that what is fetched takes many requests
+    run_until(machine(project, "a"), 1)
+    other = machine(project, "b")
+    cloud.proxy.faults.append(Fault("GET", "/work/objects/", wait=0.5))
+    asked: list[int] = []
+
+    def hurry_once_a_run_holds_the_place(method: str, path: str) -> None:
+        if method == "PUT" and "/work/locks/" in path:
+            asked.append(cloud.proxy.count("GET", "/work/objects/"))
+            cloud.proxy.faults.clear()
+
+    with ThreadPoolExecutor(1) as reader:
+        status = reader.submit(api.status, other)
+        while not cloud.proxy.count("GET", "/work/objects/"):
+            time.sleep(0.01)
+        cloud.proxy.on_request = hurry_once_a_run_holds_the_place
+        result, events = run(other)
+        assert status.result().jobs[0].frames_done == 0  # nothing is known on this machine yet
+    assert (result.exit_code, painted(events)) == (0, FRAMES - 1)
+    assert cloud.get("out/film.mp4") == undisturbed
+    assert asked[0] < 20 < cloud.proxy.count("GET", "/work/objects/")  # it did not wait for all that the reader wanted
 
 
 @pytest.mark.faults
