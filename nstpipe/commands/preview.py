@@ -243,7 +243,7 @@ class Preview:
         with ExitStack() as stack:
             stack.enter_context(using(pipeline.ffmpeg, pipeline.place_of("ffmpeg")))
             if pipeline.remotes.addresses:
-                stack.enter_context(opened(pipeline.work, pipeline.remotes, pipeline.storage.policy, Stop()))
+                stack.enter_context(opened(pipeline.work, pipeline.remotes, pipeline.storage_policy, Stop()))
             check_ffmpeg()
             return self._painted(pipeline, job, emit, watch)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -539,9 +539,9 @@ class Storage(Model):
         description="Seconds without a sign of life after which another machine may take over a remote `work`.",
     )
 
-    @cached_property
+    @property
     def policy(self) -> Policy:
-        """The same, as the storage takes it. All that works for one pipeline shares the clients of remote places."""
+        """The same, as the storage takes it."""
         return Policy(
             round(self.max_gigabytes * 1e9),
             self.retries,
@@ -649,6 +649,11 @@ class Pipeline(Model):
     def remotes(self) -> Remotes:
         """The addresses that its paths stand for. They are no part of the settings, as they may hold secrets."""
         return self._remotes
+
+    @property
+    def storage_policy(self) -> Policy:
+        """How its remote files and folders are reached. All that works for this pipeline shares the clients."""
+        return replace(self.storage.policy, clients=self._remotes.clients)
 
     def with_remotes(self, remotes: Remotes) -> Pipeline:
         """Return the same pipeline, some of whose paths stand for addresses."""

@@ -39,7 +39,7 @@ def remote_files(pipeline: Pipeline, stop: Stop, *, refresh: bool = True) -> Ite
         return
     from nstpipe.storage.mirror import opened
 
-    with opened(pipeline.work, pipeline.remotes, pipeline.storage.policy, stop, refresh=refresh) as mirror:
+    with opened(pipeline.work, pipeline.remotes, pipeline.storage_policy, stop, refresh=refresh) as mirror:
         yield mirror
 
 
@@ -61,7 +61,7 @@ def work_to_read(pipeline: Pipeline, stop: Stop) -> str:
         return ""
     from nstpipe.storage.live_folder import LiveFolder
 
-    live = LiveFolder(place, pipeline.storage.policy)
+    live = LiveFolder(place, pipeline.storage_policy)
     notice = live.refresh(stop)
     if place.shard:
         with suppress(OutputError):  # the work is divided here then, as the first shard would
@@ -77,7 +77,7 @@ def work_holder(pipeline: Pipeline) -> Holder | None:
     from nstpipe.storage.remote_lock import holder_now
 
     try:
-        return holder_now(place.address, pipeline.storage.policy)
+        return holder_now(place.address, pipeline.storage_policy)
     except StorageError:
         return None
 
@@ -90,7 +90,7 @@ def work_holders_of_shards(pipeline: Pipeline) -> dict[str, Holder]:
     from nstpipe.storage.checkpoint import RemoteCopy
     from nstpipe.storage.remote_lock import holder_now
 
-    policy, found = pipeline.storage.policy, dict[str, Holder]()
+    policy, found = pipeline.storage_policy, dict[str, Holder]()
     whole = RemoteCopy(place.address, policy)
     with suppress(StorageError):
         for name in whole.shards():
@@ -119,7 +119,7 @@ def work_at_hand(pipeline: Pipeline, stop: Stop, *, with_contents: bool = True) 
         return
     from nstpipe.storage.live_folder import LiveFolder
 
-    with LiveFolder(place, pipeline.storage.policy).at_work(stop, with_contents=with_contents) as at_work:
+    with LiveFolder(place, pipeline.storage_policy).at_work(stop, with_contents=with_contents) as at_work:
         yield at_work
 
 

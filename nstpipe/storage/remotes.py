@@ -10,10 +10,11 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nstpipe.storage.address import Address, parse_address
+from nstpipe.storage.clients import Clients
 from nstpipe.storage.failures import without_secrets
 
 MIRROR = "remote"
@@ -84,11 +85,13 @@ class Remotes:
         addresses: The address of each, by the path that stands for it.
         outputs: Those of the paths that are written to.
         work: Where the work folder lives; None if it is a folder of this machine.
+        clients: The clients that reach them.
     """
 
     addresses: Mapping[Path, Address]
     outputs: frozenset[Path] = frozenset()
     work: LivePlace | None = None
+    clients: Clients = field(default_factory=Clients, compare=False, repr=False)
 
     @functools.cached_property
     def roots(self) -> Mapping[Path, tuple[Address, bool]]:

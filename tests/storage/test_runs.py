@@ -22,7 +22,7 @@ from nstpipe.storage.address import parse_address
 from nstpipe.storage.store import Policy, Store
 from tests.making import make_picture, make_video, write_pipeline
 from tests.storage.conftest import SECRET_KEY, SESSION_TOKEN, Cloud
-from tests.storage.faulty import EXPIRED, SLOW_DOWN, Fault
+from tests.storage.faulty import EXPIRED, SLOW_DOWN, Fault, proxy_before
 
 PASSWORD = "pa55-of-anna"
 
@@ -220,6 +220,18 @@ def test_a_lost_sftp_connection_is_made_again(tmp_path: Path, monkeypatch: pytes
         for store in (one, other, Store(place, policy)):
             assert [entry.inside for entry in store.files(place)] == names
         assert len(connections) == 2
+
+
+def test_a_pipeline_that_is_loaded_again_connects_again(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud.put("in/1.png", make_picture(tmp_path / "1.png"))
+    path = write_pipeline(tmp_path, {"name": "one", "input": "s3://street/in", "output": "out"}, workers=1)
+    assert len(api.plan(path).outputs) == 1
+    # The same default settings, another server.
+    with proxy_before(int(cloud.client.meta.endpoint_url.rpartition(":")[2])) as other:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", other.url)
+        before = len(cloud.proxy.requests)
+        assert len(api.plan(path).outputs) == 1
+        assert other.requests and len(cloud.proxy.requests) == before
 
 
 def test_shards_with_remote_files_share_a_work_folder(cloud: Cloud, tmp_path: Path) -> None:
