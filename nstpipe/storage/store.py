@@ -39,6 +39,9 @@ FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 30.0
 """The longest wait before another attempt."""
 
+RENEWAL_SECONDS = 60.0
+"""How long credentials are taken for the newest. If they fail later, they are looked up anew."""
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -103,6 +106,7 @@ class Store:
         self._address = address
         self._lock = threading.Lock()
         self._connected: Any = None
+        self._connected_at = 0.0
         check_packages(address)
 
     @property
@@ -110,6 +114,7 @@ class Store:
         with self._lock:
             if self._connected is None:
                 self._connected = self._policy.clients.of(self._address, self._policy.timeout_seconds)
+                self._connected_at = time.monotonic()
             return self._connected
 
     def look(self, address: Address, *, may_be_missing: bool = False) -> list[Entry] | Entry:
@@ -487,6 +492,7 @@ class Store:
         attempt = 0
         while True:
             attempt += 1
+            used = self._connected
             try:
                 return call()
             except (StorageError, Stopped):
@@ -495,23 +501,33 @@ class Store:
                 wait, kind = next(waits, None), kind_of(error)
                 if kind != "transient" or wait is None:
                     said = self._diagnosed(failure(error, address, verb, attempt), address, verb)
-                    self._let_go(said.kind)
+                    self._let_go(said.kind, used)
                     # Neither the error nor its cause goes along: their texts may hold a signature.
                     raise said from None
-                self._let_go(kind)
+                self._let_go(kind, used)
             until = time.monotonic() + wait
             while (left := until - time.monotonic()) > 0:
                 if stop is not None and stop.should_stop():
                     raise Stopped
                 time.sleep(min(left, 0.1))
 
-    def _let_go(self, kind: Kind) -> None:
-        """Let a client go that cannot do better the next time: it keeps its credentials, and over SFTP its connection."""
-        if kind not in ("expired", "denied") and not (kind == "transient" and self._base.protocol == "sftp"):
+    def _let_go(self, kind: Kind, used: Any) -> None:
+        """Let a client go that cannot do better the next time: it keeps its credentials, and over SFTP its connection.
+
+        Args:
+            kind: What kind of failure it had.
+            used: The client; None if it was made meanwhile.
+        """
+        is_sftp = self._base.protocol == "sftp"
+        if kind != "transient" if is_sftp else kind not in ("expired", "denied"):
             return
         with self._lock:
-            if self._connected is not None:
-                self._policy.clients.forget(self._connected)
+            if self._connected is None or used not in (None, self._connected):
+                return  # somebody else has let it go
+            # Many files may be denied, one after the other, and a client takes long to make.
+            if not is_sftp and time.monotonic() - self._connected_at < RENEWAL_SECONDS:
+                return
+            self._policy.clients.forget(self._connected)
             self._connected = None
 
     def _diagnosed(self, error: StorageError, address: Address, verb: str) -> StorageError:

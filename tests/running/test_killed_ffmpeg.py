@@ -27,6 +27,9 @@ kill -KILL $$
 """Each process of the run has each of its commands killed once, but for those that look at a result. The trial of the encoding
 has the same ones, and does not wait 16 seconds for its third attempt."""
 
+GLASS = "received signal 15.mov"
+"""What ffmpeg says of a file begins with its name, which must not be taken for its own words."""
+
 SILENT = ""
 IN_THE_MIDDLE_OF_A_LINE = """case "$*" in
     *pipe:0*) head -c 1000 > /dev/null ;;
@@ -41,13 +44,13 @@ def make_films(folder: Path) -> Path:
     open_groups = ["-c:v", "libx264", "-x264-params", "keyint=8:open-gop=1", "-pix_fmt", "yuv420p"]
     make_with_ffmpeg("-f", "lavfi", "-i", shots, *sound, *open_groups, result=folder / "shots.mp4")
     glass = "testsrc2=size=64x48:rate=25:duration=0.08,format=argb,colorchannelmixer=aa=0.5"
-    make_with_ffmpeg("-f", "lavfi", "-i", glass, "-c:v", "qtrle", result=folder / "glass.mov")
+    make_with_ffmpeg("-f", "lavfi", "-i", glass, "-c:v", "qtrle", result=folder / GLASS)
     optimizer = {"first": 2, "next": 1}
     jobs = [
         {"name": "shots", "input": "shots.mp4", "output": "out/shots.mp4", "optimizer": optimizer},
         {
             "name": "glass",
-            "input": "glass.mov",
+            "input": GLASS,
             "output": "out/glass.mov",
             "encode": {"codec": "qtrle"},
             "optimizer": optimizer,

@@ -236,6 +236,7 @@ def test_errors_hold_no_credentials(cloud: Cloud, tmp_path: Path) -> None:
 def test_renewed_credentials_count_for_the_next_file(
     cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, bytes]
 ) -> None:
+    monkeypatch.setattr(module, "RENEWAL_SECONDS", 0.0)
     cloud.put("in/a.bin", CONTENT)
     credentials = tmp_path / "credentials"
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
@@ -251,3 +252,16 @@ def test_renewed_credentials_count_for_the_next_file(
     credentials.write_text("[default]\naws_access_key_id = AKIANEW\naws_secret_access_key = two\n")
     assert store.read(ADDRESS) == CONTENT
     assert "AKIANEW" in cloud.proxy.authorizations[-1]
+
+
+def test_many_files_that_are_denied_share_a_client(cloud: Cloud) -> None:
+    cloud.put("in/a.bin", CONTENT)
+    cloud.proxy.faults.append(Fault("GET", "a.bin", 403, DENIED))
+    policy = Policy(retries=0)
+    store = Store(ADDRESS, policy)
+    store.entry(ADDRESS)
+    client = policy.clients.of(ADDRESS, policy.timeout_seconds)
+    for _ in range(5):
+        with pytest.raises(StorageError, match="permission denied"):
+            store.read(ADDRESS)
+    assert policy.clients.of(ADDRESS, policy.timeout_seconds) is client
