@@ -519,7 +519,7 @@ class Store:
             used: The client; None if it was made meanwhile.
         """
         is_sftp = self._base.protocol == "sftp"
-        if kind != "transient" if is_sftp else kind not in ("expired", "denied"):
+        if kind not in (("transient",) if is_sftp else ("expired", "denied")):
             return
         with self._lock:
             if self._connected is None or used not in (None, self._connected):

@@ -42,10 +42,10 @@ from nstpipe.system.stop import Stop, Stopped, stop_in_force
 PIPE_BYTES = 1 << 20
 """The size of pipes on Linux. With the default of 64 KB, two processes would wait for each other a hundred times a frame."""
 
-EXITED_BY_SIGNAL = 255
+_EXITED_BY_SIGNAL = 255
 """ffmpeg's exit code after a signal that it handles."""
 
-RECEIVED_SIGNAL = "received signal"
+_RECEIVED_SIGNAL = "received signal"
 """What ffmpeg then says."""
 
 _CONSEQUENCES = (
@@ -258,6 +258,11 @@ def _widen(pipe: IO[bytes]) -> None:
             fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
+def was_ended_from_outside(exit_code: int, said: str) -> bool:
+    """Whether a signal from outside has ended an ffmpeg. It handles some signals, and then says so."""
+    return was_killed(exit_code) or (exit_code == _EXITED_BY_SIGNAL and _RECEIVED_SIGNAL in said)
+
+
 class UnresponsiveError(ItemError):
     """ffmpeg did nothing for too long, and was ended."""
 
@@ -353,7 +358,7 @@ class Process:
             said = self.messages()
             problem = f"{self.source}: ffmpeg crashed ({ended})." + (f" It said: {as_sentence(said)}" if said else "")
             raise ItemError(problem, how_to_get())
-        if was_killed(code) or (code == EXITED_BY_SIGNAL and RECEIVED_SIGNAL in self.messages()):
+        if was_ended_from_outside(code, self.messages()):
             raise KilledError(self.failure(f"a signal from outside (exit code {code})").problem)
         if code != 0 and (not may_fail or IO_ERROR in self.messages()):
             raise self.failure(ended)

@@ -11,7 +11,7 @@ from pathlib import Path
 import ffmpeg as graphs
 
 from nstpipe.errors import ItemError, KilledError, MachineError, TransientError
-from nstpipe.media.video.ffmpeg import EXITED_BY_SIGNAL, IO_ERROR, LOCAL_ONLY, RECEIVED_SIGNAL, Process, local, silent_seconds
+from nstpipe.media.video.ffmpeg import IO_ERROR, LOCAL_ONLY, Process, local, silent_seconds, was_ended_from_outside
 from nstpipe.media.video.ffmpeg_program import described, environment, executable, how_to_get
 from nstpipe.media.video.info import Reader, VideoInfo
 from nstpipe.system.programs import how_it_ended, run_program
@@ -70,7 +70,7 @@ def _kinds(program: str, path: Path, changed: int) -> Mapping[int, str]:
         raise ItemError(f"{path}: {error.problem}", how_to_get()) from error
     said = finished.stderr
     # ffmpeg always fails, because it is given no output. But what it says is not whole if it was killed.
-    if finished.was_killed or (finished.exit_code == EXITED_BY_SIGNAL and RECEIVED_SIGNAL in said):
+    if was_ended_from_outside(finished.exit_code, said):
         raise KilledError(f"{path}: ffmpeg ended with {how_it_ended(finished.exit_code)} before it had described the file.")
     kinds = {int(number): kind.lower() for number, kind in _STREAM_LINE.findall(said)}
     if not kinds and IO_ERROR in said:
